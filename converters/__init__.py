@@ -1,0 +1,1 @@
+"""Converters: from the files of other frameworks to a Model. Each imports its package when used."""

@@ -1,0 +1,45 @@
+"""Backends: what runs a Model. Each turns one into runners; nothing above knows which it is."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Protocol
+
+import numpy as np
+
+from tinyseq.errors import TinyseqError
+from tinyseq.model import Model
+
+Arrays = dict[str, np.ndarray]
+
+
+class Runner(Protocol):
+    """One stream's executor. ``state`` maps names to its live arrays, written to in place."""
+
+    state: Arrays
+
+    def step(self, feeds: Mapping[str, object], out: Mapping[str, np.ndarray] | None) -> Arrays:
+        """Runs the model once and advances the state; leaves it alone if the feeds are refused."""
+
+
+class Backend(Protocol):
+    """A model made ready on a device."""
+
+    def run(self, feeds: Mapping[str, object]) -> Arrays:
+        """All outputs for whole inputs, without state."""
+
+    def runner(self) -> Runner:
+        """A fresh stream's executor, its state zero."""
+
+
+def create(device: str, model: Model, streaming: Model | None) -> Backend:
+    """The backend of a device for a model and, if it can be streamed, its streaming form."""
+    if device == "cpu":
+        from tinyseq.backends.cpu import CpuBackend
+
+        return CpuBackend(model, streaming)
+    if device == "reference":
+        from tinyseq.backends.reference import ReferenceBackend
+
+        return ReferenceBackend(model, streaming)
+    raise TinyseqError(f"device={device!r} is unknown; choose 'cpu' or 'reference'")

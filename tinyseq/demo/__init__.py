@@ -1,0 +1,1 @@
+"""The demonstration: a voice detector over a clip."""

@@ -1,0 +1,35 @@
+"""Every error that tinyseq raises on purpose. Each message says what, where, why and what to do."""
+
+from __future__ import annotations
+
+
+class TinyseqError(Exception):
+    """The root of all of them."""
+
+
+class ModelError(TinyseqError):
+    """A file cannot be read, or what it holds is not a model that tinyseq can run."""
+
+
+class UnsupportedError(ModelError):
+    """The model is valid, but asks for something outside the op table."""
+
+
+class FeedError(TinyseqError, ValueError):
+    """The inputs given to a model do not fit it."""
+
+
+class StateError(TinyseqError, ValueError):
+    """A saved state does not fit the stream that it is given to."""
+
+
+class KernelsError(TinyseqError):
+    """The compiled kernels are missing, stale or not for this machine."""
+
+
+class BuildError(TinyseqError):
+    """The kernels could not be built."""
+
+
+class MissingPackageError(TinyseqError, ImportError):
+    """An optional package is needed and not installed."""

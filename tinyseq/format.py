@@ -1,0 +1,160 @@
+"""The own file format: a safetensors file whose metadata holds the graph.
+
+The tensors are the model's constants, by name; the metadata's ``tinyseq`` entry is JSON with the
+format's version, the graph, the state pairs and the origin. No code is in a file.
+"""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from tinyseq.errors import ModelError
+from tinyseq.model import Graph, Model, Node, StatePair, Value, check
+from tinyseq.ops import OPS
+
+VERSION = 1
+ENTRY = "tinyseq"
+
+
+def save(model: Model, path: str | Path) -> None:
+    """Writes a model; an existing file is replaced only once the new one is whole.
+
+    Raises:
+        ModelError: the file cannot be written.
+    """
+    from safetensors.numpy import save as serialise
+
+    tensors: dict[str, np.ndarray] = {}
+    document = {
+        "version": VERSION,
+        "graph": _graph_document(model.graph, tensors),
+        "state": [[p.input, p.output, _tensor_document(p.initial, tensors)] for p in model.state],
+        "origin": model.origin,
+        "metadata": model.metadata,
+    }
+    data = serialise(tensors, {ENTRY: json.dumps(document, separators=(",", ":"))})
+    path = Path(path)
+    partial = path.with_name(path.name + ".partial")
+    try:
+        partial.write_bytes(data)
+        partial.replace(path)
+    except OSError as error:
+        raise ModelError(
+            f"cannot write {path}: {error.strerror}; check the folder and its permissions"
+        ) from error
+
+
+def load(path: str | Path) -> Model:
+    """The model that ``save`` wrote.
+
+    Raises:
+        ModelError: the file is missing, damaged, of a newer version or not of this format.
+    """
+    from safetensors import SafetensorError, safe_open
+
+    try:
+        with safe_open(path, framework="numpy") as file:
+            metadata = file.metadata() or {}
+            tensors = {name: file.get_tensor(name) for name in file.keys()}
+    except (OSError, SafetensorError, ValueError) as error:
+        raise ModelError(
+            f"cannot read {path}: {error}; it is missing, damaged or not a tinyseq file"
+        ) from error
+    if ENTRY not in metadata:
+        raise ModelError(f"{path} is a safetensors file without a tinyseq graph; save models with model.save")
+    try:
+        document = json.loads(metadata[ENTRY])
+        if document["version"] > VERSION:
+            raise ModelError(
+                f"{path} is of format version {document['version']}; this tinyseq reads {VERSION}"
+            )
+        graph = _graph(document["graph"], tensors)
+        state = tuple(StatePair(i, o, None if v is None else tensors[v]) for i, o, v in document["state"])
+        model = Model(graph, state, document["origin"], document["metadata"])
+    except (KeyError, TypeError, ValueError, AttributeError) as error:
+        raise ModelError(f"the graph in {path} is damaged: {error!r}") from error
+    check(model.graph)
+    return model
+
+
+def _tensor_document(array: np.ndarray | None, tensors: dict[str, np.ndarray]) -> str | None:
+    """The name under which an array is stored; one array is stored once."""
+    if array is None:
+        return None
+    for name, stored in tensors.items():
+        if stored is array:
+            return name
+    name = f"{len(tensors)}"
+    tensors[name] = np.ascontiguousarray(array) if not array.flags.c_contiguous else array
+    return name
+
+
+def _value_document(value: Value) -> list:
+    return [value.name, value.dtype.name, None if value.shape is None else list(value.shape)]
+
+
+def _graph_document(graph: Graph, tensors: dict[str, np.ndarray]) -> dict:
+    return {
+        "inputs": [_value_document(value) for value in graph.inputs],
+        "outputs": [_value_document(value) for value in graph.outputs],
+        "nodes": [_node_document(node, tensors) for node in graph.nodes],
+        "constants": {name: _tensor_document(array, tensors) for name, array in graph.constants.items()},
+    }
+
+
+def _node_document(node: Node, tensors: dict[str, np.ndarray]) -> list:
+    defaults = {attribute.name: attribute.default for attribute in node.row.attributes}
+    attributes = {
+        name: _attribute_document(value, tensors)
+        for name, value in node.attributes.items()
+        if value is not defaults.get(name)
+    }
+    return [node.op, list(node.inputs), list(node.outputs), attributes, node.name]
+
+
+def _attribute_document(value: Any, tensors: dict[str, np.ndarray]) -> Any:
+    if isinstance(value, np.ndarray):
+        return {"tensor": _tensor_document(value, tensors)}
+    if isinstance(value, Graph):
+        return {"graph": _graph_document(value, tensors)}
+    if isinstance(value, np.dtype):
+        return {"dtype": value.name}
+    return value
+
+
+def _graph(document: dict, tensors: dict[str, np.ndarray]) -> Graph:
+    return Graph(
+        tuple(_value(value) for value in document["inputs"]),
+        tuple(_value(value) for value in document["outputs"]),
+        tuple(_node(node, tensors) for node in document["nodes"]),
+        {name: tensors[stored] for name, stored in document["constants"].items()},
+    )
+
+
+def _value(document: list) -> Value:
+    name, dtype, shape = document
+    return Value(name, np.dtype(dtype), None if shape is None else tuple(shape))
+
+
+def _node(document: list, tensors: dict[str, np.ndarray]) -> Node:
+    op, inputs, outputs, attributes, name = document
+    if op not in OPS:
+        raise ModelError(f"node {name!r} ({op}): this tinyseq does not know the op; update tinyseq")
+    given = {key: _attribute(value, tensors) for key, value in attributes.items()}
+    filled = {a.name: given.get(a.name, a.default) for a in OPS[op].attributes}
+    return Node(op, tuple(inputs), tuple(outputs), filled, name)
+
+
+def _attribute(document: Any, tensors: dict[str, np.ndarray]) -> Any:
+    if isinstance(document, list):
+        return tuple(document)
+    if not isinstance(document, dict):
+        return document
+    ((kind, value),) = document.items()
+    if kind == "tensor":
+        return tensors[value]
+    return _graph(value, tensors) if kind == "graph" else np.dtype(value)

@@ -1,0 +1,199 @@
+"""Builds the kernels ahead of time: one freestanding shared library per ISA.
+
+``python -m tinyseq.kernels.build`` compiles every ISA, each in a process of its own. Numba turns the
+machine and all that it calls into LLVM IR, LLVM optimises it for the ISA's CPU and the C compiler's
+linker makes a library without a single undefined symbol. Needs numba, llvmlite and a C compiler;
+using the libraries needs none of them.
+
+The two C functions of a library::
+
+    void tinyseq_run(const int64_t *context);   the machine, see machine.py
+    int64_t tinyseq_cpu_level(void);            0 baseline, 1 AVX2 + FMA, 2 AVX-512
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+from tinyseq.errors import BuildError
+from tinyseq.kernels.isa import ISAS, Isa
+from tinyseq.kernels.library import FINGERPRINT_FILE, FOLDER, fingerprint, library_file
+
+TRIPLE = "x86_64-unknown-linux-gnu"
+PLATFORM = "linux_x86_64"
+
+C_FUNCTIONS = ("tinyseq_run", "tinyseq_cpu_level", "memset", "memcpy")
+
+C_INTERFACE = """
+define void @tinyseq_run(ptr %context) {{
+  %result = alloca ptr
+  %error = alloca ptr
+  %status = call i32 @{machine}(ptr %result, ptr %error, ptr %context)
+  ret void
+}}
+"""
+
+CPU_LEVEL = """
+define i64 @tinyseq_cpu_level() {
+  %most = call { i32, i32, i32, i32 } asm sideeffect "cpuid", "={ax},={bx},={cx},={dx},{ax},{cx}"(i32 0, i32 0)
+  %leaves = extractvalue { i32, i32, i32, i32 } %most, 0
+  %known = icmp uge i32 %leaves, 7
+  br i1 %known, label %one, label %old
+one:
+  %leaf1 = call { i32, i32, i32, i32 } asm sideeffect "cpuid", "={ax},={bx},={cx},={dx},{ax},{cx}"(i32 1, i32 0)
+  %ecx1 = extractvalue { i32, i32, i32, i32 } %leaf1, 2
+  ; FMA (12), OSXSAVE (27), AVX (28), F16C (29)
+  %bits1 = and i32 %ecx1, 939528192
+  %has1 = icmp eq i32 %bits1, 939528192
+  br i1 %has1, label %two, label %old
+two:
+  %xcr = call { i32, i32 } asm sideeffect "xgetbv", "={ax},={dx},{cx}"(i32 0)
+  %saved = extractvalue { i32, i32 } %xcr, 0
+  %leaf7 = call { i32, i32, i32, i32 } asm sideeffect "cpuid", "={ax},={bx},={cx},={dx},{ax},{cx}"(i32 7, i32 0)
+  %ebx7 = extractvalue { i32, i32, i32, i32 } %leaf7, 1
+  ; the system saves xmm and ymm; BMI1 (3), AVX2 (5), BMI2 (8)
+  %saved2 = and i32 %saved, 6
+  %ymm = icmp eq i32 %saved2, 6
+  %bits2 = and i32 %ebx7, 296
+  %has2 = icmp eq i32 %bits2, 296
+  %avx2 = and i1 %ymm, %has2
+  br i1 %avx2, label %three, label %old
+three:
+  ; the system saves k and zmm; AVX512 F (16), DQ (17), CD (28), BW (30), VL (31)
+  %saved3 = and i32 %saved, 230
+  %zmm = icmp eq i32 %saved3, 230
+  %bits3 = and i32 %ebx7, 3489857536
+  %has3 = icmp eq i32 %bits3, 3489857536
+  %avx512 = and i1 %zmm, %has3
+  %level = select i1 %avx512, i64 2, i64 1
+  ret i64 %level
+old:
+  ret i64 0
+}
+"""
+
+# LLVM turns loops into calls of these; without them the library would need libc.
+MEMORY = """
+define hidden ptr @memset(ptr returned %target, i32 %value, i64 %count) #900 {
+  %byte = trunc i32 %value to i8
+  %some = icmp ne i64 %count, 0
+  br i1 %some, label %loop, label %done
+loop:
+  %i = phi i64 [ 0, %0 ], [ %next, %loop ]
+  %at = getelementptr i8, ptr %target, i64 %i
+  store i8 %byte, ptr %at
+  %next = add i64 %i, 1
+  %more = icmp ult i64 %next, %count
+  br i1 %more, label %loop, label %done
+done:
+  ret ptr %target
+}
+define hidden ptr @memcpy(ptr noalias returned %target, ptr noalias %source, i64 %count) #900 {
+  %some = icmp ne i64 %count, 0
+  br i1 %some, label %loop, label %done
+loop:
+  %i = phi i64 [ 0, %0 ], [ %next, %loop ]
+  %from = getelementptr i8, ptr %source, i64 %i
+  %byte = load i8, ptr %from
+  %to = getelementptr i8, ptr %target, i64 %i
+  store i8 %byte, ptr %to
+  %next = add i64 %i, 1
+  %more = icmp ult i64 %next, %count
+  br i1 %more, label %loop, label %done
+done:
+  ret ptr %target
+}
+attributes #900 = { "no-builtins" noinline }
+"""
+
+
+def emit(isa: Isa) -> bytes:
+    """The object file of the kernels for one ISA; ``TINYSEQ_BUILD_ISA`` must name it."""
+    import llvmlite.binding as llvm
+    from numba import types
+
+    from tinyseq.kernels.intrinsics import compiled
+    from tinyseq.kernels.machine import machine
+
+    signature = types.void(types.CPointer(types.int64))
+    entry = compiled(signature)(machine).overloads[signature.args]
+    name = entry.fndesc.mangled_name
+    text = entry.library.get_llvm_str() + C_INTERFACE.format(machine=name) + CPU_LEVEL + MEMORY
+
+    llvm.initialize_all_targets()
+    llvm.initialize_all_asmprinters()
+    llvm.initialize_native_asmparser()
+    target = llvm.Target.from_triple(TRIPLE).create_target_machine(
+        cpu=isa.cpu, features=isa.features, opt=3, reloc="pic", codemodel="default"
+    )
+    module = llvm.parse_assembly(text)
+    module.triple = TRIPLE
+    module.data_layout = str(target.target_data)
+    for function in module.functions:
+        if not function.is_declaration and function.name not in C_FUNCTIONS:
+            function.linkage = "internal"
+    for variable in module.global_variables:
+        if not variable.is_declaration:
+            variable.linkage = "internal"
+    for _ in range(2):
+        options = llvm.create_pipeline_tuning_options(speed_level=3)
+        options.loop_vectorization = options.slp_vectorization = options.loop_unrolling = True
+        builder = llvm.create_pass_builder(target, options)
+        builder.getModulePassManager().run(module, builder)
+    module.verify()
+    return target.emit_object(module)
+
+
+def link(isa: Isa, folder: Path) -> Path:
+    """Compiles one ISA in a fresh process and links its library into ``folder``."""
+    compiler = shutil.which(os.environ.get("CC", "cc"))
+    if compiler is None:
+        raise BuildError("no C compiler to link the kernels with; install gcc or set CC")
+    object_file = folder / f"{isa.name}.o"
+    environment = os.environ | {
+        "TINYSEQ_BUILD_ISA": isa.name,
+        "NUMBA_OPT": "0",
+        "NUMBA_DISABLE_INTEL_SVML": "1",
+        "NUMBA_DISABLE_JIT": "0",
+    }
+    command = [sys.executable, "-m", "tinyseq.kernels.build", "--emit", isa.name, str(object_file)]
+    subprocess.run(command, check=True, env=environment)
+    library = folder / library_file(isa.name)
+    command = [
+        compiler,
+        "-shared",
+        "-nostdlib",
+        "-Wl,-z,noexecstack,-s",
+        "-o",
+        str(library),
+        str(object_file),
+    ]
+    subprocess.run(command, check=True)
+    object_file.unlink()
+    return library
+
+
+def build() -> None:
+    """Builds every ISA's library, all of them or none, and records what they were built from."""
+    with tempfile.TemporaryDirectory() as scratch, ThreadPoolExecutor(os.cpu_count()) as pool:
+        try:
+            libraries = list(pool.map(lambda isa: link(isa, Path(scratch)), ISAS.values()))
+        except subprocess.CalledProcessError as error:
+            raise BuildError(f"building the kernels failed: {error}") from error
+        FOLDER.mkdir(exist_ok=True)
+        for library in libraries:
+            shutil.copy(library, FOLDER / library.name)
+        (FOLDER / FINGERPRINT_FILE).write_text(fingerprint())
+
+
+if __name__ == "__main__":
+    if sys.argv[1:2] == ["--emit"]:
+        Path(sys.argv[3]).write_bytes(emit(ISAS[sys.argv[2]]))
+    else:
+        build()

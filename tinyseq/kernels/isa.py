@@ -1,0 +1,32 @@
+"""The instruction-set architectures that the kernels are built for."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class Isa:
+    """One build of the kernels.
+
+    ``tiles`` lists the register tiles, largest first, as (rows of x, widest run of panels): their
+    accumulators, a broadcast and the weights must fit the vector registers.
+    """
+
+    name: str
+    level: int
+    cpu: str
+    features: str
+    fma: bool
+    tiles: tuple[tuple[int, int], ...]
+
+
+ISAS = {
+    isa.name: isa
+    for isa in (
+        Isa("baseline", 0, "x86-64", "", False, ((2, 1), (1, 2))),
+        Isa("avx2", 1, "haswell", "", True, ((6, 1), (4, 1), (2, 2), (1, 4))),
+        Isa("avx512", 2, "skylake-avx512", "-prefer-256-bit", True, ((6, 4), (4, 4), (2, 4), (1, 4))),
+    )
+}
+"""By name. ``level`` counts what the CPU must offer; see ``cpu_level`` in ``build.py``."""

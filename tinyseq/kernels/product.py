@@ -1,0 +1,142 @@
+"""The matrix product: packed weights, register tiles, one fixed order of summation.
+
+Packed weights ``w`` of a matrix [k, n]: the columns are cut into panels of ``PANEL``, padded with
+zeros, and the panels into groups of ``GROUP``; a group is stored as [k][panels of the group][PANEL].
+"""
+
+from __future__ import annotations
+
+from numba import types
+
+from tinyseq.kernels.instructions import GROUP, PANEL
+from tinyseq.kernels.intrinsics import ISA, compiled, floats, integers, stack, tile
+
+MOST_ROWS = ISA.tiles[0][0]
+BYTES = 4
+
+ADDRESS = SIZE = types.int64
+STRIDES = types.UniTuple(SIZE, 4)
+
+# Explicit signatures keep Numba from compiling a twin for each literal argument.
+PANELS = SIZE(*[SIZE] * 11)
+ROWS = SIZE(SIZE, ADDRESS, STRIDES, *[SIZE] * 8)
+PARTIAL = types.void(*[SIZE] * 10)
+PRODUCT = types.void(ADDRESS, STRIDES, *[SIZE] * 7)
+
+_offsets = stack(types.int64, MOST_ROWS)
+_edge = stack(types.float32, MOST_ROWS * PANEL)
+
+
+def _in_turn(signature, steps):
+    """One function that calls each of ``steps`` with the position the one before reached."""
+    if len(steps) == 1:
+        return steps[0]
+    first, rest = steps[0], _in_turn(signature, steps[1:])
+
+    @compiled(signature)
+    def both(done, x, layout, k, w, w_stride, start, start_stride, y, y_stride, count):
+        done = first(done, x, layout, k, w, w_stride, start, start_stride, y, y_stride, count)
+        return rest(done, x, layout, k, w, w_stride, start, start_stride, y, y_stride, count)
+
+    return both
+
+
+def _whole_panels(rows: int, panels: int):
+    """From panel ``done``: as many runs of ``panels`` whole panels as fit ``count``."""
+    run = tile(rows, panels)
+
+    @compiled(PANELS)
+    def whole(done, x, offsets, k, w, w_stride, start, start_stride, y, y_stride, count):
+        while count - done >= panels:
+            skip = done * PANEL * BYTES
+            run(x, offsets, k, w + skip, w_stride, start + skip, start_stride, y + skip, y_stride)
+            done += panels
+        return done
+
+    return whole
+
+
+def _partial_panel(rows: int):
+    """The last panel, of ``columns`` < PANEL columns, by way of a buffer on the stack."""
+    run = tile(rows, 1)
+
+    @compiled(PARTIAL)
+    def partial(x, offsets, k, w, w_stride, start, start_stride, y, y_stride, columns):
+        edge = _edge()
+        cells = floats(edge)
+        source = floats(start)
+        target = floats(y)
+        for row in range(rows):
+            for column in range(columns):
+                cells[row * PANEL + column] = source[row * start_stride + column]
+        run(x, offsets, k, w, w_stride, edge, PANEL, edge, PANEL)
+        for row in range(rows):
+            for column in range(columns):
+                target[row * y_stride + column] = cells[row * PANEL + column]
+
+    return partial
+
+
+def _row_blocks(rows: int, widest: int):
+    """From row ``row``: as many blocks of ``rows`` rows as are left, with one group of panels."""
+    widths = [width for width in (4, 2, 1) if width <= widest]
+    whole = _in_turn(PANELS, [_whole_panels(rows, width) for width in widths])
+    partial = _partial_panel(rows)
+
+    @compiled(ROWS)
+    def blocks(row, x, strides, k, w, w_stride, start, start_stride, y, y_stride, columns):
+        outer, outer_stride, inner, inner_stride = strides
+        offsets = _offsets()
+        table = integers(offsets)
+        panels = columns // PANEL
+        skip = panels * PANEL * BYTES
+        while outer * inner - row >= rows:
+            i = row % inner
+            base = row // inner * outer_stride
+            for r in range(rows):
+                table[r] = base + i * inner_stride
+                i += 1
+                if i == inner:
+                    i = 0
+                    base += outer_stride
+            s = start + row * start_stride * BYTES
+            t = y + row * y_stride * BYTES
+            whole(0, x, offsets, k, w, w_stride, s, start_stride, t, y_stride, panels)
+            if columns > panels * PANEL:
+                partial(
+                    x, offsets, k, w + skip, w_stride, s + skip, start_stride,
+                    t + skip, y_stride, columns - panels * PANEL,
+                )  # fmt: skip
+            row += rows
+        return row
+
+    return blocks
+
+
+_all_rows = _in_turn(ROWS, [_row_blocks(rows, widest) for rows, widest in ISA.tiles])
+
+
+@compiled(PRODUCT)
+def product(x, strides, k, w, n, start, start_stride, y, y_stride):
+    """y[m, :] = start[m, :] + x[m, :] @ w for every row m; all but the sizes are byte addresses.
+
+    ``strides`` = (outer, outer_stride, inner, inner_stride) places the outer * inner rows of x,
+    each of k contiguous elements; strides count elements. ``start`` may equal ``y``; a
+    ``start_stride`` of 0 repeats one row, such as a bias.
+    """
+    column = 0
+    while column < n:
+        columns = min(n - column, GROUP * PANEL)
+        width = (columns + PANEL - 1) // PANEL * PANEL
+        skip = column * BYTES
+        _all_rows(
+            0, x, strides, k, w + column * k * BYTES, width, start + skip, start_stride,
+            y + skip, y_stride, columns,
+        )  # fmt: skip
+        column += columns
+
+
+@compiled()
+def linear(x, outer, outer_stride, inner, inner_stride, k, w, n, bias, y, y_stride):
+    """x[outer * inner, k] w[k, n] bias[n] -> y[outer * inner, n], rows of y ``y_stride`` apart."""
+    product(x, (outer, outer_stride, inner, inner_stride), k, w, n, bias, 0, y, y_stride)

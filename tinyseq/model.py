@@ -1,0 +1,131 @@
+"""Model: what the file says. A graph of named ops with ONNX meaning and layouts, and NumPy weights."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, field, replace
+
+import numpy as np
+
+from tinyseq.errors import ModelError
+from tinyseq.ops import OPS, Op
+
+Dimension = int | str
+"""A size, or the name of one that the inputs decide."""
+
+
+@dataclass(frozen=True, slots=True)
+class Value:
+    """A named tensor at the edge of a graph. ``shape`` is None where the file does not say it."""
+
+    name: str
+    dtype: np.dtype
+    shape: tuple[Dimension, ...] | None
+
+    def __str__(self) -> str:
+        shape = "[?]" if self.shape is None else f"[{', '.join(map(str, self.shape))}]"
+        return f"{self.name} {self.dtype}{shape}"
+
+
+@dataclass(frozen=True, slots=True)
+class Node:
+    """One op applied. Absent optional inputs and outputs have the name ``""``.
+
+    ``attributes`` holds every attribute of the op's row in the table, defaults filled in.
+    """
+
+    op: str
+    inputs: tuple[str, ...]
+    outputs: tuple[str, ...]
+    attributes: dict[str, object]
+    name: str
+
+    @property
+    def row(self) -> Op:
+        """The op's row in the table."""
+        return OPS[self.op]
+
+    def graphs(self) -> Iterator[tuple[str, Graph]]:
+        """The sub-graphs among the attributes, by attribute name."""
+        for key, value in self.attributes.items():
+            if isinstance(value, Graph):
+                yield key, value
+
+    def __str__(self) -> str:
+        return f"node {self.name!r} ({self.op})"
+
+
+@dataclass(frozen=True, slots=True)
+class Graph:
+    """Nodes in an order in which they can be computed, with the constants they use.
+
+    A sub-graph sees the names of the graphs around it.
+    """
+
+    inputs: tuple[Value, ...]
+    outputs: tuple[Value, ...]
+    nodes: tuple[Node, ...]
+    constants: dict[str, np.ndarray]
+
+
+@dataclass(frozen=True, slots=True)
+class StatePair:
+    """An input that carries state and the output that holds its next value.
+
+    ``initial`` is the value a fresh stream starts with; None means zeros.
+    """
+
+    input: str
+    output: str
+    initial: np.ndarray | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Model:
+    """A graph, its state and where it came from."""
+
+    graph: Graph
+    state: tuple[StatePair, ...] = ()
+    origin: str = ""
+    metadata: dict[str, str] = field(default_factory=dict)
+
+    def with_state(self, state: Iterable[StatePair]) -> Model:
+        """The same model with other state pairs."""
+        return replace(self, state=tuple(state))
+
+
+def captured(graph: Graph) -> Iterator[str]:
+    """The names that a graph and its sub-graphs read."""
+    for node in graph.nodes:
+        yield from node.inputs
+        for _, sub_graph in node.graphs():
+            yield from captured(sub_graph)
+    for output in graph.outputs:
+        yield output.name
+
+
+def check(graph: Graph, outer: frozenset[str] = frozenset()) -> None:
+    """Refuses a graph whose names are undefined, doubled or used before they are computed.
+
+    Raises:
+        ModelError: names the node or output and the tensor.
+    """
+    known = set(outer) | set(graph.constants)
+    for value in graph.inputs:
+        known.add(value.name)
+    for node in graph.nodes:
+        for name in node.inputs:
+            if name and name not in known:
+                raise ModelError(
+                    f"{node} reads tensor {name!r}, which no input, constant or earlier node provides; "
+                    "the file is damaged or its nodes are out of order"
+                )
+        for _, sub_graph in node.graphs():
+            check(sub_graph, frozenset(known))
+        for name in node.outputs:
+            if name and name in known:
+                raise ModelError(f"{node} writes tensor {name!r}, which exists already; names must be unique")
+            known.add(name)
+    for value in graph.outputs:
+        if value.name not in known:
+            raise ModelError(f"output {value.name!r} is computed by no node; the file is damaged")

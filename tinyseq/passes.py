@@ -1,0 +1,190 @@
+"""Passes: from a Model to an equal Model that is quicker to plan, or that carries more state."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import replace
+
+import numpy as np
+
+from tinyseq import reference
+from tinyseq.errors import ModelError
+from tinyseq.model import Graph, Model, Node, StatePair, Value, captured
+
+MOST_FOLDED_BYTES = 2**30
+"""A constant that folding makes larger than this stays computed at run time."""
+
+
+def simplify(model: Model) -> Model:
+    """Everything that the constants alone decide is computed; what nothing reads is gone."""
+    graph = _fold(model.graph, {})
+    return replace(model, graph=_prune(graph))
+
+
+def _fold(graph: Graph, outer: dict[str, np.ndarray]) -> Graph:
+    """Computes the nodes whose inputs are constants, here and in sub-graphs."""
+    constants = dict(graph.constants)
+    nodes: list[Node] = []
+    for node in graph.nodes:
+        known = outer | constants
+        results = _computed(node, known)
+        if results is not None:
+            constants |= {name: array for name, array in zip(node.outputs, results) if name}
+            continue
+        folded = {key: _fold(sub_graph, known) for key, sub_graph in node.graphs()}
+        nodes.append(replace(node, attributes=node.attributes | folded) if folded else node)
+    return replace(graph, nodes=tuple(nodes), constants=constants)
+
+
+def _computed(node: Node, known: dict[str, np.ndarray]) -> tuple[np.ndarray, ...] | None:
+    if any(True for _ in node.graphs()) or not all(name in known for name in node.inputs if name):
+        return None
+    results = reference.apply(node, [known[name] if name else None for name in node.inputs])
+    return results if sum(array.nbytes for array in results) <= MOST_FOLDED_BYTES else None
+
+
+def _prune(graph: Graph) -> Graph:
+    """Drops the nodes and constants that no output needs."""
+    needed = {value.name for value in graph.outputs}
+    nodes: list[Node] = []
+    for node in reversed(graph.nodes):
+        if needed.isdisjoint(node.outputs):
+            continue
+        pruned = {key: _prune(sub_graph) for key, sub_graph in node.graphs()}
+        node = replace(node, attributes=node.attributes | pruned) if pruned else node
+        needed.update(node.inputs)
+        for sub_graph in pruned.values():
+            needed.update(captured(sub_graph))
+        nodes.append(node)
+    constants = {name: array for name, array in graph.constants.items() if name in needed}
+    return replace(graph, nodes=tuple(reversed(nodes)), constants=constants)
+
+
+INPUT_WORDS = {"in", "input", "prev", "previous", "past", "initial", "init", "old", "last"}
+OUTPUT_WORDS = {"out", "output", "next", "new", "n", "final", "present", "updated", "cur", "current"}
+
+
+def _stem(name: str, words: set[str]) -> tuple[str, ...]:
+    """A tensor name in lower-case words, less those that only say which way it goes."""
+    parts = re.findall(r"[A-Z]+(?![a-z])|[A-Z]?[a-z]+|\d+", name)
+    kept = tuple(part.lower() for part in parts if part.lower() not in words)
+    if (
+        len(kept) == 1
+        and len(kept[0]) > 1
+        and kept[0][-1] in "n0"
+        and kept[0][:-1] in ("h", "c", "state", "hidden", "cell")
+    ):
+        return (kept[0][:-1],)
+    return kept[:-1] if len(kept) > 1 and kept[-1] == "0" else kept
+
+
+def _fits(given: Value, result: Value) -> bool:
+    if given.dtype != result.dtype:
+        return False
+    if given.shape is None or result.shape is None:
+        return given.shape is result.shape
+    return len(given.shape) == len(result.shape) and all(
+        a == b or isinstance(a, str) or isinstance(b, str) for a, b in zip(given.shape, result.shape)
+    )
+
+
+def find_state(model: Model) -> Model:
+    """Pairs inputs with outputs of a like name and a fitting shape: ``h`` with ``hn``, ``state_in`` with
+    ``state_out``. A pair is made only where either side has no other partner."""
+    inputs = {value.name: (_stem(value.name, INPUT_WORDS), value) for value in model.graph.inputs}
+    outputs = {value.name: (_stem(value.name, OUTPUT_WORDS), value) for value in model.graph.outputs}
+    partners = [
+        (given, result)
+        for given, (stem, value) in inputs.items()
+        for result, (other, produced) in outputs.items()
+        if stem == other and stem and _fits(value, produced)
+    ]
+    lefts, rights = [given for given, _ in partners], [result for _, result in partners]
+    unique = [(g, r) for g, r in partners if lefts.count(g) == 1 and rights.count(r) == 1]
+    return model.with_state(StatePair(*pair) for pair in unique)
+
+
+def name_state(model: Model, pairs: dict[str, str]) -> Model:
+    """The state pairs that the user names, input to output.
+
+    Raises:
+        ModelError: a name is no input or output of the model, or the two do not fit.
+    """
+    inputs = {value.name: value for value in model.graph.inputs}
+    outputs = {value.name: value for value in model.graph.outputs}
+    for given, result in pairs.items():
+        if given not in inputs or result not in outputs:
+            raise ModelError(
+                f"state={{{given!r}: {result!r}}}: the model's inputs are {', '.join(inputs)}, "
+                f"its outputs {', '.join(outputs)}; name an input and an output"
+            )
+        if not _fits(inputs[given], outputs[result]):
+            raise ModelError(
+                f"state={{{given!r}: {result!r}}}: {inputs[given]} cannot carry {outputs[result]} to the next step"
+            )
+    return model.with_state(StatePair(given, result) for given, result in pairs.items())
+
+
+def expose_state(model: Model) -> Model:
+    """Gives the hidden state of recurrent layers an input, an output and a state pair.
+
+    A layer whose initial state is absent or constant starts a stream there and goes on where the last
+    step ended.
+
+    Raises:
+        ModelError: a layer runs backward, so that no step can be computed before the input ends.
+    """
+    graph = model.graph
+    nodes: list[Node] = []
+    added_inputs: list[Value] = []
+    added_outputs: list[Value] = []
+    pairs = list(model.state)
+    for node in graph.nodes:
+        if node.row.state:
+            _refuse_backward(node)
+            node = _exposed(node, graph, added_inputs, added_outputs, pairs)
+        nodes.append(node)
+    graph = replace(
+        graph,
+        inputs=graph.inputs + tuple(added_inputs),
+        outputs=graph.outputs + tuple(added_outputs),
+        nodes=tuple(nodes),
+    )
+    return replace(model, graph=graph, state=tuple(pairs))
+
+
+def _refuse_backward(node: Node) -> None:
+    if node.attributes["direction"] != "forward":
+        raise ModelError(
+            f"{node} runs {node.attributes['direction']}: its first output needs the last input, so the model "
+            "cannot be streamed; give whole sequences to model.run"
+        )
+
+
+def _exposed(
+    node: Node, graph: Graph, inputs: list[Value], outputs: list[Value], pairs: list[StatePair]
+) -> Node:
+    """The node with its hidden state, if any, led in and out of the graph."""
+    hidden = node.attributes["hidden_size"]
+    ports_in = [port.name for port in node.row.inputs]
+    ports_out = [port.name for port in node.row.outputs]
+    sources = list(node.inputs) + [""] * (len(ports_in) - len(node.inputs))
+    results = list(node.outputs) + [""] * (len(ports_out) - len(node.outputs))
+    for port_in, port_out in node.row.state:
+        place_in, place_out = ports_in.index(port_in), ports_out.index(port_out)
+        source = sources[place_in]
+        if source and source not in graph.constants:
+            continue
+        base = f"{node.name}.{port_in.removeprefix('initial_')}"
+        value = Value(base, np.dtype(np.float32), (1, f"{base}.rows", hidden))
+        inputs.append(value)
+        sources[place_in] = base
+        results[place_out] = results[place_out] or f"{base}.next"
+        if all(results[place_out] != output.name for output in graph.outputs):
+            outputs.append(replace(value, name=results[place_out]))
+        pairs.append(StatePair(base, results[place_out], graph.constants.get(source)))
+    while sources and not sources[-1]:
+        sources.pop()
+    while results and not results[-1]:
+        results.pop()
+    return replace(node, inputs=tuple(sources), outputs=tuple(results))

@@ -1,0 +1,166 @@
+"""The face: a loaded model and its streams."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+
+import numpy as np
+
+from tinyseq import backends, format, passes
+from tinyseq.errors import ModelError
+from tinyseq.model import Model, StatePair, Value
+from tinyseq.state import State, restore
+
+
+class Session:
+    """A model ready to run. Its weights are shared by all streams; it keeps no state of its own.
+
+    ``run`` and ``stream`` may be called from several threads at once; one stream belongs to one
+    thread at a time.
+    """
+
+    def __init__(self, model: Model, device: str = "cpu") -> None:
+        self.model = model
+        self.device = device
+        simple = passes.simplify(model)
+        self._simple = simple
+        self._streaming, self._refusal = _streaming_form(simple)
+        self._backend = backends.create(device, simple, self._streaming)
+
+    @property
+    def inputs(self) -> tuple[Value, ...]:
+        """What ``run`` takes."""
+        return self.model.graph.inputs
+
+    @property
+    def outputs(self) -> tuple[Value, ...]:
+        """What ``run`` gives."""
+        return self.model.graph.outputs
+
+    @property
+    def state(self) -> tuple[StatePair, ...]:
+        """What a stream carries from step to step; empty if the model cannot be streamed."""
+        return () if self._streaming is None else self._streaming.state
+
+    def run(self, feeds: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
+        """All outputs for whole inputs, from name to array to name to new array.
+
+        Raises:
+            FeedError: names, dtypes or shapes do not fit the model.
+        """
+        return self._backend.run(feeds)
+
+    def stream(self) -> Stream:
+        """A new stream: one row of state, at its start.
+
+        Raises:
+            ModelError: the model cannot be computed step by step; says which layer and why.
+        """
+        if self._streaming is None:
+            raise ModelError(str(self._refusal)) from self._refusal
+        return Stream(self._streaming, self._backend)
+
+    def save(self, path: str | Path) -> None:
+        """Writes the model in tinyseq's own format, which loads without any converter's package."""
+        format.save(self._simple, path)
+
+    def __str__(self) -> str:
+        lines = [f"tinyseq model ({self.model.origin or 'built in Python'}) on {self.device}"]
+        lines += [f"  input   {value}" for value in self.inputs]
+        lines += [f"  output  {value}" for value in self.outputs]
+        if self._streaming is None:
+            lines.append(f"  state   none: {self._refusal}")
+        else:
+            shapes = {value.name: value for value in self._streaming.graph.inputs}
+            lines += [f"  state   {shapes[pair.input]} -> {pair.output}" for pair in self.state]
+        return "\n".join(lines)
+
+    __repr__ = __str__
+
+
+def _streaming_form(model: Model) -> tuple[Model | None, ModelError | None]:
+    try:
+        return passes.expose_state(model), None
+    except ModelError as error:
+        return None, error
+
+
+class Stream:
+    """One live stream of a model: an explicit state, advanced by each step.
+
+    Its inputs and outputs are the model's, less those that carry state.
+    """
+
+    def __init__(self, model: Model, backend: backends.Backend) -> None:
+        self._model = model
+        self._backend = backend
+        self._runner = backend.runner()
+        self.reset()
+
+    def step(
+        self, feeds: Mapping[str, np.ndarray], out: Mapping[str, np.ndarray] | None = None
+    ) -> dict[str, np.ndarray]:
+        """Runs the model on the next chunk and advances the state.
+
+        With ``out``, a dict of arrays for all outputs, results are written there and ``out`` is
+        returned.
+
+        Raises:
+            FeedError: names, dtypes or shapes do not fit; the state is as before.
+        """
+        return self._runner.step(feeds, out)
+
+    def reset(self) -> None:
+        """Puts the state back to its start: the model's own initial values, else zeros."""
+        for pair in self._model.state:
+            self._runner.state[pair.input][...] = 0 if pair.initial is None else pair.initial
+
+    def snapshot(self) -> State:
+        """A copy of the state."""
+        return State(self._runner.state)
+
+    def restore(self, saved: Mapping[str, np.ndarray]) -> None:
+        """Goes back to a snapshot, of this or of another stream of the same model.
+
+        Raises:
+            StateError: it is of another model; the state is as before.
+        """
+        restore(saved, self._runner.state)
+
+    def fork(self) -> Stream:
+        """A second stream that starts where this one is; from then on they are independent."""
+        twin = Stream(self._model, self._backend)
+        twin.restore(self._runner.state)
+        return twin
+
+
+def load(path: str | Path | bytes, *, device: str = "cpu", state: Mapping[str, str] | None = None) -> Session:
+    """Loads a model.
+
+    Args:
+        path: an ``.onnx`` file (or its bytes) or a file that ``Session.save`` wrote.
+        device: ``"cpu"``, or ``"reference"`` for the float64 interpreter.
+        state: the outputs that carry state to inputs, ``{input: output}``; without it they are found by
+            name and shape.
+
+    Raises:
+        ModelError: the file cannot be read, or holds what tinyseq cannot run.
+    """
+    model = read(path)
+    if state is not None:
+        model = passes.name_state(model, dict(state))
+    elif not model.state:
+        model = passes.find_state(model)
+    return Session(model, device)
+
+
+def read(path: str | Path | bytes) -> Model:
+    """The Model of a file, by its suffix; bytes are taken for ONNX."""
+    if not isinstance(path, bytes) and Path(path).suffix == ".tinyseq":
+        return format.load(path)
+    if isinstance(path, bytes) or Path(path).suffix == ".onnx":
+        from tinyseq.converters import onnx
+
+        return onnx.load(path)
+    raise ModelError(f"{path}: the suffix tells the format; tinyseq reads .onnx and .tinyseq")

@@ -1,0 +1,70 @@
+"""State: the explicit, named value of a stream between two steps."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+
+import numpy as np
+
+from tinyseq.errors import StateError
+
+
+class State(Mapping[str, np.ndarray]):
+    """A snapshot: read-only arrays by name, equal to the stream's state when it was taken."""
+
+    def __init__(self, fields: Mapping[str, np.ndarray]) -> None:
+        self._fields = {name: np.array(array) for name, array in fields.items()}
+        for array in self._fields.values():
+            array.flags.writeable = False
+
+    def __getitem__(self, name: str) -> np.ndarray:
+        return self._fields[name]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._fields)
+
+    def __len__(self) -> int:
+        return len(self._fields)
+
+    def __repr__(self) -> str:
+        fields = (f"{name} {array.dtype}{list(array.shape)}" for name, array in self.items())
+        return f"State({', '.join(fields)})"
+
+    def to_bytes(self) -> bytes:
+        """The state as a safetensors file, for ``State.from_bytes``."""
+        from safetensors.numpy import save
+
+        return save({name: np.ascontiguousarray(array) for name, array in self.items()})
+
+    @classmethod
+    def from_bytes(cls, data: bytes) -> State:
+        """The state that ``to_bytes`` wrote.
+
+        Raises:
+            StateError: the bytes are no saved state, or damaged.
+        """
+        from safetensors import SafetensorError
+        from safetensors.numpy import load
+
+        try:
+            return cls(load(data))
+        except (SafetensorError, ValueError, TypeError, KeyError) as error:
+            raise StateError(f"these {len(data)} bytes are no saved state, or damaged: {error}") from error
+
+
+def restore(saved: Mapping[str, np.ndarray], target: Mapping[str, np.ndarray]) -> None:
+    """Writes saved fields over a stream's own, all of them or none.
+
+    Raises:
+        StateError: names, shapes or dtypes differ.
+    """
+    if set(saved) != set(target):
+        raise StateError(f"the saved state has fields {sorted(saved)}, this stream {sorted(target)}")
+    for name, array in target.items():
+        given = np.asarray(saved[name])
+        if given.shape != array.shape or given.dtype.kind != array.dtype.kind:
+            raise StateError(
+                f"field {name!r} is {given.dtype}{list(given.shape)} and must be {array.dtype}{list(array.shape)}"
+            )
+    for name, array in target.items():
+        array[...] = saved[name]
