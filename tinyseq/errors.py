@@ -33,3 +33,11 @@ class BuildError(TinyseqError):
 
 class MissingPackageError(TinyseqError, ImportError):
     """An optional package is needed and not installed."""
+
+
+class AudioError(TinyseqError):
+    """A sound file cannot be read, or no sound is in it."""
+
+
+class PictureError(TinyseqError):
+    """A picture cannot be written."""

@@ -1,0 +1,324 @@
+"""The demo: a voice detector over a clip."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import subprocess
+import sys
+import wave
+from pathlib import Path
+
+import numpy as np
+import pytest
+import soundfile
+import soxr
+from hypothesis import given
+from hypothesis import strategies as st
+
+from tinyseq.demo import audio, command, vad
+from tinyseq.demo.vad import CHUNK, MIN_SILENCE, MIN_SPEECH, PADDING, SAMPLE_RATE
+from tinyseq.errors import AudioError, MissingPackageError, PictureError
+from tinyseq.session import Session, load
+
+UTTERANCES = json.loads(Path(__file__).with_name("clip_utterances.json").read_text())
+
+Spans = list[tuple[float, float]]
+
+
+@pytest.fixture(scope="module")
+def session() -> Session:
+    return load(vad.MODEL)
+
+
+@pytest.fixture(scope="module")
+def clip() -> np.ndarray:
+    return audio.read(command.CLIP).samples
+
+
+def demo(folder: Path, *options: str) -> Path:
+    """Runs the command; gives the picture's path."""
+    parser = argparse.ArgumentParser()
+    command.add_arguments(parser)
+    picture = folder / "picture.png"
+    assert command.run(parser.parse_args(["--picture", str(picture), *options])) == 0
+    return picture
+
+
+def heard(capsys: pytest.CaptureFixture, folder: Path, *options: str) -> dict:
+    """What the command prints with --json."""
+    demo(folder, "--json", *options)
+    return json.loads(capsys.readouterr().out)
+
+
+def spans(report: dict) -> Spans:
+    return [(segment["start"], segment["end"]) for segment in report["segments"]]
+
+
+def assert_close(found: Spans, expected: Spans, seconds: float) -> None:
+    assert len(found) == len(expected), found
+    assert np.abs(np.subtract(found, expected)).max() < seconds, found
+
+
+# the command
+
+
+def test_the_clip_has_speech_where_it_was_put(capsys, tmp_path):
+    expected = [(utterance["start"], utterance["end"]) for utterance in UTTERANCES]
+    assert len(expected) == 5
+    assert_close(spans(heard(capsys, tmp_path)), expected, 0.15)
+
+
+def test_a_stereo_float_file_of_another_rate_has_the_same_speech(capsys, tmp_path, clip):
+    other = soxr.resample(clip, SAMPLE_RATE, 44_100)
+    path = tmp_path / "stereo.wav"
+    soundfile.write(path, np.stack([1.5 * other, 0.5 * other], axis=1), 44_100, subtype="FLOAT")
+    report = heard(capsys, tmp_path, "--wav", str(path))
+    assert (report["sample_rate"], report["channels"]) == (44_100, 2)
+    assert report["seconds"] == pytest.approx(len(clip) / SAMPLE_RATE, abs=1e-3)
+    assert_close(spans(report), spans(heard(capsys, tmp_path)), 0.1)
+
+
+def test_json_is_complete(capsys, tmp_path, clip):
+    report = heard(capsys, tmp_path)
+    assert set(report) == {
+        "sound",
+        "seconds",
+        "sample_rate",
+        "channels",
+        "samples_not_finite",
+        "segments",
+        "chunks",
+        "chunks_not_finite",
+        "chunk_p50_us",
+        "chunk_p99_us",
+        "times_real_time",
+        "picture",
+    }
+    assert report["chunks"] == -(-len(clip) // CHUNK)
+    assert report["samples_not_finite"] == report["chunks_not_finite"] == 0
+    assert 0 < report["chunk_p50_us"] <= report["chunk_p99_us"]
+    assert report["times_real_time"] > 0
+    assert Path(report["picture"]).is_file() and Path(report["sound"]).is_file()
+
+
+def test_text_tells_what_json_tells(capsys, tmp_path):
+    demo(tmp_path)
+    lines = capsys.readouterr().out.splitlines()
+    times = [[float(word) for word in line.split() if "." in word] for line in lines if "speech" in line]
+    assert_close(times, spans(heard(capsys, tmp_path)), 0.0051)
+    assert "p50" in lines[-2] and "p99" in lines[-2] and lines[-2].endswith("times real time")
+    assert lines[-1] == f"picture: {tmp_path / 'picture.png'}"
+
+
+def test_nothing_on_stderr_that_is_no_terminal(capsys, tmp_path):
+    demo(tmp_path)
+    assert capsys.readouterr().err == ""
+
+
+def test_the_picture_is_a_png(tmp_path):
+    png = demo(tmp_path).read_bytes()
+    assert png.startswith(b"\x89PNG\r\n\x1a\n") and png.endswith(b"IEND\xaeB`\x82")
+    assert len(png) > 20_000
+
+
+def test_samples_that_are_not_finite_are_told(capsys, tmp_path, clip):
+    broken = clip.copy()
+    broken[100_000], broken[200_000] = np.nan, np.inf
+    path = tmp_path / "nan.wav"
+    soundfile.write(path, broken, SAMPLE_RATE, subtype="FLOAT")
+    report = heard(capsys, tmp_path, "--wav", str(path))
+    assert report["samples_not_finite"] == 2
+    assert report["chunks_not_finite"] == report["chunks"] - 100_000 // CHUNK
+    assert spans(report)[-1][1] <= (100_000 + PADDING) / SAMPLE_RATE
+    demo(tmp_path, "--wav", str(path))
+    assert "2 samples are NaN or infinite" in capsys.readouterr().out
+
+
+def test_silence_holds_no_speech(capsys, tmp_path):
+    path = tmp_path / "silence.wav"
+    soundfile.write(path, np.zeros(8000), 8000)
+    demo(tmp_path, "--wav", str(path))
+    assert "no speech" in capsys.readouterr().out
+
+
+def test_names_are_free(capsys, tmp_path, clip):
+    folder = os.fsdecode(os.fsencode(tmp_path) + b"/\xff")
+    Path(folder).mkdir()
+    path = Path(folder, "$a^$_{b.wav")
+    soundfile.write(os.fsencode(path), clip[:CHUNK], SAMPLE_RATE)
+    assert demo(Path(folder), "--wav", str(path)).is_file()
+    assert "$a^$_{b.wav" in capsys.readouterr().out
+
+
+def test_needs_neither_onnx_nor_numba(tmp_path):
+    code = (
+        "import sys, argparse\n"
+        "for name in ('onnx', 'onnxruntime', 'numba', 'llvmlite'): sys.modules[name] = None\n"
+        "from tinyseq.demo import command\n"
+        "parser = argparse.ArgumentParser()\n"
+        "command.add_arguments(parser)\n"
+        "sys.exit(command.run(parser.parse_args()))\n"
+    )
+    subprocess.run([sys.executable, "-c", code, "--json"], check=True, cwd=tmp_path, capture_output=True)
+    assert (tmp_path / "demo.png").is_file()
+
+
+# refusals
+
+
+def test_a_missing_file_is_refused(tmp_path):
+    with pytest.raises(AudioError, match=r"none\.wav: No such file or directory; check the name"):
+        demo(tmp_path, "--wav", str(tmp_path / "none.wav"))
+
+
+def test_a_folder_is_refused(tmp_path):
+    with pytest.raises(AudioError, match="Is a directory"):
+        demo(tmp_path, "--wav", str(tmp_path))
+
+
+@pytest.mark.parametrize("name", ["text.wav", "text.mp3", "text.raw", "text"])
+def test_what_is_not_sound_is_refused(tmp_path, name):
+    path = tmp_path / name
+    path.write_text("hello\n" * 100)
+    with pytest.raises(AudioError, match=f"{name} as sound: .*; give a whole WAV"):
+        demo(tmp_path, "--wav", str(path))
+
+
+def test_a_damaged_file_is_refused(tmp_path):
+    path, whole = tmp_path / "half.flac", command.CLIP.read_bytes()
+    path.write_bytes(whole[: len(whole) // 2])
+    with pytest.raises(AudioError, match=r"half\.flac as sound"):
+        demo(tmp_path, "--wav", str(path))
+
+
+@pytest.mark.parametrize(("frames", "rate"), [(0, SAMPLE_RATE), (1, 192_000)])
+def test_empty_sound_is_refused(tmp_path, frames, rate):
+    path = tmp_path / "empty.wav"
+    with wave.open(str(path), "wb") as file:
+        file.setnchannels(1)
+        file.setsampwidth(2)
+        file.setframerate(rate)
+        file.writeframes(b"\0\0" * frames)
+    with pytest.raises(AudioError, match="holds no sound"):
+        demo(tmp_path, "--wav", str(path))
+
+
+def test_a_picture_that_cannot_be_written_is_refused(tmp_path):
+    with pytest.raises(PictureError, match="No such file or directory; check the folder"):
+        demo(tmp_path, "--picture", str(tmp_path / "none" / "picture.png"))
+    with pytest.raises(PictureError, match=r"ends in \.png"):
+        demo(tmp_path, "--picture", str(tmp_path / "picture.jpg"))
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("name", ["soundfile", "soxr", "matplotlib.figure", "tqdm"])
+def test_a_missing_package_is_named(tmp_path, monkeypatch, name):
+    monkeypatch.setitem(sys.modules, name, None)
+    with pytest.raises(MissingPackageError, match=rf"needs {name}.*pip install 'tinyseq\[demo\]'"):
+        demo(tmp_path)
+
+
+# segments
+
+
+def live(probabilities: list[float], samples: int | None = None) -> list[vad.Segment | None]:
+    """What a Segmenter gives after each probability, and at the end of the sound."""
+    segmenter = vad.Segmenter()
+    given = [segmenter.push(probability) for probability in probabilities]
+    return [*given, segmenter.finish(len(probabilities) * CHUNK if samples is None else samples)]
+
+
+def segments(probabilities: list[float], samples: int | None = None) -> Spans:
+    return [segment for segment in live(probabilities, samples) if segment]
+
+
+def whole(probabilities: list[float], samples: int) -> Spans:
+    """The rules of segments, said once more over all probabilities at once."""
+    loud = [i for i, p in enumerate(probabilities) if p >= 0.5]
+    found, start = [], None
+    for here, following in zip(loud, [*loud[1:], None], strict=False):
+        start = here * CHUNK if start is None else start
+        quiet = [i for i, p in enumerate(probabilities[:following]) if i > here and not p >= 0.35]
+        if following is None or (quiet and (quiet[-1] - quiet[0]) * CHUNK >= MIN_SILENCE):
+            end = quiet[0] * CHUNK if quiet else samples
+            if end - start >= MIN_SPEECH:
+                found.append((max(start - PADDING, 0), min(end + PADDING, samples)))
+            start = None
+    return [(start / SAMPLE_RATE, end / SAMPLE_RATE) for start, end in found]
+
+
+@given(
+    st.lists(
+        st.tuples(st.sampled_from([0.0, 0.34, 0.35, 0.4, 0.49, 0.5, 1.0, np.nan]), st.integers(1, 9)),
+        min_size=1,
+        max_size=20,
+    ),
+    st.integers(1, CHUNK),
+)
+def test_live_segments_are_those_of_the_whole(runs, last):
+    probabilities = [p for p, times in runs for _ in range(times)]
+    samples = (len(probabilities) - 1) * CHUNK + last
+    assert segments(probabilities, samples) == whole(probabilities, samples)
+
+
+def test_a_segment_is_given_as_soon_as_it_is_over():
+    given = live([0.0] * 10 + [0.9] * 10 + [0.1] * 10)
+    at = next(i for i, segment in enumerate(given) if segment)
+    assert at == 20 + -(-MIN_SILENCE // CHUNK)
+    assert_close([given[at]], [(0.32 - 0.03, 0.64 + 0.03)], 1e-9)
+
+
+def test_thresholds_have_hysteresis():
+    assert segments([0.0] * 5 + [0.49] * 20) == []
+    assert_close(segments([0.5] + [0.36] * 19), [(0, 0.64)], 1e-9)
+    assert_close(segments([0.5] + [0.36] * 19 + [0.34] * 5), [(0, 0.64 + 0.03)], 1e-9)
+
+
+def test_short_speech_is_dropped_and_short_silence_bridged():
+    assert segments([0.9] * 7 + [0.0] * 9) == []
+    assert_close(segments([0.9] * 8 + [0.0] * 9), [(0, 0.256 + 0.03)], 1e-9)
+    assert_close(segments([0.9] * 8 + [0.0] * 4 + [0.9] * 8), [(0, 0.64)], 1e-9)
+    assert_close(segments([0.9] * 8 + [0.0] * 5 + [0.9] * 8), [(0, 0.286), (0.386, 0.672)], 1e-9)
+
+
+def test_not_a_number_ends_speech():
+    assert_close(segments([0.9] * 10 + [np.nan] * 20), [(0, 0.32 + 0.03)], 1e-9)
+
+
+def test_the_last_segment_ends_with_the_sound():
+    assert segments([0.9] * 10, 9 * CHUNK + 100) == [(0, (9 * CHUNK + 100) / SAMPLE_RATE)]
+
+
+def test_chunks_from_a_live_source_give_what_a_file_gives(session, clip):
+    detection = vad.detect(vad.chunks(clip), session)
+    voice, other = vad.VoiceProbability(session), vad.VoiceProbability(session)
+    buffer, segmenter, found = np.empty(CHUNK, np.float32), vad.Segmenter(), []
+    for index in range(len(clip) // CHUNK):
+        buffer[:] = clip[index * CHUNK : (index + 1) * CHUNK]
+        other.push(np.zeros(CHUNK, np.float32))
+        probability = voice.push(buffer)
+        assert probability == detection.probabilities[index]
+        found.append(segmenter.push(probability))
+    assert [segment for segment in found if segment] == detection.segments
+
+
+def test_speech_that_is_cut_off_ends_with_the_sound(session, clip):
+    assert vad.detect(vad.chunks(clip[:40_000]), session).segments[-1].end == 2.5
+
+
+def test_the_model_sees_each_chunk_after_its_context(session, clip):
+    stream, padded = session.stream(), np.concatenate([np.zeros(64, np.float32), clip])
+    voice = vad.VoiceProbability(session)
+    for at in range(0, 40_000, CHUNK):
+        out = stream.step({"input": padded[None, at : at + 576], "sr": np.array(16_000)})
+        assert voice.push(clip[at : at + CHUNK]) == out["output"][0, 0]
+
+
+def test_a_short_last_chunk_is_followed_by_silence(session, clip):
+    first, second = vad.VoiceProbability(session), vad.VoiceProbability(session)
+    for voice in (first, second):
+        voice.push(clip[20_000 : 20_000 + CHUNK])
+    short = clip[20_512:20_600]
+    assert first.push(short) == second.push(np.pad(short, (0, CHUNK - len(short))))

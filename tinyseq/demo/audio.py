@@ -1,0 +1,84 @@
+"""From a sound file to what the voice detector hears: one channel at 16 kHz."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+
+from tinyseq.demo.packages import package
+from tinyseq.demo.vad import SAMPLE_RATE
+from tinyseq.errors import AudioError
+
+BLOCK = 1 << 16
+"""Frames read from a file at a time."""
+
+
+class Audio(NamedTuple):
+    """Sound ready for the detector, and what its file was."""
+
+    samples: np.ndarray
+    """float32[samples], mono, at 16 kHz; 1 is full scale."""
+    rate: int
+    """Hz, of the file."""
+    channels: int
+    """Of the file."""
+    not_finite: int
+    """Frames of the file that are NaN or infinite."""
+
+    @property
+    def seconds(self) -> float:
+        return len(self.samples) / SAMPLE_RATE
+
+
+def read(path: str | Path) -> Audio:
+    """The sound of a file: any format that soundfile reads, any sample rate, any number of channels.
+
+    Channels are averaged. NaN and infinite samples stay, and spread as far as the resampling filter
+    reaches.
+
+    Raises:
+        AudioError: the file is missing or damaged, or holds no sound.
+        MissingPackageError: soundfile or soxr is not installed.
+    """
+    soundfile, soxr = package("soundfile"), package("soxr")
+    _check_readable(path)
+    parts, not_finite = [], 0
+    try:
+        with soundfile.SoundFile(os.fsencode(path)) as file:
+            rate, channels = file.samplerate, file.channels
+            resampler = soxr.ResampleStream(rate, SAMPLE_RATE, 1, dtype="float32")
+            for block in _mono(file):
+                not_finite += np.count_nonzero(~np.isfinite(block))
+                parts.append(resampler.resample_chunk(block))
+            parts.append(resampler.resample_chunk(np.empty(0, np.float32), last=True))
+    except (soundfile.SoundFileError, TypeError) as error:  # TypeError: a headerless format, as .raw
+        why = getattr(error, "error_string", str(error)).rstrip(".")
+        raise AudioError(
+            f"cannot read {path} as sound: {why}; give a whole WAV, FLAC, Ogg or MP3 file"
+        ) from error
+    samples = np.concatenate(parts)
+    if samples.size == 0:
+        raise AudioError(f"{path} holds no sound: not one sample at {SAMPLE_RATE} Hz; give a longer file")
+    return Audio(samples, rate, channels, int(not_finite))
+
+
+def _check_readable(path: str | Path) -> None:
+    """soundfile does not say why it cannot open a file; the operating system does."""
+    try:
+        Path(path).open("rb").close()
+    except OSError as error:
+        raise AudioError(
+            f"cannot read {path}: {error.strerror}; check the name and its permissions"
+        ) from error
+
+
+def _mono(file) -> Iterator[np.ndarray]:
+    """The file's frames from first to last as blocks of float32[frames]."""
+    while len(frames := file.read(BLOCK, dtype="float32", always_2d=True)):
+        with np.errstate(invalid="ignore", over="ignore"):
+            mono = frames.mean(axis=1)
+        yield mono
