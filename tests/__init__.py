@@ -1,0 +1,1 @@
+"""The tests, and the assets they share with the benchmarks."""

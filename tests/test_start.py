@@ -1,0 +1,40 @@
+"""What a process that only runs models has to load."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+
+import pytest
+from onnx import TensorProto, helper
+
+import tinyseq
+
+UNWANTED = ("numba", "llvmlite", "onnx")
+CHECK = f"loaded = [name for name in {UNWANTED} if name in sys.modules]; assert not loaded, loaded"
+
+
+@pytest.fixture
+def saved(tmp_path):
+    """A small model in tinyseq's own format."""
+    x, y = (helper.make_tensor_value_info(name, TensorProto.FLOAT, (2, 3)) for name in "xy")
+    graph = helper.make_graph([helper.make_node("Tanh", ["x"], ["y"])], "small", [x], [y])
+    proto = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=9)
+    model = tinyseq.load(proto.SerializeToString())
+    model.save(tmp_path / "small.tinyseq")
+    return tmp_path / "small.tinyseq"
+
+
+def run(program: str, *arguments: object) -> None:
+    """Runs a program in a fresh process and then looks at its modules."""
+    command = [sys.executable, "-c", f"import sys, tinyseq\n{program}\n{CHECK}", *map(str, arguments)]
+    done = subprocess.run(command, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+
+
+def test_import_leaves_the_compilers_alone():
+    run("")
+
+
+def test_own_format_needs_no_compiler_and_no_converter(saved):
+    run("import numpy as np; tinyseq.load(sys.argv[1]).run({'x': np.ones((2, 3), np.float32)})", saved)
