@@ -1,0 +1,53 @@
+"""Measures tinyseq against the other runtimes that are installed, one thread each.
+
+Figures are medians; the number in brackets tells how many times as good as onnxruntime (above 1:
+faster), the median of the ratios in each interleaved round. Nothing is timed whose outputs differ from
+onnxruntime's.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from contextlib import ExitStack
+from dataclasses import replace
+from pathlib import Path
+
+from tqdm import tqdm
+
+from bench import measures, report
+
+
+def main(arguments: list[str] | None = None) -> None:
+    """The command line."""
+    options = _parser().parse_args(arguments)
+    effort = measures.QUICK if options.quick else measures.Effort()
+    effort = replace(effort, steps=1_000_000) if options.long else effort
+    tasks = [task for task in measures.tasks(effort) if options.filter in task.name]
+    rows: list[measures.Row] = []
+    with ExitStack() as stack:
+        file = stack.enter_context(options.json.open("w")) if options.json else None
+        environment = report.environment()
+        if file:
+            print(report.line(environment), file=file)
+        progress = tqdm(tasks, disable=not sys.stderr.isatty())
+        for task in progress:
+            progress.set_description(task.name)
+            for row in task.measure():
+                rows.append(row)
+                if file:
+                    print(report.line(row), file=file, flush=True)
+    print(report.line(environment), report.tables(rows), sep="\n\n")
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser("python -m bench", description=__doc__)
+    parser.add_argument("--quick", action="store_true", help="fewer sizes and rounds, for a first look")
+    parser.add_argument("--long", action="store_true", help="a million steps where memory could grow")
+    parser.add_argument("--filter", default="", metavar="TEXT", help="only what has TEXT in its name")
+    parser.add_argument("--json", type=Path, metavar="FILE", help="also write JSON lines")
+    return parser
+
+
+if __name__ == "__main__":
+    main()

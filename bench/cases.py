@@ -1,0 +1,96 @@
+"""What is computed: models with inputs, the same for every rival."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+import numpy as np
+from onnx import TensorProto, helper, numpy_helper
+
+from tests import assets
+
+GATES = {"LSTM": 4, "GRU": 3}
+STATES = {"LSTM": ("h", "c"), "GRU": ("h",)}
+
+
+@dataclass(frozen=True, slots=True)
+class Layer:
+    """One recurrent layer's weights in ONNX's layout, for rivals that read no ONNX."""
+
+    kind: str
+    weights: dict[str, np.ndarray]
+
+
+@dataclass(frozen=True, slots=True)
+class Case:
+    """A model and what it is fed.
+
+    ``state`` names the outputs that a call feeds back to inputs, ``{input: output}``; a case without it
+    is the same call again and again.
+    """
+
+    model: bytes
+    feeds: dict[str, np.ndarray]
+    state: dict[str, str] = field(default_factory=dict)
+    layer: Layer | None = None
+
+
+def silero_chunk(rows: int = 1) -> Case:
+    """32 ms of voice detection, the state fed back: what a live stream computes."""
+    feeds = {
+        "input": _uniform(_generator(), (rows, 576), 0.1),
+        "state": np.zeros((2, rows, 128), np.float32),
+        "sr": np.array(16000),
+    }
+    return Case(assets.fetch("silero-chunk").read_bytes(), feeds, {"state": "stateN"})
+
+
+def silero_sequence(frames: int) -> Case:
+    """The same network over many chunks at once."""
+    state = np.zeros((1, 1, 128), np.float32)
+    feeds = {"input": _uniform(_generator(), (frames, 576), 0.1), "h": state, "c": state}
+    return Case(assets.fetch("silero-sequence").read_bytes(), feeds)
+
+
+def recurrent(kind: str, hidden: int, frames: int, rows: int) -> Case:
+    """One layer of equal input and hidden size. A single frame is a step: its state is fed back."""
+    generator = _generator()
+    size, gates = (1, rows, hidden), GATES[kind] * hidden
+    shapes = {"W": (1, gates, hidden), "R": (1, gates, hidden), "B": (1, 2 * gates)}
+    weights = {name: _uniform(generator, shape, hidden**-0.5) for name, shape in shapes.items()}
+    states = STATES[kind]
+    feeds = {"x": _uniform(generator, (frames, rows, hidden), 1.0)}
+    feeds |= {f"{name}0": _uniform(generator, size, 1.0) for name in states}
+    outputs = {"y": (frames, 1, rows, hidden)} | {f"{name}n": size for name in states}
+    state = {f"{name}0": f"{name}n" for name in states} if frames == 1 else {}
+    model = _single_node(kind, weights, hidden, feeds, outputs)
+    return Case(model, feeds, state, Layer(kind, weights))
+
+
+def _generator() -> np.random.Generator:
+    return np.random.default_rng(0)
+
+
+def _uniform(generator: np.random.Generator, shape: tuple[int, ...], bound: float) -> np.ndarray:
+    return generator.uniform(-bound, bound, shape).astype(np.float32)
+
+
+def _single_node(
+    kind: str,
+    weights: dict[str, np.ndarray],
+    hidden: int,
+    feeds: dict[str, np.ndarray],
+    outputs: dict[str, tuple[int, ...]],
+) -> bytes:
+    attributes = {"hidden_size": hidden} | ({"linear_before_reset": 1} if kind == "GRU" else {})
+    x, *states = feeds
+    node = helper.make_node(kind, [x, *weights, "", *states], list(outputs), **attributes)
+    graph = helper.make_graph(
+        [node],
+        kind,
+        [helper.make_tensor_value_info(name, TensorProto.FLOAT, a.shape) for name, a in feeds.items()],
+        [helper.make_tensor_value_info(name, TensorProto.FLOAT, shape) for name, shape in outputs.items()],
+        [numpy_helper.from_array(array, name) for name, array in weights.items()],
+    )
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=9)
+    return model.SerializeToString()

@@ -1,0 +1,232 @@
+"""What is measured: tasks, each of which gives rows."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+import tempfile
+import tracemalloc
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from statistics import median
+
+import numpy as np
+
+import tinyseq
+from bench import cases, timing
+from bench.cases import Case
+from bench.rivals import OnnxRuntime, Rival, TinyseqRun, TinyseqStream, installed
+from tests import assets
+
+TOLERANCE = 1e-5
+"""The largest difference from onnxruntime's outputs with which a call is timed at all: absolute, and
+relative for what is above 1."""
+
+CHECKED_CALLS = 8
+WARM_CALLS = 1000
+TRACED_CALLS = 100
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """One figure. ``ratio`` is onnxruntime's over this one: how many times as good."""
+
+    case: str
+    rival: str
+    value: float
+    unit: str
+    ratio: float | None = None
+    error: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Task:
+    """Something to measure by itself."""
+
+    name: str
+    measure: Callable[[], list[Row]]
+
+
+@dataclass(frozen=True, slots=True)
+class Effort:
+    """How much is measured, and how often."""
+
+    hidden: tuple[int, ...] = (32, 64, 128, 256, 512)
+    rows: tuple[int, ...] = (1, 8)
+    rounds: int = 15
+    lengths: int = 20
+    processes: int = 20
+    steps: int = 100_000
+
+
+QUICK = Effort(hidden=(32, 128), rows=(1,), rounds=3, lengths=5, processes=3, steps=5_000)
+
+
+def tasks(effort: Effort) -> Iterator[Task]:
+    """Everything there is to measure."""
+
+    def speed_task(name: str, make: Callable[[], Case]) -> Task:
+        return Task(name, lambda: speed(name, make(), effort.rounds))
+
+    yield speed_task("silero chunk", cases.silero_chunk)
+    yield speed_task("silero 937 frames", partial(cases.silero_sequence, 937))
+    for kind in cases.GATES:
+        for hidden in effort.hidden:
+            for frames in (1, 100):
+                for rows in effort.rows:
+                    name = f"{kind.lower()} H={hidden} T={frames} N={rows}"
+                    yield speed_task(name, partial(cases.recurrent, kind, hidden, frames, rows))
+    yield Task("bind silero frames", lambda: binding("frames", cases.silero_sequence, effort.lengths))
+    yield Task("bind silero rows", lambda: binding("rows", cases.silero_chunk, effort.lengths))
+    yield Task("start import", lambda: start_import(effort.processes))
+    yield Task("start first chunk", lambda: start_first_chunk(effort.processes))
+    yield Task("memory of a step", memory_of_a_step)
+    yield Task(f"memory after {effort.steps} steps", lambda: memory_growth(effort.steps))
+
+
+def speed(name: str, case: Case, rounds: int) -> list[Row]:
+    """Microseconds a call of every rival, once its outputs are found right."""
+    rivals = {rival.name: rival(case) for rival in installed() if rival.takes(case)}
+    errors = _errors(name, rivals)
+    seconds = timing.interleaved({name: rival.call for name, rival in rivals.items()}, rounds)
+    yardstick = seconds[OnnxRuntime.name]
+    return [
+        Row(name, rival, median(s) * 1e6, "us", timing.median_ratio(yardstick, s), errors[rival])
+        for rival, s in seconds.items()
+    ]
+
+
+def _errors(name: str, rivals: dict[str, Rival]) -> dict[str, float]:
+    """Each rival's largest difference from onnxruntime after some calls.
+
+    Raises:
+        ValueError: one is above the tolerance.
+    """
+    for rival in rivals.values():
+        for _ in range(CHECKED_CALLS):
+            rival.call()
+    right = rivals[OnnxRuntime.name].outputs()
+    errors = {}
+    for which, rival in rivals.items():
+        outputs = rival.outputs()
+        errors[which] = max(_difference(outputs[key], array) for key, array in right.items())
+        if not errors[which] <= TOLERANCE:
+            raise ValueError(f"{name}: {which} is off by {errors[which]:.1e}, more than {TOLERANCE}")
+    return errors
+
+
+def _difference(found: np.ndarray, right: np.ndarray) -> float:
+    return float((np.abs(found - right) / np.maximum(np.abs(right), 1)).max())
+
+
+def binding(what: str, make: Callable[[int], Case], lengths: int) -> list[Row]:
+    """Milliseconds by which the first call with a new shape takes longer than the second."""
+    rivals = {rival.package: rival(make(1)) for rival in (OnnxRuntime, TinyseqRun)}
+    extra: dict[str, list[float]] = {name: [] for name in rivals}
+    for length in range(2, 2 + lengths):
+        feeds = make(length).feeds
+        for name, rival in rivals.items():
+            rival.feed(feeds)
+            extra[name].append(timing.once(rival.call) - timing.once(rival.call))
+    return [Row(f"bind silero {what}", name, median(s) * 1e3, "ms") for name, s in extra.items()]
+
+
+IMPORTS = {
+    "numpy": "import numpy",
+    "onnxruntime": "import numpy, onnxruntime",
+    "tinyseq": "import numpy, tinyseq",
+}
+
+
+def start_import(processes: int) -> list[Row]:
+    """Milliseconds that importing a runtime adds to importing NumPy, in fresh processes."""
+    commands = {name: [sys.executable, "-c", program] for name, program in IMPORTS.items()}
+    return _above_numpy("start import", commands, processes)
+
+
+CHUNK = "import sys, numpy as np; chunk = np.zeros((1, 576), np.float32); sr = np.array(16000);"
+FIRST_CHUNKS = {
+    "numpy": "",
+    "onnxruntime": "import onnxruntime as ort; options = ort.SessionOptions();"
+    "options.intra_op_num_threads = options.inter_op_num_threads = 1;"
+    "session = ort.InferenceSession(sys.argv[1], options, providers=['CPUExecutionProvider']);"
+    "session.run(None, {'input': chunk, 'state': np.zeros((2, 1, 128), np.float32), 'sr': sr})",
+    "tinyseq": "import tinyseq; tinyseq.load(sys.argv[1]).stream().step({'input': chunk, 'sr': sr})",
+}
+
+
+def start_first_chunk(processes: int) -> list[Row]:
+    """Milliseconds above NumPy until a fresh process has its first chunk: import, load and run.
+
+    tinyseq loads its own format.
+    """
+    with tempfile.TemporaryDirectory() as folder:
+        saved = Path(folder, "silero.tinyseq")
+        path = assets.fetch("silero-chunk")
+        tinyseq.load(path).save(saved)
+        models = {"numpy": "", "onnxruntime": str(path), "tinyseq": str(saved)}
+        commands = {
+            name: [sys.executable, "-c", CHUNK + program, models[name]]
+            for name, program in FIRST_CHUNKS.items()
+        }
+        return _above_numpy("start first chunk", commands, processes)
+
+
+def _above_numpy(name: str, commands: dict[str, list[str]], processes: int) -> list[Row]:
+    """Rows of the time that commands take above the one named ``numpy``."""
+    seconds: dict[str, list[float]] = {which: [] for which in commands}
+    for _ in range(processes):
+        for which, command in commands.items():
+            seconds[which].append(timing.once(partial(subprocess.run, command, check=True)))
+    floor = seconds.pop("numpy")
+    above = {which: median(a - b for a, b in zip(s, floor, strict=True)) for which, s in seconds.items()}
+    return [
+        Row(name, which, value * 1e3, "ms", above["onnxruntime"] / value) for which, value in above.items()
+    ]
+
+
+def memory_of_a_step() -> list[Row]:
+    """The most bytes of Python objects that exist during a call and not before it."""
+    return [
+        Row("memory of a step", rival.package, _traced(rival(cases.silero_chunk())), "bytes")
+        for rival in (OnnxRuntime, TinyseqStream)
+    ]
+
+
+def _traced(rival: Rival) -> float:
+    peaks = [0] * TRACED_CALLS
+    tracemalloc.start()
+    try:
+        for index in range(TRACED_CALLS):
+            tracemalloc.reset_peak()
+            before, _ = tracemalloc.get_traced_memory()
+            rival.call()
+            _, peak = tracemalloc.get_traced_memory()
+            peaks[index] = peak - before
+    finally:
+        tracemalloc.stop()
+    return median(peaks)
+
+
+def memory_growth(steps: int) -> list[Row]:
+    """Kilobytes by which the process has grown after many calls."""
+    return [
+        Row(f"memory after {steps} steps", rival.package, _growth(rival(cases.silero_chunk()), steps), "kB")
+        for rival in (OnnxRuntime, TinyseqStream)
+    ]
+
+
+def _growth(rival: Rival, steps: int) -> float:
+    for _ in range(WARM_CALLS):
+        rival.call()
+    before = _resident_kilobytes()
+    for _ in range(steps):
+        rival.call()
+    return _resident_kilobytes() - before
+
+
+def _resident_kilobytes() -> int:
+    lines = Path("/proc/self/status").read_text().splitlines()
+    return next(int(line.split()[1]) for line in lines if line.startswith("VmRSS:"))

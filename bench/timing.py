@@ -1,0 +1,63 @@
+"""How calls are timed: in interleaved blocks, so that a slow moment of the machine strikes all alike."""
+
+from __future__ import annotations
+
+import gc
+import time
+from collections.abc import Callable, Mapping
+from contextlib import contextmanager
+from statistics import median
+
+Call = Callable[[], object]
+
+BLOCK_SECONDS = 0.02
+
+
+def interleaved(calls: Mapping[str, Call], rounds: int) -> dict[str, list[float]]:
+    """Seconds a call, for each of the calls and each round. A round is a block of every call."""
+    repeats = {name: _repeats(call) for name, call in calls.items()}
+    seconds: dict[str, list[float]] = {name: [] for name in calls}
+    names = list(calls)
+    with _no_collection():
+        for turn in range(rounds):
+            shift = turn % len(names)
+            for name in names[shift:] + names[:shift]:
+                seconds[name].append(_block(calls[name], repeats[name]) / repeats[name])
+    return seconds
+
+
+def median_ratio(yardstick: list[float], seconds: list[float]) -> float:
+    """How many times as fast as the yardstick: the median over the rounds."""
+    return median(a / b for a, b in zip(yardstick, seconds, strict=True))
+
+
+def once(call: Call) -> float:
+    """Seconds of a single call."""
+    return _block(call, 1)
+
+
+def _block(call: Call, repeats: int) -> float:
+    turns = range(repeats)
+    start = time.perf_counter()
+    for _ in turns:
+        call()
+    return time.perf_counter() - start
+
+
+def _repeats(call: Call) -> int:
+    """Warms a call up and finds how many of it fill a block."""
+    repeats = 1
+    while (seconds := _block(call, repeats)) < BLOCK_SECONDS / 2:
+        repeats *= 2
+    return max(1, round(repeats * BLOCK_SECONDS / seconds))
+
+
+@contextmanager
+def _no_collection():
+    was_on = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if was_on:
+            gc.enable()
