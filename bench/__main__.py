@@ -20,10 +20,13 @@ from bench import measures, report
 
 def main(arguments: list[str] | None = None) -> None:
     """The command line."""
-    options = _parser().parse_args(arguments)
+    parser = _parser()
+    options = parser.parse_args(arguments)
     effort = measures.QUICK if options.quick else measures.Effort()
     effort = replace(effort, steps=1_000_000) if options.long else effort
     tasks = [task for task in measures.tasks(effort) if options.filter in task.name]
+    if not tasks:
+        parser.error(f"nothing has {options.filter!r} in its name")
     rows: list[measures.Row] = []
     with ExitStack() as stack:
         file = stack.enter_context(options.json.open("w")) if options.json else None
