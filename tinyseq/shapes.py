@@ -27,11 +27,12 @@ def axis_of(axis: int, rank: int) -> int:
     return axis % rank
 
 
-def axes_of(axes, rank: int) -> tuple[int, ...]:
+def axes_of(axes, rank: int) -> list[int]:
     """Axes given as a tensor or list, made positive; refuses doubles."""
-    positions = tuple(axis_of(int(axis), rank) for axis in np.ravel(axes))
+    given = axes.ravel().tolist() if isinstance(axes, np.ndarray) else list(axes)
+    positions = [axis_of(axis, rank) for axis in given]
     if len(set(positions)) != len(positions):
-        raise Mismatch(f"axes {np.ravel(axes).tolist()} name a dimension twice")
+        raise Mismatch(f"axes {given} name a dimension twice")
     return positions
 
 
@@ -105,7 +106,7 @@ def split(attributes: Attributes, shapes, values) -> tuple[Shape, ...]:
 
 def slice_bounds(shape: Shape, values) -> list[tuple[int, int, int]]:
     """For each dimension (start, step, count) of a Slice, from its input values."""
-    starts, ends = (np.ravel(v).tolist() for v in values[1:3])
+    starts, ends = values[1].ravel().tolist(), values[2].ravel().tolist()
     axes = values[3] if len(values) > 3 and values[3] is not None else range(len(starts))
     steps = values[4].tolist() if len(values) > 4 and values[4] is not None else [1] * len(starts)
     positions = axes_of(axes, len(shape))
@@ -257,7 +258,8 @@ def conv_geometry(attributes: Attributes, x: Shape, w: Shape):
         raise Mismatch(f"input {list(x)} and weights {list(w)} are not of one rank above 2")
     strides = tuple(attributes["strides"] or (1,) * rank)
     dilations = tuple(attributes["dilations"] or (1,) * rank)
-    pads = tuple(attributes["pads"] or (0,) * 2 * rank)
+    pads = () if attributes["auto_pad"] == "VALID" else tuple(attributes["pads"] or ())
+    pads = pads or (0,) * 2 * rank
     kernel = w[2:]
     if attributes["kernel_shape"] is not None and tuple(attributes["kernel_shape"]) != kernel:
         raise Mismatch(f"kernel_shape {list(attributes['kernel_shape'])} but weights {list(w)}")

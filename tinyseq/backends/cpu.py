@@ -8,11 +8,11 @@ from collections.abc import Mapping
 import numpy as np
 
 from tinyseq.errors import FeedError
-from tinyseq.feeds import checked_array, checked_feeds
+from tinyseq.feeds import checked_feeds
 from tinyseq.kernels import library
 from tinyseq.model import Graph, Model, Value
 from tinyseq.plan.packing import Weights, aligned
-from tinyseq.plan.planner import Plan, plan, state_layout
+from tinyseq.plan.planner import Plan, Planner, state_layout
 
 MOST_PLANS = 64
 """Shapes whose plans a model keeps; the one not used for longest goes first."""
@@ -61,10 +61,8 @@ class Planned:
 
     def __init__(self, model: Model, weights: Weights, stateful: bool) -> None:
         self.model = model
-        self._weights = weights
-        self._stateful = stateful
-        carried = {pair.input for pair in model.state} if stateful else set()
-        self.inputs = [value for value in model.graph.inputs if value.name not in carried]
+        self._planner = Planner(model, weights, stateful)
+        self.inputs = self._planner.inputs
         lengths = _length_inputs(model.graph)
         self._known = {v.name for v in self.inputs if v.dtype.kind != "f" and v.name not in lengths}
         self._plans: OrderedDict[Key, Plan] = OrderedDict()
@@ -79,7 +77,7 @@ class Planned:
         if made is None:
             shapes = {name: array.shape for name, array in arrays.items()}
             known = {name: array.copy() for name, array in arrays.items() if name in self._known}
-            made = plan(self.model, shapes, known, self._weights, self._stateful)
+            made = self._planner.plan(shapes, known)
             self._plans[key] = made
             while len(self._plans) > MOST_PLANS:
                 self._plans.popitem(last=False)

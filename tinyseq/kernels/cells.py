@@ -5,7 +5,6 @@ Formulas as in the ONNX operator specification of RNN, LSTM and GRU, default act
 
 from __future__ import annotations
 
-
 from tinyseq.kernels.intrinsics import compiled, fma
 from tinyseq.kernels.math import ONE, sigmoid, tanh
 

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import inspect
 
-
 from tinyseq.kernels.elementwise import elementwise, fill
 from tinyseq.kernels.instructions import INSTRUCTIONS, SEGMENT_SHIFT, Instruction
 from tinyseq.kernels.intrinsics import address_of, compiled, denormals_off, denormals_restore, integers

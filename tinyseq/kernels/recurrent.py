@@ -14,7 +14,6 @@ Shared operands, all addresses of float32 unless said otherwise:
 
 from __future__ import annotations
 
-
 from tinyseq.kernels.cells import gru_cell, lstm_cell, rnn_cell
 from tinyseq.kernels.instructions import HAS_LENGTHS, HAS_Y
 from tinyseq.kernels.intrinsics import compiled, floats, integers32

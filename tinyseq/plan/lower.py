@@ -1,12 +1,12 @@
 """The lowerings: from one node to views and instructions.
 
-``lowering(planner, node, inputs, shapes)`` takes Views and known arrays (None where absent) and the
+``lowering(builder, node, inputs, shapes)`` takes Views and known arrays (None where absent) and the
 output shapes by the op's rule; it gives one View or several.
 """
 
 from __future__ import annotations
 
-from dataclasses import replace
+import math
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -14,9 +14,10 @@ import numpy as np
 from tinyseq.errors import UnsupportedError
 from tinyseq.kernels.instructions import HAS_LENGTHS, HAS_Y
 from tinyseq.plan import packing
-from tinyseq.plan.view import Shape, View, dense_strides
+from tinyseq.plan.view import FLOAT, Shape, View, dense_strides
 from tinyseq.shapes import (
     Mismatch,
+    axes_of,
     axis_of,
     conv_geometry,
     pad_widths,
@@ -27,9 +28,7 @@ from tinyseq.shapes import (
 
 if TYPE_CHECKING:
     from tinyseq.model import Node
-    from tinyseq.plan.planner import Planner
-
-FLOAT = np.dtype(np.float32)
+    from tinyseq.plan.builder import Builder
 
 
 def _float(view: View) -> View:
@@ -38,18 +37,18 @@ def _float(view: View) -> View:
     return view
 
 
-def identity(p: Planner, node: Node, inputs, shapes) -> View:
+def identity(p: Builder, node: Node, inputs, shapes) -> View:
     return inputs[0]
 
 
-def cast(p: Planner, node: Node, inputs, shapes) -> View:
+def cast(p: Builder, node: Node, inputs, shapes) -> View:
     x = inputs[0]
     if np.dtype(node.attributes["to"]) != x.dtype:
         raise UnsupportedError(f"a cast from {x.dtype} to {np.dtype(node.attributes['to'])} at run time")
     return x
 
 
-def gather(p: Planner, node: Node, inputs, shapes) -> View:
+def gather(p: Builder, node: Node, inputs, shapes) -> View:
     x, indices = inputs
     axis = axis_of(node.attributes["axis"], len(x.shape))
     size = x.shape[axis]
@@ -70,7 +69,7 @@ def _along(x: View, axis: int, start: int, count: int, step: int = 1) -> View:
     return x.sliced([(start, step, count) if a == axis else (0, 1, n) for a, n in enumerate(x.shape)])
 
 
-def _joined(p: Planner, parts: list[View], axis: int) -> View:
+def _joined(p: Builder, parts: list[View], axis: int) -> View:
     """The parts side by side in a new tensor."""
     shape = list(parts[0].shape)
     shape[axis] = sum(part.shape[axis] for part in parts)
@@ -82,12 +81,12 @@ def _joined(p: Planner, parts: list[View], axis: int) -> View:
     return y
 
 
-def concat(p: Planner, node: Node, inputs, shapes) -> View:
+def concat(p: Builder, node: Node, inputs, shapes) -> View:
     parts = [_float(p.view(part)) for part in inputs]
     return _joined(p, parts, axis_of(node.attributes["axis"], len(shapes[0])))
 
 
-def split(p: Planner, node: Node, inputs, shapes) -> list[View]:
+def split(p: Builder, node: Node, inputs, shapes) -> list[View]:
     x = inputs[0]
     axis = axis_of(node.attributes["axis"], len(x.shape))
     values = [None, inputs[1] if len(inputs) > 1 else None]
@@ -98,37 +97,60 @@ def split(p: Planner, node: Node, inputs, shapes) -> list[View]:
     return parts
 
 
-def slice_(p: Planner, node: Node, inputs, shapes) -> View:
+def slice_(p: Builder, node: Node, inputs, shapes) -> View:
     return inputs[0].sliced(slice_bounds(inputs[0].shape, inputs))
 
 
-def reshape(p: Planner, node: Node, inputs, shapes) -> View:
+def reshape(p: Builder, node: Node, inputs, shapes) -> View:
     return _reshaped(p, inputs[0], shapes[0])
 
 
-def _reshaped(p: Planner, x: View, shape: Shape) -> View:
+def _reshaped(p: Builder, x: View, shape: Shape) -> View:
     view = x.reshaped(shape)
     return p.dense(x).reshaped(shape) if view is None else view
 
 
-def transpose(p: Planner, node: Node, inputs, shapes) -> View:
+def squeeze(p: Builder, node: Node, inputs, shapes) -> View:
+    x = inputs[0]
+    axes = inputs[1] if len(inputs) > 1 else None
+    gone = range(len(x.shape)) if axes is None else axes_of(axes, len(x.shape))
+    gone = {axis for axis in gone if x.shape[axis] == 1}
+    return x.laid(shapes[0], tuple([stride for axis, stride in enumerate(x.strides) if axis not in gone]))
+
+
+def unsqueeze(p: Builder, node: Node, inputs, shapes) -> View:
+    x = inputs[0]
+    added = axes_of(inputs[1], len(shapes[0]))
+    rest = iter(x.strides)
+    return x.laid(shapes[0], tuple([0 if axis in added else next(rest) for axis in range(len(shapes[0]))]))
+
+
+def shape_of(p: Builder, node: Node, inputs, shapes) -> np.ndarray:
+    return np.array(inputs[0].shape[node.attributes["start"] : node.attributes["end"]], np.int64)
+
+
+def size_of(p: Builder, node: Node, inputs, shapes) -> np.ndarray:
+    return np.array(inputs[0].size, np.int64)
+
+
+def transpose(p: Builder, node: Node, inputs, shapes) -> View:
     rank = len(inputs[0].shape)
     order = node.attributes["perm"]
     return inputs[0].transposed(range(rank)[::-1] if order is None else order)
 
 
-def expand(p: Planner, node: Node, inputs, shapes) -> View:
+def expand(p: Builder, node: Node, inputs, shapes) -> View:
     return inputs[0].broadcast(shapes[0])
 
 
-def pad(p: Planner, node: Node, inputs, shapes) -> View:
+def pad(p: Builder, node: Node, inputs, shapes) -> View:
     x = _float(inputs[0])
     widths = pad_widths(x.shape, inputs)
     value = inputs[2] if len(inputs) > 2 and inputs[2] is not None else np.float32(0)
     return _padded(p, x, widths, shapes[0], node.attributes["mode"], float(np.reshape(value, ())))
 
 
-def _padded(p: Planner, x: View, widths, shape: Shape, mode: str, value: float = 0.0) -> View:
+def _padded(p: Builder, x: View, widths, shape: Shape, mode: str, value: float = 0.0) -> View:
     """A copy of x in the middle of a new tensor, then its border, axis by axis.
 
     A border is a copy too: of the inside walked backwards (reflect) or of one slice repeated (edge).
@@ -156,8 +178,10 @@ def _padded(p: Planner, x: View, widths, shape: Shape, mode: str, value: float =
     return y
 
 
-def _like(p: Planner, x: View) -> View:
+def _like(p: Builder, x: View) -> View:
     """A new tensor of x's shape whose elements lie in the order of x's, so that walking is linear."""
+    if x.dense:
+        return p.allocate(x.shape)
     order = sorted(range(len(x.shape)), key=lambda axis: -abs(x.strides[axis]))
     strides = [0] * len(x.shape)
     step = 1
@@ -168,7 +192,7 @@ def _like(p: Planner, x: View) -> View:
 
 
 def _unary(function: str):
-    def lower(p: Planner, node: Node, inputs, shapes) -> View:
+    def lower(p: Builder, node: Node, inputs, shapes) -> View:
         x = _float(inputs[0])
         return p.elementwise(function, _like(p, x), x)
 
@@ -176,7 +200,7 @@ def _unary(function: str):
 
 
 def _binary(function: str):
-    def lower(p: Planner, node: Node, inputs, shapes) -> View:
+    def lower(p: Builder, node: Node, inputs, shapes) -> View:
         a, b = (_float(p.view(value)).broadcast(shapes[0]) for value in inputs)
         pattern = a if a.size and 0 not in a.strides else b
         return p.elementwise(function, _like(p, pattern), a, b)
@@ -184,29 +208,32 @@ def _binary(function: str):
     return lower
 
 
-def power(p: Planner, node: Node, inputs, shapes) -> View:
+POWERS = {2: "square", 1: "copy", 0.5: "sqrt", -1: "reciprocal"}
+"""Exponents that a scalar function computes."""
+
+
+def power(p: Builder, node: Node, inputs, shapes) -> View:
     x = _float(p.view(inputs[0])).broadcast(shapes[0])
-    exponents = np.unique(inputs[1])
-    functions = {2: "square", 1: "copy", 0.5: "sqrt", -1: "reciprocal"}
-    if exponents.size != 1 or float(exponents[0]) not in functions:
+    exponents = set(np.ravel(inputs[1]).tolist())
+    if len(exponents) != 1 or not exponents <= POWERS.keys():
         raise UnsupportedError(
-            f"a power of {exponents[:4].tolist()}; tinyseq takes one of {', '.join(map(str, functions))}"
+            f"a power of {sorted(exponents)[:4]}; tinyseq takes one of {', '.join(map(str, POWERS))}"
         )
-    return p.elementwise(functions[float(exponents[0])], _like(p, x), x)
+    return p.elementwise(POWERS[exponents.pop()], _like(p, x), x)
 
 
 def _reduce(mean: bool):
-    def lower(p: Planner, node: Node, inputs, shapes) -> View:
+    def lower(p: Builder, node: Node, inputs, shapes) -> View:
         x = _float(inputs[0])
         axes = reduce_axes(node.attributes, [x.shape], [None, inputs[1] if len(inputs) > 1 else None])
         order = [axis for axis in range(len(x.shape)) if axis not in axes] + sorted(axes)
         kept = tuple(x.shape[axis] for axis in order[: len(order) - len(axes)])
         y = p.fill(p.allocate(kept))
         x = x.transposed(order)
-        folded = replace(y, shape=x.shape, strides=y.strides + (0,) * len(axes))
+        folded = y.laid(x.shape, y.strides + (0,) * len(axes))
         p.elementwise("add", folded, folded, x)
         if mean:
-            count = int(np.prod([size for size in x.shape[len(kept) :]]))
+            count = math.prod(x.shape[len(kept) :])
             divisor = p.constant(np.array(count, np.float32)).broadcast(kept)
             p.elementwise("divide", y, y, divisor)
         return y.reshaped(shapes[0])
@@ -214,61 +241,58 @@ def _reduce(mean: bool):
     return lower
 
 
-def _rows(p: Planner, x: View) -> tuple[View, tuple[int, int, int, int]]:
-    """A [..., k] tensor as (outer, outer stride, inner, inner stride) rows of k contiguous elements."""
-    if x.shape[-1] > 1 and x.strides[-1] != 1:
-        x = p.dense(x)
-    for view in (x, None):
-        view = p.copy(x, p.allocate(x.shape)) if view is None else view
-        blocks: list[tuple[int, int]] = []
-        for size, stride in zip(view.shape[:-1], view.strides[:-1]):
-            if size == 1:
-                continue
-            if blocks and blocks[-1][1] == size * stride:
-                blocks[-1] = (blocks[-1][0] * size, stride)
-            else:
-                blocks.append((size, stride))
-        if len(blocks) <= 2:
-            break
-    blocks = [(1, 0)] * (2 - len(blocks)) + blocks
-    return view, (*blocks[0], *blocks[1])
+def _row_blocks(x: View) -> list[tuple[int, int]]:
+    """The leading dimensions of [..., k] merged into as few (count, stride) as describe them."""
+    blocks: list[tuple[int, int]] = []
+    for size, stride in zip(x.shape[:-1], x.strides[:-1], strict=True):
+        if size == 1:
+            continue
+        if blocks and blocks[-1][1] == size * stride:
+            blocks[-1] = (blocks[-1][0] * size, stride)
+        else:
+            blocks.append((size, stride))
+    return blocks
 
 
-def _linear(p: Planner, x: View, w: View, n: int, bias: View | None) -> View:
+def _linear(p: Builder, x: View, w: View, n: int, bias: View | None) -> View:
     """x[..., k] times packed w[k, n] plus bias[n], dense."""
     k = x.shape[-1]
     y = p.allocate((*x.shape[:-1], n))
     if y.size:
-        x, (outer, outer_stride, inner, inner_stride) = _rows(p, x)
+        blocks = _row_blocks(x)
+        if len(blocks) > 2 or (k > 1 and x.strides[-1] != 1):
+            x = p.copy(x, p.allocate(x.shape))
+            blocks = _row_blocks(x)
+        (outer, outer_stride), (inner, inner_stride) = [(1, 0)] * (2 - len(blocks)) + blocks
         bias = p.constant(np.zeros(n, np.float32)) if bias is None else bias
         p.emit("linear", x, outer, outer_stride, inner, inner_stride, k, w, n, bias, y, n)
     return y
 
 
-def matmul(p: Planner, node: Node, inputs, shapes) -> View:
+def matmul(p: Builder, node: Node, inputs, shapes) -> View:
     a, b = _float(inputs[0]), inputs[1]
     if b.ndim > 2:
         raise UnsupportedError(
             f"a constant factor of shape {list(b.shape)}; tinyseq takes a matrix or a vector"
         )
     matrix = b.reshape(len(b), -1)
-    w = p.packed([b], "matmul", lambda: packing.panels(matrix))
+    w = p.packed(b, "matmul", lambda: packing.panels(matrix))
     return _linear(p, a, w, matrix.shape[1], None).reshaped(shapes[0])
 
 
-def gemm(p: Planner, node: Node, inputs, shapes) -> View:
+def gemm(p: Builder, node: Node, inputs, shapes) -> View:
     a, b = _float(inputs[0]), inputs[1]
     c = inputs[2] if len(inputs) > 2 else None
     if node.attributes["transA"]:
         a = a.transposed((1, 0))
     alpha, beta, flip = (node.attributes[name] for name in ("alpha", "beta", "transB"))
     n = shapes[0][1]
-    w = p.packed([b], ("gemm", alpha, flip), lambda: packing.panels(np.float32(alpha) * (b.T if flip else b)))
+    w = p.packed(b, ("gemm", alpha, flip), lambda: packing.panels(np.float32(alpha) * (b.T if flip else b)))
     if c is None:
         return _linear(p, a, w, n, None)
     if c.size in (1, n) and c.shape[-1:] in ((), (1,), (n,)):
         row = p.packed(
-            [c], ("gemm", beta, n), lambda: packing.segment(np.broadcast_to(np.float32(beta) * c.ravel(), n))
+            c, ("gemm", beta, n), lambda: packing.segment(np.broadcast_to(np.float32(beta) * c.ravel(), n))
         )
         return _linear(p, a, w, n, row)
     y = _linear(p, a, w, n, None)
@@ -276,7 +300,21 @@ def gemm(p: Planner, node: Node, inputs, shapes) -> View:
     return p.elementwise("add", y, y, scaled)
 
 
-def conv(p: Planner, node: Node, inputs, shapes) -> View:
+class _Kernel:
+    """What of a convolution its weights and attributes alone decide."""
+
+    def __init__(self, node: Node, x: Shape, w: np.ndarray) -> None:
+        self.sizes, self.strides, self.dilations, before, after = conv_geometry(node.attributes, x, w.shape)
+        rank = len(self.sizes)
+        self.taps = math.prod(self.sizes) * w.shape[1]
+        self.channels_last = (0, *range(2, rank + 2), 1)
+        self.channels_first = (0, rank + 1, *range(1, rank + 1))
+        self.widths = [(0, 0), *zip(before, after), (0, 0)] if any(before + after) else None
+        matrix = w.transpose((*range(2, rank + 2), 1, 0)).reshape(self.taps, -1)
+        self.panels = packing.panels(matrix)
+
+
+def conv(p: Builder, node: Node, inputs, shapes) -> View:
     """A convolution as one product over windows.
 
     The input is put channels-last, so that with dilation 1 along the last axis a window's row of
@@ -284,56 +322,42 @@ def conv(p: Planner, node: Node, inputs, shapes) -> View:
     """
     x, w = _float(inputs[0]), inputs[1]
     b = inputs[2] if len(inputs) > 2 else None
-    attributes = dict(node.attributes)
-    if attributes["auto_pad"] == "VALID":
-        attributes["pads"] = None
-    kernel, strides, dilations, before, after = conv_geometry(attributes, x.shape, w.shape)
-    space = range(1, len(kernel) + 1)
-    x = x.transposed((0, *range(2, len(x.shape)), 1))
-    widths = [(0, 0), *zip(before, after), (0, 0)]
-    if any(a or b for a, b in widths):
-        shape = tuple(size + a + b for size, (a, b) in zip(x.shape, widths))
-        x = _padded(p, x, widths, shape, "constant")
+    kernel = p.derived(w, id(node), lambda: _Kernel(node, x.shape, w))
+    x = x.transposed(kernel.channels_last)
+    if kernel.widths:
+        shape = tuple([size + sum(width) for size, width in zip(x.shape, kernel.widths)])
+        x = _padded(p, x, kernel.widths, shape, "constant")
     elif x.shape[-1] > 1 and x.strides[-1] != 1:
         x = p.dense(x)
-    out = shapes[0][2:]
-    windows = replace(
-        x,
-        shape=(x.shape[0], *out, *kernel, x.shape[-1]),
-        strides=(
-            x.strides[0],
-            *(x.strides[axis] * stride for axis, stride in zip(space, strides)),
-            *(x.strides[axis] * dilation for axis, dilation in zip(space, dilations)),
-            x.strides[-1],
-        ),
-    )
-    taps = int(np.prod(kernel)) * x.shape[-1]
-    flat = _reshaped_tail(p, windows, len(out) + 1, taps)
-    order = (*range(2, w.ndim), 1, 0)
-    packed = p.packed([w], "conv", lambda: packing.panels(w.transpose(order).reshape(taps, -1)))
-    y = _linear(p, flat, packed, w.shape[0], None if b is None else p.constant(b))
-    return y.transposed((0, len(out) + 1, *range(1, len(out) + 1)))
+    rows, *space, channel = x.strides
+    steps = [a * b for a, b in zip(space, kernel.strides)]
+    taps = [a * b for a, b in zip(space, kernel.dilations)]
+    windows = x.laid((x.shape[0], *shapes[0][2:], *kernel.sizes, x.shape[-1]), (rows, *steps, *taps, channel))
+    flat = _reshaped_tail(p, windows, len(space) + 1, kernel.taps)
+    w_view = p.weight(kernel.panels)
+    y = _linear(p, flat, w_view, w.shape[0], None if b is None else p.constant(b))
+    return y.transposed(kernel.channels_first)
 
 
-def _reshaped_tail(p: Planner, x: View, head: int, tail: int) -> View:
+def _reshaped_tail(p: Builder, x: View, head: int, tail: int) -> View:
     """The dimensions from ``head`` on as one of ``tail`` elements, copying only if it must."""
     shape = (*x.shape[:head], tail)
     if x.size == 0:
-        return replace(x, shape=shape, strides=dense_strides(shape))
-    inner = replace(x, shape=x.shape[head:], strides=x.strides[head:]).reshaped((tail,))
+        return x.laid(shape, dense_strides(shape))
+    inner = x.laid(x.shape[head:], x.strides[head:]).reshaped((tail,))
     if inner is None or (tail > 1 and inner.strides[0] != 1):
         x = p.copy(x, p.allocate(x.shape))
         return x.reshaped(shape)
-    return replace(x, shape=shape, strides=(*x.strides[:head], 1))
+    return x.laid(shape, (*x.strides[:head], 1))
 
 
-def _projection(p: Planner, x: View, w, bias: View, d: int, gates: int, hidden: int) -> View:
+def _projection(p: Builder, x: View, w, bias: View, d: int, gates: int, hidden: int) -> View:
     """x[T,N,I] times w[d] of [D,G*H,I]: what the time loop starts from."""
-    packed = p.packed([w], ("input", d), lambda: packing.panels(w[d].T))
+    packed = p.packed(w, ("input", d), lambda: packing.panels(w[d].T))
     return _linear(p, x, packed, gates * hidden, bias)
 
 
-def _bias(p: Planner, b, d: int, gates: int, hidden: int, parts) -> View:
+def _bias(p: Builder, b, d: int, gates: int, hidden: int, parts) -> View:
     """``parts(wb, rb)`` of a direction's biases [G, H] each; zeros where there are none."""
     if b is None:
         zero = np.zeros((gates, hidden), np.float32)
@@ -343,7 +367,7 @@ def _bias(p: Planner, b, d: int, gates: int, hidden: int, parts) -> View:
         wb, rb = b[d].reshape(2, gates, hidden)
         return packing.segment(np.ravel(parts(wb, rb)))
 
-    return p.packed([b], ("bias", d, parts.__name__), make)
+    return p.packed(b, ("bias", d, parts.__name__), make)
 
 
 def _summed(wb, rb):
@@ -359,7 +383,7 @@ def _recurrent_gru(wb, rb):
     return np.stack([np.zeros_like(rb[0]), np.zeros_like(rb[1]), rb[2]])
 
 
-def _initial(p: Planner, value, d: int, rows: int, hidden: int) -> View:
+def _initial(p: Builder, value, d: int, rows: int, hidden: int) -> View:
     """A working copy of one direction's initial state, [N, H]."""
     state = p.allocate((rows, hidden))
     if value is None or (isinstance(value, np.ndarray) and not value.any()):
@@ -375,7 +399,7 @@ def _directions(node: Node) -> list[int]:
     return {"forward": [0], "reverse": [1], "bidirectional": [0, 1]}[node.attributes["direction"]]
 
 
-def _recurrent(p: Planner, node: Node, inputs, shapes, states: int, layer) -> list[View]:
+def _recurrent(p: Builder, node: Node, inputs, shapes, states: int, layer) -> list[View]:
     """All directions of a layer; ``layer(d, xshape..)`` emits one and the outputs are put together."""
     frames, directions, rows, hidden = shapes[0]
     outputs = (*node.outputs, "", "", "")[: 1 + states]
@@ -393,7 +417,7 @@ def _recurrent(p: Planner, node: Node, inputs, shapes, states: int, layer) -> li
             _initial(p, inputs[5 + s] if len(inputs) > 5 + s else None, d, rows, hidden)
             for s in range(states)
         ]
-        target = None if y is None else replace(y, offset=d * hidden)
+        target = None if y is None else y.laid(y.shape, y.strides, d * hidden)
         sizes = (frames, rows, hidden, backward, rows * directions * hidden, directions * hidden, flags)
         if rows:
             layer(d, initials, target, lengths, sizes)
@@ -405,12 +429,12 @@ def _recurrent(p: Planner, node: Node, inputs, shapes, states: int, layer) -> li
     return results
 
 
-def _recurrent_weights(p: Planner, r, d: int, part: slice = slice(None)) -> View:
+def _recurrent_weights(p: Builder, r, d: int, part: slice = slice(None)) -> View:
     layout = ("recurrent", d, part.start, part.stop)
-    return p.packed([r], layout, lambda: packing.panels(r[d][part].T))
+    return p.packed(r, layout, lambda: packing.panels(r[d][part].T))
 
 
-def rnn(p: Planner, node: Node, inputs, shapes) -> list[View]:
+def rnn(p: Builder, node: Node, inputs, shapes) -> list[View]:
     x, w, r, b = (*inputs[:4], None)[:4]
     x = _float(x)
     hidden = node.attributes["hidden_size"]
@@ -422,7 +446,7 @@ def rnn(p: Planner, node: Node, inputs, shapes) -> list[View]:
     return _recurrent(p, node, inputs, shapes, 1, layer)
 
 
-def lstm(p: Planner, node: Node, inputs, shapes) -> list[View]:
+def lstm(p: Builder, node: Node, inputs, shapes) -> list[View]:
     x, w, r, b = (*inputs[:4], None)[:4]
     x = _float(x)
     hidden = node.attributes["hidden_size"]
@@ -434,7 +458,7 @@ def lstm(p: Planner, node: Node, inputs, shapes) -> list[View]:
     return _recurrent(p, node, inputs, shapes, 2, layer)
 
 
-def gru(p: Planner, node: Node, inputs, shapes) -> list[View]:
+def gru(p: Builder, node: Node, inputs, shapes) -> list[View]:
     x, w, r, b = (*inputs[:4], None)[:4]
     x = _float(x)
     hidden = node.attributes["hidden_size"]
@@ -465,8 +489,10 @@ LOWERINGS = {
     "Concat": concat,
     "Split": split,
     "Slice": slice_,
-    "Squeeze": reshape,
-    "Unsqueeze": reshape,
+    "Shape": shape_of,
+    "Size": size_of,
+    "Squeeze": squeeze,
+    "Unsqueeze": unsqueeze,
     "Reshape": reshape,
     "Flatten": reshape,
     "Transpose": transpose,
@@ -494,4 +520,4 @@ LOWERINGS = {
     "LSTM": lstm,
     "GRU": gru,
 }
-"""By op. Shape, Size, If and what ``!`` inputs alone decide are done while planning."""
+"""By op. If and what ``!`` inputs alone decide are done while planning."""

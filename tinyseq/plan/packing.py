@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
+from typing import Any
 
 import numpy as np
 
@@ -36,23 +37,21 @@ def panels(matrix: np.ndarray) -> np.ndarray:
 
 
 class Weights:
-    """Packed weights, each made once and shared by every plan of a model.
+    """What is worked out from a model's weights: each once, shared by every plan.
 
-    Only arrays of the model itself are kept; what a plan computes is packed for that plan alone.
+    Only what comes from arrays of the model itself is kept; the rest is a plan's own.
     """
 
-    def __init__(self, arrays) -> None:
+    def __init__(self, arrays: Iterable[np.ndarray]) -> None:
         self._own = {id(array): array for array in arrays}
-        self._packed: dict[tuple, np.ndarray] = {}
+        self._made: dict[tuple, Any] = {}
 
-    def get(
-        self, sources: tuple[np.ndarray, ...], layout: object, make: Callable[[], np.ndarray]
-    ) -> np.ndarray:
-        """The packed form ``layout`` of ``sources``, from ``make`` the first time."""
-        if not all(id(source) in self._own for source in sources):
+    def get(self, source: np.ndarray, key: object, make: Callable[[], Any]) -> Any:
+        """The result of ``make`` for ``source`` and ``key``, from the first time on."""
+        if id(source) not in self._own:
             return make()
-        key = (*map(id, sources), layout)
-        packed = self._packed.get(key)
-        if packed is None:
-            packed = self._packed[key] = make()
-        return packed
+        full_key = (id(source), key)
+        made = self._made.get(full_key)
+        if made is None:
+            made = self._made[full_key] = make()
+        return made

@@ -6,11 +6,12 @@ Reshaping, slicing and transposing make new views and no instructions.
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass, replace
 
 import numpy as np
 
 Shape = tuple[int, ...]
+
+FLOAT = np.dtype(np.float32)
 
 
 class Buffer:
@@ -26,15 +27,26 @@ class Buffer:
         self.last = -1
 
 
-@dataclass(frozen=True, slots=True)
 class View:
-    """A tensor: ``shape`` and ``strides`` and ``offset`` in elements from the buffer's start."""
+    """A tensor: ``shape``, and ``strides`` and ``offset`` in elements from the buffer's start.
 
-    buffer: Buffer
-    shape: Shape
-    strides: Shape
-    offset: int = 0
-    dtype: np.dtype = np.dtype(np.float32)
+    Immutable by convention; a plain class because planning makes hundreds and time counts.
+    """
+
+    __slots__ = ("buffer", "dtype", "offset", "shape", "strides")
+
+    def __init__(
+        self, buffer: Buffer, shape: Shape, strides: Shape, offset: int = 0, dtype: np.dtype = FLOAT
+    ) -> None:
+        self.buffer = buffer
+        self.shape = shape
+        self.strides = strides
+        self.offset = offset
+        self.dtype = dtype
+
+    def laid(self, shape: Shape, strides: Shape, offset: int | None = None) -> View:
+        """Other dimensions over the same buffer."""
+        return View(self.buffer, shape, strides, self.offset if offset is None else offset, self.dtype)
 
     @property
     def size(self) -> int:
@@ -53,11 +65,8 @@ class View:
 
     def transposed(self, order) -> View:
         """The dimensions in another order."""
-        return replace(
-            self,
-            shape=tuple(self.shape[axis] for axis in order),
-            strides=tuple(self.strides[axis] for axis in order),
-        )
+        shape, strides = self.shape, self.strides
+        return self.laid(tuple([shape[axis] for axis in order]), tuple([strides[axis] for axis in order]))
 
     def sliced(self, bounds) -> View:
         """For each dimension (start, step, count)."""
@@ -66,21 +75,23 @@ class View:
         for (start, step, count), stride in zip(bounds, self.strides):
             offset += start * stride if count else 0
             strides.append(step * stride)
-        return replace(self, shape=tuple(b[2] for b in bounds), strides=tuple(strides), offset=offset)
+        return self.laid(tuple([count for _, _, count in bounds]), tuple(strides), offset)
 
     def broadcast(self, shape: Shape) -> View:
         """The same elements repeated by strides of 0."""
+        if shape == self.shape:
+            return self
         missing = len(shape) - len(self.shape)
         strides = tuple(
             0 if size == 1 and wanted != 1 else stride
             for size, stride, wanted in zip(self.shape, self.strides, shape[missing:])
         )
-        return replace(self, shape=tuple(shape), strides=(0,) * missing + strides)
+        return self.laid(tuple(shape), (0,) * missing + strides)
 
     def reshaped(self, shape: Shape) -> View | None:
         """The same elements in another shape, or None where that takes a copy."""
         if self.size == 0:
-            return replace(self, shape=shape, strides=dense_strides(shape))
+            return self.laid(shape, dense_strides(shape))
         blocks = [[size, stride] for size, stride in zip(self.shape, self.strides) if size != 1]
         merged: list[list[int]] = []
         for size, stride in blocks:
@@ -100,7 +111,7 @@ class View:
                 stride *= shape[axis]
                 size //= shape[axis]
                 axis -= 1
-        return replace(self, shape=shape, strides=tuple(strides))
+        return self.laid(shape, tuple(strides))
 
 
 def dense_strides(shape: Shape) -> Shape:
@@ -113,22 +124,26 @@ def dense_strides(shape: Shape) -> Shape:
     return tuple(reversed(strides))
 
 
-def collapsed(shape: Shape, *strides: Shape) -> tuple[list[int], list[list[int]]]:
-    """The fewest dimensions that walk the same elements in the same order for all operands."""
+def collapsed(shape: Shape, a: Shape, b: Shape, y: Shape) -> tuple[list[int], ...]:
+    """The fewest dimensions that walk the same elements in the same order for three operands.
+
+    Gives the sizes and each operand's strides.
+    """
     sizes: list[int] = []
-    steps: list[list[int]] = [[] for _ in strides]
-    for axis, size in enumerate(shape):
+    a_steps: list[int] = []
+    b_steps: list[int] = []
+    y_steps: list[int] = []
+    a_last = b_last = y_last = None
+    for size, a_step, b_step, y_step in zip(shape, a, b, y, strict=True):
         if size == 1:
             continue
-        current = [operand[axis] for operand in strides]
-        if sizes and all(step[-1] == size * now for step, now in zip(steps, current)):
+        if a_last == size * a_step and b_last == size * b_step and y_last == size * y_step:
             sizes[-1] *= size
-            for step, now in zip(steps, current):
-                step[-1] = now
+            a_steps[-1], b_steps[-1], y_steps[-1] = a_step, b_step, y_step
         else:
             sizes.append(size)
-            for step, now in zip(steps, current):
-                step.append(now)
-    if not sizes:
-        return [1], [[0] for _ in strides]
-    return sizes, steps
+            a_steps.append(a_step)
+            b_steps.append(b_step)
+            y_steps.append(y_step)
+        a_last, b_last, y_last = a_step, b_step, y_step
+    return (sizes, a_steps, b_steps, y_steps) if sizes else ([1], [0], [0], [0])

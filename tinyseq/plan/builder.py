@@ -1,0 +1,164 @@
+"""The program under construction: what lowerings say, and how it becomes integers."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+
+from tinyseq.errors import UnsupportedError
+from tinyseq.kernels.instructions import (
+    ALIGNMENT,
+    FUNCTIONS,
+    INSTRUCTIONS,
+    MAX_RANK,
+    OPCODES,
+    SEGMENT_SHIFT,
+)
+from tinyseq.plan.packing import Weights, aligned, segment
+from tinyseq.plan.view import FLOAT, Buffer, Shape, View, collapsed, dense_strides
+
+ARENA, STATE, FIRST_WEIGHT = 0, 1, 2
+"""Segments: scratch and edges, the stream's state, then one for each packed weight."""
+
+_ADDRESSES = {
+    row.name: [position for position, kind in enumerate(row.operands) if kind[0] == "&"]
+    for row in INSTRUCTIONS
+}
+_COUNTS = {row.name: len(row.operands) for row in INSTRUCTIONS}
+
+
+class Builder:
+    """Collects instructions, buffers and weights for one plan."""
+
+    def __init__(self, weights: Weights) -> None:
+        self.step = 0
+        self.arrays: list[np.ndarray] = []
+        self._weights = weights
+        self._words: list[int] = []
+        self._addresses: list[tuple[int, Buffer, int]] = []
+        self._segments: dict[int, Buffer] = {}
+        self._buffers: list[Buffer] = []
+
+    def allocate(self, shape: Shape, strides: Shape | None = None) -> View:
+        """A new float32 tensor in the arena; ``strides`` permute its dimensions."""
+        buffer = Buffer(max(math.prod(shape), 1) * 4, ARENA)
+        self._buffers.append(buffer)
+        return View(buffer, shape, dense_strides(shape) if strides is None else strides)
+
+    def constant(self, array: np.ndarray) -> View:
+        """A known array as a tensor that kernels can read."""
+        if array.dtype != FLOAT:
+            raise UnsupportedError(f"computing with {array.dtype} tensors is not supported; float32 is")
+        packed = self._weights.get(array, "dense", lambda: segment(array))
+        return View(self.segment(packed), array.shape, dense_strides(array.shape))
+
+    def packed(self, source: np.ndarray, layout: object, make) -> View:
+        """Weights in a kernel's layout; ``make`` packs them the first time."""
+        return self.weight(self._weights.get(source, layout, make))
+
+    def derived(self, source: np.ndarray, key: object, make):
+        """Whatever ``make`` works out from weights alone, the first time."""
+        return self._weights.get(source, key, make)
+
+    def weight(self, array: np.ndarray) -> View:
+        """An aligned, packed array as a tensor."""
+        return View(self.segment(array), array.shape, (1,))
+
+    def segment(self, array: np.ndarray) -> Buffer:
+        """The buffer of an aligned array, one segment each."""
+        buffer = self._segments.get(id(array))
+        if buffer is None:
+            buffer = Buffer(array.nbytes, FIRST_WEIGHT + len(self.arrays), 0)
+            self._segments[id(array)] = buffer
+            self.arrays.append(array)
+        return buffer
+
+    def view(self, value: np.ndarray | View) -> View:
+        """An operand as a tensor."""
+        return value if isinstance(value, View) else self.constant(value)
+
+    def emit(self, name: str, *operands) -> None:
+        """Appends an instruction: Views for addresses (None for an absent one), integers, a list last."""
+        words = self._words
+        start = len(words)
+        count = _COUNTS[name]
+        words += (OPCODES[name], 0)
+        words += operands
+        for position in _ADDRESSES[name]:
+            view = operands[position]
+            words[start + 2 + position] = 0
+            if view is not None:
+                buffer = view.buffer
+                if buffer.first < 0:
+                    buffer.first = self.step
+                buffer.last = self.step
+                self._addresses.append((start + 2 + position, buffer, view.offset * 4))
+        if type(operands[-1]) is list:
+            words.pop()
+            words += operands[-1]
+        if len(operands) != count:
+            raise TypeError(f"instruction {name} takes {count} operands, not {len(operands)}")
+        words[start + 1] = len(words) - start
+        self.step += 1
+
+    def elementwise(self, function: str, y: View, a: View, b: View | None = None) -> View:
+        """y = function(a, b), operands already of y's shape."""
+        if 0 in y.shape:
+            return y
+        b = a if b is None else b
+        sizes, a_steps, b_steps, y_steps = collapsed(y.shape, a.strides, b.strides, y.strides)
+        if len(sizes) > MAX_RANK:
+            raise UnsupportedError(f"more than {MAX_RANK} dimensions that do not merge")
+        dims = sizes + a_steps + b_steps + y_steps
+        self.emit("elementwise", FUNCTIONS[function], a, b, y, len(sizes), dims)
+        return y
+
+    def copy(self, source: View, target: View) -> View:
+        """Copies elements between tensors of one shape."""
+        return self.elementwise("copy", target, source)
+
+    def fill(self, target: View, value: float = 0.0) -> View:
+        """Sets every element of a dense tensor."""
+        self.emit("fill", target, target.size, int(np.float32(value).view(np.int32)))
+        return target
+
+    def dense(self, view: View) -> View:
+        """The tensor itself if it is dense, else a dense copy."""
+        return view if view.dense else self.copy(view, self.allocate(view.shape))
+
+    def finish(self) -> tuple[np.ndarray, int]:
+        """The program with every address placed, and the arena's size in bytes."""
+        size = _place(self._buffers)
+        words = self._words
+        for position, buffer, skip in self._addresses:
+            words[position] = (buffer.segment << SEGMENT_SHIFT) + buffer.offset + skip
+        program = aligned(len(words) * 8).view(np.int64)
+        program[:] = words
+        return program, size
+
+
+def _place(buffers: list[Buffer]) -> int:
+    """Chooses an offset for every arena buffer so that those alive together do not overlap.
+
+    First fit in the order in which buffers come to life.
+    """
+    living: list[Buffer] = []
+    size = 0
+    for buffer in sorted([b for b in buffers if b.last >= 0], key=lambda b: b.first):
+        living = [other for other in living if other.last >= buffer.first]
+        offset = 0
+        place = 0
+        for other in living:
+            if offset + buffer.bytes <= other.offset:
+                break
+            offset = _rounded(other.offset + other.bytes)
+            place += 1
+        buffer.offset = offset
+        living.insert(place, buffer)
+        size = max(size, offset + _rounded(buffer.bytes))
+    return size
+
+
+def _rounded(size: int) -> int:
+    return -(-size // ALIGNMENT) * ALIGNMENT
