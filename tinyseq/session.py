@@ -43,6 +43,11 @@ class Session:
         """What a stream carries from step to step; empty if the model cannot be streamed."""
         return () if self._streaming is None else self._streaming.state
 
+    @property
+    def stream_inputs(self) -> tuple[Value, ...]:
+        """What a stream's model takes, state included; empty if the model cannot be streamed."""
+        return () if self._streaming is None else self._streaming.graph.inputs
+
     def run(self, feeds: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
         """All outputs for whole inputs, from name to array to name to new array.
 
@@ -72,7 +77,7 @@ class Session:
         if self._streaming is None:
             lines.append(f"  state   none: {self._refusal}")
         else:
-            shapes = {value.name: value for value in self._streaming.graph.inputs}
+            shapes = {value.name: value for value in self.stream_inputs}
             lines += [f"  state   {shapes[pair.input]} -> {pair.output}" for pair in self.state]
         return "\n".join(lines)
 

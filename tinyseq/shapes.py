@@ -202,7 +202,7 @@ def pad(attributes: Attributes, shapes, values) -> tuple[Shape, ...]:
             raise Mismatch(f"reflecting {max(before, after)} elements needs more than the {size} there are")
         if attributes["mode"] == "edge" and size == 0 and before + after > 0:
             raise Mismatch("an empty dimension has no edge to repeat")
-        if before + size + after < 0:
+        if max(0, -before) + max(0, -after) > size:
             raise Mismatch(f"pads {before}, {after} crop more than the {size} elements there are")
         shape.append(before + size + after)
     return (tuple(shape),)

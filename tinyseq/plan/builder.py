@@ -57,10 +57,6 @@ class Builder:
         """Weights in a kernel's layout; ``make`` packs them the first time."""
         return self.weight(self._weights.get(source, layout, make))
 
-    def derived(self, source: np.ndarray, key: object, make):
-        """Whatever ``make`` works out from weights alone, the first time."""
-        return self._weights.get(source, key, make)
-
     def weight(self, array: np.ndarray) -> View:
         """An aligned, packed array as a tensor."""
         return View(self.segment(array), array.shape, (1,))

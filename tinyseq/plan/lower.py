@@ -155,7 +155,9 @@ def _padded(p: Builder, x: View, widths, shape: Shape, mode: str, value: float =
 
     A border is a copy too: of the inside walked backwards (reflect) or of one slice repeated (edge).
     """
-    x = x.sliced([(max(0, -a), 1, size + min(0, a) + min(0, b)) for size, (a, b) in zip(x.shape, widths)])
+    x = x.sliced(
+        [(max(0, -a), 1, max(0, size + min(0, a) + min(0, b))) for size, (a, b) in zip(x.shape, widths)]
+    )
     widths = [(max(0, a), max(0, b)) for a, b in widths]
     y = p.allocate(shape)
     if mode == "constant" and any(a or b for a, b in widths):
@@ -300,18 +302,14 @@ def gemm(p: Builder, node: Node, inputs, shapes) -> View:
     return p.elementwise("add", y, y, scaled)
 
 
-class _Kernel:
-    """What of a convolution its weights and attributes alone decide."""
-
-    def __init__(self, node: Node, x: Shape, w: np.ndarray) -> None:
-        self.sizes, self.strides, self.dilations, before, after = conv_geometry(node.attributes, x, w.shape)
-        rank = len(self.sizes)
-        self.taps = math.prod(self.sizes) * w.shape[1]
-        self.channels_last = (0, *range(2, rank + 2), 1)
-        self.channels_first = (0, rank + 1, *range(1, rank + 1))
-        self.widths = [(0, 0), *zip(before, after), (0, 0)] if any(before + after) else None
-        matrix = w.transpose((*range(2, rank + 2), 1, 0)).reshape(self.taps, -1)
-        self.panels = packing.panels(matrix)
+def _used_taps(size: int, out: int, taps: int, stride: int, dilation: int, before: int) -> slice:
+    """The taps of a kernel that meet anything but padding, along one axis; at least one."""
+    used = []
+    for tap in range(taps):
+        first = max(0, -((tap * dilation - before) // stride))
+        if first < out and first * stride + tap * dilation - before < size:
+            used.append(tap)
+    return slice(used[0], used[-1] + 1) if used else slice(0, 1)
 
 
 def conv(p: Builder, node: Node, inputs, shapes) -> View:
@@ -319,24 +317,42 @@ def conv(p: Builder, node: Node, inputs, shapes) -> View:
 
     The input is put channels-last, so that with dilation 1 along the last axis a window's row of
     taps is one contiguous run; the output comes out channels-last and is viewed as ONNX wants it.
+    Taps that meet only padding are left out, with their weights.
     """
     x, w = _float(inputs[0]), inputs[1]
     b = inputs[2] if len(inputs) > 2 else None
-    kernel = p.derived(w, id(node), lambda: _Kernel(node, x.shape, w))
-    x = x.transposed(kernel.channels_last)
-    if kernel.widths:
-        shape = tuple([size + sum(width) for size, width in zip(x.shape, kernel.widths)])
-        x = _padded(p, x, kernel.widths, shape, "constant")
-    elif x.shape[-1] > 1 and x.strides[-1] != 1:
-        x = p.dense(x)
+    sizes, strides, dilations, before, _ = conv_geometry(node.attributes, x.shape, w.shape)
+    rank = len(sizes)
+    out = shapes[0][2:]
+    used = [_used_taps(*axis) for axis in zip(x.shape[2:], out, sizes, strides, dilations, before)]
+    sizes = [taps.stop - taps.start for taps in used]
+    x = x.transposed((0, *range(2, rank + 2), 1))
+    widths = [(0, 0)]
+    for axis, (size, step, dilation, taps) in enumerate(zip(sizes, strides, dilations, used)):
+        pad = before[axis] - taps.start * dilation
+        reach = (out[axis] - 1) * step + (size - 1) * dilation + 1
+        widths.append((pad, reach - x.shape[axis + 1] - pad))
+    widths.append((0, 0))
+    if any(a > 0 or b > 0 for a, b in widths):
+        x = _padded(p, x, widths, tuple([n + a + b for n, (a, b) in zip(x.shape, widths)]), "constant")
+    else:
+        x = x.sliced([(-a, 1, n + a + b) for n, (a, b) in zip(x.shape, widths)])
+        if x.shape[-1] > 1 and x.strides[-1] != 1:
+            x = p.dense(x)
     rows, *space, channel = x.strides
-    steps = [a * b for a, b in zip(space, kernel.strides)]
-    taps = [a * b for a, b in zip(space, kernel.dilations)]
-    windows = x.laid((x.shape[0], *shapes[0][2:], *kernel.sizes, x.shape[-1]), (rows, *steps, *taps, channel))
-    flat = _reshaped_tail(p, windows, len(space) + 1, kernel.taps)
-    w_view = p.weight(kernel.panels)
-    y = _linear(p, flat, w_view, w.shape[0], None if b is None else p.constant(b))
-    return y.transposed(kernel.channels_first)
+    steps = [a * b for a, b in zip(space, strides)]
+    leaps = [a * b for a, b in zip(space, dilations)]
+    windows = x.laid((x.shape[0], *out, *sizes, x.shape[-1]), (rows, *steps, *leaps, channel))
+    taps = math.prod(sizes) * w.shape[1]
+    flat = _reshaped_tail(p, windows, rank + 1, taps)
+
+    def pack() -> np.ndarray:
+        matrix = w[(slice(None), slice(None), *used)].transpose((*range(2, rank + 2), 1, 0))
+        return packing.panels(matrix.reshape(taps, -1))
+
+    packed = p.packed(w, ("conv", *[(taps.start, taps.stop) for taps in used]), pack)
+    y = _linear(p, flat, packed, w.shape[0], None if b is None else p.constant(b))
+    return y.transposed((0, rank + 1, *range(1, rank + 1)))
 
 
 def _reshaped_tail(p: Builder, x: View, head: int, tail: int) -> View:

@@ -125,18 +125,19 @@ def dense_strides(shape: Shape) -> Shape:
 
 
 def collapsed(shape: Shape, a: Shape, b: Shape, y: Shape) -> tuple[list[int], ...]:
-    """The fewest dimensions that walk the same elements in the same order for three operands.
+    """The fewest dimensions that walk the same elements for three operands, y's smallest strides last.
 
-    Gives the sizes and each operand's strides.
+    Gives the sizes and each operand's strides. Dimensions that y folds (stride 0) keep their order.
     """
+    axes = [axis for axis, size in enumerate(shape) if size != 1]
+    axes.sort(key=lambda axis: -abs(y[axis]))
     sizes: list[int] = []
     a_steps: list[int] = []
     b_steps: list[int] = []
     y_steps: list[int] = []
     a_last = b_last = y_last = None
-    for size, a_step, b_step, y_step in zip(shape, a, b, y, strict=True):
-        if size == 1:
-            continue
+    for axis in axes:
+        size, a_step, b_step, y_step = shape[axis], a[axis], b[axis], y[axis]
         if a_last == size * a_step and b_last == size * b_step and y_last == size * y_step:
             sizes[-1] *= size
             a_steps[-1], b_steps[-1], y_steps[-1] = a_step, b_step, y_step

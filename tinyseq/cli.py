@@ -1,0 +1,197 @@
+"""The command line: ``tinyseq inspect | run | verify | convert | demo``.
+
+Exit status: 0 fine, 1 a check failed, 2 wrong usage, 3 a model or file cannot be read or used.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+from collections.abc import Sequence
+from dataclasses import asdict
+from pathlib import Path
+
+import numpy as np
+
+from tinyseq import __version__
+from tinyseq.check import ABSOLUTE, RELATIVE, random_feeds, verify
+from tinyseq.demo import command as demo
+from tinyseq.errors import FeedError, TinyseqError
+from tinyseq.inspection import inspect
+from tinyseq.session import Session, load
+
+FINE, FAILED, USAGE, UNREADABLE = 0, 1, 2, 3
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Runs a command; returns the exit status."""
+    args = _parser().parse_args(arguments)
+    try:
+        return args.command(args)
+    except TinyseqError as error:
+        print(f"tinyseq: {error}", file=sys.stderr)
+        return USAGE if isinstance(error, FeedError) else UNREADABLE
+    except BrokenPipeError:
+        sys.stderr.close()
+        return FINE
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="tinyseq", description="Runs recurrent sequence models.")
+    parser.add_argument("--version", action="version", version=f"tinyseq {__version__}")
+    commands = parser.add_subparsers(required=True, metavar="command")
+
+    command = commands.add_parser("inspect", help="what a model is made of")
+    _add_model(command)
+    command.set_defaults(command=_inspect)
+
+    command = commands.add_parser("run", help="run a model once on given or random inputs")
+    _add_model(command)
+    _add_inputs(command)
+    command.add_argument("--output", type=Path, metavar="FILE", help="write the outputs to an .npz file")
+    command.set_defaults(command=_run)
+
+    command = commands.add_parser(
+        "verify", help="compare with the float64 reference and onnxruntime, if installed"
+    )
+    _add_model(command)
+    _add_inputs(command)
+    command.set_defaults(command=_verify)
+
+    command = commands.add_parser("convert", help="write a model in tinyseq's own format")
+    _add_model(command)
+    command.add_argument("output", type=Path, help="the .tinyseq file to write")
+    command.set_defaults(command=_convert)
+
+    command = commands.add_parser("demo", help="stream a voice detector over a clip")
+    demo.add_arguments(command)
+    command.set_defaults(command=demo.run)
+    return parser
+
+
+def _add_model(command: argparse.ArgumentParser) -> None:
+    command.add_argument("model", type=Path, help="an .onnx or .tinyseq file")
+    command.add_argument(
+        "--state", action="append", default=[], metavar="INPUT=OUTPUT", help="a pair that carries state"
+    )
+    command.add_argument("--json", action="store_true", help="print JSON instead of text")
+
+
+def _add_inputs(command: argparse.ArgumentParser) -> None:
+    command.add_argument(
+        "--input",
+        action="append",
+        default=[],
+        metavar="NAME=VALUE",
+        help="an input: a number, or an .npy file; the others are random",
+    )
+    command.add_argument("--inputs", type=Path, metavar="FILE", help="an .npz file with inputs by name")
+    command.add_argument(
+        "--size", action="append", default=[], metavar="NAME=N", help="a named dimension of random inputs"
+    )
+    command.add_argument("--seed", type=int, default=0, help="of the random inputs (default 0)")
+
+
+def _split(texts: list[str], what: str) -> dict[str, str]:
+    pairs = [text.partition("=") for text in texts]
+    for name, equals, value in pairs:
+        if not (name and equals and value):
+            raise FeedError(f"{what} {name!r}: write it as NAME=VALUE")
+    return {name: value for name, _, value in pairs}
+
+
+def _load(args: argparse.Namespace) -> Session:
+    return load(args.model, state=_split(args.state, "--state") or None)
+
+
+def _feeds(args: argparse.Namespace, session: Session) -> dict[str, np.ndarray]:
+    given = {} if args.inputs is None else _read(args.inputs)
+    values = {value.name: value for value in session.inputs}
+    for name, text in _split(args.input, "--input").items():
+        if name not in values:
+            raise FeedError(f"--input {name}: the model takes {', '.join(values)}")
+        given[name] = _read(Path(text)) if text.endswith(".npy") else _number(text, values[name].dtype)
+    try:
+        sizes = {name: int(text) for name, text in _split(args.size, "--size").items()}
+    except ValueError as error:
+        raise FeedError(f"--size takes NAME=N with a whole number N: {error}") from error
+    unknown = given.keys() - values.keys()
+    if unknown:
+        raise FeedError(f"{args.inputs} holds {sorted(unknown)}; the model takes {', '.join(values)}")
+    return random_feeds(session, sizes, given, args.seed)
+
+
+def _read(path: Path):
+    """The array of an .npy file or the arrays of an .npz file; pickles are refused."""
+    try:
+        loaded = np.load(path, allow_pickle=False)
+    except (OSError, ValueError, EOFError) as error:
+        raise FeedError(f"cannot read {path}: {error}; give an .npy or .npz file of numbers") from error
+    return loaded if isinstance(loaded, np.ndarray) else dict(loaded)
+
+
+def _number(text: str, dtype: np.dtype) -> np.ndarray:
+    try:
+        return np.array(json.loads(text)).astype(dtype)
+    except (ValueError, TypeError) as error:
+        raise FeedError(f"{text!r} is neither a number, a JSON list of numbers nor an .npy file") from error
+
+
+def _inspect(args: argparse.Namespace) -> int:
+    session = _load(args)
+    description = inspect(session)
+    if args.json:
+        print(json.dumps(description))
+        return FINE
+    print(session)
+    ops = ", ".join(f"{count} {op}" for op, count in description["ops"].items())
+    print(f"  ops     {ops}")
+    print(f"  weights {description['parameters']:,} numbers, {description['parameter_bytes']:,} bytes")
+    return FINE
+
+
+def _run(args: argparse.Namespace) -> int:
+    session = _load(args)
+    results = session.run(_feeds(args, session))
+    if args.output is not None:
+        try:
+            np.savez(args.output, **results)
+        except OSError as error:
+            raise TinyseqError(f"cannot write {args.output}: {error.strerror}; check the folder") from error
+    if args.json:
+        print(json.dumps({name: array.tolist() for name, array in results.items()}))
+    else:
+        for name, array in results.items():
+            print(f"{name} {array.dtype}{list(array.shape)}\n{array}")
+    return FINE
+
+
+def _verify(args: argparse.Namespace) -> int:
+    session = _load(args)
+    rows = verify(session, args.model, _feeds(args, session))
+    passed = all(row.within for row in rows)
+    if args.json:
+        print(json.dumps({"passed": passed, "comparisons": [asdict(row) for row in rows]}))
+        return FINE if passed else FAILED
+    width = max((len(row.output) for row in rows), default=6)
+    print(f"{'output':{width}}  {'against':11}  {'largest difference':>18}  verdict")
+    for row in rows:
+        verdict = "ok" if row.within else "DIFFERS"
+        print(f"{row.output:{width}}  {row.against:11}  {row.difference:18.3g}  {verdict}")
+    print(f"tolerance: {ABSOLUTE:g} + {RELATIVE:g} x |value|")
+    return FINE if passed else FAILED
+
+
+def _convert(args: argparse.Namespace) -> int:
+    session = _load(args)
+    session.save(args.output)
+    if args.json:
+        print(json.dumps({"output": str(args.output), "bytes": args.output.stat().st_size}))
+    else:
+        print(f"wrote {args.output} ({args.output.stat().st_size:,} bytes)")
+    return FINE
+
+
+if __name__ == "__main__":
+    sys.exit(main())
