@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import ctypes
+import math
 from collections import OrderedDict
 from collections.abc import Mapping
 
@@ -12,7 +14,7 @@ from tinyseq.feeds import checked_feeds
 from tinyseq.kernels import library
 from tinyseq.model import Graph, Model, Value
 from tinyseq.plan.packing import Weights, aligned
-from tinyseq.plan.planner import Plan, Planner, state_layout
+from tinyseq.plan.planner import Plan, Planner, Region, state_layout
 
 MOST_PLANS = 64
 """Shapes whose plans a model keeps; the one not used for longest goes first."""
@@ -35,22 +37,38 @@ class CpuBackend:
         self._whole = Planned(model, self._weights, stateful=False)
         self._streaming = None if streaming is None else Planned(streaming, self._weights, stateful=True)
         self._idle: dict[Key, list[Executor]] = {}
+        self._recent: list[tuple[Key, Executor]] = []
 
     def run(self, feeds: Mapping[str, object]) -> dict[str, np.ndarray]:
-        arrays = checked_feeds(self._whole.inputs, feeds)
-        key, plan_ = self._whole.plan(arrays)
-        idle = self._idle.setdefault(key, [])
+        key, executor = self._ready(feeds)
         try:
-            executor = idle.pop()
-        except IndexError:
-            executor = Executor(plan_, self._run, aligned(0))
-        try:
-            return executor.execute(arrays, None)
+            return executor.run()
         finally:
-            if len(self._idle) > MOST_PLANS:
-                self._idle.clear()
+            self._recent.append((key, executor))
+
+    def _ready(self, feeds: Mapping[str, object]) -> tuple[Key, Executor]:
+        """An executor that no other thread holds and that has accepted the feeds."""
+        # list.pop and list.append are atomic, so that no lock is needed.
+        while self._recent:
+            try:
+                key, executor = self._recent.pop()
+            except IndexError:
+                break
+            if type(feeds) is dict and executor.accept(feeds):
+                return key, executor
+            idle = self._idle.setdefault(key, [])
             if not idle:
                 idle.append(executor)
+        arrays = checked_feeds(self._whole.inputs, feeds)
+        key, plan = self._whole.plan(arrays)
+        try:
+            executor = self._idle[key].pop()
+        except (KeyError, IndexError):
+            executor = Executor(plan, self._run, aligned(0), self._whole.known(arrays))
+        if len(self._idle) > MOST_PLANS:
+            self._idle.clear()
+        executor.accept(arrays)
+        return key, executor
 
     def runner(self) -> CpuRunner:
         return CpuRunner(self._streaming, self._run)
@@ -76,12 +94,15 @@ class Planned:
         made = self._plans.get(key)
         if made is None:
             shapes = {name: array.shape for name, array in arrays.items()}
-            known = {name: array.copy() for name, array in arrays.items() if name in self._known}
-            made = self._planner.plan(shapes, known)
+            made = self._planner.plan(shapes, self.known(arrays))
             self._plans[key] = made
             while len(self._plans) > MOST_PLANS:
                 self._plans.popitem(last=False)
         return key, made
+
+    def known(self, arrays: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
+        """Copies of the inputs whose values planning must know."""
+        return {name: array.copy() for name, array in arrays.items() if name in self._known}
 
 
 def _arrays(graph: Graph):
@@ -103,67 +124,65 @@ def _length_inputs(graph: Graph) -> set[str]:
 class Executor:
     """A plan with an arena of its own. One thread at a time may use it."""
 
-    def __init__(self, plan: Plan, run, state: np.ndarray) -> None:
-        self.plan = plan
+    def __init__(self, plan: Plan, run, state: np.ndarray, known: Mapping[str, np.ndarray]) -> None:
         self._run = run
         self._arena = aligned(plan.arena_bytes)
-        self._state = state
+        # The context holds addresses only: what they point to must live as long as it does.
+        self._alive = (plan, state)
         addresses = [plan.program.ctypes.data, plan.program.size, self._arena.ctypes.data, state.ctypes.data]
         addresses += [weight.ctypes.data for weight in plan.weights]
         self._context = np.array(addresses, np.int64)
-        self._address = self._context.ctypes.data
-        self._inputs = [(name, self._place(region)) for name, region in plan.inputs.items()]
+        self._address = ctypes.c_void_p(self._context.ctypes.data)
+        self._inputs = [(n, self._place(r), r.shape, r.dtype) for n, r in plan.inputs.items()]
+        self._known = [(name, array.tobytes(), array.shape, array.dtype) for name, array in known.items()]
+        self._count = len(self._inputs) + len(self._known)
         self._outputs = [
-            (name, self._place(region) if region.value is None else region.value)
+            (name, self._place(region) if region.value is None else region.value, region.shape, region.dtype)
             for name, region in plan.outputs.items()
         ]
 
-    def _place(self, region) -> np.ndarray:
-        size = int(np.prod(region.shape)) * region.dtype.itemsize
+    def _place(self, region: Region) -> np.ndarray:
+        size = math.prod(region.shape) * region.dtype.itemsize
         return self._arena[region.offset : region.offset + size].view(region.dtype).reshape(region.shape)
 
-    def fits(self, feeds: Mapping[str, object], known: dict[str, np.ndarray]) -> bool:
-        """Whether these feeds are just what the plan was made for; a quick and strict check."""
-        if len(feeds) != len(self._inputs) + len(known):
+    def accept(self, feeds: Mapping[str, object]) -> bool:
+        """Copies the inputs in; False if they are not just what the plan was made for."""
+        if len(feeds) != self._count:
             return False
-        for name, buffer in self._inputs:
+        for name, buffer, shape, dtype in self._inputs:
             array = feeds.get(name)
-            if type(array) is not np.ndarray or array.shape != buffer.shape or array.dtype != buffer.dtype:
+            if type(array) is not np.ndarray or array.shape != shape or array.dtype != dtype:
                 return False
-        for name, value in known.items():
+            buffer[...] = array
+        for name, value, shape, dtype in self._known:
             array = feeds.get(name)
-            if type(array) is not np.ndarray or array.dtype != value.dtype or array.shape != value.shape:
+            if type(array) is not np.ndarray or array.shape != shape or array.dtype != dtype:
                 return False
-            if array.tobytes() != value.tobytes():
+            if array.tobytes() != value:
                 return False
         return True
 
-    def execute(
-        self, feeds: Mapping[str, np.ndarray], out: Mapping[str, np.ndarray] | None
-    ) -> dict[str, np.ndarray]:
-        """Runs the plan once: inputs are copied in, outputs copied out."""
-        if out is not None:
-            self._check_out(out)
-        for name, buffer in self._inputs:
-            buffer[...] = feeds[name]
-        self._run(self._address)
+    def run(self, out: Mapping[str, np.ndarray] | None = None) -> Mapping[str, np.ndarray]:
+        """Runs the plan on the inputs accepted last; the outputs are copied out."""
         if out is None:
-            return {name: array.copy() for name, array in self._outputs}
-        for name, array in self._outputs:
+            self._run(self._address)
+            return {name: array.copy() for name, array, _, _ in self._outputs}
+        self._check_out(out)
+        self._run(self._address)
+        for name, array, _, _ in self._outputs:
             out[name][...] = array
         return out
 
     def _check_out(self, out: Mapping[str, np.ndarray]) -> None:
         if len(out) != len(self._outputs):
-            names = ", ".join(name for name, _ in self._outputs)
+            names = ", ".join(name for name, *_ in self._outputs)
             raise FeedError(
                 f"out names {', '.join(out) or 'nothing'}; it must hold an array for each of {names}"
             )
-        for name, array in self._outputs:
+        for name, _, shape, dtype in self._outputs:
             given = out.get(name)
-            if type(given) is not np.ndarray or given.dtype != array.dtype or given.shape != array.shape:
-                needed = Value(name, array.dtype, array.shape)
-                raise FeedError(f"out[{name!r}] must be an array for {needed}")
+            if type(given) is not np.ndarray or given.shape != shape or given.dtype != dtype:
+                raise FeedError(f"out[{name!r}] must be an array for {Value(name, dtype, shape)}")
             if not given.flags.writeable:
                 raise FeedError(f"out[{name!r}] is read-only; give an array that can be written to")
 
@@ -178,28 +197,26 @@ class CpuRunner:
         self._block = aligned(layout.bytes)
         self.state = {}
         for field in layout.fields:
-            size = int(np.prod(field.shape)) * field.dtype.itemsize
+            size = math.prod(field.shape) * field.dtype.itemsize
             run_of_bytes = self._block[field.offset : field.offset + size]
             self.state[field.name] = run_of_bytes.view(field.dtype).reshape(field.shape)
-        self._bound: OrderedDict[Key, tuple[Executor, dict[str, np.ndarray]]] = OrderedDict()
+        self._bound: OrderedDict[Key, Executor] = OrderedDict()
         self._last: Executor | None = None
-        self._known: dict[str, np.ndarray] = {}
 
     def step(
         self, feeds: Mapping[str, object], out: Mapping[str, np.ndarray] | None
-    ) -> dict[str, np.ndarray]:
+    ) -> Mapping[str, np.ndarray]:
         executor = self._last
-        if executor is None or not executor.fits(feeds, self._known):
-            feeds = checked_feeds(self._planned.inputs, feeds)
-            executor = self._bind(feeds)
-        return executor.execute(feeds, out)
+        if executor is None or type(feeds) is not dict or not executor.accept(feeds):
+            arrays = checked_feeds(self._planned.inputs, feeds)
+            executor = self._last = self._bind(arrays)
+            executor.accept(arrays)
+        return executor.run(out)
 
     def _bind(self, arrays: dict[str, np.ndarray]) -> Executor:
-        key, plan_ = self._planned.plan(arrays)
+        key, plan = self._planned.plan(arrays)
         if key not in self._bound:
-            known = {name: array.copy() for name, array in arrays.items() if name not in plan_.inputs}
-            self._bound[key] = (Executor(plan_, self._run, self._block), known)
+            self._bound[key] = Executor(plan, self._run, self._block, self._planned.known(arrays))
             while len(self._bound) > MOST_BOUND:
                 self._bound.popitem(last=False)
-        self._last, self._known = self._bound[key]
-        return self._last
+        return self._bound[key]

@@ -91,8 +91,11 @@ def _row_blocks(rows: int, widest: int):
         panels = columns // PANEL
         skip = panels * PANEL * BYTES
         while outer * inner - row >= rows:
-            i = row % inner
-            base = row // inner * outer_stride
+            i = row
+            base = 0
+            if row >= inner:  # Dividing takes as long as a small tile.
+                i = row % inner
+                base = row // inner * outer_stride
             for r in range(rows):
                 table[r] = base + i * inner_stride
                 i += 1
