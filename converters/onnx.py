@@ -136,8 +136,8 @@ class _Importer:
             return
         if proto.domain not in DOMAINS or proto.op_type not in OPS:
             raise UnsupportedError(
-                f"{label}: the op {':'.join(filter(None, (proto.domain, proto.op_type)))} is not in tinyseq's op "
-                f"table; supported are {', '.join(sorted(OPS))}"
+                f"{label}: the op {':'.join(filter(None, (proto.domain, proto.op_type)))} is not in "
+                f"tinyseq's op table; supported are {', '.join(sorted(OPS))}"
             )
         inputs = list(proto.input)
         if upgrade := UPGRADES.get(proto.op_type):

@@ -59,7 +59,7 @@ def load(path: str | Path) -> Model:
     try:
         with safe_open(path, framework="numpy") as file:
             metadata = file.metadata() or {}
-            tensors = {name: file.get_tensor(name) for name in file.keys()}
+            tensors = {name: file.get_tensor(name) for name in list(file.keys())}
     except (OSError, SafetensorError, ValueError) as error:
         raise ModelError(
             f"cannot read {path}: {error}; it is missing, damaged or not a tinyseq file"

@@ -57,7 +57,7 @@ class InferenceSession:
             FeedError: an output is unknown, or the inputs do not fit the model.
         """
         known = [value.name for value in self._session.outputs]
-        names = known if not output_names else output_names
+        names = output_names or known
         for name in names:
             if name not in known:
                 raise FeedError(f"no output {name!r}; the model gives {', '.join(known)}")

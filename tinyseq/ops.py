@@ -153,7 +153,10 @@ OPS = {
             A("alpha", 1.0), A("beta", 1.0), A("transA", 0), A("transB", 0),
         ),
         _op("Conv", "x w! b?!", "y", shapes.conv, *_CONV),
-        _op("If", "condition!", "y*", shapes.by_branch, A("then_branch", REQUIRED), A("else_branch", REQUIRED)),
+        _op(
+            "If", "condition!", "y*", shapes.by_branch,
+            A("then_branch", REQUIRED), A("else_branch", REQUIRED),
+        ),
         _op(
             "RNN", "x w! r! b?! lengths? initial_h?", "y? y_h?", shapes.rnn, *_RECURRENT,
             _activations("Tanh"), state=(("initial_h", "y_h"),),

@@ -120,71 +120,116 @@ def name_state(model: Model, pairs: dict[str, str]) -> Model:
             )
         if not _fits(inputs[given], outputs[result]):
             raise ModelError(
-                f"state={{{given!r}: {result!r}}}: {inputs[given]} cannot carry {outputs[result]} to the next step"
+                f"state={{{given!r}: {result!r}}}: {inputs[given]} cannot carry {outputs[result]} "
+                "to the next step"
             )
     return model.with_state(StatePair(given, result) for given, result in pairs.items())
 
 
 def expose_state(model: Model) -> Model:
-    """Gives the hidden state of recurrent layers an input, an output and a state pair.
+    """The model as a stream runs it: what it must carry from step to step is among its state pairs.
 
-    A layer whose initial state is absent or constant starts a stream there and goes on where the last
-    step ended.
+    A model that has state pairs says itself what a stream carries. Otherwise every recurrent layer,
+    whose state would start anew with each chunk, gets an input, an output and a pair: it starts a
+    stream at its own initial state and goes on where the last step ended.
 
     Raises:
-        ModelError: a layer runs backward, so that no step can be computed before the input ends.
+        ModelError: a layer runs backward, or its state cannot be led out of the graph; names the node.
     """
+    if model.state:
+        return model
     graph = model.graph
-    nodes: list[Node] = []
-    added_inputs: list[Value] = []
-    added_outputs: list[Value] = []
-    pairs = list(model.state)
-    for node in graph.nodes:
-        if node.row.state:
-            _refuse_backward(node)
-            node = _exposed(node, graph, added_inputs, added_outputs, pairs)
-        nodes.append(node)
+    exposure = _Exposure(graph)
+    nodes = tuple(exposure.node(node) for node in graph.nodes)
     graph = replace(
         graph,
-        inputs=graph.inputs + tuple(added_inputs),
-        outputs=graph.outputs + tuple(added_outputs),
-        nodes=tuple(nodes),
+        inputs=graph.inputs + tuple(exposure.inputs),
+        outputs=graph.outputs + tuple(exposure.outputs),
+        nodes=nodes,
     )
-    return replace(model, graph=graph, state=tuple(pairs))
+    return replace(model, graph=graph, state=tuple(exposure.pairs))
 
 
-def _refuse_backward(node: Node) -> None:
-    if node.attributes["direction"] != "forward":
-        raise ModelError(
-            f"{node} runs {node.attributes['direction']}: its first output needs the last input, so the model "
-            "cannot be streamed; give whole sequences to model.run"
-        )
+class _Exposure:
+    """Leads the state of a graph's recurrent layers in and out, node by node."""
+
+    def __init__(self, graph: Graph) -> None:
+        self.graph = graph
+        self.inputs: list[Value] = []
+        self.outputs: list[Value] = []
+        self.pairs: list[StatePair] = []
+        self._makers = {name: node for node in graph.nodes for name in node.outputs if name}
+
+    def node(self, node: Node) -> Node:
+        """The node, its state led out if it has one."""
+        for _, sub_graph in node.graphs():
+            _refuse_recurrent(sub_graph)
+        if not node.row.state:
+            return node
+        if node.attributes["direction"] != "forward":
+            raise ModelError(
+                f"{node} runs {node.attributes['direction']}: its first output needs the last input, so the "
+                "model cannot be streamed; give whole sequences to model.run"
+            )
+        ports_in = [port.name for port in node.row.inputs]
+        ports_out = [port.name for port in node.row.outputs]
+        sources = list(node.inputs) + [""] * (len(ports_in) - len(node.inputs))
+        results = list(node.outputs) + [""] * (len(ports_out) - len(node.outputs))
+        for port_in, port_out in node.row.state:
+            place_in, place_out = ports_in.index(port_in), ports_out.index(port_out)
+            initial, constant = self._initial(sources[place_in])
+            if constant:
+                name, output = self._pair(node, port_in, results[place_out], initial)
+                sources[place_in], results[place_out] = name, output
+        return replace(node, inputs=_trimmed(sources), outputs=_trimmed(results))
+
+    def _pair(self, node: Node, port: str, output: str, initial: np.ndarray | None) -> tuple[str, str]:
+        """Adds an input, an output and their pair; gives the two names."""
+        taken = {value.name for value in (*self.graph.inputs, *self.inputs)} | self._makers.keys()
+        name = stem = f"{node.name}.{port.removeprefix('initial_')}"
+        while name in taken:
+            name = f"{stem}.{len(self.inputs)}"
+        value = Value(name, np.dtype(np.float32), (1, f"{name}.rows", node.attributes["hidden_size"]))
+        output = output or f"{name}.next"
+        self.inputs.append(value)
+        if all(output != other.name for other in self.graph.outputs):
+            self.outputs.append(replace(value, name=output))
+        self.pairs.append(StatePair(name, output, initial))
+        return name, output
+
+    def _initial(self, name: str) -> tuple[np.ndarray | None, bool]:
+        """An initial state's value for one row (None: zeros), and whether no input decides it.
+
+        Exporters make it from the batch size: ConstantOfShape or Expand, then changes of shape.
+        """
+        while name:
+            if name in self.graph.constants:
+                array = self.graph.constants[name]
+                return (array if array.ndim < 3 else array[:, :1]), True
+            node = self._makers.get(name)
+            if node is None or node.op not in _KEEP_VALUES:
+                return None, False
+            if node.op == "ConstantOfShape":
+                return node.attributes["value"], True
+            name = node.inputs[0]
+        return None, True
 
 
-def _exposed(
-    node: Node, graph: Graph, inputs: list[Value], outputs: list[Value], pairs: list[StatePair]
-) -> Node:
-    """The node with its hidden state, if any, led in and out of the graph."""
-    hidden = node.attributes["hidden_size"]
-    ports_in = [port.name for port in node.row.inputs]
-    ports_out = [port.name for port in node.row.outputs]
-    sources = list(node.inputs) + [""] * (len(ports_in) - len(node.inputs))
-    results = list(node.outputs) + [""] * (len(ports_out) - len(node.outputs))
-    for port_in, port_out in node.row.state:
-        place_in, place_out = ports_in.index(port_in), ports_out.index(port_out)
-        source = sources[place_in]
-        if source and source not in graph.constants:
-            continue
-        base = f"{node.name}.{port_in.removeprefix('initial_')}"
-        value = Value(base, np.dtype(np.float32), (1, f"{base}.rows", hidden))
-        inputs.append(value)
-        sources[place_in] = base
-        results[place_out] = results[place_out] or f"{base}.next"
-        if all(results[place_out] != output.name for output in graph.outputs):
-            outputs.append(replace(value, name=results[place_out]))
-        pairs.append(StatePair(base, results[place_out], graph.constants.get(source)))
-    while sources and not sources[-1]:
-        sources.pop()
-    while results and not results[-1]:
-        results.pop()
-    return replace(node, inputs=tuple(sources), outputs=tuple(results))
+_KEEP_VALUES = ("ConstantOfShape", "Identity", "Expand", "Squeeze", "Unsqueeze", "Reshape", "Cast")
+
+
+def _refuse_recurrent(graph: Graph) -> None:
+    for node in graph.nodes:
+        if node.row.state:
+            raise ModelError(
+                f"{node} is inside a branch and the model has no state inputs, so a stream cannot carry its "
+                "state; name the inputs and outputs that do with load(..., state={...})"
+            )
+        for _, sub_graph in node.graphs():
+            _refuse_recurrent(sub_graph)
+
+
+def _trimmed(names: list[str]) -> tuple[str, ...]:
+    while names and not names[-1]:
+        names.pop()
+    return tuple(names)

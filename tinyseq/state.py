@@ -64,7 +64,8 @@ def restore(saved: Mapping[str, np.ndarray], target: Mapping[str, np.ndarray]) -
         given = np.asarray(saved[name])
         if given.shape != array.shape or given.dtype.kind != array.dtype.kind:
             raise StateError(
-                f"field {name!r} is {given.dtype}{list(given.shape)} and must be {array.dtype}{list(array.shape)}"
+                f"field {name!r} is {given.dtype}{list(given.shape)} and must be "
+                f"{array.dtype}{list(array.shape)}"
             )
     for name, array in target.items():
         array[...] = saved[name]

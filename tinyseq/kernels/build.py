@@ -41,12 +41,14 @@ define void @tinyseq_run(ptr %context) {{
 
 CPU_LEVEL = """
 define i64 @tinyseq_cpu_level() {
-  %most = call { i32, i32, i32, i32 } asm sideeffect "cpuid", "={ax},={bx},={cx},={dx},{ax},{cx}"(i32 0, i32 0)
+  %most = call { i32, i32, i32, i32 } asm sideeffect "cpuid",
+      "={ax},={bx},={cx},={dx},{ax},{cx}"(i32 0, i32 0)
   %leaves = extractvalue { i32, i32, i32, i32 } %most, 0
   %known = icmp uge i32 %leaves, 7
   br i1 %known, label %one, label %old
 one:
-  %leaf1 = call { i32, i32, i32, i32 } asm sideeffect "cpuid", "={ax},={bx},={cx},={dx},{ax},{cx}"(i32 1, i32 0)
+  %leaf1 = call { i32, i32, i32, i32 } asm sideeffect "cpuid",
+      "={ax},={bx},={cx},={dx},{ax},{cx}"(i32 1, i32 0)
   %ecx1 = extractvalue { i32, i32, i32, i32 } %leaf1, 2
   ; FMA (12), OSXSAVE (27), AVX (28), F16C (29)
   %bits1 = and i32 %ecx1, 939528192
@@ -55,7 +57,8 @@ one:
 two:
   %xcr = call { i32, i32 } asm sideeffect "xgetbv", "={ax},={dx},{cx}"(i32 0)
   %saved = extractvalue { i32, i32 } %xcr, 0
-  %leaf7 = call { i32, i32, i32, i32 } asm sideeffect "cpuid", "={ax},={bx},={cx},={dx},{ax},{cx}"(i32 7, i32 0)
+  %leaf7 = call { i32, i32, i32, i32 } asm sideeffect "cpuid",
+      "={ax},={bx},={cx},={dx},{ax},{cx}"(i32 7, i32 0)
   %ebx7 = extractvalue { i32, i32, i32, i32 } %leaf7, 1
   ; the system saves xmm and ymm; BMI1 (3), AVX2 (5), BMI2 (8)
   %saved2 = and i32 %saved, 6

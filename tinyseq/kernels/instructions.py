@@ -36,6 +36,8 @@ class Instruction:
     operands: tuple[str, ...]
 
 
+_LAYER = ("frames", "rows", "hidden", "reverse", "y_frame", "y_row", "flags")
+
 INSTRUCTIONS = (
     Instruction("fill", ("&y", "count", "bits")),
     Instruction("elementwise", ("function", "&a", "&b", "&y", "rank", "*dims")),
@@ -43,29 +45,13 @@ INSTRUCTIONS = (
         "linear",
         ("&x", "outer", "outer_stride", "inner", "inner_stride", "k", "&w", "n", "&bias", "&y", "y_stride"),
     ),
+    Instruction("rnn", ("&xw", "&r", "&h", "&y", "&lengths", *_LAYER)),
+    Instruction("lstm", ("&xw", "&r", "&h", "&c", "&y", "&lengths", *_LAYER)),
+    Instruction("gru_reset_after", ("&xw", "&r", "&bias", "&h", "&y", "&scratch", "&lengths", *_LAYER)),
     Instruction(
-        "rnn",
-        ("&xw", "&r", "&h", "&y", "&lengths", "frames", "rows", "hidden", "reverse", "y_frame", "y_row", "flags"),
+        "gru_reset_before", ("&xw", "&r_gates", "&r_hidden", "&h", "&y", "&scratch", "&lengths", *_LAYER)
     ),
-    Instruction(
-        "lstm",
-        ("&xw", "&r", "&h", "&c", "&y", "&lengths", "frames", "rows", "hidden", "reverse", "y_frame", "y_row", "flags"),
-    ),
-    Instruction(
-        "gru_reset_after",
-        (
-            "&xw", "&r", "&bias", "&h", "&y", "&scratch", "&lengths",
-            "frames", "rows", "hidden", "reverse", "y_frame", "y_row", "flags",
-        ),
-    ),
-    Instruction(
-        "gru_reset_before",
-        (
-            "&xw", "&r_gates", "&r_hidden", "&h", "&y", "&scratch", "&lengths",
-            "frames", "rows", "hidden", "reverse", "y_frame", "y_row", "flags",
-        ),
-    ),
-)  # fmt: skip
+)
 
 OPCODES = {instruction.name: code for code, instruction in enumerate(INSTRUCTIONS)}
 
