@@ -126,7 +126,13 @@ class Executor:
 
     def __init__(self, plan: Plan, run, state: np.ndarray, known: Mapping[str, np.ndarray]) -> None:
         self._run = run
-        self._arena = aligned(plan.arena_bytes)
+        try:
+            self._arena = aligned(plan.arena_bytes)
+        except MemoryError as error:
+            raise FeedError(
+                f"these inputs need {plan.arena_bytes:,} bytes of working memory, which this machine does "
+                "not give; feed shorter sequences or fewer rows"
+            ) from error
         # The context holds addresses only: what they point to must live as long as it does.
         self._alive = (plan, state)
         addresses = [plan.program.ctypes.data, plan.program.size, self._arena.ctypes.data, state.ctypes.data]

@@ -35,6 +35,7 @@ class Builder:
         self.step = 0
         self.arrays: list[np.ndarray] = []
         self._weights = weights
+        self._zeros: View | None = None
         self._words: list[int] = []
         self._addresses: list[tuple[int, Buffer, int]] = []
         self._segments: dict[int, Buffer] = {}
@@ -56,6 +57,12 @@ class Builder:
     def packed(self, source: np.ndarray, layout: object, make) -> View:
         """Weights in a kernel's layout; ``make`` packs them the first time."""
         return self.weight(self._weights.get(source, layout, make))
+
+    def zeros(self, count: int) -> View:
+        """A constant vector of zeros, shared by all that ask for no more than it holds."""
+        if self._zeros is None or self._zeros.buffer.bytes < count * 4:
+            self._zeros = self.weight(self._weights.zeros(count))
+        return self._zeros
 
     def weight(self, array: np.ndarray) -> View:
         """An aligned, packed array as a tensor."""

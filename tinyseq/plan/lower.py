@@ -49,18 +49,17 @@ def cast(p: Builder, node: Node, inputs, shapes) -> View:
 
 
 def gather(p: Builder, node: Node, inputs, shapes) -> View:
-    x, indices = inputs
+    x = inputs[0]
     axis = axis_of(node.attributes["axis"], len(x.shape))
     size = x.shape[axis]
-    picks = np.ravel(indices)
-    if picks.size and not (-size <= picks.min() and picks.max() < size):
+    picks = inputs[1].ravel().tolist()
+    if picks and not (-size <= min(picks) and max(picks) < size):
         raise Mismatch(f"an index outside the {size} elements of axis {axis}")
-    picks = (picks % size).tolist() if size else []
-    step = picks[1] - picks[0] if len(picks) > 1 else 1
-    if picks == [picks[0] + step * i for i in range(len(picks))] if picks else True:
-        run = (picks[0] if picks else 0, step, len(picks))
-        chosen = x.sliced([run if a == axis else (0, 1, n) for a, n in enumerate(x.shape)])
-        return _reshaped(p, chosen, shapes[0])
+    picks = [pick % size for pick in picks]
+    first, second = (*picks[:2], 0, 0)[:2]
+    step = second - first if len(picks) > 1 else 1
+    if all(pick == first + step * i for i, pick in enumerate(picks)):
+        return _reshaped(p, _along(x, axis, first, len(picks), step), shapes[0])
     parts = [_along(x, axis, pick, 1) for pick in picks]
     return _reshaped(p, _joined(p, parts, axis), shapes[0])
 
@@ -228,6 +227,9 @@ def _reduce(mean: bool):
     def lower(p: Builder, node: Node, inputs, shapes) -> View:
         x = _float(inputs[0])
         axes = reduce_axes(node.attributes, [x.shape], [None, inputs[1] if len(inputs) > 1 else None])
+        count = math.prod([x.shape[axis] for axis in axes])
+        if count == 1:
+            return x.reshaped(shapes[0])
         order = [axis for axis in range(len(x.shape)) if axis not in axes] + sorted(axes)
         kept = tuple(x.shape[axis] for axis in order[: len(order) - len(axes)])
         y = p.fill(p.allocate(kept))
@@ -235,7 +237,6 @@ def _reduce(mean: bool):
         folded = y.laid(x.shape, y.strides + (0,) * len(axes))
         p.elementwise("add", folded, folded, x)
         if mean:
-            count = math.prod(x.shape[len(kept) :])
             divisor = p.constant(np.array(count, np.float32)).broadcast(kept)
             p.elementwise("divide", y, y, divisor)
         return y.reshaped(shapes[0])
@@ -266,7 +267,7 @@ def _linear(p: Builder, x: View, w: View, n: int, bias: View | None) -> View:
             x = p.copy(x, p.allocate(x.shape))
             blocks = _row_blocks(x)
         (outer, outer_stride), (inner, inner_stride) = [(1, 0)] * (2 - len(blocks)) + blocks
-        bias = p.constant(np.zeros(n, np.float32)) if bias is None else bias
+        bias = p.zeros(n) if bias is None else bias
         p.emit("linear", x, outer, outer_stride, inner, inner_stride, k, w, n, bias, y, n)
     return y
 
@@ -302,14 +303,20 @@ def gemm(p: Builder, node: Node, inputs, shapes) -> View:
     return p.elementwise("add", y, y, scaled)
 
 
-def _used_taps(size: int, out: int, taps: int, stride: int, dilation: int, before: int) -> slice:
-    """The taps of a kernel that meet anything but padding, along one axis; at least one."""
-    used = []
-    for tap in range(taps):
-        first = max(0, -((tap * dilation - before) // stride))
-        if first < out and first * stride + tap * dilation - before < size:
-            used.append(tap)
-    return slice(used[0], used[-1] + 1) if used else slice(0, 1)
+def _used_taps(size: int, out: int, taps: int, stride: int, dilation: int, before: int) -> tuple[int, int]:
+    """The first and one past the last tap of a kernel that meet anything but padding, along one axis."""
+    first, last = 0, taps - 1
+    while first < last and not _meets(size, out, stride, first * dilation - before):
+        first += 1
+    while last > first and not _meets(size, out, stride, last * dilation - before):
+        last -= 1
+    return first, last + 1
+
+
+def _meets(size: int, out: int, stride: int, start: int) -> bool:
+    """Whether any of ``out`` positions, ``stride`` apart from ``start`` on, lies in 0 ... size - 1."""
+    skipped = -(start // stride) if start < 0 else 0
+    return skipped < out and start + skipped * stride < size
 
 
 def conv(p: Builder, node: Node, inputs, shapes) -> View:
@@ -325,11 +332,11 @@ def conv(p: Builder, node: Node, inputs, shapes) -> View:
     rank = len(sizes)
     out = shapes[0][2:]
     used = [_used_taps(*axis) for axis in zip(x.shape[2:], out, sizes, strides, dilations, before)]
-    sizes = [taps.stop - taps.start for taps in used]
+    sizes = [stop - start for start, stop in used]
     x = x.transposed((0, *range(2, rank + 2), 1))
     widths = [(0, 0)]
-    for axis, (size, step, dilation, taps) in enumerate(zip(sizes, strides, dilations, used)):
-        pad = before[axis] - taps.start * dilation
+    for axis, (size, step, dilation, (start, _)) in enumerate(zip(sizes, strides, dilations, used)):
+        pad = before[axis] - start * dilation
         reach = (out[axis] - 1) * step + (size - 1) * dilation + 1
         widths.append((pad, reach - x.shape[axis + 1] - pad))
     widths.append((0, 0))
@@ -347,10 +354,11 @@ def conv(p: Builder, node: Node, inputs, shapes) -> View:
     flat = _reshaped_tail(p, windows, rank + 1, taps)
 
     def pack() -> np.ndarray:
-        matrix = w[(slice(None), slice(None), *used)].transpose((*range(2, rank + 2), 1, 0))
+        kept = w[(slice(None), slice(None), *[slice(*run) for run in used])]
+        matrix = kept.transpose((*range(2, rank + 2), 1, 0))
         return packing.panels(matrix.reshape(taps, -1))
 
-    packed = p.packed(w, ("conv", *[(taps.start, taps.stop) for taps in used]), pack)
+    packed = p.packed(w, ("conv", *used), pack)
     y = _linear(p, flat, packed, w.shape[0], None if b is None else p.constant(b))
     return y.transposed((0, rank + 1, *range(1, rank + 1)))
 
@@ -376,8 +384,7 @@ def _projection(p: Builder, x: View, w, bias: View, d: int, gates: int, hidden: 
 def _bias(p: Builder, b, d: int, gates: int, hidden: int, parts) -> View:
     """``parts(wb, rb)`` of a direction's biases [G, H] each; zeros where there are none."""
     if b is None:
-        zero = np.zeros((gates, hidden), np.float32)
-        return p.constant(np.ravel(parts(zero, zero)))
+        return p.zeros(gates * hidden)
 
     def make() -> np.ndarray:
         wb, rb = b[d].reshape(2, gates, hidden)

@@ -45,6 +45,13 @@ class Weights:
     def __init__(self, arrays: Iterable[np.ndarray]) -> None:
         self._own = {id(array): array for array in arrays}
         self._made: dict[tuple, Any] = {}
+        self._zeros = aligned(0).view(np.float32)
+
+    def zeros(self, count: int) -> np.ndarray:
+        """At least ``count`` float32 zeros."""
+        if self._zeros.size < count:
+            self._zeros = aligned(4 * count).view(np.float32)
+        return self._zeros
 
     def get(self, source: np.ndarray, key: object, make: Callable[[], Any]) -> Any:
         """The result of ``make`` for ``source`` and ``key``, from the first time on."""

@@ -84,14 +84,39 @@ def state_layout(model: Model) -> StateLayout:
 class Step:
     """One node of a graph with all that its row of the op table says, looked up once."""
 
-    __slots__ = ("branches", "known", "lowering", "node", "rule")
+    __slots__ = ("attributes", "branches", "inputs", "known", "lowering", "node", "outputs", "rule")
 
     def __init__(self, node: Node) -> None:
         self.node = node
+        self.inputs = node.inputs
+        self.outputs = node.outputs
+        self.attributes = node.attributes
         self.rule = node.row.shape
         self.lowering: Callable | None = LOWERINGS.get(node.op)
         self.known = [i for i, name in enumerate(node.inputs) if name and node.row.port(i).known]
         self.branches = {key: Walk(graph) for key, graph in node.graphs()}
+
+    def plan(self, builder: Builder, names: dict) -> list | tuple:
+        """The node's outputs: known arrays as far as they can be, Views for the rest."""
+        inputs = [names[name] if name else None for name in self.inputs]
+        for index in self.known:
+            if type(inputs[index]) is View:
+                raise UnsupportedError(
+                    f"its input {self.node.row.port(index).name!r} (tensor {self.inputs[index]!r}) is "
+                    "computed at run time; tinyseq must know it when planning, from constants and shapes"
+                )
+        if self.branches:
+            return self._branch(inputs[0]).plan(builder, dict(names))
+        if View not in map(type, inputs):
+            return reference.apply(self.node, inputs)
+        shapes = [None if value is None else value.shape for value in inputs]
+        results = self.lowering(builder, self.node, inputs, self.rule(self.attributes, shapes, inputs))
+        return results if type(results) is list else (results,)
+
+    def _branch(self, condition: np.ndarray) -> Walk:
+        if condition.size != 1:
+            raise Mismatch(f"a condition of shape {list(condition.shape)}")
+        return self.branches["then_branch" if condition.item() else "else_branch"]
 
 
 class Walk:
@@ -105,43 +130,18 @@ class Walk:
     def plan(self, builder: Builder, names: dict) -> list:
         """Plans the graph; ``names`` maps to known arrays and Views. Gives the outputs."""
         names.update(self.constants)
-        for step in self.steps:
-            node = step.node
-            inputs = [names[name] if name else None for name in node.inputs]
-            try:
-                results = _results(builder, step, inputs, names)
-            except Mismatch as error:
-                message = f"{node} cannot take these shapes: {error}; check the shapes of the inputs"
-                raise FeedError(message) from error
-            except UnsupportedError as error:
-                if str(error).startswith("node "):
-                    raise
-                raise UnsupportedError(f"{node}: {error}") from error
-            for name, result in zip(node.outputs, results, strict=False):
-                names[name] = result
+        try:
+            for step in self.steps:
+                for name, result in zip(step.outputs, step.plan(builder, names)):
+                    names[name] = result
+        except Mismatch as error:
+            message = f"{step.node} cannot take these shapes: {error}; check the shapes of the inputs"
+            raise FeedError(message) from error
+        except UnsupportedError as error:
+            if str(error).startswith("node "):
+                raise
+            raise UnsupportedError(f"{step.node}: {error}") from error
         return [names[name] for name in self.outputs]
-
-
-def _results(builder: Builder, step: Step, inputs: list, names: dict) -> list | tuple:
-    for index in step.known:
-        if type(inputs[index]) is View:
-            raise UnsupportedError(
-                f"its input {step.node.row.port(index).name!r} (tensor {step.node.inputs[index]!r}) is "
-                "computed at run time; tinyseq must know it when planning, from constants and shapes"
-            )
-    if step.branches:
-        return _branch(step, inputs[0]).plan(builder, dict(names))
-    if View not in map(type, inputs):
-        return reference.apply(step.node, inputs)
-    shapes = [None if value is None else value.shape for value in inputs]
-    results = step.lowering(builder, step.node, inputs, step.rule(step.node.attributes, shapes, inputs))
-    return results if type(results) is list else (results,)
-
-
-def _branch(step: Step, condition: np.ndarray) -> Walk:
-    if condition.size != 1:
-        raise Mismatch(f"a condition of shape {list(condition.shape)}")
-    return step.branches["then_branch" if condition.item() else "else_branch"]
 
 
 class Planner:
