@@ -8,7 +8,8 @@ from __future__ import annotations
 import argparse
 import json
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import asdict
 from pathlib import Path
 
@@ -122,6 +123,24 @@ def _feeds(args: argparse.Namespace, session: Session) -> dict[str, np.ndarray]:
     return random_feeds(session, sizes, given, args.seed)
 
 
+@contextmanager
+def _size_hint(args: argparse.Namespace, session: Session) -> Iterator[None]:
+    """Says of random inputs that were refused how to give them other sizes."""
+    try:
+        yield
+    except FeedError as error:
+        shapes = [value.shape or () for value in session.inputs]
+        given = _split(args.size, "--size")
+        open_sizes = dict.fromkeys(size for shape in shapes for size in shape if isinstance(size, str))
+        open_sizes = [size for size in open_sizes if size not in given]
+        if not open_sizes:
+            raise
+        raise FeedError(
+            f"{error} (random inputs have size 1 where the model leaves it open: "
+            f"{', '.join(f'--size {size}=N' for size in open_sizes)} sets it)"
+        ) from error
+
+
 def _read(path: Path):
     """The array of an .npy file or the arrays of an .npz file; pickles are refused."""
     try:
@@ -153,7 +172,8 @@ def _inspect(args: argparse.Namespace) -> int:
 
 def _run(args: argparse.Namespace) -> int:
     session = _load(args)
-    results = session.run(_feeds(args, session))
+    with _size_hint(args, session):
+        results = session.run(_feeds(args, session))
     if args.output is not None:
         try:
             np.savez(args.output, **results)
@@ -169,7 +189,8 @@ def _run(args: argparse.Namespace) -> int:
 
 def _verify(args: argparse.Namespace) -> int:
     session = _load(args)
-    rows = verify(session, args.model, _feeds(args, session))
+    with _size_hint(args, session):
+        rows = verify(session, args.model, _feeds(args, session))
     passed = all(row.within for row in rows)
     if args.json:
         print(json.dumps({"passed": passed, "comparisons": [asdict(row) for row in rows]}))

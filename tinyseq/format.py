@@ -7,6 +7,7 @@ format's version, the graph, the state pairs and the origin. No code is in a fil
 from __future__ import annotations
 
 import json
+from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
@@ -28,15 +29,15 @@ def save(model: Model, path: str | Path) -> None:
     """
     from safetensors.numpy import save as serialise
 
-    tensors: dict[str, np.ndarray] = {}
+    tensors = _Tensors()
     document = {
         "version": VERSION,
         "graph": _graph_document(model.graph, tensors),
-        "state": [[p.input, p.output, _tensor_document(p.initial, tensors)] for p in model.state],
+        "state": [[p.input, p.output, tensors.name(p.initial)] for p in model.state],
         "origin": model.origin,
         "metadata": model.metadata,
     }
-    data = serialise(tensors, {ENTRY: json.dumps(document, separators=(",", ":"))})
+    data = serialise(tensors.stored, {ENTRY: json.dumps(document, separators=(",", ":"))})
     path = Path(path)
     partial = path.with_name(path.name + ".partial")
     try:
@@ -81,32 +82,38 @@ def load(path: str | Path) -> Model:
     return model
 
 
-def _tensor_document(array: np.ndarray | None, tensors: dict[str, np.ndarray]) -> str | None:
-    """The name under which an array is stored; one array is stored once."""
-    if array is None:
-        return None
-    for name, stored in tensors.items():
-        if stored is array:
-            return name
-    name = f"{len(tensors)}"
-    tensors[name] = np.ascontiguousarray(array) if not array.flags.c_contiguous else array
-    return name
+class _Tensors:
+    """The tensors of a file: equal arrays are stored once."""
+
+    def __init__(self) -> None:
+        self.stored: dict[str, np.ndarray] = {}
+        self._names: dict[tuple, str] = {}
+
+    def name(self, array: np.ndarray | None) -> str | None:
+        """The name under which an array is stored."""
+        if array is None:
+            return None
+        content = (array.dtype.str, array.shape, sha256(np.ascontiguousarray(array)).digest())
+        name = self._names.setdefault(content, str(len(self._names)))
+        # ascontiguousarray makes a scalar a vector.
+        self.stored.setdefault(name, np.ascontiguousarray(array).reshape(array.shape))
+        return name
 
 
 def _value_document(value: Value) -> list:
     return [value.name, value.dtype.name, None if value.shape is None else list(value.shape)]
 
 
-def _graph_document(graph: Graph, tensors: dict[str, np.ndarray]) -> dict:
+def _graph_document(graph: Graph, tensors: _Tensors) -> dict:
     return {
         "inputs": [_value_document(value) for value in graph.inputs],
         "outputs": [_value_document(value) for value in graph.outputs],
         "nodes": [_node_document(node, tensors) for node in graph.nodes],
-        "constants": {name: _tensor_document(array, tensors) for name, array in graph.constants.items()},
+        "constants": {name: tensors.name(array) for name, array in graph.constants.items()},
     }
 
 
-def _node_document(node: Node, tensors: dict[str, np.ndarray]) -> list:
+def _node_document(node: Node, tensors: _Tensors) -> list:
     defaults = {attribute.name: attribute.default for attribute in node.row.attributes}
     attributes = {
         name: _attribute_document(value, tensors)
@@ -116,9 +123,9 @@ def _node_document(node: Node, tensors: dict[str, np.ndarray]) -> list:
     return [node.op, list(node.inputs), list(node.outputs), attributes, node.name]
 
 
-def _attribute_document(value: Any, tensors: dict[str, np.ndarray]) -> Any:
+def _attribute_document(value: Any, tensors: _Tensors) -> Any:
     if isinstance(value, np.ndarray):
-        return {"tensor": _tensor_document(value, tensors)}
+        return {"tensor": tensors.name(value)}
     if isinstance(value, Graph):
         return {"graph": _graph_document(value, tensors)}
     if isinstance(value, np.dtype):
