@@ -1,4 +1,4 @@
-"""Fixtures that several test modules use."""
+"""What all tests share: this machine's ISAs, real models, and how many examples hypothesis tries."""
 
 from __future__ import annotations
 
@@ -7,8 +7,27 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from hypothesis import HealthCheck, settings
 
 from tests import assets
+from tinyseq.kernels import library
+
+settings.register_profile(
+    "ci",
+    max_examples=25,
+    derandomize=True,
+    deadline=None,
+    suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
+)
+settings.register_profile("many", settings.get_profile("ci"), max_examples=10_000, derandomize=False)
+settings.load_profile(os.environ.get("TINYSEQ_TEST_PROFILE", "ci"))
+
+
+@pytest.fixture(params=library.available())
+def isa(request, monkeypatch) -> str:
+    """Each ISA that this machine can run; models loaded in the test run on it."""
+    monkeypatch.setenv(library.ISA_VARIABLE, request.param)
+    return request.param
 
 
 @pytest.fixture(scope="session")
