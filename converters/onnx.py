@@ -141,7 +141,7 @@ class _Importer:
             )
         inputs = list(proto.input)
         if upgrade := UPGRADES.get(proto.op_type):
-            upgrade(self, inputs, attributes, constants)
+            upgrade(self, inputs, proto.output, attributes, constants)
         row = OPS[proto.op_type]
         node = Node(
             row.name,
@@ -234,13 +234,13 @@ def _attribute(attribute: Attribute, given: dict[str, Any], label: str) -> Any:
     return value
 
 
-Upgrade = Callable[[_Importer, list[str], dict[str, Any], dict[str, np.ndarray]], None]
+Upgrade = Callable[[_Importer, list[str], list[str], dict[str, Any], dict[str, np.ndarray]], None]
 
 
 def _attributes_to_inputs(*names: str, first: int = 1) -> Upgrade:
     """Attributes that newer opsets take as inputs, from input position ``first``."""
 
-    def upgrade(importer, inputs, attributes, constants):
+    def upgrade(importer, inputs, outputs, attributes, constants):
         for position, name in enumerate(names, start=first):
             if name in attributes:
                 inputs += [""] * (position + 1 - len(inputs))
@@ -249,19 +249,26 @@ def _attributes_to_inputs(*names: str, first: int = 1) -> Upgrade:
     return upgrade
 
 
-def _cast(importer, inputs, attributes, constants):
+def _cast(importer, inputs, outputs, attributes, constants):
     if "to" in attributes:
         attributes["to"] = importer.dtype(attributes["to"], "the target of a Cast")
 
 
-def _pad(importer, inputs, attributes, constants):
+def _pad(importer, inputs, outputs, attributes, constants):
     if importer.opset < 11:
         value = np.float32(attributes.pop("value", 0.0))
-        _attributes_to_inputs("pads")(importer, inputs, attributes, constants)
+        _attributes_to_inputs("pads")(importer, inputs, outputs, attributes, constants)
         inputs.append(importer.as_input(value, constants))
 
 
-def _hidden_size(importer, inputs, attributes, constants):
+def _split(importer, inputs, outputs, attributes, constants):
+    """Without sizes, older opsets split into as many equal parts as there are outputs."""
+    _attributes_to_inputs("split")(importer, inputs, outputs, attributes, constants)
+    if len(inputs) < 2 or not inputs[1]:
+        attributes.setdefault("num_outputs", len(outputs))
+
+
+def _hidden_size(importer, inputs, outputs, attributes, constants):
     """``hidden_size`` may be left out; the recurrent weights [D, G*H, H] tell it."""
     if "hidden_size" not in attributes and len(inputs) > 2 and inputs[2] in constants:
         attributes["hidden_size"] = constants[inputs[2]].shape[-1]
@@ -274,7 +281,7 @@ UPGRADES: dict[str, Upgrade] = {
     "Unsqueeze": _attributes_to_inputs("axes"),
     "ReduceMean": _attributes_to_inputs("axes"),
     "ReduceSum": _attributes_to_inputs("axes"),
-    "Split": _attributes_to_inputs("split"),
+    "Split": _split,
     "Slice": _attributes_to_inputs("starts", "ends", "axes"),
     "RNN": _hidden_size,
     "GRU": _hidden_size,

@@ -86,7 +86,7 @@ def split_sizes(attributes: Attributes, shapes, values) -> tuple[int, ...]:
     """The size of each part along the axis."""
     axis = axis_of(attributes["axis"], len(shapes[0]))
     size = shapes[0][axis]
-    if values[1] is not None:
+    if len(values) > 1 and values[1] is not None:
         parts = tuple(map(int, values[1]))
         if sum(parts) != size or min(parts, default=0) < 0:
             raise Mismatch(f"parts {list(parts)} do not add up to {size}")
