@@ -10,6 +10,7 @@ The same functions compute, in the arrays' own types, what is known before a mod
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 
 import numpy as np
@@ -128,7 +129,7 @@ def reshape(x, shape, *, allowzero):
 @_defines("Flatten")
 def flatten(x, *, axis):
     axis = axis + x.ndim if axis < 0 else axis
-    return x.reshape(int(np.prod(x.shape[:axis])), -1)
+    return x.reshape(math.prod(x.shape[:axis]), math.prod(x.shape[axis:]))
 
 
 @_defines("Transpose")

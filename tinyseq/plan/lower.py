@@ -278,7 +278,7 @@ def matmul(p: Builder, node: Node, inputs, shapes) -> View:
         raise UnsupportedError(
             f"a constant factor of shape {list(b.shape)}; tinyseq takes a matrix or a vector"
         )
-    matrix = b.reshape(len(b), -1)
+    matrix = b.reshape(len(b), *(b.shape[1:] or (1,)))
     w = p.packed(b, "matmul", lambda: packing.panels(matrix))
     return _linear(p, a, w, matrix.shape[1], None).reshaped(shapes[0])
 
