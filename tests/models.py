@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
-from onnx import NodeProto, helper, numpy_helper
+from onnx import NodeProto, helper, load_from_string, numpy_helper, printer
 
 from tinyseq.ops import OPS
 
@@ -19,6 +19,9 @@ class Case:
 
     model: bytes
     feeds: dict[str, np.ndarray] = field(default_factory=dict)
+
+    def __repr__(self) -> str:
+        return f"{printer.to_text(load_from_string(self.model))}\n{self.feeds}"
 
 
 def value(name: str, dtype=np.float32, shape: Sequence[int | str | None] | None = None):

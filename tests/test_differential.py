@@ -1,0 +1,76 @@
+"""Every op and random graphs: the CPU against the float64 reference and against onnxruntime."""
+
+from __future__ import annotations
+
+import numpy as np
+import onnxruntime
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from models import Case
+from strategies import CASES, chains
+
+import tinyseq
+from tinyseq.ops import OPS
+
+BOUND = 2e-5
+"""The most that float32 results may differ from exact ones, absolute below 1 and relative above.
+The operands are of magnitude 1, the sums short and the layers at most a dozen frames long."""
+
+
+def close(results: dict, expected: dict) -> None:
+    assert list(results) == list(expected)
+    for name, array in results.items():
+        np.testing.assert_allclose(array, expected[name], rtol=BOUND, atol=BOUND, err_msg=name)
+
+
+def by_onnxruntime(case: Case) -> dict[str, np.ndarray]:
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = options.inter_op_num_threads = 1
+    options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL
+    options.log_severity_level = 4
+    session = onnxruntime.InferenceSession(case.model, options, providers=["CPUExecutionProvider"])
+    names = [output.name for output in session.get_outputs()]
+    return dict(zip(names, session.run(names, case.feeds), strict=True))
+
+
+def agrees_with_onnxruntime(case: Case) -> None:
+    results = tinyseq.load(case.model).run(case.feeds)
+    expected = by_onnxruntime(case)
+    close(results, expected)
+    for name, array in results.items():
+        assert (array.shape, array.dtype) == (expected[name].shape, expected[name].dtype)
+
+
+def agrees_with_the_reference(case: Case) -> None:
+    results = tinyseq.load(case.model).run(case.feeds)
+    expected = tinyseq.load(case.model, device="reference").run(case.feeds)
+    close(results, expected)
+    for name, array in results.items():
+        assert array.shape == expected[name].shape
+
+
+def test_every_op_has_cases():
+    assert set(CASES) == set(OPS)
+
+
+@pytest.mark.parametrize("op", CASES)
+@given(data=st.data())
+def test_op_agrees_with_the_reference(isa, op, data):
+    agrees_with_the_reference(data.draw(CASES[op]))
+
+
+@pytest.mark.parametrize("op", CASES)
+@given(data=st.data())
+def test_op_agrees_with_onnxruntime(op, data):
+    agrees_with_onnxruntime(data.draw(CASES[op]))
+
+
+@given(case=chains())
+def test_chain_agrees_with_the_reference(isa, case):
+    agrees_with_the_reference(case)
+
+
+@given(case=chains())
+def test_chain_agrees_with_onnxruntime(case):
+    agrees_with_onnxruntime(case)
