@@ -20,8 +20,9 @@ class Case:
     model: bytes
     feeds: dict[str, np.ndarray] = field(default_factory=dict)
 
-    def __repr__(self) -> str:
-        return f"{printer.to_text(load_from_string(self.model))}\n{self.feeds}"
+    def _repr_pretty_(self, out, cycle) -> None:
+        """What hypothesis shows of a failing case."""
+        out.text(f"{printer.to_text(load_from_string(self.model))}\n{self.feeds}")
 
 
 def value(name: str, dtype=np.float32, shape: Sequence[int | str | None] | None = None):

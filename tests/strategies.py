@@ -154,13 +154,20 @@ def split(draw, op):
 def slice_(draw, op):
     dtype = draw(DTYPES)
     x = numbers(draw, draw(shapes(1, 4)), dtype)
-    bound = st.integers(-7, 7) | st.sampled_from([2**31 - 1, -(2**31), 2**63 - 1, -(2**63)])
     axes = draw(st.none() | st.just(axes_in(draw, x.ndim, least=1)))
     count = draw(st.integers(1, x.ndim)) if axes is None else len(axes)
-    starts, ends = ([draw(bound) for _ in range(count)] for _ in range(2))
-    if draw(st.booleans()):
+    older = draw(st.booleans())
+    steps = None
+    if not older:
+        steps = draw(st.none() | st.lists(st.sampled_from([1, 2, 3, -1, -2]), min_size=count, max_size=count))
+    near, first, last = st.integers(-7, 7), [-(2**31), -(2**63)], [2**31 - 1, 2**63 - 1]
+    starts = [draw(near | st.sampled_from(first + last)) for _ in range(count)]
+    # Going down, onnxruntime takes the largest numbers for "to the first element"; the specification does not.
+    ends = [
+        draw(near | st.sampled_from(first if step < 0 else first + last)) for step in steps or [1] * count
+    ]
+    if older:
         return by_attribute(op, x, 9, dtype, starts=starts, ends=ends, axes=axes)
-    steps = draw(st.none() | st.lists(st.sampled_from([1, 2, 3, -1, -2]), min_size=count, max_size=count))
     inputs = [None if v is None else ints(v) for v in (starts, ends, axes, steps)]
     while inputs[-1] is None:
         inputs.pop()
@@ -355,15 +362,16 @@ SIZES = st.integers(1, 40) | st.sampled_from([16, 64, 65, 100])
 ACTIVATIONS = {"RNN": ["Tanh"], "GRU": ["Sigmoid", "Tanh"], "LSTM": ["Sigmoid", "Tanh", "Tanh"]}
 
 
-@case_of("RNN", "GRU", "LSTM")
-def layer(draw, op):
-    frames, rows = draw(st.integers(0, 12)), draw(st.integers(0, 5))
+@st.composite
+def layers(draw, op: str, least: int = 0) -> Case:
+    """A recurrent layer; ``least`` is the smallest number of frames, of rows and of valid frames."""
+    frames, rows = draw(st.integers(least, 12)), draw(st.integers(least, 5))
     names = ["y", "y_h", "y_c"][: 3 if op == "LSTM" else 2]
     kept = draw(st.lists(st.sampled_from(names), unique=True, min_size=1))
     direction = draw(st.sampled_from(["forward", "reverse", "bidirectional"]))
     activations = ACTIVATIONS[op] * (2 if direction == "bidirectional" else 1)
     attributes = {"linear_before_reset": draw(st.sampled_from([None, 0, 1]))} if op == "GRU" else {}
-    lengths = st.lists(st.integers(0, frames), min_size=rows, max_size=rows)
+    lengths = st.lists(st.integers(least, frames), min_size=rows, max_size=rows)
     hidden = draw(SIZES)
     return recurrent(
         op, frames, rows, draw(SIZES), hidden,
@@ -377,6 +385,10 @@ def layer(draw, op):
         activations=draw(st.sampled_from([None, activations])),
         **attributes,
     )  # fmt: skip
+
+
+LAYERS = ("RNN", "GRU", "LSTM")
+CASES.update({op: layers(op) for op in LAYERS})
 
 
 @st.composite

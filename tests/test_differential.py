@@ -5,10 +5,10 @@ from __future__ import annotations
 import numpy as np
 import onnxruntime
 import pytest
-from hypothesis import given
+from hypothesis import assume, given
 from hypothesis import strategies as st
 from models import Case
-from strategies import CASES, chains
+from strategies import CASES, LAYERS, chains, layers
 
 import tinyseq
 from tinyseq.ops import OPS
@@ -50,6 +50,13 @@ def agrees_with_the_reference(case: Case) -> None:
         assert array.shape == expected[name].shape
 
 
+ONNXRUNTIME_CASES = CASES | {op: layers(op, least=1) for op in LAYERS}
+"""In layers, onnxruntime aborts on empty tensors and zeroes the states of rows without a valid frame."""
+
+NOT_EMPTY = {"MatMul", "Split"}
+"""Ops for which onnxruntime refuses some empty tensors."""
+
+
 def test_every_op_has_cases():
     assert set(CASES) == set(OPS)
 
@@ -60,10 +67,12 @@ def test_op_agrees_with_the_reference(isa, op, data):
     agrees_with_the_reference(data.draw(CASES[op]))
 
 
-@pytest.mark.parametrize("op", CASES)
+@pytest.mark.parametrize("op", ONNXRUNTIME_CASES)
 @given(data=st.data())
 def test_op_agrees_with_onnxruntime(op, data):
-    agrees_with_onnxruntime(data.draw(CASES[op]))
+    case = data.draw(ONNXRUNTIME_CASES[op])
+    assume(op not in NOT_EMPTY or all(array.size for array in case.feeds.values()))
+    agrees_with_onnxruntime(case)
 
 
 @given(case=chains())
@@ -74,3 +83,15 @@ def test_chain_agrees_with_the_reference(isa, case):
 @given(case=chains())
 def test_chain_agrees_with_onnxruntime(case):
     agrees_with_onnxruntime(case)
+
+
+@given(case=chains())
+def test_repeated_runs_agree_in_every_bit(isa, case):
+    """Plans are kept and arenas used again: a run must not depend on what ran before."""
+    session = tinyseq.load(case.model)
+    first = session.run(case.feeds)
+    other = {name: np.full_like(array, np.nan) for name, array in case.feeds.items()}
+    session.run(other)
+    second = session.run(case.feeds)
+    for name, array in first.items():
+        np.testing.assert_array_equal(second[name], array)
