@@ -160,6 +160,15 @@ def lstm_with_state(given=("h", "c"), result=("hn", "cn"), features: int = 3, hi
     )
 
 
+def running_sum(given: str = "h", result: str = "hn", features: int = 3) -> bytes:
+    """A model whose one state is the sum of all that it was given."""
+    return model(
+        [helper.make_node("Add", ["x", given], [result]), helper.make_node("Neg", [result], ["y"])],
+        [value("x", shape=(1, features)), value(given, shape=(1, features))],
+        [value("y", shape=(1, features)), value(result, shape=(1, features))],
+    )
+
+
 def recogniser(features: int = 3, hidden: int = 4, classes: int = 5) -> bytes:
     """Two GRU layers and a linear head: what a small streaming model looks like."""
     rng = np.random.default_rng(2)

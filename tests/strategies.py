@@ -162,7 +162,7 @@ def slice_(draw, op):
         steps = draw(st.none() | st.lists(st.sampled_from([1, 2, 3, -1, -2]), min_size=count, max_size=count))
     near, first, last = st.integers(-7, 7), [-(2**31), -(2**63)], [2**31 - 1, 2**63 - 1]
     starts = [draw(near | st.sampled_from(first + last)) for _ in range(count)]
-    # Going down, onnxruntime takes the largest numbers for "to the first element"; the specification does not.
+    # Going down, onnxruntime, unlike the specification, takes the largest numbers for "to the first element".
     ends = [
         draw(near | st.sampled_from(first if step < 0 else first + last)) for step in steps or [1] * count
     ]
