@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -31,6 +31,8 @@ def load(source: str | Path | bytes) -> Model:
         raise ModelError(f"cannot read {source}: {error.strerror or error}; check the path") from error
     except Exception as error:
         raise ModelError(f"{_where(source)} is not an ONNX file, or is damaged: {error}") from error
+    if not all(isinstance(text, str) for text in _texts(proto)):
+        raise ModelError(f"{_where(source)} is damaged: it holds names that are not UTF-8")
     if not proto.graph.output:
         raise ModelError(
             f"{_where(source)} is not an ONNX file, or is damaged: it holds a graph without outputs"
@@ -47,6 +49,16 @@ def _package():
             "a model saved with model.save loads without it"
         ) from error
     return onnx
+
+
+def _texts(message) -> Iterator[str | bytes]:
+    """Every string in a protobuf message; bytes where one is not UTF-8."""
+    for field, value in message.ListFields():
+        if field.type == field.TYPE_STRING:
+            yield from [value] if isinstance(value, (str, bytes)) else value
+        elif field.type == field.TYPE_MESSAGE:
+            for inner in [value] if hasattr(value, "ListFields") else value:
+                yield from _texts(inner)
 
 
 def _where(source: str | Path | bytes) -> str:
@@ -265,7 +277,8 @@ def _split(importer, inputs, outputs, attributes, constants):
     """Without sizes, older opsets split into as many equal parts as there are outputs."""
     _attributes_to_inputs("split")(importer, inputs, outputs, attributes, constants)
     if len(inputs) < 2 or not inputs[1]:
-        attributes.setdefault("num_outputs", len(outputs))
+        if attributes.setdefault("num_outputs", len(outputs)) != len(outputs):
+            raise ModelError(f"num_outputs={attributes['num_outputs']!r} for {len(outputs)} outputs")
 
 
 def _hidden_size(importer, inputs, outputs, attributes, constants):

@@ -74,12 +74,20 @@ def load(path: str | Path) -> Model:
                 f"{path} is of format version {document['version']}; this tinyseq reads {VERSION}"
             )
         graph = _graph(document["graph"], tensors)
+        check(graph)
         state = tuple(StatePair(i, o, None if v is None else tensors[v]) for i, o, v in document["state"])
-        model = Model(graph, state, document["origin"], document["metadata"])
+        _check_state(graph, state)
+        model = Model(graph, state, str(document["origin"]), dict(document["metadata"]))
     except (KeyError, TypeError, ValueError, AttributeError) as error:
         raise ModelError(f"the graph in {path} is damaged: {error!r}") from error
-    check(model.graph)
     return model
+
+
+def _check_state(graph: Graph, state: tuple[StatePair, ...]) -> None:
+    inputs, outputs = ({value.name for value in values} for values in (graph.inputs, graph.outputs))
+    for pair in state:
+        if pair.input not in inputs or pair.output not in outputs:
+            raise ValueError(f"state from {pair.output!r} to {pair.input!r}")
 
 
 class _Tensors:

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field, replace
 import numpy as np
 
 from tinyseq.errors import ModelError
-from tinyseq.ops import OPS, Op
+from tinyseq.ops import DTYPE, FLOAT, FLOATS, GRAPH, INT, INTS, OPS, REQUIRED, TENSOR, TEXT, TEXTS, Op
 
 Dimension = int | str
 """A size, or the name of one that the inputs decide."""
@@ -104,16 +104,56 @@ def captured(graph: Graph) -> Iterator[str]:
         yield output.name
 
 
+KINDS = {
+    INT: int,
+    INTS: int,
+    FLOAT: (int, float),
+    FLOATS: (int, float),
+    TEXT: str,
+    TEXTS: str,
+    TENSOR: np.ndarray,
+    DTYPE: np.dtype,
+    GRAPH: Graph,
+}
+"""What an attribute of each kind, or each element of one, is in Python."""
+
+
+def _is_of_kind(value: object, kind: str) -> bool:
+    if kind in (INTS, FLOATS, TEXTS):
+        return isinstance(value, tuple) and all(isinstance(element, KINDS[kind]) for element in value)
+    return isinstance(value, KINDS[kind])
+
+
+def _check_attributes(node: Node) -> None:
+    for attribute in node.row.attributes:
+        value = node.attributes[attribute.name]
+        absent = value is attribute.default and value is not REQUIRED
+        if not absent and not _is_of_kind(value, attribute.kind):
+            raise ModelError(
+                f"{node}: the attribute {attribute.name!r} must be {attribute.kind}, not {value!r}; "
+                "the file is damaged"
+            )
+
+
+def _check_value(value: Value) -> None:
+    if not isinstance(value.name, str) or not all(isinstance(size, (int, str)) for size in value.shape or ()):
+        raise ModelError(f"{value.name!r} is no name or {value.shape!r} no shape; the file is damaged")
+
+
 def check(graph: Graph, outer: frozenset[str] = frozenset()) -> None:
-    """Refuses a graph whose names are undefined, doubled or used before they are computed.
+    """Refuses a graph whose names are undefined, doubled or used before they are computed, and attributes
+    that are not of their kind.
 
     Raises:
-        ModelError: names the node or output and the tensor.
+        ModelError: names the node or output and the tensor or attribute.
     """
+    for value in graph.inputs + graph.outputs:
+        _check_value(value)
     known = set(outer) | set(graph.constants)
     for value in graph.inputs:
         known.add(value.name)
     for node in graph.nodes:
+        _check_attributes(node)
         for name in node.inputs:
             if name and name not in known:
                 raise ModelError(

@@ -20,12 +20,18 @@ from tinyseq import shapes
 REQUIRED = object()
 """The default of an attribute that has none."""
 
+INT, INTS, FLOAT, FLOATS, TEXT, TEXTS, TENSOR, DTYPE, GRAPH = (
+    "an integer", "integers", "a number", "numbers", "a word", "words", "a tensor", "a type", "a graph",
+)  # fmt: skip
+"""The kinds of attributes."""
+
 
 @dataclass(frozen=True, slots=True)
 class Attribute:
-    """An attribute, its default and, where only some values are supported, those values."""
+    """An attribute, its kind, its default and, where only some values are supported, those values."""
 
     name: str
+    kind: str
     default: Any
     allowed: tuple[Any, ...] | None = None
 
@@ -83,52 +89,57 @@ def _op(name: str, inputs: str, outputs: str, shape: Callable, *attributes: Attr
 A = Attribute
 
 _RECURRENT = (
-    A("hidden_size", REQUIRED),
-    A("direction", "forward", ("forward", "reverse", "bidirectional")),
-    A("layout", 0, (0,)),
-    A("clip", None, (None,)),
-    A("activation_alpha", None, (None,)),
-    A("activation_beta", None, (None,)),
+    A("hidden_size", INT, REQUIRED),
+    A("direction", TEXT, "forward", ("forward", "reverse", "bidirectional")),
+    A("layout", INT, 0, (0,)),
+    A("clip", FLOAT, None, (None,)),
+    A("activation_alpha", FLOATS, None, (None,)),
+    A("activation_beta", FLOATS, None, (None,)),
 )
 
 
 def _activations(*names: str) -> Attribute:
-    return A("activations", None, (None, names, names * 2))
+    return A("activations", TEXTS, None, (None, names, names * 2))
 
+
+_REDUCE = (A("keepdims", INT, 1), A("noop_with_empty_axes", INT, 0))
 
 _CONV = (
-    A("auto_pad", "NOTSET", ("NOTSET", "VALID")),
-    A("dilations", None),
-    A("group", 1, (1,)),
-    A("kernel_shape", None),
-    A("pads", None),
-    A("strides", None),
+    A("auto_pad", TEXT, "NOTSET", ("NOTSET", "VALID")),
+    A("dilations", INTS, None),
+    A("group", INT, 1, (1,)),
+    A("kernel_shape", INTS, None),
+    A("pads", INTS, None),
+    A("strides", INTS, None),
 )
 
 OPS = {
     row.name: row
     for row in (
         _op("Identity", "x", "y", shapes.same),
-        _op("Cast", "x", "y", shapes.same, A("to", REQUIRED), A("saturate", 1), A("round_mode", "up")),
-        _op("Shape", "x", "y", shapes.shape_of, A("start", 0), A("end", None)),
+        _op(
+            "Cast", "x", "y", shapes.same,
+            A("to", DTYPE, REQUIRED), A("saturate", INT, 1), A("round_mode", TEXT, "up"),
+        ),
+        _op("Shape", "x", "y", shapes.shape_of, A("start", INT, 0), A("end", INT, None)),
         _op("Size", "x", "y", shapes.size_of),
-        _op("ConstantOfShape", "shape!", "y", shapes.constant_of_shape, A("value", None)),
-        _op("Gather", "x indices!", "y", shapes.gather, A("axis", 0)),
-        _op("Concat", "x*", "y", shapes.concat, A("axis", REQUIRED)),
-        _op("Split", "x split?!", "y*", shapes.split, A("axis", 0), A("num_outputs", None)),
+        _op("ConstantOfShape", "shape!", "y", shapes.constant_of_shape, A("value", TENSOR, None)),
+        _op("Gather", "x indices!", "y", shapes.gather, A("axis", INT, 0)),
+        _op("Concat", "x*", "y", shapes.concat, A("axis", INT, REQUIRED)),
+        _op("Split", "x split?!", "y*", shapes.split, A("axis", INT, 0), A("num_outputs", INT, None)),
         _op("Slice", "x starts! ends! axes?! steps?!", "y", shapes.slice_),
         _op("Squeeze", "x axes?!", "y", shapes.squeeze),
         _op("Unsqueeze", "x axes!", "y", shapes.unsqueeze),
-        _op("Reshape", "x shape!", "y", shapes.reshape, A("allowzero", 0)),
-        _op("Flatten", "x", "y", shapes.flatten, A("axis", 1)),
-        _op("Transpose", "x", "y", shapes.transpose, A("perm", None)),
+        _op("Reshape", "x shape!", "y", shapes.reshape, A("allowzero", INT, 0)),
+        _op("Flatten", "x", "y", shapes.flatten, A("axis", INT, 1)),
+        _op("Transpose", "x", "y", shapes.transpose, A("perm", INTS, None)),
         _op("Expand", "x shape!", "y", shapes.expand),
         _op(
             "Pad",
             "x pads! value?! axes?!",
             "y",
             shapes.pad,
-            A("mode", "constant", ("constant", "reflect", "edge")),
+            A("mode", TEXT, "constant", ("constant", "reflect", "edge")),
         ),
         _op("Relu", "x", "y", shapes.same),
         _op("Sigmoid", "x", "y", shapes.same),
@@ -145,17 +156,17 @@ OPS = {
         _op("Div", "a b", "y", shapes.broadcast),
         _op("Pow", "a b!", "y", shapes.broadcast),
         _op("Equal", "a! b!", "y", shapes.broadcast),
-        _op("ReduceMean", "x axes?!", "y", shapes.reduce, A("keepdims", 1), A("noop_with_empty_axes", 0)),
-        _op("ReduceSum", "x axes?!", "y", shapes.reduce, A("keepdims", 1), A("noop_with_empty_axes", 0)),
+        _op("ReduceMean", "x axes?!", "y", shapes.reduce, *_REDUCE),
+        _op("ReduceSum", "x axes?!", "y", shapes.reduce, *_REDUCE),
         _op("MatMul", "a b!", "y", shapes.matmul),
         _op(
             "Gemm", "a b! c?!", "y", shapes.gemm,
-            A("alpha", 1.0), A("beta", 1.0), A("transA", 0), A("transB", 0),
+            A("alpha", FLOAT, 1.0), A("beta", FLOAT, 1.0), A("transA", INT, 0), A("transB", INT, 0),
         ),
         _op("Conv", "x w! b?!", "y", shapes.conv, *_CONV),
         _op(
             "If", "condition!", "y*", shapes.by_branch,
-            A("then_branch", REQUIRED), A("else_branch", REQUIRED),
+            A("then_branch", GRAPH, REQUIRED), A("else_branch", GRAPH, REQUIRED),
         ),
         _op(
             "RNN", "x w! r! b?! lengths? initial_h?", "y? y_h?", shapes.rnn, *_RECURRENT,
@@ -163,11 +174,11 @@ OPS = {
         ),
         _op(
             "GRU", "x w! r! b?! lengths? initial_h?", "y? y_h?", shapes.gru, *_RECURRENT,
-            _activations("Sigmoid", "Tanh"), A("linear_before_reset", 0), state=(("initial_h", "y_h"),),
+            _activations("Sigmoid", "Tanh"), A("linear_before_reset", INT, 0), state=(("initial_h", "y_h"),),
         ),
         _op(
             "LSTM", "x w! r! b?! lengths? initial_h? initial_c? -p", "y? y_h? y_c?", shapes.lstm, *_RECURRENT,
-            _activations("Sigmoid", "Tanh", "Tanh"), A("input_forget", 0, (0,)),
+            _activations("Sigmoid", "Tanh", "Tanh"), A("input_forget", INT, 0, (0,)),
             state=(("initial_h", "y_h"), ("initial_c", "y_c")),
         ),
     )
