@@ -153,7 +153,7 @@ def test_state_is_found_by_name(given, result):
         ("h0", "hn"),
         ("state", "stateN"),
         ("state_in", "state_out"),
-        ("past", "present"),
+        ("past_h", "present_h"),
         ("s.0", "s.n"),
     ],
 )

@@ -1,0 +1,408 @@
+"""Whatever is wrong with a file or an input ends in an error that says what, where and what to do."""
+
+from __future__ import annotations
+
+import json
+import struct
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+import onnx
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from models import graph, lstm_with_state, model, one_node, recogniser, recurrent, running_sum, value
+from onnx import helper
+from strategies import CASES
+
+import tinyseq
+from tinyseq.ops import OPS
+
+MANY = settings(max_examples=12 * settings().max_examples)
+"""For damage: a few hundred examples."""
+
+X = np.zeros((4, 1, 3), np.float32)
+
+
+def node(op: str, inputs=("x",), outputs=("y",), name: str = "it", domain: str = "", **attributes) -> bytes:
+    """A model of one node that reads x[2, 3], whether that makes sense or not."""
+    return model(
+        [helper.make_node(op, inputs, outputs, name, domain=domain, **attributes)],
+        [value("x", shape=(2, 3))],
+        [value("y")],
+    )
+
+
+def two_nodes(first, second) -> bytes:
+    return model(
+        [helper.make_node("Relu", *first, "first"), helper.make_node("Relu", *second, "second")],
+        [value("x", shape=(2, 3))],
+        [value("y")],
+    )
+
+
+def run_node(op: str, *inputs, fed=None, **settings):
+    """Runs one node."""
+    case = one_node(op, inputs, fed=fed, **settings)
+    return tinyseq.load(case.model).run(case.feeds)
+
+
+def data_dependent_if() -> bytes:
+    then, other = (graph([helper.make_node(op, ["x"], ["z"])], [], [value("z")]) for op in ("Relu", "Neg"))
+    return model(
+        [
+            helper.make_node("ReduceSum", ["x"], ["sum"], keepdims=0),
+            helper.make_node("If", ["sum"], ["y"], "choice", then_branch=then, else_branch=other),
+        ],
+        [value("x", shape=(2, 3))],
+        [value("y")],
+    )
+
+
+def data_dependent_reshape() -> bytes:
+    return model(
+        [
+            helper.make_node("Cast", ["x"], ["sizes"], "cut", to=onnx.TensorProto.INT64),
+            helper.make_node("Reshape", ["x", "sizes"], ["y"], "reshape"),
+        ],
+        [value("x", shape=(2, 3))],
+        [value("y")],
+    )
+
+
+def state_of_other_rows() -> dict:
+    """An LSTM whose state is of two rows and whose input of one."""
+    state = np.zeros((1, 2, 4), np.float32)
+    return tinyseq.load(lstm_with_state()).run({"x": X, "h": state, "c": state})
+
+
+def step_with(**out):
+    return tinyseq.load(recogniser()).stream().step({"x": X}, out)
+
+
+def read_only() -> np.ndarray:
+    array = np.zeros((4, 1, 5), np.float32)
+    array.flags.writeable = False
+    return array
+
+
+def run(feeds):
+    return tinyseq.load(recogniser()).run(feeds)
+
+
+@dataclass(frozen=True)
+class Bad:
+    """Something wrong, the error it ends in and the words that its message holds."""
+
+    act: Callable
+    error: type[Exception]
+    words: tuple[str, ...]
+
+
+def bad(act: Callable, error: type[Exception], *words: str) -> Bad:
+    return Bad(act, error, words)
+
+
+load = tinyseq.load
+
+BAD_MODELS = {
+    "missing file": bad(lambda: load("nowhere.onnx"), tinyseq.ModelError, "nowhere.onnx", "check the path"),
+    "missing own file": bad(
+        lambda: load("nowhere.tinyseq"), tinyseq.ModelError, "nowhere.tinyseq", "missing"
+    ),
+    "wrong suffix": bad(lambda: load("model.pt"), tinyseq.ModelError, "model.pt", ".onnx", ".tinyseq"),
+    "no onnx": bad(lambda: load(b"RIFF\0\0\0\0WAVEfmt "), tinyseq.ModelError, "not an ONNX file"),
+    "nothing": bad(lambda: load(b""), tinyseq.ModelError, "not an ONNX file"),
+    "half a file": bad(lambda: load(recogniser()[:500]), tinyseq.ModelError, "damaged"),
+    "unknown op": bad(
+        lambda: load(node("TopK")), tinyseq.UnsupportedError, "node 'it'", "TopK", "supported are", "LSTM"
+    ),
+    "unknown domain": bad(
+        lambda: load(node("Relu", domain="com.example")), tinyseq.UnsupportedError, "com.example:Relu"
+    ),
+    "unsupported attribute value": bad(
+        lambda: load(recurrent("LSTM", clip=3.0).model),
+        tinyseq.UnsupportedError,
+        "node 'it'",
+        "clip=3.0",
+        "export",
+    ),
+    "unsupported activations": bad(
+        lambda: load(recurrent("RNN", activations=["Relu"]).model), tinyseq.UnsupportedError, "Relu", "Tanh"
+    ),
+    "unsupported layout": bad(
+        lambda: load(recurrent("GRU", layout=1).model), tinyseq.UnsupportedError, "layout=1", "export"
+    ),
+    "unknown attribute": bad(
+        lambda: load(node("Relu", colour=1)), tinyseq.UnsupportedError, "node 'it'", "colour"
+    ),
+    "missing attribute": bad(lambda: load(node("Concat")), tinyseq.ModelError, "node 'it'", "axis"),
+    "attribute of another type": bad(
+        lambda: load(node("Transpose", perm="back")), tinyseq.ModelError, "node 'it'", "perm"
+    ),
+    "missing input": bad(lambda: load(node("Add")), tinyseq.ModelError, "node 'it'", "'b'"),
+    "too many inputs": bad(
+        lambda: load(node("Relu", ["x", "x"])), tinyseq.ModelError, "node 'it'", "2 inputs"
+    ),
+    "undefined tensor": bad(lambda: load(node("Relu", ["z"])), tinyseq.ModelError, "node 'it'", "'z'"),
+    "undefined output": bad(lambda: load(node("Relu", outputs=["z"])), tinyseq.ModelError, "output 'y'"),
+    "doubled name": bad(
+        lambda: load(two_nodes((["x"], ["y"]), (["x"], ["y"]))),
+        tinyseq.ModelError,
+        "'second'",
+        "'y'",
+        "unique",
+    ),
+    "nodes out of order": bad(
+        lambda: load(two_nodes((["z"], ["y"]), (["x"], ["z"]))), tinyseq.ModelError, "'first'", "'z'", "order"
+    ),
+    "unknown device": bad(lambda: load(recogniser(), device="tpu"), tinyseq.TinyseqError, "'tpu'", "'cpu'"),
+    "state input unknown": bad(
+        lambda: load(recogniser(), state={"h": "y"}), tinyseq.ModelError, "'h'", "inputs are x"
+    ),
+    "state output unknown": bad(
+        lambda: load(lstm_with_state(), state={"h": "z"}), tinyseq.ModelError, "'z'", "outputs y, hn, cn"
+    ),
+    "state does not fit": bad(
+        lambda: load(lstm_with_state(), state={"h": "y"}), tinyseq.ModelError, "'h'", "cannot carry"
+    ),
+}
+
+BAD_RUNS = {
+    "feeds not a dict": bad(lambda: run([X]), tinyseq.FeedError, "dict", "list"),
+    "missing feed": bad(lambda: run({}), tinyseq.FeedError, "missing 'x'", "x float32[frames, rows, 3]"),
+    "unknown feed": bad(lambda: run({"x": X, "z": X}), tinyseq.FeedError, "unknown 'z'", "it takes x"),
+    "float64": bad(
+        lambda: run({"x": X.astype(np.float64)}), tinyseq.FeedError, "'x'", "float64", ".astype(np.float32)"
+    ),
+    "integers": bad(lambda: run({"x": X.astype(int)}), tinyseq.FeedError, "'x'", "int64", ".astype(np."),
+    "words": bad(lambda: run({"x": "four"}), tinyseq.FeedError, "'x'", "float32"),
+    "ragged list": bad(lambda: run({"x": [[[1, 2, 3]], [[1, 2]]]}), tinyseq.FeedError, "'x'", "float32"),
+    "rank": bad(lambda: run({"x": X[0]}), tinyseq.FeedError, "'x'", "[1, 3]", "3 are needed"),
+    "static size": bad(lambda: run({"x": X[:, :, 1:]}), tinyseq.FeedError, "'x'", "axis 2 must be 3"),
+    "dynamic size": bad(state_of_other_rows, tinyseq.FeedError, "LSTM", "initial state", "[1, 2, 4]"),
+    "shapes that do not broadcast": bad(
+        lambda: run_node("Add", np.ones(2, "f4"), np.ones(3, "f4")), tinyseq.FeedError, "'it'", "broadcast"
+    ),
+    "data-dependent If": bad(
+        lambda: load(data_dependent_if()).run({"x": X[:2, 0]}),
+        tinyseq.UnsupportedError,
+        "'choice'",
+        "when planning",
+    ),
+    "data-dependent Reshape": bad(
+        lambda: load(data_dependent_reshape()).run({"x": X[:2, 0]}),
+        tinyseq.UnsupportedError,
+        "'cut'",
+        "at run time",
+    ),
+    "no such index": bad(
+        lambda: run_node("Gather", np.zeros(2, "f4"), np.array([2])), tinyseq.FeedError, "node 'it'", "index"
+    ),
+    "impossible Reshape": bad(
+        lambda: run_node("Reshape", np.ones(4, "f4"), np.array([3, -1])), tinyseq.FeedError, "'it'", "[4]"
+    ),
+    "no such axis": bad(
+        lambda: run_node("Flatten", np.zeros(4, "f4"), axis=3), tinyseq.FeedError, "node 'it'", "axis 3"
+    ),
+    "a kernel wider than its input": bad(
+        lambda: run_node("Conv", np.zeros((1, 1, 2), "f4"), np.zeros((1, 1, 3), "f4"), fed=[0]),
+        tinyseq.FeedError, "node 'it'", "kernel",
+    ),
+    "double precision": bad(
+        lambda: run_node("Exp", np.zeros(2), dtype=np.float64), tinyseq.UnsupportedError, "float64", "float32"
+    ),
+    "out lacks a name": bad(lambda: step_with(), tinyseq.FeedError, "out", "nothing", "y"),
+    "out of other names": bad(lambda: step_with(z=X), tinyseq.FeedError, "out['y']", "y float32[4, 1, 5]"),
+    "out of another shape": bad(
+        lambda: step_with(y=np.zeros((4, 1, 4), "f4")), tinyseq.FeedError, "out['y']", "y float32[4, 1, 5]"
+    ),
+    "out of another dtype": bad(
+        lambda: step_with(y=np.zeros((4, 1, 5))), tinyseq.FeedError, "out['y']", "y float32[4, 1, 5]"
+    ),
+    "out is read-only": bad(lambda: step_with(y=read_only()), tinyseq.FeedError, "out['y']", "read-only"),
+    "out is no array": bad(lambda: step_with(y=[0.0]), tinyseq.FeedError, "out['y']", "array"),
+    "restore of another model's state": bad(
+        lambda: load(recogniser()).stream().restore(load(running_sum()).stream().snapshot()),
+        tinyseq.StateError, "'gru0.h'", "'h'",
+    ),
+    "restore of another shape": bad(
+        lambda: load(running_sum()).stream().restore({"h": np.zeros((1, 4), "f4")}),
+        tinyseq.StateError, "'h'", "float32[1, 4]", "float32[1, 3]",
+    ),
+    "bytes that are no state": bad(
+        lambda: tinyseq.State.from_bytes(b"not a state"), tinyseq.StateError, "11 bytes", "damaged"
+    ),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("case", (BAD_MODELS | BAD_RUNS).values(), ids=(BAD_MODELS | BAD_RUNS).keys())
+def test_bad_input_is_explained(case):
+    with pytest.raises(case.error) as caught:
+        case.act()
+    message = str(caught.value)
+    assert [word for word in case.words if word not in message] == []
+    assert isinstance(caught.value, tinyseq.TinyseqError)
+
+
+@pytest.mark.parametrize("given", [[[1, 2, 3]], ((1.0, 2.0, 3.0),)], ids=["list", "tuple"])
+def test_lists_are_taken(given):
+    case = one_node("Neg", [np.zeros((1, 3), np.float32)])
+    results = tinyseq.load(case.model).run({"x": given})
+    np.testing.assert_array_equal(results["y"], np.array([[-1, -2, -3]], np.float32))
+
+
+@pytest.mark.parametrize("given", [2, 2.0, True, np.float32(2)])
+def test_scalars_are_taken(given):
+    case = one_node("Neg", [np.float32(0)])
+    results = tinyseq.load(case.model).run({"x": given})
+    assert results["y"] == -given if given is not True else results["y"] == -1
+
+
+@pytest.mark.parametrize("poison", [np.nan, np.inf, -np.inf])
+def test_a_poisoned_row_is_as_ieee_says_and_alone(isa, poison):
+    x = np.random.default_rng(0).standard_normal((5, 3, 3)).astype(np.float32)
+    poisoned = x.copy()
+    poisoned[2, 1, 0] = poison
+    session = tinyseq.load(recogniser())
+    clean, y = (session.run({"x": array})["y"] for array in (x, poisoned))
+    with np.errstate(all="ignore"):
+        exact = tinyseq.load(recogniser(), device="reference").run({"x": poisoned})["y"]
+    np.testing.assert_array_equal(np.isnan(y), np.isnan(exact))
+    np.testing.assert_allclose(y, exact, rtol=1e-5, atol=1e-5)
+    np.testing.assert_array_equal(y[:, [0, 2]], clean[:, [0, 2]])
+    np.testing.assert_array_equal(y[:2], clean[:2])
+    assert not np.array_equal(y[2:, 1], clean[2:, 1])
+
+
+# Damaged files.
+
+SECONDS = 20
+"""More than any small model, whole or damaged, may keep a slow machine busy."""
+
+
+def survives(act: Callable) -> None:
+    """Runs to the end or to a TinyseqError, in bounded time; any other exception is a failure."""
+    start = time.monotonic()
+    try:
+        act()
+    except tinyseq.TinyseqError as error:
+        assert str(error)
+    assert time.monotonic() - start < SECONDS
+
+
+def use(session: tinyseq.Session) -> None:
+    """Runs a model on ones of the sizes that it states."""
+    feeds = {}
+    for entry in session.inputs:
+        sizes = [size if isinstance(size, int) else 2 for size in entry.shape or ()]
+        if np.prod(sizes, dtype=float) > 1e6:
+            return
+        feeds[entry.name] = np.ones(sizes, entry.dtype)
+    session.run(feeds)
+
+
+def flipped(data: bytes, draw) -> bytes:
+    """The data with a few bytes changed."""
+    changed = bytearray(data)
+    for _ in range(draw(st.integers(1, 3))):
+        changed[draw(st.integers(0, len(data) - 1))] = draw(st.integers(0, 255))
+    return bytes(changed)
+
+
+def saved(tmp_path, content: bytes) -> bytes:
+    path = tmp_path / "saved.tinyseq"
+    tinyseq.load(content).save(path)
+    return path.read_bytes()
+
+
+@MANY
+@given(data=st.data())
+def test_a_truncated_own_file_is_refused(tmp_path, data):
+    whole = saved(tmp_path, recogniser())
+    path = tmp_path / "damaged.tinyseq"
+    path.write_bytes(whole[: data.draw(st.integers(0, len(whole) - 1))])
+    with pytest.raises(tinyseq.ModelError, match="damaged"):
+        tinyseq.load(path)
+
+
+@MANY
+@given(data=st.data())
+def test_a_damaged_own_file_is_survived(tmp_path, data):
+    path = tmp_path / "damaged.tinyseq"
+    path.write_bytes(flipped(saved(tmp_path, recogniser()), data.draw))
+    survives(lambda: use(tinyseq.load(path)))
+
+
+def header(data: bytes) -> tuple[dict, bytes]:
+    """A safetensors file's header and the bytes after it."""
+    (size,) = struct.unpack("<Q", data[:8])
+    return json.loads(data[8 : 8 + size]), data[8 + size :]
+
+
+def with_header(document: dict, tail: bytes) -> bytes:
+    text = json.dumps(document).encode()
+    return struct.pack("<Q", len(text)) + text + tail
+
+
+JUNK = (
+    st.none()
+    | st.integers(-3, 2**40)
+    | st.text(max_size=3)
+    | st.lists(st.integers(), max_size=2)
+    | st.just({})
+)
+
+
+@MANY
+@given(data=st.data())
+def test_an_own_file_with_a_strange_graph_is_survived(tmp_path, data):
+    document, tail = header(saved(tmp_path, lstm_with_state()))
+    content = json.loads(document["__metadata__"]["tinyseq"])
+    place = content
+    while True:
+        keys = sorted(place) if isinstance(place, dict) else range(len(place))
+        key = data.draw(st.sampled_from(list(keys)))
+        inner = place[key]
+        if not isinstance(inner, (dict, list)) or not inner or data.draw(st.booleans()):
+            place[key] = data.draw(JUNK)
+            break
+        place = inner
+    document["__metadata__"]["tinyseq"] = json.dumps(content)
+    path = tmp_path / "damaged.tinyseq"
+    path.write_bytes(with_header(document, tail))
+    survives(lambda: use(tinyseq.load(path)))
+
+
+@MANY
+@given(data=st.data())
+def test_a_damaged_onnx_file_is_survived(data):
+    content = data.draw(st.sampled_from([recogniser(), lstm_with_state(), running_sum()]))
+    damaged = content[: data.draw(st.integers(0, len(content)))] if data.draw(st.booleans()) else content
+    survives(lambda: use(tinyseq.load(flipped(damaged or b"\0", data.draw))))
+
+
+@pytest.mark.parametrize("op", CASES)
+@given(data=st.data())
+def test_a_damaged_node_is_survived(op, data):
+    case = data.draw(CASES[op])
+    survives(lambda: use(tinyseq.load(flipped(case.model, data.draw))))
+
+
+@pytest.mark.parametrize("op", CASES)
+@given(data=st.data())
+def test_strange_attributes_are_survived(op, data):
+    """Every attribute as every kind: a number, a list, a word, a tensor."""
+    proto = onnx.load_from_string(data.draw(CASES[op]).model)
+    (it,) = proto.graph.node
+    names = [attribute.name for attribute in OPS[op].attributes]
+    if not names:
+        return
+    name = data.draw(st.sampled_from(names))
+    strange = data.draw(st.sampled_from([-1, 3, 2**40, 1.5, "word", [1, 2], [-1, 7], [0.5], ["word"]]))
+    kept = [attribute for attribute in it.attribute if attribute.name != name]
+    del it.attribute[:]
+    it.attribute.extend([*kept, helper.make_attribute(name, strange)])
+    survives(lambda: use(tinyseq.load(proto.SerializeToString())))
