@@ -6,8 +6,9 @@ import math
 
 import numpy as np
 from hypothesis import strategies as st
-from models import Case, graph, model, one_node, recurrent, value
 from onnx import helper
+
+from tests.models import Case, graph, model, one_node, recurrent, value
 
 CASES: dict[str, st.SearchStrategy[Case]] = {}
 """By op: one-node models with inputs."""

@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from models import lstm_with_state, recogniser, recurrent
 
 import tinyseq
+from tests.models import lstm_with_state, recogniser, recurrent
 
 FEATURES = 3
 

@@ -7,10 +7,10 @@ import onnxruntime
 import pytest
 from hypothesis import assume, given
 from hypothesis import strategies as st
-from models import Case
-from strategies import CASES, LAYERS, chains, layers
 
 import tinyseq
+from tests.models import Case
+from tests.strategies import CASES, LAYERS, chains, layers
 from tinyseq.ops import OPS
 
 BOUND = 2e-5

@@ -13,11 +13,11 @@ import onnx
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from models import graph, lstm_with_state, model, one_node, recogniser, recurrent, running_sum, value
 from onnx import helper
-from strategies import CASES
 
 import tinyseq
+from tests.models import graph, lstm_with_state, model, one_node, recogniser, recurrent, running_sum, value
+from tests.strategies import CASES
 from tinyseq.ops import OPS
 
 MANY = settings(max_examples=12 * settings().max_examples)

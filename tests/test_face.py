@@ -10,10 +10,10 @@ import onnxruntime
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from models import lstm_with_state, recogniser, recurrent, running_sum
-from strategies import CASES, LAYERS
 
 import tinyseq
+from tests.models import lstm_with_state, recogniser, recurrent, running_sum
+from tests.strategies import CASES, LAYERS
 
 
 def chunk(frames: int = 4, features: int = 3, rows: int = 1, seed: int = 0) -> np.ndarray:

@@ -8,9 +8,9 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from models import one_node
 
 import tinyseq
+from tests.models import one_node
 from tinyseq.kernels import library
 from tinyseq.kernels.instructions import BINARY, FUNCTIONS, OPCODES, SEGMENT_SHIFT, UNARY
 from tinyseq.kernels.isa import ISAS

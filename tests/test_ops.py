@@ -7,9 +7,9 @@ import inspect
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from strategies import CASES
 
 import tinyseq
+from tests.strategies import CASES
 from tinyseq import reference
 from tinyseq.ops import OPS
 from tinyseq.plan.lower import LOWERINGS

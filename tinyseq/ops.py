@@ -60,7 +60,7 @@ class Op:
 
     ``shape(attributes, shapes, values)`` gives the shapes of the outputs from the inputs' shapes and,
     where known, their values (else None). ``state`` names the input and output ports that carry
-    recurrent state. ``lookahead`` says that an output frame may depend on later input frames.
+    recurrent state.
     """
 
     name: str
