@@ -116,7 +116,8 @@ def slice_bounds(shape: Shape, values) -> list[tuple[int, int, int]]:
     for axis, start, end, step in zip(positions, starts, ends, steps):
         if step == 0:
             raise Mismatch("a step of 0")
-        run = range(shape[axis])[slice(start, end, step)]
+        # A start before the first element is the first element; Python, going down, would begin before it.
+        run = range(shape[axis])[slice(max(start, -shape[axis]), end, step)]
         bounds[axis] = (run.start, run.step, len(run))
     return bounds
 
