@@ -157,8 +157,8 @@ class _Importer:
         row = OPS[proto.op_type]
         node = Node(
             row.name,
-            tuple(_ports(row.inputs, inputs, label, "input")),
-            tuple(_ports(row.outputs, list(proto.output), label, "output")),
+            _without_tail(inputs),
+            _without_tail(proto.output),
             _attributes(row, attributes, label),
             name,
         )
@@ -208,20 +208,10 @@ class _Importer:
         return name
 
 
-def _ports(ports, names: list[str], label: str, what: str) -> list[str]:
-    """Input or output names checked against the table's ports."""
-    variadic = bool(ports) and ports[-1].variadic
-    while names and not names[-1]:
-        names.pop()
-    if len(names) > len(ports) and not variadic:
-        raise ModelError(f"{label} has {len(names)} {what}s; the op takes {len(ports)} at most")
-    for index, port in enumerate(ports):
-        present = index < len(names) and names[index]
-        if not present and not port.optional and not port.variadic:
-            raise ModelError(f"{label} lacks its {what} {port.name!r}; the file is damaged")
-        if present and not port.supported:
-            raise UnsupportedError(f"{label}: the {what} {port.name!r} is not supported by tinyseq")
-    return names
+def _without_tail(names) -> tuple[str, ...]:
+    """Input or output names less the absent ones at the end."""
+    count = max((position for position, name in enumerate(names, start=1) if name), default=0)
+    return tuple(names[:count])
 
 
 def _attributes(row: Op, given: dict[str, Any], label: str) -> dict[str, Any]:

@@ -7,8 +7,8 @@ from dataclasses import dataclass, field, replace
 
 import numpy as np
 
-from tinyseq.errors import ModelError
-from tinyseq.ops import DTYPE, FLOAT, FLOATS, GRAPH, INT, INTS, OPS, REQUIRED, TENSOR, TEXT, TEXTS, Op
+from tinyseq.errors import ModelError, UnsupportedError
+from tinyseq.ops import DTYPE, FLOAT, FLOATS, GRAPH, INT, INTS, OPS, REQUIRED, TENSOR, TEXT, TEXTS, Op, Port
 
 Dimension = int | str
 """A size, or the name of one that the inputs decide."""
@@ -135,17 +135,28 @@ def _check_attributes(node: Node) -> None:
             )
 
 
+def _check_ports(node: Node, ports: tuple[Port, ...], names: tuple[str, ...], what: str) -> None:
+    if len(names) > len(ports) and not (ports and ports[-1].variadic):
+        raise ModelError(f"{node} has {len(names)} {what}s; the op takes {len(ports)} at most")
+    for index, port in enumerate(ports):
+        present = index < len(names) and names[index]
+        if not present and not port.optional and not port.variadic:
+            raise ModelError(f"{node} lacks its {what} {port.name!r}; the file is damaged")
+        if present and not port.supported:
+            raise UnsupportedError(f"{node}: the {what} {port.name!r} is not supported by tinyseq")
+
+
 def _check_value(value: Value) -> None:
     if not isinstance(value.name, str) or not all(isinstance(size, (int, str)) for size in value.shape or ()):
         raise ModelError(f"{value.name!r} is no name or {value.shape!r} no shape; the file is damaged")
 
 
 def check(graph: Graph, outer: frozenset[str] = frozenset()) -> None:
-    """Refuses a graph whose names are undefined, doubled or used before they are computed, and attributes
-    that are not of their kind.
+    """Refuses a graph whose names are undefined, doubled or used before they are computed, and nodes whose
+    inputs, outputs or attributes are not those of their op.
 
     Raises:
-        ModelError: names the node or output and the tensor or attribute.
+        ModelError: names the node or output and the tensor, input or attribute.
     """
     for value in graph.inputs + graph.outputs:
         _check_value(value)
@@ -153,6 +164,8 @@ def check(graph: Graph, outer: frozenset[str] = frozenset()) -> None:
     for value in graph.inputs:
         known.add(value.name)
     for node in graph.nodes:
+        _check_ports(node, node.row.inputs, node.inputs, "input")
+        _check_ports(node, node.row.outputs, node.outputs, "output")
         _check_attributes(node)
         for name in node.inputs:
             if name and name not in known:

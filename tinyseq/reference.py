@@ -102,6 +102,8 @@ def slice_(x, starts, ends, axes=None, steps=None):
     steps = [1] * len(starts) if steps is None else steps.tolist()
     cuts = [slice(None)] * x.ndim
     for axis, start, end, step in zip(axes, starts.tolist(), ends.tolist(), steps):
+        # A start before the first element is the first element; Python, going down, would begin before it.
+        start = max(start, -x.shape[axis])
         # Beyond the start, going down, is "to the very first element", which Python spells None.
         first = None if step < 0 and end < -x.shape[axis] else end
         cuts[axis] = slice(start, first, step)
@@ -396,7 +398,10 @@ def apply(node: Node, inputs: list[np.ndarray | None]) -> tuple[np.ndarray, ...]
         raise
     except (ValueError, IndexError, TypeError, OverflowError, ZeroDivisionError) as error:
         raise ModelError(f"{node} cannot be computed: {error}") from error
-    return tuple(map(np.asarray, result)) if isinstance(result, tuple) else (np.asarray(result),)
+    results = tuple(map(np.asarray, result)) if isinstance(result, tuple) else (np.asarray(result),)
+    if len(results) < len(node.outputs):
+        raise ModelError(f"{node} cannot be computed: {len(results)} results for {len(node.outputs)} outputs")
+    return results
 
 
 def _widened(array: np.ndarray) -> np.ndarray:

@@ -132,7 +132,10 @@ class Walk:
         names.update(self.constants)
         try:
             for step in self.steps:
-                for name, result in zip(step.outputs, step.plan(builder, names)):
+                results = step.plan(builder, names)
+                if len(results) < len(step.outputs):
+                    raise Mismatch(f"{len(results)} results for {len(step.outputs)} outputs")
+                for name, result in zip(step.outputs, results):
                     names[name] = result
         except Mismatch as error:
             message = f"{step.node} cannot take these shapes: {error}; check the shapes of the inputs"
