@@ -9,8 +9,8 @@ from hypothesis import assume, given
 from hypothesis import strategies as st
 
 import tinyseq
-from tests.models import Case
-from tests.strategies import CASES, LAYERS, chains, layers
+from tests.models import Case, recurrent
+from tests.strategies import CASES, LAYERS, SIZES, chains, layers
 from tinyseq.ops import OPS
 
 BOUND = 2e-5
@@ -83,6 +83,16 @@ def test_chain_agrees_with_the_reference(isa, case):
 @given(case=chains())
 def test_chain_agrees_with_onnxruntime(case):
     agrees_with_onnxruntime(case)
+
+
+@pytest.mark.parametrize("op", LAYERS)
+@given(hidden=SIZES, cuts=st.lists(st.integers(0, 12), max_size=3), seed=st.integers(0, 99))
+def test_streams_agree_with_the_reference(isa, op, hidden, cuts, seed):
+    case = recurrent(op, 12, hidden=hidden, outputs=["y"], seed=seed)
+    stream, exact = (tinyseq.load(case.model, device=device).stream() for device in ("cpu", "reference"))
+    for x in np.split(case.feeds["x"], sorted(cuts)):
+        close(stream.step({"x": x}), exact.step({"x": x}))
+    close(dict(stream.snapshot()), dict(exact.snapshot()))
 
 
 @given(case=chains())
