@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
+from itertools import count
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+from tinyseq.converters.upgrades import UPGRADES, Draft
 
 from tinyseq.errors import MissingPackageError, ModelError, UnsupportedError
 from tinyseq.model import Graph, Model, Node, Value, check
-from tinyseq.ops import OPS, REQUIRED, Attribute, Op
+from tinyseq.ops import DTYPE, OPS
 
 OLDEST_OPSET = 7
 DOMAINS = ("", "ai.onnx")
@@ -73,7 +75,7 @@ class _Importer:
         self.proto = proto
         self.where = where
         self.opset = self._opset()
-        self.fresh = 0
+        self.names = (f"tinyseq.{number}" for number in count(1))
 
     def _opset(self) -> int:
         versions = [entry.version for entry in self.proto.opset_import if entry.domain in DOMAINS]
@@ -115,11 +117,14 @@ class _Importer:
 
     def dtype(self, code: int, what: str) -> np.dtype:
         try:
-            return np.dtype(self.onnx.helper.tensor_dtype_to_np_dtype(code))
+            dtype = np.dtype(self.onnx.helper.tensor_dtype_to_np_dtype(code))
         except Exception as error:
             raise UnsupportedError(
                 f"{what} has element type {code}, which is no tensor type of NumPy"
             ) from error
+        if dtype.isbuiltin != 1 or dtype.kind not in "biuf":
+            raise UnsupportedError(f"{what} has element type {dtype}; tinyseq takes NumPy's numbers only")
+        return dtype
 
     def value(self, info) -> Value:
         kind = info.type.WhichOneof("value")
@@ -142,27 +147,26 @@ class _Importer:
     def add(self, proto, position: int, nodes: list[Node], constants: dict[str, np.ndarray]) -> None:
         name = proto.name or f"{proto.op_type}_{position}"
         label = f"node {name!r} ({proto.op_type})"
-        attributes = {a.name: self.attribute(a, label) for a in proto.attribute}
+        row = OPS.get(proto.op_type)
+        types = {a.name for a in row.attributes if a.kind is DTYPE} if row else ()
+        attributes = {a.name: self.attribute(a, label, a.name in types) for a in proto.attribute}
         if proto.op_type == "Constant" and proto.domain in DOMAINS:
             constants[proto.output[0]] = self.constant(attributes, label)
             return
-        if proto.domain not in DOMAINS or proto.op_type not in OPS:
+        domain = "" if proto.domain in DOMAINS else proto.domain
+        draft = Draft(
+            proto.op_type, list(proto.input), list(proto.output), attributes, name, label,
+            self.opset, constants, nodes, self.names,
+        )  # fmt: skip
+        if upgrade := UPGRADES.get((domain, proto.op_type)):
+            upgrade(draft)
+        row = OPS.get(draft.op)
+        if row is None or row.domain != domain:
             raise UnsupportedError(
                 f"{label}: the op {':'.join(filter(None, (proto.domain, proto.op_type)))} is not in "
                 f"tinyseq's op table; supported are {', '.join(sorted(OPS))}"
             )
-        inputs = list(proto.input)
-        if upgrade := UPGRADES.get(proto.op_type):
-            upgrade(self, inputs, proto.output, attributes, constants)
-        row = OPS[proto.op_type]
-        node = Node(
-            row.name,
-            _without_tail(inputs),
-            _without_tail(proto.output),
-            _attributes(row, attributes, label),
-            name,
-        )
-        nodes.append(node)
+        draft.finish()
 
     def constant(self, attributes: dict[str, Any], label: str) -> np.ndarray:
         if len(attributes) != 1:
@@ -180,7 +184,9 @@ class _Importer:
             raise UnsupportedError(f"{label} holds a {key}; tinyseq takes numbers only")
         return np.array(value, types[key])
 
-    def attribute(self, proto, label: str) -> Any:
+    def attribute(self, proto, label: str, of_dtype: bool = False) -> Any:
+        """An attribute in Python; element types, which ONNX numbers, as such where ``of_dtype``; None for 0,
+        which is no type."""
         if proto.ref_attr_name:
             raise UnsupportedError(
                 f"{label} takes {proto.name!r} from a function; inline the functions first"
@@ -196,98 +202,10 @@ class _Importer:
             return tuple(s.decode(errors="replace") for s in proto.strings)
         if proto.type in (kinds.INTS, kinds.FLOATS):
             return tuple(proto.ints if proto.type == kinds.INTS else proto.floats)
-        if proto.type in (kinds.INT, kinds.FLOAT):
-            return proto.i if proto.type == kinds.INT else proto.f
+        if proto.type == kinds.INT:
+            if not of_dtype:
+                return proto.i
+            return self.dtype(proto.i, f"{label}: {proto.name}") if proto.i else None
+        if proto.type == kinds.FLOAT:
+            return proto.f
         raise UnsupportedError(f"{label}: attribute {proto.name!r} is of a kind that tinyseq does not read")
-
-    def as_input(self, value, constants: dict[str, np.ndarray]) -> str:
-        """The name of a new constant: an attribute that newer opsets take as an input."""
-        self.fresh += 1
-        name = f"tinyseq.attribute.{self.fresh}"
-        constants[name] = np.array(value)
-        return name
-
-
-def _without_tail(names) -> tuple[str, ...]:
-    """Input or output names less the absent ones at the end."""
-    count = max((position for position, name in enumerate(names, start=1) if name), default=0)
-    return tuple(names[:count])
-
-
-def _attributes(row: Op, given: dict[str, Any], label: str) -> dict[str, Any]:
-    """Attributes checked against the table's row, defaults filled in."""
-    known = {attribute.name for attribute in row.attributes}
-    for name in given:
-        if name not in known:
-            raise UnsupportedError(f"{label}: the attribute {name!r} is not in tinyseq's op table")
-    return {attribute.name: _attribute(attribute, given, label) for attribute in row.attributes}
-
-
-def _attribute(attribute: Attribute, given: dict[str, Any], label: str) -> Any:
-    value = given.get(attribute.name, attribute.default)
-    if value is REQUIRED:
-        raise ModelError(f"{label} lacks its attribute {attribute.name!r}; the file is damaged")
-    if attribute.allowed is not None and value not in attribute.allowed:
-        choices = " or ".join("absent" if choice is None else repr(choice) for choice in attribute.allowed)
-        raise UnsupportedError(
-            f"{label}: {attribute.name}={value!r} is not supported; tinyseq takes {choices}: "
-            "export the model with one of these"
-        )
-    return value
-
-
-Upgrade = Callable[[_Importer, list[str], list[str], dict[str, Any], dict[str, np.ndarray]], None]
-
-
-def _attributes_to_inputs(*names: str, first: int = 1) -> Upgrade:
-    """Attributes that newer opsets take as inputs, from input position ``first``."""
-
-    def upgrade(importer, inputs, outputs, attributes, constants):
-        for position, name in enumerate(names, start=first):
-            if name in attributes:
-                inputs += [""] * (position + 1 - len(inputs))
-                inputs[position] = importer.as_input(attributes.pop(name), constants)
-
-    return upgrade
-
-
-def _cast(importer, inputs, outputs, attributes, constants):
-    if "to" in attributes:
-        attributes["to"] = importer.dtype(attributes["to"], "the target of a Cast")
-
-
-def _pad(importer, inputs, outputs, attributes, constants):
-    if importer.opset < 11:
-        value = np.float32(attributes.pop("value", 0.0))
-        _attributes_to_inputs("pads")(importer, inputs, outputs, attributes, constants)
-        inputs.append(importer.as_input(value, constants))
-
-
-def _split(importer, inputs, outputs, attributes, constants):
-    """Without sizes, older opsets split into as many equal parts as there are outputs."""
-    _attributes_to_inputs("split")(importer, inputs, outputs, attributes, constants)
-    if len(inputs) < 2 or not inputs[1]:
-        if attributes.setdefault("num_outputs", len(outputs)) != len(outputs):
-            raise ModelError(f"num_outputs={attributes['num_outputs']!r} for {len(outputs)} outputs")
-
-
-def _hidden_size(importer, inputs, outputs, attributes, constants):
-    """``hidden_size`` may be left out; the recurrent weights [D, G*H, H] tell it."""
-    if "hidden_size" not in attributes and len(inputs) > 2 and inputs[2] in constants:
-        attributes["hidden_size"] = constants[inputs[2]].shape[-1]
-
-
-UPGRADES: dict[str, Upgrade] = {
-    "Cast": _cast,
-    "Pad": _pad,
-    "Squeeze": _attributes_to_inputs("axes"),
-    "Unsqueeze": _attributes_to_inputs("axes"),
-    "ReduceMean": _attributes_to_inputs("axes"),
-    "ReduceSum": _attributes_to_inputs("axes"),
-    "Split": _split,
-    "Slice": _attributes_to_inputs("starts", "ends", "axes"),
-    "RNN": _hidden_size,
-    "GRU": _hidden_size,
-    "LSTM": _hidden_size,
-}
-"""How older forms of an op become the newest one, by op."""

@@ -14,7 +14,7 @@ from tinyseq.kernels import library
 
 settings.register_profile(
     "ci",
-    max_examples=40,
+    max_examples=20,
     derandomize=True,
     deadline=None,
     suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],

@@ -38,9 +38,10 @@ def graph(nodes: Sequence[NodeProto], inputs, outputs, constants: Mapping[str, n
 
 def model(nodes: Sequence[NodeProto], inputs, outputs, constants=None, opset: int = 18) -> bytes:
     """The bytes of an ONNX file."""
+    domains = {node.domain for node in nodes} - {""}
     proto = helper.make_model(
         graph(nodes, inputs, outputs, constants),
-        opset_imports=[helper.make_opsetid("", opset)],
+        opset_imports=[helper.make_opsetid("", opset), *(helper.make_opsetid(name, 1) for name in domains)],
         producer_name="tests",
         ir_version=10,
     )
@@ -56,6 +57,7 @@ def one_node(
     dtype=np.float32,
     opset: int = 18,
     static: bool = False,
+    name: str | None = None,
     **attributes,
 ) -> Case:
     """One node. Tensors are named as in the op table.
@@ -64,9 +66,10 @@ def one_node(
         inputs: the node's inputs in order, None where absent.
         fed: positions of the inputs that are the model's own, the rest are constants; all, if None.
         outputs: their number, or their names with "" for an absent one.
-        dtype: of the outputs.
+        dtype: of the outputs, or those of each.
+        name: the op in the file, where older opsets had another.
         static: whether the model states the sizes of its inputs.
-        attributes: those of the node; None leaves one out.
+        attributes: those of the node; None leaves one out, and ``dtype_`` is one of the name ``dtype``.
     """
     row = OPS[op]
     named = {}
@@ -78,8 +81,10 @@ def one_node(
         outputs = ["y"] if outputs == 1 else [f"y{i}" for i in range(outputs)]
     given = {named[p]: np.asarray(inputs[p]) for p in named if fed is None or p in fed}
     constants = {name: np.asarray(inputs[p]) for p, name in named.items() if name not in given}
-    attributes = {name: setting for name, setting in attributes.items() if setting is not None}
-    node = helper.make_node(op, [named.get(p, "") for p in range(len(inputs))], outputs, "it", **attributes)
+    attributes = {key.strip("_"): setting for key, setting in attributes.items() if setting is not None}
+    dtypes = dtype if isinstance(dtype, (list, tuple)) else [dtype] * len(outputs)
+    names = [named.get(p, "") for p in range(len(inputs))]
+    node = helper.make_node(name or op, names, outputs, "it", domain=row.domain, **attributes)
     sizes = {
         name: array.shape if static else [f"{name}_{axis}" for axis in range(array.ndim)]
         for name, array in given.items()
@@ -88,7 +93,7 @@ def one_node(
         model(
             [node],
             [value(name, array.dtype, sizes[name]) for name, array in given.items()],
-            [value(name, dtype) for name in outputs if name],
+            [value(name, of) for name, of in zip(outputs, dtypes, strict=True) if name],
             constants,
             opset,
         ),
@@ -111,9 +116,14 @@ def recurrent(
     direction: str = "forward",
     seed: int = 0,
     static: bool = False,
+    peepholes: bool = False,
+    layout: int | None = None,
     **attributes,
 ) -> Case:
-    """A lone RNN, GRU or LSTM with random weights; ``initial`` gives it initial states."""
+    """A lone RNN, GRU or LSTM with random weights; ``initial`` gives it initial states.
+
+    The same seed and sizes give the same numbers, whatever the layout.
+    """
     rng = np.random.default_rng(seed)
     gates = GATES[op]
     directions = 2 if direction == "bidirectional" else 1
@@ -122,14 +132,18 @@ def recurrent(
         """As trained layers have them: so small that errors do not grow from frame to frame."""
         return (rng.uniform(-1, 1, shape) / np.sqrt(hidden)).astype(np.float32)
 
+    def placed(array):
+        return array.swapaxes(0, 1) if layout else array
+
     states = 2 if op == "LSTM" else 1
     inputs = [
-        rng.standard_normal((frames, rows, features)).astype(np.float32),
+        placed(rng.standard_normal((frames, rows, features)).astype(np.float32)),
         weights(directions, gates * hidden, features),
         weights(directions, gates * hidden, hidden),
         weights(directions, 2 * gates * hidden) if bias else None,
         None if lengths is None else np.array(lengths, np.int32),
-        *(weights(directions, rows, hidden) if initial else None for _ in range(states)),
+        *(placed(weights(directions, rows, hidden)) if initial else None for _ in range(states)),
+        *([weights(directions, 3 * hidden)] if peepholes else []),
     ]
     return one_node(
         op,
@@ -140,6 +154,7 @@ def recurrent(
         opset=14,
         hidden_size=attributes.pop("hidden_size", hidden),
         direction=direction,
+        layout=layout,
         **attributes,
     )
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import subprocess
 
 import numpy as np
@@ -12,7 +13,7 @@ from hypothesis import strategies as st
 import tinyseq
 from tests.models import one_node
 from tinyseq.kernels import library
-from tinyseq.kernels.instructions import BINARY, FUNCTIONS, OPCODES, SEGMENT_SHIFT, UNARY
+from tinyseq.kernels.instructions import FUNCTION_CODES, FUNCTIONS, OPCODES, SEGMENT_SHIFT, Function
 from tinyseq.kernels.isa import ISAS
 
 TINY = 2.0**-126
@@ -47,14 +48,17 @@ def execute(isa: str, instruction: str, *operands) -> None:
     library.load(isa).tinyseq_run(context.ctypes.data)
 
 
-def elementwise(isa: str, function: str, y: np.ndarray, a: np.ndarray, b: np.ndarray) -> None:
-    """y = function(a, b) for views of one shape with any strides."""
-    assert y.shape == a.shape == b.shape
-    dims = [*y.shape, *(stride // 4 for view in (a, b, y) for stride in view.strides)]
-    execute(isa, "elementwise", FUNCTIONS[function], a, b, y, y.ndim, dims)
+def elementwise(isa: str, name: str, y: np.ndarray, *operands: np.ndarray) -> None:
+    """y = function(operands) for views of one shape with any strides; float32 and int64."""
+    kinds = "".join("f" if operand.dtype == np.float32 else "i" for operand in operands)
+    a, b, c = (*operands, *operands[:1] * 2)[:3]
+    dims = [*y.shape, *(stride for view in (a, b, c, y) for stride in view.strides)]
+    execute(isa, "elementwise", FUNCTION_CODES[name, kinds], a, b, c, y, y.ndim, dims)
 
 
-# Each scalar function in float64 and the most that it may differ: in units in the last place of the
+erf = np.vectorize(math.erf, otypes=[float])
+
+# Each float function in float64 and the most that it may differ: in units in the last place of the
 # exact result (0.5 is correct rounding), and beside them by an absolute amount where intermediate
 # results become denormal or, in sigmoid, the argument is held above -87.
 SCALARS = {
@@ -65,16 +69,38 @@ SCALARS = {
     "sigmoid": (lambda a: 1 / (1 + np.exp(-a)), 2.5, 2 * TINY),
     "tanh": (np.tanh, 3, TINY),
     "exp": (np.exp, 1.5, TINY),
+    "log": (np.log, 2.5, TINY),
     "sqrt": (np.sqrt, 0.5, 0),
     "square": (np.square, 0.5, 0),
     "reciprocal": (np.reciprocal, 0.5, 0),
+    "floor": (np.floor, 0.5, 0),
+    "ceil": (np.ceil, 0.5, 0),
+    "round": (np.rint, 0.5, 0),
+    "sign": (np.sign, 0.5, 0),
+    "erf": (erf, 4, 3e-7),
+    "sine": (lambda a: np.where(np.abs(a) < 1e9, np.sin(a), np.nan), 1, 2.5e-7),
+    "cosine": (lambda a: np.where(np.abs(a) < 1e9, np.cos(a), np.nan), 1, 2.5e-7),
+    "softplus": (lambda a: np.logaddexp(a, 0), 4, 2 * TINY),
+    "truncate": (lambda a: np.nan_to_num(np.clip(np.trunc(a), -(2.0**63), 2.0**63)), 0.5, 0),
+    "nonzero": (lambda a: a != 0, 0, 0),
+    "is_nan": (np.isnan, 0, 0),
     "add": (np.add, 0.5, 0),
     "subtract": (np.subtract, 0.5, 0),
     "multiply": (np.multiply, 0.5, 0),
     "divide": (np.divide, 0.5, 0),
     "maximum": (np.maximum, 0.5, 0),
     "minimum": (np.minimum, 0.5, 0),
+    "power": (np.power, 1, TINY),
+    "remainder": (np.fmod, 0.5, 0),
+    "leaky_relu": (lambda a, b: np.where(a < 0, a * b, a), 0.5, 0),
+    "equal": (np.equal, 0, 0),
+    "less": (np.less, 0, 0),
+    "less_equal": (np.less_equal, 0, 0),
+    "fma": (lambda a, b, c: a * b + c, 1, 2e-6),
+    "clip": (lambda a, b, c: np.minimum(np.maximum(a, b), c), 0.5, 0),
 }
+FLOATS = [row for row in FUNCTIONS if set(row.operands) == {"f"}]
+FOLDS = ["add", "multiply", "maximum", "minimum"]
 
 
 def assert_exact(function: str, result: np.ndarray, *operands: np.ndarray) -> None:
@@ -92,8 +118,16 @@ def assert_exact(function: str, result: np.ndarray, *operands: np.ndarray) -> No
     assert not wrong.any(), f"{function} is wrong {wrong.sum()} times; operands, result, exact: {worst}"
 
 
-def test_every_scalar_function_is_in_the_table():
-    assert set(SCALARS) == {*UNARY, *BINARY}
+def test_every_float_function_is_in_the_table():
+    assert set(SCALARS) == {row.name for row in FLOATS}
+
+
+def empty_result(row: Function, shape: tuple[int, ...]) -> np.ndarray:
+    return np.empty(shape, np.float32 if row.result == "f" else np.int64)
+
+
+def of_arity(count: int) -> list[Function]:
+    return [row for row in FLOATS if len(row.operands) == count]
 
 
 EDGES = [0.0, 1.0, 88.0, 87.33654, 88.72283, 88.73, 100.0, 1e30, np.inf, np.nan, TINY, TINY / 2, 1e-45, 3e38]
@@ -107,21 +141,90 @@ def numbers() -> np.ndarray:
     return np.concatenate([values, -values])
 
 
-@pytest.mark.parametrize("function", UNARY)
-def test_unary_function_over_all_magnitudes(isa, function):
+@pytest.mark.parametrize("row", of_arity(1), ids=lambda row: row.name)
+def test_unary_function_over_all_magnitudes(isa, row):
     x = numbers()
-    y = np.empty_like(x)
-    elementwise(isa, function, y, x, x)
-    assert_exact(function, y, x)
+    y = empty_result(row, x.shape)
+    elementwise(isa, row.name, y, x)
+    assert_exact(row.name, y, x)
 
 
-@pytest.mark.parametrize("function", BINARY)
-def test_binary_function_on_edges(isa, function):
-    values = np.array([*EDGES, *(-edge for edge in EDGES)], np.float32)
+@pytest.mark.parametrize("row", of_arity(2), ids=lambda row: row.name)
+def test_binary_function_on_edges(isa, row):
+    values = np.array([*EDGES, 2, 3, 0.5, 7, *(-edge for edge in EDGES), -2, -3, -0.5], np.float32)
     a, b = (np.ravel(x).copy() for x in np.meshgrid(values, values))
-    y = np.empty_like(a)
-    elementwise(isa, function, y, a, b)
-    assert_exact(function, y, a, b)
+    y = empty_result(row, a.shape)
+    elementwise(isa, row.name, y, a, b)
+    if row.name == "power":
+        assert_power(y, a, b)
+    else:
+        assert_exact(row.name, y, a, b)
+
+
+def assert_power(y: np.ndarray, a: np.ndarray, b: np.ndarray) -> None:
+    """As C's pow; where the exponent is beyond what float32 can tell, only the magnitude is held."""
+    with np.errstate(all="ignore"):
+        exact = np.power(np.where(np.abs(a) < TINY, a * 0, a).astype(float), np.where(np.abs(b) < TINY, 0, b))
+        rounded = exact.astype(np.float32)
+        close = np.abs(y - exact) <= 2e-7 * np.abs(exact)
+    small = (np.abs(exact) <= TINY) & (np.abs(y) <= TINY)
+    same = (y == rounded) | (np.isnan(y) & np.isnan(exact)) | close | small
+    assert same.all(), [*zip(a[~same], b[~same], y[~same], exact[~same])][:5]
+
+
+INTEGERS = {
+    "to_float": lambda a: a.astype(np.float32),
+    "copy": lambda a: a,
+    "negate": np.negative,
+    "absolute": np.abs,
+    "square": np.square,
+    "sign": np.sign,
+    "nonzero": lambda a: a != 0,
+    "not": lambda a: a == 0,
+    "add": np.add,
+    "subtract": np.subtract,
+    "multiply": np.multiply,
+    "divide": lambda a, b: np.where(b == 0, 0, np.sign(a) * np.sign(b) * (abs(a) // np.maximum(abs(b), 1))),
+    "maximum": np.maximum,
+    "minimum": np.minimum,
+    "modulo": lambda a, b: np.where(b == 0, 0, np.mod(a, np.where(b == 0, 1, b))),
+    "remainder": lambda a, b: np.where(b == 0, 0, np.fmod(a, np.where(b == 0, 1, b))),
+    "equal": np.equal,
+    "less": np.less,
+    "less_equal": np.less_equal,
+    "and": np.bitwise_and,
+    "or": np.bitwise_or,
+    "xor": np.bitwise_xor,
+    "where": lambda a, b, c: np.where(a != 0, b, c),
+}
+
+
+@pytest.mark.parametrize(
+    "row",
+    [row for row in FUNCTIONS if set(row.operands) == {"i"}],
+    ids=lambda row: f"{row.name}-{row.operands}",
+)
+@given(seed=st.integers(0, 99), size=st.integers(1, 70))
+def test_integer_function_is_exact(isa, row, seed, size):
+    rng = np.random.default_rng(seed)
+    operands = [rng.integers(-6, 7, size) * rng.choice([1, 2**40], size) for _ in row.operands]
+    y = empty_result(row, (size,))
+    if row.name == "wrap":
+        operands[1] = np.full(size, 8 if seed % 2 else -16)
+        expected = operands[0].astype(np.uint8 if seed % 2 else np.int16)
+    else:
+        expected = INTEGERS[row.name](*operands)
+    elementwise(isa, row.name, y, *operands)
+    np.testing.assert_array_equal(y, expected)
+
+
+@given(seed=st.integers(0, 99), size=st.integers(1, 70))
+def test_where_picks_floats(isa, seed, size):
+    rng = np.random.default_rng(seed)
+    condition, a, b = rng.integers(0, 2, size), *rng.standard_normal((2, size)).astype(np.float32)
+    y = np.empty(size, np.float32)
+    elementwise(isa, "where", y, condition, a, b)
+    np.testing.assert_array_equal(y, np.where(condition, a, b))
 
 
 @st.composite
@@ -137,15 +240,15 @@ def views(draw, shape: tuple[int, ...], repeats: bool) -> np.ndarray:
     return np.broadcast_to(np.transpose(view, np.argsort(order)), shape)
 
 
-@pytest.mark.parametrize("function", FUNCTIONS)
+@pytest.mark.parametrize("row", FLOATS, ids=lambda row: row.name)
 @given(data=st.data())
-def test_elementwise_on_any_strides(isa, function, data):
+def test_elementwise_on_any_strides(isa, row, data):
     shape = tuple(data.draw(st.lists(st.integers(0, 4), min_size=1, max_size=5)))
-    a, b = (data.draw(views(shape, repeats=True)) for _ in range(2))
+    operands = [data.draw(views(shape, repeats=True)) for _ in row.operands]
     y = data.draw(views(shape, repeats=False)).copy(order="K")
-    y.flags.writeable = True
-    elementwise(isa, function, y, a, b)
-    assert_exact(function, y, *((a,) if function in UNARY else (a, b)))
+    y = np.empty_like(y, dtype=empty_result(row, ()).dtype)
+    elementwise(isa, row.name, y, *operands)
+    assert_exact(row.name, y, *operands)
 
 
 @given(data=st.data())
@@ -154,13 +257,13 @@ def test_elementwise_writes_nothing_beside_its_output(isa, data):
     whole = np.zeros([2 * size + 1 for size in shape], np.float32)
     inside = tuple(slice(1, None, 2) for _ in shape)
     ones = np.ones(shape, np.float32)
-    elementwise(isa, "copy", whole[inside], ones, ones)
+    elementwise(isa, "copy", whole[inside], ones)
     expected = np.zeros_like(whole)
     expected[inside] = 1
     np.testing.assert_array_equal(whole, expected)
 
 
-@pytest.mark.parametrize("function", ["add", "multiply", "maximum", "minimum"])
+@pytest.mark.parametrize("function", FOLDS)
 @given(rows=st.integers(1, 5), count=st.integers(1, 40), step=st.integers(1, 3))
 def test_a_fold_runs_in_order(isa, function, rows, count, step):
     b = np.random.default_rng(count).standard_normal((rows, count * step)).astype(np.float32)[:, ::step]

@@ -18,7 +18,7 @@ LAYERS = {
     "errors": "",
     "shapes": "",
     "ops": "shapes",
-    "model": "errors ops",
+    "model": "errors shapes ops",
     "feeds": "errors model",
     "state": "errors",
     "reference": "errors model",

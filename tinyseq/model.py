@@ -9,6 +9,7 @@ import numpy as np
 
 from tinyseq.errors import ModelError, UnsupportedError
 from tinyseq.ops import DTYPE, FLOAT, FLOATS, GRAPH, INT, INTS, OPS, REQUIRED, TENSOR, TEXT, TEXTS, Op, Port
+from tinyseq.shapes import Mismatch
 
 Dimension = int | str
 """A size, or the name of one that the inputs decide."""
@@ -133,9 +134,22 @@ def _check_attributes(node: Node) -> None:
                 f"{node}: the attribute {attribute.name!r} must be {attribute.kind}, not {value!r}; "
                 "the file is damaged"
             )
+        if attribute.allowed is not None and value not in attribute.allowed:
+            choices = " or ".join(map(repr, attribute.allowed))
+            raise UnsupportedError(
+                f"{node}: {attribute.name}={value!r} is not supported; tinyseq takes {choices}: "
+                "export the model with one of these"
+            )
+    if node.row.check is not None:
+        try:
+            node.row.check(node.attributes)
+        except Mismatch as error:
+            raise ModelError(f"{node}: {error}; export the model again with attributes that fit") from error
 
 
 def _check_ports(node: Node, ports: tuple[Port, ...], names: tuple[str, ...], what: str) -> None:
+    if not all(isinstance(name, str) for name in names):
+        raise ModelError(f"{node} has {what}s {names!r}, which are no names; the file is damaged")
     if len(names) > len(ports) and not (ports and ports[-1].variadic):
         raise ModelError(f"{node} has {len(names)} {what}s; the op takes {len(ports)} at most")
     for index, port in enumerate(ports):

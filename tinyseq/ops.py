@@ -1,8 +1,8 @@
 """The op table: what each op takes and gives. Importer, reference, planner and docs read it.
 
-Ops have the meaning of the newest ONNX specification (domain ``ai.onnx``); converters bring older
-forms to it. A new op is one row here, one function in ``reference.py``, one in ``plan/lower.py`` and
-one shape rule in ``shapes.py``.
+Ops have the meaning of the newest ONNX specification (domain ``ai.onnx`` where a row names no other);
+converters bring older forms to it. A new op is one row here, one function in ``reference``, one in
+``plan/lower.py`` and one shape rule in ``shapes``.
 
 Inputs and outputs are written in order: ``name`` is required, ``name?`` may be absent, ``name*`` is
 any number, and a ``!`` says that the value must be known when planning: a constant, a shape, or
@@ -60,7 +60,7 @@ class Op:
 
     ``shape(attributes, shapes, values)`` gives the shapes of the outputs from the inputs' shapes and,
     where known, their values (else None). ``state`` names the input and output ports that carry
-    recurrent state.
+    recurrent state. ``check(attributes)`` raises ``Mismatch`` for attributes that do not fit each other.
     """
 
     name: str
@@ -69,118 +69,167 @@ class Op:
     attributes: tuple[Attribute, ...]
     shape: Callable
     state: tuple[tuple[str, str], ...] = ()
+    check: Callable[[dict[str, Any]], None] | None = None
+    domain: str = ""
 
     def port(self, index: int) -> Port:
         """The input port of position ``index``; a variadic one repeats."""
         return self.inputs[min(index, len(self.inputs) - 1)]
 
 
-def _op(name: str, inputs: str, outputs: str, shape: Callable, *attributes: Attribute, state=()) -> Op:
-    return Op(
-        name,
-        tuple(map(Port.parse, inputs.split())),
-        tuple(map(Port.parse, outputs.split())),
-        attributes,
-        shape,
-        state,
-    )
+def _op(name: str, inputs: str, outputs: str, shape: Callable, *attributes: Attribute, **more: Any) -> Op:
+    ports = (tuple(map(Port.parse, text.split())) for text in (inputs, outputs))
+    return Op(name, *ports, attributes, shape, **more)
+
+
+def _alike(names: str, inputs: str, shape: Callable, *attributes: Attribute) -> tuple[Op, ...]:
+    """Rows that differ in their names only."""
+    return tuple(_op(name, inputs, "y", shape, *attributes) for name in names.split())
 
 
 A = Attribute
 
-_RECURRENT = (
-    A("hidden_size", INT, REQUIRED),
-    A("direction", TEXT, "forward", ("forward", "reverse", "bidirectional")),
-    A("layout", INT, 0, (0,)),
-    A("clip", FLOAT, None, (None,)),
-    A("activation_alpha", FLOATS, None, (None,)),
-    A("activation_beta", FLOATS, None, (None,)),
-)
-
-
-def _activations(*names: str) -> Attribute:
-    return A("activations", TEXTS, None, (None, names, names * 2))
-
-
+_CAST = (A("saturate", INT, 1), A("round_mode", TEXT, "up"))
 _REDUCE = (A("keepdims", INT, 1), A("noop_with_empty_axes", INT, 0))
+_ARG = (A("axis", INT, 0), A("keepdims", INT, 1), A("select_last_index", INT, 0, (0, 1)))
 
-_CONV = (
-    A("auto_pad", TEXT, "NOTSET", ("NOTSET", "VALID")),
+_WINDOW = (
+    A("auto_pad", TEXT, "NOTSET", ("NOTSET", "VALID", "SAME_UPPER", "SAME_LOWER")),
     A("dilations", INTS, None),
-    A("group", INT, 1, (1,)),
-    A("kernel_shape", INTS, None),
     A("pads", INTS, None),
     A("strides", INTS, None),
 )
+_CONV = (*_WINDOW, A("group", INT, 1), A("kernel_shape", INTS, None))
+_POOL = (*_WINDOW, A("kernel_shape", INTS, REQUIRED), A("ceil_mode", INT, 0, (0, 1)))
+
+_RECURRENT = (
+    A("hidden_size", INT, REQUIRED),
+    A("direction", TEXT, "forward", ("forward", "reverse", "bidirectional")),
+    A("layout", INT, 0, (0, 1)),
+    A("clip", FLOAT, None),
+    A("activation_alpha", FLOATS, None),
+    A("activation_beta", FLOATS, None),
+    A("activations", TEXTS, None),
+)
+
+_FRAMES_FIRST = (*(a for a in _RECURRENT if a.name != "layout"), A("layout", INT, 0, (0,)))
+_SCATTER = A("reduction", TEXT, "none", ("none", "add", "mul", "max", "min"))
+_EPSILON = A("epsilon", FLOAT, 1e-5)
+_HIDDEN = (("initial_h", "y_h"),)
+_HIDDEN_AND_CELL = (*_HIDDEN, ("initial_c", "y_c"))
 
 OPS = {
     row.name: row
     for row in (
-        _op("Identity", "x", "y", shapes.same),
-        _op(
-            "Cast", "x", "y", shapes.same,
-            A("to", DTYPE, REQUIRED), A("saturate", INT, 1), A("round_mode", TEXT, "up"),
-        ),
-        _op("Shape", "x", "y", shapes.shape_of, A("start", INT, 0), A("end", INT, None)),
-        _op("Size", "x", "y", shapes.size_of),
-        _op("ConstantOfShape", "shape!", "y", shapes.constant_of_shape, A("value", TENSOR, None)),
-        _op("Gather", "x indices!", "y", shapes.gather, A("axis", INT, 0)),
-        _op("Concat", "x*", "y", shapes.concat, A("axis", INT, REQUIRED)),
+        # Elementwise.
+        _op("Cast", "x", "y", shapes.same, A("to", DTYPE, REQUIRED), *_CAST),
+        _op("CastLike", "x like", "y", shapes.same, *_CAST),
+        _op("Dropout", "x ratio? training_mode?!", "y mask?", shapes.dropout, A("seed", INT, None)),
+        *_alike("Identity Relu Sigmoid Tanh Exp Log Sqrt Sin Cos Erf Neg Abs Sign Floor Ceil Round",
+                "x", shapes.same),
+        *_alike("Reciprocal Softplus Softsign HardSwish Mish Not IsNaN", "x", shapes.same),
+        *_alike("Elu Celu ThresholdedRelu", "x", shapes.same, A("alpha", FLOAT, 1.0)),
+        *_alike("LeakyRelu", "x", shapes.same, A("alpha", FLOAT, 0.01)),
+        *_alike("Selu", "x", shapes.same,
+                A("alpha", FLOAT, 1.67326319217681884765625), A("gamma", FLOAT, 1.05070102214813232421875)),
+        *_alike("HardSigmoid", "x", shapes.same, A("alpha", FLOAT, 0.2), A("beta", FLOAT, 0.5)),
+        *_alike("Gelu", "x", shapes.same, A("approximate", TEXT, "none", ("none", "tanh"))),
+        *_alike("IsInf", "x", shapes.same, A("detect_negative", INT, 1), A("detect_positive", INT, 1)),
+        *_alike("Clip", "x min? max?", shapes.same),
+        *_alike("PRelu", "x slope", shapes.onto_first),
+        *_alike("Add Sub Mul Div Pow And Or Xor", "a b", shapes.broadcast),
+        *_alike("Equal Greater Less GreaterOrEqual LessOrEqual", "a b", shapes.broadcast),
+        *_alike("Mod", "a b", shapes.broadcast, A("fmod", INT, 0, (0, 1))),
+        *_alike("Where", "condition a b", shapes.broadcast),
+        *_alike("Max Min Sum Mean", "x*", shapes.broadcast),
+        # Reductions, and what orders or accumulates.
+        *_alike("ReduceSum ReduceMean ReduceProd ReduceMax ReduceMin ReduceL1 ReduceL2 ReduceSumSquare",
+                "x axes?!", shapes.reduce, *_REDUCE),
+        *_alike("ReduceLogSum ReduceLogSumExp", "x axes?!", shapes.reduce, *_REDUCE),
+        *_alike("ArgMax ArgMin", "x", shapes.arg_reduce, *_ARG),
+        *_alike("CumSum", "x axis!", shapes.cumulate, A("exclusive", INT, 0), A("reverse", INT, 0)),
+        _op("TopK", "x k!", "values indices", shapes.top_k,
+            A("axis", INT, -1), A("largest", INT, 1), A("sorted", INT, 1)),
+        *_alike("Softmax LogSoftmax Hardmax", "x", shapes.softmax, A("axis", INT, -1)),
+        # Movement.
+        *_alike("Shape", "x", shapes.shape_of, A("start", INT, 0), A("end", INT, None)),
+        *_alike("Size", "x", shapes.size_of),
+        *_alike("ConstantOfShape", "shape!", shapes.constant_of_shape, A("value", TENSOR, None)),
+        *_alike("Concat", "x*", shapes.concat, A("axis", INT, REQUIRED)),
         _op("Split", "x split?!", "y*", shapes.split, A("axis", INT, 0), A("num_outputs", INT, None)),
-        _op("Slice", "x starts! ends! axes?! steps?!", "y", shapes.slice_),
-        _op("Squeeze", "x axes?!", "y", shapes.squeeze),
-        _op("Unsqueeze", "x axes!", "y", shapes.unsqueeze),
-        _op("Reshape", "x shape!", "y", shapes.reshape, A("allowzero", INT, 0)),
-        _op("Flatten", "x", "y", shapes.flatten, A("axis", INT, 1)),
-        _op("Transpose", "x", "y", shapes.transpose, A("perm", INTS, None)),
-        _op("Expand", "x shape!", "y", shapes.expand),
-        _op(
-            "Pad",
-            "x pads! value?! axes?!",
-            "y",
-            shapes.pad,
-            A("mode", TEXT, "constant", ("constant", "reflect", "edge")),
-        ),
-        _op("Relu", "x", "y", shapes.same),
-        _op("Sigmoid", "x", "y", shapes.same),
-        _op("Tanh", "x", "y", shapes.same),
-        _op("Exp", "x", "y", shapes.same),
-        _op("Sqrt", "x", "y", shapes.same),
-        _op("Neg", "x", "y", shapes.same),
-        _op("Abs", "x", "y", shapes.same),
-        _op("Reciprocal", "x", "y", shapes.same),
-        _op("Not", "x!", "y", shapes.same),
-        _op("Add", "a b", "y", shapes.broadcast),
-        _op("Sub", "a b", "y", shapes.broadcast),
-        _op("Mul", "a b", "y", shapes.broadcast),
-        _op("Div", "a b", "y", shapes.broadcast),
-        _op("Pow", "a b!", "y", shapes.broadcast),
-        _op("Equal", "a! b!", "y", shapes.broadcast),
-        _op("ReduceMean", "x axes?!", "y", shapes.reduce, *_REDUCE),
-        _op("ReduceSum", "x axes?!", "y", shapes.reduce, *_REDUCE),
-        _op("MatMul", "a b!", "y", shapes.matmul),
-        _op(
-            "Gemm", "a b! c?!", "y", shapes.gemm,
-            A("alpha", FLOAT, 1.0), A("beta", FLOAT, 1.0), A("transA", INT, 0), A("transB", INT, 0),
-        ),
-        _op("Conv", "x w! b?!", "y", shapes.conv, *_CONV),
-        _op(
-            "If", "condition!", "y*", shapes.by_branch,
-            A("then_branch", GRAPH, REQUIRED), A("else_branch", GRAPH, REQUIRED),
-        ),
-        _op(
-            "RNN", "x w! r! b?! lengths? initial_h?", "y? y_h?", shapes.rnn, *_RECURRENT,
-            _activations("Tanh"), state=(("initial_h", "y_h"),),
-        ),
-        _op(
-            "GRU", "x w! r! b?! lengths? initial_h?", "y? y_h?", shapes.gru, *_RECURRENT,
-            _activations("Sigmoid", "Tanh"), A("linear_before_reset", INT, 0), state=(("initial_h", "y_h"),),
-        ),
-        _op(
-            "LSTM", "x w! r! b?! lengths? initial_h? initial_c? -p", "y? y_h? y_c?", shapes.lstm, *_RECURRENT,
-            _activations("Sigmoid", "Tanh", "Tanh"), A("input_forget", INT, 0, (0,)),
-            state=(("initial_h", "y_h"), ("initial_c", "y_c")),
-        ),
+        *_alike("Slice", "x starts! ends! axes?! steps?!", shapes.slice_),
+        *_alike("Squeeze", "x axes?!", shapes.squeeze),
+        *_alike("Unsqueeze", "x axes!", shapes.unsqueeze),
+        *_alike("Reshape", "x shape!", shapes.reshape, A("allowzero", INT, 0)),
+        *_alike("Flatten", "x", shapes.flatten, A("axis", INT, 1)),
+        *_alike("Transpose", "x", shapes.transpose, A("perm", INTS, None)),
+        *_alike("Expand", "x shape!", shapes.expand),
+        *_alike("Pad", "x pads! value?! axes?!", shapes.pad,
+                A("mode", TEXT, "constant", ("constant", "reflect", "edge"))),
+        *_alike("DepthToSpace", "x", shapes.depth_to_space,
+                A("blocksize", INT, REQUIRED), A("mode", TEXT, "DCR", ("DCR", "CRD"))),
+        *_alike("SpaceToDepth", "x", shapes.space_to_depth, A("blocksize", INT, REQUIRED)),
+        *_alike("ReverseSequence", "x row_lengths", shapes.reverse_sequence,
+                A("batch_axis", INT, 1), A("time_axis", INT, 0)),
+        *_alike("Trilu", "x k?!", shapes.trilu, A("upper", INT, 1)),
+        *_alike("Tile", "x repeats!", shapes.tile),
+        # Indices.
+        *_alike("Gather", "x indices", shapes.gather, A("axis", INT, 0)),
+        *_alike("GatherElements", "x indices", shapes.gather_elements, A("axis", INT, 0)),
+        *_alike("GatherND", "x indices", shapes.gather_nd, A("batch_dims", INT, 0)),
+        *_alike("ScatterElements", "x indices updates", shapes.scatter_elements,
+                A("axis", INT, 0), _SCATTER),
+        *_alike("ScatterND", "x indices updates", shapes.scatter_nd, _SCATTER),
+        *_alike("OneHot", "indices depth! values", shapes.one_hot, A("axis", INT, -1)),
+        *_alike("Range", "start! limit! delta!", shapes.range_),
+        *_alike("EyeLike", "x", shapes.eye_like, A("dtype", DTYPE, None), A("k", INT, 0)),
+        *_alike("NonZero", "x!", shapes.non_zero),
+        # Products, normalisations and windows.
+        *_alike("MatMul", "a b", shapes.matmul),
+        *_alike("Gemm", "a b c?", shapes.gemm, A("alpha", FLOAT, 1.0), A("beta", FLOAT, 1.0),
+                A("transA", INT, 0), A("transB", INT, 0)),
+        *_alike("BatchNormalization", "x scale! bias! mean! variance!", shapes.per_channel,
+                _EPSILON, A("momentum", FLOAT, 0.9), A("training_mode", INT, 0, (0,))),
+        *_alike("InstanceNormalization", "x scale bias", shapes.per_channel, _EPSILON),
+        _op("LayerNormalization", "x scale bias?", "y mean? inverse?", shapes.layer_normalization,
+            A("axis", INT, -1), _EPSILON, A("stash_type", INT, 1, (1,))),
+        *_alike("LpNormalization", "x", shapes.softmax, A("axis", INT, -1), A("p", INT, 2, (1, 2))),
+        *_alike("Conv", "x w! b?!", shapes.conv, *_CONV),
+        *_alike("ConvTranspose", "x w! b?!", shapes.conv_transpose, *_CONV,
+                A("output_padding", INTS, None), A("output_shape", INTS, None)),
+        _op("MaxPool", "x", "y indices?", shapes.pool, *_POOL, A("storage_order", INT, 0, (0, 1))),
+        *_alike("AveragePool", "x", shapes.pool, *_POOL, A("count_include_pad", INT, 0, (0, 1))),
+        *_alike("GlobalAveragePool GlobalMaxPool", "x", shapes.global_pool),
+        # Recurrent layers.
+        _op("RNN", "x w! r! b?! lengths? initial_h?", "y? y_h?", shapes.rnn,
+            *_RECURRENT, state=_HIDDEN, check=shapes.check_recurrent),
+        _op("GRU", "x w! r! b?! lengths? initial_h?", "y? y_h?", shapes.gru,
+            *_RECURRENT, A("linear_before_reset", INT, 0, (0, 1)),
+            state=_HIDDEN, check=shapes.check_recurrent),
+        _op("LSTM", "x w! r! b?! lengths? initial_h? initial_c? p?!", "y? y_h? y_c?", shapes.lstm,
+            *_RECURRENT, A("input_forget", INT, 0, (0, 1)),
+            state=_HIDDEN_AND_CELL, check=shapes.check_recurrent),
+        # Quantised models.
+        *_alike("QuantizeLinear", "x scale zero_point?", shapes.quantize, A("axis", INT, 1),
+                A("block_size", INT, 0), A("output_dtype", DTYPE, None), A("precision", DTYPE, None, (None,)),
+                A("saturate", INT, 1)),
+        *_alike("DequantizeLinear", "x scale zero_point?", shapes.quantize, A("axis", INT, 1),
+                A("block_size", INT, 0), A("output_dtype", DTYPE, None)),
+        _op("DynamicQuantizeLinear", "x", "y scale zero_point", shapes.dynamic_quantize),
+        *_alike("MatMulInteger", "a b a_zero_point? b_zero_point?", shapes.matmul_integer),
+        *_alike("ConvInteger", "x w! x_zero_point? w_zero_point?!", shapes.conv_integer, *_CONV),
+        _op("DynamicQuantizeLSTM",
+            "x w! r! b?! lengths? initial_h? initial_c? p?! w_scale! w_zero_point! r_scale! r_zero_point!",
+            "y? y_h? y_c?", shapes.dynamic_quantize_lstm, *_FRAMES_FIRST, A("input_forget", INT, 0, (0, 1)),
+            state=_HIDDEN_AND_CELL, check=shapes.check_recurrent, domain="com.microsoft"),
+        # Control.
+        _op("If", "condition!", "y*", shapes.by_graph,
+            A("then_branch", GRAPH, REQUIRED), A("else_branch", GRAPH, REQUIRED)),
+        _op("Loop", "trips?! condition?! carried*", "y*", shapes.by_graph, A("body", GRAPH, REQUIRED)),
+        _op("Scan", "x*", "y*", shapes.by_graph,
+            A("body", GRAPH, REQUIRED), A("num_scan_inputs", INT, REQUIRED),
+            A("scan_input_axes", INTS, None), A("scan_input_directions", INTS, None),
+            A("scan_output_axes", INTS, None), A("scan_output_directions", INTS, None)),
     )
 }  # fmt: skip
 """The rows by name."""

@@ -23,6 +23,8 @@ def simplify(model: Model) -> Model:
 
 def _fold(graph: Graph, outer: dict[str, np.ndarray]) -> Graph:
     """Computes the nodes whose inputs are constants, here and in sub-graphs."""
+    given = {value.name for value in graph.inputs}
+    outer = {name: array for name, array in outer.items() if name not in given}
     constants = dict(graph.constants)
     nodes: list[Node] = []
     for node in graph.nodes:
@@ -177,7 +179,7 @@ class _Exposure:
         results = list(node.outputs) + [""] * (len(ports_out) - len(node.outputs))
         for port_in, port_out in node.row.state:
             place_in, place_out = ports_in.index(port_in), ports_out.index(port_out)
-            initial, constant = self._initial(sources[place_in])
+            initial, constant = self._initial(sources[place_in], node.attributes["layout"])
             if constant:
                 name, output = self._pair(node, port_in, results[place_out], initial)
                 sources[place_in], results[place_out] = name, output
@@ -189,7 +191,10 @@ class _Exposure:
         name = stem = f"{node.name}.{port.removeprefix('initial_')}"
         while name in taken:
             name = f"{stem}.{len(self.inputs)}"
-        value = Value(name, np.dtype(np.float32), (1, f"{name}.rows", node.attributes["hidden_size"]))
+        shape = (1, f"{name}.rows", node.attributes["hidden_size"])
+        if node.attributes["layout"]:
+            shape = (shape[1], shape[0], shape[2])
+        value = Value(name, np.dtype(np.float32), shape)
         output = output or f"{name}.next"
         self.inputs.append(value)
         if all(output != other.name for other in self.graph.outputs):
@@ -197,7 +202,7 @@ class _Exposure:
         self.pairs.append(StatePair(name, output, initial))
         return name, output
 
-    def _initial(self, name: str) -> tuple[np.ndarray | None, bool]:
+    def _initial(self, name: str, layout: int) -> tuple[np.ndarray | None, bool]:
         """An initial state's value for one row (None: zeros), and whether no input decides it.
 
         Exporters make it from the batch size: ConstantOfShape or Expand, then changes of shape.
@@ -205,7 +210,7 @@ class _Exposure:
         while name:
             if name in self.graph.constants:
                 array = self.graph.constants[name]
-                return (array if array.ndim < 3 else array[:, :1]), True
+                return (array if array.ndim < 3 else array[:1] if layout else array[:, :1]), True
             node = self._makers.get(name)
             if node is None or node.op not in _KEEP_VALUES:
                 return None, False

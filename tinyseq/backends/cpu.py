@@ -15,6 +15,7 @@ from tinyseq.kernels import library
 from tinyseq.model import Graph, Model, Value
 from tinyseq.plan.packing import Weights, aligned
 from tinyseq.plan.planner import Plan, Planner, Region, state_layout
+from tinyseq.plan.view import storage
 
 MOST_PLANS = 64
 """Shapes whose plans a model keeps; the one not used for longest goes first."""
@@ -81,8 +82,7 @@ class Planned:
         self.model = model
         self._planner = Planner(model, weights, stateful)
         self.inputs = self._planner.inputs
-        lengths = _length_inputs(model.graph)
-        self._known = {v.name for v in self.inputs if v.dtype.kind != "f" and v.name not in lengths}
+        self._known = self._planner.known
         self._plans: OrderedDict[Key, Plan] = OrderedDict()
 
     def plan(self, arrays: dict[str, np.ndarray]) -> tuple[Key, Plan]:
@@ -112,15 +112,6 @@ def _arrays(graph: Graph):
             yield from _arrays(sub_graph)
 
 
-def _length_inputs(graph: Graph) -> set[str]:
-    """The inputs that only tell recurrent layers the lengths of rows; no plan depends on them."""
-    lengths, others = set(), {value.name for value in graph.outputs}
-    for node in graph.nodes:
-        for index, name in enumerate(node.inputs):
-            (lengths if node.row.port(index).name == "lengths" else others).add(name)
-    return lengths - others
-
-
 class Executor:
     """A plan with an arena of its own. One thread at a time may use it."""
 
@@ -135,6 +126,7 @@ class Executor:
             ) from error
         # The context holds addresses only: what they point to must live as long as it does.
         self._alive = (plan, state)
+        self._places = plan.places
         addresses = [plan.program.ctypes.data, plan.program.size, self._arena.ctypes.data, state.ctypes.data]
         addresses += [weight.ctypes.data for weight in plan.weights]
         self._context = np.array(addresses, np.int64)
@@ -148,8 +140,9 @@ class Executor:
         ]
 
     def _place(self, region: Region) -> np.ndarray:
-        size = math.prod(region.shape) * region.dtype.itemsize
-        return self._arena[region.offset : region.offset + size].view(region.dtype).reshape(region.shape)
+        dtype = storage(region.dtype)
+        size = math.prod(region.shape) * dtype.itemsize
+        return self._arena[region.offset : region.offset + size].view(dtype).reshape(region.shape)
 
     def accept(self, feeds: Mapping[str, object]) -> bool:
         """Copies the inputs in; False if they are not just what the plan was made for."""
@@ -171,13 +164,21 @@ class Executor:
     def run(self, out: Mapping[str, np.ndarray] | None = None) -> Mapping[str, np.ndarray]:
         """Runs the plan on the inputs accepted last; the outputs are copied out."""
         if out is None:
-            self._run(self._address)
-            return {name: array.copy() for name, array, _, _ in self._outputs}
+            self._execute()
+            return {name: array.astype(dtype) for name, array, _, dtype in self._outputs}
         self._check_out(out)
-        self._run(self._address)
+        self._execute()
         for name, array, _, _ in self._outputs:
             out[name][...] = array
         return out
+
+    def _execute(self) -> None:
+        failed = self._run(self._address)
+        if failed >= 0:
+            raise FeedError(
+                f"{self._places[failed]} met an index or a length outside its tensor; check the values of "
+                "the integer inputs. No state was changed"
+            )
 
     def _check_out(self, out: Mapping[str, np.ndarray]) -> None:
         if len(out) != len(self._outputs):

@@ -1,14 +1,14 @@
 """Builds the kernels ahead of time: one freestanding shared library per ISA.
 
-``python -m tinyseq.kernels.build`` compiles every ISA, each in a process of its own. Numba turns the
-machine and all that it calls into LLVM IR, LLVM optimises it for the ISA's CPU and the C compiler's
-linker makes a library without a single undefined symbol. Needs numba, llvmlite and a C compiler;
+``python -m tinyseq.kernels.build`` does it. Numba turns the machine and all that it calls into LLVM IR, once;
+then, for each ISA, its tiles are linked in, LLVM optimises for its CPU and the C compiler's linker makes a
+library without a single undefined symbol. Needs numba, llvmlite and a C compiler;
 using the libraries needs none of them.
 
 The two C functions of a library::
 
-    void tinyseq_run(const int64_t *context);   the machine, see machine.py
-    int64_t tinyseq_cpu_level(void);            0 baseline, 1 AVX2 + FMA, 2 AVX-512
+    int64_t tinyseq_run(const int64_t *context);   the machine, see machine.py
+    int64_t tinyseq_cpu_level(void);               0 baseline, 1 AVX2 + FMA, 2 AVX-512
 """
 
 from __future__ import annotations
@@ -31,11 +31,12 @@ PLATFORM = "linux_x86_64"
 C_FUNCTIONS = ("tinyseq_run", "tinyseq_cpu_level", "memset", "memcpy")
 
 C_INTERFACE = """
-define void @tinyseq_run(ptr %context) {{
-  %result = alloca ptr
+define i64 @tinyseq_run(ptr %context) {{
+  %result = alloca i64
   %error = alloca ptr
   %status = call i32 @{machine}(ptr %result, ptr %error, ptr %context)
-  ret void
+  %failed = load i64, ptr %result
+  ret i64 %failed
 }}
 """
 
@@ -116,18 +117,35 @@ attributes #900 = { "no-builtins" noinline }
 """
 
 
-def emit(isa: Isa) -> bytes:
-    """The object file of the kernels for one ISA; ``TINYSEQ_BUILD_ISA`` must name it."""
+def front_end() -> str:
+    """LLVM IR of the machine and all kernels, the same for every ISA."""
     import llvmlite.binding as llvm
     from numba import types
+
+    from tinyseq.kernels import tiles
+
+    # Numba readies what it compiles for this process, where the tiles do not exist; it is never called.
+    for name in tiles.names():
+        llvm.add_symbol(name, 1)
 
     from tinyseq.kernels.intrinsics import compiled
     from tinyseq.kernels.machine import machine
 
-    signature = types.void(types.CPointer(types.int64))
+    signature = types.int64(types.CPointer(types.int64))
     entry = compiled(signature)(machine).overloads[signature.args]
-    name = entry.fndesc.mangled_name
-    text = entry.library.get_llvm_str() + C_INTERFACE.format(machine=name) + CPU_LEVEL + MEMORY
+    return (
+        entry.library.get_llvm_str()
+        + C_INTERFACE.format(machine=entry.fndesc.mangled_name)
+        + CPU_LEVEL
+        + MEMORY
+    )
+
+
+def emit(isa: Isa, kernels: str) -> bytes:
+    """The object file of the kernels for one ISA, from the front end's IR."""
+    import llvmlite.binding as llvm
+
+    from tinyseq.kernels.tiles import definitions
 
     llvm.initialize_all_targets()
     llvm.initialize_all_asmprinters()
@@ -135,7 +153,8 @@ def emit(isa: Isa) -> bytes:
     target = llvm.Target.from_triple(TRIPLE).create_target_machine(
         cpu=isa.cpu, features=isa.features, opt=3, reloc="pic", codemodel="default"
     )
-    module = llvm.parse_assembly(text)
+    module = llvm.parse_assembly(kernels)
+    module.link_in(llvm.parse_assembly(definitions(isa)))
     module.triple = TRIPLE
     module.data_layout = str(target.target_data)
     for function in module.functions:
@@ -144,6 +163,7 @@ def emit(isa: Isa) -> bytes:
     for variable in module.global_variables:
         if not variable.is_declaration:
             variable.linkage = "internal"
+    # Once more after the first run has inlined the tiles and the cells.
     for _ in range(2):
         options = llvm.create_pipeline_tuning_options(speed_level=3)
         options.loop_vectorization = options.slp_vectorization = options.loop_unrolling = True
@@ -153,40 +173,33 @@ def emit(isa: Isa) -> bytes:
     return target.emit_object(module)
 
 
-def link(isa: Isa, folder: Path) -> Path:
-    """Compiles one ISA in a fresh process and links its library into ``folder``."""
+def _run(*arguments: str) -> None:
+    """This module in a process of its own, where Numba neither optimises nor uses SVML."""
+    settings = {"NUMBA_OPT": "0", "NUMBA_DISABLE_INTEL_SVML": "1", "NUMBA_DISABLE_JIT": "0"}
+    command = [sys.executable, "-m", "tinyseq.kernels.build", *arguments]
+    subprocess.run(command, check=True, env=os.environ | settings)
+
+
+def link(isa: Isa, kernels: Path) -> Path:
+    """Compiles one ISA from the IR in ``kernels``; gives its library, beside it."""
     compiler = shutil.which(os.environ.get("CC", "cc"))
     if compiler is None:
         raise BuildError("no C compiler to link the kernels with; install gcc or set CC")
-    object_file = folder / f"{isa.name}.o"
-    environment = os.environ | {
-        "TINYSEQ_BUILD_ISA": isa.name,
-        "NUMBA_OPT": "0",
-        "NUMBA_DISABLE_INTEL_SVML": "1",
-        "NUMBA_DISABLE_JIT": "0",
-    }
-    command = [sys.executable, "-m", "tinyseq.kernels.build", "--emit", isa.name, str(object_file)]
-    subprocess.run(command, check=True, env=environment)
-    library = folder / library_file(isa.name)
-    command = [
-        compiler,
-        "-shared",
-        "-nostdlib",
-        "-Wl,-z,noexecstack,-s",
-        "-o",
-        str(library),
-        str(object_file),
-    ]
-    subprocess.run(command, check=True)
-    object_file.unlink()
+    object_file = kernels.with_name(f"{isa.name}.o")
+    _run("--emit", isa.name, str(kernels), str(object_file))
+    library = kernels.with_name(library_file(isa.name))
+    flags = ["-shared", "-nostdlib", "-Wl,-z,noexecstack,-s"]
+    subprocess.run([compiler, *flags, "-o", str(library), str(object_file)], check=True)
     return library
 
 
 def build() -> None:
     """Builds every ISA's library, all of them or none, and records what they were built from."""
     with tempfile.TemporaryDirectory() as scratch, ThreadPoolExecutor(os.cpu_count()) as pool:
+        kernels = Path(scratch) / "kernels.ll"
         try:
-            libraries = list(pool.map(lambda isa: link(isa, Path(scratch)), ISAS.values()))
+            _run("--front-end", str(kernels))
+            libraries = list(pool.map(lambda isa: link(isa, kernels), ISAS.values()))
         except subprocess.CalledProcessError as error:
             raise BuildError(f"building the kernels failed: {error}") from error
         FOLDER.mkdir(exist_ok=True)
@@ -196,7 +209,9 @@ def build() -> None:
 
 
 if __name__ == "__main__":
-    if sys.argv[1:2] == ["--emit"]:
-        Path(sys.argv[3]).write_bytes(emit(ISAS[sys.argv[2]]))
+    if sys.argv[1:2] == ["--front-end"]:
+        Path(sys.argv[2]).write_text(front_end())
+    elif sys.argv[1:2] == ["--emit"]:
+        Path(sys.argv[4]).write_bytes(emit(ISAS[sys.argv[2]], Path(sys.argv[3]).read_text()))
     else:
         build()

@@ -5,151 +5,101 @@ from __future__ import annotations
 import numpy as np
 from numba import types
 
-from tinyseq.kernels import math
-from tinyseq.kernels.instructions import BINARY, MAX_RANK, UNARY
-from tinyseq.kernels.intrinsics import compiled, floats, integers, integers32, square_root, stack
+from tinyseq.kernels.instructions import FUNCTIONS, MAX_RANK, Function
+from tinyseq.kernels.intrinsics import compiled, floats, integers, integers32, stack
+from tinyseq.kernels.scalars import SCALARS
 from tinyseq.kernels.switch import switch
-
-BYTES = 4
 
 _counters = stack(types.int64, MAX_RANK)
 
-
-@compiled()
-def _copy(a):
-    return a
+SIZES = {"f": 4, "i": 8}
+POINTERS = {"f": floats, "i": integers}
 
 
-@compiled()
-def _negate(a):
-    return -a
+def _unary_run(function, operand: str, result: str):
+    """One row of a unary function; steps are in elements."""
+    pointer, target_pointer = POINTERS[operand], POINTERS[result]
+    a_size, y_size = SIZES[operand], SIZES[result]
 
-
-@compiled()
-def _absolute(a):
-    return abs(a)
-
-
-@compiled()
-def _square(a):
-    return a * a
-
-
-@compiled()
-def _sqrt(a):
-    return square_root(a)
-
-
-@compiled()
-def _reciprocal(a):
-    return math.ONE / a
-
-
-@compiled()
-def _add(a, b):
-    return a + b
-
-
-@compiled()
-def _subtract(a, b):
-    return a - b
-
-
-@compiled()
-def _multiply(a, b):
-    return a * b
-
-
-@compiled()
-def _divide(a, b):
-    return a / b
-
-
-@compiled()
-def _maximum(a, b):
-    """The larger; not-a-number if either is."""
-    return a if a > b or a != a else b
-
-
-@compiled()
-def _minimum(a, b):
-    """The smaller; not-a-number if either is."""
-    return a if a < b or a != a else b
-
-
-SCALARS = {
-    "copy": _copy,
-    "negate": _negate,
-    "absolute": _absolute,
-    "relu": math.relu,
-    "sigmoid": math.sigmoid,
-    "tanh": math.tanh,
-    "exp": math.exp,
-    "sqrt": _sqrt,
-    "square": _square,
-    "reciprocal": _reciprocal,
-    "add": _add,
-    "subtract": _subtract,
-    "multiply": _multiply,
-    "divide": _divide,
-    "maximum": _maximum,
-    "minimum": _minimum,
-}
-
-
-def _unary_run(function):
     @compiled()
-    def run(a, b, y, count, step_a, step_b, step_y):
-        source = floats(a)
-        target = floats(y)
-        if step_a == 1 and step_y == 1:
+    def run(a, b, c, y, count, a_step, b_step, c_step, y_step):
+        source = pointer(a)
+        target = target_pointer(y)
+        if a_step == a_size and y_step == y_size:
             for i in range(count):
                 target[i] = function(source[i])
         else:
             for i in range(count):
-                target[i * step_y] = function(source[i * step_a])
+                target_pointer(y + i * y_step)[0] = function(pointer(a + i * a_step)[0])
 
     return run
 
 
-def _binary_run(function):
+def _binary_run(function, operands: str, result: str):
+    """One row of a binary function. Where a and y stay put, b's elements are folded into one."""
+    left_pointer, right_pointer, target_pointer = (*(POINTERS[kind] for kind in operands), POINTERS[result])
+    a_size, b_size, y_size = (*(SIZES[kind] for kind in operands), SIZES[result])
+    folds = operands == result + result
+
     @compiled()
-    def run(a, b, y, count, step_a, step_b, step_y):
-        left = floats(a)
-        right = floats(b)
-        target = floats(y)
-        if step_y == 0 and step_a == 0:
+    def run(a, b, c, y, count, a_step, b_step, c_step, y_step):
+        left = left_pointer(a)
+        right = right_pointer(b)
+        target = target_pointer(y)
+        if folds and y_step == 0 and a_step == 0:
             total = left[0]
             for i in range(count):
-                total = function(total, right[i * step_b])
+                total = function(total, right_pointer(b + i * b_step)[0])
             target[0] = total
-        elif step_y == 1 and step_a == 1 and step_b == 1:
+        elif y_step == y_size and a_step == a_size and b_step == b_size:
             for i in range(count):
                 target[i] = function(left[i], right[i])
-        elif step_y == 1 and step_a == 1 and step_b == 0:
+        elif y_step == y_size and a_step == a_size and b_step == 0:
             fixed = right[0]
             for i in range(count):
                 target[i] = function(left[i], fixed)
         else:
             for i in range(count):
-                target[i * step_y] = function(left[i * step_a], right[i * step_b])
+                value = function(left_pointer(a + i * a_step)[0], right_pointer(b + i * b_step)[0])
+                target_pointer(y + i * y_step)[0] = value
 
     return run
 
 
+def _ternary_run(function, operands: str, result: str):
+    """One row of a function of three operands."""
+    a_pointer, b_pointer, c_pointer = (POINTERS[kind] for kind in operands)
+    target_pointer = POINTERS[result]
+
+    @compiled()
+    def run(a, b, c, y, count, a_step, b_step, c_step, y_step):
+        for i in range(count):
+            value = function(
+                a_pointer(a + i * a_step)[0], b_pointer(b + i * b_step)[0], c_pointer(c + i * c_step)[0]
+            )
+            target_pointer(y + i * y_step)[0] = value
+
+    return run
+
+
+def _run_of(row: Function):
+    make = (_unary_run, _binary_run, _ternary_run)[len(row.operands) - 1]
+    return make(SCALARS[row.name, row.operands], row.operands, row.result)
+
+
 _run = switch(
     "run",
-    [_unary_run(SCALARS[name]) for name in UNARY] + [_binary_run(SCALARS[name]) for name in BINARY],
-    ("a", "b", "y", "count", "step_a", "step_b", "step_y"),
+    [_run_of(row) for row in FUNCTIONS],
+    ("a", "b", "c", "y", "count", "a_step", "b_step", "c_step", "y_step"),
 )
 
 
 @compiled()
-def elementwise(function, a, b, y, rank, dims):
-    """y = function(a, b) over ``rank`` >= 1 dimensions; a unary function ignores b.
+def elementwise(function, a, b, c, y, rank, dims):
+    """y = function(a, b, c) over ``rank`` >= 1 dimensions; operands the function lacks are ignored.
 
-    ``dims`` points to the sizes, then the strides of a, of b and of y, in elements. A stride of 0
-    in a and y alike, along the last dimension, folds the elements of b into one in order.
+    ``dims`` points to the sizes, then the strides of a, b, c and y in bytes. Strides of 0 in a and y
+    alike, along the last dimension, fold the elements of b into one, in order.
     """
     shape = integers(dims)
     counters = integers(_counters())
@@ -160,21 +110,24 @@ def elementwise(function, a, b, y, rank, dims):
     last = rank - 1
     a_step = shape[rank + last]
     b_step = shape[2 * rank + last]
-    y_step = shape[3 * rank + last]
+    c_step = shape[3 * rank + last]
+    y_step = shape[4 * rank + last]
     while True:
-        _run(function, a, b, y, shape[last], a_step, b_step, y_step)
+        _run(function, a, b, c, y, shape[last], a_step, b_step, c_step, y_step)
         axis = last - 1
         while axis >= 0:
             counters[axis] += 1
-            a += shape[rank + axis] * BYTES
-            b += shape[2 * rank + axis] * BYTES
-            y += shape[3 * rank + axis] * BYTES
+            a += shape[rank + axis]
+            b += shape[2 * rank + axis]
+            c += shape[3 * rank + axis]
+            y += shape[4 * rank + axis]
             if counters[axis] < shape[axis]:
                 break
             counters[axis] = 0
-            a -= shape[axis] * shape[rank + axis] * BYTES
-            b -= shape[axis] * shape[2 * rank + axis] * BYTES
-            y -= shape[axis] * shape[3 * rank + axis] * BYTES
+            a -= shape[axis] * shape[rank + axis]
+            b -= shape[axis] * shape[2 * rank + axis]
+            c -= shape[axis] * shape[3 * rank + axis]
+            y -= shape[axis] * shape[4 * rank + axis]
             axis -= 1
         if axis < 0:
             return

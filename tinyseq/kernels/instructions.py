@@ -40,7 +40,8 @@ _LAYER = ("frames", "rows", "hidden", "reverse", "y_frame", "y_row", "flags")
 
 INSTRUCTIONS = (
     Instruction("fill", ("&y", "count", "bits")),
-    Instruction("elementwise", ("function", "&a", "&b", "&y", "rank", "*dims")),
+    Instruction("elementwise", ("function", "&a", "&b", "&c", "&y", "rank", "*dims")),
+    Instruction("pack", ("&x", "&w", "k", "n", "k_stride", "n_stride")),
     Instruction(
         "linear",
         ("&x", "outer", "outer_stride", "inner", "inner_stride", "k", "&w", "n", "&bias", "&y", "y_stride"),
@@ -51,16 +52,76 @@ INSTRUCTIONS = (
     Instruction(
         "gru_reset_before", ("&xw", "&r_gates", "&r_hidden", "&h", "&y", "&scratch", "&lengths", *_LAYER)
     ),
+    Instruction("rnn_general", ("&xw", "&r", "&h", "&y", "&lengths", "&options", *_LAYER)),
+    Instruction(
+        "lstm_general",
+        ("&xw", "&r", "&peepholes", "&h", "&c", "&y", "&scratch", "&lengths", "&options", *_LAYER),
+    ),
+    Instruction(
+        "gru_general",
+        ("&xw", "&r", "&r_hidden", "&bias", "&h", "&y", "&scratch", "&lengths", "&options", *_LAYER),
+    ),
+    Instruction(
+        "gather",
+        ("&x", "&indices", "&y", "outer", "x_outer", "count", "depth", "inner", "scatter", "*dims"),
+    ),
+    Instruction(
+        "gather_elements", ("&x", "&indices", "&y", "outer", "x_count", "count", "inner", "bytes", "scatter")
+    ),
+    Instruction("within", ("&x", "count", "low", "high")),
+    Instruction("extreme", ("&x", "&y", "outer", "count", "inner", "sign", "last")),
+    Instruction("extreme_integer", ("&x", "&y", "outer", "count", "inner", "sign", "last")),
 )
 
 OPCODES = {instruction.name: code for code, instruction in enumerate(INSTRUCTIONS)}
 
-UNARY = ("copy", "negate", "absolute", "relu", "sigmoid", "tanh", "exp", "sqrt", "square", "reciprocal")
-BINARY = ("add", "subtract", "multiply", "divide", "maximum", "minimum")
+FAILED = 1
+"""What a kernel returns that met an index outside its tensor; the machine stops there."""
 
-FUNCTIONS = {name: code for code, name in enumerate(UNARY + BINARY)}
-"""Scalar functions of the elementwise kernel, by code."""
+
+@dataclass(frozen=True)
+class Function:
+    """A scalar function of the elementwise kernel: kinds of its operands and result.
+
+    ``f`` is float32; ``i`` is int64, in which all integers and booleans are computed.
+    """
+
+    name: str
+    operands: str
+    result: str
+
+
+def _functions(operands: str, result: str, names: str) -> list[Function]:
+    return [Function(name, operands, result) for name in names.split()]
+
+
+FUNCTIONS = (
+    *_functions("f", "f", "copy negate absolute relu sigmoid tanh exp log sqrt square reciprocal"),
+    *_functions("f", "f", "floor ceil round sign erf sine cosine softplus"),
+    *_functions("f", "i", "truncate nonzero is_nan"),
+    *_functions("i", "f", "to_float"),
+    *_functions("i", "i", "copy negate absolute square sign nonzero not"),
+    *_functions("ff", "f", "add subtract multiply divide maximum minimum power remainder leaky_relu"),
+    *_functions("ff", "i", "equal less less_equal"),
+    *_functions("ii", "i", "add subtract multiply divide maximum minimum modulo remainder"),
+    *_functions("ii", "i", "equal less less_equal and or xor wrap"),
+    *_functions("fff", "f", "fma clip"),
+    *_functions("iff", "f", "where"),
+    *_functions("iii", "i", "where"),
+)
+
+FUNCTION_CODES = {(row.name, row.operands): code for code, row in enumerate(FUNCTIONS)}
+"""By name and kinds of operands."""
+
+ACTIVATIONS = (
+    "Sigmoid", "Tanh", "Relu", "Affine", "LeakyRelu", "ThresholdedRelu", "ScaledTanh", "HardSigmoid",
+    "Elu", "Softsign", "Softplus",
+)  # fmt: skip
+"""Activations of the general recurrent layers, by code."""
 
 HAS_Y = 1
 HAS_LENGTHS = 2
-"""Bits of a recurrent kernel's ``flags``: which optional buffers are there."""
+HAS_PEEPHOLES = 4
+COUPLED = 8
+RESET_AFTER = 16
+"""Bits of a recurrent kernel's ``flags``: which optional buffers are there, which variant it is."""

@@ -1,12 +1,11 @@
 """What Numba's Python cannot say: addresses, bit patterns, fused multiply-add and SIMD tiles.
 
-Everything here is written in LLVM IR through ``@intrinsic`` for the ISA named by the environment
-variable ``TINYSEQ_BUILD_ISA``; the build runs one process per ISA.
+Everything here is LLVM IR through ``@intrinsic``. What differs between ISAs is only called here, by name,
+and defined in ``tiles.py``, so that Numba compiles the kernels once for all of them.
 """
 
 from __future__ import annotations
 
-import os
 from functools import partial
 
 from llvmlite import ir
@@ -14,21 +13,24 @@ from numba import njit, types
 from numba.core import cgutils
 from numba.extending import intrinsic
 
-from tinyseq.kernels.instructions import PANEL
-from tinyseq.kernels.isa import ISAS
-
-ISA = ISAS[os.environ["TINYSEQ_BUILD_ISA"]]
-
-FLOAT = ir.FloatType()
-INT32 = ir.IntType(32)
-INT64 = ir.IntType(64)
-VECTOR = ir.VectorType(FLOAT, PANEL)
+from tinyseq.kernels.tiles import DOUBLE, FLOAT, FMA32, FMA64, INT32, INT64, tile_name
 
 compiled = partial(njit, error_model="numpy", no_cpython_wrapper=True, no_cfunc_wrapper=True)
 """Numba's compiler as every kernel needs it: IEEE division, no way in from Python."""
 
 MXCSR_FLUSH = 0x8040
 """Flush-to-zero and denormals-are-zero bits of the x86 control register."""
+
+
+def _external(name: str, result, arguments: list):
+    """Code that calls a function which ``tiles.py`` defines for each ISA."""
+
+    def codegen(context, builder, signature, args):
+        function_type = ir.FunctionType(result, arguments)
+        value = builder.call(cgutils.get_or_insert_function(builder.module, function_type, name), args)
+        return context.get_dummy_value() if isinstance(result, ir.VoidType) else value
+
+    return codegen
 
 
 def _pointer_cast(name: str, element):
@@ -96,22 +98,55 @@ def power_of_two(typingctx, rounded):
     return types.float32(types.float32), codegen
 
 
-def _fma(builder, a, b, c):
-    if not ISA.fma:
-        return builder.fadd(builder.fmul(a, b), c)
-    name = f"llvm.fma.v{PANEL}f32" if a.type == VECTOR else "llvm.fma.f32"
-    function = cgutils.get_or_insert_function(builder.module, ir.FunctionType(a.type, [a.type] * 3), name)
-    return builder.call(function, (a, b, c))
+@intrinsic
+def exponent_split(typingctx, x):
+    """(e, m) with x = 2**e m and m in [sqrt(1/2), sqrt(2)), both float32; x positive and finite."""
+
+    def codegen(context, builder, signature, args):
+        bits = builder.bitcast(args[0], INT32)
+        # The bits of sqrt(1/2): the exponent is counted from there.
+        above = builder.sub(bits, INT32(0x3F3504F3))
+        e = builder.ashr(above, INT32(23))
+        m = builder.bitcast(builder.sub(bits, builder.shl(e, INT32(23))), FLOAT)
+        return context.make_tuple(builder, signature.return_type, (builder.sitofp(e, FLOAT), m))
+
+    return types.UniTuple(types.float32, 2)(types.float32), codegen
+
+
+@intrinsic
+def exponent_split64(typingctx, x):
+    """``exponent_split`` in float64."""
+
+    def codegen(context, builder, signature, args):
+        bits = builder.bitcast(args[0], INT64)
+        e = builder.ashr(builder.sub(bits, INT64(0x3FE6A09E667F3BCD)), INT64(52))
+        m = builder.bitcast(builder.sub(bits, builder.shl(e, INT64(52))), DOUBLE)
+        return context.make_tuple(builder, signature.return_type, (builder.sitofp(e, DOUBLE), m))
+
+    return types.UniTuple(types.float64, 2)(types.float64), codegen
+
+
+@intrinsic
+def power_of_two64(typingctx, n):
+    """2**n in float64 for an integral n in -1022 ... 1023."""
+
+    def codegen(context, builder, signature, args):
+        exponent = builder.add(builder.fptosi(args[0], INT64), INT64(1023))
+        return builder.bitcast(builder.shl(exponent, INT64(52)), DOUBLE)
+
+    return types.float64(types.float64), codegen
+
+
+@intrinsic
+def fma64(typingctx, a, b, c):
+    """``fma`` in float64."""
+    return types.float64(*[types.float64] * 3), _external(FMA64, DOUBLE, [DOUBLE] * 3)
 
 
 @intrinsic
 def fma(typingctx, a, b, c):
     """a * b + c in float32: rounded once where the ISA fuses it, twice on the baseline."""
-
-    def codegen(context, builder, signature, args):
-        return _fma(builder, *args)
-
-    return types.float32(types.float32, types.float32, types.float32), codegen
+    return types.float32(*[types.float32] * 3), _external(FMA32, FLOAT, [FLOAT] * 3)
 
 
 @intrinsic
@@ -165,75 +200,17 @@ def denormals_restore(typingctx, former):
 
 
 def tile(rows: int, panels: int):
-    """An intrinsic for one register tile of the product.
+    """An intrinsic for one register tile of the product; ``tiles.py`` defines it for each ISA.
 
     ``tile(x, offsets, k, w, w_stride, start, start_stride, y, y_stride)`` sets, for each of the
     ``rows`` and the ``panels * PANEL`` columns,
     ``y[row, :] = start[row, :] + sum over k of x[offsets[row] + k] * w[k, :]``.
-
-    Each element is one accumulator that runs over k in order, so its bits depend neither on the
-    tile nor on the neighbouring rows. All arguments are byte addresses or element counts; ``start``
-    may equal ``y``.
+    All arguments are byte addresses or element counts; ``start`` may equal ``y``.
     """
-
-    def codegen(context, builder, signature, args):
-        x, offsets, k, w, w_stride, start, start_stride, y, y_stride = args
-        cells = [(row, panel) for row in range(rows) for panel in range(panels)]
-
-        def element(base, index, of=FLOAT):
-            return builder.gep(builder.inttoptr(base, of.as_pointer()), [index])
-
-        def vector(base, stride, row, panel):
-            index = builder.add(builder.mul(stride, INT64(row)), INT64(panel * PANEL))
-            return builder.bitcast(element(base, index), VECTOR.as_pointer())
-
-        x_rows = [element(x, builder.load(element(offsets, INT64(row), INT64))) for row in range(rows)]
-        first = [builder.load(vector(start, start_stride, *cell), align=4) for cell in cells]
-
-        entry = builder.block
-        head = builder.append_basic_block("k.head")
-        body = builder.append_basic_block("k.body")
-        done = builder.append_basic_block("k.done")
-        builder.branch(head)
-
-        builder.position_at_end(head)
-        index = builder.phi(INT64)
-        index.add_incoming(INT64(0), entry)
-        sums = [builder.phi(VECTOR) for _ in cells]
-        for total, value in zip(sums, first):
-            total.add_incoming(value, entry)
-        builder.cbranch(builder.icmp_signed("<", index, k), body, done)
-
-        builder.position_at_end(body)
-        w_row = element(w, builder.mul(index, w_stride))
-        weights = [
-            builder.load(
-                builder.bitcast(builder.gep(w_row, [INT64(panel * PANEL)]), VECTOR.as_pointer()),
-                align=64,
-            )
-            for panel in range(panels)
-        ]
-        undefined = ir.Constant(VECTOR, ir.Undefined)
-        lanes = ir.Constant(ir.VectorType(INT32, PANEL), [0] * PANEL)
-        following = []
-        for row in range(rows):
-            value = builder.load(builder.gep(x_rows[row], [index]))
-            single = builder.insert_element(undefined, value, INT32(0))
-            spread = builder.shuffle_vector(single, undefined, lanes)
-            for panel in range(panels):
-                following.append(_fma(builder, spread, weights[panel], sums[row * panels + panel]))
-        for total, value in zip(sums, following):
-            total.add_incoming(value, body)
-        index.add_incoming(builder.add(index, INT64(1)), body)
-        builder.branch(head)
-
-        builder.position_at_end(done)
-        for cell, total in zip(cells, sums):
-            builder.store(total, vector(y, y_stride, *cell), align=4)
-        return context.get_dummy_value()
+    signature = types.void(*[types.int64] * 9)
 
     @intrinsic
     def run(typingctx, x, offsets, k, w, w_stride, start, start_stride, y, y_stride):
-        return types.void(*[types.int64] * 9), codegen
+        return signature, _external(tile_name(rows, panels), ir.VoidType(), [INT64] * 9)
 
     return run

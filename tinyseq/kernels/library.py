@@ -51,7 +51,7 @@ def _open(isa: str) -> ctypes.CDLL:
     try:
         library = ctypes.CDLL(str(path))
         library.tinyseq_run.argtypes = (ctypes.c_void_p,)
-        library.tinyseq_run.restype = None
+        library.tinyseq_run.restype = ctypes.c_int64
         library.tinyseq_cpu_level.argtypes = ()
         library.tinyseq_cpu_level.restype = ctypes.c_int64
     except (OSError, AttributeError) as error:

@@ -9,16 +9,24 @@ from __future__ import annotations
 import inspect
 
 from tinyseq.kernels.elementwise import elementwise, fill
-from tinyseq.kernels.instructions import INSTRUCTIONS, SEGMENT_SHIFT, Instruction
+from tinyseq.kernels.general import gru_general, lstm_general, rnn_general
+from tinyseq.kernels.indexing import extreme, extreme_integer, gather, gather_elements, within
+from tinyseq.kernels.instructions import FAILED, INSTRUCTIONS, SEGMENT_SHIFT, Instruction
 from tinyseq.kernels.intrinsics import address_of, compiled, denormals_off, denormals_restore, integers
-from tinyseq.kernels.product import linear
+from tinyseq.kernels.product import linear, pack
 from tinyseq.kernels.recurrent import gru_reset_after, gru_reset_before, lstm, rnn
 from tinyseq.kernels.switch import switch
 
 KERNELS = {
     kernel.__name__: kernel
-    for kernel in (fill, elementwise, linear, rnn, lstm, gru_reset_after, gru_reset_before)
+    for kernel in (
+        *(fill, elementwise, pack, linear, gather, gather_elements, within, extreme, extreme_integer),
+        *(rnn, lstm, gru_reset_after, gru_reset_before, rnn_general, lstm_general, gru_general),
+    )
 }
+
+CHECKED = (gather, gather_elements, within)
+"""Kernels that may fail."""
 
 OFFSET_MASK = (1 << SEGMENT_SHIFT) - 1
 
@@ -43,7 +51,11 @@ def _decoder(instruction: Instruction):
         values.get(operand[0], "words[{}]").format(position)
         for position, operand in enumerate(instruction.operands, start=2)
     )
-    source = f"def decode(row, segments):\n    words = integers(row)\n    kernel({arguments})"
+    returned = "return kernel" if kernel in CHECKED else "kernel"
+    source = f"""def decode(row, segments):
+    words = integers(row)
+    {returned}({arguments})
+    return 0"""
     namespace = {"kernel": kernel, "resolve": _resolve, "integers": integers}
     exec(source, namespace)
     return compiled()(namespace["decode"])
@@ -53,7 +65,7 @@ _execute = switch("execute", [_decoder(row) for row in INSTRUCTIONS], ("row", "s
 
 
 def machine(context):
-    """Runs a program.
+    """Runs a program; gives -1, or the place in words of the instruction that failed and ended it.
 
     ``context`` points to int64 words: the address of the program, its length in words, then the
     address of each segment. Denormal numbers count as zero while it runs.
@@ -62,7 +74,12 @@ def machine(context):
     row = context[0]
     end = row + context[1] * 8
     segments = address_of(context) + 16
+    failed = -1
     while row < end:
-        _execute(integers(row)[0], row, segments)
-        row += integers(row)[1] * 8
+        if _execute(integers(row)[0], row, segments) == FAILED:
+            failed = (row - context[0]) // 8
+            row = end
+        else:
+            row += integers(row)[1] * 8
     denormals_restore(former)
+    return failed

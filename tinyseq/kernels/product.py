@@ -9,9 +9,10 @@ from __future__ import annotations
 from numba import types
 
 from tinyseq.kernels.instructions import GROUP, PANEL
-from tinyseq.kernels.intrinsics import ISA, compiled, floats, integers, stack, tile
+from tinyseq.kernels.intrinsics import compiled, floats, integers, stack, tile
+from tinyseq.kernels.math import ZERO
+from tinyseq.kernels.tiles import TILE_PANELS, TILE_ROWS
 
-MOST_ROWS = ISA.tiles[0][0]
 BYTES = 4
 
 ADDRESS = SIZE = types.int64
@@ -23,8 +24,8 @@ ROWS = SIZE(SIZE, ADDRESS, STRIDES, *[SIZE] * 8)
 PARTIAL = types.void(*[SIZE] * 10)
 PRODUCT = types.void(ADDRESS, STRIDES, *[SIZE] * 7)
 
-_offsets = stack(types.int64, MOST_ROWS)
-_edge = stack(types.float32, MOST_ROWS * PANEL)
+_offsets = stack(types.int64, TILE_ROWS[0])
+_edge = stack(types.float32, TILE_ROWS[0] * PANEL)
 
 
 def _in_turn(signature, steps):
@@ -77,10 +78,9 @@ def _partial_panel(rows: int):
     return partial
 
 
-def _row_blocks(rows: int, widest: int):
+def _row_blocks(rows: int):
     """From row ``row``: as many blocks of ``rows`` rows as are left, with one group of panels."""
-    widths = [width for width in (4, 2, 1) if width <= widest]
-    whole = _in_turn(PANELS, [_whole_panels(rows, width) for width in widths])
+    whole = _in_turn(PANELS, [_whole_panels(rows, panels) for panels in TILE_PANELS])
     partial = _partial_panel(rows)
 
     @compiled(ROWS)
@@ -116,7 +116,7 @@ def _row_blocks(rows: int, widest: int):
     return blocks
 
 
-_all_rows = _in_turn(ROWS, [_row_blocks(rows, widest) for rows, widest in ISA.tiles])
+_all_rows = _in_turn(ROWS, [_row_blocks(rows) for rows in TILE_ROWS])
 
 
 @compiled(PRODUCT)
@@ -143,3 +143,22 @@ def product(x, strides, k, w, n, start, start_stride, y, y_stride):
 def linear(x, outer, outer_stride, inner, inner_stride, k, w, n, bias, y, y_stride):
     """x[outer * inner, k] w[k, n] bias[n] -> y[outer * inner, n], rows of y ``y_stride`` apart."""
     product(x, (outer, outer_stride, inner, inner_stride), k, w, n, bias, 0, y, y_stride)
+
+
+@compiled()
+def pack(x, w, k, n, k_stride, n_stride):
+    """x[k, n], strides in elements, -> w: packed weights, as the product reads them."""
+    source = floats(x)
+    column = 0
+    target = w
+    while column < n:
+        columns = min(n - column, GROUP * PANEL)
+        width = (columns + PANEL - 1) // PANEL * PANEL
+        packed = floats(target)
+        for row in range(k):
+            for c in range(width):
+                inside = c < columns
+                value = source[row * k_stride + (column + c) * n_stride] if inside else ZERO
+                packed[row * width + c] = value
+        target += k * width * BYTES
+        column += columns

@@ -6,7 +6,7 @@ Shared operands, all addresses of float32 unless said otherwise:
 * ``r``: packed recurrent weights [hidden, G * hidden], gates in ONNX order;
 * ``h[rows, hidden]`` (``c`` alike): state, read as the initial and left as the final one;
 * ``y``: output, frame t of row n at ``t * y_frame + n * y_row`` elements, if flag ``HAS_Y``;
-* ``lengths[rows]`` int32: valid frames of each row, if flag ``HAS_LENGTHS``; past them y is zero and
+* ``lengths[rows]`` int64: valid frames of each row, if flag ``HAS_LENGTHS``; past them y is zero and
   the state keeps still.
 
 ``reverse`` runs the frames from last to first.
@@ -16,14 +16,14 @@ from __future__ import annotations
 
 from tinyseq.kernels.cells import gru_cell, lstm_cell, rnn_cell
 from tinyseq.kernels.instructions import HAS_LENGTHS, HAS_Y
-from tinyseq.kernels.intrinsics import compiled, floats, integers32
+from tinyseq.kernels.intrinsics import compiled, floats, integers
 from tinyseq.kernels.math import ZERO, sigmoid, tanh
 from tinyseq.kernels.product import BYTES, product
 
 
 @compiled()
 def _valid(lengths, n, t, flags):
-    return flags & HAS_LENGTHS == 0 or t < integers32(lengths)[n]
+    return flags & HAS_LENGTHS == 0 or t < integers(lengths)[n]
 
 
 @compiled()

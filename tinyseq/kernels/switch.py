@@ -10,7 +10,7 @@ def switch(name: str, functions, parameters: tuple[str, ...]):
     call = ", ".join(parameters)
     lines = [f"def {name}(code, {call}):"]
     for code in range(len(functions)):
-        lines += [f"    if code == {code}:", f"        function{code}({call})", "        return"]
+        lines += [f"    if code == {code}:", f"        return function{code}({call})"]
     namespace = {f"function{code}": function for code, function in enumerate(functions)}
     exec("\n".join(lines), namespace)
     return compiled()(namespace[name])

@@ -9,14 +9,14 @@ import numpy as np
 from tinyseq.errors import UnsupportedError
 from tinyseq.kernels.instructions import (
     ALIGNMENT,
-    FUNCTIONS,
+    FUNCTION_CODES,
     INSTRUCTIONS,
     MAX_RANK,
     OPCODES,
     SEGMENT_SHIFT,
 )
 from tinyseq.plan.packing import Weights, aligned, segment
-from tinyseq.plan.view import FLOAT, Buffer, Shape, View, collapsed, dense_strides
+from tinyseq.plan.view import FLOAT, Buffer, Shape, View, collapsed, dense_strides, storage
 
 ARENA, STATE, FIRST_WEIGHT = 0, 1, 2
 """Segments: scratch and edges, the stream's state, then one for each packed weight."""
@@ -34,6 +34,7 @@ class Builder:
     def __init__(self, weights: Weights) -> None:
         self.step = 0
         self.arrays: list[np.ndarray] = []
+        self.places: dict[int, str] = {}
         self._weights = weights
         self._zeros: View | None = None
         self._words: list[int] = []
@@ -41,18 +42,24 @@ class Builder:
         self._segments: dict[int, Buffer] = {}
         self._buffers: list[Buffer] = []
 
-    def allocate(self, shape: Shape, strides: Shape | None = None) -> View:
-        """A new float32 tensor in the arena; ``strides`` permute its dimensions."""
-        buffer = Buffer(max(math.prod(shape), 1) * 4, ARENA)
+    def allocate(self, shape: Shape, strides: Shape | None = None, dtype: np.dtype = FLOAT) -> View:
+        """A new tensor in the arena; ``strides`` permute its dimensions."""
+        buffer = Buffer(max(math.prod(shape), 1) * storage(dtype).itemsize, ARENA)
         self._buffers.append(buffer)
-        return View(buffer, shape, dense_strides(shape) if strides is None else strides)
+        return View(buffer, shape, dense_strides(shape) if strides is None else strides, 0, dtype)
 
     def constant(self, array: np.ndarray) -> View:
         """A known array as a tensor that kernels can read."""
-        if array.dtype != FLOAT:
-            raise UnsupportedError(f"computing with {array.dtype} tensors is not supported; float32 is")
-        packed = self._weights.get(array, "dense", lambda: segment(array))
-        return View(self.segment(packed), array.shape, dense_strides(array.shape))
+        if array.dtype != FLOAT and array.dtype.kind not in "iub":
+            raise UnsupportedError(
+                f"computing with {array.dtype} tensors is not supported; float32, integers and bool are"
+            )
+        packed = self._weights.get(array, "dense", lambda: segment(array.astype(storage(array.dtype))))
+        return View(self.segment(packed), array.shape, dense_strides(array.shape), 0, array.dtype)
+
+    def scalar(self, value: float, shape: Shape) -> View:
+        """A known number as a float32 tensor of any shape."""
+        return self.constant(np.array(value, np.float32)).broadcast(shape)
 
     def packed(self, source: np.ndarray, layout: object, make) -> View:
         """Weights in a kernel's layout; ``make`` packs them the first time."""
@@ -96,7 +103,7 @@ class Builder:
                 if buffer.first < 0:
                     buffer.first = self.step
                 buffer.last = self.step
-                self._addresses.append((start + 2 + position, buffer, view.offset * 4))
+                self._addresses.append((start + 2 + position, buffer, view.offset * view.itemsize))
         if type(operands[-1]) is list:
             words.pop()
             words += operands[-1]
@@ -105,30 +112,40 @@ class Builder:
         words[start + 1] = len(words) - start
         self.step += 1
 
-    def elementwise(self, function: str, y: View, a: View, b: View | None = None) -> View:
-        """y = function(a, b), operands already of y's shape."""
+    def emit_checked(self, node: object, name: str, *operands) -> None:
+        """``emit`` for an instruction that may fail, for which ``node`` is then blamed."""
+        self.places[len(self._words)] = str(node)
+        self.emit(name, *operands)
+
+    def elementwise(self, function: str, y: View, a: View, *others: View) -> View:
+        """y = function(a, ...), operands already of y's shape. Gives y."""
         if 0 in y.shape:
             return y
-        b = a if b is None else b
-        sizes, a_steps, b_steps, y_steps = collapsed(y.shape, a.strides, b.strides, y.strides)
+        code = FUNCTION_CODES[function, "".join([a.kind, *[other.kind for other in others]])]
+        b, c = (*others, a, a)[:2]
+        sizes, *steps = collapsed(y.shape, a.strides, b.strides, c.strides, y.strides)
         if len(sizes) > MAX_RANK:
             raise UnsupportedError(f"more than {MAX_RANK} dimensions that do not merge")
-        dims = sizes + a_steps + b_steps + y_steps
-        self.emit("elementwise", FUNCTIONS[function], a, b, y, len(sizes), dims)
+        dims = list(sizes)
+        for operand, step in zip((a, b, c, y), steps):
+            size = operand.itemsize
+            dims += [stride * size for stride in step]
+        self.emit("elementwise", code, a, b, c, y, len(sizes), dims)
         return y
 
     def copy(self, source: View, target: View) -> View:
-        """Copies elements between tensors of one shape."""
+        """Copies elements between tensors of one shape and storage."""
         return self.elementwise("copy", target, source)
 
     def fill(self, target: View, value: float = 0.0) -> View:
-        """Sets every element of a dense tensor."""
-        self.emit("fill", target, target.size, int(np.float32(value).view(np.int32)))
+        """Sets every element of a dense tensor; an integer one to 0."""
+        words = target.size * target.itemsize // 4
+        self.emit("fill", target, words, int(np.float32(value).view(np.int32)))
         return target
 
     def dense(self, view: View) -> View:
         """The tensor itself if it is dense, else a dense copy."""
-        return view if view.dense else self.copy(view, self.allocate(view.shape))
+        return view if view.dense else self.copy(view, self.allocate(view.shape, dtype=view.dtype))
 
     def finish(self) -> tuple[np.ndarray, int]:
         """The program with every address placed, and the arena's size in bytes."""

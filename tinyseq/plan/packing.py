@@ -36,6 +36,11 @@ def panels(matrix: np.ndarray) -> np.ndarray:
     return segment(np.concatenate(groups) if groups else np.zeros(0, np.float32))
 
 
+def panels_size(k: int, n: int) -> int:
+    """How many float32 a matrix [k, n] takes in panels."""
+    return k * -(-n // PANEL) * PANEL
+
+
 class Weights:
     """What is worked out from a model's weights: each once, shared by every plan.
 

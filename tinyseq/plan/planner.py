@@ -56,7 +56,8 @@ class StateLayout:
 class Plan:
     """An immutable program for one set of shapes. No process address is in it.
 
-    ``weights`` are the segments that follow arena and state, each an aligned array.
+    ``weights`` are the segments that follow arena and state, each an aligned array. ``places`` tells of
+    each instruction that may fail, by its place in words, the node it is of.
     """
 
     program: np.ndarray
@@ -64,6 +65,7 @@ class Plan:
     arena_bytes: int
     inputs: dict[str, Region]
     outputs: dict[str, Region]
+    places: dict[int, str]
 
 
 def state_layout(model: Model) -> StateLayout:
@@ -109,6 +111,11 @@ class Step:
             return self._branch(inputs[0]).plan(builder, dict(names))
         if View not in map(type, inputs):
             return reference.apply(self.node, inputs)
+        if self.lowering is None:
+            raise UnsupportedError(
+                f"{self.node.op} of values computed at run time is not supported on the CPU; the reference "
+                "(device='reference') runs it"
+            )
         shapes = [None if value is None else value.shape for value in inputs]
         results = self.lowering(builder, self.node, inputs, self.rule(self.attributes, shapes, inputs))
         return results if type(results) is list else (results,)
@@ -147,6 +154,19 @@ class Walk:
         return [names[name] for name in self.outputs]
 
 
+def needed_values(graph: Graph) -> set[str]:
+    """The tensors whose values planning must know: they decide shapes or branches, here or in sub-graphs."""
+    needed: set[str] = set()
+    for node in reversed(graph.nodes):
+        for _, sub_graph in node.graphs():
+            needed |= needed_values(sub_graph)
+        decides = not needed.isdisjoint(node.outputs) and node.op not in ("Shape", "Size")
+        for index, name in enumerate(node.inputs):
+            if name and (decides or node.row.port(index).known):
+                needed.add(name)
+    return needed
+
+
 class Planner:
     """A model made ready to be planned for any shapes.
 
@@ -161,6 +181,9 @@ class Planner:
         self._layout = state_layout(model) if stateful else StateLayout((), 0)
         carried = {pair.input for pair in self._pairs}
         self.inputs = tuple(value for value in model.graph.inputs if value.name not in carried)
+        # Not floats: a plan for every chunk of a signal would never end.
+        whole = {value.name for value in self.inputs if value.dtype.kind in "iub"}
+        self.known = needed_values(model.graph) & whole
 
     def plan(self, shapes: dict[str, Shape], known: dict[str, np.ndarray]) -> Plan:
         """A program for inputs of the given shapes; ``known`` holds those it must know the values of.
@@ -185,7 +208,7 @@ class Planner:
             view.buffer.first = -1
             view.buffer.last = max(view.buffer.last, 0)
         program, size = builder.finish()
-        return Plan(program, tuple(builder.arrays), size, _regions(given), _regions(kept))
+        return Plan(program, tuple(builder.arrays), size, _regions(given), _regions(kept), builder.places)
 
     def _state(self) -> dict[str, View]:
         buffer = Buffer(self._layout.bytes, STATE, 0)
@@ -213,14 +236,9 @@ class Planner:
 
 
 def _input(builder: Builder, value: Value, shape: Shape) -> View:
-    view = builder.allocate(shape)
-    if value.dtype not in (FLOAT, np.int32):
-        raise UnsupportedError(
-            f"input {value} is computed with at run time; tinyseq computes with float32 "
-            "(int32 for sequence lengths)"
-        )
-    view.dtype = value.dtype
-    return view
+    if value.dtype != FLOAT and value.dtype.kind not in "iub":
+        raise UnsupportedError(f"input {value}: tinyseq computes with float32, integers and bool")
+    return builder.allocate(shape, dtype=value.dtype)
 
 
 def _kept(builder: Builder, outputs: dict) -> dict:
@@ -231,7 +249,7 @@ def _kept(builder: Builder, outputs: dict) -> dict:
         if isinstance(value, View):
             whole = value.dense and value.offset == 0 and value.buffer.segment == ARENA
             if not whole or id(value.buffer) in taken or value.buffer.first < 0:
-                value = builder.copy(value, builder.allocate(value.shape))
+                value = builder.copy(value, builder.allocate(value.shape, dtype=value.dtype))
             taken.add(id(value.buffer))
         kept[name] = value
     return kept

@@ -12,6 +12,13 @@ import numpy as np
 Shape = tuple[int, ...]
 
 FLOAT = np.dtype(np.float32)
+INTEGER = np.dtype(np.int64)
+BOOL = np.dtype(np.bool_)
+
+
+def storage(dtype: np.dtype) -> np.dtype:
+    """What a tensor's elements are while a program runs: float32, or int64 for all else."""
+    return FLOAT if dtype == FLOAT else INTEGER
 
 
 class Buffer:
@@ -30,6 +37,8 @@ class Buffer:
 class View:
     """A tensor: ``shape``, and ``strides`` and ``offset`` in elements from the buffer's start.
 
+    ``dtype`` is the model's; the elements lie as ``storage(dtype)``, ``kind`` f or i.
+
     Immutable by convention; a plain class because planning makes hundreds and time counts.
     """
 
@@ -47,6 +56,20 @@ class View:
     def laid(self, shape: Shape, strides: Shape, offset: int | None = None) -> View:
         """Other dimensions over the same buffer."""
         return View(self.buffer, shape, strides, self.offset if offset is None else offset, self.dtype)
+
+    @property
+    def kind(self) -> str:
+        """``f`` for float32, ``i`` for int64, in which integers and booleans are computed."""
+        return "f" if self.dtype == FLOAT else "i"
+
+    @property
+    def itemsize(self) -> int:
+        """Bytes of an element."""
+        return 4 if self.dtype == FLOAT else 8
+
+    def typed(self, dtype: np.dtype) -> View:
+        """The same elements under another dtype of the same storage."""
+        return View(self.buffer, self.shape, self.strides, self.offset, dtype)
 
     @property
     def size(self) -> int:
@@ -76,6 +99,10 @@ class View:
             offset += start * stride if count else 0
             strides.append(step * stride)
         return self.laid(tuple([count for _, _, count in bounds]), tuple(strides), offset)
+
+    def matrix(self) -> View:
+        """The last two dimensions, the others being of size 1."""
+        return self.laid(self.shape[-2:], self.strides[-2:])
 
     def broadcast(self, shape: Shape) -> View:
         """The same elements repeated by strides of 0."""
@@ -124,27 +151,26 @@ def dense_strides(shape: Shape) -> Shape:
     return tuple(reversed(strides))
 
 
-def collapsed(shape: Shape, a: Shape, b: Shape, y: Shape) -> tuple[list[int], ...]:
-    """The fewest dimensions that walk the same elements for three operands, y's smallest strides last.
+def collapsed(shape: Shape, *strides: Shape) -> list[list[int]]:
+    """The fewest dimensions that walk the same elements for all operands, y's smallest strides last.
 
-    Gives the sizes and each operand's strides. Dimensions that y folds (stride 0) keep their order.
+    y is the last operand. Gives the sizes, then each operand's strides. Dimensions that y folds
+    (stride 0) keep their order.
     """
+    y = strides[-1]
     axes = [axis for axis, size in enumerate(shape) if size != 1]
     axes.sort(key=lambda axis: -abs(y[axis]))
     sizes: list[int] = []
-    a_steps: list[int] = []
-    b_steps: list[int] = []
-    y_steps: list[int] = []
-    a_last = b_last = y_last = None
+    steps: list[list[int]] = [[] for _ in strides]
     for axis in axes:
-        size, a_step, b_step, y_step = shape[axis], a[axis], b[axis], y[axis]
-        if a_last == size * a_step and b_last == size * b_step and y_last == size * y_step:
+        size = shape[axis]
+        now = [operand[axis] for operand in strides]
+        if sizes and all([step[-1] == size * step_now for step, step_now in zip(steps, now)]):
             sizes[-1] *= size
-            a_steps[-1], b_steps[-1], y_steps[-1] = a_step, b_step, y_step
+            for step, step_now in zip(steps, now):
+                step[-1] = step_now
         else:
             sizes.append(size)
-            a_steps.append(a_step)
-            b_steps.append(b_step)
-            y_steps.append(y_step)
-        a_last, b_last, y_last = a_step, b_step, y_step
-    return (sizes, a_steps, b_steps, y_steps) if sizes else ([1], [0], [0], [0])
+            for step, step_now in zip(steps, now):
+                step.append(step_now)
+    return [sizes, *steps] if sizes else [[1], *([0] for _ in strides)]

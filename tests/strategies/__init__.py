@@ -1,0 +1,21 @@
+"""Random models for every op of the table, in the forms of several opsets, with inputs that fit."""
+
+from tests.strategies import (
+    control,
+    elementwise,
+    indexing,
+    linear,
+    movement,
+    quantized,
+    recurrent,
+    reduction,
+    windows,
+)
+from tests.strategies.chains import chains
+from tests.strategies.drawing import CASES, op_of
+from tests.strategies.recurrent import LAYERS, SIZES, layers, layers_of_any_kind
+
+FAMILIES = (control, elementwise, indexing, linear, movement, quantized, recurrent, reduction, windows)
+"""The modules that fill ``CASES``."""
+
+__all__ = ["CASES", "FAMILIES", "LAYERS", "SIZES", "chains", "layers", "layers_of_any_kind", "op_of"]

@@ -1,0 +1,79 @@
+"""Cases of products and windows."""
+
+from __future__ import annotations
+
+import numpy as np
+from hypothesis import strategies as st
+
+from tests.models import one_node
+from tests.strategies.drawing import FED, axis_in, broadcastable, case_of, numbers, shapes
+
+
+@case_of("MatMul")
+def matmul(draw, op):
+    *rows, inner = draw(shapes(1, 4, most=6))
+    b = numbers(draw, (inner, *draw(shapes(0, 1, most=40))))
+    return one_node(op, [numbers(draw, (*rows, inner)), b], fed=(0,))
+
+
+@case_of("Gemm")
+def gemm(draw, op):
+    rows, inner, columns = (draw(st.integers(least, 20)) for least in (0, 1, 1))
+    flip_a, flip_b = draw(st.booleans()), draw(st.booleans())
+    a = numbers(draw, (inner, rows) if flip_a else (rows, inner))
+    b = numbers(draw, (columns, inner) if flip_b else (inner, columns))
+    bias = draw(st.sampled_from([None, (), (1,), (columns,), (1, columns), (1, 1), (rows, columns)]))
+    scale = st.sampled_from([None, 0.5, 2.0])
+    return one_node(
+        op, [a, b, *([] if bias is None else [numbers(draw, bias)])], fed=(0,),
+        alpha=draw(scale), beta=draw(scale), transA=int(flip_a), transB=int(flip_b),
+    )  # fmt: skip
+
+
+@case_of("MatMul: computed")
+def matmul_of_two(draw, op):
+    batch = draw(shapes(0, 2, least=1, most=3))
+    rows, inner, columns = (draw(st.integers(1, 8)) for _ in range(3))
+    a = (*broadcastable(draw, batch), rows, inner)
+    b = (*broadcastable(draw, batch), inner, columns)
+    a, b = draw(st.sampled_from([(a, b), ((inner,), b), (a, (inner,)), ((inner,), (inner,))]))
+    return one_node(op, [numbers(draw, a), numbers(draw, b)], fed=draw(FED))
+
+
+@case_of("Gemm: computed")
+def gemm_of_three(draw, op):
+    rows, inner, columns = (draw(st.integers(1, 8)) for _ in range(3))
+    flip_a, flip_b = draw(st.booleans()), draw(st.booleans())
+    a = numbers(draw, (inner, rows) if flip_a else (rows, inner))
+    b = numbers(draw, (columns, inner) if flip_b else (inner, columns))
+    bias = draw(st.sampled_from([None, (), (columns,), (rows, 1), (rows, columns)]))
+    more = [] if bias is None else [numbers(draw, bias)]
+    return one_node(op, [a, b, *more], transA=int(flip_a), transB=int(flip_b), alpha=0.5, beta=2.0)
+
+
+@case_of("BatchNormalization", "InstanceNormalization")
+def per_channel(draw, op):
+    x = numbers(draw, draw(shapes(2 if op.startswith("B") else 3, 4, least=1)))
+    vectors = [numbers(draw, (x.shape[1],)) for _ in range(4 if op.startswith("B") else 2)]
+    if op.startswith("B"):
+        vectors[3] = np.abs(vectors[3]) + np.float32(0.1)
+    opset = draw(st.sampled_from([7, 9, 14, 15])) if op.startswith("B") else 7
+    return one_node(op, [x, *vectors], fed=(0,), opset=opset, epsilon=draw(st.sampled_from([None, 0.01])))
+
+
+@case_of("LayerNormalization")
+def layer_normalization(draw, op):
+    x = numbers(draw, draw(shapes(1, 4, least=1)))
+    axis = axis_in(draw, x.ndim)
+    vectors = [numbers(draw, x.shape[axis % x.ndim :]) for _ in range(draw(st.integers(1, 2)))]
+    outputs = ["y", "mean", "inverse"][: draw(st.sampled_from([1, 3]))]
+    return one_node(
+        op, [x, *vectors], fed=draw(FED), opset=17, outputs=outputs, axis=axis,
+        epsilon=draw(st.sampled_from([None, 0.01])),
+    )  # fmt: skip
+
+
+@case_of("LpNormalization")
+def lp_normalization(draw, op):
+    x = numbers(draw, draw(shapes(1, 4, least=1)))
+    return one_node(op, [x], axis=axis_in(draw, x.ndim), p=draw(st.sampled_from([None, 1, 2])))

@@ -1,0 +1,24 @@
+"""The lowerings: from one node to views and instructions, by family.
+
+``lowering(builder, node, inputs, shapes)`` takes Views and known arrays (None where absent) and the
+output shapes by the op's rule; it gives one View or known array, or a list of them. Nodes whose inputs
+are all known are computed by the reference while planning and need none; If takes a branch.
+"""
+
+from tinyseq.plan.lower import (
+    elementwise,
+    indexing,
+    linear,
+    movement,
+    normalisation,
+    recurrent,
+    reduction,
+    windows,
+)
+
+LOWERINGS = {
+    name: lowering
+    for family in (movement, indexing, elementwise, reduction, linear, windows, normalisation, recurrent)
+    for name, lowering in family.LOWERINGS.items()
+}
+"""By op."""

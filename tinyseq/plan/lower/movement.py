@@ -1,0 +1,161 @@
+"""Lowerings of movement: nearly all of it is a View and costs nothing."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from tinyseq.errors import UnsupportedError
+from tinyseq.plan.lower.operands import along, given, joined, reshaped
+from tinyseq.plan.view import Shape, View
+from tinyseq.shapes import axes_of, axis_of, pad_widths, slice_bounds, split_sizes
+
+if TYPE_CHECKING:
+    from tinyseq.model import Node
+    from tinyseq.plan.builder import Builder
+
+
+def concat(p: Builder, node: Node, inputs, shapes) -> View:
+    parts = [p.view(part) for part in inputs]
+    return joined(p, parts, axis_of(node.attributes["axis"], len(shapes[0])))
+
+
+def split(p: Builder, node: Node, inputs, shapes) -> list[View]:
+    x = inputs[0]
+    axis = axis_of(node.attributes["axis"], len(x.shape))
+    values = [None, given(inputs, 1)]
+    parts, start = [], 0
+    for size in split_sizes(node.attributes, [x.shape], values):
+        parts.append(along(x, axis, start, size))
+        start += size
+    return parts
+
+
+def slice_(p: Builder, node: Node, inputs, shapes) -> View:
+    return inputs[0].sliced(slice_bounds(inputs[0].shape, inputs))
+
+
+def reshape(p: Builder, node: Node, inputs, shapes) -> View:
+    return reshaped(p, inputs[0], shapes[0])
+
+
+def squeeze(p: Builder, node: Node, inputs, shapes) -> View:
+    x = inputs[0]
+    axes = given(inputs, 1)
+    gone = range(len(x.shape)) if axes is None else axes_of(axes, len(x.shape))
+    gone = {axis for axis in gone if x.shape[axis] == 1}
+    return x.laid(shapes[0], tuple([stride for axis, stride in enumerate(x.strides) if axis not in gone]))
+
+
+def unsqueeze(p: Builder, node: Node, inputs, shapes) -> View:
+    x = inputs[0]
+    added = axes_of(inputs[1], len(shapes[0]))
+    rest = iter(x.strides)
+    return x.laid(shapes[0], tuple([0 if axis in added else next(rest) for axis in range(len(shapes[0]))]))
+
+
+def shape_of(p: Builder, node: Node, inputs, shapes) -> np.ndarray:
+    return np.array(inputs[0].shape[node.attributes["start"] : node.attributes["end"]], np.int64)
+
+
+def size_of(p: Builder, node: Node, inputs, shapes) -> np.ndarray:
+    return np.array(inputs[0].size, np.int64)
+
+
+def transpose(p: Builder, node: Node, inputs, shapes) -> View:
+    rank = len(inputs[0].shape)
+    order = node.attributes["perm"]
+    return inputs[0].transposed(range(rank)[::-1] if order is None else order)
+
+
+def expand(p: Builder, node: Node, inputs, shapes) -> View:
+    return inputs[0].broadcast(shapes[0])
+
+
+def pad(p: Builder, node: Node, inputs, shapes) -> View:
+    x = inputs[0]
+    widths = pad_widths(x.shape, inputs)
+    value = given(inputs, 2)
+    number = 0.0 if value is None else value.item()
+    if x.kind == "i" and number and node.attributes["mode"] == "constant":
+        raise UnsupportedError(f"padding {x.dtype} with {number}; the CPU pads integers with 0")
+    return padded(p, x, widths, shapes[0], node.attributes["mode"], number)
+
+
+def padded(p: Builder, x: View, widths, shape: Shape, mode: str, value: float = 0.0) -> View:
+    """A copy of x in the middle of a new tensor, then its border, axis by axis.
+
+    A border is a copy too: of the inside walked backwards (reflect) or of one slice repeated (edge).
+    """
+    x = x.sliced(
+        [(max(0, -a), 1, max(0, size + min(0, a) + min(0, b))) for size, (a, b) in zip(x.shape, widths)]
+    )
+    widths = [(max(0, a), max(0, b)) for a, b in widths]
+    y = p.allocate(shape, dtype=x.dtype)
+    if mode == "constant" and any(a or b for a, b in widths):
+        p.fill(y, value)
+    inside = [(a, 1, size) for (a, _), size in zip(widths, x.shape)]
+    p.copy(x, y.sliced(inside))
+    if mode == "constant":
+        return y
+    for axis, ((before, after), size) in enumerate(zip(widths, x.shape)):
+        for width, start, source in ((before, 0, before), (after, before + size, before + size - 1)):
+            if not width:
+                continue
+            target = y.sliced([*inside[:axis], (start, 1, width), *inside[axis + 1 :]])
+            if mode == "edge":
+                run = (source, 0, width)
+            else:
+                run = (2 * before, -1, width) if start == 0 else (source - 1, -1, width)
+            p.copy(y.sliced([*inside[:axis], run, *inside[axis + 1 :]]), target)
+        inside[axis] = (0, 1, shape[axis])
+    return y
+
+
+def tile(p: Builder, node: Node, inputs, shapes) -> View:
+    x, repeats = inputs[0], inputs[1].ravel().tolist()
+    y = p.allocate(shapes[0], dtype=x.dtype)
+    pairs = tuple(n for pair in zip(repeats, x.shape) for n in pair)
+    doubled = x.reshaped(tuple(n for size in x.shape for n in (1, size)))
+    doubled = (
+        doubled if doubled is not None else p.dense(x).reshaped(tuple(n for s in x.shape for n in (1, s)))
+    )
+    p.copy(doubled.broadcast(pairs), y.reshaped(pairs))
+    return y
+
+
+def depth_to_space(p: Builder, node: Node, inputs, shapes) -> View:
+    x, block = inputs[0], node.attributes["blocksize"]
+    n, c, h, w = x.shape
+    if node.attributes["mode"] == "DCR":
+        view, order = reshaped(p, x, (n, block, block, c // block**2, h, w)), (0, 3, 4, 1, 5, 2)
+    else:
+        view, order = reshaped(p, x, (n, c // block**2, block, block, h, w)), (0, 1, 4, 2, 5, 3)
+    return reshaped(p, view.transposed(order), shapes[0])
+
+
+def space_to_depth(p: Builder, node: Node, inputs, shapes) -> View:
+    x, block = inputs[0], node.attributes["blocksize"]
+    n, c, h, w = x.shape
+    view = reshaped(p, x, (n, c, h // block, block, w // block, block))
+    return reshaped(p, view.transposed((0, 3, 5, 1, 2, 4)), shapes[0])
+
+
+LOWERINGS = {
+    "Concat": concat,
+    "Split": split,
+    "Slice": slice_,
+    "Shape": shape_of,
+    "Size": size_of,
+    "Squeeze": squeeze,
+    "Unsqueeze": unsqueeze,
+    "Reshape": reshape,
+    "Flatten": reshape,
+    "Transpose": transpose,
+    "Expand": expand,
+    "Pad": pad,
+    "Tile": tile,
+    "DepthToSpace": depth_to_space,
+    "SpaceToDepth": space_to_depth,
+}

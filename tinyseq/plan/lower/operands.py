@@ -1,0 +1,81 @@
+"""What the families of lowerings share: operands as tensors and new tensors shaped like them."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from tinyseq.errors import UnsupportedError
+from tinyseq.plan.view import Shape, View
+
+if TYPE_CHECKING:
+    from tinyseq.plan.builder import Builder
+
+
+def given(inputs: list, index: int):
+    """An optional input: None where it is absent."""
+    return inputs[index] if index < len(inputs) else None
+
+
+def real(p: Builder, value: np.ndarray | View) -> View:
+    """An operand as a float32 tensor.
+
+    Raises:
+        UnsupportedError: it is of another type.
+    """
+    view = p.view(value)
+    if view.kind != "f":
+        raise UnsupportedError(f"an operand of {view.dtype} where the CPU computes with float32")
+    return view
+
+
+def whole(p: Builder, value: np.ndarray | View) -> View:
+    """An operand as an integer tensor; raises ``UnsupportedError`` if it is not one."""
+    view = p.view(value)
+    if view.kind != "i":
+        raise UnsupportedError(f"an operand of {view.dtype} where integers or booleans are needed")
+    return view
+
+
+def like(p: Builder, x: View, dtype: np.dtype | None = None) -> View:
+    """A new tensor of x's shape whose elements lie in the order of x's, so that walking is linear."""
+    dtype = x.dtype if dtype is None else dtype
+    if x.dense:
+        return p.allocate(x.shape, dtype=dtype)
+    order = sorted(range(len(x.shape)), key=lambda axis: -abs(x.strides[axis]))
+    strides = [0] * len(x.shape)
+    step = 1
+    for axis in reversed(order):
+        strides[axis] = step
+        step *= max(x.shape[axis], 1)
+    return p.allocate(x.shape, tuple(strides), dtype)
+
+
+def like_any(p: Builder, operands: list[View], dtype: np.dtype) -> View:
+    """A new tensor laid out as the first operand that is not broadcast."""
+    pattern = next((x for x in operands if 0 not in x.strides), operands[0])
+    return like(p, pattern, dtype)
+
+
+def along(x: View, axis: int, start: int, count: int, step: int = 1) -> View:
+    """A run of one dimension."""
+    return x.sliced([(start, step, count) if a == axis else (0, 1, n) for a, n in enumerate(x.shape)])
+
+
+def joined(p: Builder, parts: list[View], axis: int) -> View:
+    """The parts side by side in a new tensor."""
+    shape = list(parts[0].shape)
+    shape[axis] = sum(part.shape[axis] for part in parts)
+    y = p.allocate(tuple(shape), dtype=parts[0].dtype)
+    start = 0
+    for part in parts:
+        p.copy(part, along(y, axis, start, part.shape[axis]))
+        start += part.shape[axis]
+    return y
+
+
+def reshaped(p: Builder, x: View, shape: Shape) -> View:
+    """The same elements in another shape, copied only if they must be."""
+    view = x.reshaped(shape)
+    return p.dense(x).reshaped(shape) if view is None else view

@@ -1,0 +1,238 @@
+"""Lowerings of the recurrent layers."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from tinyseq.kernels.instructions import (
+    ACTIVATIONS,
+    COUPLED,
+    HAS_LENGTHS,
+    HAS_PEEPHOLES,
+    HAS_Y,
+    RESET_AFTER,
+)
+from tinyseq.plan import packing
+from tinyseq.plan.lower.linear import linear
+from tinyseq.plan.lower.operands import given, joined, real, whole
+from tinyseq.plan.view import View
+from tinyseq.shapes import cell_functions
+
+if TYPE_CHECKING:
+    from tinyseq.model import Node
+    from tinyseq.plan.builder import Builder
+
+
+def _bias(p: Builder, b, d: int, gates: int, hidden: int, parts) -> View:
+    """``parts(wb, rb)`` of a direction's biases [G, H] each; zeros where there are none."""
+    if b is None:
+        return p.zeros(gates * hidden)
+
+    def make() -> np.ndarray:
+        wb, rb = b[d].reshape(2, gates, hidden)
+        return packing.segment(np.ravel(parts(wb, rb)))
+
+    return p.packed(b, ("bias", d, parts.__name__), make)
+
+
+def _summed(wb, rb):
+    return wb + rb
+
+
+def _input_gru(wb, rb):
+    """Biases of the input side when the reset gate scales h R + Rb."""
+    return np.stack([wb[0] + rb[0], wb[1] + rb[1], wb[2]])
+
+
+def _recurrent_gru(wb, rb):
+    return np.stack([np.zeros_like(rb[0]), np.zeros_like(rb[1]), rb[2]])
+
+
+class _Layer:
+    """One recurrent node being lowered: its operands with frames first, and what its flags say."""
+
+    def __init__(self, p: Builder, node: Node, inputs: list, shapes, gates: int, states: int) -> None:
+        self.p = p
+        self.node = node
+        self.gates = gates
+        self.rows_first = bool(node.attributes["layout"])
+        self.x = self._frames_first(real(p, inputs[0]))
+        self.w, self.r, self.b = inputs[1], inputs[2], given(inputs, 3)
+        self.hidden = node.attributes["hidden_size"]
+        self.frames, self.rows = self.x.shape[:2]
+        self.initials = [given(inputs, 5 + s) for s in range(states)]
+        self.lengths = self._lengths(given(inputs, 4))
+        self.functions = cell_functions(node.attributes)
+        usual = (
+            ("Sigmoid", "Tanh", "Tanh") if gates == 4 else ("Sigmoid", "Tanh") if gates == 3 else ("Tanh",)
+        )
+        clip = node.attributes["clip"]
+        self.plain = clip is None and all(tuple(f.name for f in own) == usual for own in self.functions)
+        self.clip = np.inf if clip is None else clip
+
+    def _frames_first(self, x: View) -> View:
+        return x.transposed((1, 0, 2)) if self.rows_first else x
+
+    def _lengths(self, lengths) -> View | None:
+        if lengths is None:
+            return None
+        lengths = self.p.dense(whole(self.p, lengths))
+        self.p.emit_checked(self.node, "within", lengths, self.rows, 0, self.frames)
+        return lengths
+
+    def initial(self, state: int, d: int) -> View:
+        """A working copy of one direction's initial state, [N, H]."""
+        shape = (self.rows, self.hidden)
+        value = self.initials[state]
+        target = self.p.allocate(shape)
+        if value is None or (isinstance(value, np.ndarray) and not value.any()):
+            return self.p.fill(target)
+        # [D, N, H]
+        source = self._frames_first(real(self.p, value))
+        own = source.sliced([(d, 1, 1), (0, 1, self.rows), (0, 1, self.hidden)])
+        return self.p.copy(own.matrix(), target)
+
+    def projection(self, d: int, parts) -> View:
+        """x[T,N,I] times w[d], plus the biases ``parts(wb, rb)``: what the time loop starts from."""
+        bias = _bias(self.p, self.b, d, self.gates, self.hidden, parts)
+        w = self.w
+        packed = self.p.packed(w, ("input", d), lambda: packing.panels(w[d].T))
+        return linear(self.p, self.x, packed, self.gates * self.hidden, bias)
+
+    def recurrent_weights(self, d: int, part: slice = slice(None)) -> View:
+        """r[d], or some of its gates, packed."""
+        r, h = self.r, self.hidden
+        part = slice(part.start and part.start * h, part.stop and part.stop * h)
+        layout = ("recurrent", d, part.start, part.stop)
+        return self.p.packed(r, layout, lambda: packing.panels(r[d][part].T))
+
+    def options(self, d: int) -> View:
+        """The operand ``options`` of the general kernels."""
+        numbers = [self.clip]
+        for function in self.functions[d]:
+            numbers += [ACTIVATIONS.index(function.name), function.alpha, function.beta]
+        return self.p.constant(np.array(numbers, np.float32))
+
+    def run(self, emit, flags: int = 0) -> list[View | None]:
+        """All directions: ``emit(d, initials, y, sizes)`` emits one, the outputs are put together."""
+        p, node = self.p, self.node
+        shape = (self.frames, self.rows, len(self.functions), self.hidden)
+        y = p.allocate(shape) if node.outputs[0] else None
+        flags |= (HAS_Y if y is not None else 0) | (HAS_LENGTHS if self.lengths is not None else 0)
+        backward = {"forward": [0], "reverse": [1], "bidirectional": [0, 1]}[node.attributes["direction"]]
+        finals: list[list[View]] = []
+        for d, reverse in enumerate(backward):
+            initials = [self.initial(s, d) for s in range(len(self.initials))]
+            target = None if y is None else y.laid(shape, y.strides, d * self.hidden)
+            sizes = (self.frames, self.rows, self.hidden, reverse, *y_strides(shape), flags)
+            if self.rows:
+                emit(d, initials, target, sizes)
+            finals.append(initials)
+        return [self._y(y), *(self._final(states) for states in zip(*finals))]
+
+    def _y(self, y: View | None) -> View | None:
+        """[T, D, N, H], or [N, T, D, H] with rows first."""
+        if y is None:
+            return None
+        return y.transposed((1, 0, 2, 3) if self.rows_first else (0, 2, 1, 3))
+
+    def _final(self, states: tuple[View, ...]) -> View:
+        """[D, N, H], or [N, D, H] with rows first."""
+        parts = [state.reshaped((1, self.rows, self.hidden)) for state in states]
+        return self._frames_first(parts[0] if len(parts) == 1 else joined(self.p, parts, 0))
+
+
+def y_strides(shape) -> tuple[int, int]:
+    """Elements from one frame to the next and from one row to the next in y[T, N, D, H]."""
+    _, rows, directions, hidden = shape
+    return rows * directions * hidden, directions * hidden
+
+
+def rnn(p: Builder, node: Node, inputs, shapes) -> list[View | None]:
+    layer = _Layer(p, node, inputs, shapes, 1, 1)
+
+    def emit(d, initials, y, sizes):
+        xw, r = layer.projection(d, _summed), layer.recurrent_weights(d)
+        if layer.plain:
+            p.emit("rnn", xw, r, *initials, y, layer.lengths, *sizes)
+        else:
+            p.emit("rnn_general", xw, r, *initials, y, layer.lengths, layer.options(d), *sizes)
+
+    return layer.run(emit)
+
+
+def lstm(p: Builder, node: Node, inputs, shapes) -> list[View | None]:
+    layer = _Layer(p, node, inputs, shapes, 4, 2)
+    peepholes, coupled = given(inputs, 7), node.attributes["input_forget"]
+    plain = layer.plain and peepholes is None and not coupled
+    flags = (0 if peepholes is None else HAS_PEEPHOLES) | (COUPLED if coupled else 0)
+
+    def emit(d, initials, y, sizes):
+        xw, r = layer.projection(d, _summed), layer.recurrent_weights(d)
+        if plain:
+            p.emit("lstm", xw, r, *initials, y, layer.lengths, *sizes)
+            return
+        own = None
+        if peepholes is not None:
+            own = p.packed(peepholes, ("peepholes", d), lambda: packing.segment(peepholes[d]))
+        scratch = p.allocate((layer.hidden,))
+        p.emit("lstm_general", xw, r, own, *initials, y, scratch, layer.lengths, layer.options(d), *sizes)
+
+    return layer.run(emit, flags)
+
+
+def gru(p: Builder, node: Node, inputs, shapes) -> list[View | None]:
+    layer = _Layer(p, node, inputs, shapes, 3, 1)
+    after = bool(node.attributes["linear_before_reset"])
+    emit = {
+        (True, True): _gru_reset_after,
+        (True, False): _gru_reset_before,
+        (False, True): _gru_general,
+        (False, False): _gru_general,
+    }[layer.plain, after]
+    return layer.run(
+        lambda d, initials, y, sizes: emit(p, layer, d, initials, y, sizes), RESET_AFTER if after else 0
+    )
+
+
+def _gru_reset_after(p: Builder, layer: _Layer, d: int, initials, y, sizes) -> None:
+    xw = layer.projection(d, _input_gru)
+    bias = _bias(p, layer.b, d, 3, layer.hidden, _recurrent_gru)
+    scratch = p.allocate((layer.rows, 3 * layer.hidden))
+    r = layer.recurrent_weights(d)
+    p.emit("gru_reset_after", xw, r, bias, *initials, y, scratch, layer.lengths, *sizes)
+
+
+def _gru_reset_before(p: Builder, layer: _Layer, d: int, initials, y, sizes) -> None:
+    xw = layer.projection(d, _summed)
+    gates, candidate = layer.recurrent_weights(d, slice(0, 2)), layer.recurrent_weights(d, slice(2, 3))
+    scratch = p.allocate((layer.rows, layer.hidden))
+    p.emit("gru_reset_before", xw, gates, candidate, *initials, y, scratch, layer.lengths, *sizes)
+
+
+def _gru_general(p: Builder, layer: _Layer, d: int, initials, y, sizes) -> None:
+    after = sizes[-1] & RESET_AFTER
+    xw = layer.projection(d, _input_gru if after else _summed)
+    gates, candidate = layer.recurrent_weights(d, slice(0, 2)), layer.recurrent_weights(d, slice(2, 3))
+    bias = _bias(p, layer.b, d, 3, layer.hidden, _recurrent_gru) if after else None
+    if bias is not None and layer.b is not None:
+        bias = bias.laid((layer.hidden,), (1,), 2 * layer.hidden)
+    scratch = p.allocate((layer.rows, layer.hidden))
+    p.emit(
+        "gru_general",
+        xw,
+        gates,
+        candidate,
+        bias,
+        *initials,
+        y,
+        scratch,
+        layer.lengths,
+        layer.options(d),
+        *sizes,
+    )
+
+
+LOWERINGS = {"RNN": rnn, "LSTM": lstm, "GRU": gru}

@@ -1,0 +1,190 @@
+"""Lowerings of reductions, softmax, extremes and running sums."""
+
+from __future__ import annotations
+
+import math
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from tinyseq.plan.lower.elementwise import apply, number, wrapped
+from tinyseq.plan.lower.operands import along, given, real
+from tinyseq.plan.view import FLOAT, INTEGER, View
+from tinyseq.shapes import Mismatch, axis_of, reduce_axes
+
+if TYPE_CHECKING:
+    from tinyseq.model import Node
+    from tinyseq.plan.builder import Builder
+
+START = {
+    "f": {"add": 0.0, "multiply": 1.0, "maximum": -math.inf, "minimum": math.inf},
+    "i": {"add": 0, "multiply": 1, "maximum": -(2**63), "minimum": 2**63 - 1},
+}
+"""What folding with a function starts from, by kind."""
+
+
+def folded(p: Builder, function: str, x: View, axes) -> View:
+    """x with ``axes`` folded into one element each; they stay, with size 1."""
+    order = [axis for axis in range(len(x.shape)) if axis not in axes] + sorted(axes)
+    kept = tuple(x.shape[axis] for axis in order[: len(order) - len(axes)])
+    y = p.allocate(kept, dtype=x.dtype)
+    p.copy(number(p, y, START[x.kind][function]), y)
+    source = x.transposed(order)
+    target = y.laid(source.shape, y.strides + (0,) * len(axes))
+    p.elementwise(function, target, target, source)
+    return y.reshaped(tuple(1 if axis in axes else size for axis, size in enumerate(x.shape)))
+
+
+def reduce(function: str, before: str = "", after: str = "", mean: bool = False):
+    """A reduction: ``before`` of each element, folded, ``after`` of each result."""
+
+    def lower(p: Builder, node: Node, inputs, shapes) -> View:
+        x = inputs[0]
+        axes = reduce_axes(node.attributes, [x.shape], [None, given(inputs, 1)])
+        count = math.prod([x.shape[axis] for axis in axes])
+        x = apply(p, before, x) if before else x
+        y = x if count == 1 else folded(p, function, x, axes)
+        if mean and count != 1:
+            y = apply(p, "divide", y, number(p, y, count))
+        y = apply(p, after, real(p, y)) if after else y
+        return wrapped(p, y.reshaped(shapes[0]))
+
+    return lower
+
+
+def log_sum_exp(p: Builder, node: Node, inputs, shapes) -> View:
+    x = real(p, inputs[0])
+    axes = reduce_axes(node.attributes, [x.shape], [None, given(inputs, 1)])
+    top = folded(p, "maximum", x, axes)
+    finite = apply(p, "clip", top, p.scalar(-3e38, top.shape), p.scalar(3e38, top.shape))
+    shifted = apply(p, "exp", apply(p, "subtract", x, finite.broadcast(x.shape)))
+    total = apply(p, "log", folded(p, "add", shifted, axes))
+    return apply(p, "add", total, finite).reshaped(shapes[0])
+
+
+def softmax(logarithmic: bool):
+    """exp(x - max) / sum, or its logarithm, along one axis."""
+
+    def lower(p: Builder, node: Node, inputs, shapes) -> View:
+        x = real(p, inputs[0])
+        axes = [axis_of(node.attributes["axis"], len(x.shape))]
+        top = folded(p, "maximum", x, axes).broadcast(x.shape)
+        shifted = apply(p, "subtract", x, top)
+        raised = apply(p, "exp", shifted)
+        total = folded(p, "add", raised, axes)
+        if logarithmic:
+            return apply(p, "subtract", shifted, apply(p, "log", total).broadcast(x.shape))
+        return apply(p, "divide", raised, total.broadcast(x.shape))
+
+    return lower
+
+
+def _extreme(p: Builder, x: View, axis: int, largest: bool, last: bool) -> View:
+    """Where x is extreme along an axis: dense int64, the axis gone."""
+    source = p.dense(x)
+    outer, inner = math.prod(x.shape[:axis]), math.prod(x.shape[axis + 1 :])
+    y = p.allocate(x.shape[:axis] + x.shape[axis + 1 :], dtype=INTEGER)
+    if x.shape[axis] == 0 and y.size:
+        raise Mismatch("the extreme of nothing")
+    sign = 1 if largest else -1
+    p.emit(
+        "extreme" if x.kind == "f" else "extreme_integer",
+        source,
+        y,
+        outer,
+        x.shape[axis],
+        inner,
+        sign,
+        int(last),
+    )
+    return y
+
+
+def extreme(largest: bool):
+    """ArgMax and ArgMin."""
+
+    def lower(p: Builder, node: Node, inputs, shapes) -> View:
+        axis = axis_of(node.attributes["axis"], len(inputs[0].shape))
+        y = _extreme(p, inputs[0], axis, largest, bool(node.attributes["select_last_index"]))
+        return y.reshaped(shapes[0])
+
+    return lower
+
+
+def hardmax(p: Builder, node: Node, inputs, shapes) -> View:
+    x = real(p, inputs[0])
+    axis = axis_of(node.attributes["axis"], len(x.shape))
+    if x.size == 0:
+        return p.allocate(x.shape)
+    places = _extreme(p, x, axis, True, False)
+    places = places.reshaped(tuple(1 if a == axis else n for a, n in enumerate(x.shape)))
+    shape = tuple(n if a == axis else 1 for a, n in enumerate(x.shape))
+    counted = p.constant(np.arange(x.shape[axis], dtype=np.int64).reshape(shape))
+    same = apply(p, "equal", counted.broadcast(x.shape), places.broadcast(x.shape), dtype=INTEGER)
+    return apply(p, "to_float", same, dtype=FLOAT)
+
+
+def cumulate(p: Builder, node: Node, inputs, shapes) -> View:
+    x = inputs[0]
+    axis = axis_of(int(np.ravel(inputs[1])[0]), len(x.shape))
+    count = x.shape[axis]
+    backward, shift = node.attributes["reverse"], int(bool(node.attributes["exclusive"]))
+    y = p.allocate(x.shape, dtype=x.dtype)
+    if shift:
+        p.fill(y)
+    if x.size == 0 or count == shift == 1:
+        return y
+    turned = along(y, axis, count - 1, count, -1) if backward else y
+    source = along(x, axis, count - 1, count, -1) if backward else x
+    source = along(source, axis, 0, count - shift)
+    target = along(turned, axis, shift, count - shift)
+    p.copy(along(source, axis, 0, 1), along(target, axis, 0, 1))
+    # One instruction an element: each must see the one before it.
+    for position in range(1, count - shift):
+        before = along(target, axis, position - 1, 1)
+        p.elementwise("add", along(target, axis, position, 1), before, along(source, axis, position, 1))
+    return y
+
+
+def top_k(p: Builder, node: Node, inputs, shapes) -> list[View]:
+    """The k extremes one after the other, each taken out of a copy before the next is sought."""
+    x = real(p, inputs[0])
+    axis = axis_of(node.attributes["axis"], len(x.shape))
+    largest = bool(node.attributes["largest"])
+    x = p.dense(x)
+    rest = p.copy(x, p.allocate(x.shape))
+    values, places = p.allocate(shapes[0]), p.allocate(shapes[1], dtype=INTEGER)
+    one = tuple(1 if a == axis else n for a, n in enumerate(x.shape))
+    outer, inner = math.prod(x.shape[:axis]), math.prod(x.shape[axis + 1 :])
+    gone = p.constant(np.full(1, -np.inf if largest else np.inf, np.float32)).broadcast(one)
+    for position in range(shapes[0][axis]):
+        found = _extreme(p, rest, axis, largest, False).reshaped(one)
+        p.copy(found, along(places, axis, position, 1))
+        value = p.allocate(one)
+        size = x.shape[axis]
+        p.emit_checked(node, "gather_elements", x, found, value, outer, size, 1, inner, 4, 0)
+        p.copy(value, along(values, axis, position, 1))
+        p.copy(gone, value)
+        p.emit_checked(node, "gather_elements", rest, found, value, outer, size, 1, inner, 4, 1)
+    return [values, places]
+
+
+LOWERINGS = {
+    "ReduceSum": reduce("add"),
+    "ReduceMean": reduce("add", mean=True),
+    "ReduceProd": reduce("multiply"),
+    "ReduceMax": reduce("maximum"),
+    "ReduceMin": reduce("minimum"),
+    "ReduceL1": reduce("add", before="absolute"),
+    "ReduceL2": reduce("add", before="square", after="sqrt"),
+    "ReduceSumSquare": reduce("add", before="square"),
+    "ReduceLogSum": reduce("add", after="log"),
+    "ReduceLogSumExp": log_sum_exp,
+    "Softmax": softmax(logarithmic=False),
+    "LogSoftmax": softmax(logarithmic=True),
+    "Hardmax": hardmax,
+    "ArgMax": extreme(largest=True),
+    "ArgMin": extreme(largest=False),
+    "CumSum": cumulate,
+    "TopK": top_k,
+}

@@ -1,0 +1,261 @@
+"""Lowerings of what slides over a signal: convolutions and pooling."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from tinyseq import shapes as rules
+from tinyseq.errors import UnsupportedError
+from tinyseq.plan import packing
+from tinyseq.plan.lower.elementwise import apply
+from tinyseq.plan.lower.linear import linear
+from tinyseq.plan.lower.movement import padded
+from tinyseq.plan.lower.operands import given, joined, real
+from tinyseq.plan.lower.reduction import folded
+from tinyseq.plan.view import Shape, View, dense_strides
+
+if TYPE_CHECKING:
+    from tinyseq.model import Node
+    from tinyseq.plan.builder import Builder
+
+
+@dataclass(frozen=True, slots=True)
+class Geometry:
+    """How windows lie over a signal, one entry per spatial axis; ``before`` is the padding in front."""
+
+    sizes: Shape
+    strides: Shape
+    dilations: Shape
+    before: Shape
+    out: Shape
+
+
+def _used_taps(size: int, out: int, taps: int, stride: int, dilation: int, before: int) -> tuple[int, int]:
+    """The first and one past the last tap of a kernel that meet anything but padding, along one axis."""
+    first, last = 0, taps - 1
+    while first < last and not _meets(size, out, stride, first * dilation - before):
+        first += 1
+    while last > first and not _meets(size, out, stride, last * dilation - before):
+        last -= 1
+    return first, last + 1
+
+
+def _meets(size: int, out: int, stride: int, start: int) -> bool:
+    """Whether any of ``out`` positions, ``stride`` apart from ``start`` on, lies in 0 ... size - 1."""
+    skipped = -(start // stride) if start < 0 else 0
+    return skipped < out and start + skipped * stride < size
+
+
+def _windows(p: Builder, x: View, geometry: Geometry, used, fill: float = 0.0) -> View:
+    """x[N, C, ...] as [N, out..., taps..., C]: a View of x, channels-last, padded where it must be."""
+    rank = len(geometry.sizes)
+    x = x.transposed((0, *range(2, rank + 2), 1))
+    widths = [(0, 0)]
+    for axis, (start, stop) in enumerate(used):
+        step, dilation, out = geometry.strides[axis], geometry.dilations[axis], geometry.out[axis]
+        pad = geometry.before[axis] - start * dilation
+        reach = (out - 1) * step + (stop - start - 1) * dilation + 1
+        widths.append((pad, reach - x.shape[axis + 1] - pad))
+    widths.append((0, 0))
+    if any(a > 0 or b > 0 for a, b in widths):
+        shape = tuple([n + a + b for n, (a, b) in zip(x.shape, widths)])
+        x = padded(p, x, widths, shape, "constant", fill)
+    else:
+        x = x.sliced([(-a, 1, n + a + b) for n, (a, b) in zip(x.shape, widths)])
+    rows, *space, channel = x.strides
+    steps = [a * b for a, b in zip(space, geometry.strides)]
+    leaps = [a * b for a, b in zip(space, geometry.dilations)]
+    sizes = [stop - start for start, stop in used]
+    return x.laid((x.shape[0], *geometry.out, *sizes, x.shape[-1]), (rows, *steps, *leaps, channel))
+
+
+def _all_used(x: View, geometry: Geometry) -> list[tuple[int, int]]:
+    axes = zip(
+        x.shape[2:], geometry.out, geometry.sizes, geometry.strides, geometry.dilations, geometry.before
+    )
+    return [_used_taps(*axis) for axis in axes]
+
+
+def _flat(p: Builder, windows: View, head: int, taps: int) -> View:
+    """The dimensions from ``head`` on as one of ``taps`` contiguous elements, copied only if they must be."""
+    shape = (*windows.shape[:head], taps)
+    if windows.size == 0:
+        return windows.laid(shape, dense_strides(shape))
+    inner = windows.laid(windows.shape[head:], windows.strides[head:]).reshaped((taps,))
+    if inner is None or (taps > 1 and inner.strides[0] != 1):
+        return p.copy(windows, p.allocate(windows.shape)).reshaped(shape)
+    return windows.laid(shape, (*windows.strides[:head], 1))
+
+
+def convolved(
+    p: Builder, x: View, source: np.ndarray, key: object, w: np.ndarray, b: View | None, geometry: Geometry
+) -> View:
+    """A convolution as one product over windows, x[N, C, ...] w[M, C, ...] b[M] -> [N, M, ...].
+
+    With dilation 1 along the last axis a window's taps are one contiguous run. Taps that meet only
+    padding are left out, with their weights. ``source`` and ``key`` tell where w comes from.
+    """
+    rank = len(geometry.sizes)
+    used = _all_used(x, geometry)
+    windows = _windows(p, x, geometry, used)
+    taps = math.prod(windows.shape[rank + 1 :])
+
+    def pack() -> np.ndarray:
+        kept = w[(slice(None), slice(None), *[slice(*run) for run in used])]
+        return packing.panels(kept.transpose((*range(2, rank + 2), 1, 0)).reshape(taps, -1))
+
+    flat = _flat(p, windows, rank + 1, taps)
+    y = linear(p, flat, p.packed(source, ("conv", key, *used), pack), w.shape[0], b)
+    return y.transposed((0, rank + 1, *range(1, rank + 1)))
+
+
+def _depthwise(p: Builder, x: View, w: np.ndarray, b: View | None, geometry: Geometry) -> View:
+    """One kernel w[C, 1, ...] a channel: each tap adds its share to all outputs at once."""
+    rank = len(geometry.sizes)
+    windows = _windows(p, x, geometry, [(0, size) for size in geometry.sizes])
+    head = windows.shape[: rank + 1]
+    y = p.allocate((*head, x.shape[1]))
+    if b is None:
+        p.fill(y)
+    else:
+        p.copy(b.broadcast(y.shape), y)
+    taps = p.constant(w)
+    for place in np.ndindex(*geometry.sizes):
+        offset = sum(i * step for i, step in zip(place, windows.strides[rank + 1 : -1]))
+        strides = (*windows.strides[: rank + 1], windows.strides[-1])
+        part = windows.laid(y.shape, strides, windows.offset + offset)
+        tap = taps.sliced([(0, 1, x.shape[1]), (0, 1, 1), *[(i, 1, 1) for i in place]])
+        tap = tap.laid((x.shape[1],), tap.strides[:1])
+        p.elementwise("fma", y, part, tap.broadcast(y.shape), y)
+    return y.transposed((0, rank + 1, *range(1, rank + 1)))
+
+
+def _known(w: np.ndarray | View) -> np.ndarray:
+    if not isinstance(w, np.ndarray):
+        raise UnsupportedError("weights of a convolution that are computed at run time")
+    return w
+
+
+def conv(p: Builder, node: Node, inputs, shapes) -> View:
+    x, w, b = real(p, inputs[0]), _known(inputs[1]), given(inputs, 2)
+    b = None if b is None else real(p, b)
+    sizes, strides, dilations, before, _ = rules.conv_geometry(node.attributes, x.shape, w.shape)
+    geometry = Geometry(tuple(sizes), tuple(strides), tuple(dilations), tuple(before), shapes[0][2:])
+    groups = node.attributes["group"]
+    if groups == 1:
+        return convolved(p, x, w, None, w, b, geometry)
+    if w.shape[0] == groups == x.shape[1]:
+        return _depthwise(p, x, w, b, geometry)
+    return _in_groups(p, x, w, b, geometry, groups, w)
+
+
+def _in_groups(p: Builder, x: View, source, b: View | None, geometry: Geometry, groups: int, w) -> View:
+    """Each group of input channels with its own kernels w[M, C / groups, ...]."""
+    channels, kernels = x.shape[1] // groups, w.shape[0] // groups
+    parts = []
+    for g in range(groups):
+        part = x.sliced([(0, 1, x.shape[0]), (g * channels, 1, channels), *[(0, 1, n) for n in x.shape[2:]]])
+        bias = None if b is None else b.sliced([(g * kernels, 1, kernels)])
+        own = w[g * kernels : (g + 1) * kernels]
+        parts.append(convolved(p, part, source, g, own, bias, geometry))
+    return joined(p, parts, 1)
+
+
+def conv_transpose(p: Builder, node: Node, inputs, shapes) -> View:
+    """The convolution of x, zeros between its elements, with the kernels turned round."""
+    x, source, b = real(p, inputs[0]), _known(inputs[1]), given(inputs, 2)
+    b = None if b is None else real(p, b)
+    sizes, strides, dilations, before, _ = rules.conv_transpose_geometry(
+        node.attributes, x.shape, source.shape
+    )[0]
+    groups = node.attributes["group"]
+    spread = tuple((n - 1) * step + 1 if n else 0 for n, step in zip(x.shape[2:], strides))
+    if any(step > 1 for step in strides):
+        between = p.fill(p.allocate((*x.shape[:2], *spread)))
+        places = [(0, 1, n) for n in x.shape[:2]]
+        places += [(0, step, n) for n, step in zip(x.shape[2:], strides)]
+        p.copy(x, between.sliced(places))
+        x = between
+    front = tuple(d * (k - 1) - a for d, k, a in zip(dilations, sizes, before))
+    geometry = Geometry(tuple(sizes), (1,) * len(sizes), tuple(dilations), front, shapes[0][2:])
+    turned = source[(slice(None), slice(None), *[slice(None, None, -1)] * len(sizes))]
+    by_group = turned.reshape(groups, -1, *turned.shape[1:]).swapaxes(1, 2)
+    w = by_group.reshape(-1, *by_group.shape[2:])
+    if groups == 1:
+        return convolved(p, x, source, "transposed", w, b, geometry)
+    return _in_groups(p, x, source, b, geometry, groups, w)
+
+
+def _tap_views(windows: View, rank: int):
+    """For each tap the [N, out..., C] elements that it meets."""
+    shape = (*windows.shape[: rank + 1], windows.shape[-1])
+    strides = (*windows.strides[: rank + 1], windows.strides[-1])
+    for place in np.ndindex(*windows.shape[rank + 1 : -1]):
+        offset = sum(i * step for i, step in zip(place, windows.strides[rank + 1 : -1]))
+        yield windows.laid(shape, strides, windows.offset + offset)
+
+
+def pool(average: bool):
+    """MaxPool and AveragePool: the taps folded one after the other."""
+
+    def lower(p: Builder, node: Node, inputs, shapes) -> View:
+        if len(node.outputs) > 1:
+            raise UnsupportedError("the places of the maxima")
+        x = real(p, inputs[0])
+        sizes, strides, dilations, before, _ = rules.pool_geometry(node.attributes, x.shape)
+        rank = len(sizes)
+        geometry = Geometry(tuple(sizes), tuple(strides), tuple(dilations), tuple(before), shapes[0][2:])
+        used = [(0, size) for size in sizes]
+        windows = _windows(p, x, geometry, used, 0.0 if average else -math.inf)
+        y = p.allocate((*windows.shape[: rank + 1], x.shape[1]))
+        p.fill(y, 0.0 if average else -math.inf)
+        for tap in _tap_views(windows, rank):
+            p.elementwise("add" if average else "maximum", y, y, tap)
+        if average:
+            counts = _counts(node, x.shape[2:], geometry)[None, ..., None]
+            y = p.elementwise("divide", y, y, p.constant(counts).broadcast(y.shape))
+        return y.transposed((0, rank + 1, *range(1, rank + 1)))
+
+    return lower
+
+
+def _counts(node: Node, size: Shape, geometry: Geometry) -> np.ndarray:
+    """How many elements each window averages over, [out...]."""
+    counts = np.ones((), np.float32)
+    after = rules.pool_geometry(node.attributes, (1, 1, *size))[4]
+    for n, pad_after, *axis in zip(
+        size, after, geometry.sizes, geometry.strides, geometry.dilations, geometry.before, geometry.out
+    ):
+        taps, stride, dilation, before, out = axis
+        low, high = (-before, n + pad_after) if node.attributes["count_include_pad"] else (0, n)
+        starts = np.arange(out) * stride - before
+        met = starts[:, None] + np.arange(taps) * dilation
+        counts = np.multiply.outer(counts, ((low <= met) & (met < high)).sum(1).astype(np.float32))
+    return counts.astype(np.float32)
+
+
+def global_pool(function: str):
+    """All of the signal in one window."""
+
+    def lower(p: Builder, node: Node, inputs, shapes) -> View:
+        x = real(p, inputs[0])
+        axes = list(range(2, len(x.shape)))
+        y = folded(p, function, x, axes)
+        count = math.prod(x.shape[2:])
+        return apply(p, "divide", y, p.scalar(count, y.shape)) if function == "add" else y
+
+    return lower
+
+
+LOWERINGS = {
+    "Conv": conv,
+    "ConvTranspose": conv_transpose,
+    "MaxPool": pool(average=False),
+    "AveragePool": pool(average=True),
+    "GlobalAveragePool": global_pool("add"),
+    "GlobalMaxPool": global_pool("maximum"),
+}

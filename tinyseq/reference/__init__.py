@@ -1,0 +1,86 @@
+"""The reference: every op in NumPy float64, written from the ONNX specification.
+
+It defines what each op means. It shares nothing with the planner and the kernels, is slow, and is a
+backend of its own (``device="reference"``). Each function takes its op's inputs in order, None where
+absent, and the attributes of the op's row as keywords; it gives one array or a tuple of them.
+
+The same functions compute, in the arrays' own types, what is known before a model runs
+(``passes.py``, ``plan``).
+"""
+
+from __future__ import annotations
+
+from functools import partial
+
+import numpy as np
+
+from tinyseq.errors import ModelError, TinyseqError
+from tinyseq.model import Graph, Model, Node
+from tinyseq.reference import (
+    control,
+    elementwise,
+    indexing,
+    linear,
+    movement,
+    quantized,
+    recurrent,
+    reduction,
+    windows,
+)
+from tinyseq.reference.common import CONTROL, FUNCTIONS
+
+FAMILIES = (control, elementwise, indexing, linear, movement, quantized, recurrent, reduction, windows)
+"""The modules that fill ``FUNCTIONS`` and ``CONTROL``."""
+
+
+def apply(node: Node, inputs: list[np.ndarray | None]) -> tuple[np.ndarray, ...]:
+    """One node's outputs; not of a node that runs graphs.
+
+    Raises:
+        ModelError: the inputs do not fit the op; names the node.
+    """
+    return _applied(node, FUNCTIONS[node.op], inputs)
+
+
+def run(model: Model, feeds: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
+    """All outputs of a model, floating-point ones in float64."""
+    graph = model.graph
+    results = _run_graph(graph, {name: _widened(array) for name, array in feeds.items()})
+    return {value.name: array for value, array in zip(graph.outputs, results)}
+
+
+def _applied(node: Node, function, inputs) -> tuple[np.ndarray, ...]:
+    while inputs and inputs[-1] is None:
+        inputs = inputs[:-1]
+    try:
+        result = function(*inputs, **node.attributes)
+    except TinyseqError:
+        raise
+    except (ValueError, IndexError, TypeError, OverflowError, ZeroDivisionError, MemoryError) as error:
+        raise ModelError(f"{node} cannot be computed: {error}") from error
+    results = tuple(map(np.asarray, result)) if isinstance(result, (tuple, list)) else (np.asarray(result),)
+    if len(results) < len(node.outputs):
+        raise ModelError(f"{node} cannot be computed: {len(results)} results for {len(node.outputs)} outputs")
+    return results
+
+
+def _widened(array: np.ndarray) -> np.ndarray:
+    return array.astype(np.float64) if array.dtype in (np.float32, np.float16) else array
+
+
+def _run_graph(graph: Graph, names: dict[str, np.ndarray]) -> list[np.ndarray]:
+    """The outputs of a graph; ``names`` maps what it reads to arrays."""
+    names = names | {name: _widened(array) for name, array in graph.constants.items()}
+
+    def run_inner(inner: Graph, *inputs) -> list[np.ndarray]:
+        given = {value.name: array for value, array in zip(inner.inputs, inputs, strict=True)}
+        return _run_graph(inner, names | given)
+
+    for node in graph.nodes:
+        inputs = [names[name] if name else None for name in node.inputs]
+        if node.op in CONTROL:
+            results = _applied(node, partial(CONTROL[node.op], run_inner), inputs)
+        else:
+            results = apply(node, inputs)
+        names.update((name, _widened(array)) for name, array in zip(node.outputs, results) if name)
+    return [names[value.name] for value in graph.outputs]

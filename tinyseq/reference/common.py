@@ -1,0 +1,44 @@
+"""What the reference functions share."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import numpy as np
+
+MOST_ELEMENTS = 2**31
+"""A tensor above this size, asked for by a shape computation, is taken for damage."""
+
+FUNCTIONS: dict[str, Callable] = {}
+"""By op: takes the inputs in order, None where absent, and the attributes as keywords."""
+
+CONTROL: dict[str, Callable] = {}
+"""The ops that run graphs; their functions take ``run(graph, *inputs) -> outputs`` first."""
+
+
+def defines(name: str, registry: dict[str, Callable] = FUNCTIONS):
+    """Registers a function as the meaning of an op."""
+
+    def register(function):
+        registry[name] = function
+        return function
+
+    return register
+
+
+def checked_shape(shape) -> tuple[int, ...]:
+    """Sizes given as a tensor; refuses negative ones and those of no real tensor."""
+    sizes = tuple(int(size) for size in np.ravel(shape))
+    if any(size < 0 for size in sizes):
+        raise ValueError(f"shape {list(sizes)} has a negative size")
+    total = 1
+    for size in sizes:
+        total *= size
+    if total > MOST_ELEMENTS:
+        raise ValueError(f"shape {list(sizes)} asks for {total} elements")
+    return sizes
+
+
+def tuple_of(axes):
+    """Axes given as a tensor, or None."""
+    return None if axes is None else tuple(int(axis) for axis in np.ravel(axes))

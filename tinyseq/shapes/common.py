@@ -1,0 +1,42 @@
+"""What the shape rules share: axes, broadcasting and the error they raise."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+Shape = tuple[int, ...]
+Attributes = dict[str, Any]
+
+
+class Mismatch(ValueError):
+    """Inputs that do not fit each other or the op."""
+
+
+def axis_of(axis: int, rank: int) -> int:
+    """A possibly negative axis as a position in 0 ... rank - 1."""
+    if not -rank <= axis < rank:
+        raise Mismatch(f"axis {axis} is outside a tensor of {rank} dimensions")
+    return axis % rank
+
+
+def axes_of(axes, rank: int) -> list[int]:
+    """Axes given as a tensor or list, made positive; refuses doubles."""
+    given = axes.ravel().tolist() if isinstance(axes, np.ndarray) else list(axes)
+    positions = [axis_of(axis, rank) for axis in given]
+    if len(set(positions)) != len(positions):
+        raise Mismatch(f"axes {given} name a dimension twice")
+    return positions
+
+
+def broadcast_shapes(*shapes: Shape) -> Shape:
+    """The common shape of tensors under multidirectional broadcasting."""
+    rank = max(map(len, shapes))
+    result = []
+    for sizes in zip(*((1,) * (rank - len(shape)) + tuple(shape) for shape in shapes)):
+        others = {size for size in sizes if size != 1}
+        if len(others) > 1:
+            raise Mismatch(f"shapes {', '.join(str(list(s)) for s in shapes)} do not broadcast")
+        result.append(others.pop() if others else 1)
+    return tuple(result)

@@ -1,0 +1,53 @@
+"""Shape rules of matrix products and normalisations."""
+
+from __future__ import annotations
+
+from tinyseq.shapes.common import Attributes, Mismatch, Shape, axis_of, broadcast_shapes
+
+
+def matmul(attributes: Attributes, shapes, values) -> tuple[Shape, ...]:
+    a, b = shapes[:2]
+    if not a or not b:
+        raise Mismatch("a scalar has no matrix product")
+    left = (1, *a) if len(a) == 1 else a
+    right = (*b, 1) if len(b) == 1 else b
+    if left[-1] != right[-2]:
+        raise Mismatch(f"{list(a)} times {list(b)}: {left[-1]} columns meet {right[-2]} rows")
+    result = broadcast_shapes(left[:-2], right[:-2])
+    result += () if len(a) == 1 else (left[-2],)
+    return (result + (() if len(b) == 1 else (right[-1],)),)
+
+
+def gemm(attributes: Attributes, shapes, values) -> tuple[Shape, ...]:
+    a, b = shapes[:2]
+    if len(a) != 2 or len(b) != 2:
+        raise Mismatch(f"Gemm multiplies matrices, not {list(a)} and {list(b)}")
+    rows, inner = a[::-1] if attributes["transA"] else a
+    other, columns = b[::-1] if attributes["transB"] else b
+    if inner != other:
+        raise Mismatch(f"{list(a)} times {list(b)}: {inner} columns meet {other} rows")
+    if len(shapes) > 2 and shapes[2] is not None:
+        if broadcast_shapes((rows, columns), shapes[2]) != (rows, columns):
+            raise Mismatch(f"c of {list(shapes[2])} does not broadcast to {[rows, columns]}")
+    return ((rows, columns),)
+
+
+def per_channel(attributes: Attributes, shapes, values) -> tuple[Shape, ...]:
+    """x[N, C, ...] with vectors of C elements."""
+    x, *vectors = shapes
+    if len(x) < 2:
+        raise Mismatch(f"input {list(x)} has no dimension of channels")
+    for vector in vectors:
+        if vector != (x[1],):
+            raise Mismatch(f"{list(vector)} for the {x[1]} channels of {list(x)}")
+    return (x,)
+
+
+def layer_normalization(attributes: Attributes, shapes, values) -> tuple[Shape, ...]:
+    x = shapes[0]
+    axis = axis_of(attributes["axis"], len(x))
+    for shape in shapes[1:]:
+        if shape is not None and broadcast_shapes(x, shape) != tuple(x):
+            raise Mismatch(f"{list(shape)} does not broadcast to {list(x)}")
+    statistics = x[:axis] + (1,) * (len(x) - axis)
+    return x, statistics, statistics

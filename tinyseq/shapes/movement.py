@@ -1,0 +1,157 @@
+"""Shape rules of ops that move elements."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+
+from tinyseq.shapes.common import Attributes, Mismatch, Shape, axes_of, axis_of, broadcast_shapes
+
+
+def shape_of(attributes: Attributes, shapes, values) -> tuple[Shape, ...]:
+    return ((len(shapes[0][attributes["start"] : attributes["end"]]),),)
+
+
+def size_of(attributes: Attributes, shapes, values) -> tuple[Shape, ...]:
+    return ((),)
+
+
+def constant_of_shape(attributes: Attributes, shapes, values) -> tuple[Shape, ...]:
+    return (tuple(map(int, values[0])),)
+
+
+def concat(attributes: Attributes, shapes, values) -> tuple[Shape, ...]:
+    first = shapes[0]
+    axis = axis_of(attributes["axis"], len(first))
+    for shape in shapes:
+        if len(shape) != len(first) or shape[:axis] + shape[axis + 1 :] != first[:axis] + first[axis + 1 :]:
+            raise Mismatch(f"cannot join {list(first)} and {list(shape)} along axis {axis}")
+    return (first[:axis] + (sum(shape[axis] for shape in shapes),) + first[axis + 1 :],)
+
+
+def split_sizes(attributes: Attributes, shapes, values) -> tuple[int, ...]:
+    """The size of each part along the axis."""
+    axis = axis_of(attributes["axis"], len(shapes[0]))
+    size = shapes[0][axis]
+    if len(values) > 1 and values[1] is not None:
+        parts = tuple(map(int, values[1]))
+        if sum(parts) != size or min(parts, default=0) < 0:
+            raise Mismatch(f"parts {list(parts)} do not add up to {size}")
+        return parts
+    count = attributes["num_outputs"]
+    if not count:
+        raise Mismatch("neither the input split nor the attribute num_outputs is given")
+    part = -(-size // count)
+    return tuple(max(0, min(part, size - part * i)) for i in range(count))
+
+
+def split(attributes: Attributes, shapes, values) -> tuple[Shape, ...]:
+    axis = axis_of(attributes["axis"], len(shapes[0]))
+    sizes = split_sizes(attributes, shapes, values)
+    return tuple(shapes[0][:axis] + (size,) + shapes[0][axis + 1 :] for size in sizes)
+
+
+def slice_bounds(shape: Shape, values) -> list[tuple[int, int, int]]:
+    """For each dimension (start, step, count) of a Slice, from its input values."""
+    starts, ends = values[1].ravel().tolist(), values[2].ravel().tolist()
+    axes = values[3] if len(values) > 3 and values[3] is not None else range(len(starts))
+    steps = values[4].tolist() if len(values) > 4 and values[4] is not None else [1] * len(starts)
+    positions = axes_of(axes, len(shape))
+    if not len(starts) == len(ends) == len(positions) == len(steps):
+        raise Mismatch("starts, ends, axes and steps have different lengths")
+    bounds = [(0, 1, size) for size in shape]
+    for axis, start, end, step in zip(positions, starts, ends, steps):
+        if step == 0:
+            raise Mismatch("a step of 0")
+        # A start before the first element is the first element; Python, going down, would begin before it.
+        run = range(shape[axis])[slice(max(start, -shape[axis]), end, step)]
+        bounds[axis] = (run.start, run.step, len(run))
+    return bounds
+
+
+def slice_(attributes: Attributes, shapes, values) -> tuple[Shape, ...]:
+    return (tuple(count for _, _, count in slice_bounds(shapes[0], values)),)
+
+
+def squeeze(attributes: Attributes, shapes, values) -> tuple[Shape, ...]:
+    shape = shapes[0]
+    if len(values) < 2 or values[1] is None:
+        return (tuple(size for size in shape if size != 1),)
+    axes = axes_of(values[1], len(shape))
+    for axis in axes:
+        if shape[axis] != 1:
+            raise Mismatch(f"axis {axis} of {list(shape)} is not of size 1")
+    return (tuple(size for axis, size in enumerate(shape) if axis not in axes),)
+
+
+def unsqueeze(attributes: Attributes, shapes, values) -> tuple[Shape, ...]:
+    rank = len(shapes[0]) + np.size(values[1])
+    axes = axes_of(values[1], rank)
+    rest = iter(shapes[0])
+    return (tuple(1 if axis in axes else next(rest) for axis in range(rank)),)
+
+
+def reshape(attributes: Attributes, shapes, values) -> tuple[Shape, ...]:
+    wanted = [int(size) for size in np.ravel(values[1])]
+    if not attributes["allowzero"]:
+        for axis, size in enumerate(wanted):
+            if size == 0:
+                if axis >= len(shapes[0]):
+                    raise Mismatch(f"size 0 at axis {axis} copies a dimension that {list(shapes[0])} lacks")
+                wanted[axis] = shapes[0][axis]
+    total = math.prod(shapes[0])
+    if wanted.count(-1) > 1 or any(size < -1 for size in wanted):
+        raise Mismatch(f"{wanted} is no shape")
+    if -1 in wanted:
+        rest = math.prod(size for size in wanted if size != -1)
+        if rest == 0 or total % rest:
+            raise Mismatch(f"{list(shapes[0])} cannot become {wanted}")
+        wanted[wanted.index(-1)] = total // rest
+    if math.prod(wanted) != total:
+        raise Mismatch(f"{list(shapes[0])} cannot become {wanted}")
+    return (tuple(wanted),)
+
+
+def flatten(attributes: Attributes, shapes, values) -> tuple[Shape, ...]:
+    rank = len(shapes[0])
+    axis = attributes["axis"]
+    axis = rank if axis == rank else axis_of(axis, rank)
+    return ((math.prod(shapes[0][:axis]), math.prod(shapes[0][axis:])),)
+
+
+def transpose(attributes: Attributes, shapes, values) -> tuple[Shape, ...]:
+    rank = len(shapes[0])
+    order = attributes["perm"] if attributes["perm"] is not None else range(rank)[::-1]
+    if sorted(order) != list(range(rank)):
+        raise Mismatch(f"perm {list(order)} is no order of {rank} dimensions")
+    return (tuple(shapes[0][axis] for axis in order),)
+
+
+def expand(attributes: Attributes, shapes, values) -> tuple[Shape, ...]:
+    return (broadcast_shapes(shapes[0], tuple(map(int, values[1]))),)
+
+
+def pad_widths(shape: Shape, values) -> list[tuple[int, int]]:
+    """For each dimension (before, after) of a Pad; negative widths crop."""
+    widths = np.ravel(values[1]).tolist()
+    axes = axes_of(values[3], len(shape)) if len(values) > 3 and values[3] is not None else range(len(shape))
+    if len(widths) != 2 * len(axes):
+        raise Mismatch(f"{len(widths)} pads for {len(axes)} axes")
+    result = [(0, 0)] * len(shape)
+    for position, axis in enumerate(axes):
+        result[axis] = (widths[position], widths[position + len(axes)])
+    return result
+
+
+def pad(attributes: Attributes, shapes, values) -> tuple[Shape, ...]:
+    shape = []
+    for size, (before, after) in zip(shapes[0], pad_widths(shapes[0], values)):
+        if attributes["mode"] == "reflect" and max(before, after) >= max(size, 1):
+            raise Mismatch(f"reflecting {max(before, after)} elements needs more than the {size} there are")
+        if attributes["mode"] == "edge" and size == 0 and before + after > 0:
+            raise Mismatch("an empty dimension has no edge to repeat")
+        if max(0, -before) + max(0, -after) > size:
+            raise Mismatch(f"pads {before}, {after} crop more than the {size} elements there are")
+        shape.append(before + size + after)
+    return (tuple(shape),)

@@ -1,0 +1,139 @@
+"""Shape rules of recurrent layers, and what their lists of activations mean."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+from tinyseq.shapes.common import Attributes, Mismatch, Shape
+
+DEFAULTS: dict[str, tuple[float | None, float | None] | None] = {
+    "Relu": None,
+    "Tanh": None,
+    "Sigmoid": None,
+    "Softsign": None,
+    "Softplus": None,
+    "Affine": (1.0, 0.0),
+    "LeakyRelu": (0.01, None),
+    "ThresholdedRelu": (1.0, None),
+    "ScaledTanh": (None, None),
+    "HardSigmoid": (0.2, 0.5),
+    "Elu": (1.0, None),
+}
+"""The functions of cells and the defaults of their alpha and beta."""
+
+USES_ALPHA = {"Affine", "LeakyRelu", "ThresholdedRelu", "ScaledTanh", "HardSigmoid", "Elu"}
+USES_BETA = {"Affine", "ScaledTanh", "HardSigmoid"}
+
+
+class CellFunction(NamedTuple):
+    """An activation function of a cell; ``alpha`` and ``beta`` are 0 where it has none."""
+
+    name: str
+    alpha: float = 0.0
+    beta: float = 0.0
+
+
+def direction_count(attributes: Attributes) -> int:
+    return 2 if attributes["direction"] == "bidirectional" else 1
+
+
+def cell_functions(attributes: Attributes) -> list[list[CellFunction]]:
+    """For each direction the cell's functions, in the order of the specification.
+
+    Alphas and betas are taken from their lists in order, by the functions that have one.
+    """
+    names = attributes["activations"]
+    directions = direction_count(attributes)
+    if names is None:
+        return [[CellFunction(name) for name in _usual(attributes)] for _ in range(directions)]
+    alphas, betas = (list(attributes[f"activation_{name}"] or ()) for name in ("alpha", "beta"))
+    functions = [
+        CellFunction(
+            name,
+            _parameter(name, "alpha", 0, alphas) if name in USES_ALPHA else 0.0,
+            _parameter(name, "beta", 1, betas) if name in USES_BETA else 0.0,
+        )
+        for name in names
+    ]
+    for kind, left in (("alpha", alphas), ("beta", betas)):
+        if left:
+            raise Mismatch(
+                f"activation_{kind} has {len(left)} more than the activations {', '.join(names)} take"
+            )
+    count = len(functions) // directions
+    return [functions[d * count : (d + 1) * count] for d in range(directions)]
+
+
+def _usual(attributes: Attributes) -> tuple[str, ...]:
+    """The functions of a layer that names none."""
+    if "input_forget" in attributes:
+        return ("Sigmoid", "Tanh", "Tanh")
+    return ("Sigmoid", "Tanh") if "linear_before_reset" in attributes else ("Tanh",)
+
+
+def _parameter(name: str, kind: str, position: int, given: list[float]) -> float:
+    if given:
+        return float(given.pop(0))
+    default = DEFAULTS[name][position]
+    if default is None:
+        raise Mismatch(f"{name} has no default {kind}; give activation_{kind}")
+    return default
+
+
+def check_recurrent(attributes: Attributes) -> None:
+    """Refuses lists of activations that do not fit the layer."""
+    count = len(_usual(attributes)) * direction_count(attributes)
+    names = attributes["activations"]
+    if names is not None:
+        for name in names:
+            if name not in DEFAULTS:
+                raise Mismatch(f"activations names {name!r}; the specification has {', '.join(DEFAULTS)}")
+
+        if len(names) != count:
+            raise Mismatch(f"{len(names)} activations where {count} are needed")
+    elif attributes["activation_alpha"] or attributes["activation_beta"]:
+        raise Mismatch("activation_alpha or activation_beta without activations; the default ones take none")
+    cell_functions(attributes)
+    if attributes["clip"] is not None and attributes["clip"] < 0:
+        raise Mismatch(f"clip={attributes['clip']} is negative")
+
+
+def _layer(attributes: Attributes, shapes, gates: int, peepholes: bool = False) -> tuple[Shape, Shape]:
+    x, w, r, b, lengths, *initials = (*shapes, *(None,) * 5)[: 8 if peepholes else 6]
+    p = initials.pop() if peepholes else None
+    hidden = attributes["hidden_size"]
+    directions = direction_count(attributes)
+    rows_first = attributes["layout"]
+    if len(x) != 3:
+        order = "[rows, frames, features]" if rows_first else "[frames, rows, features]"
+        raise Mismatch(f"input x of {list(x)} is not {order}")
+    frames, rows, features = (x[1], x[0], x[2]) if rows_first else x
+    state = (rows, directions, hidden) if rows_first else (directions, rows, hidden)
+    wanted = (
+        ("w", w, (directions, gates * hidden, features)),
+        ("r", r, (directions, gates * hidden, hidden)),
+        ("b", b, (directions, 2 * gates * hidden)),
+        ("lengths", lengths, (rows,)),
+        *(("initial state", shape, state) for shape in initials),
+        ("p", p, (directions, 3 * hidden)),
+    )
+    for name, shape, needed in wanted:
+        if shape is not None and tuple(shape) != needed:
+            raise Mismatch(
+                f"{name} of {list(shape)} where {list(needed)} is needed "
+                f"(x {list(x)}, hidden_size {hidden}, {attributes['direction']})"
+            )
+    return (rows, frames, directions, hidden) if rows_first else (frames, directions, rows, hidden), state
+
+
+def rnn(attributes: Attributes, shapes, values) -> tuple[Shape, ...]:
+    return _layer(attributes, shapes, 1)
+
+
+def gru(attributes: Attributes, shapes, values) -> tuple[Shape, ...]:
+    return _layer(attributes, shapes, 3)
+
+
+def lstm(attributes: Attributes, shapes, values) -> tuple[Shape, ...]:
+    y, final = _layer(attributes, shapes, 4, peepholes=True)
+    return y, final, final
