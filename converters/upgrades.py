@@ -9,8 +9,8 @@ from typing import Any
 import numpy as np
 
 from tinyseq.errors import ModelError, UnsupportedError
-from tinyseq.model import Node
-from tinyseq.ops import OPS, REQUIRED, Attribute
+from tinyseq.model import Node, filled_attributes
+from tinyseq.ops import OPS
 
 
 @dataclass
@@ -68,17 +68,8 @@ class Draft:
         self.nodes += self.later
 
     def _node(self, op: str, inputs, outputs, attributes: dict[str, Any]) -> Node:
-        row = OPS[op]
-        for name in attributes.keys() - {attribute.name for attribute in row.attributes}:
-            raise UnsupportedError(f"{self.label}: the attribute {name!r} is not in tinyseq's op table")
-        filled = {attribute.name: self._filled(attribute, attributes) for attribute in row.attributes}
+        filled = filled_attributes(OPS[op], attributes, self.label)
         return Node(op, _without_tail(inputs), _without_tail(outputs), filled, self.name)
-
-    def _filled(self, attribute: Attribute, given: dict[str, Any]) -> Any:
-        value = given.get(attribute.name, attribute.default)
-        if value is REQUIRED:
-            raise ModelError(f"{self.label} lacks its attribute {attribute.name!r}; the file is damaged")
-        return value
 
 
 def _without_tail(names) -> tuple[str, ...]:

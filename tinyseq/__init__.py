@@ -9,6 +9,7 @@ from tinyseq.errors import (
     TinyseqError,
     UnsupportedError,
 )
+from tinyseq.graph import Graph
 from tinyseq.inference_session import InferenceSession
 from tinyseq.session import Session, Stream, load
 from tinyseq.state import State
@@ -17,6 +18,7 @@ __version__ = "0.1.0"
 
 __all__ = [
     "FeedError",
+    "Graph",
     "InferenceSession",
     "KernelsError",
     "MissingPackageError",

@@ -4,11 +4,27 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field, replace
+from typing import Any
 
 import numpy as np
 
 from tinyseq.errors import ModelError, UnsupportedError
-from tinyseq.ops import DTYPE, FLOAT, FLOATS, GRAPH, INT, INTS, OPS, REQUIRED, TENSOR, TEXT, TEXTS, Op, Port
+from tinyseq.ops import (
+    DTYPE,
+    FLOAT,
+    FLOATS,
+    GRAPH,
+    INT,
+    INTS,
+    OPS,
+    REQUIRED,
+    TENSOR,
+    TEXT,
+    TEXTS,
+    Attribute,
+    Op,
+    Port,
+)
 from tinyseq.shapes import Mismatch
 
 Dimension = int | str
@@ -117,6 +133,27 @@ KINDS = {
     GRAPH: Graph,
 }
 """What an attribute of each kind, or each element of one, is in Python."""
+
+
+def filled_attributes(row: Op, given: dict[str, Any], label: str) -> dict[str, Any]:
+    """Attributes with the defaults of the table's row filled in; ``check`` looks at their values.
+
+    Raises:
+        ModelError: one lacks.
+        UnsupportedError: one is not in the table.
+    """
+    known = {attribute.name for attribute in row.attributes}
+    for name in given:
+        if name not in known:
+            raise UnsupportedError(f"{label}: the attribute {name!r} is not in tinyseq's op table")
+    return {attribute.name: _filled(attribute, given, label) for attribute in row.attributes}
+
+
+def _filled(attribute: Attribute, given: dict[str, Any], label: str) -> Any:
+    value = given.get(attribute.name, attribute.default)
+    if value is REQUIRED:
+        raise ModelError(f"{label} lacks its attribute {attribute.name!r}; the file is damaged")
+    return value
 
 
 def _is_of_kind(value: object, kind: str) -> bool:

@@ -9,6 +9,7 @@ import numpy as np
 
 from tinyseq import backends, format, passes
 from tinyseq.errors import ModelError
+from tinyseq.graph import Graph
 from tinyseq.model import Model, StatePair, Value
 from tinyseq.state import State, restore
 
@@ -140,11 +141,13 @@ class Stream:
         return twin
 
 
-def load(path: str | Path | bytes, *, device: str = "cpu", state: Mapping[str, str] | None = None) -> Session:
+def load(
+    path: str | Path | bytes | Graph, *, device: str = "cpu", state: Mapping[str, str] | None = None
+) -> Session:
     """Loads a model.
 
     Args:
-        path: an ``.onnx`` file (or its bytes) or a file that ``Session.save`` wrote.
+        path: an ``.onnx`` file (or its bytes), a file that ``Session.save`` wrote, or a ``tinyseq.Graph``.
         device: ``"cpu"``, or ``"reference"`` for the float64 interpreter.
         state: the outputs that carry state to inputs, ``{input: output}``; without it they are found by
             name and shape.
@@ -160,8 +163,10 @@ def load(path: str | Path | bytes, *, device: str = "cpu", state: Mapping[str, s
     return Session(model, device)
 
 
-def read(path: str | Path | bytes) -> Model:
-    """The Model of a file, by its suffix; bytes are taken for ONNX."""
+def read(path: str | Path | bytes | Graph) -> Model:
+    """The Model of a graph or of a file, by its suffix; bytes are taken for ONNX."""
+    if isinstance(path, Graph):
+        return path.model()
     if not isinstance(path, bytes) and Path(path).suffix == ".tinyseq":
         return format.load(path)
     if isinstance(path, bytes) or Path(path).suffix == ".onnx":

@@ -1,0 +1,153 @@
+"""How libraries lay out the weights of recurrent layers, and the way from each to ONNX's.
+
+The only place that reorders gates. Letters name the gates: ``i`` input, ``f`` forget, ``o`` output,
+``c`` the cell's candidate; ``z`` update, ``r`` reset, ``h`` the hidden candidate. The orders are those
+of the libraries' own documentation of their weights.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from tinyseq.errors import ModelError
+
+ORDERS = {
+    "LSTM": {"onnx": "iofc", "torch": "ifco", "keras": "ifco"},
+    "GRU": {"onnx": "zrh", "torch": "rzh", "keras": "zrh"},
+    "RNN": {"onnx": "h", "torch": "h", "keras": "h"},
+}
+"""The order of the gates along the rows of a layer's weights, by op and library."""
+
+
+@dataclass(frozen=True, slots=True)
+class Cells:
+    """A recurrent layer's weights as ONNX lays them out, for D directions, G gates of H units, F features."""
+
+    w: np.ndarray
+    """[D, G*H, F], float32."""
+    r: np.ndarray
+    """[D, G*H, H], float32."""
+    b: np.ndarray
+    """[D, 2*G*H], float32: the biases of the input, then of the recurrent products."""
+
+    @property
+    def directions(self) -> int:
+        return self.w.shape[0]
+
+    @property
+    def hidden(self) -> int:
+        return self.r.shape[2]
+
+
+def cells(op: str, weights: Sequence[np.ndarray | None], layout: str) -> Cells:
+    """The weights of one layer, brought from a library's layout to ONNX's.
+
+    Args:
+        op: ``"LSTM"``, ``"GRU"`` or ``"RNN"``.
+        weights: as the layout has them, an absent bias left out or None:
+            ``"torch"``: ``weight_ih [G*H, F], weight_hh [G*H, H], bias_ih [G*H], bias_hh [G*H]``;
+            ``"keras"``: ``kernel [F, G*H], recurrent_kernel [H, G*H], bias [G*H] or [2, G*H]``;
+            ``"cudnn"``: those of Keras' CuDNNLSTM and CuDNNGRU, ``bias [2*G*H]``;
+            ``"onnx"``: ``W [D, G*H, F], R [D, G*H, H], B [D, 2*G*H]``.
+        layout: the name of the library.
+
+    Raises:
+        ModelError: the layout is unknown, or shapes do not fit each other.
+    """
+    if layout not in _READERS or op not in ORDERS:
+        raise ModelError(
+            f"weights of {op!r} in layout {layout!r}: ops are {', '.join(ORDERS)}, "
+            f"layouts {', '.join(_READERS)}"
+        )
+    arrays = [None if array is None else np.asarray(array, np.float32) for array in weights]
+    most = 4 if layout == "torch" else 3
+    if not 2 <= len(arrays) <= most or arrays[0] is None or arrays[1] is None:
+        raise ModelError(f"a layer in layout {layout!r} has 2 to {most} weights, not {len(arrays)}")
+    try:
+        result = _READERS[layout](op, *arrays)
+        _check(op, result)
+    except ValueError as error:
+        shapes = ", ".join("none" if array is None else str(list(array.shape)) for array in arrays)
+        raise ModelError(
+            f"weights {shapes} are not those of one {op} layer in layout {layout!r}: {error}"
+        ) from error
+    return result
+
+
+def stacked(forward: Cells, backward: Cells) -> Cells:
+    """Two layers of one direction each as one of two.
+
+    Raises:
+        ModelError: their shapes differ.
+    """
+    pairs = [(forward.w, backward.w), (forward.r, backward.r), (forward.b, backward.b)]
+    for one, other in pairs:
+        if one.shape != other.shape or one.shape[0] != 1:
+            raise ModelError(
+                f"the backward direction's weights {list(other.shape)} must be of one direction and of the "
+                f"shape of the forward direction's {list(one.shape)}"
+            )
+    return Cells(*(np.concatenate(pair) for pair in pairs))
+
+
+def _check(op: str, cells: Cells) -> None:
+    if cells.w.ndim != 3 or cells.r.ndim != 3 or cells.b.ndim != 2:
+        raise ValueError("a weight has another rank")
+    directions, rows, _ = cells.w.shape
+    hidden = cells.hidden
+    if directions not in (1, 2) or rows != len(ORDERS[op]["onnx"]) * hidden or not hidden:
+        raise ValueError(f"{op} has {len(ORDERS[op]['onnx'])} gates of {hidden} units")
+    if cells.r.shape != (directions, rows, hidden) or cells.b.shape != (directions, 2 * rows):
+        raise ValueError("the shapes do not fit each other")
+
+
+def _reordered(op: str, library: str, array: np.ndarray) -> np.ndarray:
+    """The gates along the first axis in ONNX's order."""
+    given, wanted = ORDERS[op][library], ORDERS[op]["onnx"]
+    if array.shape[0] % len(given):
+        raise ValueError(f"{array.shape[0]} rows are not {len(given)} gates")
+    blocks = np.split(array, len(given))
+    return np.concatenate([blocks[given.index(gate)] for gate in wanted])
+
+
+def _onnx(op: str, w: np.ndarray, r: np.ndarray, b: np.ndarray | None = None) -> Cells:
+    return Cells(w, r, np.zeros((w.shape[0], 2 * w.shape[1]), np.float32) if b is None else b)
+
+
+def _torch(op: str, w, r, b_ih=None, b_hh=None) -> Cells:
+    none = np.zeros(w.shape[0], np.float32)
+    biases = [_reordered(op, "torch", none if b is None else b) for b in (b_ih, b_hh)]
+    return Cells(
+        _reordered(op, "torch", w)[None], _reordered(op, "torch", r)[None], np.concatenate(biases)[None]
+    )
+
+
+def _keras(op: str, kernel, recurrent, bias=None) -> Cells:
+    if bias is None:
+        bias = np.zeros(kernel.shape[1], np.float32)
+    b_ih, b_hh = (bias, np.zeros_like(bias)) if bias.ndim == 1 else bias
+    biases = [_reordered(op, "keras", b) for b in (b_ih, b_hh)]
+    return Cells(
+        _reordered(op, "keras", kernel.T)[None],
+        _reordered(op, "keras", recurrent.T)[None],
+        np.concatenate(biases)[None],
+    )
+
+
+def _cudnn(op: str, kernel, recurrent, bias=None) -> Cells:
+    """CuDNN keeps each gate's matrices transposed, the input's still in the shape of Keras' kernel."""
+    gates = len(ORDERS[op]["keras"])
+    kernel = np.concatenate([k.T.reshape(k.shape, order="F") for k in np.split(kernel, gates, 1)], 1)
+    recurrent = np.concatenate([k.T for k in np.split(recurrent, gates, 1)], 1)
+    return _keras(op, kernel, recurrent, None if bias is None else bias.reshape(2, -1))
+
+
+_READERS: dict[str, Callable[..., Cells]] = {
+    "torch": _torch,
+    "keras": _keras,
+    "cudnn": _cudnn,
+    "onnx": _onnx,
+}
