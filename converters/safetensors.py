@@ -1,0 +1,44 @@
+"""Safetensors files: weights by name."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+from tinyseq.converters.weights import as_float32, from_bfloat16
+
+from tinyseq.errors import ModelError, UnsupportedError
+
+DTYPES = {
+    "F64": "<f8", "F32": "<f4", "F16": "<f2", "I64": "<i8", "I32": "<i4", "I16": "<i2", "I8": "i1",
+    "U64": "<u8", "U32": "<u4", "U16": "<u2", "U8": "u1", "BOOL": "?",
+}  # fmt: skip
+"""The types of the format that NumPy has."""
+
+
+def read(path: str | Path) -> dict[str, np.ndarray]:
+    """The tensors of a ``.safetensors`` file, by name.
+
+    Floating numbers become float32, with a ConversionWarning if they were not.
+
+    Raises:
+        UnsupportedError: a tensor is of a type that NumPy lacks.
+        ModelError: the file is missing, damaged or no safetensors file.
+    """
+    from safetensors import SafetensorError, deserialize
+
+    try:
+        entries = deserialize(Path(path).read_bytes())
+    except OSError as error:
+        raise ModelError(f"cannot read {path}: {error.strerror or error}; check the path") from error
+    except SafetensorError as error:
+        raise ModelError(f"{path} is damaged or no safetensors file: {error}") from error
+    return {name: _array(entry, name, str(path)) for name, entry in entries}
+
+
+def _array(entry: dict, name: str, where: str) -> np.ndarray:
+    if entry["dtype"] == "BF16":
+        return from_bfloat16(np.frombuffer(entry["data"], "<u2"), where).reshape(entry["shape"])
+    if entry["dtype"] not in DTYPES:
+        raise UnsupportedError(f"{where}: tensor {name!r} is of type {entry['dtype']}; save it in float32")
+    return as_float32(np.frombuffer(entry["data"], DTYPES[entry["dtype"]]).reshape(entry["shape"]), where)
