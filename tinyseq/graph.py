@@ -35,6 +35,7 @@ class Graph:
         self._nodes: list[Node] = []
         self._constants: dict[str, np.ndarray] = {}
         self._names: set[str] = set()
+        self._node_names: set[str] = set()
 
     def input(self, name: str, shape: Sequence[Dimension], dtype: DTypeLike = np.float32) -> str:
         """An input of the model; sizes that the feeds decide are given as words."""
@@ -85,7 +86,7 @@ class Graph:
             raise ModelError(f"constant {name!r} holds {array.dtype}; give numbers")
         if array.dtype.kind == "f":
             array = array.astype(np.float32)
-        name = self._fresh(name)
+        name = self._claimed(_fresh(name, self._names))
         self._constants[name] = array
         return name
 
@@ -103,14 +104,15 @@ class Graph:
             raise UnsupportedError(
                 f"the op {op} is not in tinyseq's op table; supported are {', '.join(sorted(OPS))}"
             )
-        row, name = OPS[op], self._fresh(name or op.lower())
+        row, name = OPS[op], _fresh(name or op.lower(), self._node_names)
+        self._node_names.add(name)
         sources = [
             "" if given is None else self._tensor(given, f"{name}.{row.port(position).name}")
             for position, given in enumerate(inputs)
         ]
         while sources and not sources[-1]:
             sources.pop()
-        results = tuple(self._fresh(f"{name}.{index}") for index in range(outputs))
+        results = tuple(self._claimed(_fresh(f"{name}.{index}", self._names)) for index in range(outputs))
         filled = model.filled_attributes(row, attributes, f"node {name!r} ({op})")
         self._nodes.append(Node(op, tuple(sources), results, filled, name))
         return results if outputs > 1 else results[0]
@@ -311,14 +313,6 @@ class Graph:
         self._names.add(name)
         return name
 
-    def _fresh(self, stem: str) -> str:
-        """The stem, or the stem with a number where it is taken."""
-        name, count = stem, 1
-        while name in self._names:
-            count += 1
-            name = f"{stem}{count}"
-        return self._claimed(name)
-
     def _with_output_names(self) -> tuple[Node, ...]:
         """The nodes, what they compute for the outputs under the outputs' names."""
         computed = {name for node in self._nodes for name in node.outputs}
@@ -335,3 +329,12 @@ class Graph:
 def _renamed(node: Node, names: dict[str, str]) -> Node:
     inputs = tuple(names.get(name, name) for name in node.inputs)
     return replace(node, inputs=inputs, outputs=tuple(names.get(name, name) for name in node.outputs))
+
+
+def _fresh(stem: str, taken: set[str]) -> str:
+    """The stem, or the stem with a number where it is taken."""
+    name, count = stem, 1
+    while name in taken:
+        count += 1
+        name = f"{stem}{count}"
+    return name
