@@ -5,7 +5,18 @@ from __future__ import annotations
 import subprocess
 import sys
 
-LATER = ("numba", "llvmlite", "onnx", "onnxruntime", "safetensors", "soundfile", "soxr", "matplotlib", "tqdm")
+LATER = (
+    "numba",
+    "llvmlite",
+    "onnx",
+    "onnxruntime",
+    "h5py",
+    "safetensors",
+    "soundfile",
+    "soxr",
+    "matplotlib",
+    "tqdm",
+)
 """Packages that only some calls need, or only the build."""
 
 

@@ -48,7 +48,7 @@ AT_IMPORT = {"kernels": {"numba", "llvmlite", "setuptools"}}
 
 WHEN_NEEDED = {
     "kernels": {"numba", "llvmlite"},
-    "converters": {"onnx", "safetensors"},
+    "converters": {"onnx", "safetensors", "h5py"},
     "format": {"safetensors"},
     "state": {"safetensors"},
     "check": {"onnxruntime"},

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
 import numpy as np
@@ -147,7 +147,8 @@ def load(
     """Loads a model.
 
     Args:
-        path: an ``.onnx`` file (or its bytes), a file that ``Session.save`` wrote, or a ``tinyseq.Graph``.
+        path: an ``.onnx`` file (or its bytes), a ``.keras`` or ``.h5`` file, a file that ``Session.save``
+            wrote, or a ``tinyseq.Graph``.
         device: ``"cpu"``, or ``"reference"`` for the float64 interpreter.
         state: the outputs that carry state to inputs, ``{input: output}``; without it they are found by
             name and shape.
@@ -167,10 +168,32 @@ def read(path: str | Path | bytes | Graph) -> Model:
     """The Model of a graph or of a file, by its suffix; bytes are taken for ONNX."""
     if isinstance(path, Graph):
         return path.model()
-    if not isinstance(path, bytes) and Path(path).suffix == ".tinyseq":
-        return format.load(path)
-    if isinstance(path, bytes) or Path(path).suffix == ".onnx":
-        from tinyseq.converters import onnx
+    suffix = ".onnx" if isinstance(path, bytes) else Path(path).suffix
+    if suffix not in READERS:
+        raise ModelError(
+            f"{path}: the suffix tells the format; tinyseq reads {', '.join(READERS)}. Weights without a "
+            "model are read by tinyseq.converters.torch, safetensors and npz, for a tinyseq.Graph"
+        )
+    return READERS[suffix](path)
 
-        return onnx.load(path)
-    raise ModelError(f"{path}: the suffix tells the format; tinyseq reads .onnx and .tinyseq")
+
+def _onnx(path: str | Path | bytes) -> Model:
+    from tinyseq.converters import onnx
+
+    return onnx.load(path)
+
+
+def _keras(path: str | Path | bytes) -> Model:
+    from tinyseq.converters import keras
+
+    return keras.load(path)
+
+
+READERS: dict[str, Callable[[str | Path | bytes], Model]] = {
+    ".tinyseq": format.load,
+    ".onnx": _onnx,
+    ".keras": _keras,
+    ".h5": _keras,
+    ".hdf5": _keras,
+}
+"""What reads a file, by its suffix."""

@@ -1,0 +1,242 @@
+"""Keras' model files: the configuration of the layers and their weights.
+
+A ``.keras`` file (Keras 3) is an archive of ``config.json``, ``metadata.json`` and
+``model.weights.h5``; an ``.h5`` file (Keras 2) holds the configuration as an attribute. Nothing in
+either is run: a Lambda layer's code is refused with the layer.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from io import BytesIO
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from tinyseq.converters import archives
+from tinyseq.converters.weights import as_float32
+
+from tinyseq.errors import MissingPackageError, ModelError, UnsupportedError
+
+TRAINING = ("optimizer", "optimizer_weights", "seed_generator", "top_level_model_weights")
+"""Parts of paths in a file that hold what only training needs."""
+
+
+@dataclass(frozen=True, slots=True)
+class KerasFile:
+    """A model's configuration, its weights and the major version of the Keras that wrote it."""
+
+    config: dict[str, Any]
+    variables: Store
+    version: int
+    where: str
+
+
+class Store:
+    """The datasets of a file and a record of those that were taken."""
+
+    def __init__(self, file, root: str, where: str) -> None:
+        self.where = where
+        self.root = root
+        self.file = file
+        self.datasets: dict[str, Any] = {}
+        file.visititems(self._visit)
+        self.left = dict.fromkeys(path for path in self.datasets if not set(path.split("/")) & set(TRAINING))
+
+    def _visit(self, path: str, item: Any) -> None:
+        if hasattr(item, "shape"):
+            self.datasets[path] = item
+
+    def take(self, path: str) -> np.ndarray:
+        """A dataset's numbers; floating ones as float32.
+
+        Raises:
+            ModelError: it is missing, or the file holds fewer bytes of it than its shape needs.
+        """
+        if path not in self.datasets:
+            raise ModelError(f"{self.where} holds no weight {path!r}; it is damaged or of another Keras")
+        dataset = self.datasets[path]
+        whole = not dataset.is_virtual and dataset.external is None and dataset.dtype.kind in "fiub"
+        if not whole or dataset.id.get_storage_size() < dataset.nbytes:
+            raise ModelError(
+                f"{self.where}: weight {path!r} is not in the file as plain numbers but compressed, linked "
+                "or cut off; save the model anew with Keras"
+            )
+        self.left.pop(path, None)
+        return as_float32(np.asarray(dataset[()]), self.where)
+
+    def finish(self) -> None:
+        """Refuses weights that no layer took."""
+        if self.left:
+            raise ModelError(
+                f"{self.where}: no layer uses the weight {next(iter(self.left))!r} ({len(self.left)} such); "
+                "tinyseq has built these layers wrong or the file is damaged: please report it"
+            )
+
+
+class Variables:
+    """The weights of one layer, in Keras' order."""
+
+    def take(self, *shape: int | None) -> np.ndarray:
+        """The next weight; its shape must be this one, None standing for any size."""
+        raise NotImplementedError
+
+    def child(self, name: str) -> Variables:
+        """The weights of a part of the layer."""
+        raise NotImplementedError
+
+    def layer(self, kind: str, count: int, name: str) -> Variables:
+        """The weights of a layer of this model: the ``count``-th of its class, from 0."""
+        raise NotImplementedError
+
+
+def _checked(array: np.ndarray, shape: tuple[int | None, ...], path: str, where: str) -> np.ndarray:
+    fits = len(shape) == array.ndim and all(
+        wanted in (None, size) for wanted, size in zip(shape, array.shape)
+    )
+    if not fits:
+        wanted = ", ".join("?" if size is None else str(size) for size in shape)
+        raise ModelError(
+            f"{where}: weight {path!r} is {list(array.shape)} where the configuration means [{wanted}]"
+        )
+    return array
+
+
+class NestedVariables(Variables):
+    """Keras 3: groups named after the layers' classes and parts, each with its ``vars``."""
+
+    def __init__(self, store: Store, path: str) -> None:
+        self.store = store
+        self.path = path
+        self.taken = 0
+
+    def take(self, *shape: int | None) -> np.ndarray:
+        path = f"{self.path}/vars/{self.taken}"
+        self.taken += 1
+        return _checked(self.store.take(path), shape, path, self.store.where)
+
+    def child(self, name: str) -> Variables:
+        return NestedVariables(self.store, f"{self.path}/{name}")
+
+    def layer(self, kind: str, count: int, name: str) -> Variables:
+        stem = snake_case(kind) + (f"_{count}" if count else "")
+        path = "/".join(filter(None, (self.path, "layers", stem)))
+        group = self.store.file.get(f"{path}/vars")
+        written = None if group is None else group.attrs.get("name")
+        if written not in (None, name):
+            raise ModelError(
+                f"{self.store.where}: the weights at {path!r} are of layer {written!r}, not {name!r}; "
+                "the file is damaged or of another Keras"
+            )
+        return NestedVariables(self.store, path)
+
+
+class FlatVariables(Variables):
+    """Keras 2: one list of weights for each layer; those of its parts follow each other."""
+
+    def __init__(self, store: Store, paths: list[str]) -> None:
+        self.store = store
+        self.paths = iter(paths)
+
+    def take(self, *shape: int | None) -> np.ndarray:
+        path = next(self.paths, "")
+        if not path:
+            raise ModelError(f"{self.store.where}: a layer has fewer weights than its configuration means")
+        return _checked(self.store.take(path), shape, path, self.store.where)
+
+    def child(self, name: str) -> Variables:
+        return self
+
+    def layer(self, kind: str, count: int, name: str) -> Variables:
+        root = "/".join(filter(None, (self.store.root, name)))
+        group = self.store.file.get(root)
+        names = [] if group is None else group.attrs.get("weight_names", [])
+        return FlatVariables(self.store, [f"{root}/{_text(entry)}" for entry in names])
+
+
+def root(file: KerasFile) -> Variables:
+    """The weights of the whole model."""
+    flat = file.variables.root
+    return FlatVariables(file.variables, []) if flat else NestedVariables(file.variables, "")
+
+
+def snake_case(name: str) -> str:
+    """A class name as Keras 3 names the groups of weights: ``SimpleRNN`` is ``simple_rnn``."""
+    name = re.sub(r"(.)([A-Z][a-z]+)", r"\1_\2", name)
+    return re.sub(r"([a-z])([A-Z])", r"\1_\2", name).lower()
+
+
+def _text(value: Any) -> str:
+    return value.decode() if isinstance(value, bytes) else str(value)
+
+
+@contextmanager
+def opened(path: str | Path) -> Iterator[KerasFile]:
+    """A ``.keras`` or ``.h5`` file.
+
+    Raises:
+        MissingPackageError: the h5py package is not installed.
+        ModelError: the file is missing, damaged or holds no model.
+    """
+    h5py = _package()
+    where = str(path)
+    try:
+        with Path(path).open("rb") as raw:
+            if raw.read(2) == b"PK":
+                yield _archived(h5py, raw, where)
+                return
+            with h5py.File(raw, "r") as file:
+                yield _flat(file, where)
+    except OSError as error:
+        raise ModelError(
+            f"cannot read {where}: {error.strerror or error}; it is missing, damaged or not a Keras model"
+        ) from error
+
+
+def _archived(h5py, raw, where: str) -> KerasFile:
+    archive = archives.opened(raw, where)
+    config, metadata = (
+        _json(archives.member(archive, name, where), where) for name in ("config.json", "metadata.json")
+    )
+    file = h5py.File(BytesIO(archives.member(archive, "model.weights.h5", where)), "r")
+    return KerasFile(config, Store(file, "", where), _major(metadata.get("keras_version"), where), where)
+
+
+def _flat(file, where: str) -> KerasFile:
+    if "model_config" not in file.attrs:
+        raise UnsupportedError(
+            f"{where} holds weights without a model; save the whole model with model.save, not save_weights"
+        )
+    config = _json(file.attrs["model_config"], where)
+    store = Store(file, "model_weights", where)
+    written = file.attrs.get("keras_version", file["model_weights"].attrs.get("keras_version"))
+    return KerasFile(config, store, _major(written, where), where)
+
+
+def _json(text: str | bytes, where: str) -> dict[str, Any]:
+    document = json.loads(text)
+    if not isinstance(document, dict):
+        raise ModelError(f"{where} is damaged: its configuration is no object")
+    return document
+
+
+def _major(version: Any, where: str) -> int:
+    found = re.match(r"(\d+)\.", _text(version))
+    if found is None or int(found[1]) not in (2, 3):
+        raise UnsupportedError(f"{where} is of Keras {_text(version)}; tinyseq reads 2 and 3")
+    return int(found[1])
+
+
+def _package():
+    try:
+        import h5py
+    except ImportError as error:
+        raise MissingPackageError(
+            "reading Keras files needs the h5py package: pip install 'tinyseq[keras]'; "
+            "a model saved with model.save loads without it"
+        ) from error
+    return h5py

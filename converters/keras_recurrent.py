@@ -1,0 +1,209 @@
+"""Keras' recurrent layers: LSTM, GRU, SimpleRNN, their CuDNN forms, and Bidirectional.
+
+Keras has rows first, ONNX frames first; shapes of states are [rows, units] and [1, rows, units].
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+from tinyseq.converters.keras_files import Variables
+from tinyseq.converters.keras_settings import Settings, Tensor, hard_sigmoid_slope
+
+from tinyseq.graph import Graph
+
+KINDS = {
+    "LSTM": ("LSTM", "keras"),
+    "GRU": ("GRU", "keras"),
+    "SimpleRNN": ("RNN", "keras"),
+    "CuDNNLSTM": ("LSTM", "cudnn"),
+    "CuDNNGRU": ("GRU", "cudnn"),
+}
+"""The op and the layout of the weights, by class."""
+
+GATES = {"LSTM": 4, "GRU": 3, "RNN": 1}
+FUNCTIONS = {
+    "tanh": "Tanh", "sigmoid": "Sigmoid", "hard_sigmoid": "HardSigmoid", "relu": "Relu",
+    "softsign": "Softsign", "softplus": "Softplus",
+}  # fmt: skip
+"""Activations within a layer, as ONNX calls them."""
+
+
+@dataclass(frozen=True, slots=True)
+class Layer:
+    """What a recurrent layer's configuration says."""
+
+    kind: str
+    units: int
+    bias: bool
+    functions: tuple[str, str]
+    reset_after: bool
+    sequences: bool
+    state: bool
+    backwards: bool
+
+    @classmethod
+    def read(cls, settings: Settings) -> Layer:
+        """Reads all fields of a layer."""
+        kind = settings.kind
+        cudnn = kind.startswith("CuDNN")
+        settings.expect("time_major", False)
+        layer = cls(
+            kind,
+            *settings.sizes("units", 1),
+            bool(settings.get("use_bias", True)),
+            ("sigmoid" if cudnn else settings.function("recurrent_activation", "sigmoid"),
+             "tanh" if cudnn else settings.function("activation", "tanh")),
+            cudnn or (kind == "GRU" and bool(settings.get("reset_after", False))),
+            bool(settings.get("return_sequences", False)),
+            bool(settings.get("return_state", False)),
+            bool(settings.get("go_backwards", False)),
+        )  # fmt: skip
+        for function in layer.functions:
+            if function not in FUNCTIONS:
+                raise settings.refusal(f"the activation {function!r} within a recurrent layer is not known")
+        settings.get("stateful", False)
+        settings.finish()
+        return layer
+
+    @property
+    def op(self) -> str:
+        return KINDS[self.kind][0]
+
+    @property
+    def states(self) -> int:
+        return 2 if self.op == "LSTM" else 1
+
+    def weights(self, variables: Variables, features: int | None) -> list[np.ndarray | None]:
+        """Kernel, recurrent kernel and bias."""
+        rows = GATES[self.op] * self.units
+        cell = variables if self.kind.startswith("CuDNN") else variables.child("cell")
+        taken: list[np.ndarray | None] = [cell.take(features, rows), cell.take(self.units, rows)]
+        if not self.bias:
+            return [*taken, None]
+        if self.kind.startswith("CuDNN"):
+            return [*taken, cell.take(2 * rows)]
+        return [*taken, cell.take(2, rows) if self.reset_after else cell.take(rows)]
+
+    def attributes(self, directions: int, version: int) -> dict[str, Any]:
+        """The op's activations, where they are not its defaults."""
+        recurrent, own = self.functions
+        if own == "tanh" and (recurrent == "sigmoid" or self.op == "RNN"):
+            return {}
+        used = {"LSTM": (recurrent, own, own), "GRU": (recurrent, own), "RNN": (own,)}[self.op]
+        attributes: dict[str, Any] = {
+            "activations": tuple(FUNCTIONS[function] for function in used) * directions
+        }
+        hard = used.count("hard_sigmoid") * directions
+        if hard:
+            attributes["activation_alpha"] = (hard_sigmoid_slope(version),) * hard
+            attributes["activation_beta"] = (0.5,) * hard
+        return attributes
+
+
+def recurrent(
+    graph: Graph, settings: Settings, variables: Variables, inputs: Sequence[Tensor]
+) -> list[Tensor]:
+    """A layer over a sequence; further inputs are its initial states.
+
+    Returns:
+        The outputs (of all frames or the last) and, with ``return_state``, the last states.
+    """
+    layer = Layer.read(settings)
+    x, *initials = inputs
+    weights = layer.weights(variables, x.shape[-1])
+    direction = {"direction": "reverse"} if layer.backwards else {}
+    y, *finals = _run(graph, settings, layer, x, [weights], initials, direction)
+    last = [Tensor(graph.squeeze(state, [0]), (x.shape[0], layer.units)) for state in finals]
+    if not layer.sequences:
+        return [last[0], *(last if layer.state else [])]
+    if layer.backwards:
+        y = _reversed(graph, y)
+    return [_rows_first(graph, y, x, layer.units), *(last if layer.state else [])]
+
+
+def bidirectional(
+    graph: Graph, settings: Settings, variables: Variables, inputs: Sequence[Tensor]
+) -> list[Tensor]:
+    """A layer and its twin that runs from the end, merged."""
+    inner, other = settings.get("layer"), settings.get("backward_layer", None)
+    settings.expect("merge_mode", "concat", "sum", "mul", "ave", None)
+    mode = settings.config.get("merge_mode", "concat")
+    settings.finish()
+    if inner.get("class_name") not in KINDS:
+        raise settings.refusal(f"it wraps a {inner.get('class_name')}, not {', '.join(KINDS)}")
+    own = Settings(inner["class_name"], inner["config"], settings.version)
+    layer = Layer.read(own)
+    if other is not None:
+        twin = Layer.read(Settings(other["class_name"], other["config"], settings.version))
+        if replace(twin, backwards=False) != replace(layer, backwards=False) or not twin.backwards:
+            raise settings.refusal("its two directions are set up differently")
+    if layer.backwards:
+        raise settings.refusal("its first direction runs from the end")
+    x, *initials = inputs
+    weights = [layer.weights(variables.child(f"{way}_layer"), x.shape[-1]) for way in ("forward", "backward")]
+    if initials:
+        pairs = zip(initials[: layer.states], initials[layer.states :], strict=True)
+        initials = [_stacked(graph, pair) for pair in pairs]
+    y, *finals = _run(graph, settings, layer, x, weights, initials, {})
+    states = [
+        Tensor(graph.squeeze(graph.slice(final, 0, way, way + 1), [0]), (x.shape[0], layer.units))
+        for way in (0, 1)
+        for final in finals
+    ]
+    if layer.sequences:
+        halves = [graph.slice(y, -1, way * layer.units, (way + 1) * layer.units) for way in (0, 1)]
+        outputs = [_rows_first(graph, half, x, layer.units) for half in halves]
+        if mode == "concat":
+            outputs = [_rows_first(graph, y, x, 2 * layer.units)]
+    else:
+        outputs = [states[0], states[layer.states]]
+    merged = _merged(graph, mode, outputs)
+    return [*merged, *(states if layer.state else [])]
+
+
+def _merged(graph: Graph, mode: str | None, outputs: list[Tensor]) -> list[Tensor]:
+    if mode is None or len(outputs) == 1:
+        return outputs
+    one, other = outputs
+    if mode == "concat":
+        shape = (*one.shape[:-1], 2 * one.shape[-1])
+        return [Tensor(graph.concat([one.name, other.name], axis=-1), shape)]
+    y = graph.mul(one.name, other.name) if mode == "mul" else graph.add(one.name, other.name)
+    return [Tensor(graph.mul(y, 0.5) if mode == "ave" else y, one.shape)]
+
+
+def _run(graph, settings, layer, x, weights, initials, direction) -> tuple[str, ...]:
+    """Adds the op; gives its outputs with frames first."""
+    if x.rank != 3 or len(initials) not in (0, layer.states):
+        raise settings.refusal(f"it gets {x.rank} dimensions and {len(initials)} states")
+    frames_first = graph.transpose(x.name, [1, 0, 2])
+    start = {
+        name: state.name if len(state.shape) == 3 else graph.unsqueeze(state.name, [0])
+        for name, state in zip("hc", initials)
+    }
+    reset = {"reset_after": layer.reset_after} if layer.op == "GRU" else {}
+    return getattr(graph, layer.op.lower())(
+        frames_first, weights[0], backward=weights[1] if len(weights) > 1 else None,
+        layout=KINDS[layer.kind][1], name=settings.name, **start, **reset, **direction,
+        **layer.attributes(len(weights), settings.version),
+    )  # fmt: skip
+
+
+def _stacked(graph: Graph, pair: Sequence[Tensor]) -> Tensor:
+    """The states of two directions as one [2, rows, units]."""
+    joined = graph.concat([graph.unsqueeze(state.name, [0]) for state in pair], axis=0)
+    return Tensor(joined, (2, *pair[0].shape))
+
+
+def _reversed(graph: Graph, y: str) -> str:
+    """The frames from the last to the first, as Keras gives those of ``go_backwards``."""
+    numbers = (np.array([number], np.int64) for number in (-1, np.iinfo(np.int64).min, 0, -1))
+    return graph.apply("Slice", y, *numbers)
+
+
+def _rows_first(graph: Graph, y: str, x: Tensor, units: int) -> Tensor:
+    return Tensor(graph.transpose(y, [1, 0, 2]), (*x.shape[:2], units))
