@@ -110,7 +110,7 @@ class _Converter:
         sizes = [f"{name}_{axis}" if size is None else size for axis, size in enumerate(shape)]
         sizes[0] = "rows" if shape[0] is None else shape[0]
         self.graph.input(name, sizes, np.int64 if whole else np.float32)
-        return Tensor(name, tuple(shape))
+        return Tensor(name, tuple(shape), whole)
 
     def _functional(self, layers: Sequence[_Layer], config: dict[str, Any]) -> dict[str, Tensor]:
         for layer in layers:

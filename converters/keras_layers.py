@@ -38,13 +38,14 @@ def dense(graph: Graph, settings: Settings, variables: Variables, inputs) -> lis
 
 
 def embedding(graph: Graph, settings: Settings, variables: Variables, inputs) -> list[Tensor]:
-    """Rows of a table. A mask would silence frames, and is refused."""
+    """Rows of a table; floating indices lose their fractions. A mask would silence frames, and is refused."""
     x = _one(settings, inputs)
     if settings.get("mask_zero", False):
         raise settings.refusal("mask_zero=True hides frames of padding, which tinyseq does not do")
     (width,) = settings.sizes("output_dim", 1)
     table = variables.take(settings.get("input_dim"), width)
-    return [Tensor(graph.embedding(x.name, table, name=settings.name), (*x.shape, width))]
+    indices = x.name if x.whole else graph.apply("Cast", x.name, to=np.dtype(np.int64))
+    return [Tensor(graph.embedding(indices, table, name=settings.name), (*x.shape, width))]
 
 
 def convolution(graph: Graph, settings: Settings, variables: Variables, inputs) -> list[Tensor]:

@@ -87,10 +87,14 @@ class Settings:
 
 @dataclass(frozen=True, slots=True)
 class Tensor:
-    """A tensor of a graph under construction; sizes that the inputs decide are None."""
+    """A tensor of a graph under construction; sizes that the inputs decide are None.
+
+    ``whole`` says that it is an input of whole numbers.
+    """
 
     name: str
     shape: tuple[int | None, ...]
+    whole: bool = False
 
     @property
     def rank(self) -> int:

@@ -72,7 +72,7 @@ def _parser() -> argparse.ArgumentParser:
 
 
 def _add_model(command: argparse.ArgumentParser) -> None:
-    command.add_argument("model", type=Path, help="an .onnx or .tinyseq file")
+    command.add_argument("model", type=Path, help="an .onnx, .keras, .h5 or .tinyseq file")
     command.add_argument(
         "--state", action="append", default=[], metavar="INPUT=OUTPUT", help="a pair that carries state"
     )

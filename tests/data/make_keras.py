@@ -114,7 +114,9 @@ def main() -> None:
     if len(sys.argv) > 1:
         letters, sounds = np.array([[5, 9, 1, 3, 0]]), np.array([[2, 7, 1]])
         shares = keras.saving.load_model(sys.argv[1], compile=False)([letters, sounds])
-        np.savez_compressed(HERE / "khmer_expected.npz", letters=letters, sounds=sounds, shares=shares.detach())
+        np.savez_compressed(
+            HERE / "khmer_expected.npz", letters=letters, sounds=sounds, shares=shares.detach()
+        )
 
 
 if __name__ == "__main__":
