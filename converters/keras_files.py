@@ -14,7 +14,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from io import BytesIO
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 from tinyseq.converters import archives
@@ -78,20 +78,20 @@ class Store:
             )
 
 
-class Variables:
+class Variables(Protocol):
     """The weights of one layer, in Keras' order."""
 
     def take(self, *shape: int | None) -> np.ndarray:
         """The next weight; its shape must be this one, None standing for any size."""
-        raise NotImplementedError
+        ...
 
     def child(self, name: str) -> Variables:
         """The weights of a part of the layer."""
-        raise NotImplementedError
+        ...
 
     def layer(self, kind: str, count: int, name: str) -> Variables:
         """The weights of a layer of this model: the ``count``-th of its class, from 0."""
-        raise NotImplementedError
+        ...
 
 
 def _checked(array: np.ndarray, shape: tuple[int | None, ...], path: str, where: str) -> np.ndarray:
@@ -106,7 +106,7 @@ def _checked(array: np.ndarray, shape: tuple[int | None, ...], path: str, where:
     return array
 
 
-class NestedVariables(Variables):
+class NestedVariables:
     """Keras 3: groups named after the layers' classes and parts, each with its ``vars``."""
 
     def __init__(self, store: Store, path: str) -> None:
@@ -135,7 +135,7 @@ class NestedVariables(Variables):
         return NestedVariables(self.store, path)
 
 
-class FlatVariables(Variables):
+class FlatVariables:
     """Keras 2: one list of weights for each layer; those of its parts follow each other."""
 
     def __init__(self, store: Store, paths: list[str]) -> None:

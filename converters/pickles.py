@@ -64,13 +64,12 @@ def load(stream: BinaryIO, known: Mapping[str, Global], persistent: Callable[[An
     machine = _Machine(known, persistent, where)
     try:
         for opcode, argument, _ in pickletools.genops(stream):
-            if opcode.name == "STOP":
-                (result,) = machine.stack
-                return result
-            machine.step(opcode.name, argument)
+            if opcode.name != "STOP":
+                machine.step(opcode.name, argument)
+        (result,) = machine.stack
+        return result
     except (ValueError, KeyError, IndexError, TypeError, OverflowError, struct.error) as error:
         raise ModelError(f"{where} is damaged: its pickle cannot be read: {error}") from error
-    raise AssertionError("genops ends with STOP")
 
 
 class _Machine:

@@ -93,7 +93,8 @@ class _Tensor:
         last = self.offset + sum((size - 1) * stride for size, stride in zip(self.shape, self.strides))
         if last >= data.size or count > data.size:
             raise ValueError(
-                f"a tensor of shape {list(self.shape)} reaches past the {data.size} numbers of its storage"
+                f"a tensor of shape {list(self.shape)} reaches past the {data.size} numbers of its storage, "
+                "or repeats them: save it with .contiguous()"
             )
         strides = [stride * data.itemsize for stride in self.strides]
         return np.lib.stride_tricks.as_strided(data[self.offset :], self.shape, strides, writeable=False)

@@ -30,7 +30,9 @@ def from_module(module: Any, shape: Sequence[Dimension]) -> Graph:
     """
     if module.training:
         raise ModelError("the module is in training mode; call module.eval() first")
-    weights = Weights({name: _array(tensor, name) for name, tensor in module.state_dict().items()})
+    weights = Weights(
+        {name: _array(tensor, name) for name, tensor in module.state_dict().items()}, "the module"
+    )
     leaves = list(_leaves(module, ""))
     graph = Graph()
     whole = bool(leaves) and _kind(leaves[0][1]) == "Embedding"
