@@ -73,6 +73,16 @@ def data_dependent_reshape() -> bytes:
     )
 
 
+def step_with_out(out: object) -> dict:
+    return tinyseq.load(lstm_with_state()).stream().step({"x": X}, out=out)
+
+
+def restore_scaled(scale: float) -> None:
+    """Restores the state, as float64 and far too large."""
+    stream = tinyseq.load(lstm_with_state()).stream()
+    stream.restore({name: np.full(array.shape, scale) for name, array in stream.snapshot().items()})
+
+
 def state_of_other_rows() -> dict:
     """An LSTM whose state is of two rows and whose input of one."""
     state = np.zeros((1, 2, 4), np.float32)
@@ -211,6 +221,24 @@ BAD_RUNS = {
     ),
     "double precision": bad(
         lambda: run_node("Exp", np.zeros(2), dtype=np.float64), tinyseq.UnsupportedError, "float64", "float32"
+    ),
+    "out is no dict": bad(lambda: step_with_out([1]), tinyseq.FeedError, "out", "dict", "list"),
+    "a state that is no dict": bad(
+        lambda: tinyseq.load(lstm_with_state()).stream().restore(None), tinyseq.StateError, "dict"
+    ),
+    "a state beyond float32": bad(
+        lambda: restore_scaled(1e300), tinyseq.StateError, "too large for float32"
+    ),
+    "bytes that are none": bad(lambda: tinyseq.State.from_bytes(5), tinyseq.StateError, "bytes", "int"),
+    "state pairs that are no dict": bad(
+        lambda: tinyseq.load(lstm_with_state(), state="h"), tinyseq.ModelError, "dict", "str"
+    ),
+    "a model that is no path": bad(lambda: tinyseq.load(None), tinyseq.ModelError, "path", "NoneType"),
+    "a name that cannot be written": bad(
+        lambda: tinyseq.load(lstm_with_state()).save(""), tinyseq.ModelError, "cannot write"
+    ),
+    "Expand to a negative size": bad(
+        lambda: run_node("Expand", np.ones(1, "f4"), np.array([-1]), fed=[0]), tinyseq.FeedError, "[-1]"
     ),
     "out lacks a name": bad(lambda: step_with(), tinyseq.FeedError, "out", "nothing", "y"),
     "out of other names": bad(lambda: step_with(z=X), tinyseq.FeedError, "out['y']", "y float32[4, 1, 5]"),

@@ -39,7 +39,7 @@ LAYERS = {
     "inspection": "errors model session",
     "": "errors graph state session inference_session",
     "demo": "errors model session check inspection .",
-    "cli": "errors model session check inspection demo .",
+    "cli": "errors feeds model session check inspection demo .",
 }
 """What each module or package may import of tinyseq beside itself, lowest first; "." is the face."""
 

@@ -14,7 +14,8 @@ from tinyseq.session import Session
 
 ABSOLUTE = 1e-5
 RELATIVE = 1e-4
-"""A result differs if |a - b| > ABSOLUTE + RELATIVE * |b| anywhere, b being the other side's."""
+"""A result differs if |a - b| > ABSOLUTE * max(1, largest |b|) + RELATIVE * |b| anywhere, b being the other
+side's: sums of float32 err by a share of their largest terms."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,6 +85,7 @@ def _compared(name: str, ours: np.ndarray, against: str, theirs: np.ndarray) -> 
     a, b = ours.astype(np.float64), theirs.astype(np.float64)
     with np.errstate(invalid="ignore"):
         difference = np.where(np.isnan(a) & np.isnan(b) | (a == b), 0, np.abs(a - b))
-        allowed = ABSOLUTE + RELATIVE * np.abs(b)
+        scale = max(1.0, float(np.max(np.abs(b), initial=0, where=np.isfinite(b))))
+        allowed = ABSOLUTE * scale + RELATIVE * np.abs(b)
         within = bool(np.all((difference <= allowed) | (difference == 0)))
     return Comparison(name, ours.shape, against, float(difference.max(initial=0)), within)

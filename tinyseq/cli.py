@@ -12,6 +12,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict
 from pathlib import Path
+from zipfile import BadZipFile
 
 import numpy as np
 
@@ -19,10 +20,14 @@ from tinyseq import __version__
 from tinyseq.check import ABSOLUTE, RELATIVE, random_feeds, verify
 from tinyseq.demo import command as demo
 from tinyseq.errors import FeedError, TinyseqError
+from tinyseq.feeds import checked_array
 from tinyseq.inspection import inspect
+from tinyseq.model import Value
 from tinyseq.session import Session, load
 
 FINE, FAILED, USAGE, UNREADABLE = 0, 1, 2, 3
+INTERRUPTED = 130
+"""What shells give for a process that Ctrl-C ended."""
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -36,6 +41,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except BrokenPipeError:
         sys.stderr.close()
         return FINE
+    except OSError as error:
+        print(f"tinyseq: {error}", file=sys.stderr)
+        return UNREADABLE
+    except KeyboardInterrupt:
+        return INTERRUPTED
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -91,7 +101,15 @@ def _add_inputs(command: argparse.ArgumentParser) -> None:
     command.add_argument(
         "--size", action="append", default=[], metavar="NAME=N", help="a named dimension of random inputs"
     )
-    command.add_argument("--seed", type=int, default=0, help="of the random inputs (default 0)")
+    command.add_argument("--seed", type=_natural, default=0, help="of the random inputs (default 0)")
+
+
+def _natural(text: str) -> int:
+    """A whole number from 0 on, for argparse."""
+    number = int(text)
+    if number < 0:
+        raise ValueError(text)
+    return number
 
 
 def _split(texts: list[str], what: str) -> dict[str, str]:
@@ -117,6 +135,10 @@ def _feeds(args: argparse.Namespace, session: Session) -> dict[str, np.ndarray]:
         sizes = {name: int(text) for name, text in _split(args.size, "--size").items()}
     except ValueError as error:
         raise FeedError(f"--size takes NAME=N with a whole number N: {error}") from error
+    known = {size for value in session.inputs for size in value.shape or () if isinstance(size, str)}
+    for name, size in sizes.items():
+        if name not in known or not 0 <= size < 2**31:
+            raise FeedError(f"--size {name}={size}: the model leaves open {', '.join(known) or 'nothing'}")
     unknown = given.keys() - values.keys()
     if unknown:
         raise FeedError(f"{args.inputs} holds {sorted(unknown)}; the model takes {', '.join(values)}")
@@ -145,15 +167,20 @@ def _read(path: Path):
     """The array of an .npy file or the arrays of an .npz file; pickles are refused."""
     try:
         loaded = np.load(path, allow_pickle=False)
-    except (OSError, ValueError, EOFError) as error:
+        array = loaded if isinstance(loaded, np.ndarray) else dict(loaded)
+    except (OSError, ValueError, EOFError, BadZipFile) as error:
         raise FeedError(f"cannot read {path}: {error}; give an .npy or .npz file of numbers") from error
-    return loaded if isinstance(loaded, np.ndarray) else dict(loaded)
+    if isinstance(array, np.ndarray) != (path.suffix == ".npy"):
+        raise FeedError(
+            f"{path} is not what its suffix says; rename it to .npy (one array) or .npz (several)"
+        )
+    return array
 
 
 def _number(text: str, dtype: np.dtype) -> np.ndarray:
     try:
-        return np.array(json.loads(text)).astype(dtype)
-    except (ValueError, TypeError) as error:
+        return checked_array(Value("", dtype, None), json.loads(text), "value")
+    except (ValueError, TypeError, OverflowError) as error:
         raise FeedError(f"{text!r} is neither a number, a JSON list of numbers nor an .npy file") from error
 
 
@@ -172,8 +199,9 @@ def _inspect(args: argparse.Namespace) -> int:
 
 def _run(args: argparse.Namespace) -> int:
     session = _load(args)
+    feeds = _feeds(args, session)
     with _size_hint(args, session):
-        results = session.run(_feeds(args, session))
+        results = session.run(feeds)
     if args.output is not None:
         try:
             np.savez(args.output, **results)
@@ -189,8 +217,9 @@ def _run(args: argparse.Namespace) -> int:
 
 def _verify(args: argparse.Namespace) -> int:
     session = _load(args)
+    feeds = _feeds(args, session)
     with _size_hint(args, session):
-        rows = verify(session, args.model, _feeds(args, session))
+        rows = verify(session, args.model, feeds)
     passed = all(row.within for row in rows)
     if args.json:
         print(json.dumps({"passed": passed, "comparisons": [asdict(row) for row in rows]}))
@@ -200,7 +229,7 @@ def _verify(args: argparse.Namespace) -> int:
     for row in rows:
         verdict = "ok" if row.within else "DIFFERS"
         print(f"{row.output:{width}}  {row.against:11}  {row.difference:18.3g}  {verdict}")
-    print(f"tolerance: {ABSOLUTE:g} + {RELATIVE:g} x |value|")
+    print(f"tolerance: {ABSOLUTE:g} x max(1, largest |value|) + {RELATIVE:g} x |value|")
     return FINE if passed else FAILED
 
 

@@ -41,6 +41,9 @@ def checked_array(value: Value, given: object, what: str) -> np.ndarray:
             )
     else:
         try:
+            array = np.asarray(given)
+            if array.size and not np.can_cast(array.dtype, value.dtype, "same_kind"):
+                raise TypeError(f"{array.dtype} numbers given")
             array = np.asarray(given, dtype=value.dtype)
         except (ValueError, TypeError, OverflowError) as error:
             raise FeedError(f"{what} {value.name!r} is not an array of {value.dtype}: {error}") from error

@@ -7,7 +7,6 @@ format's version, the graph, the state pairs and the origin. No code is in a fil
 from __future__ import annotations
 
 import json
-from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
@@ -38,14 +37,18 @@ def save(model: Model, path: str | Path) -> None:
         "metadata": model.metadata,
     }
     data = serialise(tensors.stored, {ENTRY: json.dumps(document, separators=(",", ":"))})
-    path = Path(path)
-    partial = path.with_name(path.name + ".partial")
+    partial = None
     try:
+        path = Path(path)
+        partial = path.with_name(path.name + ".partial")
         partial.write_bytes(data)
         partial.replace(path)
-    except OSError as error:
+    except (OSError, ValueError, TypeError) as error:
+        if partial is not None and partial.is_file():
+            partial.unlink()
         raise ModelError(
-            f"cannot write {path}: {error.strerror}; check the folder and its permissions"
+            f"cannot write {path}: {getattr(error, 'strerror', None) or error}; "
+            "check the name, the folder and its permissions"
         ) from error
 
 
@@ -84,10 +87,13 @@ def load(path: str | Path) -> Model:
 
 
 def _check_state(graph: Graph, state: tuple[StatePair, ...]) -> None:
-    inputs, outputs = ({value.name for value in values} for values in (graph.inputs, graph.outputs))
+    inputs = {value.name: value for value in graph.inputs}
+    outputs = {value.name for value in graph.outputs}
     for pair in state:
         if pair.input not in inputs or pair.output not in outputs:
             raise ValueError(f"state from {pair.output!r} to {pair.input!r}")
+        if pair.initial is not None and pair.initial.ndim > len(inputs[pair.input].shape or ()):
+            raise ValueError(f"an initial value of {pair.initial.shape} for {inputs[pair.input]}")
 
 
 class _Tensors:
@@ -101,6 +107,9 @@ class _Tensors:
         """The name under which an array is stored."""
         if array is None:
             return None
+        # Imported here: it loads OpenSSL, which only saving needs.
+        from hashlib import sha256
+
         content = (array.dtype.str, array.shape, sha256(np.ascontiguousarray(array)).digest())
         name = self._names.setdefault(content, str(len(self._names)))
         # ascontiguousarray makes a scalar a vector.

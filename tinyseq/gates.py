@@ -22,7 +22,7 @@ ORDERS = {
 """The order of the gates along the rows of a layer's weights, by op and library."""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Cells:
     """A recurrent layer's weights as ONNX lays them out, for D directions, G gates of H units, F features."""
 

@@ -19,7 +19,7 @@ TYPE_NAMES = {
 }  # fmt: skip
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class NodeArg:
     """An input or output as onnxruntime describes it."""
 
@@ -57,7 +57,7 @@ class InferenceSession:
             FeedError: an output is unknown, or the inputs do not fit the model.
         """
         known = [value.name for value in self._session.outputs]
-        names = output_names or known
+        names = [output_names] if isinstance(output_names, str) else output_names or known
         for name in names:
             if name not in known:
                 raise FeedError(f"no output {name!r}; the model gives {', '.join(known)}")

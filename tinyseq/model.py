@@ -31,7 +31,7 @@ Dimension = int | str
 """A size, or the name of one that the inputs decide."""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Value:
     """A named tensor at the edge of a graph. ``shape`` is None where the file does not say it."""
 
@@ -44,7 +44,7 @@ class Value:
         return f"{self.name} {self.dtype}{shape}"
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Node:
     """One op applied. Absent optional inputs and outputs have the name ``""``.
 
@@ -72,7 +72,7 @@ class Node:
         return f"node {self.name!r} ({self.op})"
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Graph:
     """Nodes in an order in which they can be computed, with the constants they use.
 
@@ -85,7 +85,7 @@ class Graph:
     constants: dict[str, np.ndarray]
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class StatePair:
     """An input that carries state and the output that holds its next value.
 
@@ -97,7 +97,7 @@ class StatePair:
     initial: np.ndarray | None = None
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Model:
     """A graph, its state and where it came from."""
 

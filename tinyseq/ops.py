@@ -13,6 +13,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import cache
 from typing import Any
 
 from tinyseq import shapes
@@ -26,7 +27,7 @@ INT, INTS, FLOAT, FLOATS, TEXT, TEXTS, TENSOR, DTYPE, GRAPH = (
 """The kinds of attributes."""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Attribute:
     """An attribute, its kind, its default and, where only some values are supported, those values."""
 
@@ -36,7 +37,7 @@ class Attribute:
     allowed: tuple[Any, ...] | None = None
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Port:
     """One input or output of an op."""
 
@@ -47,6 +48,7 @@ class Port:
     supported: bool
 
     @classmethod
+    @cache
     def parse(cls, text: str) -> Port:
         """Reads the notation of this module; ``-name`` is in the specification but refused."""
         return cls(
@@ -54,7 +56,7 @@ class Port:
         )
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Op:
     """One row of the table.
 

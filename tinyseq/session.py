@@ -157,6 +157,8 @@ def load(
         ModelError: the file cannot be read, or holds what tinyseq cannot run.
     """
     model = read(path)
+    if state is not None and not isinstance(state, Mapping):
+        raise ModelError(f"state names pairs as a dict, {{input: output}}, not {type(state).__name__}")
     if state is not None:
         model = passes.name_state(model, dict(state))
     elif not model.state:
@@ -168,7 +170,11 @@ def read(path: str | Path | bytes | Graph) -> Model:
     """The Model of a graph or of a file, by its suffix; bytes are taken for ONNX."""
     if isinstance(path, Graph):
         return path.model()
-    suffix = ".onnx" if isinstance(path, bytes) else Path(path).suffix
+    if isinstance(path, (bytearray, memoryview)):
+        path = bytes(path)
+    if not isinstance(path, (str, Path, bytes)):
+        raise ModelError(f"a model is a path, bytes or a Graph, not {type(path).__name__}")
+    suffix = ".onnx" if isinstance(path, bytes) else Path(path).suffix.lower()
     if suffix not in READERS:
         raise ModelError(
             f"{path}: the suffix tells the format; tinyseq reads {', '.join(READERS)}. Weights without a "

@@ -46,6 +46,9 @@ class State(Mapping[str, np.ndarray]):
         from safetensors import SafetensorError
         from safetensors.numpy import load
 
+        if not isinstance(data, (bytes, bytearray, memoryview)):
+            raise StateError(f"a saved state is bytes, not {type(data).__name__}")
+        data = bytes(data)
         try:
             return cls(load(data))
         except (SafetensorError, ValueError, TypeError, KeyError) as error:
@@ -58,14 +61,28 @@ def restore(saved: Mapping[str, np.ndarray], target: Mapping[str, np.ndarray]) -
     Raises:
         StateError: names, shapes or dtypes differ.
     """
+    if not isinstance(saved, Mapping):
+        raise StateError(f"a state is a dict from name to array, not {type(saved).__name__}")
     if set(saved) != set(target):
-        raise StateError(f"the saved state has fields {sorted(saved)}, this stream {sorted(target)}")
+        raise StateError(f"the saved state has fields {list(saved)}, this stream {list(target)}")
+    fields = {name: _fitted(name, saved[name], array) for name, array in target.items()}
     for name, array in target.items():
-        given = np.asarray(saved[name])
-        if given.shape != array.shape or given.dtype.kind != array.dtype.kind:
-            raise StateError(
-                f"field {name!r} is {given.dtype}{list(given.shape)} and must be "
-                f"{array.dtype}{list(array.shape)}"
-            )
-    for name, array in target.items():
-        array[...] = saved[name]
+        array[...] = fields[name]
+
+
+def _fitted(name: str, saved: object, target: np.ndarray) -> np.ndarray:
+    """A saved field as the stream holds it."""
+    try:
+        given = np.asarray(saved)
+    except ValueError as error:
+        raise StateError(f"field {name!r} is no array: {error}") from error
+    if given.shape != target.shape or given.dtype.kind != target.dtype.kind:
+        raise StateError(
+            f"field {name!r} is {given.dtype}{list(given.shape)} and must be "
+            f"{target.dtype}{list(target.shape)}"
+        )
+    with np.errstate(over="ignore"):
+        field = given.astype(target.dtype)
+    if not np.array_equal(np.isfinite(field), np.isfinite(given)):
+        raise StateError(f"field {name!r} holds numbers too large for {target.dtype}")
+    return field

@@ -61,7 +61,7 @@ class CpuBackend:
             if not idle:
                 idle.append(executor)
         arrays = checked_feeds(self._whole.inputs, feeds)
-        key, plan = self._whole.plan(arrays)
+        key, plan = _planned(self._whole, arrays)
         try:
             executor = self._idle[key].pop()
         except (KeyError, IndexError):
@@ -103,6 +103,16 @@ class Planned:
     def known(self, arrays: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
         """Copies of the inputs whose values planning must know."""
         return {name: array.copy() for name, array in arrays.items() if name in self._known}
+
+
+def _planned(planned: Planned, arrays: dict[str, np.ndarray]) -> tuple[Key, Plan]:
+    try:
+        return planned.plan(arrays)
+    except (MemoryError, OverflowError) as error:
+        raise FeedError(
+            f"these inputs ask for more than this machine can hold ({error}); feed shorter sequences or "
+            "fewer rows"
+        ) from error
 
 
 def _arrays(graph: Graph):
@@ -181,6 +191,8 @@ class Executor:
             )
 
     def _check_out(self, out: Mapping[str, np.ndarray]) -> None:
+        if not isinstance(out, Mapping):
+            raise FeedError(f"out is a dict from name to array, not {type(out).__name__}")
         if len(out) != len(self._outputs):
             names = ", ".join(name for name, *_ in self._outputs)
             raise FeedError(
@@ -221,7 +233,7 @@ class CpuRunner:
         return executor.run(out)
 
     def _bind(self, arrays: dict[str, np.ndarray]) -> Executor:
-        key, plan = self._planned.plan(arrays)
+        key, plan = _planned(self._planned, arrays)
         if key not in self._bound:
             self._bound[key] = Executor(plan, self._run, self._block, self._planned.known(arrays))
             while len(self._bound) > MOST_BOUND:

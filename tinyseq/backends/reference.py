@@ -7,7 +7,8 @@ from collections.abc import Mapping
 import numpy as np
 
 from tinyseq import reference
-from tinyseq.feeds import checked_array, checked_feeds
+from tinyseq.errors import FeedError
+from tinyseq.feeds import checked_feeds
 from tinyseq.model import Model, Value
 from tinyseq.plan.planner import state_layout
 
@@ -41,9 +42,21 @@ class ReferenceRunner:
         results = reference.run(self._model, checked_feeds(self._inputs, feeds) | self.state)
         following = {pair.input: results.pop(pair.output) for pair in self._model.state}
         if out is not None:
+            _check_out(out, results)
             for name, array in results.items():
-                checked_array(Value(name, np.dtype(np.float64), array.shape), out[name], "out")[...] = array
+                out[name][...] = array
             results = dict(out)
         for name, array in self.state.items():
             array[...] = following[name]
         return results
+
+
+def _check_out(out: object, results: Mapping[str, np.ndarray]) -> None:
+    if not isinstance(out, Mapping) or set(out) != set(results):
+        raise FeedError(f"out must be a dict with an array for each of {', '.join(results)}")
+    for name, array in results.items():
+        given = out[name]
+        if not isinstance(given, np.ndarray) or given.shape != array.shape or given.dtype != array.dtype:
+            raise FeedError(f"out[{name!r}] must be an array for {Value(name, array.dtype, array.shape)}")
+        if not given.flags.writeable:
+            raise FeedError(f"out[{name!r}] is read-only; give an array that can be written to")

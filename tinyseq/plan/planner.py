@@ -23,7 +23,7 @@ from tinyseq.plan.view import FLOAT, Buffer, Shape, View, dense_strides
 from tinyseq.shapes import Mismatch
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Region:
     """Where an input or output lies: dense, ``offset`` bytes into the arena. ``value`` instead, where
     planning already knows it."""
@@ -34,7 +34,7 @@ class Region:
     value: np.ndarray | None = None
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class StateField:
     """One named field of a state row, ``offset`` bytes into it."""
 
@@ -44,7 +44,7 @@ class StateField:
     offset: int
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class StateLayout:
     """The fields of a state row and the row's size in bytes."""
 
@@ -52,7 +52,7 @@ class StateLayout:
     bytes: int
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Plan:
     """An immutable program for one set of shapes. No process address is in it.
 

@@ -69,11 +69,11 @@ def scatter_elements(x, indices, updates, *, axis, reduction):
 
 @defines("Range")
 def range_(start, limit, delta):
-    start, limit, delta = (value.reshape(()) for value in (start, limit, delta))
+    first, limit, delta = (value.item() for value in (start, limit, delta))
     if delta == 0:
         raise ValueError("delta is 0")
-    (count,) = checked_shape(max(0, math.ceil((limit - start) / delta)))
-    return (start + np.arange(count) * delta).astype(start.dtype)
+    (count,) = checked_shape(max(0, math.ceil((limit - first) / delta)))
+    return (first + np.arange(count) * delta).astype(start.dtype)
 
 
 @defines("Tile")

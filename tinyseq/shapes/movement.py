@@ -129,7 +129,10 @@ def transpose(attributes: Attributes, shapes, values) -> tuple[Shape, ...]:
 
 
 def expand(attributes: Attributes, shapes, values) -> tuple[Shape, ...]:
-    return (broadcast_shapes(shapes[0], tuple(map(int, values[1]))),)
+    wanted = tuple(map(int, values[1]))
+    if min(wanted, default=0) < 0:
+        raise Mismatch(f"{list(wanted)} is no shape")
+    return (broadcast_shapes(shapes[0], wanted),)
 
 
 def pad_widths(shape: Shape, values) -> list[tuple[int, int]]:

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from tinyseq.plan.builder import Builder
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Geometry:
     """How windows lie over a signal, one entry per spatial axis; ``before`` is the padding in front."""
 

@@ -1,0 +1,81 @@
+"""The command line: what it prints and its exit status."""
+
+from __future__ import annotations
+
+import json
+
+import numpy as np
+import pytest
+
+from tests.test_errors import lstm_with_state
+from tinyseq.cli import FAILED, FINE, UNREADABLE, USAGE, main
+
+
+@pytest.fixture
+def model(tmp_path):
+    path = tmp_path / "model.onnx"
+    path.write_bytes(lstm_with_state())
+    return str(path)
+
+
+def test_inspect_says_what_the_model_is_made_of(model, capsys):
+    assert main(["inspect", model, "--json"]) == FINE
+    described = json.loads(capsys.readouterr().out)
+    assert described["ops"] == {"LSTM": 1}
+    assert [state["name"] for state in described["state"]] == ["h", "c"]
+    assert main(["inspect", model]) == FINE
+    assert "state   h float32" in capsys.readouterr().out
+
+
+def test_verify_compares_with_the_reference_and_onnxruntime(model, capsys):
+    assert main(["verify", model, "--json"]) == FINE
+    report = json.loads(capsys.readouterr().out)
+    assert report["passed"]
+    assert {row["against"] for row in report["comparisons"]} == {"reference", "onnxruntime"}
+
+
+def test_verify_fails_when_results_differ(model, monkeypatch, capsys):
+    monkeypatch.setattr("tinyseq.check.ABSOLUTE", 0.0)
+    monkeypatch.setattr("tinyseq.check.RELATIVE", 0.0)
+    assert main(["verify", model]) == FAILED
+    assert "DIFFERS" in capsys.readouterr().out
+
+
+def test_run_takes_given_inputs_and_writes_the_outputs(model, tmp_path, capsys):
+    shapes = {"x": (4, 1, 3), "h": (1, 1, 4), "c": (1, 1, 4)}
+    feeds = {name: np.ones(shape, np.float32) for name, shape in shapes.items()}
+    np.savez(tmp_path / "feeds.npz", **feeds)
+    results = tmp_path / "results.npz"
+    assert main(["run", model, "--inputs", str(tmp_path / "feeds.npz"), "--output", str(results)]) == FINE
+    assert "y float32" in capsys.readouterr().out
+    assert np.load(results)["y"].shape[0] == 4
+
+
+def test_convert_writes_what_verify_reads(model, tmp_path):
+    assert main(["convert", model, str(tmp_path / "model.tinyseq")]) == FINE
+    assert main(["verify", str(tmp_path / "model.tinyseq")]) == FINE
+
+
+@pytest.mark.parametrize(
+    ("arguments", "status", "words"),
+    [
+        (["inspect", "missing.onnx"], UNREADABLE, "missing.onnx"),
+        (["inspect", "model.txt"], UNREADABLE, "suffix"),
+        (["convert", "MODEL", "/"], UNREADABLE, "cannot write"),
+        (["run", "MODEL", "--inputs", "missing.npz"], USAGE, "missing.npz"),
+        (["run", "MODEL", "--input", "nothing"], USAGE, "NAME=VALUE"),
+        (["run", "MODEL", "--input", "q=1"], USAGE, "takes x, h, c"),
+        (["run", "MODEL", "--input", "x=[1, true, {}]"], USAGE, "neither a number"),
+        (["run", "MODEL", "--size", "q=3"], USAGE, "leaves open"),
+    ],
+)
+def test_wrong_use_is_told_from_unreadable_models(model, capsys, arguments, status, words):
+    assert main([model if argument == "MODEL" else argument for argument in arguments]) == status
+    assert words in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("arguments", [[], ["dance"], ["verify", "m.onnx", "--seed", "-1"]])
+def test_the_parser_refuses_with_status_two(arguments):
+    with pytest.raises(SystemExit) as stop:
+        main(arguments)
+    assert stop.value.code == USAGE
