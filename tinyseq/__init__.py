@@ -1,5 +1,7 @@
 """tinyseq: a small runtime for recurrent sequence models."""
 
+from importlib import import_module
+
 from tinyseq.errors import (
     FeedError,
     KernelsError,
@@ -9,8 +11,6 @@ from tinyseq.errors import (
     TinyseqError,
     UnsupportedError,
 )
-from tinyseq.graph import Graph
-from tinyseq.inference_session import InferenceSession
 from tinyseq.session import Session, Stream, load
 from tinyseq.state import State
 
@@ -31,3 +31,12 @@ __all__ = [
     "UnsupportedError",
     "load",
 ]
+
+_LATER = {"Graph": "tinyseq.graph", "InferenceSession": "tinyseq.inference_session"}
+
+
+def __getattr__(name: str):
+    """Imports what not everybody uses when it is first asked for."""
+    if name not in _LATER:
+        raise AttributeError(f"module 'tinyseq' has no attribute {name!r}")
+    return getattr(import_module(_LATER[name]), name)

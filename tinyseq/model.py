@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field, replace
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -85,8 +85,7 @@ class Graph:
     constants: dict[str, np.ndarray]
 
 
-@dataclass(frozen=True)
-class StatePair:
+class StatePair(NamedTuple):
     """An input that carries state and the output that holds its next value.
 
     ``initial`` is the value a fresh stream starts with; None means zeros.

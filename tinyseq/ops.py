@@ -12,9 +12,8 @@ computed from those.
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
 from functools import cache
-from typing import Any
+from typing import Any, NamedTuple
 
 from tinyseq import shapes
 
@@ -27,8 +26,7 @@ INT, INTS, FLOAT, FLOATS, TEXT, TEXTS, TENSOR, DTYPE, GRAPH = (
 """The kinds of attributes."""
 
 
-@dataclass(frozen=True)
-class Attribute:
+class Attribute(NamedTuple):
     """An attribute, its kind, its default and, where only some values are supported, those values."""
 
     name: str
@@ -37,8 +35,7 @@ class Attribute:
     allowed: tuple[Any, ...] | None = None
 
 
-@dataclass(frozen=True)
-class Port:
+class Port(NamedTuple):
     """One input or output of an op."""
 
     name: str
@@ -56,8 +53,7 @@ class Port:
         )
 
 
-@dataclass(frozen=True)
-class Op:
+class Op(NamedTuple):
     """One row of the table.
 
     ``shape(attributes, shapes, values)`` gives the shapes of the outputs from the inputs' shapes and,

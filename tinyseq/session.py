@@ -4,14 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from tinyseq import backends, format, passes
 from tinyseq.errors import ModelError
-from tinyseq.graph import Graph
 from tinyseq.model import Model, StatePair, Value
 from tinyseq.state import State, restore
+
+if TYPE_CHECKING:
+    from tinyseq.graph import Graph
 
 
 class Session:
@@ -168,12 +171,10 @@ def load(
 
 def read(path: str | Path | bytes | Graph) -> Model:
     """The Model of a graph or of a file, by its suffix; bytes are taken for ONNX."""
-    if isinstance(path, Graph):
-        return path.model()
     if isinstance(path, (bytearray, memoryview)):
         path = bytes(path)
     if not isinstance(path, (str, Path, bytes)):
-        raise ModelError(f"a model is a path, bytes or a Graph, not {type(path).__name__}")
+        return _built(path)
     suffix = ".onnx" if isinstance(path, bytes) else Path(path).suffix.lower()
     if suffix not in READERS:
         raise ModelError(
@@ -181,6 +182,15 @@ def read(path: str | Path | bytes | Graph) -> Model:
             "model are read by tinyseq.converters.torch, safetensors and npz, for a tinyseq.Graph"
         )
     return READERS[suffix](path)
+
+
+def _built(graph: object) -> Model:
+    # Imported here: only those who build graphs should wait for the builder.
+    from tinyseq.graph import Graph
+
+    if isinstance(graph, Graph):
+        return graph.model()
+    raise ModelError(f"a model is a path, bytes or a Graph, not {type(graph).__name__}")
 
 
 def _onnx(path: str | Path | bytes) -> Model:

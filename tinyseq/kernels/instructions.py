@@ -11,7 +11,7 @@ Nothing in a program is a process address, so it can be saved, embedded or sent 
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from typing import NamedTuple
 
 SEGMENT_SHIFT = 48
 
@@ -28,8 +28,7 @@ MAX_RANK = 8
 """Longest list of dimensions that the elementwise kernel walks."""
 
 
-@dataclass(frozen=True)
-class Instruction:
+class Instruction(NamedTuple):
     """One row of the table: the kernel's name and its operands in order."""
 
     name: str
@@ -79,8 +78,7 @@ FAILED = 1
 """What a kernel returns that met an index outside its tensor; the machine stops there."""
 
 
-@dataclass(frozen=True)
-class Function:
+class Function(NamedTuple):
     """A scalar function of the elementwise kernel: kinds of its operands and result.
 
     ``f`` is float32; ``i`` is int64, in which all integers and booleans are computed.

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from typing import NamedTuple
 
 
-@dataclass(frozen=True)
-class Isa:
+class Isa(NamedTuple):
     """One build of the kernels.
 
     ``tiles`` lists the register tiles, largest first, as (rows of x, widest run of panels): their

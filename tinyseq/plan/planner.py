@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 
@@ -23,8 +23,7 @@ from tinyseq.plan.view import FLOAT, Buffer, Shape, View, dense_strides
 from tinyseq.shapes import Mismatch
 
 
-@dataclass(frozen=True)
-class Region:
+class Region(NamedTuple):
     """Where an input or output lies: dense, ``offset`` bytes into the arena. ``value`` instead, where
     planning already knows it."""
 
@@ -34,8 +33,7 @@ class Region:
     value: np.ndarray | None = None
 
 
-@dataclass(frozen=True)
-class StateField:
+class StateField(NamedTuple):
     """One named field of a state row, ``offset`` bytes into it."""
 
     name: str
@@ -44,16 +42,14 @@ class StateField:
     offset: int
 
 
-@dataclass(frozen=True)
-class StateLayout:
+class StateLayout(NamedTuple):
     """The fields of a state row and the row's size in bytes."""
 
     fields: tuple[StateField, ...]
     bytes: int
 
 
-@dataclass(frozen=True)
-class Plan:
+class Plan(NamedTuple):
     """An immutable program for one set of shapes. No process address is in it.
 
     ``weights`` are the segments that follow arena and state, each an aligned array. ``places`` tells of
