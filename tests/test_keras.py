@@ -17,17 +17,9 @@ from tinyseq.converters.weights import ConversionWarning
 
 import tinyseq
 from tests.test_errors import survives
-from tinyseq.ops import OPS
 
 DATA = Path(__file__).parent / "data"
 EXPECTED = dict(np.load(DATA / "keras_expected.npz"))
-
-NEEDS = {
-    "attention": "Softmax LayerNormalization",
-    "pooling": "Softmax MaxPool AveragePool ReduceMax",
-    "activations": "Softmax LogSoftmax Elu Selu Softplus Softsign HardSigmoid LeakyRelu Clip Gelu",
-}
-"""Ops that models use and the op table may not have yet."""
 
 
 def close(found, wanted, tolerance=1e-5):
@@ -43,33 +35,16 @@ def expected(name: str) -> tuple[dict[str, np.ndarray], list[np.ndarray]]:
     return feeds, [own[str(index)] for index in range(len(own) - len(feeds))]
 
 
-def load(path: Path, device: str = "cpu") -> tinyseq.Session:
-    """Loads a fixture; what the op table or the CPU lacks today skips the test."""
-    missing = set(NEEDS.get(path.stem, "").split()) - set(OPS)
-    if missing:
-        pytest.skip(f"the op table lacks {', '.join(sorted(missing))}")
-    return tinyseq.load(path, device=device)
-
-
-def run_or_skip(session: tinyseq.Session, feeds) -> list[np.ndarray]:
-    try:
-        return list(session.run(feeds).values())
-    except tinyseq.UnsupportedError as error:
-        if session.device == "reference":
-            raise
-        pytest.skip(str(error))
-
-
 FIXTURES = sorted(path.name for path in DATA.iterdir() if path.suffix in (".keras", ".h5"))
 
 
 @pytest.mark.parametrize("device", ["cpu", "reference"])
 @pytest.mark.parametrize("name", [name for name in FIXTURES if not name.startswith("hard")])
 def test_a_model_gives_what_keras_gives(name, device):
-    session = load(DATA / name, device)
+    session = tinyseq.load(DATA / name, device=device)
     feeds, wanted = expected(Path(name).stem)
     assert [value.name for value in session.inputs] == list(feeds)
-    for found, right in zip(run_or_skip(session, feeds), wanted, strict=True):
+    for found, right in zip(session.run(feeds).values(), wanted, strict=True):
         close(found, right)
 
 
@@ -161,11 +136,7 @@ def test_weights_of_cudnn_are_the_same_layer(tmp_path, kind, gates):
 def test_the_hard_sigmoid_of_keras_2(tmp_path):
     layers = [layer("Activation", activation="hard_sigmoid", **SHAPE)]
     path = keras2(tmp_path / "x.h5", layers, {})
-    if "HardSigmoid" in OPS:
-        close(results(path), np.clip(0.2 * X + 0.5, 0, 1))
-    else:
-        with pytest.raises(tinyseq.UnsupportedError, match="HardSigmoid"):
-            tinyseq.load(path)
+    close(results(path), np.clip(0.2 * X + 0.5, 0, 1))
 
 
 def test_a_keras_2_sequence(tmp_path):
@@ -322,7 +293,6 @@ def test_other_files_are_explained(tmp_path):
 # A real model.
 
 
-@pytest.mark.skipif("Softmax" not in OPS, reason="the op table lacks Softmax")
 def test_a_transliterator_of_khmer(asset):
     session = tinyseq.load(asset("khmer"), device="reference")
     assert [str(value.dtype) for value in session.inputs] == ["int64", "int64"]
@@ -333,10 +303,6 @@ def test_a_transliterator_of_khmer(asset):
 
 
 def test_the_config_and_weights_of_a_transliterator_are_read(asset):
-    """Down to the op table."""
     with zipfile.ZipFile(asset("khmer")) as archive:
         assert h5py.File(io.BytesIO(archive.read("model.weights.h5")))["layers"]
-    try:
-        tinyseq.load(asset("khmer"), device="reference")
-    except tinyseq.UnsupportedError as error:
-        assert "Softmax" in str(error) and "Softmax" not in OPS
+    tinyseq.load(asset("khmer"), device="reference")
