@@ -77,16 +77,6 @@ def stack(element, count: int):
 
 
 @intrinsic
-def float_from_bits(typingctx, bits):
-    """The float32 whose bit pattern is the low 32 bits of an integer."""
-
-    def codegen(context, builder, signature, args):
-        return builder.bitcast(builder.trunc(args[0], INT32), FLOAT)
-
-    return types.float32(types.int64), codegen
-
-
-@intrinsic
 def power_of_two(typingctx, rounded):
     """2**n for ``rounded`` = 1.5 * 2**23 + n with integral n in -127 ... 127 (2**-127 gives 0)."""
 
