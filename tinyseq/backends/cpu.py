@@ -13,17 +13,14 @@ from tinyseq.errors import FeedError
 from tinyseq.feeds import checked_feeds
 from tinyseq.kernels import library
 from tinyseq.model import Graph, Model, Value
+from tinyseq.plan.draft import Plan, Region
 from tinyseq.plan.packing import Weights, aligned
-from tinyseq.plan.planner import Plan, Planner, Region, state_layout
+from tinyseq.plan.planner import state_layout
+from tinyseq.plan.plans import MOST_PLANS, Key, Plans
 from tinyseq.plan.view import storage
-
-MOST_PLANS = 64
-"""Shapes whose plans a model keeps; the one not used for longest goes first."""
 
 MOST_BOUND = 8
 """Shapes whose executors one stream keeps."""
-
-Key = tuple
 
 
 class CpuBackend:
@@ -35,8 +32,8 @@ class CpuBackend:
         if streaming is not None:
             arrays |= {id(array): array for array in _arrays(streaming.graph)}
         self._weights = Weights(arrays.values())
-        self._whole = Planned(model, self._weights, stateful=False)
-        self._streaming = None if streaming is None else Planned(streaming, self._weights, stateful=True)
+        self._whole = Plans(model, self._weights, stateful=False)
+        self._streaming = None if streaming is None else Plans(streaming, self._weights, stateful=True)
         self._idle: dict[Key, list[Executor]] = {}
         self._recent: list[tuple[Key, Executor]] = []
 
@@ -75,39 +72,9 @@ class CpuBackend:
         return CpuRunner(self._streaming, self._run)
 
 
-class Planned:
-    """A model and the plans made of it so far, by the shapes they are for."""
-
-    def __init__(self, model: Model, weights: Weights, stateful: bool) -> None:
-        self.model = model
-        self._planner = Planner(model, weights, stateful)
-        self.inputs = self._planner.inputs
-        self._known = self._planner.known
-        self._plans: OrderedDict[Key, Plan] = OrderedDict()
-
-    def plan(self, arrays: dict[str, np.ndarray]) -> tuple[Key, Plan]:
-        """The plan for these inputs and the key it is kept under."""
-        key = tuple(
-            (array.shape, array.tobytes()) if name in self._known else array.shape
-            for name, array in arrays.items()
-        )
-        made = self._plans.get(key)
-        if made is None:
-            shapes = {name: array.shape for name, array in arrays.items()}
-            made = self._planner.plan(shapes, self.known(arrays))
-            self._plans[key] = made
-            while len(self._plans) > MOST_PLANS:
-                self._plans.popitem(last=False)
-        return key, made
-
-    def known(self, arrays: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
-        """Copies of the inputs whose values planning must know."""
-        return {name: array.copy() for name, array in arrays.items() if name in self._known}
-
-
-def _planned(planned: Planned, arrays: dict[str, np.ndarray]) -> tuple[Key, Plan]:
+def _planned(plans: Plans, arrays: dict[str, np.ndarray]) -> tuple[Key, Plan]:
     try:
-        return planned.plan(arrays)
+        return plans.plan(arrays)
     except (MemoryError, OverflowError) as error:
         raise FeedError(
             f"these inputs ask for more than this machine can hold ({error}); feed shorter sequences or "
@@ -209,10 +176,10 @@ class Executor:
 class CpuRunner:
     """One stream: its state block and the executors for the shapes it has met."""
 
-    def __init__(self, planned: Planned, run) -> None:
-        self._planned = planned
+    def __init__(self, plans: Plans, run) -> None:
+        self._plans = plans
         self._run = run
-        layout = state_layout(planned.model)
+        layout = state_layout(plans.model)
         self._block = aligned(layout.bytes)
         self.state = {}
         for field in layout.fields:
@@ -227,15 +194,15 @@ class CpuRunner:
     ) -> Mapping[str, np.ndarray]:
         executor = self._last
         if executor is None or type(feeds) is not dict or not executor.accept(feeds):
-            arrays = checked_feeds(self._planned.inputs, feeds)
+            arrays = checked_feeds(self._plans.inputs, feeds)
             executor = self._last = self._bind(arrays)
             executor.accept(arrays)
         return executor.run(out)
 
     def _bind(self, arrays: dict[str, np.ndarray]) -> Executor:
-        key, plan = _planned(self._planned, arrays)
+        key, plan = _planned(self._plans, arrays)
         if key not in self._bound:
-            self._bound[key] = Executor(plan, self._run, self._block, self._planned.known(arrays))
+            self._bound[key] = Executor(plan, self._run, self._block, self._plans.known(arrays))
             while len(self._bound) > MOST_BOUND:
                 self._bound.popitem(last=False)
         return self._bound[key]

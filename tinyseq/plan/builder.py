@@ -1,4 +1,4 @@
-"""The program under construction: what lowerings say, and how it becomes integers."""
+"""The program under construction: what lowerings say."""
 
 from __future__ import annotations
 
@@ -8,14 +8,13 @@ import numpy as np
 
 from tinyseq.errors import UnsupportedError
 from tinyseq.kernels.instructions import (
-    ALIGNMENT,
     FUNCTION_CODES,
     INSTRUCTIONS,
     MAX_RANK,
     OPCODES,
-    SEGMENT_SHIFT,
 )
-from tinyseq.plan.packing import Weights, aligned, segment
+from tinyseq.plan.packing import Weights, segment
+from tinyseq.plan.sizes import closed
 from tinyseq.plan.view import FLOAT, Buffer, Shape, View, collapsed, dense_strides, storage
 
 ARENA, STATE, FIRST_WEIGHT = 0, 1, 2
@@ -35,21 +34,22 @@ class Builder:
         self.step = 0
         self.arrays: list[np.ndarray] = []
         self.places: dict[int, str] = {}
+        self.words: list[int] = []
+        self.addresses: list[tuple[int, Buffer, int]] = []
+        self.buffers: list[Buffer] = []
         self._weights = weights
         self._zeros: View | None = None
-        self._words: list[int] = []
-        self._addresses: list[tuple[int, Buffer, int]] = []
         self._segments: dict[int, Buffer] = {}
-        self._buffers: list[Buffer] = []
 
     def allocate(self, shape: Shape, strides: Shape | None = None, dtype: np.dtype = FLOAT) -> View:
         """A new tensor in the arena; ``strides`` permute its dimensions."""
         buffer = Buffer(max(math.prod(shape), 1) * storage(dtype).itemsize, ARENA)
-        self._buffers.append(buffer)
+        self.buffers.append(buffer)
         return View(buffer, shape, dense_strides(shape) if strides is None else strides, 0, dtype)
 
     def constant(self, array: np.ndarray) -> View:
         """A known array as a tensor that kernels can read."""
+        array = closed(array)
         if array.dtype != FLOAT and array.dtype.kind not in "iub":
             raise UnsupportedError(
                 f"computing with {array.dtype} tensors is not supported; float32, integers and bool are"
@@ -90,7 +90,7 @@ class Builder:
 
     def emit(self, name: str, *operands) -> None:
         """Appends an instruction: Views for addresses (None for an absent one), integers, a list last."""
-        words = self._words
+        words = self.words
         start = len(words)
         count = _COUNTS[name]
         words += (OPCODES[name], 0)
@@ -103,7 +103,7 @@ class Builder:
                 if buffer.first < 0:
                     buffer.first = self.step
                 buffer.last = self.step
-                self._addresses.append((start + 2 + position, buffer, view.offset * view.itemsize))
+                self.addresses.append((start + 2 + position, buffer, view.offset * view.itemsize))
         if type(operands[-1]) is list:
             words.pop()
             words += operands[-1]
@@ -114,7 +114,7 @@ class Builder:
 
     def emit_checked(self, node: object, name: str, *operands) -> None:
         """``emit`` for an instruction that may fail, for which ``node`` is then blamed."""
-        self.places[len(self._words)] = str(node)
+        self.places[len(self.words)] = str(node)
         self.emit(name, *operands)
 
     def elementwise(self, function: str, y: View, a: View, *others: View) -> View:
@@ -152,39 +152,3 @@ class Builder:
     def dense(self, view: View) -> View:
         """The tensor itself if it is dense, else a dense copy."""
         return view if view.dense else self.copy(view, self.allocate(view.shape, dtype=view.dtype))
-
-    def finish(self) -> tuple[np.ndarray, int]:
-        """The program with every address placed, and the arena's size in bytes."""
-        size = _place(self._buffers)
-        words = self._words
-        for position, buffer, skip in self._addresses:
-            words[position] = (buffer.segment << SEGMENT_SHIFT) + buffer.offset + skip
-        program = aligned(len(words) * 8).view(np.int64)
-        program[:] = words
-        return program, size
-
-
-def _place(buffers: list[Buffer]) -> int:
-    """Chooses an offset for every arena buffer so that those alive together do not overlap.
-
-    First fit in the order in which buffers come to life.
-    """
-    living: list[Buffer] = []
-    size = 0
-    for buffer in sorted([b for b in buffers if b.last >= 0], key=lambda b: b.first):
-        living = [other for other in living if other.last >= buffer.first]
-        offset = 0
-        place = 0
-        for other in living:
-            if offset + buffer.bytes <= other.offset:
-                break
-            offset = _rounded(other.offset + other.bytes)
-            place += 1
-        buffer.offset = offset
-        living.insert(place, buffer)
-        size = max(size, offset + _rounded(buffer.bytes))
-    return size
-
-
-def _rounded(size: int) -> int:
-    return -(-size // ALIGNMENT) * ALIGNMENT

@@ -17,20 +17,12 @@ from tinyseq.errors import FeedError, UnsupportedError
 from tinyseq.kernels.instructions import ALIGNMENT
 from tinyseq.model import Graph, Model, Node, Value
 from tinyseq.plan.builder import ARENA, STATE, Builder
+from tinyseq.plan.draft import Draft
 from tinyseq.plan.lower import LOWERINGS
 from tinyseq.plan.packing import Weights
+from tinyseq.plan.sizes import closed, known_sizes
 from tinyseq.plan.view import FLOAT, Buffer, Shape, View, dense_strides
 from tinyseq.shapes import Mismatch
-
-
-class Region(NamedTuple):
-    """Where an input or output lies: dense, ``offset`` bytes into the arena. ``value`` instead, where
-    planning already knows it."""
-
-    shape: Shape
-    dtype: np.dtype
-    offset: int = 0
-    value: np.ndarray | None = None
 
 
 class StateField(NamedTuple):
@@ -49,21 +41,6 @@ class StateLayout(NamedTuple):
     bytes: int
 
 
-class Plan(NamedTuple):
-    """An immutable program for one set of shapes. No process address is in it.
-
-    ``weights`` are the segments that follow arena and state, each an aligned array. ``places`` tells of
-    each instruction that may fail, by its place in words, the node it is of.
-    """
-
-    program: np.ndarray
-    weights: tuple[np.ndarray, ...]
-    arena_bytes: int
-    inputs: dict[str, Region]
-    outputs: dict[str, Region]
-    places: dict[int, str]
-
-
 def state_layout(model: Model) -> StateLayout:
     """The state of one stream. Sizes that the model leaves open are those of one row: 1."""
     inputs = {value.name: value for value in model.graph.inputs}
@@ -77,6 +54,13 @@ def state_layout(model: Model) -> StateLayout:
         fields.append(StateField(value.name, shape, value.dtype, offset))
         offset += -(-math.prod(shape) * value.dtype.itemsize // ALIGNMENT) * ALIGNMENT
     return StateLayout(tuple(fields), offset)
+
+
+OPEN = frozenset(
+    ("Shape", "Size", "Gather", "Concat", "Slice", "Squeeze", "Unsqueeze", "Reshape", "Identity")
+    + ("Add", "Sub", "Mul")
+)
+"""Ops that shape arithmetic consists of and that compute with open sizes; others need plain numbers."""
 
 
 class Step:
@@ -106,7 +90,7 @@ class Step:
         if self.branches:
             return self._branch(inputs[0]).plan(builder, dict(names))
         if View not in map(type, inputs):
-            return reference.apply(self.node, inputs)
+            return self._known(inputs)
         if self.lowering is None:
             raise UnsupportedError(
                 f"{self.node.op} of values computed at run time is not supported on the CPU; the reference "
@@ -115,6 +99,16 @@ class Step:
         shapes = [None if value is None else value.shape for value in inputs]
         results = self.lowering(builder, self.node, inputs, self.rule(self.attributes, shapes, inputs))
         return results if type(results) is list else (results,)
+
+    def _known(self, inputs: list) -> list[np.ndarray] | tuple[np.ndarray, ...]:
+        """The outputs of a node whose inputs are all known."""
+        if all([array is None or array.dtype != object for array in inputs]):
+            return reference.apply(self.node, inputs)
+        if self.node.op not in OPEN:
+            return reference.apply(self.node, [None if array is None else closed(array) for array in inputs])
+        return [
+            known_sizes(array.ravel()).reshape(array.shape) for array in reference.apply(self.node, inputs)
+        ]
 
     def _branch(self, condition: np.ndarray) -> Walk:
         if condition.size != 1:
@@ -181,8 +175,9 @@ class Planner:
         whole = {value.name for value in self.inputs if value.dtype.kind in "iub"}
         self.known = needed_values(model.graph) & whole
 
-    def plan(self, shapes: dict[str, Shape], known: dict[str, np.ndarray]) -> Plan:
-        """A program for inputs of the given shapes; ``known`` holds those it must know the values of.
+    def draft(self, shapes: dict[str, Shape], known: dict[str, np.ndarray]) -> Draft:
+        """The program for inputs of the given shapes, in which sizes may be open; ``known`` holds the inputs
+        whose values it must know.
 
         Raises:
             FeedError: the shapes do not fit the model; names the node.
@@ -203,8 +198,7 @@ class Planner:
         for view in given.values():
             view.buffer.first = -1
             view.buffer.last = max(view.buffer.last, 0)
-        program, size = builder.finish()
-        return Plan(program, tuple(builder.arrays), size, _regions(given), _regions(kept), builder.places)
+        return Draft(builder, given, kept)
 
     def _state(self) -> dict[str, View]:
         buffer = Buffer(self._layout.bytes, STATE, 0)
@@ -249,12 +243,3 @@ def _kept(builder: Builder, outputs: dict) -> dict:
             taken.add(id(value.buffer))
         kept[name] = value
     return kept
-
-
-def _regions(values: dict) -> dict[str, Region]:
-    return {
-        name: Region(value.shape, value.dtype, value.buffer.offset)
-        if isinstance(value, View)
-        else Region(value.shape, value.dtype, value=value)
-        for name, value in values.items()
-    }

@@ -34,9 +34,12 @@ def broadcast_shapes(*shapes: Shape) -> Shape:
     """The common shape of tensors under multidirectional broadcasting."""
     rank = max(map(len, shapes))
     result = []
-    for sizes in zip(*((1,) * (rank - len(shape)) + tuple(shape) for shape in shapes)):
-        others = {size for size in sizes if size != 1}
-        if len(others) > 1:
-            raise Mismatch(f"shapes {', '.join(str(list(s)) for s in shapes)} do not broadcast")
-        result.append(others.pop() if others else 1)
+    for sizes in zip(*[(1,) * (rank - len(shape)) + tuple(shape) for shape in shapes]):
+        common = 1
+        for size in sizes:
+            if size != 1 and size != common:
+                if common != 1:
+                    raise Mismatch(f"shapes {', '.join(str(list(s)) for s in shapes)} do not broadcast")
+                common = size
+        result.append(common)
     return tuple(result)

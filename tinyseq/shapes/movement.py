@@ -62,12 +62,24 @@ def slice_bounds(shape: Shape, values) -> list[tuple[int, int, int]]:
         raise Mismatch("starts, ends, axes and steps have different lengths")
     bounds = [(0, 1, size) for size in shape]
     for axis, start, end, step in zip(positions, starts, ends, steps):
-        if step == 0:
-            raise Mismatch("a step of 0")
-        # A start before the first element is the first element; Python, going down, would begin before it.
-        run = range(shape[axis])[slice(max(start, -shape[axis]), end, step)]
-        bounds[axis] = (run.start, run.step, len(run))
+        bounds[axis] = _run(shape[axis], start, end, step)
     return bounds
+
+
+def _run(size: int, start: int, end: int, step: int) -> tuple[int, int, int]:
+    """(start, step, count) of the elements from ``start`` on, before ``end`` is reached.
+
+    Negative places count from the end; places beyond an end of the dimension are that end.
+    """
+    if step == 0:
+        raise Mismatch("a step of 0")
+    start = max(start + size if start < 0 else start, 0)
+    end = end + size if end < 0 else end
+    if step > 0:
+        start, end = min(start, size), min(end, size)
+        return start, step, max(-((start - end) // step), 0)
+    start, end = min(start, size - 1), max(end, -1)
+    return start, step, max(-((end - start) // -step), 0)
 
 
 def slice_(attributes: Attributes, shapes, values) -> tuple[Shape, ...]:
@@ -93,7 +105,7 @@ def unsqueeze(attributes: Attributes, shapes, values) -> tuple[Shape, ...]:
 
 
 def reshape(attributes: Attributes, shapes, values) -> tuple[Shape, ...]:
-    wanted = [int(size) for size in np.ravel(values[1])]
+    wanted = values[1].ravel().tolist()
     if not attributes["allowzero"]:
         for axis, size in enumerate(wanted):
             if size == 0:
@@ -129,7 +141,7 @@ def transpose(attributes: Attributes, shapes, values) -> tuple[Shape, ...]:
 
 
 def expand(attributes: Attributes, shapes, values) -> tuple[Shape, ...]:
-    wanted = tuple(map(int, values[1]))
+    wanted = tuple(values[1].ravel().tolist())
     if min(wanted, default=0) < 0:
         raise Mismatch(f"{list(wanted)} is no shape")
     return (broadcast_shapes(shapes[0], wanted),)

@@ -8,6 +8,7 @@ import numpy as np
 
 from tinyseq.errors import UnsupportedError
 from tinyseq.plan.lower.operands import along, given, joined, reshaped
+from tinyseq.plan.sizes import known_sizes
 from tinyseq.plan.view import Shape, View
 from tinyseq.shapes import axes_of, axis_of, pad_widths, slice_bounds, split_sizes
 
@@ -56,11 +57,11 @@ def unsqueeze(p: Builder, node: Node, inputs, shapes) -> View:
 
 
 def shape_of(p: Builder, node: Node, inputs, shapes) -> np.ndarray:
-    return np.array(inputs[0].shape[node.attributes["start"] : node.attributes["end"]], np.int64)
+    return known_sizes(inputs[0].shape[node.attributes["start"] : node.attributes["end"]])
 
 
 def size_of(p: Builder, node: Node, inputs, shapes) -> np.ndarray:
-    return np.array(inputs[0].size, np.int64)
+    return known_sizes([inputs[0].size]).reshape(())
 
 
 def transpose(p: Builder, node: Node, inputs, shapes) -> View:

@@ -1,0 +1,130 @@
+"""Formulas: a program bound to new sizes is, word for word, the one that planning anew gives."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from tinyseq.converters import onnx
+
+import tinyseq
+from tests.assets import fetch
+from tests.models import Case, recurrent
+from tests.strategies import CASES, chains
+from tests.test_ops import REFERENCE_ONLY
+from tinyseq.errors import TinyseqError
+from tinyseq.model import Model
+from tinyseq.plan.draft import Plan
+from tinyseq.plan.packing import Weights
+from tinyseq.plan.planner import Planner
+from tinyseq.plan.plans import Formula, Plans
+
+
+def read(case: Case) -> Model:
+    return onnx.load(case.model)
+
+
+def planned(planner: Planner, shapes: dict, known: dict) -> Plan | None:
+    try:
+        return planner.draft(shapes, known).plan()
+    except TinyseqError:
+        return None
+
+
+def same(one: Plan, other: Plan) -> None:
+    np.testing.assert_array_equal(one.program, other.program)
+    assert (one.arena_bytes, one.places) == (other.arena_bytes, other.places)
+    for mine, its in zip(one.weights, other.weights, strict=True):
+        np.testing.assert_array_equal(mine, its)
+    for mine, its in ((one.inputs, other.inputs), (one.outputs, other.outputs)):
+        assert list(mine) == list(its)
+        for name, region in mine.items():
+            assert region[:3] == its[name][:3]
+            np.testing.assert_array_equal(region.value, its[name].value)
+
+
+def formula_holds_or_declines(case: Case, data: st.DataObject) -> None:
+    planner = Planner(read(case), Weights(()), stateful=False)
+    known = {name: case.feeds[name] for name in planner.known}
+    shapes = {name: array.shape for name, array in case.feeds.items()}
+    opened = {
+        (name, axis)
+        for name, shape in shapes.items()
+        for axis, size in enumerate(shape)
+        if name not in known and size > 1
+    }
+    if not opened or planned(planner, shapes, known) is None:
+        return
+    formula = Formula(planner, shapes, opened, known)
+    same(formula.plan(shapes), planned(planner, shapes, known))
+    sizes = sorted({shapes[name][axis] for name, axis in opened})
+    swaps = {size: data.draw(st.integers(0, 9)) for size in sizes}
+    other = {
+        name: tuple(swaps[n] if (name, axis) in opened else n for axis, n in enumerate(shape))
+        for name, shape in shapes.items()
+    }
+    bound = formula.plan(other)
+    if bound is not None:
+        same(bound, planned(planner, other, known))
+
+
+@pytest.mark.parametrize("form", sorted(CASES.keys() - REFERENCE_ONLY))
+@given(data=st.data())
+def test_formula_of_an_op(form, data):
+    formula_holds_or_declines(data.draw(CASES[form]), data)
+
+
+@given(case=chains(), data=st.data())
+def test_formula_of_a_chain(case, data):
+    formula_holds_or_declines(case, data)
+
+
+def counted(monkeypatch) -> list:
+    """Grows by one with every walk through a graph."""
+    drafts: list = []
+    draft = Planner.draft
+
+    def counting(self, *given):
+        drafts.append(given)
+        return draft(self, *given)
+
+    monkeypatch.setattr(Planner, "draft", counting)
+    return drafts
+
+
+def feeds_of(name: str, size: int) -> dict[str, np.ndarray]:
+    if name == "silero-sequence":
+        state = np.zeros((1, 1, 128), np.float32)
+        return {"input": np.zeros((size, 576), np.float32), "h": state, "c": state}
+    if name == "silero-chunk":
+        state = np.zeros((2, size, 128), np.float32)
+        return {"input": np.zeros((size, 576), np.float32), "state": state, "sr": np.array(16000)}
+    if name == "nsnet2":
+        return {"input": np.zeros((2, size, 161), np.float32)}
+    return {"src": np.ones((2, size), np.int64), "src_mask": np.ones((2, size), bool)}
+
+
+@pytest.mark.parametrize("name", ["silero-sequence", "silero-chunk", "nsnet2", "romanizer-encoder"])
+def test_new_sizes_of_real_models_need_no_planning(monkeypatch, name):
+    drafts = counted(monkeypatch)
+    model = tinyseq.load(fetch(name))
+    for size in range(2, 12):
+        model.run(feeds_of(name, size))
+    assert len(drafts) == 2
+
+
+def test_sizes_that_varied_once_stay_open(monkeypatch):
+    drafts = counted(monkeypatch)
+    plans = Plans(read(recurrent("LSTM", features=3)), Weights(()), stateful=False)
+    for frames, rows in [(5, 2), (6, 2), (7, 2), (7, 3), (8, 4), (9, 2), (3, 9)]:
+        plans.plan({"x": np.zeros((frames, rows, 3), np.float32)})
+    assert len(drafts) == 3
+
+
+def test_a_formula_refuses_other_ranks_and_sizes_that_are_not_open():
+    planner = Planner(read(recurrent("GRU", features=3)), Weights(()), stateful=False)
+    formula = Formula(planner, {"x": (5, 2, 3)}, {("x", 0)}, {})
+    assert formula.plan({"x": (6, 2, 3)}) is not None
+    assert formula.plan({"x": (6, 3, 3)}) is None
+    assert formula.plan({"x": (6, 2)}) is None

@@ -1,0 +1,131 @@
+"""From what a builder collected to a plan: buffers get their places, addresses and open sizes their
+numbers."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import numpy as np
+
+from tinyseq.kernels.instructions import ALIGNMENT, SEGMENT_SHIFT
+from tinyseq.plan.builder import Builder
+from tinyseq.plan.packing import aligned
+from tinyseq.plan.sizes import Size, closed
+from tinyseq.plan.view import Shape, View
+
+
+class Region(NamedTuple):
+    """Where an input or output lies: dense, ``offset`` bytes into the arena. ``value`` instead, where
+    planning already knows it."""
+
+    shape: Shape
+    dtype: np.dtype
+    offset: int = 0
+    value: np.ndarray | None = None
+
+
+class Plan(NamedTuple):
+    """An immutable program for one set of shapes. No process address is in it.
+
+    ``weights`` are the segments that follow arena and state, each an aligned array. ``places`` tells of
+    each instruction that may fail, by its place in words, the node it is of.
+    """
+
+    program: np.ndarray
+    weights: tuple[np.ndarray, ...]
+    arena_bytes: int
+    inputs: dict[str, Region]
+    outputs: dict[str, Region]
+    places: dict[int, str]
+
+
+class Draft:
+    """A program in which buffers have no place yet and sizes may be open."""
+
+    def __init__(
+        self, builder: Builder, inputs: dict[str, View], outputs: dict[str, View | np.ndarray]
+    ) -> None:
+        self._inputs = inputs
+        self._outputs = {
+            name: value if type(value) is View else closed(value) for name, value in outputs.items()
+        }
+        self._weights = tuple(builder.arrays)
+        self._places = builder.places
+        self._words, self._open_words = _split(builder.words)
+        self._buffers = sorted([b for b in builder.buffers if b.last >= 0], key=lambda b: b.first)
+        self._number = {id(buffer): number for number, buffer in enumerate(self._buffers)}
+        self._positions = np.array([position for position, _, _ in builder.addresses], np.intp)
+        self._origins, self._skips, self._open_skips = self._addressed(builder.addresses)
+
+    def _addressed(self, addresses) -> tuple[np.ndarray, np.ndarray, list]:
+        """For each address its buffer's number, and what is added to where that buffer begins.
+
+        A buffer outside the arena begins at 0, which stands last.
+        """
+        last = len(self._buffers)
+        origins = np.array([self._number.get(id(buffer), last) for _, buffer, _ in addresses], np.intp)
+        skips, open_skips = _split([skip for _, _, skip in addresses])
+        for index, (_, buffer, _) in enumerate(addresses):
+            if buffer.segment:
+                skips[index] += (buffer.segment << SEGMENT_SHIFT) + buffer.offset
+        return origins, skips, open_skips
+
+    def plan(self, values: Sequence[int] = ()) -> Plan:
+        """The plan; ``values`` holds the open sizes by their places on the tape."""
+        offsets, arena_bytes = _placed(self._buffers, values)
+        program = aligned(len(self._words) * 8).view(np.int64)
+        program[:] = self._words
+        for position, place in self._open_words:
+            program[position] = values[place]
+        skips = self._skips.copy()
+        for position, place in self._open_skips:
+            skips[position] += values[place]
+        program[self._positions] = np.array([*offsets, 0], np.int64)[self._origins] + skips
+        inputs = {name: self._region(view, offsets, values) for name, view in self._inputs.items()}
+        outputs = {name: self._region(value, offsets, values) for name, value in self._outputs.items()}
+        return Plan(program, self._weights, arena_bytes, inputs, outputs, self._places)
+
+    def _region(self, value: View | np.ndarray, offsets: list[int], values: Sequence[int]) -> Region:
+        if type(value) is not View:
+            return Region(value.shape, value.dtype, value=value)
+        shape = tuple([_closed(size, values) for size in value.shape])
+        return Region(shape, value.dtype, offsets[self._number[id(value.buffer)]])
+
+
+def _split(words: list) -> tuple[np.ndarray, list[tuple[int, int]]]:
+    """Words as integers, 0 where a size is open, and where which open size belongs."""
+    opened = [(position, word.place) for position, word in enumerate(words) if type(word) is Size]
+    if opened:
+        words = [0 if type(word) is Size else word for word in words]
+    return np.array(words, np.int64), opened
+
+
+def _closed(size: Size | int, values: Sequence[int]) -> int:
+    return values[size.place] if type(size) is Size else size
+
+
+def _placed(buffers: list, values: Sequence[int]) -> tuple[list[int], int]:
+    """An offset for every arena buffer so that those alive together do not overlap, and the arena's bytes.
+
+    First fit in the order in which buffers come to life.
+    """
+    living: list[tuple[int, int, int]] = []
+    offsets = []
+    total = 0
+    for buffer in buffers:
+        first = buffer.first
+        size = _closed(buffer.bytes, values)
+        living = [other for other in living if other[0] >= first]
+        offset = 0
+        place = 0
+        for _, start, end in living:
+            if offset + size <= start:
+                break
+            offset = end
+            place += 1
+        end = offset + -(-size // ALIGNMENT) * ALIGNMENT
+        living.insert(place, (buffer.last, offset, end))
+        offsets.append(offset)
+        total = max(total, end)
+    return offsets, total
