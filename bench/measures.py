@@ -134,32 +134,25 @@ def binding(what: str, make: Callable[[int], Case], lengths: int) -> list[Row]:
     return [Row(f"bind silero {what}", name, median(s) * 1e3, "ms") for name, s in extra.items()]
 
 
-IMPORTS = {
-    "numpy": "import numpy",
-    "onnxruntime": "import numpy, onnxruntime",
-    "tinyseq": "import numpy, tinyseq",
-}
+IMPORTS = {"onnxruntime": "import onnxruntime", "tinyseq": "import tinyseq"}
 
 
 def start_import(processes: int) -> list[Row]:
-    """Milliseconds that importing a runtime adds to importing NumPy, in fresh processes."""
-    commands = {name: [sys.executable, "-c", program] for name, program in IMPORTS.items()}
-    return _above_numpy("start import", commands, processes)
+    """Milliseconds that importing a runtime takes where NumPy is imported already."""
+    return _in_fresh_processes("start import", IMPORTS, {}, processes)
 
 
-CHUNK = "import sys, numpy as np; chunk = np.zeros((1, 576), np.float32); sr = np.array(16000);"
 FIRST_CHUNKS = {
-    "numpy": "",
     "onnxruntime": "import onnxruntime as ort; options = ort.SessionOptions();"
     "options.intra_op_num_threads = options.inter_op_num_threads = 1;"
-    "session = ort.InferenceSession(sys.argv[1], options, providers=['CPUExecutionProvider']);"
+    "session = ort.InferenceSession(path, options, providers=['CPUExecutionProvider']);"
     "session.run(None, {'input': chunk, 'state': np.zeros((2, 1, 128), np.float32), 'sr': sr})",
-    "tinyseq": "import tinyseq; tinyseq.load(sys.argv[1]).stream().step({'input': chunk, 'sr': sr})",
+    "tinyseq": "import tinyseq; tinyseq.load(path).stream().step({'input': chunk, 'sr': sr})",
 }
 
 
 def start_first_chunk(processes: int) -> list[Row]:
-    """Milliseconds above NumPy until a fresh process has its first chunk: import, load and run.
+    """Milliseconds from there to the first chunk: import, load and run.
 
     tinyseq loads its own format.
     """
@@ -167,33 +160,39 @@ def start_first_chunk(processes: int) -> list[Row]:
         saved = Path(folder, "silero.tinyseq")
         path = assets.fetch("silero-chunk")
         tinyseq.load(path).save(saved)
-        models = {"numpy": "", "onnxruntime": str(path), "tinyseq": str(saved)}
-        commands = {
-            name: [sys.executable, "-c", CHUNK + program, models[name]]
-            for name, program in FIRST_CHUNKS.items()
-        }
-        return _above_numpy("start first chunk", commands, processes)
+        models = {"onnxruntime": str(path), "tinyseq": str(saved)}
+        return _in_fresh_processes("start first chunk", FIRST_CHUNKS, models, processes)
 
 
-def _above_numpy(name: str, commands: dict[str, list[str]], processes: int) -> list[Row]:
-    """Rows of the time that commands take above the one named ``numpy``."""
-    seconds: dict[str, list[float]] = {which: [] for which in commands}
-    _start_all(commands)
-    for _ in range(processes):
-        for which, taken in _start_all(commands).items():
-            seconds[which].append(taken)
-    floor = seconds.pop("numpy")
-    above = {which: median(a - b for a, b in zip(s, floor, strict=True)) for which, s in seconds.items()}
-    return [
-        Row(name, which, value * 1e3, "ms", above["onnxruntime"] / value) for which, value in above.items()
-    ]
+TIMED = """
+import sys, time
+import numpy as np
+path = sys.argv[1]
+chunk, sr = np.zeros((1, 576), np.float32), np.array(16000)
+start = time.perf_counter()
+{program}
+print(time.perf_counter() - start)
+"""
 
 
-def _start_all(commands: dict[str, list[str]]) -> dict[str, float]:
-    """Seconds of each command, run once. Bytecode is kept, as an installed package has it."""
+def _in_fresh_processes(
+    name: str, programs: dict[str, str], models: dict[str, str], processes: int
+) -> list[Row]:
+    """Rows of the time that programs take, once a process. Bytecode is kept, as of installed packages."""
     environment = {key: value for key, value in os.environ.items() if key != "PYTHONDONTWRITEBYTECODE"}
-    start = partial(subprocess.run, check=True, env=environment)
-    return {which: timing.once(partial(start, command)) for which, command in commands.items()}
+    seconds: dict[str, list[float]] = {which: [] for which in programs}
+    for round_ in range(processes + 1):
+        for which, program in programs.items():
+            command = [sys.executable, "-c", TIMED.format(program=program), models.get(which, "")]
+            done = subprocess.run(command, check=True, env=environment, capture_output=True)
+            # The first round writes bytecode and fills the system's caches.
+            if round_:
+                seconds[which].append(float(done.stdout))
+    medians = {which: median(times) for which, times in seconds.items()}
+    return [
+        Row(name, which, value * 1e3, "ms", medians["onnxruntime"] / value)
+        for which, value in medians.items()
+    ]
 
 
 def memory_of_a_step() -> list[Row]:

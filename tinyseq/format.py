@@ -34,7 +34,7 @@ def save(model: Model, path: str | Path) -> None:
         "graph": _graph_document(model.graph, tensors),
         "state": [[p.input, p.output, tensors.name(p.initial)] for p in model.state],
         "origin": model.origin,
-        "metadata": model.metadata,
+        "metadata": dict(model.metadata),
     }
     data = serialise(tensors.stored, {ENTRY: json.dumps(document, separators=(",", ":"))})
     partial = None

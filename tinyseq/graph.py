@@ -7,7 +7,6 @@ taken, an array or a number may stand for a constant. ``tinyseq.load`` makes a g
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import replace
 
 import numpy as np
 from numpy.typing import ArrayLike, DTypeLike
@@ -328,7 +327,7 @@ class Graph:
 
 def _renamed(node: Node, names: dict[str, str]) -> Node:
     inputs = tuple(names.get(name, name) for name in node.inputs)
-    return replace(node, inputs=inputs, outputs=tuple(names.get(name, name) for name in node.outputs))
+    return node._replace(inputs=inputs, outputs=tuple(names.get(name, name) for name in node.outputs))
 
 
 def _fresh(stem: str, taken: set[str]) -> str:

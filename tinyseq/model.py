@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
-from dataclasses import dataclass, field, replace
+from collections.abc import Iterable, Iterator, Mapping
+from types import MappingProxyType
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -31,8 +31,7 @@ Dimension = int | str
 """A size, or the name of one that the inputs decide."""
 
 
-@dataclass(frozen=True)
-class Value:
+class Value(NamedTuple):
     """A named tensor at the edge of a graph. ``shape`` is None where the file does not say it."""
 
     name: str
@@ -44,8 +43,7 @@ class Value:
         return f"{self.name} {self.dtype}{shape}"
 
 
-@dataclass(frozen=True)
-class Node:
+class Node(NamedTuple):
     """One op applied. Absent optional inputs and outputs have the name ``""``.
 
     ``attributes`` holds every attribute of the op's row in the table, defaults filled in.
@@ -72,8 +70,7 @@ class Node:
         return f"node {self.name!r} ({self.op})"
 
 
-@dataclass(frozen=True)
-class Graph:
+class Graph(NamedTuple):
     """Nodes in an order in which they can be computed, with the constants they use.
 
     A sub-graph sees the names of the graphs around it.
@@ -96,18 +93,17 @@ class StatePair(NamedTuple):
     initial: np.ndarray | None = None
 
 
-@dataclass(frozen=True)
-class Model:
+class Model(NamedTuple):
     """A graph, its state and where it came from."""
 
     graph: Graph
     state: tuple[StatePair, ...] = ()
     origin: str = ""
-    metadata: dict[str, str] = field(default_factory=dict)
+    metadata: Mapping[str, str] = MappingProxyType({})
 
     def with_state(self, state: Iterable[StatePair]) -> Model:
         """The same model with other state pairs."""
-        return replace(self, state=tuple(state))
+        return self._replace(state=tuple(state))
 
 
 def captured(graph: Graph) -> Iterator[str]:

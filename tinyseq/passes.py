@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-from dataclasses import replace
 
 import numpy as np
 
@@ -18,7 +17,7 @@ MOST_FOLDED_BYTES = 2**30
 def simplify(model: Model) -> Model:
     """Everything that the constants alone decide is computed; what nothing reads is gone."""
     graph = _fold(model.graph, {})
-    return replace(model, graph=_prune(graph))
+    return model._replace(graph=_prune(graph))
 
 
 def _fold(graph: Graph, outer: dict[str, np.ndarray]) -> Graph:
@@ -34,8 +33,8 @@ def _fold(graph: Graph, outer: dict[str, np.ndarray]) -> Graph:
             constants |= {name: array for name, array in zip(node.outputs, results) if name}
             continue
         folded = {key: _fold(sub_graph, known) for key, sub_graph in node.graphs()}
-        nodes.append(replace(node, attributes=node.attributes | folded) if folded else node)
-    return replace(graph, nodes=tuple(nodes), constants=constants)
+        nodes.append(node._replace(attributes=node.attributes | folded) if folded else node)
+    return graph._replace(nodes=tuple(nodes), constants=constants)
 
 
 def _computed(node: Node, known: dict[str, np.ndarray]) -> tuple[np.ndarray, ...] | None:
@@ -53,13 +52,13 @@ def _prune(graph: Graph) -> Graph:
         if needed.isdisjoint(node.outputs):
             continue
         pruned = {key: _prune(sub_graph) for key, sub_graph in node.graphs()}
-        node = replace(node, attributes=node.attributes | pruned) if pruned else node
+        node = node._replace(attributes=node.attributes | pruned) if pruned else node
         needed.update(node.inputs)
         for sub_graph in pruned.values():
             needed.update(captured(sub_graph))
         nodes.append(node)
     constants = {name: array for name, array in graph.constants.items() if name in needed}
-    return replace(graph, nodes=tuple(reversed(nodes)), constants=constants)
+    return graph._replace(nodes=tuple(reversed(nodes)), constants=constants)
 
 
 INPUT_WORDS = {"in", "input", "prev", "previous", "past", "initial", "init", "old", "last"}
@@ -143,13 +142,12 @@ def expose_state(model: Model) -> Model:
     graph = model.graph
     exposure = _Exposure(graph)
     nodes = tuple(exposure.node(node) for node in graph.nodes)
-    graph = replace(
-        graph,
+    graph = graph._replace(
         inputs=graph.inputs + tuple(exposure.inputs),
         outputs=graph.outputs + tuple(exposure.outputs),
         nodes=nodes,
     )
-    return replace(model, graph=graph, state=tuple(exposure.pairs))
+    return model._replace(graph=graph, state=tuple(exposure.pairs))
 
 
 class _Exposure:
@@ -183,7 +181,7 @@ class _Exposure:
             if constant:
                 name, output = self._pair(node, port_in, results[place_out], initial)
                 sources[place_in], results[place_out] = name, output
-        return replace(node, inputs=_trimmed(sources), outputs=_trimmed(results))
+        return node._replace(inputs=_trimmed(sources), outputs=_trimmed(results))
 
     def _pair(self, node: Node, port: str, output: str, initial: np.ndarray | None) -> tuple[str, str]:
         """Adds an input, an output and their pair; gives the two names."""
@@ -198,7 +196,7 @@ class _Exposure:
         output = output or f"{name}.next"
         self.inputs.append(value)
         if all(output != other.name for other in self.graph.outputs):
-            self.outputs.append(replace(value, name=output))
+            self.outputs.append(value._replace(name=output))
         self.pairs.append(StatePair(name, output, initial))
         return name, output
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 
@@ -37,8 +37,7 @@ ACTIVATIONS: dict[str, tuple[Callable, dict[str, float | None]]] = {
 """By name: the function, and its parameters with their defaults, None for none."""
 
 
-@dataclass(frozen=True)
-class Layer:
+class Layer(NamedTuple):
     """What the attributes of a recurrent layer say."""
 
     hidden_size: int
