@@ -25,7 +25,7 @@ LAYERS = {
     "state": "errors",
     "reference": "errors model",
     "format": "errors ops model",
-    "passes": "errors ops model reference",
+    "passes": "errors shapes ops model reference",
     "kernels.instructions": "",
     "kernels.isa": "",
     "kernels.library": "errors kernels.isa",

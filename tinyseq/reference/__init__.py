@@ -5,7 +5,7 @@ backend of its own (``device="reference"``). Each function takes its op's inputs
 absent, and the attributes of the op's row as keywords; it gives one array or a tuple of them.
 
 The same functions compute, in the arrays' own types, what is known before a model runs
-(``passes.py``, ``plan``).
+(``passes``, ``plan``).
 """
 
 from __future__ import annotations

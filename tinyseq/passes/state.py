@@ -1,4 +1,4 @@
-"""Passes: from a Model to an equal Model that is quicker to plan, or that carries more state."""
+"""Which inputs and outputs carry state, and the state that a graph hides in its recurrent layers."""
 
 from __future__ import annotations
 
@@ -6,60 +6,8 @@ import re
 
 import numpy as np
 
-from tinyseq import reference
 from tinyseq.errors import ModelError
-from tinyseq.model import Graph, Model, Node, StatePair, Value, captured
-
-MOST_FOLDED_BYTES = 2**30
-"""A constant that folding makes larger than this stays computed at run time."""
-
-
-def simplify(model: Model) -> Model:
-    """Everything that the constants alone decide is computed; what nothing reads is gone."""
-    graph = _fold(model.graph, {})
-    return model._replace(graph=_prune(graph))
-
-
-def _fold(graph: Graph, outer: dict[str, np.ndarray]) -> Graph:
-    """Computes the nodes whose inputs are constants, here and in sub-graphs."""
-    given = {value.name for value in graph.inputs}
-    outer = {name: array for name, array in outer.items() if name not in given}
-    constants = dict(graph.constants)
-    nodes: list[Node] = []
-    for node in graph.nodes:
-        known = outer | constants
-        results = _computed(node, known)
-        if results is not None:
-            constants |= {name: array for name, array in zip(node.outputs, results) if name}
-            continue
-        folded = {key: _fold(sub_graph, known) for key, sub_graph in node.graphs()}
-        nodes.append(node._replace(attributes=node.attributes | folded) if folded else node)
-    return graph._replace(nodes=tuple(nodes), constants=constants)
-
-
-def _computed(node: Node, known: dict[str, np.ndarray]) -> tuple[np.ndarray, ...] | None:
-    if any(True for _ in node.graphs()) or not all(name in known for name in node.inputs if name):
-        return None
-    results = reference.apply(node, [known[name] if name else None for name in node.inputs])
-    return results if sum(array.nbytes for array in results) <= MOST_FOLDED_BYTES else None
-
-
-def _prune(graph: Graph) -> Graph:
-    """Drops the nodes and constants that no output needs."""
-    needed = {value.name for value in graph.outputs}
-    nodes: list[Node] = []
-    for node in reversed(graph.nodes):
-        if needed.isdisjoint(node.outputs):
-            continue
-        pruned = {key: _prune(sub_graph) for key, sub_graph in node.graphs()}
-        node = node._replace(attributes=node.attributes | pruned) if pruned else node
-        needed.update(node.inputs)
-        for sub_graph in pruned.values():
-            needed.update(captured(sub_graph))
-        nodes.append(node)
-    constants = {name: array for name, array in graph.constants.items() if name in needed}
-    return graph._replace(nodes=tuple(reversed(nodes)), constants=constants)
-
+from tinyseq.model import Graph, Model, Node, StatePair, Value
 
 INPUT_WORDS = {"in", "input", "prev", "previous", "past", "initial", "init", "old", "last"}
 OUTPUT_WORDS = {"out", "output", "next", "new", "n", "final", "present", "updated", "cur", "current"}

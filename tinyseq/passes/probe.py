@@ -1,0 +1,69 @@
+"""Probing: the shapes that a graph's tensors would have if every open size were a prime of its own.
+
+What two probes with different primes agree on does not depend on the open sizes.
+"""
+
+from __future__ import annotations
+
+from itertools import count
+
+import numpy as np
+
+from tinyseq import reference
+from tinyseq.errors import TinyseqError
+from tinyseq.model import Graph, Node
+from tinyseq.shapes import Mismatch, Shape
+
+FIRST_PRIMES = (1009, 2003)
+"""Where the primes of each probe begin: above the sizes that models have by nature."""
+
+MOST_ELEMENTS = 4096
+"""Larger tensors take part with their shape only, not their values."""
+
+
+class Probe:
+    """One assignment of primes to the open sizes. ``shapes`` and ``values`` hold what follows, by tensor."""
+
+    def __init__(self, graph: Graph, first: int) -> None:
+        primes = _primes(first)
+        sizes: dict[str, int] = {}
+        self.shapes: dict[str, Shape] = {name: array.shape for name, array in graph.constants.items()}
+        self.values: dict[str, np.ndarray] = dict(graph.constants)
+        for value in graph.inputs:
+            if value.shape is not None:
+                for size in value.shape:
+                    if isinstance(size, str) and size not in sizes:
+                        sizes[size] = next(primes)
+                self.shapes[value.name] = tuple(sizes.get(size, size) for size in value.shape)
+        for node in graph.nodes:
+            self._follow(node)
+
+    def _follow(self, node: Node) -> None:
+        """Works out a node's outputs as far as its inputs allow."""
+        names = [name for name in node.inputs if name]
+        if any(name not in self.shapes for name in names) or any(True for _ in node.graphs()):
+            return
+        shapes = [self.shapes[name] if name else None for name in node.inputs]
+        values = [self.values.get(name) if name else None for name in node.inputs]
+        if node.op in ("Shape", "Size"):
+            values = [np.broadcast_to(np.float32(0), shapes[0])]
+        try:
+            results = node.row.shape(node.attributes, shapes, values)
+            self.shapes.update(zip(node.outputs, results))
+            known = all(value is not None for value, name in zip(values, node.inputs) if name)
+            if known and sum(int(np.prod(shape)) for shape in results) <= MOST_ELEMENTS:
+                self.values.update(zip(node.outputs, reference.apply(node, values)))
+        except (Mismatch, TinyseqError, TypeError, AttributeError, IndexError):
+            # A rule that needs a value which no probe can know; what follows stays unknown too.
+            return
+
+
+def probes(graph: Graph) -> tuple[Probe, Probe]:
+    """Two probes of a graph."""
+    first, second = FIRST_PRIMES
+    return Probe(graph, first), Probe(graph, second)
+
+
+def _primes(first: int):
+    """Primes from ``first`` on, which is one."""
+    return (n for n in count(first, 2) if all(n % d for d in range(3, int(n**0.5) + 1, 2)))

@@ -1,0 +1,220 @@
+"""Recurrent cells that an exporter took apart become recurrent layers again.
+
+A cell is a layer over one frame. Cells with the same weights, each starting where the one before ended,
+are one layer over all their frames if no input depends on an output. What is no cell stays as it is.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from heapq import heapify, heappop, heappush
+from itertools import pairwise
+
+import numpy as np
+
+from tinyseq.model import Graph, Node, captured
+from tinyseq.passes.affine import Affines
+from tinyseq.passes.cells import Cell, gated_cell, plain_cell
+from tinyseq.passes.layers import Chain, Writer
+from tinyseq.passes.patterns import ACTIVATIONS, View
+from tinyseq.passes.simplify import prune
+
+MOVEMENT = {
+    "Concat", "ConstantOfShape", "Expand", "Gather", "Identity", "Reshape", "Slice", "Split", "Squeeze",
+    "Transpose", "Unsqueeze",
+}  # fmt: skip
+"""Ops that compute nothing: what only they lead to from the model's inputs is carried from outside."""
+
+
+def recognise(graph: Graph) -> Graph:
+    """The graph with recurrent layers in place of the cells in it.
+
+    What nothing reads any more is gone.
+    """
+    view = View(graph)
+    affines = Affines(view, graph)
+    chains = _chains(_settled(_cells(graph, affines), graph, view), view)
+    while chains:
+        rewritten = _rewritten(graph, chains, affines)
+        if rewritten is None:
+            # Layers that feed each other frame by frame have to go frame by frame.
+            chains = [(cell,) for chain in chains for cell in chain]
+            continue
+        spoilt = [_spoilt(chain, rewritten) for chain in chains]
+        if not any(spoilt):
+            return rewritten
+        apart = [(cell,) for chain, bad in zip(chains, spoilt) if bad and len(chain) > 1 for cell in chain]
+        chains = [chain for chain, bad in zip(chains, spoilt) if not bad] + apart
+    return graph
+
+
+def _cells(graph: Graph, affines: Affines) -> list[Cell]:
+    """The cells of a graph as far as each of them alone can tell."""
+    ends = [node for node in graph.nodes if node.op in ("Add", "Mul")]
+    gated = [gated_cell(node.op, node.outputs[0], affines) for node in ends]
+    cells = [cell for cell in gated if cell is not None]
+    taken = {product for cell in cells for product in cell.products}
+    for node in graph.nodes:
+        if node.op in ACTIVATIONS and _sums_products(node.inputs[0], affines.view) > 1:
+            cell = plain_cell(node.outputs[0], affines)
+            if cell is not None and taken.isdisjoint(cell.products):
+                cells.append(cell)
+    return cells
+
+
+def _sums_products(name: str, view: View) -> int:
+    """How many matrix products a tensor is the sum of, at a glance."""
+    node = view.maker(name)
+    if node is None or node.op not in ("MatMul", "Gemm", "Add"):
+        return 0
+    sides = node.inputs if node.op == "Add" else node.inputs[2:]
+    return sum(_sums_products(side, view) for side in sides if side) + (node.op != "Add")
+
+
+def _settled(cells: list[Cell], graph: Graph, view: View) -> list[Cell]:
+    """The cells with their h told from their inputs.
+
+    A cell goes on from another one, or another one goes on from it with the same weights, or its state
+    is carried into the graph. Failing that, any tensor of a gated cell will do: its meaning is the same.
+    A plain cell whose state is not carried in and out is only a layer of two inputs, and left out.
+    """
+    makers = {cell.y_h: cell for cell in cells}
+    readers = {name: cell for cell in cells for name in cell.states}
+    settled = []
+    for cell in cells:
+        before = [name for name in cell.states if name in makers and _goes_on(cell, makers[name], name)]
+        after = readers.get(cell.y_h)
+        if after is not None and _goes_on(after, cell, cell.y_h):
+            wanted = after.matrix(cell.y_h)
+            before += [name for name in cell.states if np.array_equal(cell.matrix(name), wanted)]
+        carried = [name for name in cell.states if _carried(name, view)]
+        if cell.op == "RNN":
+            found = before or (carried if _given_out(cell.y_h, graph) else [])
+        else:
+            found = [*before, *carried, *cell.states]
+        settled += [cell.with_state(name) for name in found[:1]]
+    return settled
+
+
+def _goes_on(cell: Cell, other: Cell, name: str) -> bool:
+    """Whether a cell may have its state from another one, by way of the tensor ``name``."""
+    if cell.op != other.op or cell.attributes != other.attributes or cell.c != other.y_c:
+        return False
+    return bool(cell.c) or any(np.array_equal(cell.matrix(name), other.matrix(h)) for h in other.states)
+
+
+def _carried(name: str, view: View) -> bool:
+    """Whether a tensor is made of the model's inputs and constants by movement alone."""
+    node = view.makers.get(name)
+    while node is not None and node.op in MOVEMENT:
+        node = view.makers.get(node.inputs[0])
+    return node is None
+
+
+def _given_out(name: str, graph: Graph) -> bool:
+    """Whether a tensor reaches the model's outputs by movement alone."""
+    reached = {name}
+    for node in graph.nodes:
+        if node.op in MOVEMENT and not reached.isdisjoint(node.inputs):
+            reached.update(node.outputs)
+    return any(value.name in reached for value in graph.outputs)
+
+
+def _chains(cells: list[Cell], view: View) -> list[Chain]:
+    """Cells put in rows of those that one layer can run."""
+    following: dict[tuple[str, str], list[Cell]] = {}
+    for cell in cells:
+        following.setdefault((cell.h, cell.c), []).append(cell)
+    nexts = {}
+    for cell in cells:
+        after = following.get((cell.y_h, cell.y_c), [])
+        if len(after) == 1 and _alike(cell, after[0]):
+            nexts[cell.y_h] = after[0]
+    begun = {cell.y_h for cell in nexts.values()}
+    chains = []
+    for cell in cells:
+        if cell.y_h not in begun:
+            chain = [cell]
+            while chain[-1].y_h in nexts:
+                chain.append(nexts[chain[-1].y_h])
+            whole = tuple(chain)
+            chains += [whole] if _independent(whole, view) else [(one,) for one in chain]
+    return [chain for chain in chains if len(chain) > 1 or _independent(chain, view)]
+
+
+def _alike(cell: Cell, other: Cell) -> bool:
+    """Whether two cells are one layer at different frames."""
+    if cell.op != other.op or cell.attributes != other.attributes or len(cell.x) != len(other.x):
+        return False
+    return all(a.shape == b.shape and np.array_equal(a, b) for a, b in zip(cell.weights(), other.weights()))
+
+
+def _independent(chain: Chain, view: View) -> bool:
+    """Whether no input of the cells depends on what they put out."""
+    outputs = {name for cell in chain for name in (cell.y_h, cell.y_c) if name}
+    left = [name for cell in chain for name in cell.x]
+    seen = set(left)
+    while left:
+        name = left.pop()
+        if name in outputs:
+            return False
+        node = view.makers.get(name)
+        for given in _reads(node) if node is not None else ():
+            if given not in seen:
+                seen.add(given)
+                left.append(given)
+    return True
+
+
+def _reads(node: Node) -> Iterator[str]:
+    """The tensors that a node needs, sub-graphs included."""
+    yield from (name for name in node.inputs if name)
+    for _, sub_graph in node.graphs():
+        yield from captured(sub_graph)
+
+
+def _rewritten(graph: Graph, chains: list[Chain], affines: Affines) -> Graph | None:
+    """The graph with a layer for each chain; None if its nodes cannot be put in order."""
+    writer = Writer(graph, affines)
+    for chain in chains:
+        writer.layer(chain)
+    nodes: list[Node] = []
+    for node in graph.nodes:
+        replacing = [made for name in node.outputs for made in writer.replacing.get(name, [])]
+        nodes += replacing if any(name in writer.replacing for name in node.outputs) else [node]
+    ordered = _in_order(nodes)
+    if len(ordered) < len(nodes):
+        return None
+    return prune(graph._replace(nodes=tuple(ordered), constants=graph.constants | writer.constants))
+
+
+def _in_order(nodes: list[Node]) -> list[Node]:
+    """The nodes, each after those that it reads, otherwise as they were; less those in a circle."""
+    makers = {name: place for place, node in enumerate(nodes) for name in node.outputs if name}
+    waits = [{makers[name] for name in _reads(node) if name in makers} for node in nodes]
+    readers: list[list[int]] = [[] for _ in nodes]
+    for place, others in enumerate(waits):
+        for other in others:
+            readers[other].append(place)
+    ready = [place for place, others in enumerate(waits) if not others]
+    heapify(ready)
+    ordered = []
+    while ready:
+        place = heappop(ready)
+        ordered.append(nodes[place])
+        for reader in readers[place]:
+            waits[reader].discard(place)
+            if not waits[reader]:
+                heappush(ready, reader)
+    return ordered
+
+
+def _spoilt(chain: Chain, graph: Graph) -> bool:
+    """Whether something else in the graph needs what only the cells' own nodes computed: a cell state between
+    two frames, or a product, which would then be computed twice."""
+    made = {name for node in graph.nodes for name in node.outputs}
+    if any(not made.isdisjoint(cell.products) for cell in chain):
+        return True
+    between = {cell.y_c for cell, _ in pairwise(chain) if cell.y_c}
+    needed = {name for node in graph.nodes for name in _reads(node)} | {v.name for v in graph.outputs}
+    return not needed.isdisjoint(between)

@@ -1,0 +1,70 @@
+"""What constants alone decide is computed; what nothing reads is dropped; cells are put together."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from tinyseq import reference
+from tinyseq.model import Graph, Model, Node, captured
+
+MOST_FOLDED_BYTES = 2**30
+"""A constant that folding makes larger than this stays computed at run time."""
+
+
+def simplify(model: Model) -> Model:
+    """Everything that the constants alone decide is computed; what nothing reads is gone; recurrent cells
+    that an exporter took apart are recurrent layers again."""
+    graph = prune(_fold(model.graph, {}))
+    if _may_hold_cells(graph):
+        # Imported here: few models hold cells in parts.
+        from tinyseq.passes.recognise import recognise
+
+        graph = recognise(graph)
+    return model._replace(graph=graph)
+
+
+def _may_hold_cells(graph: Graph) -> bool:
+    """Whether a graph has what every recurrent cell is written with: two products, or one and gates."""
+    products = sum(node.op in ("Gemm", "MatMul") for node in graph.nodes)
+    return products > 1 or (products == 1 and any(node.op == "Mul" for node in graph.nodes))
+
+
+def _fold(graph: Graph, outer: dict[str, np.ndarray]) -> Graph:
+    """Computes the nodes whose inputs are constants, here and in sub-graphs."""
+    given = {value.name for value in graph.inputs}
+    outer = {name: array for name, array in outer.items() if name not in given}
+    constants = dict(graph.constants)
+    nodes: list[Node] = []
+    for node in graph.nodes:
+        known = outer | constants
+        results = _computed(node, known)
+        if results is not None:
+            constants |= {name: array for name, array in zip(node.outputs, results) if name}
+            continue
+        folded = {key: _fold(sub_graph, known) for key, sub_graph in node.graphs()}
+        nodes.append(node._replace(attributes=node.attributes | folded) if folded else node)
+    return graph._replace(nodes=tuple(nodes), constants=constants)
+
+
+def _computed(node: Node, known: dict[str, np.ndarray]) -> tuple[np.ndarray, ...] | None:
+    if any(True for _ in node.graphs()) or not all(name in known for name in node.inputs if name):
+        return None
+    results = reference.apply(node, [known[name] if name else None for name in node.inputs])
+    return results if sum(array.nbytes for array in results) <= MOST_FOLDED_BYTES else None
+
+
+def prune(graph: Graph) -> Graph:
+    """Drops the nodes and constants that no output needs."""
+    needed = {value.name for value in graph.outputs}
+    nodes: list[Node] = []
+    for node in reversed(graph.nodes):
+        if needed.isdisjoint(node.outputs):
+            continue
+        pruned = {key: prune(sub_graph) for key, sub_graph in node.graphs()}
+        node = node._replace(attributes=node.attributes | pruned) if pruned else node
+        needed.update(node.inputs)
+        for sub_graph in pruned.values():
+            needed.update(captured(sub_graph))
+        nodes.append(node)
+    constants = {name: array for name, array in graph.constants.items() if name in needed}
+    return graph._replace(nodes=tuple(reversed(nodes)), constants=constants)
