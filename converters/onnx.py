@@ -166,6 +166,11 @@ class _Importer:
                 f"{label}: the op {':'.join(filter(None, (proto.domain, proto.op_type)))} is not in "
                 f"tinyseq's op table; supported are {', '.join(sorted(OPS))}"
             )
+        for position, port in enumerate(row.inputs):
+            if port.own and draft.has_input(position):
+                raise ModelError(
+                    f"{label} has an input {position}, which the ONNX specification does not know"
+                )
         draft.finish()
 
     def constant(self, attributes: dict[str, Any], label: str) -> np.ndarray:

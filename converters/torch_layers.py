@@ -22,15 +22,13 @@ def lstm(
 
     Args:
         x: [frames, rows, features], or [rows, frames, features] with ``batch_first``.
-        h: initial state [layers * directions, rows, hidden], likewise ``c``; zeros if left out.
+        h: initial state [layers * directions, rows, hidden], likewise ``c``; zeros if left out. With
+            ``proj_size`` P, h and the outputs have P numbers and c has hidden.
         lengths: int32 [rows], how many frames of each row count.
 
     Returns:
         The last layer's outputs, with frames and rows as x has them, and the last h and c, shaped as the
         initial ones.
-
-    Raises:
-        UnsupportedError: the layer has projections (``proj_size``).
     """
     return _recurrent("lstm", graph, x, weights, prefix, batch_first, (h, c), lengths, {})
 
@@ -56,8 +54,6 @@ def rnn(
 
 
 def _recurrent(kind, graph, x, weights, prefix, batch_first, initials, lengths, attributes):
-    if f"{_dotted(prefix)}weight_hr_l0" in weights:
-        raise UnsupportedError(f"{kind} {prefix!r} has projections (proj_size), which tinyseq does not run")
     layers = 0
     while f"{_dotted(prefix)}weight_ih_l{layers}" in weights:
         layers += 1
@@ -103,6 +99,7 @@ def _cell(weights: Weights, prefix: str, suffix: str) -> list:
         weights.take(f"{start}weight_hh{suffix}", None, None),
         weights.find(f"{start}bias_ih{suffix}", None),
         weights.find(f"{start}bias_hh{suffix}", None),
+        *([w_hr] if (w_hr := weights.find(f"{start}weight_hr{suffix}", None, None)) is not None else []),
     ]
 
 

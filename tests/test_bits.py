@@ -17,6 +17,17 @@ def layer(op: str, **settings) -> bytes:
     return recurrent(op, features=FEATURES, outputs=["y"], **settings).model
 
 
+def projected(hidden: int, units: int) -> tinyseq.Graph:
+    rng = np.random.default_rng(0)
+    sizes = [(4 * hidden, FEATURES), (4 * hidden, units), (8 * hidden,), (3 * hidden,), (units, hidden)]
+    w, r, b, p, projection = (rng.uniform(-1, 1, (1, *size)).astype(np.float32) for size in sizes)
+    g = tinyseq.Graph()
+    x = g.input("x", ["frames", "rows", FEATURES])
+    inputs = (w, r, b, None, None, None, p if hidden > 16 else None, projection)
+    g.output("y", g.apply("LSTM", x, *inputs, hidden_size=hidden, name="layer"))
+    return g
+
+
 MODELS = {
     "rnn": layer("RNN", hidden=9),
     "rnn, no bias": layer("RNN", hidden=33, bias=False),
@@ -26,6 +37,8 @@ MODELS = {
     "lstm": layer("LSTM", hidden=16),
     "lstm, no bias": layer("LSTM", hidden=5, bias=False),
     "lstm, constant state": layer("LSTM", hidden=6, initial=True, fed=[0]),
+    "lstm, projected": projected(hidden=9, units=20),
+    "lstm, projected, peepholes": projected(hidden=33, units=5),
     "lstm, named state": lstm_with_state(features=FEATURES),
     "two layers and a head": recogniser(FEATURES),
 }

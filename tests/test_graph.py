@@ -176,7 +176,7 @@ WRONG = {
     "words for numbers": (lambda g, x: g.add(x, np.array(["a"])), "give numbers"),
     "carries to nothing": (lambda g, x: g.output("y", g.relu(x), carries="h"), "'h'"),
     "unknown layout": (lambda g, x: g.lstm(x, torch_weights(4), layout="lua"), "'lua'"),
-    "too few weights": (lambda g, x: g.lstm(x, torch_weights(4)[:1], layout="torch"), "2 to 4"),
+    "too few weights": (lambda g, x: g.lstm(x, torch_weights(4)[:1], layout="torch"), "2 to 5"),
     "weights of another kind": (lambda g, x: g.lstm(x, torch_weights(3), layout="torch"), "[15, 4]"),
     "directions that differ": (
         lambda g, x: g.gru(

@@ -106,12 +106,6 @@ def test_unused_weights_are_refused(weights):
     weights.finish()
 
 
-def test_projections_are_refused():
-    projected = Weights({"weight_hr_l0": np.zeros((1, 1))})
-    with pytest.raises(tinyseq.UnsupportedError, match="projections"):
-        torch.lstm(tinyseq.Graph(), np.zeros((1, 1, 1)), projected)
-
-
 # Modules: classes that look like PyTorch's stand in for them; with PyTorch installed, its own are tried.
 
 

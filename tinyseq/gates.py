@@ -32,6 +32,8 @@ class Cells:
     """[D, G*H, H], float32."""
     b: np.ndarray
     """[D, 2*G*H], float32: the biases of the input, then of the recurrent products."""
+    projection: np.ndarray | None = None
+    """[D, P, H], float32: of an LSTM whose h is projected to P numbers; ``r`` is [D, G*H, P] then."""
 
     @property
     def directions(self) -> int:
@@ -39,7 +41,7 @@ class Cells:
 
     @property
     def hidden(self) -> int:
-        return self.r.shape[2]
+        return (self.r if self.projection is None else self.projection).shape[2]
 
 
 def cells(op: str, weights: Sequence[np.ndarray | None], layout: str) -> Cells:
@@ -48,10 +50,12 @@ def cells(op: str, weights: Sequence[np.ndarray | None], layout: str) -> Cells:
     Args:
         op: ``"LSTM"``, ``"GRU"`` or ``"RNN"``.
         weights: as the layout has them, an absent bias left out or None:
-            ``"torch"``: ``weight_ih [G*H, F], weight_hh [G*H, H], bias_ih [G*H], bias_hh [G*H]``;
+            ``"torch"``: ``weight_ih [G*H, F], weight_hh [G*H, H], bias_ih [G*H], bias_hh [G*H]``, and with
+            ``proj_size=P`` ``weight_hr [P, H]``, ``weight_hh`` being [G*H, P];
             ``"keras"``: ``kernel [F, G*H], recurrent_kernel [H, G*H], bias [G*H] or [2, G*H]``;
             ``"cudnn"``: those of Keras' CuDNNLSTM and CuDNNGRU, ``bias [2*G*H]``;
-            ``"onnx"``: ``W [D, G*H, F], R [D, G*H, H], B [D, 2*G*H]``.
+            ``"onnx"``: ``W [D, G*H, F], R [D, G*H, H], B [D, 2*G*H]``, and tinyseq's own projection
+            [D, P, H], R being [D, G*H, P].
         layout: the name of the library.
 
     Raises:
@@ -63,7 +67,7 @@ def cells(op: str, weights: Sequence[np.ndarray | None], layout: str) -> Cells:
             f"layouts {', '.join(_READERS)}"
         )
     arrays = [None if array is None else np.asarray(array, np.float32) for array in weights]
-    most = 4 if layout == "torch" else 3
+    most = (4 if layout == "torch" else 3) + (op == "LSTM" and layout in ("torch", "onnx"))
     if not 2 <= len(arrays) <= most or arrays[0] is None or arrays[1] is None:
         raise ModelError(f"a layer in layout {layout!r} has 2 to {most} weights, not {len(arrays)}")
     try:
@@ -84,6 +88,9 @@ def stacked(forward: Cells, backward: Cells) -> Cells:
         ModelError: their shapes differ.
     """
     pairs = [(forward.w, backward.w), (forward.r, backward.r), (forward.b, backward.b)]
+    if forward.projection is not None or backward.projection is not None:
+        none = np.zeros((1, 0, 0), np.float32)
+        pairs.append(tuple(none if c.projection is None else c.projection for c in (forward, backward)))
     for one, other in pairs:
         if one.shape != other.shape or one.shape[0] != 1:
             raise ModelError(
@@ -94,13 +101,18 @@ def stacked(forward: Cells, backward: Cells) -> Cells:
 
 
 def _check(op: str, cells: Cells) -> None:
-    if cells.w.ndim != 3 or cells.r.ndim != 3 or cells.b.ndim != 2:
+    ranks = [array.ndim for array in (cells.w, cells.r, cells.b, cells.projection) if array is not None]
+    if ranks not in ([3, 3, 2], [3, 3, 2, 3]):
         raise ValueError("a weight has another rank")
     directions, rows, _ = cells.w.shape
     hidden = cells.hidden
     if directions not in (1, 2) or rows != len(ORDERS[op]["onnx"]) * hidden or not hidden:
         raise ValueError(f"{op} has {len(ORDERS[op]['onnx'])} gates of {hidden} units")
-    if cells.r.shape != (directions, rows, hidden) or cells.b.shape != (directions, 2 * rows):
+    units = hidden if cells.projection is None else cells.projection.shape[1]
+    shapes = [(cells.r, (directions, rows, units)), (cells.b, (directions, 2 * rows))]
+    if cells.projection is not None:
+        shapes.append((cells.projection, (directions, units, hidden)))
+    if any(array.shape != shape for array, shape in shapes):
         raise ValueError("the shapes do not fit each other")
 
 
@@ -113,15 +125,18 @@ def _reordered(op: str, library: str, array: np.ndarray) -> np.ndarray:
     return np.concatenate([blocks[given.index(gate)] for gate in wanted])
 
 
-def _onnx(op: str, w: np.ndarray, r: np.ndarray, b: np.ndarray | None = None) -> Cells:
-    return Cells(w, r, np.zeros((w.shape[0], 2 * w.shape[1]), np.float32) if b is None else b)
+def _onnx(op: str, w: np.ndarray, r: np.ndarray, b=None, projection=None) -> Cells:
+    return Cells(w, r, np.zeros((w.shape[0], 2 * w.shape[1]), np.float32) if b is None else b, projection)
 
 
-def _torch(op: str, w, r, b_ih=None, b_hh=None) -> Cells:
+def _torch(op: str, w, r, b_ih=None, b_hh=None, w_hr=None) -> Cells:
     none = np.zeros(w.shape[0], np.float32)
     biases = [_reordered(op, "torch", none if b is None else b) for b in (b_ih, b_hh)]
     return Cells(
-        _reordered(op, "torch", w)[None], _reordered(op, "torch", r)[None], np.concatenate(biases)[None]
+        _reordered(op, "torch", w)[None],
+        _reordered(op, "torch", r)[None],
+        np.concatenate(biases)[None],
+        None if w_hr is None else w_hr[None],
     )
 
 

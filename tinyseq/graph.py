@@ -137,7 +137,7 @@ class Graph:
             x: [frames, rows, features].
             weights: of the forward direction, as ``layout`` has them.
             layout: ``"torch"``, ``"keras"``, ``"cudnn"`` or ``"onnx"``; ``tinyseq.gates.cells`` says what
-                each holds.
+                each holds. With PyTorch's ``weight_hr``, h and the outputs are projected to P numbers.
             backward: weights of a second direction, over the sequence from its end.
             h: initial state [directions, rows, hidden], likewise ``c``; zeros if left out.
             lengths: int32 [rows], how many frames of each row count; all, if left out.
@@ -145,7 +145,7 @@ class Graph:
 
         Returns:
             The outputs of all frames [frames, rows, directions * hidden], and the last ``h`` and ``c``,
-            each [directions, rows, hidden].
+            each [directions, rows, hidden]; where h is projected, P takes the place of hidden but for c.
         """
         return self._recurrent("LSTM", x, weights, layout, backward, lengths, (h, c), name, attributes)
 
@@ -192,8 +192,9 @@ class Graph:
             cells = gates.stacked(cells, gates.cells(op, backward, layout))
         if cells.directions == 2:
             attributes = {"direction": "bidirectional"} | attributes
+        own = () if cells.projection is None else (None, cells.projection)
         y, *finals = self.apply(
-            op, x, cells.w, cells.r, cells.b, lengths, *initials,
+            op, x, cells.w, cells.r, cells.b, lengths, *initials, *own,
             outputs=1 + len(initials), name=name, hidden_size=cells.hidden, **attributes,
         )  # fmt: skip
         if cells.directions == 1:

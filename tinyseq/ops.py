@@ -6,7 +6,8 @@ converters bring older forms to it. A new op is one row here, one function in ``
 
 Inputs and outputs are written in order: ``name`` is required, ``name?`` may be absent, ``name*`` is
 any number, and a ``!`` says that the value must be known when planning: a constant, a shape, or
-computed from those.
+computed from those. ``-`` stands before what the specification has and tinyseq refuses, ``+`` before what is
+tinyseq's own: files of other formats cannot hold it.
 """
 
 from __future__ import annotations
@@ -43,13 +44,20 @@ class Port(NamedTuple):
     variadic: bool
     known: bool
     supported: bool
+    own: bool
 
     @classmethod
     @cache
     def parse(cls, text: str) -> Port:
-        """Reads the notation of this module; ``-name`` is in the specification but refused."""
+        """Reads the notation of this module."""
+        mark = text[0]
         return cls(
-            text.strip("-?*!"), "?" in text or text[0] == "-", "*" in text, "!" in text, text[0] != "-"
+            text.strip("-+?*!"),
+            "?" in text or mark == "-",
+            "*" in text,
+            "!" in text,
+            mark != "-",
+            mark == "+",
         )
 
 
@@ -204,8 +212,8 @@ OPS = {
         _op("GRU", "x w! r! b?! lengths? initial_h?", "y? y_h?", shapes.gru,
             *_RECURRENT, A("linear_before_reset", INT, 0, (0, 1)),
             state=_HIDDEN, check=shapes.check_recurrent),
-        _op("LSTM", "x w! r! b?! lengths? initial_h? initial_c? p?!", "y? y_h? y_c?", shapes.lstm,
-            *_RECURRENT, A("input_forget", INT, 0, (0, 1)),
+        _op("LSTM", "x w! r! b?! lengths? initial_h? initial_c? p?! +projection?!", "y? y_h? y_c?",
+            shapes.lstm, *_RECURRENT, A("input_forget", INT, 0, (0, 1)),
             state=_HIDDEN_AND_CELL, check=shapes.check_recurrent),
         # Quantised models.
         *_alike("QuantizeLinear", "x scale zero_point?", shapes.quantize, A("axis", INT, 1),

@@ -57,6 +57,13 @@ INSTRUCTIONS = (
         ("&xw", "&r", "&peepholes", "&h", "&c", "&y", "&scratch", "&lengths", "&options", *_LAYER),
     ),
     Instruction(
+        "lstm_projected",
+        (
+            *("&xw", "&r", "&projection", "&zeros", "&peepholes", "&h", "&c", "&y"),
+            *("&unprojected", "&projected", "&scratch", "&lengths", "&options", *_LAYER, "units"),
+        ),
+    ),
+    Instruction(
         "gru_general",
         ("&xw", "&r", "&r_hidden", "&bias", "&h", "&y", "&scratch", "&lengths", "&options", *_LAYER),
     ),
@@ -122,4 +129,5 @@ HAS_LENGTHS = 2
 HAS_PEEPHOLES = 4
 COUPLED = 8
 RESET_AFTER = 16
+GENERAL = 32
 """Bits of a recurrent kernel's ``flags``: which optional buffers are there, which variant it is."""

@@ -14,6 +14,7 @@ from tinyseq.kernels.indexing import extreme, extreme_integer, gather, gather_el
 from tinyseq.kernels.instructions import FAILED, INSTRUCTIONS, SEGMENT_SHIFT, Instruction
 from tinyseq.kernels.intrinsics import address_of, compiled, denormals_off, denormals_restore, integers
 from tinyseq.kernels.product import linear, pack
+from tinyseq.kernels.projected import lstm_projected
 from tinyseq.kernels.recurrent import gru_reset_after, gru_reset_before, lstm, rnn
 from tinyseq.kernels.switch import switch
 
@@ -21,7 +22,8 @@ KERNELS = {
     kernel.__name__: kernel
     for kernel in (
         *(fill, elementwise, pack, linear, gather, gather_elements, within, extreme, extreme_integer),
-        *(rnn, lstm, gru_reset_after, gru_reset_before, rnn_general, lstm_general, gru_general),
+        *(rnn, lstm, gru_reset_after, gru_reset_before),
+        *(rnn_general, lstm_general, gru_general, lstm_projected),
     )
 }
 

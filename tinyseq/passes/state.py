@@ -137,7 +137,10 @@ class _Exposure:
         name = stem = f"{node.name}.{port.removeprefix('initial_')}"
         while name in taken:
             name = f"{stem}.{len(self.inputs)}"
-        shape = (1, f"{name}.rows", node.attributes["hidden_size"])
+        given = {port.name: tensor for port, tensor in zip(node.row.inputs, node.inputs)}
+        projection = given.get("projection") if port == "initial_h" else None
+        units = self.graph.constants[projection].shape[1] if projection else node.attributes["hidden_size"]
+        shape = (1, f"{name}.rows", units)
         if node.attributes["layout"]:
             shape = (shape[1], shape[0], shape[2])
         value = Value(name, np.dtype(np.float32), shape)

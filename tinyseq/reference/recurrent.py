@@ -97,10 +97,11 @@ def _reverse(x, lengths):
     return y
 
 
-def run_layer(x, lengths, initials, layer: Layer, steps: list[Callable]):
+def run_layer(x, lengths, initials, layer: Layer, steps: list[Callable], units: int | None = None):
     """All directions of a layer, ``steps`` being the cell of each.
 
-    ``step(x, *state)`` takes one frame of all rows and gives the next state, its output first.
+    ``step(x, *state)`` takes one frame of all rows and gives the next state, its output first, which is of
+    ``units`` numbers, as many as the layer has if that is not given.
     """
     if layer.layout:
         x = x.transpose(1, 0, 2)
@@ -109,8 +110,9 @@ def run_layer(x, lengths, initials, layer: Layer, steps: list[Callable]):
     lengths = np.full(rows, frames) if lengths is None else lengths
     if len(lengths) != rows or np.any(lengths < 0) or np.any(lengths > frames):
         raise ValueError(f"lengths {lengths.tolist()} are not of {rows} rows of up to {frames} frames")
-    zero = np.zeros((len(steps), rows, layer.hidden_size), x.dtype)
-    initials = [zero if initial is None else initial for initial in initials]
+    sizes = [units or layer.hidden_size, *[layer.hidden_size] * (len(initials) - 1)]
+    zeros = [np.zeros((len(steps), rows, size), x.dtype) for size in sizes]
+    initials = [zero if initial is None else initial for zero, initial in zip(zeros, initials)]
     outputs, finals = [], []
     for d, step in enumerate(steps):
         backward = layer.direction == "reverse" or d == 1
@@ -169,11 +171,18 @@ def gru(x, w, r, b=None, lengths=None, initial_h=None, *, linear_before_reset, *
     return run_layer(x, lengths, [initial_h], layer, steps)
 
 
-def lstm_steps(layer: Layer, products: list[Callable], biases, p, input_forget: int) -> list[Callable]:
-    """The LSTM cell of each direction. ``product(x, h)`` is what x and h add to the gates i, o, f, c."""
+def lstm_steps(
+    layer: Layer, products: list[Callable], biases, p, input_forget: int, projection=None
+) -> list[Callable]:
+    """The LSTM cell of each direction. ``product(x, h)`` is what x and h add to the gates i, o, f, c.
+
+    With ``projection`` [D, P, H], h is projected to P numbers: Sak et al., "Long short-term memory based
+    recurrent neural network architectures for large vocabulary speech recognition", 2014.
+    """
+    projections = [None] * len(products) if projection is None else projection
     p = np.zeros((len(products), 3 * layer.hidden_size), biases.dtype) if p is None else p
 
-    def cell(product, b, p, f, g, h_function):
+    def cell(product, b, p, projection, f, g, h_function):
         pi, po, pf = np.split(p, 3)
 
         def step(x, h, c):
@@ -181,24 +190,27 @@ def lstm_steps(layer: Layer, products: list[Callable], biases, p, input_forget: 
             i = f(i + pi * c)
             forget = 1 - i if input_forget else f(forget + pf * c)
             c = forget * c + i * g(new)
-            return f(o + po * c) * h_function(c), c
+            h = f(o + po * c) * h_function(c)
+            return h if projection is None else h @ projection.T, c
 
         return step
 
     functions = layer.functions("Sigmoid", "Tanh", "Tanh")
-    return [cell(*parts, *own) for *parts, own in zip(products, biases, p, functions)]
+    return [cell(*parts, *own) for *parts, own in zip(products, biases, p, projections, functions)]
 
 
 @defines("LSTM")
 def lstm(
-    x, w, r, b=None, lengths=None, initial_h=None, initial_c=None, p=None, *, input_forget, **attributes
-):
+    x, w, r, b=None, lengths=None, initial_h=None, initial_c=None, p=None, projection=None, *,
+    input_forget, **attributes,
+):  # fmt: skip
     layer = Layer(**attributes)
-    layer.check(r.shape[-1])
+    layer.check(r.shape[-1] if projection is None else projection.shape[-1])
 
     def product(w, r):
         return lambda x, h: x @ w.T + h @ r.T
 
     biases = biases_of(b, 4, len(w), layer.hidden_size, x.dtype)
-    steps = lstm_steps(layer, [product(*parts) for parts in zip(w, r)], biases, p, input_forget)
-    return run_layer(x, lengths, [initial_h, initial_c], layer, steps)
+    products = [product(*parts) for parts in zip(w, r)]
+    steps = lstm_steps(layer, products, biases, p, input_forget, projection)
+    return run_layer(x, lengths, [initial_h, initial_c], layer, steps, r.shape[-1])

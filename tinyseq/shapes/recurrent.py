@@ -98,9 +98,9 @@ def check_recurrent(attributes: Attributes) -> None:
         raise Mismatch(f"clip={attributes['clip']} is negative")
 
 
-def _layer(attributes: Attributes, shapes, gates: int, peepholes: bool = False) -> tuple[Shape, Shape]:
-    x, w, r, b, lengths, *initials = (*shapes, *(None,) * 5)[: 8 if peepholes else 6]
-    p = initials.pop() if peepholes else None
+def _layer(attributes: Attributes, shapes, gates: int) -> tuple[Shape, Shape, Shape]:
+    """The shapes of y, of the last h and of the last c, which an LSTM has beside them."""
+    x, w, r, b, lengths, initial_h, initial_c, p, projection = (*shapes, *(None,) * 9)[:9]
     hidden = attributes["hidden_size"]
     directions = direction_count(attributes)
     rows_first = attributes["layout"]
@@ -108,14 +108,17 @@ def _layer(attributes: Attributes, shapes, gates: int, peepholes: bool = False) 
         order = "[rows, frames, features]" if rows_first else "[frames, rows, features]"
         raise Mismatch(f"input x of {list(x)} is not {order}")
     frames, rows, features = (x[1], x[0], x[2]) if rows_first else x
-    state = (rows, directions, hidden) if rows_first else (directions, rows, hidden)
+    units = projection[1] if projection is not None and len(projection) == 3 else hidden
+    h, c = ((rows, directions, n) if rows_first else (directions, rows, n) for n in (units, hidden))
     wanted = (
         ("w", w, (directions, gates * hidden, features)),
-        ("r", r, (directions, gates * hidden, hidden)),
+        ("r", r, (directions, gates * hidden, units)),
         ("b", b, (directions, 2 * gates * hidden)),
         ("lengths", lengths, (rows,)),
-        *(("initial state", shape, state) for shape in initials),
+        ("initial_h", initial_h, h),
+        ("initial_c", initial_c, c),
         ("p", p, (directions, 3 * hidden)),
+        ("projection", projection, (directions, units, hidden)),
     )
     for name, shape, needed in wanted:
         if shape is not None and tuple(shape) != needed:
@@ -123,17 +126,16 @@ def _layer(attributes: Attributes, shapes, gates: int, peepholes: bool = False) 
                 f"{name} of {list(shape)} where {list(needed)} is needed "
                 f"(x {list(x)}, hidden_size {hidden}, {attributes['direction']})"
             )
-    return (rows, frames, directions, hidden) if rows_first else (frames, directions, rows, hidden), state
+    return (rows, frames, directions, units) if rows_first else (frames, directions, rows, units), h, c
 
 
 def rnn(attributes: Attributes, shapes, values) -> tuple[Shape, ...]:
-    return _layer(attributes, shapes, 1)
+    return _layer(attributes, shapes, 1)[:2]
 
 
 def gru(attributes: Attributes, shapes, values) -> tuple[Shape, ...]:
-    return _layer(attributes, shapes, 3)
+    return _layer(attributes, shapes, 3)[:2]
 
 
 def lstm(attributes: Attributes, shapes, values) -> tuple[Shape, ...]:
-    y, final = _layer(attributes, shapes, 4, peepholes=True)
-    return y, final, final
+    return _layer(attributes, shapes, 4)

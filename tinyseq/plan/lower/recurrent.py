@@ -9,6 +9,7 @@ import numpy as np
 from tinyseq.kernels.instructions import (
     ACTIVATIONS,
     COUPLED,
+    GENERAL,
     HAS_LENGTHS,
     HAS_PEEPHOLES,
     HAS_Y,
@@ -53,7 +54,15 @@ def _recurrent_gru(wb, rb):
 class _Layer:
     """One recurrent node being lowered: its operands with frames first, and what its flags say."""
 
-    def __init__(self, p: Builder, node: Node, inputs: list, shapes, gates: int, states: int) -> None:
+    def __init__(
+        self,
+        p: Builder,
+        node: Node,
+        inputs: list,
+        gates: int,
+        states: int,
+        projection: np.ndarray | None = None,
+    ) -> None:
         self.p = p
         self.node = node
         self.gates = gates
@@ -61,6 +70,8 @@ class _Layer:
         self.x = self._frames_first(real(p, inputs[0]))
         self.w, self.r, self.b = inputs[1], inputs[2], given(inputs, 3)
         self.hidden = node.attributes["hidden_size"]
+        self.projection = projection
+        self.units = self.hidden if projection is None else projection.shape[1]
         self.frames, self.rows = self.x.shape[:2]
         self.initials = [given(inputs, 5 + s) for s in range(states)]
         self.lengths = self._lengths(given(inputs, 4))
@@ -83,18 +94,18 @@ class _Layer:
         return lengths
 
     def initial(self, state: int, d: int) -> View:
-        """A working copy of one direction's initial state, [N, H]."""
-        shape = (self.rows, self.hidden)
+        """A working copy of one direction's initial state, [N, H]; the first state is h, [N, P]."""
+        shape = (self.rows, self.hidden if state else self.units)
         value = self.initials[state]
         target = self.p.allocate(shape)
         if value is None or (isinstance(value, np.ndarray) and not value.any()):
             return self.p.fill(target)
         # [D, N, H]
         source = self._frames_first(real(self.p, value))
-        own = source.sliced([(d, 1, 1), (0, 1, self.rows), (0, 1, self.hidden)])
+        own = source.sliced([(d, 1, 1), (0, 1, self.rows), (0, 1, shape[1])])
         return self.p.copy(own.matrix(), target)
 
-    def projection(self, d: int, parts) -> View:
+    def input_product(self, d: int, parts) -> View:
         """x[T,N,I] times w[d], plus the biases ``parts(wb, rb)``: what the time loop starts from."""
         bias = _bias(self.p, self.b, d, self.gates, self.hidden, parts)
         w = self.w
@@ -118,14 +129,14 @@ class _Layer:
     def run(self, emit, flags: int = 0) -> list[View | None]:
         """All directions: ``emit(d, initials, y, sizes)`` emits one, the outputs are put together."""
         p, node = self.p, self.node
-        shape = (self.frames, self.rows, len(self.functions), self.hidden)
+        shape = (self.frames, self.rows, len(self.functions), self.units)
         y = p.allocate(shape) if node.outputs[0] else None
         flags |= (HAS_Y if y is not None else 0) | (HAS_LENGTHS if self.lengths is not None else 0)
         backward = {"forward": [0], "reverse": [1], "bidirectional": [0, 1]}[node.attributes["direction"]]
         finals: list[list[View]] = []
         for d, reverse in enumerate(backward):
             initials = [self.initial(s, d) for s in range(len(self.initials))]
-            target = None if y is None else y.laid(shape, y.strides, d * self.hidden)
+            target = None if y is None else y.laid(shape, y.strides, d * self.units)
             sizes = (self.frames, self.rows, self.hidden, reverse, *y_strides(shape), flags)
             if self.rows:
                 emit(d, initials, target, sizes)
@@ -140,21 +151,21 @@ class _Layer:
 
     def _final(self, states: tuple[View, ...]) -> View:
         """[D, N, H], or [N, D, H] with rows first."""
-        parts = [state.reshaped((1, self.rows, self.hidden)) for state in states]
+        parts = [state.reshaped((1, *state.shape)) for state in states]
         return self._frames_first(parts[0] if len(parts) == 1 else joined(self.p, parts, 0))
 
 
 def y_strides(shape) -> tuple[int, int]:
-    """Elements from one frame to the next and from one row to the next in y[T, N, D, H]."""
-    _, rows, directions, hidden = shape
-    return rows * directions * hidden, directions * hidden
+    """Elements from one frame to the next and from one row to the next in y[T, N, D, P]."""
+    _, rows, directions, units = shape
+    return rows * directions * units, directions * units
 
 
 def rnn(p: Builder, node: Node, inputs, shapes) -> list[View | None]:
-    layer = _Layer(p, node, inputs, shapes, 1, 1)
+    layer = _Layer(p, node, inputs, 1, 1)
 
     def emit(d, initials, y, sizes):
-        xw, r = layer.projection(d, _summed), layer.recurrent_weights(d)
+        xw, r = layer.input_product(d, _summed), layer.recurrent_weights(d)
         if layer.plain:
             p.emit("rnn", xw, r, *initials, y, layer.lengths, *sizes)
         else:
@@ -164,27 +175,40 @@ def rnn(p: Builder, node: Node, inputs, shapes) -> list[View | None]:
 
 
 def lstm(p: Builder, node: Node, inputs, shapes) -> list[View | None]:
-    layer = _Layer(p, node, inputs, shapes, 4, 2)
+    layer = _Layer(p, node, inputs, 4, 2, given(inputs, 8))
     peepholes, coupled = given(inputs, 7), node.attributes["input_forget"]
     plain = layer.plain and peepholes is None and not coupled
     flags = (0 if peepholes is None else HAS_PEEPHOLES) | (COUPLED if coupled else 0)
+    flags |= 0 if plain else GENERAL
 
     def emit(d, initials, y, sizes):
-        xw, r = layer.projection(d, _summed), layer.recurrent_weights(d)
-        if plain:
+        xw, r = layer.input_product(d, _summed), layer.recurrent_weights(d)
+        if plain and layer.projection is None:
             p.emit("lstm", xw, r, *initials, y, layer.lengths, *sizes)
             return
         own = None
         if peepholes is not None:
             own = p.packed(peepholes, ("peepholes", d), lambda: packing.segment(peepholes[d]))
         scratch = p.allocate((layer.hidden,))
-        p.emit("lstm_general", xw, r, own, *initials, y, scratch, layer.lengths, layer.options(d), *sizes)
+        if layer.projection is None:
+            p.emit("lstm_general", xw, r, own, *initials, y, scratch, layer.lengths, layer.options(d), *sizes)
+        else:
+            _lstm_projected(p, layer, d, (xw, r), (own, *initials, y), scratch, sizes)
 
     return layer.run(emit, flags)
 
 
+def _lstm_projected(p: Builder, layer: _Layer, d: int, weights, operands, scratch, sizes) -> None:
+    """Emits one direction: ``weights`` xw and r, ``operands`` the peepholes, the states and y."""
+    matrix, rows, units = layer.projection, layer.rows, layer.units
+    projection = p.packed(matrix, ("projection", d), lambda: packing.panels(matrix[d].T))
+    working = p.allocate((rows, layer.hidden)), p.allocate((rows, units)), scratch
+    others = layer.lengths, layer.options(d), *sizes, units
+    p.emit("lstm_projected", *weights, projection, p.zeros(units), *operands, *working, *others)
+
+
 def gru(p: Builder, node: Node, inputs, shapes) -> list[View | None]:
-    layer = _Layer(p, node, inputs, shapes, 3, 1)
+    layer = _Layer(p, node, inputs, 3, 1)
     after = bool(node.attributes["linear_before_reset"])
     emit = {
         (True, True): _gru_reset_after,
@@ -198,7 +222,7 @@ def gru(p: Builder, node: Node, inputs, shapes) -> list[View | None]:
 
 
 def _gru_reset_after(p: Builder, layer: _Layer, d: int, initials, y, sizes) -> None:
-    xw = layer.projection(d, _input_gru)
+    xw = layer.input_product(d, _input_gru)
     bias = _bias(p, layer.b, d, 3, layer.hidden, _recurrent_gru)
     scratch = p.allocate((layer.rows, 3 * layer.hidden))
     r = layer.recurrent_weights(d)
@@ -206,7 +230,7 @@ def _gru_reset_after(p: Builder, layer: _Layer, d: int, initials, y, sizes) -> N
 
 
 def _gru_reset_before(p: Builder, layer: _Layer, d: int, initials, y, sizes) -> None:
-    xw = layer.projection(d, _summed)
+    xw = layer.input_product(d, _summed)
     gates, candidate = layer.recurrent_weights(d, slice(0, 2)), layer.recurrent_weights(d, slice(2, 3))
     scratch = p.allocate((layer.rows, layer.hidden))
     p.emit("gru_reset_before", xw, gates, candidate, *initials, y, scratch, layer.lengths, *sizes)
@@ -214,7 +238,7 @@ def _gru_reset_before(p: Builder, layer: _Layer, d: int, initials, y, sizes) -> 
 
 def _gru_general(p: Builder, layer: _Layer, d: int, initials, y, sizes) -> None:
     after = sizes[-1] & RESET_AFTER
-    xw = layer.projection(d, _input_gru if after else _summed)
+    xw = layer.input_product(d, _input_gru if after else _summed)
     gates, candidate = layer.recurrent_weights(d, slice(0, 2)), layer.recurrent_weights(d, slice(2, 3))
     bias = _bias(p, layer.b, d, 3, layer.hidden, _recurrent_gru) if after else None
     if bias is not None and layer.b is not None:
