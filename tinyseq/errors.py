@@ -23,6 +23,10 @@ class StateError(TinyseqError, ValueError):
     """A saved state does not fit the stream that it is given to."""
 
 
+class BroadcastWarning(UserWarning):
+    """A constant made for one row of a batch stands for all rows."""
+
+
 class KernelsError(TinyseqError):
     """The compiled kernels are missing, stale or not for this machine."""
 

@@ -1,10 +1,11 @@
-"""Probing: the shapes that a graph's tensors would have if every open size were a prime of its own.
+"""Probing: what follows for a graph's tensors from a choice of its open sizes.
 
-What two probes with different primes agree on does not depend on the open sizes.
+What two probes, in which every open size is another prime, agree on does not depend on the open sizes.
 """
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from itertools import count
 
 import numpy as np
@@ -17,15 +18,14 @@ from tinyseq.shapes import Mismatch, Shape
 FIRST_PRIMES = (1009, 2003)
 """Where the primes of each probe begin: above the sizes that models have by nature."""
 
-MOST_ELEMENTS = 4096
+MOST_ELEMENTS = 2**16
 """Larger tensors take part with their shape only, not their values."""
 
 
 class Probe:
-    """One assignment of primes to the open sizes. ``shapes`` and ``values`` hold what follows, by tensor."""
+    """One choice of the open sizes. ``shapes`` and ``values`` hold what follows, by tensor."""
 
-    def __init__(self, graph: Graph, first: int) -> None:
-        primes = _primes(first)
+    def __init__(self, graph: Graph, choice: Iterator[int]) -> None:
         sizes: dict[str, int] = {}
         self.shapes: dict[str, Shape] = {name: array.shape for name, array in graph.constants.items()}
         self.values: dict[str, np.ndarray] = dict(graph.constants)
@@ -33,7 +33,7 @@ class Probe:
             if value.shape is not None:
                 for size in value.shape:
                     if isinstance(size, str) and size not in sizes:
-                        sizes[size] = next(primes)
+                        sizes[size] = next(choice)
                 self.shapes[value.name] = tuple(sizes.get(size, size) for size in value.shape)
         for node in graph.nodes:
             self._follow(node)
@@ -59,11 +59,11 @@ class Probe:
 
 
 def probes(graph: Graph) -> tuple[Probe, Probe]:
-    """Two probes of a graph."""
-    first, second = FIRST_PRIMES
-    return Probe(graph, first), Probe(graph, second)
+    """Two probes of a graph with primes for its sizes."""
+    first, second = (Probe(graph, _primes(first)) for first in FIRST_PRIMES)
+    return first, second
 
 
-def _primes(first: int):
+def _primes(first: int) -> Iterator[int]:
     """Primes from ``first`` on, which is one."""
     return (n for n in count(first, 2) if all(n % d for d in range(3, int(n**0.5) + 1, 2)))

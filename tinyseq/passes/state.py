@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import re
+from functools import cached_property
+from itertools import repeat
 
 import numpy as np
 
 from tinyseq.errors import ModelError
 from tinyseq.model import Graph, Model, Node, StatePair, Value
+from tinyseq.passes.probe import Probe
+from tinyseq.passes.simplify import prune
 
 INPUT_WORDS = {"in", "input", "prev", "previous", "past", "initial", "init", "old", "last"}
 OUTPUT_WORDS = {"out", "output", "next", "new", "n", "final", "present", "updated", "cur", "current"}
@@ -95,7 +99,7 @@ def expose_state(model: Model) -> Model:
         outputs=graph.outputs + tuple(exposure.outputs),
         nodes=nodes,
     )
-    return model._replace(graph=graph, state=tuple(exposure.pairs))
+    return model._replace(graph=prune(graph), state=tuple(exposure.pairs))
 
 
 class _Exposure:
@@ -112,7 +116,7 @@ class _Exposure:
         """The node, its state led out if it has one."""
         for _, sub_graph in node.graphs():
             _refuse_recurrent(sub_graph)
-        if not node.row.state:
+        if not node.row.state or self._goes_on(node):
             return node
         if node.attributes["direction"] != "forward":
             raise ModelError(
@@ -125,7 +129,7 @@ class _Exposure:
         results = list(node.outputs) + [""] * (len(ports_out) - len(node.outputs))
         for port_in, port_out in node.row.state:
             place_in, place_out = ports_in.index(port_in), ports_out.index(port_out)
-            initial, constant = self._initial(sources[place_in], node.attributes["layout"])
+            initial, constant = self._initial(node, sources[place_in])
             if constant:
                 name, output = self._pair(node, port_in, results[place_out], initial)
                 sources[place_in], results[place_out] = name, output
@@ -151,25 +155,83 @@ class _Exposure:
         self.pairs.append(StatePair(name, output, initial))
         return name, output
 
-    def _initial(self, name: str, layout: int) -> tuple[np.ndarray | None, bool]:
-        """An initial state's value for one row (None: zeros), and whether no input decides it.
+    def _initial(self, node: Node, name: str) -> tuple[np.ndarray | None, bool]:
+        """An initial state's value for one row (None: zeros), and whether no value of an input decides it.
 
-        Exporters make it from the batch size: ConstantOfShape or Expand, then changes of shape.
+        Exporters make it from the batch size: ConstantOfShape or Expand, then a slice for each layer.
         """
-        while name:
-            if name in self.graph.constants:
-                array = self.graph.constants[name]
-                return (array if array.ndim < 3 else array[:1] if layout else array[:, :1]), True
+        if not name:
+            return None, True
+        if name in self.graph.constants:
+            return _one_row(self.graph.constants[name], node.attributes["layout"]), True
+        if not self._decided_by_sizes(name):
+            return None, False
+        value = self._uniform(name)
+        if value is None:
+            value = self._of_one_row.values.get(name)
+        if value is None:
+            raise ModelError(
+                f"{node} starts at tensor {name!r}, which is made from the sizes of the inputs in a way that "
+                "tinyseq cannot work out for one stream; name the inputs and outputs that carry state with "
+                "load(..., state={...})"
+            )
+        return _one_row(value, node.attributes["layout"]), True
+
+    def _decided_by_sizes(self, name: str) -> bool:
+        """Whether no value of an input takes part in a tensor."""
+        left, seen = [name], {name}
+        while left:
+            name = left.pop()
             node = self._makers.get(name)
-            if node is None or node.op not in _KEEP_VALUES:
-                return None, False
+            if name in self.graph.constants or (node is not None and node.op in ("Shape", "Size")):
+                continue
+            if node is None or any(True for _ in node.graphs()):
+                return False
+            fresh = [given for given in node.inputs if given and given not in seen]
+            seen.update(fresh)
+            left += fresh
+        return True
+
+    def _uniform(self, name: str) -> np.ndarray | None:
+        """The one number that a tensor holds everywhere, whatever its shape."""
+        while name not in self.graph.constants:
+            node = self._makers[name]
             if node.op == "ConstantOfShape":
-                return node.attributes["value"], True
+                return np.zeros((), np.float32) if (value := node.attributes["value"]) is None else value
+            if node.op not in _KEEP_VALUES:
+                return None
             name = node.inputs[0]
-        return None, True
+        array = self.graph.constants[name]
+        return array.ravel()[0] if array.size and (array == array.ravel()[0]).all() else None
+
+    @cached_property
+    def _of_one_row(self) -> Probe:
+        """What follows where every open size is 1."""
+        return Probe(self.graph, repeat(1))
+
+    def _goes_on(self, node: Node) -> bool:
+        """Whether another node with the same weights goes on from this one's last state: one layer, frame by
+        frame, that starts anew in every call."""
+        for other in self.graph.nodes:
+            if other is not node and other.op == node.op and other.inputs[1:3] == node.inputs[1:3]:
+                name = other.inputs[5] if len(other.inputs) > 5 else ""
+                while (maker := self._makers.get(name)) is not None and maker.op in _KEEP_VALUES:
+                    name = maker.inputs[0]
+                if maker is node:
+                    return True
+        return False
 
 
-_KEEP_VALUES = ("ConstantOfShape", "Identity", "Expand", "Squeeze", "Unsqueeze", "Reshape", "Cast")
+_KEEP_VALUES = {
+    "Cast", "Expand", "Gather", "Identity", "Reshape", "Slice", "Split", "Squeeze", "Tile", "Transpose",
+    "Unsqueeze",
+}  # fmt: skip
+"""Ops that only move the elements of their first input."""
+
+
+def _one_row(array: np.ndarray, layout: int) -> np.ndarray:
+    """The first row of an initial state; what has fewer dimensions is the same for all."""
+    return array if array.ndim < 3 else array[:1] if layout else array[:, :1]
 
 
 def _refuse_recurrent(graph: Graph) -> None:

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import math
+import warnings
 
 import numpy as np
 
-from tinyseq.errors import UnsupportedError
+from tinyseq.errors import BroadcastWarning, UnsupportedError
 from tinyseq.kernels.instructions import (
     FUNCTION_CODES,
     INSTRUCTIONS,
@@ -148,6 +149,12 @@ class Builder:
         words = target.size * target.itemsize // 4
         self.emit("fill", target, words, int(np.float32(value).view(np.int32)))
         return target
+
+    def note(self, message: str) -> None:
+        """Warns of a constant of one row that stands for all; once for each model and message."""
+        if message not in self._weights.notes:
+            self._weights.notes.add(message)
+            warnings.warn(message, BroadcastWarning, stacklevel=2)
 
     def dense(self, view: View) -> View:
         """The tensor itself if it is dense, else a dense copy."""

@@ -50,6 +50,7 @@ class Weights:
     def __init__(self, arrays: Iterable[np.ndarray]) -> None:
         self._own = {id(array): array for array in arrays}
         self._made: dict[tuple, Any] = {}
+        self.notes: set[str] = set()
         self._zeros = aligned(0).view(np.float32)
 
     def zeros(self, count: int) -> np.ndarray:

@@ -44,7 +44,15 @@ from tinyseq.shapes.movement import (
     unsqueeze,
 )
 from tinyseq.shapes.quantized import dynamic_quantize, dynamic_quantize_lstm, matmul_integer, quantize
-from tinyseq.shapes.recurrent import CellFunction, cell_functions, check_recurrent, gru, lstm, rnn
+from tinyseq.shapes.recurrent import (
+    CellFunction,
+    cell_functions,
+    check_recurrent,
+    gru,
+    lstm,
+    one_row_for_all,
+    rnn,
+)
 from tinyseq.shapes.reduction import arg_reduce, cumulate, reduce, reduce_axes, softmax, top_k
 from tinyseq.shapes.windows import (
     Geometry,

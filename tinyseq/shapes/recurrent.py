@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
+import numpy as np
+
 from tinyseq.shapes.common import Attributes, Mismatch, Shape
 
 DEFAULTS: dict[str, tuple[float | None, float | None] | None] = {
@@ -98,9 +100,19 @@ def check_recurrent(attributes: Attributes) -> None:
         raise Mismatch(f"clip={attributes['clip']} is negative")
 
 
-def _layer(attributes: Attributes, shapes, gates: int) -> tuple[Shape, Shape, Shape]:
-    """The shapes of y, of the last h and of the last c, which an LSTM has beside them."""
-    x, w, r, b, lengths, initial_h, initial_c, p, projection = (*shapes, *(None,) * 9)[:9]
+def one_row_for_all(shape: Shape, wanted: Shape, rows_first: int) -> bool:
+    """Whether an initial state is of one row where more are needed."""
+    axis = 0 if rows_first else 1
+    return len(shape) == 3 and shape[axis] == 1 and wanted[axis] != 1
+
+
+def _layer(attributes: Attributes, shapes, values, gates: int) -> tuple[Shape, Shape, Shape]:
+    """The shapes of y, of the last h and of the last c, which an LSTM has beside them.
+
+    An initial state that is known may be of one row, which then stands for all.
+    """
+    shapes = [*shapes, *(None,) * 9][:9]
+    x, w, r, b, lengths, initial_h, initial_c, p, projection = shapes
     hidden = attributes["hidden_size"]
     directions = direction_count(attributes)
     rows_first = attributes["layout"]
@@ -115,8 +127,8 @@ def _layer(attributes: Attributes, shapes, gates: int) -> tuple[Shape, Shape, Sh
         ("r", r, (directions, gates * hidden, units)),
         ("b", b, (directions, 2 * gates * hidden)),
         ("lengths", lengths, (rows,)),
-        ("initial_h", initial_h, h),
-        ("initial_c", initial_c, c),
+        ("initial_h", _repeated(initial_h, h, values[5:6], rows_first), h),
+        ("initial_c", _repeated(initial_c, c, values[6:7], rows_first), c),
         ("p", p, (directions, 3 * hidden)),
         ("projection", projection, (directions, units, hidden)),
     )
@@ -129,13 +141,20 @@ def _layer(attributes: Attributes, shapes, gates: int) -> tuple[Shape, Shape, Sh
     return (rows, frames, directions, units) if rows_first else (frames, directions, rows, units), h, c
 
 
+def _repeated(shape: Shape | None, wanted: Shape, known: list, rows_first: int) -> Shape | None:
+    """The shape of an initial state, one row repeated for all where its value is known."""
+    if shape is None or type(known[0]) is not np.ndarray or not one_row_for_all(shape, wanted, rows_first):
+        return shape
+    return (wanted[0], *shape[1:]) if rows_first else (shape[0], wanted[1], shape[2])
+
+
 def rnn(attributes: Attributes, shapes, values) -> tuple[Shape, ...]:
-    return _layer(attributes, shapes, 1)[:2]
+    return _layer(attributes, shapes, values, 1)[:2]
 
 
 def gru(attributes: Attributes, shapes, values) -> tuple[Shape, ...]:
-    return _layer(attributes, shapes, 3)[:2]
+    return _layer(attributes, shapes, values, 3)[:2]
 
 
 def lstm(attributes: Attributes, shapes, values) -> tuple[Shape, ...]:
-    return _layer(attributes, shapes, 4)
+    return _layer(attributes, shapes, values, 4)

@@ -19,7 +19,7 @@ from tinyseq.plan import packing
 from tinyseq.plan.lower.linear import linear
 from tinyseq.plan.lower.operands import given, joined, real, whole
 from tinyseq.plan.view import View
-from tinyseq.shapes import cell_functions
+from tinyseq.shapes import cell_functions, one_row_for_all
 
 if TYPE_CHECKING:
     from tinyseq.model import Node
@@ -98,12 +98,23 @@ class _Layer:
         shape = (self.rows, self.hidden if state else self.units)
         value = self.initials[state]
         target = self.p.allocate(shape)
+        self._note_one_row(value)
         if value is None or (isinstance(value, np.ndarray) and not value.any()):
             return self.p.fill(target)
         # [D, N, H]
         source = self._frames_first(real(self.p, value))
+        source = source.broadcast((source.shape[0], *shape))
         own = source.sliced([(d, 1, 1), (0, 1, self.rows), (0, 1, shape[1])])
         return self.p.copy(own.matrix(), target)
+
+    def _note_one_row(self, value: np.ndarray | View | None) -> None:
+        rows_first = self.rows_first
+        wanted = (self.rows, 0, 0) if rows_first else (0, self.rows, 0)
+        if value is not None and one_row_for_all(value.shape, wanted, rows_first):
+            self.p.note(
+                f"{self.node}: its initial state is a constant of one row and starts all rows of the batch; "
+                "export the model with a state for each row if that is not meant"
+            )
 
     def input_product(self, d: int, parts) -> View:
         """x[T,N,I] times w[d], plus the biases ``parts(wb, rb)``: what the time loop starts from."""
