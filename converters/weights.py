@@ -7,14 +7,11 @@ from collections.abc import Mapping
 
 import numpy as np
 
-from tinyseq.errors import ModelError
+from tinyseq.errors import ConversionWarning, ModelError
+from tinyseq.precision import narrowed
 
 MOST_LISTED = 8
 """Names that an error lists before it says how many more there are."""
-
-
-class ConversionWarning(UserWarning):
-    """Weights are stored in another precision than tinyseq computes in."""
 
 
 def as_float32(array: np.ndarray, where: str) -> np.ndarray:
@@ -25,10 +22,7 @@ def as_float32(array: np.ndarray, where: str) -> np.ndarray:
     """
     if array.dtype.kind != "f" or array.dtype == np.float32:
         return array
-    with np.errstate(over="ignore"):
-        converted = array.astype(np.float32)
-    if not np.array_equal(np.isfinite(converted), np.isfinite(array)):
-        raise ModelError(f"{where}: {array.dtype} numbers are too large for float32; rescale the model")
+    converted = narrowed(array, where)
     _note_conversion(array.dtype.name, where)
     return converted
 

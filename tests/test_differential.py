@@ -43,8 +43,6 @@ REFUSED = {
     "MaxPool": "the places of the maxima",
     "ScatterND": "reduction=",
     "ScatterElements": "reduction=",
-    "Cast: any": "tinyseq c",
-    "CastLike": "tinyseq computes with",
     "Dropout": "training_mode is on",
 }
 """What the CPU refuses of an op that it runs otherwise, and what it then says."""

@@ -23,6 +23,10 @@ class StateError(TinyseqError, ValueError):
     """A saved state does not fit the stream that it is given to."""
 
 
+class ConversionWarning(UserWarning):
+    """Numbers are stored or given in another precision than tinyseq computes in."""
+
+
 class BroadcastWarning(UserWarning):
     """A constant made for one row of a batch stands for all rows."""
 

@@ -116,6 +116,19 @@ def captured(graph: Graph) -> Iterator[str]:
         yield output.name
 
 
+def needed_values(graph: Graph) -> set[str]:
+    """The tensors whose values planning must know: they decide shapes or branches, here or in sub-graphs."""
+    needed: set[str] = set()
+    for node in reversed(graph.nodes):
+        for _, sub_graph in node.graphs():
+            needed |= needed_values(sub_graph)
+        decides = not needed.isdisjoint(node.outputs) and node.op not in ("Shape", "Size")
+        for index, name in enumerate(node.inputs):
+            if name and (decides or node.row.port(index).known):
+                needed.add(name)
+    return needed
+
+
 KINDS = {
     INT: int,
     INTS: int,

@@ -5,13 +5,16 @@ from __future__ import annotations
 import re
 from functools import cached_property
 from itertools import repeat
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from tinyseq.errors import ModelError
 from tinyseq.model import Graph, Model, Node, StatePair, Value
-from tinyseq.passes.probe import Probe
 from tinyseq.passes.simplify import prune
+
+if TYPE_CHECKING:
+    from tinyseq.passes.probe import Probe
 
 INPUT_WORDS = {"in", "input", "prev", "previous", "past", "initial", "init", "old", "last"}
 OUTPUT_WORDS = {"out", "output", "next", "new", "n", "final", "present", "updated", "cur", "current"}
@@ -42,7 +45,7 @@ def _fits(given: Value, result: Value) -> bool:
 
 
 def find_state(model: Model) -> Model:
-    """Pairs float32 inputs with outputs of a like name and a fitting shape: ``h`` with ``hn``,
+    """Pairs floating-point inputs with outputs of a like name and a fitting shape: ``h`` with ``hn``,
     ``state_in`` with ``state_out``. A pair is made only where either side has no other partner."""
     inputs = {value.name: (_stem(value.name, INPUT_WORDS), value) for value in model.graph.inputs}
     outputs = {value.name: (_stem(value.name, OUTPUT_WORDS), value) for value in model.graph.outputs}
@@ -50,7 +53,7 @@ def find_state(model: Model) -> Model:
         (given, result)
         for given, (stem, value) in inputs.items()
         for result, (other, produced) in outputs.items()
-        if stem == other and stem and value.dtype == np.float32 and _fits(value, produced)
+        if stem == other and stem and value.dtype.kind == "f" and _fits(value, produced)
     ]
     lefts, rights = [given for given, _ in partners], [result for _, result in partners]
     unique = [(g, r) for g, r in partners if lefts.count(g) == 1 and rights.count(r) == 1]
@@ -207,6 +210,9 @@ class _Exposure:
     @cached_property
     def _of_one_row(self) -> Probe:
         """What follows where every open size is 1."""
+        # Imported here: few models make their states in so many steps.
+        from tinyseq.passes.probe import Probe
+
         return Probe(self.graph, repeat(1))
 
     def _goes_on(self, node: Node) -> bool:

@@ -16,7 +16,7 @@ from tinyseq.kernels.instructions import (
 )
 from tinyseq.plan.packing import Weights, segment
 from tinyseq.plan.sizes import closed
-from tinyseq.plan.view import FLOAT, Buffer, Shape, View, collapsed, dense_strides, storage
+from tinyseq.plan.view import FLOAT, Buffer, Shape, View, collapsed, computed, dense_strides, storage
 
 ARENA, STATE, FIRST_WEIGHT = 0, 1, 2
 """Segments: scratch and edges, the stream's state, then one for each packed weight."""
@@ -51,12 +51,12 @@ class Builder:
     def constant(self, array: np.ndarray) -> View:
         """A known array as a tensor that kernels can read."""
         array = closed(array)
-        if array.dtype != FLOAT and array.dtype.kind not in "iub":
+        if array.dtype.kind not in "fiub":
             raise UnsupportedError(
-                f"computing with {array.dtype} tensors is not supported; float32, integers and bool are"
+                f"computing with {array.dtype} tensors is not supported; floats, integers and bool are"
             )
         packed = self._weights.get(array, "dense", lambda: segment(array.astype(storage(array.dtype))))
-        return View(self.segment(packed), array.shape, dense_strides(array.shape), 0, array.dtype)
+        return View(self.segment(packed), array.shape, dense_strides(array.shape), 0, computed(array.dtype))
 
     def scalar(self, value: float, shape: Shape) -> View:
         """A known number as a float32 tensor of any shape."""

@@ -15,13 +15,13 @@ import numpy as np
 from tinyseq import reference
 from tinyseq.errors import FeedError, UnsupportedError
 from tinyseq.kernels.instructions import ALIGNMENT
-from tinyseq.model import Graph, Model, Node, Value
+from tinyseq.model import Graph, Model, Node, needed_values
 from tinyseq.plan.builder import ARENA, STATE, Builder
 from tinyseq.plan.draft import Draft
 from tinyseq.plan.lower import LOWERINGS
 from tinyseq.plan.packing import Weights
 from tinyseq.plan.sizes import closed, known_sizes
-from tinyseq.plan.view import FLOAT, Buffer, Shape, View, dense_strides
+from tinyseq.plan.view import FLOAT, Buffer, Shape, View, computed, dense_strides
 from tinyseq.shapes import Mismatch
 
 
@@ -48,11 +48,11 @@ def state_layout(model: Model) -> StateLayout:
     offset = 0
     for pair in model.state:
         value = inputs[pair.input]
-        if value.dtype != FLOAT or value.shape is None:
-            raise UnsupportedError(f"state {value} is not a float32 tensor of known rank")
+        if value.dtype.kind != "f" or value.shape is None:
+            raise UnsupportedError(f"state {value} is not a floating-point tensor of known rank")
         shape = tuple(1 if isinstance(size, str) else size for size in value.shape)
-        fields.append(StateField(value.name, shape, value.dtype, offset))
-        offset += -(-math.prod(shape) * value.dtype.itemsize // ALIGNMENT) * ALIGNMENT
+        fields.append(StateField(value.name, shape, FLOAT, offset))
+        offset += -(-math.prod(shape) * FLOAT.itemsize // ALIGNMENT) * ALIGNMENT
     return StateLayout(tuple(fields), offset)
 
 
@@ -144,19 +144,6 @@ class Walk:
         return [names[name] for name in self.outputs]
 
 
-def needed_values(graph: Graph) -> set[str]:
-    """The tensors whose values planning must know: they decide shapes or branches, here or in sub-graphs."""
-    needed: set[str] = set()
-    for node in reversed(graph.nodes):
-        for _, sub_graph in node.graphs():
-            needed |= needed_values(sub_graph)
-        decides = not needed.isdisjoint(node.outputs) and node.op not in ("Shape", "Size")
-        for index, name in enumerate(node.inputs):
-            if name and (decides or node.row.port(index).known):
-                needed.add(name)
-    return needed
-
-
 class Planner:
     """A model made ready to be planned for any shapes.
 
@@ -185,7 +172,8 @@ class Planner:
         """
         builder = Builder(self._weights)
         state = self._state()
-        given = {v.name: _input(builder, v, shapes[v.name]) for v in self.inputs if v.name not in known}
+        declared = {v.name: v.dtype for v in self.inputs if v.name not in known}
+        given = {name: builder.allocate(shapes[name], dtype=computed(of)) for name, of in declared.items()}
         results = self._walk.plan(builder, known | state | given)
         outputs = {
             value.name: result for value, result in zip(self.model.graph.outputs, results, strict=True)
@@ -198,6 +186,11 @@ class Planner:
         for view in given.values():
             view.buffer.first = -1
             view.buffer.last = max(view.buffer.last, 0)
+        declared |= {value.name: value.dtype for value in self.model.graph.outputs}
+        given, kept = (
+            {name: _as_declared(value, declared[name]) for name, value in values.items()}
+            for values in (given, kept)
+        )
         return Draft(builder, given, kept)
 
     def _state(self) -> dict[str, View]:
@@ -225,10 +218,11 @@ class Planner:
             builder.copy(source, target)
 
 
-def _input(builder: Builder, value: Value, shape: Shape) -> View:
-    if value.dtype != FLOAT and value.dtype.kind not in "iub":
-        raise UnsupportedError(f"input {value}: tinyseq computes with float32, integers and bool")
-    return builder.allocate(shape, dtype=value.dtype)
+def _as_declared(value: View | np.ndarray, dtype: np.dtype) -> View | np.ndarray:
+    """An input or output in the floating-point type that the model declares for it."""
+    if value.dtype.kind != "f" or dtype.kind != "f":
+        return value
+    return value.typed(dtype) if isinstance(value, View) else value.astype(dtype, copy=False)
 
 
 def _kept(builder: Builder, outputs: dict) -> dict:

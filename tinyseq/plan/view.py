@@ -17,8 +17,13 @@ BOOL = np.dtype(np.bool_)
 
 
 def storage(dtype: np.dtype) -> np.dtype:
-    """What a tensor's elements are while a program runs: float32, or int64 for all else."""
-    return FLOAT if dtype == FLOAT else INTEGER
+    """What a tensor's elements are while a program runs: float32 for all floats, int64 for all else."""
+    return FLOAT if dtype.kind == "f" else INTEGER
+
+
+def computed(dtype: np.dtype) -> np.dtype:
+    """The type in which a program computes with a tensor: float32 for all floats."""
+    return FLOAT if dtype.kind == "f" else dtype
 
 
 class Buffer:

@@ -8,7 +8,7 @@ import numpy as np
 
 from tinyseq.errors import UnsupportedError
 from tinyseq.plan.lower.operands import given, like_any, real, whole
-from tinyseq.plan.view import BOOL, FLOAT, View
+from tinyseq.plan.view import BOOL, FLOAT, View, computed
 
 if TYPE_CHECKING:
     from tinyseq.model import Node
@@ -41,11 +41,10 @@ def cast_like(p: Builder, node: Node, inputs, shapes) -> View:
 
 
 def converted(p: Builder, x: View, dtype: np.dtype) -> View:
-    """x as another type; numbers that an integer type cannot hold wrap around."""
+    """x as another type; numbers that an integer type cannot hold wrap around. Every float is a float32."""
+    dtype = computed(dtype)
     if dtype == x.dtype:
         return x
-    if dtype != FLOAT and dtype.kind not in "iub":
-        raise UnsupportedError(f"a cast to {dtype} at run time; tinyseq casts to float32, integers and bool")
     if dtype == FLOAT:
         return apply(p, "to_float", x, dtype=FLOAT)
     if dtype == BOOL:
