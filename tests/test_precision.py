@@ -11,7 +11,8 @@ from onnx import helper
 
 import tinyseq
 from tests.models import lstm_with_state, model, one_node, value
-from tinyseq import session
+from tests.test_recognise import DATA
+from tinyseq import passes, session
 from tinyseq.errors import ConversionWarning
 
 TYPES = [np.float64, np.float16]
@@ -83,6 +84,8 @@ def recast(data: bytes, dtype) -> bytes:
     proto = onnx.load_from_string(data)
     code = helper.np_dtype_to_tensor_dtype(np.dtype(dtype))
     for tensor in proto.graph.initializer:
+        if tensor.data_type != onnx.TensorProto.FLOAT:
+            continue
         tensor.CopyFrom(
             onnx.numpy_helper.from_array(onnx.numpy_helper.to_array(tensor).astype(dtype), tensor.name)
         )
@@ -116,6 +119,14 @@ def test_streams_of_such_models(isa, dtype, tmp_path):
 def stepped(session: tinyseq.Session, x: np.ndarray) -> list[dict]:
     stream = session.stream()
     return [stream.step({"x": chunk}) for chunk in np.split(x, 3)]
+
+
+def test_cells_of_such_models_are_recognised():
+    with pytest.warns(ConversionWarning):
+        found = passes.simplify(
+            session.read(recast((DATA / "lstm_chunked_script.onnx").read_bytes(), np.float64))
+        )
+    assert [node.op for node in found.graph.nodes if node.row.state] == ["LSTM"]
 
 
 def test_weights_too_large_are_refused():

@@ -27,7 +27,7 @@ class Session:
     def __init__(self, model: Model, device: str = "cpu") -> None:
         self.model = model
         self.device = device
-        simple = passes.narrow(passes.simplify(model))
+        simple = passes.simplify(model)
         self._simple = simple
         self._streaming, self._refusal = _streaming_form(simple)
         self._backend = backends.create(device, simple, self._streaming)

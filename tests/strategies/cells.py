@@ -11,8 +11,9 @@ from onnx import helper
 
 from tests.models import Case, model, value
 from tinyseq.passes.cells import FORMS, Form
+from tinyseq.passes.patterns import COMMUTATIVE
 
-STEEP = ["Sigmoid", "HardSigmoid", "Clip of a line", "Tanh of a half"]
+STEEP = ["Sigmoid", "HardSigmoid", "Clip of a line", "Min and Max of a line", "Tanh of a half"]
 ROUND = ["Tanh", "Relu", "Softsign", "Elu"]
 """Activations of gates and of candidates, as they may be written."""
 
@@ -28,7 +29,7 @@ class Writer:
 
     def node(self, op: str, *inputs, outputs: int = 1, **attributes):
         names = [f"{op.lower()}{len(self.nodes)}.{place}" for place in range(outputs)]
-        if op in ("Add", "Mul") and self.draw(st.booleans()):
+        if op in COMMUTATIVE and self.draw(st.booleans()):
             inputs = inputs[::-1]
         self.nodes.append(helper.make_node(op, inputs, names, f"n{len(self.nodes)}", **attributes))
         return names[0] if outputs == 1 else names
@@ -92,9 +93,11 @@ class Writer:
     # Expressions.
 
     def activation(self, kind: str, x: str) -> str:
-        if kind == "Clip of a line":
+        if kind.endswith("of a line"):
             line = self.node("Add", self.node("Mul", x, self.number(0.25)), self.number(0.5))
-            return self.node("Clip", line, self.number(0), self.number(1))
+            if kind == "Clip of a line":
+                return self.node("Clip", line, self.number(0), self.number(1))
+            return self.node("Min", self.node("Max", line, self.number(0)), self.number(1))
         if kind == "Tanh of a half":
             half = self.node("Tanh", self.node("Mul", x, self.number(0.5)))
             return self.node("Add", self.node("Mul", half, self.number(0.5)), self.number(0.5))

@@ -1,7 +1,6 @@
 """Passes: from a Model to an equal Model that is quicker to run, or that carries more state."""
 
-from tinyseq.passes.precision import narrow
 from tinyseq.passes.simplify import simplify
 from tinyseq.passes.state import expose_state, find_state, name_state
 
-__all__ = ["expose_state", "find_state", "name_state", "narrow", "simplify"]
+__all__ = ["expose_state", "find_state", "name_state", "simplify"]

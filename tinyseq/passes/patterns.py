@@ -22,7 +22,7 @@ from tinyseq.model import Graph, Node
 Binding = dict[str, Any]
 """What names stand for: tensors by name, activation functions as ``Activation``."""
 
-COMMUTATIVE = ("Add", "Mul")
+COMMUTATIVE = ("Add", "Max", "Min", "Mul")
 OPERATORS = {ast.Add: "Add", ast.Sub: "Sub", ast.Mult: "Mul"}
 
 

@@ -8,33 +8,33 @@ from collections.abc import Iterator
 import numpy as np
 
 from tinyseq.errors import ConversionWarning
-from tinyseq.model import Graph, Model, needed_values
+from tinyseq.model import Graph, needed_values
 from tinyseq.precision import narrowed
 
 MOST_LISTED = 8
 """Names that a warning lists before it says how many more there are."""
 
 
-def narrow(model: Model) -> Model:
-    """The model with float32 weights. Inputs and outputs keep their types, in which callers give and get
+def narrow(graph: Graph) -> Graph:
+    """The graph with float32 weights. Inputs and outputs keep their types, in which callers give and get
     them; whatever is not float32 is named in one warning.
 
     Raises:
         ModelError: a weight is too large for float32; names it.
     """
-    edges = [value for value in (*model.graph.inputs, *model.graph.outputs) if _is_other(value.dtype)]
-    weights = list(_weights(model.graph))
+    edges = [value for value in (*graph.inputs, *graph.outputs) if _is_other(value.dtype)]
+    weights = list(_weights(graph))
     if not edges and not weights:
-        return model
+        return graph
     named = [f"{what} {name!r} ({dtype})" for what, name, dtype in (
         *(("tensor", value.name, value.dtype) for value in edges),
         *(("weight", name, array.dtype) for name, array in weights),
     )]  # fmt: skip
     more = f" and {len(named) - MOST_LISTED} more" if len(named) > MOST_LISTED else ""
     warnings.warn(
-        f"computed in float32: {', '.join(named[:MOST_LISTED])}{more}", ConversionWarning, stacklevel=4
+        f"computed in float32: {', '.join(named[:MOST_LISTED])}{more}", ConversionWarning, stacklevel=5
     )
-    return model._replace(graph=_narrowed(model.graph)) if weights else model
+    return _narrowed(graph) if weights else graph
 
 
 def _is_other(dtype: np.dtype) -> bool:

@@ -6,15 +6,20 @@ import numpy as np
 
 from tinyseq import reference
 from tinyseq.model import Graph, Model, Node, captured
+from tinyseq.passes.precision import narrow
 
 MOST_FOLDED_BYTES = 2**30
 """A constant that folding makes larger than this stays computed at run time."""
 
 
 def simplify(model: Model) -> Model:
-    """Everything that the constants alone decide is computed; what nothing reads is gone; recurrent cells
-    that an exporter took apart are recurrent layers again."""
-    graph = prune(_fold(model.graph, {}))
+    """Everything that the constants alone decide is computed; what nothing reads is gone; weights are
+    float32; recurrent cells that an exporter took apart are recurrent layers again.
+
+    Raises:
+        ModelError: a constant cannot be computed, or is too large for float32; names it.
+    """
+    graph = narrow(prune(_fold(model.graph, {})))
     if _may_hold_cells(graph):
         # Imported here: few models hold cells in parts.
         from tinyseq.passes.recognise import recognise
