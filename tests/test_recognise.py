@@ -212,6 +212,50 @@ def test_a_gate_that_is_an_output_too_is_still_served():
     np.testing.assert_allclose(found["kept"], exact["kept"], atol=1e-6)
 
 
+def test_a_frame_that_a_sequence_does_not_have_is_refused_as_ever():
+    """Frames 0 and 3 of two: no chain of cells may read another frame instead."""
+    nodes = [n("Gather", "s first", "x", axis=0), *gru_nodes(RESET)]
+    again = [copy_of(node, {"x": "x2", "h": "y", "y": "last"}) for node in gru_nodes(RESET)]
+    nodes += [n("Gather", "s second", "x2", axis=0), *again]
+    constants = CONSTANTS | {"first": np.array(0), "second": np.array(3)}
+    inputs = [value("s", shape=(2, "rows", SIZE)), value("h", shape=ROWS)]
+    data = model(nodes, inputs, [value("last", shape=ROWS)], constants)
+    with pytest.raises(tinyseq.TinyseqError, match="Gather"):
+        tinyseq.load(data).run({"s": normal(2, 1, SIZE), "h": normal(1, SIZE)})
+
+
+def copy_of(node, renamed: dict[str, str]):
+    """A node of the next frame: what it reads and makes has names of its own."""
+    fixed = {*CONSTANTS, "one"}
+    names = [[name if name in fixed else renamed.get(name, f"{name}.next") for name in side]
+             for side in (node.input, node.output)]  # fmt: skip
+    return helper.make_node(node.op_type, *names)
+
+
+def test_layers_that_wait_for_each_other_stay_as_they_are():
+    """Two cells, the output gate of each reading the other's new cell state: neither can come first."""
+    one = lstm_nodes(o=gate("o", x="d"))
+    other = [copy_of(node, {"c": "d", "x": "x", "h": "h", "c0": "c0", "d": "c", "y": "y2"}) for node in one]
+    # The gates that read both states stand last.
+    late = [node for node in (*one, *other) if {"d", "c"} & set(node.input) or node.output[0][:1] in "oy"]
+    nodes = [node for node in (*one, *other) if node not in late] + late
+    inputs = [value(name, shape=ROWS) for name in ("x", "h", "c0")]
+    data = model(nodes, inputs, [value("y", shape=ROWS), value("y2", shape=ROWS)], CONSTANTS)
+    feeds = {name: normal(2, SIZE) for name in ("x", "h", "c0")}
+    exact, results = reference.run(session.read(data), feeds), tinyseq.load(data).run(feeds)
+    for name, array in exact.items():
+        np.testing.assert_allclose(results[name], array, rtol=1e-5, atol=1e-5)
+
+
+def test_sums_of_any_depth_are_loaded():
+    nodes = [n("MatMul", "x A", "s0"), n("MatMul", "h B", "t0")]
+    nodes += [n("Add", f"s{i} t0", f"s{i + 1}") for i in range(3000)]
+    nodes += [n("Tanh", "s3000", "y"), n("Sigmoid", "s3000", "f"), n("Mul", "f y", "z")]
+    inputs = [value("x", shape=ROWS), value("h", shape=ROWS)]
+    data = model(nodes, inputs, [value("z", shape=ROWS)], {name: CONSTANTS[name] for name in "AB"})
+    assert layers_of(passes.simplify(session.read(data))) == ["Tanh", "Sigmoid"]
+
+
 def test_the_state_of_a_recognised_cell_is_found():
     """Zeros that the graph makes from the number of rows are where a stream starts."""
     start = [n("Shape", "x", "size", start=0, end=1), n("Concat", "size hidden", "shape", axis=0),

@@ -13,6 +13,9 @@ from tinyseq.passes.patterns import View
 from tinyseq.passes.probe import Probe, probes
 from tinyseq.shapes import Shape, axis_of, slice_bounds, split_sizes
 
+MOST_NESTED = 16
+"""A sum within more sums than this is taken as a tensor itself."""
+
 
 class Affine(NamedTuple):
     """``sum of tensor @ matrix over the terms, + bias``, along the last dimension, K wide.
@@ -64,6 +67,7 @@ class Affines:
         self.view = view
         self._graph = graph
         self._made: dict[str, Affine | None] = {}
+        self._depth = 0
 
     @cached_property
     def probes(self) -> tuple[Probe, Probe]:
@@ -83,7 +87,9 @@ class Affines:
         """A tensor as a sum of products; at the least, as itself. None if its width is unknown."""
         name = self.view.source(name)
         if name not in self._made:
+            self._depth += 1
             self._made[name] = self._worked_out(name)
+            self._depth -= 1
         return self._made[name]
 
     def _worked_out(self, name: str) -> Affine | None:
@@ -95,7 +101,7 @@ class Affines:
         node, width = self.view.makers.get(name), self.width(name)
         if width is None:
             return None
-        rule = RULES.get(node.op) if node is not None else None
+        rule = RULES.get(node.op) if node is not None and self._depth < MOST_NESTED else None
         found = rule(self, node, name) if rule else None
         return found or Affine({name: None}, np.zeros(width, np.float32))
 

@@ -10,6 +10,7 @@ from tinyseq.model import Graph, Node, filled_attributes
 from tinyseq.ops import OPS
 from tinyseq.passes.affine import Affines, part_bounds
 from tinyseq.passes.cells import Cell
+from tinyseq.shapes import axis_of
 
 Chain = tuple[Cell, ...]
 """Cells that one layer runs, a frame each."""
@@ -90,12 +91,10 @@ class Writer:
             return None
         if node.op == "Gather" and (place := view.constants.get(view.source(node.inputs[1]))) is not None:
             shape = probe.shapes[node.inputs[0]]
-            axis = node.attributes["axis"] % len(shape)
-            return (
-                Frame(view.source(node.inputs[0]), axis, int(place) % shape[axis])
-                if place.ndim == 0
-                else None
-            )
+            axis = axis_of(node.attributes["axis"], len(shape))
+            if place.ndim or not -shape[axis] <= place < shape[axis]:
+                return None
+            return Frame(view.source(node.inputs[0]), axis, int(place) % shape[axis])
         if node.op != "Squeeze" or (part := view.maker(node.inputs[0])) is None:
             return None
         bounds = part_bounds(part, view.source(node.inputs[0]), self._affines.probes)

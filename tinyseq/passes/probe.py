@@ -5,6 +5,7 @@ What two probes, in which every open size is another prime, agree on does not de
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 from itertools import count
 
@@ -13,7 +14,7 @@ import numpy as np
 from tinyseq import reference
 from tinyseq.errors import TinyseqError
 from tinyseq.model import Graph, Node
-from tinyseq.shapes import Mismatch, Shape
+from tinyseq.shapes import Shape
 
 FIRST_PRIMES = (1009, 2003)
 """Where the primes of each probe begin: above the sizes that models have by nature."""
@@ -51,10 +52,11 @@ class Probe:
             results = node.row.shape(node.attributes, shapes, values)
             self.shapes.update(zip(node.outputs, results))
             known = all(value is not None for value, name in zip(values, node.inputs) if name)
-            if known and sum(int(np.prod(shape)) for shape in results) <= MOST_ELEMENTS:
+            if known and sum(map(math.prod, results)) <= MOST_ELEMENTS:
                 self.values.update(zip(node.outputs, reference.apply(node, values)))
-        except (Mismatch, TinyseqError, TypeError, AttributeError, IndexError):
-            # A rule that needs a value which no probe can know; what follows stays unknown too.
+        except (TinyseqError, ValueError, TypeError, AttributeError, LookupError, ArithmeticError):
+            # A node that does not fit, or a rule that needs a value which no probe can know; what follows
+            # stays unknown too. Planning tells the user what is wrong.
             return
 
 

@@ -37,6 +37,8 @@ def recognise(graph: Graph) -> Graph:
     while chains:
         rewritten = _rewritten(graph, chains, affines)
         if rewritten is None:
+            if all(len(chain) == 1 for chain in chains):
+                return graph
             # Layers that feed each other frame by frame have to go frame by frame.
             chains = [(cell,) for chain in chains for cell in chain]
             continue
@@ -62,13 +64,13 @@ def _cells(graph: Graph, affines: Affines) -> list[Cell]:
     return cells
 
 
-def _sums_products(name: str, view: View) -> int:
-    """How many matrix products a tensor is the sum of, at a glance."""
+def _sums_products(name: str, view: View, depth: int = 4) -> int:
+    """How many matrix products a tensor is the sum of, at a glance: ``depth`` sums deep."""
     node = view.maker(name)
-    if node is None or node.op not in ("MatMul", "Gemm", "Add"):
+    if node is None or node.op not in ("MatMul", "Gemm", "Add") or not depth:
         return 0
     sides = node.inputs if node.op == "Add" else node.inputs[2:]
-    return sum(_sums_products(side, view) for side in sides if side) + (node.op != "Add")
+    return sum(_sums_products(side, view, depth - 1) for side in sides if side) + (node.op != "Add")
 
 
 def _settled(cells: list[Cell], graph: Graph, view: View) -> list[Cell]:
@@ -107,7 +109,7 @@ def _carried(name: str, view: View) -> bool:
     """Whether a tensor is made of the model's inputs and constants by movement alone."""
     node = view.makers.get(name)
     while node is not None and node.op in MOVEMENT:
-        node = view.makers.get(node.inputs[0])
+        node = view.makers.get(node.inputs[0]) if node.inputs else None
     return node is None
 
 
