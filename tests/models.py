@@ -176,6 +176,33 @@ def lstm_with_state(given=("h", "c"), result=("hn", "cn"), features: int = 3, hi
     )
 
 
+def scanned_cell(features: int = 3, hidden: int = 4) -> bytes:
+    """An RNN written out as a Scan over frames; its state is ``h`` and ``hn``."""
+    rng = np.random.default_rng(3)
+    body = graph(
+        [
+            helper.make_node("MatMul", ["frame", "w"], ["xw"]),
+            helper.make_node("MatMul", ["before", "r"], ["hr"]),
+            helper.make_node("Add", ["xw", "hr"], ["sum"]),
+            helper.make_node("Tanh", ["sum"], ["after"]),
+            helper.make_node("Identity", ["after"], ["y_t"]),
+        ],
+        [value("before"), value("frame")],
+        [value("after"), value("y_t")],
+    )
+    constants = {
+        name: (rng.uniform(-1, 1, (size, hidden)) / np.sqrt(size)).astype(np.float32)
+        for name, size in (("w", features), ("r", hidden))
+    }
+    state = ("rows", hidden)
+    return model(
+        [helper.make_node("Scan", ["h", "x"], ["hn", "y"], "scan", body=body, num_scan_inputs=1)],
+        [value("x", shape=("frames", "rows", features)), value("h", shape=state)],
+        [value("y", shape=("frames", "rows", hidden)), value("hn", shape=state)],
+        constants,
+    )
+
+
 def running_sum(given: str = "h", result: str = "hn", features: int = 3) -> bytes:
     """A model whose one state is the sum of all that it was given."""
     return model(

@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import tinyseq
-from tests.models import lstm_with_state, recogniser, recurrent
+from tests.models import lstm_with_state, recogniser, recurrent, scanned_cell
 
 FEATURES = 3
 
@@ -41,6 +41,7 @@ MODELS = {
     "lstm, projected, peepholes": projected(hidden=33, units=5),
     "lstm, named state": lstm_with_state(features=FEATURES),
     "two layers and a head": recogniser(FEATURES),
+    "a cell in a Scan": scanned_cell(FEATURES, hidden=7),
 }
 
 

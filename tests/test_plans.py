@@ -10,7 +10,7 @@ from tinyseq.converters import onnx
 
 import tinyseq
 from tests.assets import fetch
-from tests.models import Case, recurrent
+from tests.models import Case, recurrent, scanned_cell
 from tests.strategies import CASES, chains
 from tests.test_ops import REFERENCE_ONLY
 from tinyseq.errors import TinyseqError
@@ -111,6 +111,15 @@ def test_new_sizes_of_real_models_need_no_planning(monkeypatch, name):
     model = tinyseq.load(fetch(name))
     for size in range(2, 12):
         model.run(feeds_of(name, size))
+    assert len(drafts) == 2
+
+
+def test_new_lengths_of_a_scan_need_no_planning(monkeypatch):
+    drafts = counted(monkeypatch)
+    model = tinyseq.load(scanned_cell())
+    for frames in range(2, 12):
+        x = np.zeros((frames, 2, 3), np.float32)
+        assert model.run({"x": x, "h": np.zeros((2, 4), np.float32)})["y"].shape == (frames, 2, 4)
     assert len(drafts) == 2
 
 

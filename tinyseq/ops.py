@@ -5,9 +5,10 @@ converters bring older forms to it. A new op is one row here, one function in ``
 ``plan/lower.py`` and one shape rule in ``shapes``.
 
 Inputs and outputs are written in order: ``name`` is required, ``name?`` may be absent, ``name*`` is
-any number, and a ``!`` says that the value must be known when planning: a constant, a shape, or
-computed from those. ``-`` stands before what the specification has and tinyseq refuses, ``+`` before what is
-tinyseq's own: files of other formats cannot hold it.
+any number. A ``!`` says that the value must be known when planning: a constant, a shape, or computed
+from those and inputs; a ``~`` that planning makes use of it where it is. ``-`` stands before what the
+specification has and tinyseq refuses, ``+`` before what is tinyseq's own: files of other formats cannot
+hold it.
 """
 
 from __future__ import annotations
@@ -43,6 +44,7 @@ class Port(NamedTuple):
     optional: bool
     variadic: bool
     known: bool
+    wanted: bool
     supported: bool
     own: bool
 
@@ -52,10 +54,11 @@ class Port(NamedTuple):
         """Reads the notation of this module."""
         mark = text[0]
         return cls(
-            text.strip("-+?*!"),
+            text.strip("-+?*!~"),
             "?" in text or mark == "-",
             "*" in text,
             "!" in text,
+            "~" in text,
             mark != "-",
             mark == "+",
         )
@@ -229,9 +232,9 @@ OPS = {
             "y? y_h? y_c?", shapes.dynamic_quantize_lstm, *_FRAMES_FIRST, A("input_forget", INT, 0, (0, 1)),
             state=_HIDDEN_AND_CELL, check=shapes.check_recurrent, domain="com.microsoft"),
         # Control.
-        _op("If", "condition!", "y*", shapes.by_graph,
+        _op("If", "condition~", "y*", shapes.by_graph,
             A("then_branch", GRAPH, REQUIRED), A("else_branch", GRAPH, REQUIRED)),
-        _op("Loop", "trips?! condition?! carried*", "y*", shapes.by_graph, A("body", GRAPH, REQUIRED)),
+        _op("Loop", "trips?~ condition?~ carried*", "y*", shapes.by_graph, A("body", GRAPH, REQUIRED)),
         _op("Scan", "x*", "y*", shapes.by_graph,
             A("body", GRAPH, REQUIRED), A("num_scan_inputs", INT, REQUIRED),
             A("scan_input_axes", INTS, None), A("scan_input_directions", INTS, None),

@@ -72,6 +72,132 @@ def loop(draw, op):
     return Case(model([node], inputs, [value(name) for name in outputs]), feeds)
 
 
+class Program:
+    """Random nodes on tensors [2, 3] of magnitude 1, with loops and branches in each other."""
+
+    def __init__(self, draw) -> None:
+        self.draw = draw
+        self.count = 0
+
+    def name(self) -> str:
+        self.count += 1
+        return f"t{self.count}"
+
+    def block(self, names: list[str], depth: int) -> tuple[list, list[str]]:
+        """A few nodes that read the named tensors; gives them and their results."""
+        nodes, made = [], []
+        for _ in range(self.draw(st.integers(1, 3))):
+            kinds = [self.plain, self.branch, self.loop, self.scan][: 4 if depth else 1]
+            more, result = self.draw(st.sampled_from(kinds))([*names, *made], depth - 1)
+            nodes += more
+            made.append(result)
+        return nodes, made
+
+    def pick(self, names: list[str]) -> str:
+        return self.draw(st.sampled_from(names))
+
+    def plain(self, names, depth):
+        result = self.name()
+        op = self.draw(st.sampled_from(["Mean", "Tanh", "Neg", "Max", "Min", "Abs"]))
+        inputs = [self.pick(names) for _ in range(1 if op in ("Tanh", "Neg", "Abs") else 2)]
+        return [helper.make_node(op, inputs, [result])], result
+
+    def question(self, names) -> tuple[list, str]:
+        """A boolean that planning cannot know."""
+        total, flag = self.name(), self.name()
+        nodes = [
+            helper.make_node("ReduceSum", [self.pick(names)], [total], keepdims=0),
+            helper.make_node("Greater", [total, "threshold"], [flag]),
+        ]
+        return nodes, flag
+
+    def branch(self, names, depth):
+        nodes, flag = self.question(names)
+        graphs = []
+        for _ in range(2):
+            inner, made = self.block(names, depth)
+            graphs.append(graph(inner, [], [value(self.pick([*made, made[-1]]))]))
+        result = self.name()
+        nodes.append(helper.make_node("If", [flag], [result], then_branch=graphs[0], else_branch=graphs[1]))
+        return nodes, result
+
+    def loop(self, names, depth):
+        """Carries one or two tensors, perhaps in changing places; ends by count, condition or both."""
+        carried = [self.name() for _ in range(self.draw(st.integers(1, 2)))]
+        turn, go = self.name(), self.name()
+        inner, made = self.block([*names, *carried], depth)
+        conditional = self.draw(st.booleans())
+        flag = self.name()
+        asked = [helper.make_node("Identity", [go], [flag])]
+        if conditional:
+            asked, flag = self.question([*names, *carried, *made])
+        following = [self.pick([*made, *carried]) for _ in carried]
+        outputs = [value(flag, bool, ()), *map(value, following)]
+        stacked = not conditional and self.draw(st.booleans())
+        inner += asked
+        if stacked:
+            outputs.append(value(self.pick([*made, *carried])))
+        # Two outputs may be one tensor, but not under one name in onnxruntime.
+        for place, output in enumerate(outputs[1:], start=1):
+            fresh = self.name()
+            inner.append(helper.make_node("Identity", [output.name], [fresh]))
+            outputs[place] = value(fresh)
+        formal = [value(turn, np.int64, ()), value(go, bool, ()), *(value(n, shape=(2, 3)) for n in carried)]
+        body = graph(inner, formal, outputs)
+        nodes, initially = self.question(names) if conditional else ([], "")
+        trips = f"trips_{self.draw(st.integers(1 if stacked else 0, 3))}"
+        starts = [self.pick(names) for _ in carried]
+        results = [self.name() for _ in outputs[1:]]
+        nodes.append(helper.make_node("Loop", [trips, initially, *starts], results, body=body))
+        if not stacked:
+            return nodes, self.pick(results)
+        mean = self.name()
+        nodes.append(helper.make_node("ReduceMean", [results[-1], "first"], [mean], keepdims=0))
+        return nodes, self.pick([mean, results[0]])
+
+    def scan(self, names, depth):
+        """Over the two rows of a tensor, which the body sees along with those outside."""
+        before, element, wide, after, row = (self.name() for _ in range(5))
+        inner, made = self.block([*names, before], depth)
+        inner += [
+            helper.make_node("Mean", [made[-1], element], [wide]),
+            helper.make_node("Tanh", [wide], [after]),
+            helper.make_node("ReduceMax", [wide, "first"], [row], keepdims=0),
+        ]
+        body = graph(
+            inner,
+            [value(before, shape=(2, 3)), value(element, shape=(3,))],
+            [value(after, shape=(2, 3)), value(row, shape=(3,))],
+        )
+        final, all_ = self.name(), self.name()
+        turned = [self.draw(st.integers(0, 1))]
+        node = helper.make_node(
+            "Scan", [self.pick(names), self.pick(names)], [final, all_], body=body, num_scan_inputs=1,
+            scan_input_directions=turned, scan_output_directions=turned,
+        )  # fmt: skip
+        return [node], self.pick([final, all_])
+
+
+@case_of("Loop: nested", "Scan: nested", "If: nested")
+def nested(draw, op):
+    program = Program(draw)
+    kind = {"Loop": program.loop, "Scan": program.scan, "If": program.branch}[op]
+    nodes, result = kind(["a", "b"], 2)
+    more, other = program.plain(["a", "b", result], 0)
+    constants = {f"trips_{count}": np.array(count) for count in range(4)}
+    constants |= {"threshold": np.float32(0.1234), "first": np.array([0])}
+    feeds = {name: numbers(draw, (2, 3)) for name in "ab"}
+    return Case(
+        model(
+            [*nodes, *more],
+            [value(name, shape=["rows", "columns"]) for name in feeds],
+            [value(result), value(other)],
+            constants,
+        ),
+        feeds,
+    )
+
+
 @case_of("Scan")
 def scan(draw, op):
     """Running sums along an axis of each of two inputs, from either end."""

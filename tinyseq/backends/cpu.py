@@ -152,10 +152,7 @@ class Executor:
     def _execute(self) -> None:
         failed = self._run(self._address)
         if failed >= 0:
-            raise FeedError(
-                f"{self._places[failed]} met an index or a length outside its tensor; check the values of "
-                "the integer inputs. No state was changed"
-            )
+            raise FeedError(f"{self._places[failed]}. No state was changed")
 
     def _check_out(self, out: Mapping[str, np.ndarray]) -> None:
         if not isinstance(out, Mapping):

@@ -29,11 +29,29 @@ MAX_RANK = 8
 
 
 class Instruction(NamedTuple):
-    """One row of the table: the kernel's name and its operands in order."""
+    """One row of the table: the kernel's name and its operands in order.
+
+    ``failure`` says what went wrong where the kernel may fail. A jump has its ``distance`` last.
+    """
 
     name: str
     operands: tuple[str, ...]
+    failure: str = ""
 
+    @property
+    def returns(self) -> bool:
+        """Whether the kernel has a say in what comes next."""
+        return bool(self.failure) or self.operands[-1] == "distance"
+
+
+MOST_TURNS = 2**20
+"""How many turns all nodes of the op Loop together may make in one run."""
+
+_OUTSIDE = "met an index or a length outside its tensor; check the values of the integer inputs"
+_ENDLESS = (
+    f"brought the turns of the loops in one run above {MOST_TURNS:,}; check its trip count and the condition "
+    "that ends it, or feed less at a time"
+)
 
 _LAYER = ("frames", "rows", "hidden", "reverse", "y_frame", "y_row", "flags")
 
@@ -70,19 +88,27 @@ INSTRUCTIONS = (
     Instruction(
         "gather",
         ("&x", "&indices", "&y", "outer", "x_outer", "count", "depth", "inner", "scatter", "*dims"),
+        _OUTSIDE,
     ),
     Instruction(
-        "gather_elements", ("&x", "&indices", "&y", "outer", "x_count", "count", "inner", "bytes", "scatter")
+        "gather_elements",
+        ("&x", "&indices", "&y", "outer", "x_count", "count", "inner", "bytes", "scatter"),
+        _OUTSIDE,
     ),
-    Instruction("within", ("&x", "count", "low", "high")),
+    Instruction("within", ("&x", "count", "low", "high"), _OUTSIDE),
     Instruction("extreme", ("&x", "&y", "outer", "count", "inner", "sign", "last")),
     Instruction("extreme_integer", ("&x", "&y", "outer", "count", "inner", "sign", "last")),
+    Instruction("jump", ("distance",)),
+    Instruction("jump_unless", ("&condition", "distance")),
+    Instruction("turn", ("&counter", "trips", "distance")),
+    Instruction("spend", ("&left",), _ENDLESS),
 )
 
 OPCODES = {instruction.name: code for code, instruction in enumerate(INSTRUCTIONS)}
 
 FAILED = 1
-"""What a kernel returns that met an index outside its tensor; the machine stops there."""
+"""What a kernel returns that cannot go on: the machine stops there. Anything else that one returns is how
+many words beyond its row the next one lies; rows are longer than one word."""
 
 
 class Function(NamedTuple):

@@ -13,6 +13,7 @@ from tinyseq.kernels.general import gru_general, lstm_general, rnn_general
 from tinyseq.kernels.indexing import extreme, extreme_integer, gather, gather_elements, within
 from tinyseq.kernels.instructions import FAILED, INSTRUCTIONS, SEGMENT_SHIFT, Instruction
 from tinyseq.kernels.intrinsics import address_of, compiled, denormals_off, denormals_restore, integers
+from tinyseq.kernels.jumps import jump, jump_unless, spend, turn
 from tinyseq.kernels.product import linear, pack
 from tinyseq.kernels.projected import lstm_projected
 from tinyseq.kernels.recurrent import gru_reset_after, gru_reset_before, lstm, rnn
@@ -22,13 +23,11 @@ KERNELS = {
     kernel.__name__: kernel
     for kernel in (
         *(fill, elementwise, pack, linear, gather, gather_elements, within, extreme, extreme_integer),
+        *(jump, jump_unless, turn, spend),
         *(rnn, lstm, gru_reset_after, gru_reset_before),
         *(rnn_general, lstm_general, gru_general, lstm_projected),
     )
 }
-
-CHECKED = (gather, gather_elements, within)
-"""Kernels that may fail."""
 
 OFFSET_MASK = (1 << SEGMENT_SHIFT) - 1
 
@@ -53,7 +52,7 @@ def _decoder(instruction: Instruction):
         values.get(operand[0], "words[{}]").format(position)
         for position, operand in enumerate(instruction.operands, start=2)
     )
-    returned = "return kernel" if kernel in CHECKED else "kernel"
+    returned = "return kernel" if instruction.returns else "kernel"
     source = f"""def decode(row, segments):
     words = integers(row)
     {returned}({arguments})
@@ -78,10 +77,11 @@ def machine(context):
     segments = address_of(context) + 16
     failed = -1
     while row < end:
-        if _execute(integers(row)[0], row, segments) == FAILED:
+        further = _execute(integers(row)[0], row, segments)
+        if further == FAILED:
             failed = (row - context[0]) // 8
             row = end
         else:
-            row += integers(row)[1] * 8
+            row += (integers(row)[1] + further) * 8
     denormals_restore(former)
     return failed

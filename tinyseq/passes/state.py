@@ -11,7 +11,7 @@ import numpy as np
 
 from tinyseq.errors import ModelError
 from tinyseq.model import Graph, Model, Node, StatePair, Value
-from tinyseq.passes.simplify import prune
+from tinyseq.passes.simplify import prune, trimmed
 
 if TYPE_CHECKING:
     from tinyseq.passes.probe import Probe
@@ -117,6 +117,7 @@ class _Exposure:
 
     def node(self, node: Node) -> Node:
         """The node, its state led out if it has one."""
+        _refuse_carrying(node)
         for _, sub_graph in node.graphs():
             _refuse_recurrent(sub_graph)
         if not node.row.state or self._goes_on(node):
@@ -136,7 +137,7 @@ class _Exposure:
             if constant:
                 name, output = self._pair(node, port_in, results[place_out], initial)
                 sources[place_in], results[place_out] = name, output
-        return node._replace(inputs=_trimmed(sources), outputs=_trimmed(results))
+        return node._replace(inputs=trimmed(sources), outputs=trimmed(results))
 
     def _pair(self, node: Node, port: str, output: str, initial: np.ndarray | None) -> tuple[str, str]:
         """Adds an input, an output and their pair; gives the two names."""
@@ -240,18 +241,27 @@ def _one_row(array: np.ndarray, layout: int) -> np.ndarray:
     return array if array.ndim < 3 else array[:1] if layout else array[:, :1]
 
 
+def _refuse_carrying(node: Node) -> None:
+    """Whether a loop goes over frames of a stream or over anything else, its node does not say."""
+    carried = {
+        "Loop": len(node.inputs) - 2,
+        "Scan": len(node.inputs) - node.attributes.get("num_scan_inputs", 0),
+    }
+    if carried.get(node.op, 0) > 0:
+        raise ModelError(
+            f"{node} begins its carried values anew in every run and the model has no state inputs, so a "
+            "stream would forget them between chunks; make them inputs and outputs of the model, or give "
+            "whole sequences to model.run"
+        )
+
+
 def _refuse_recurrent(graph: Graph) -> None:
     for node in graph.nodes:
         if node.row.state:
             raise ModelError(
-                f"{node} is inside a branch and the model has no state inputs, so a stream cannot carry its "
-                "state; name the inputs and outputs that do with load(..., state={...})"
+                f"{node} is inside a branch or loop and the model has no state inputs, so a stream cannot "
+                "carry its state; name the inputs and outputs that do with load(..., state={...})"
             )
+        _refuse_carrying(node)
         for _, sub_graph in node.graphs():
             _refuse_recurrent(sub_graph)
-
-
-def _trimmed(names: list[str]) -> tuple[str, ...]:
-    while names and not names[-1]:
-        names.pop()
-    return tuple(names)

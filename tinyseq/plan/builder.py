@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import math
 import warnings
+from collections.abc import Iterable
+from typing import NamedTuple
 
 import numpy as np
 
@@ -12,11 +14,22 @@ from tinyseq.kernels.instructions import (
     FUNCTION_CODES,
     INSTRUCTIONS,
     MAX_RANK,
+    MOST_TURNS,
     OPCODES,
 )
 from tinyseq.plan.packing import Weights, segment
 from tinyseq.plan.sizes import closed
-from tinyseq.plan.view import FLOAT, Buffer, Shape, View, collapsed, computed, dense_strides, storage
+from tinyseq.plan.view import (
+    FLOAT,
+    INTEGER,
+    Buffer,
+    Shape,
+    View,
+    collapsed,
+    computed,
+    dense_strides,
+    storage,
+)
 
 ARENA, STATE, FIRST_WEIGHT = 0, 1, 2
 """Segments: scratch and edges, the stream's state, then one for each packed weight."""
@@ -26,6 +39,22 @@ _ADDRESSES = {
     for row in INSTRUCTIONS
 }
 _COUNTS = {row.name: len(row.operands) for row in INSTRUCTIONS}
+_FAILURES = {row.name: row.failure for row in INSTRUCTIONS}
+
+MOST_UNROLLED = 2**12
+"""How many turns of loops may be planned each on its own in one program."""
+
+MOST_COUNTED = 2**16
+"""How many turns of loops may be computed for one program to learn how many there are."""
+
+
+class Mark(NamedTuple):
+    """A place in a program under construction, to jump or to go back to."""
+
+    words: int
+    addresses: int
+    buffers: int
+    step: int
 
 
 class Builder:
@@ -40,6 +69,9 @@ class Builder:
         self.buffers: list[Buffer] = []
         self._weights = weights
         self._zeros: View | None = None
+        self._turns_left: View | None = None
+        self._unrolled = 0
+        self._counted = 0
         self._segments: dict[int, Buffer] = {}
 
     def allocate(self, shape: Shape, strides: Shape | None = None, dtype: np.dtype = FLOAT) -> View:
@@ -115,8 +147,63 @@ class Builder:
 
     def emit_checked(self, node: object, name: str, *operands) -> None:
         """``emit`` for an instruction that may fail, for which ``node`` is then blamed."""
-        self.places[len(self.words)] = str(node)
+        self.places[len(self.words)] = f"{node} {_FAILURES[name]}"
         self.emit(name, *operands)
+
+    def mark(self) -> Mark:
+        """The place of the next instruction."""
+        return Mark(len(self.words), len(self.addresses), len(self.buffers), self.step)
+
+    def rewind(self, mark: Mark) -> None:
+        """Takes back all that was said since the mark."""
+        del self.words[mark.words :], self.addresses[mark.addresses :], self.buffers[mark.buffers :]
+        self.places = {place: text for place, text in self.places.items() if place < mark.words}
+        self.step = mark.step
+
+    def emit_jump(self, name: str, *operands) -> int:
+        """Appends a jump forward; ``land`` takes what it gives and says how far."""
+        self.emit(name, *operands, 0)
+        return len(self.words)
+
+    def land(self, jump: int) -> None:
+        """The jump ends at the next instruction."""
+        self.words[jump - 1] = len(self.words) - jump
+
+    def repeat(self, start: Mark) -> None:
+        """Jumps back to the mark."""
+        self.emit("jump", 0)
+        self.words[-1] = start.words - len(self.words)
+
+    def outlive(self, start: Mark, others: Iterable[View]) -> None:
+        """All that was emitted since the mark runs repeatedly: what it uses of former buffers, and the
+        ``others``, must keep what they hold from the first turn to the last."""
+        buffers = [buffer for buffer in self.buffers[: start.buffers] if buffer.last >= start.step]
+        for buffer in (*buffers, *[view.buffer for view in others]):
+            buffer.first = min(buffer.first, start.step)
+            buffer.last = self.step
+
+    def limit_turns(self) -> None:
+        """From here on, loops may ``spend`` a number of turns that is the same for each run."""
+        self._turns_left = self.copy(self.constant(np.array(MOST_TURNS)), self.allocate((), dtype=INTEGER))
+
+    def spend_turn(self, node: object) -> None:
+        """Counts a turn of a loop of ``node`` at run time."""
+        self.emit_checked(node, "spend", self._turns_left)
+
+    def unroll_turn(self) -> None:
+        """Counts a turn that is planned on its own."""
+        self._unrolled += 1
+        if self._unrolled > MOST_UNROLLED:
+            raise UnsupportedError(
+                f"its turns must be planned one by one, because shapes or indices depend on them, and they "
+                f"are more than {MOST_UNROLLED}; feed shorter sequences, or export with Scan or Gather where "
+                "slices are cut by the number of the turn"
+            )
+
+    def count_turn(self) -> bool:
+        """Counts a turn that is computed while planning; False if it is one too many."""
+        self._counted += 1
+        return self._counted <= MOST_COUNTED
 
     def elementwise(self, function: str, y: View, a: View, *others: View) -> View:
         """y = function(a, ...), operands already of y's shape. Gives y."""
@@ -144,6 +231,21 @@ class Builder:
         """Copies elements between tensors of one shape and storage."""
         return self.elementwise("copy", target, source)
 
+    def move(self, pairs: list[tuple[View, View]]) -> None:
+        """Copies each source to its target, as if all were read before any is written."""
+        written = {id(target.buffer) for _, target in pairs}
+        pairs = [(source, target) for source, target in pairs if not source.same(target)]
+        staged = [
+            (self.fresh(source) if id(source.buffer) in written else source, target)
+            for source, target in pairs
+        ]
+        for source, target in staged:
+            self.copy(source, target)
+
+    def fresh(self, source: View) -> View:
+        """A dense copy in a buffer of its own."""
+        return self.copy(source, self.allocate(source.shape, dtype=source.dtype))
+
     def fill(self, target: View, value: float = 0.0) -> View:
         """Sets every element of a dense tensor; an integer one to 0."""
         words = target.size * target.itemsize // 4
@@ -158,4 +260,4 @@ class Builder:
 
     def dense(self, view: View) -> View:
         """The tensor itself if it is dense, else a dense copy."""
-        return view if view.dense else self.copy(view, self.allocate(view.shape, dtype=view.dtype))
+        return view if view.dense else self.fresh(view)

@@ -7,7 +7,6 @@ way and leaves nothing behind; every other node's lowering emits instructions.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
 from typing import NamedTuple
 
 import numpy as np
@@ -15,10 +14,11 @@ import numpy as np
 from tinyseq import reference
 from tinyseq.errors import FeedError, UnsupportedError
 from tinyseq.kernels.instructions import ALIGNMENT
-from tinyseq.model import Graph, Model, Node, needed_values
+from tinyseq.model import Graph, Model, Node
 from tinyseq.plan.builder import ARENA, STATE, Builder
 from tinyseq.plan.draft import Draft
-from tinyseq.plan.lower import LOWERINGS
+from tinyseq.plan.lower import CONTROL, LOWERINGS
+from tinyseq.plan.needs import Needs, deciding_part
 from tinyseq.plan.packing import Weights
 from tinyseq.plan.sizes import closed, known_sizes
 from tinyseq.plan.view import FLOAT, Buffer, Shape, View, computed, dense_strides
@@ -66,17 +66,24 @@ OPEN = frozenset(
 class Step:
     """One node of a graph with all that its row of the op table says, looked up once."""
 
-    __slots__ = ("attributes", "branches", "inputs", "known", "lowering", "node", "outputs", "rule")
+    __slots__ = ("attributes", "graphs", "inputs", "known", "lowering", "node", "outputs", "rule", "unrolled")
 
-    def __init__(self, node: Node) -> None:
+    def __init__(self, node: Node, needs: Needs, graph: Graph) -> None:
         self.node = node
         self.inputs = node.inputs
         self.outputs = node.outputs
         self.attributes = node.attributes
         self.rule = node.row.shape
-        self.lowering: Callable | None = LOWERINGS.get(node.op)
+        self.lowering = CONTROL.get(node.op) or LOWERINGS.get(node.op)
         self.known = [i for i, name in enumerate(node.inputs) if name and node.row.port(i).known]
-        self.branches = {key: Walk(graph) for key, graph in node.graphs()}
+        self.graphs = {key: Walk(inner, needs) for key, inner in node.graphs()}
+        deciding = deciding_part(node.attributes["body"]) if node.op == "Loop" else None
+        if deciding:
+            self.graphs["deciding"] = Walk(deciding, needs)
+        self.unrolled = bool(self.graphs) and (
+            needs.must_know(graph, node.outputs)
+            or any(needs.must_know(inner, [v.name for v in inner.inputs]) for _, inner in node.graphs())
+        )
 
     def plan(self, builder: Builder, names: dict) -> list | tuple:
         """The node's outputs: known arrays as far as they can be, Views for the rest."""
@@ -87,8 +94,17 @@ class Step:
                     f"its input {self.node.row.port(index).name!r} (tensor {self.inputs[index]!r}) is "
                     "computed at run time; tinyseq must know it when planning, from constants and shapes"
                 )
-        if self.branches:
-            return self._branch(inputs[0]).plan(builder, dict(names))
+        if self.graphs:
+
+            def run(key: str, *given) -> list:
+                walk = self.graphs[key]
+                if len(given) != len(walk.inputs):
+                    raise Mismatch(
+                        f"its {key} takes {len(walk.inputs)} inputs where it is given {len(given)}"
+                    )
+                return walk.plan(builder, names | dict(zip(walk.inputs, given, strict=True)))
+
+            return self.lowering(builder, self.node, inputs, run, self.unrolled)
         if View not in map(type, inputs):
             return self._known(inputs)
         if self.lowering is None:
@@ -110,19 +126,18 @@ class Step:
             known_sizes(array.ravel()).reshape(array.shape) for array in reference.apply(self.node, inputs)
         ]
 
-    def _branch(self, condition: np.ndarray) -> Walk:
-        if condition.size != 1:
-            raise Mismatch(f"a condition of shape {list(condition.shape)}")
-        return self.branches["then_branch" if condition.item() else "else_branch"]
-
 
 class Walk:
     """A graph made ready to be planned many times."""
 
-    def __init__(self, graph: Graph) -> None:
-        self.steps = [Step(node) for node in graph.nodes]
+    def __init__(self, graph: Graph, needs: Needs) -> None:
+        self.steps = [Step(node, needs, graph) for node in graph.nodes]
         self.constants = graph.constants
+        self.inputs = [value.name for value in graph.inputs]
         self.outputs = [value.name for value in graph.outputs]
+        self.loops = any(
+            step.node.op == "Loop" or any(walk.loops for walk in step.graphs.values()) for step in self.steps
+        )
 
     def plan(self, builder: Builder, names: dict) -> list:
         """Plans the graph; ``names`` maps to known arrays and Views. Gives the outputs."""
@@ -153,14 +168,15 @@ class Planner:
     def __init__(self, model: Model, weights: Weights, stateful: bool) -> None:
         self.model = model
         self._weights = weights
-        self._walk = Walk(model.graph)
         self._pairs = model.state if stateful else ()
         self._layout = state_layout(model) if stateful else StateLayout((), 0)
         carried = {pair.input for pair in self._pairs}
         self.inputs = tuple(value for value in model.graph.inputs if value.name not in carried)
         # Not floats: a plan for every chunk of a signal would never end.
         whole = {value.name for value in self.inputs if value.dtype.kind in "iub"}
-        self.known = needed_values(model.graph) & whole
+        needs = Needs(model.graph, whole)
+        self.known = {name for name in whole if (id(model.graph), name) in needs.useful}
+        self._walk = Walk(model.graph, needs)
 
     def draft(self, shapes: dict[str, Shape], known: dict[str, np.ndarray]) -> Draft:
         """The program for inputs of the given shapes, in which sizes may be open; ``known`` holds the inputs
@@ -171,6 +187,8 @@ class Planner:
             UnsupportedError: the model needs something that cannot be planned; names the node.
         """
         builder = Builder(self._weights)
+        if self._walk.loops:
+            builder.limit_turns()
         state = self._state()
         declared = {v.name: v.dtype for v in self.inputs if v.name not in known}
         given = {name: builder.allocate(shapes[name], dtype=computed(of)) for name, of in declared.items()}
@@ -211,11 +229,8 @@ class Planner:
                     f"state {pair.output!r} came out as {list(source.shape)} and {pair.input!r} of a stream "
                     f"is {list(target.shape)}: a stream is one row; give inputs of one row"
                 )
-            if source.buffer is target.buffer:
-                source = builder.copy(source, builder.allocate(source.shape))
             moves.append((source, target))
-        for source, target in moves:
-            builder.copy(source, target)
+        builder.move(moves)
 
 
 def _as_declared(value: View | np.ndarray, dtype: np.dtype) -> View | np.ndarray:
@@ -233,7 +248,7 @@ def _kept(builder: Builder, outputs: dict) -> dict:
         if isinstance(value, View):
             whole = value.dense and value.offset == 0 and value.buffer.segment == ARENA
             if not whole or id(value.buffer) in taken or value.buffer.first < 0:
-                value = builder.copy(value, builder.allocate(value.shape, dtype=value.dtype))
+                value = builder.fresh(value)
             taken.add(id(value.buffer))
         kept[name] = value
     return kept

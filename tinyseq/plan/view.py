@@ -72,6 +72,12 @@ class View:
         """Bytes of an element."""
         return 4 if self.dtype == FLOAT else 8
 
+    def same(self, other: View) -> bool:
+        """Whether the elements are the other's, in the same places."""
+        return self.buffer is other.buffer and (self.shape, self.strides, self.offset) == (
+            other.shape, other.strides, other.offset,
+        )  # fmt: skip
+
     def typed(self, dtype: np.dtype) -> View:
         """The same elements under another dtype of the same storage."""
         return View(self.buffer, self.shape, self.strides, self.offset, dtype)

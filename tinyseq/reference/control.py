@@ -6,7 +6,7 @@ import itertools
 
 import numpy as np
 
-from tinyseq.model import Graph
+from tinyseq.model import Graph, Value
 from tinyseq.reference.common import CONTROL, defines
 
 
@@ -24,6 +24,11 @@ def _stacked(parts: list[np.ndarray], graph: Graph, position: int, axis: int = 0
     return np.expand_dims(np.zeros(sizes, value.dtype), axis)[(slice(None),) * axis + (slice(0, 0),)]
 
 
+def _as_declared(value: Value, number) -> np.ndarray:
+    """A scalar, or a tensor of one element where the graph says that it takes one."""
+    return np.full(1 if value.shape is not None and len(value.shape) == 1 else (), number)
+
+
 @defines("Loop", CONTROL)
 def loop(run, trips=None, condition=None, *carried, body):
     """Runs while there are trips left and the condition holds; what is absent does not end it.
@@ -38,7 +43,8 @@ def loop(run, trips=None, condition=None, *carried, body):
     for turn in itertools.count() if trips is None else range(int(trips.item())):
         if not goes_on:
             break
-        flag, *results = run(body, np.array(turn, np.int64), np.array(True), *carried)
+        number, going = map(_as_declared, body.inputs, (np.int64(turn), True))
+        flag, *results = run(body, number, going, *carried)
         goes_on = condition is None or bool(flag.item())
         carried = tuple(results[:kept])
         turns.append(results[kept:])

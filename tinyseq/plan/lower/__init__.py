@@ -2,7 +2,8 @@
 
 ``lowering(builder, node, inputs, shapes)`` takes Views and known arrays (None where absent) and the
 output shapes by the op's rule; it gives one View or known array, or a list of them. Nodes whose inputs
-are all known are computed by the reference while planning and need none; If takes a branch.
+are all known are computed by the reference while planning and need none. Ops that run graphs have
+lowerings of their own kind.
 """
 
 from tinyseq.plan.lower import (
@@ -15,6 +16,7 @@ from tinyseq.plan.lower import (
     reduction,
     windows,
 )
+from tinyseq.plan.lower.control import CONTROL
 
 LOWERINGS = {
     name: lowering
@@ -22,3 +24,5 @@ LOWERINGS = {
     for name, lowering in family.LOWERINGS.items()
 }
 """By op."""
+
+__all__ = ["CONTROL", "LOWERINGS"]
