@@ -5,10 +5,11 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 
 import numpy as np
-from onnx import TensorProto, helper, numpy_helper
+from onnx import NodeProto, TensorProto, helper, numpy_helper
 
 from tests import assets
 
+MICROSOFT = "com.microsoft"
 GATES = {"LSTM": 4, "GRU": 3}
 STATES = {"LSTM": ("h", "c"), "GRU": ("h",)}
 
@@ -26,13 +27,19 @@ class Case:
     """A model and what it is fed.
 
     ``state`` names the outputs that a call feeds back to inputs, ``{input: output}``; a case without it
-    is the same call again and again.
+    is the same call again and again. ``tolerance`` is the largest difference from onnxruntime's outputs with
+    which a call is timed at all: absolute, and relative for what is above 1.
     """
 
     model: bytes
     feeds: dict[str, np.ndarray]
     state: dict[str, str] = field(default_factory=dict)
     layer: Layer | None = None
+    tolerance: float = 1e-5
+
+
+ROUNDED = 0.05
+"""The tolerance of quantised models, where the last bit of a number decides between two bytes."""
 
 
 def silero_chunk(rows: int = 1) -> Case:
@@ -67,6 +74,36 @@ def recurrent(kind: str, hidden: int, frames: int, rows: int) -> Case:
     return Case(model, feeds, state, Layer(kind, weights))
 
 
+def quantised(hidden: int, frames: int, rows: int) -> Case:
+    """One layer of equal input and hidden size whose weights are bytes: onnxruntime's DynamicQuantizeLSTM."""
+    generator = _generator()
+    state, size = (1, rows, hidden), (1, hidden, 4 * hidden)
+    scale, zero_point = np.full(1, hidden**-0.5 / 127, np.float32), np.zeros(1, np.int8)
+    weights = {name: generator.integers(-127, 128, size).astype(np.int8) for name in ("W", "R")}
+    weights |= {"B": _uniform(generator, (1, 8 * hidden), hidden**-0.5)}
+    weights |= {"W_scale": scale, "W_zero": zero_point, "R_scale": scale, "R_zero": zero_point}
+    feeds = {"x": _uniform(generator, (frames, rows, hidden), 1.0)}
+    feeds |= {"h0": _uniform(generator, state, 1.0), "c0": _uniform(generator, state, 1.0)}
+    outputs = {"y": (frames, 1, rows, hidden), "hn": state, "cn": state}
+    inputs = ["x", "W", "R", "B", "", "h0", "c0", "", "W_scale", "W_zero", "R_scale", "R_zero"]
+    node = helper.make_node(
+        "DynamicQuantizeLSTM", inputs, list(outputs), domain=MICROSOFT, hidden_size=hidden
+    )
+    return Case(_model(node, weights, feeds, outputs), feeds, tolerance=ROUNDED)
+
+
+def diacritics(letters: int) -> Case:
+    """Two bidirectional layers of bytes over a line of Arabic."""
+    feeds = {"input": _generator().integers(2, 40, (1, letters))}
+    return Case(assets.fetch("tashkeel").read_bytes(), feeds, tolerance=ROUNDED)
+
+
+def letters(width: int) -> Case:
+    """A picture 64 high: convolutions of bytes, then a bidirectional layer of bytes."""
+    feeds = {"input1": _uniform(_generator(), (1, 1, 64, width), 1.0)}
+    return Case(assets.fetch("ocr").read_bytes(), feeds, tolerance=ROUNDED)
+
+
 def _generator() -> np.random.Generator:
     return np.random.default_rng(0)
 
@@ -85,12 +122,22 @@ def _single_node(
     attributes = {"hidden_size": hidden} | ({"linear_before_reset": 1} if kind == "GRU" else {})
     x, *states = feeds
     node = helper.make_node(kind, [x, *weights, "", *states], list(outputs), **attributes)
+    return _model(node, weights, feeds, outputs)
+
+
+def _model(
+    node: NodeProto,
+    weights: dict[str, np.ndarray],
+    feeds: dict[str, np.ndarray],
+    outputs: dict[str, tuple[int, ...]],
+) -> bytes:
     graph = helper.make_graph(
         [node],
-        kind,
+        node.op_type,
         [helper.make_tensor_value_info(name, TensorProto.FLOAT, a.shape) for name, a in feeds.items()],
         [helper.make_tensor_value_info(name, TensorProto.FLOAT, shape) for name, shape in outputs.items()],
         [numpy_helper.from_array(array, name) for name, array in weights.items()],
     )
-    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=9)
+    opsets = [helper.make_opsetid("", 17), helper.make_opsetid(MICROSOFT, 1)]
+    model = helper.make_model(graph, opset_imports=opsets, ir_version=9)
     return model.SerializeToString()

@@ -10,7 +10,7 @@ from datetime import UTC, datetime
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
-from bench.measures import TOLERANCE, Row
+from bench.measures import Row
 from bench.rivals import RIVALS
 from tinyseq.kernels import library
 
@@ -24,7 +24,6 @@ def environment() -> dict[str, object]:
         "system": platform.platform(),
         "python": platform.python_version(),
         "versions": {name: found for name in packages if (found := _version(name))},
-        "tolerance": TOLERANCE,
         "date": datetime.now(UTC).isoformat(timespec="seconds"),
     }
 

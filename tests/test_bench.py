@@ -21,5 +21,5 @@ def test_one_case_gives_rows(tmp_path):
     assert {"onnxruntime", "tinyseq run", "tinyseq stream"} <= {row["rival"] for row in rows}
     for row in rows:
         assert row["case"] == CASE and row["unit"] == "us" and row["value"] > 0
-        assert row["ratio"] > 0 and row["error"] <= environment["tolerance"]
+        assert row["ratio"] > 0 and row["error"] <= row["tolerance"]
     assert CASE in done.stdout and "onnxruntime" in done.stdout

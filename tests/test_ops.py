@@ -16,10 +16,7 @@ from tinyseq.ops import OPS
 from tinyseq.plan.lower import CONTROL, LOWERINGS
 from tinyseq.reference.recurrent import Layer
 
-REFERENCE_ONLY = {
-    "QuantizeLinear", "DequantizeLinear", "DequantizeLinear: blocks", "DynamicQuantizeLinear",
-    "MatMulInteger", "ConvInteger", "DynamicQuantizeLSTM",
-}  # fmt: skip
+REFERENCE_ONLY: set[str] = set()
 """Ops, and forms of ops, that the reference computes and no lowering does yet."""
 
 

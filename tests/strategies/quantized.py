@@ -65,7 +65,7 @@ def dynamic_quantize(draw, op):
 @case_of("MatMulInteger")
 def matmul_integer(draw, op):
     *rows, inner = draw(shapes(2, 3, least=1))
-    columns = draw(st.integers(1, 6))
+    columns = draw(st.integers(1, 70))
     dtype = draw(BYTES)
     a, b = integers(draw, (*rows, inner), np.uint8), integers(draw, (inner, columns), dtype)
     shape = draw(st.sampled_from([(), (columns,)]))
@@ -73,14 +73,27 @@ def matmul_integer(draw, op):
     return one_node(op, [a, b, *map(np.asarray, offsets)], fed=(0,), dtype=np.int32)
 
 
+@case_of("MatMulInteger: computed")
+def matmul_integer_computed(draw, op):
+    """Both factors and their zero points are inputs, of any dimensions."""
+    batch, row, inner, columns = (draw(st.integers(1, most)) for most in (3, 3, 5, 4))
+    dtypes = draw(st.sampled_from([(np.uint8, np.uint8), (np.uint8, np.int8), (np.int8, np.int8)]))
+    left = draw(st.sampled_from([(inner,), (row, inner), (batch, row, inner)]))
+    right = draw(st.sampled_from([(inner, columns), (batch, inner, columns)]))
+    factors = [integers(draw, shape, dtype) for shape, dtype in zip((left, right), dtypes)]
+    offsets = [np.asarray(integers(draw, (), dtype)) for dtype in dtypes][: draw(st.integers(0, 2))]
+    return one_node(op, [*factors, *offsets], dtype=np.int32)
+
+
 @case_of("ConvInteger")
 def conv_integer(draw, op):
     channels, filters = draw(st.integers(1, 3)), draw(st.integers(1, 3))
     kernel, pads = [draw(st.integers(1, 3)) for _ in range(2)], [draw(st.integers(0, 1)) for _ in range(4)]
-    x = integers(draw, (2, channels, 5, 5), np.uint8)
-    w = integers(draw, (filters, channels, *kernel), np.uint8)
+    group = draw(st.integers(1, 2))
+    x = integers(draw, (2, channels * group, 5, 5), np.uint8)
+    w = integers(draw, (filters * group, channels, *kernel), np.uint8)
     offsets = [np.asarray(integers(draw, (), np.uint8)) for _ in range(draw(st.integers(0, 2)))]
-    return one_node(op, [x, w, *offsets], fed=(0,), dtype=np.int32, pads=pads)
+    return one_node(op, [x, w, *offsets], fed=(0,), dtype=np.int32, pads=pads, group=group)
 
 
 @case_of("DynamicQuantizeLSTM")

@@ -8,7 +8,7 @@ using the libraries needs none of them.
 The two C functions of a library::
 
     int64_t tinyseq_run(const int64_t *context);   the machine, see machine.py
-    int64_t tinyseq_cpu_level(void);               0 baseline, 1 AVX2 + FMA, 2 AVX-512
+    int64_t tinyseq_cpu_level(void);               0 baseline, 1 AVX2 + FMA, 2 AVX-512, 3 with VNNI
 """
 
 from __future__ import annotations
@@ -75,7 +75,12 @@ three:
   %bits3 = and i32 %ebx7, 3489857536
   %has3 = icmp eq i32 %bits3, 3489857536
   %avx512 = and i1 %zmm, %has3
-  %level = select i1 %avx512, i64 2, i64 1
+  %ecx7 = extractvalue { i32, i32, i32, i32 } %leaf7, 2
+  ; AVX512 VNNI (11)
+  %bits4 = and i32 %ecx7, 2048
+  %vnni = icmp eq i32 %bits4, 2048
+  %wide = select i1 %vnni, i64 3, i64 2
+  %level = select i1 %avx512, i64 %wide, i64 1
   ret i64 %level
 old:
   ret i64 0

@@ -6,14 +6,14 @@ import numpy as np
 from numba import types
 
 from tinyseq.kernels.instructions import FUNCTIONS, MAX_RANK, Function
-from tinyseq.kernels.intrinsics import compiled, floats, integers, integers32, stack
+from tinyseq.kernels.intrinsics import compiled, floats, integers, integers32, octets, stack
 from tinyseq.kernels.scalars import SCALARS
 from tinyseq.kernels.switch import switch
 
 _counters = stack(types.int64, MAX_RANK)
 
-SIZES = {"f": 4, "i": 8}
-POINTERS = {"f": floats, "i": integers}
+SIZES = {"f": 4, "i": 8, "b": 1, "w": 4}
+POINTERS = {"f": floats, "i": integers, "b": octets, "w": integers32}
 
 
 def _unary_run(function, operand: str, result: str):
@@ -70,14 +70,21 @@ def _ternary_run(function, operands: str, result: str):
     """One row of a function of three operands."""
     a_pointer, b_pointer, c_pointer = (POINTERS[kind] for kind in operands)
     target_pointer = POINTERS[result]
+    a_size, y_size = SIZES[operands[0]], SIZES[result]
 
     @compiled()
     def run(a, b, c, y, count, a_step, b_step, c_step, y_step):
-        for i in range(count):
-            value = function(
-                a_pointer(a + i * a_step)[0], b_pointer(b + i * b_step)[0], c_pointer(c + i * c_step)[0]
-            )
-            target_pointer(y + i * y_step)[0] = value
+        if a_step == a_size and y_step == y_size and b_step == 0 and c_step == 0:
+            source, target = a_pointer(a), target_pointer(y)
+            second, third = b_pointer(b)[0], c_pointer(c)[0]
+            for i in range(count):
+                target[i] = function(source[i], second, third)
+        else:
+            for i in range(count):
+                value = function(
+                    a_pointer(a + i * a_step)[0], b_pointer(b + i * b_step)[0], c_pointer(c + i * c_step)[0]
+                )
+                target_pointer(y + i * y_step)[0] = value
 
     return run
 

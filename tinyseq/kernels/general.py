@@ -15,7 +15,7 @@ from tinyseq.kernels.instructions import COUPLED, HAS_PEEPHOLES, RESET_AFTER
 from tinyseq.kernels.intrinsics import compiled, floats
 from tinyseq.kernels.math import ONE, ZERO, exp, relu, sigmoid, softplus, tanh
 from tinyseq.kernels.product import BYTES, product
-from tinyseq.kernels.recurrent import _emit, _frame, _valid
+from tinyseq.kernels.recurrent import _emit, _frame, _recur, _valid
 from tinyseq.kernels.switch import switch
 
 
@@ -185,6 +185,7 @@ def lstm_general(
     c,
     y,
     scratch,
+    rounded,
     lengths,
     options,
     frames,
@@ -200,7 +201,7 @@ def lstm_general(
     for step in range(frames):
         t = _frame(step, frames, reverse)
         gates = xw + t * rows * width * BYTES
-        product(h, (1, 0, rows, hidden), hidden, r, width, gates, width, gates, width)
+        _recur(h, rows, hidden, r, width, gates, rounded, lengths, t, flags)
         for n in range(rows):
             valid = _valid(lengths, n, t, flags)
             skip = n * hidden * BYTES

@@ -7,18 +7,22 @@ with ``FAILED``, before anything is read or written there.
 from __future__ import annotations
 
 from tinyseq.kernels.instructions import FAILED
-from tinyseq.kernels.intrinsics import compiled, floats, integers, integers32
+from tinyseq.kernels.intrinsics import compiled, floats, integers, integers32, octets
 
 DONE = 0
 
 
 @compiled()
 def _move(source, target, count):
-    """Copies ``count`` bytes, a multiple of four."""
+    """Copies ``count`` bytes."""
     a = integers32(source)
     b = integers32(target)
     for i in range(count // 4):
         b[i] = a[i]
+    c = octets(source)
+    d = octets(target)
+    for i in range(count - count % 4, count):
+        d[i] = c[i]
 
 
 @compiled()

@@ -63,8 +63,17 @@ INSTRUCTIONS = (
         "linear",
         ("&x", "outer", "outer_stride", "inner", "inner_stride", "k", "&w", "n", "&bias", "&y", "y_stride"),
     ),
+    Instruction("quantize_dynamic", ("&x", "count", "&y", "&scale", "&zero_point")),
+    Instruction(
+        "linear_bytes",
+        ("&x", "outer", "outer_stride", "inner", "inner_stride", "k", "&w", "n", "&zero_point", "&y"),
+    ),
+    Instruction(
+        "linear_dynamic",
+        ("&x", "frames", "rows", "k", "&w", "n", "&bias", "&y", "&rounded", "&lengths", "flags"),
+    ),
     Instruction("rnn", ("&xw", "&r", "&h", "&y", "&lengths", *_LAYER)),
-    Instruction("lstm", ("&xw", "&r", "&h", "&c", "&y", "&lengths", *_LAYER)),
+    Instruction("lstm", ("&xw", "&r", "&h", "&c", "&y", "&rounded", "&lengths", *_LAYER)),
     Instruction("gru_reset_after", ("&xw", "&r", "&bias", "&h", "&y", "&scratch", "&lengths", *_LAYER)),
     Instruction(
         "gru_reset_before", ("&xw", "&r_gates", "&r_hidden", "&h", "&y", "&scratch", "&lengths", *_LAYER)
@@ -72,7 +81,19 @@ INSTRUCTIONS = (
     Instruction("rnn_general", ("&xw", "&r", "&h", "&y", "&lengths", "&options", *_LAYER)),
     Instruction(
         "lstm_general",
-        ("&xw", "&r", "&peepholes", "&h", "&c", "&y", "&scratch", "&lengths", "&options", *_LAYER),
+        (
+            "&xw",
+            "&r",
+            "&peepholes",
+            "&h",
+            "&c",
+            "&y",
+            "&scratch",
+            "&rounded",
+            "&lengths",
+            "&options",
+            *_LAYER,
+        ),
     ),
     Instruction(
         "lstm_projected",
@@ -114,7 +135,8 @@ many words beyond its row the next one lies; rows are longer than one word."""
 class Function(NamedTuple):
     """A scalar function of the elementwise kernel: kinds of its operands and result.
 
-    ``f`` is float32; ``i`` is int64, in which all integers and booleans are computed.
+    ``f`` is float32; ``i`` is int64, in which all integers and booleans are computed; ``b`` and ``w``
+    are uint8 and int32, the narrow forms that quantised ops hand to each other.
     """
 
     name: str
@@ -137,6 +159,16 @@ FUNCTIONS = (
     *_functions("ii", "i", "add subtract multiply divide maximum minimum modulo remainder"),
     *_functions("ii", "i", "equal less less_equal and or xor wrap"),
     *_functions("fff", "f", "fma clip"),
+    *_functions("i", "b", "to_byte"),
+    *_functions("i", "w", "to_word"),
+    *_functions("ww", "w", "add"),
+    *_functions("b", "b", "copy"),
+    *_functions("w", "w", "copy"),
+    *_functions("b", "i", "to_integer"),
+    *_functions("w", "i", "to_integer"),
+    *_functions("b", "f", "to_float"),
+    *_functions("w", "f", "to_float"),
+    *_functions("ffb", "b", "quantize"),
     *_functions("iff", "f", "where"),
     *_functions("iii", "i", "where"),
 )
@@ -156,4 +188,5 @@ HAS_PEEPHOLES = 4
 COUPLED = 8
 RESET_AFTER = 16
 GENERAL = 32
+QUANTIZED = 64
 """Bits of a recurrent kernel's ``flags``: which optional buffers are there, which variant it is."""

@@ -48,6 +48,7 @@ def _pointer_cast(name: str, element):
 floats = _pointer_cast("floats", types.float32)
 integers = _pointer_cast("integers", types.int64)
 integers32 = _pointer_cast("integers32", types.int32)
+octets = _pointer_cast("octets", types.uint8)
 
 
 @intrinsic
@@ -189,18 +190,19 @@ def denormals_restore(typingctx, former):
     return types.void(types.int32), codegen
 
 
-def tile(rows: int, panels: int):
+def tile(kind: str, rows: int, panels: int):
     """An intrinsic for one register tile of the product; ``tiles.py`` defines it for each ISA.
 
     ``tile(x, offsets, k, w, w_stride, start, start_stride, y, y_stride)`` sets, for each of the
     ``rows`` and the ``panels * PANEL`` columns,
     ``y[row, :] = start[row, :] + sum over k of x[offsets[row] + k] * w[k, :]``.
-    All arguments are byte addresses or element counts; ``start`` may equal ``y``.
+    All arguments are byte addresses or element counts; ``start`` may equal ``y``. Of kind ``bytes``,
+    k counts groups of four bytes of x and w, offsets count bytes of x, and sums are int32.
     """
     signature = types.void(*[types.int64] * 9)
 
     @intrinsic
     def run(typingctx, x, offsets, k, w, w_stride, start, start_stride, y, y_stride):
-        return signature, _external(tile_name(rows, panels), ir.VoidType(), [INT64] * 9)
+        return signature, _external(tile_name(kind, rows, panels), ir.VoidType(), [INT64] * 9)
 
     return run

@@ -9,7 +9,8 @@ class Isa(NamedTuple):
     """One build of the kernels.
 
     ``tiles`` lists the register tiles, largest first, as (rows of x, widest run of panels): their
-    accumulators, a broadcast and the weights must fit the vector registers.
+    accumulators, a broadcast and the weights must fit the vector registers. ``dot`` is the LLVM intrinsic
+    that adds up products of bytes: of signed 16-bit pairs (``pmadd``), or of groups of four (``vpdpbusd``).
     """
 
     name: str
@@ -17,15 +18,19 @@ class Isa(NamedTuple):
     cpu: str
     features: str
     fma: bool
+    dot: str
     tiles: tuple[tuple[int, int], ...]
 
+
+_WIDE = ((6, 4), (4, 4), (2, 4), (1, 4))
 
 ISAS = {
     isa.name: isa
     for isa in (
-        Isa("baseline", 0, "x86-64", "", False, ((2, 1), (1, 2))),
-        Isa("avx2", 1, "haswell", "", True, ((6, 1), (4, 1), (2, 2), (1, 4))),
-        Isa("avx512", 2, "skylake-avx512", "-prefer-256-bit", True, ((6, 4), (4, 4), (2, 4), (1, 4))),
+        Isa("baseline", 0, "x86-64", "", False, "sse2.pmadd.wd", ((2, 1), (1, 2))),
+        Isa("avx2", 1, "haswell", "", True, "avx2.pmadd.wd", ((6, 1), (4, 1), (2, 2), (1, 4))),
+        Isa("avx512", 2, "skylake-avx512", "-prefer-256-bit", True, "avx512.pmaddw.d.512", _WIDE),
+        Isa("avx512vnni", 3, "cascadelake", "-prefer-256-bit", True, "avx512.vpdpbusd.512", _WIDE),
     )
 }
 """By name. ``level`` counts what the CPU must offer; see ``cpu_level`` in ``build.py``."""

@@ -16,6 +16,7 @@ from tinyseq.kernels.intrinsics import address_of, compiled, denormals_off, deno
 from tinyseq.kernels.jumps import jump, jump_unless, spend, turn
 from tinyseq.kernels.product import linear, pack
 from tinyseq.kernels.projected import lstm_projected
+from tinyseq.kernels.quantized import linear_bytes, linear_dynamic, quantize_dynamic
 from tinyseq.kernels.recurrent import gru_reset_after, gru_reset_before, lstm, rnn
 from tinyseq.kernels.switch import switch
 
@@ -24,6 +25,7 @@ KERNELS = {
     for kernel in (
         *(fill, elementwise, pack, linear, gather, gather_elements, within, extreme, extreme_integer),
         *(jump, jump_unless, turn, spend),
+        *(quantize_dynamic, linear_bytes, linear_dynamic),
         *(rnn, lstm, gru_reset_after, gru_reset_before),
         *(rnn_general, lstm_general, gru_general, lstm_projected),
     )

@@ -41,6 +41,7 @@ EXP_MAX = np.float32(88.72284)
 """The largest float32 whose exponential is finite."""
 EXP_MIN = np.float32(-87.33654)
 """The smallest float32 whose exponential is not denormal."""
+BYTE_MAX = np.float32(255)
 SIGMOID_MAX = np.float32(87.0)
 TANH_MAX = np.float32(10.0)
 
@@ -134,6 +135,19 @@ def round_even(x):
     shifted = (abs(x) + np.float32(2**23)) - np.float32(2**23)
     signed = -shifted if x < ZERO else shifted
     return signed if abs(x) < np.float32(2**23) else x
+
+
+@compiled()
+def quantize(x, scale, zero_point):
+    """x / scale to the nearest integer, halves to even, plus the zero point, held in 0 ... 255.
+
+    Not-a-number counts as 0.
+    """
+    steps = round_even(x / scale)
+    steps = ZERO if steps != steps else steps
+    y = steps + np.float32(zero_point)
+    y = ZERO if y < ZERO else y
+    return np.uint8(np.int32(BYTE_MAX if y > BYTE_MAX else y))
 
 
 @compiled()

@@ -2,6 +2,7 @@
 
 Packed weights ``w`` of a matrix [k, n]: the columns are cut into panels of ``PANEL``, padded with
 zeros, and the panels into groups of ``GROUP``; a group is stored as [k][panels of the group][PANEL].
+A matrix of bytes is laid out alike, with four rows of k in each element.
 """
 
 from __future__ import annotations
@@ -9,7 +10,7 @@ from __future__ import annotations
 from numba import types
 
 from tinyseq.kernels.instructions import GROUP, PANEL
-from tinyseq.kernels.intrinsics import compiled, floats, integers, stack, tile
+from tinyseq.kernels.intrinsics import compiled, floats, integers, integers32, stack, tile
 from tinyseq.kernels.math import ZERO
 from tinyseq.kernels.tiles import TILE_PANELS, TILE_ROWS
 
@@ -25,7 +26,7 @@ PARTIAL = types.void(*[SIZE] * 10)
 PRODUCT = types.void(ADDRESS, STRIDES, *[SIZE] * 7)
 
 _offsets = stack(types.int64, TILE_ROWS[0])
-_edge = stack(types.float32, TILE_ROWS[0] * PANEL)
+_edge = stack(types.int32, TILE_ROWS[0] * PANEL)
 
 
 def _in_turn(signature, steps):
@@ -42,9 +43,9 @@ def _in_turn(signature, steps):
     return both
 
 
-def _whole_panels(rows: int, panels: int):
+def _whole_panels(kind: str, rows: int, panels: int):
     """From panel ``done``: as many runs of ``panels`` whole panels as fit ``count``."""
-    run = tile(rows, panels)
+    run = tile(kind, rows, panels)
 
     @compiled(PANELS)
     def whole(done, x, offsets, k, w, w_stride, start, start_stride, y, y_stride, count):
@@ -57,16 +58,16 @@ def _whole_panels(rows: int, panels: int):
     return whole
 
 
-def _partial_panel(rows: int):
+def _partial_panel(kind: str, rows: int):
     """The last panel, of ``columns`` < PANEL columns, by way of a buffer on the stack."""
-    run = tile(rows, 1)
+    run = tile(kind, rows, 1)
 
     @compiled(PARTIAL)
     def partial(x, offsets, k, w, w_stride, start, start_stride, y, y_stride, columns):
         edge = _edge()
-        cells = floats(edge)
-        source = floats(start)
-        target = floats(y)
+        cells = integers32(edge)
+        source = integers32(start)
+        target = integers32(y)
         for row in range(rows):
             for column in range(columns):
                 cells[row * PANEL + column] = source[row * start_stride + column]
@@ -78,10 +79,10 @@ def _partial_panel(rows: int):
     return partial
 
 
-def _row_blocks(rows: int):
+def _row_blocks(kind: str, rows: int):
     """From row ``row``: as many blocks of ``rows`` rows as are left, with one group of panels."""
-    whole = _in_turn(PANELS, [_whole_panels(rows, panels) for panels in TILE_PANELS])
-    partial = _partial_panel(rows)
+    whole = _in_turn(PANELS, [_whole_panels(kind, rows, panels) for panels in TILE_PANELS])
+    partial = _partial_panel(kind, rows)
 
     @compiled(ROWS)
     def blocks(row, x, strides, k, w, w_stride, start, start_stride, y, y_stride, columns):
@@ -116,27 +117,33 @@ def _row_blocks(rows: int):
     return blocks
 
 
-_all_rows = _in_turn(ROWS, [_row_blocks(rows) for rows in TILE_ROWS])
+def product_of(kind: str):
+    """The matrix product of one kind of tiles."""
+    all_rows = _in_turn(ROWS, [_row_blocks(kind, rows) for rows in TILE_ROWS])
+
+    @compiled(PRODUCT)
+    def product(x, strides, k, w, n, start, start_stride, y, y_stride):
+        """y[m, :] = start[m, :] + x[m, :] @ w for every row m; all but the sizes are byte addresses.
+
+        ``strides`` = (outer, outer_stride, inner, inner_stride) places the outer * inner rows of x,
+        each of k contiguous elements; strides count elements. ``start`` may equal ``y``; a
+        ``start_stride`` of 0 repeats one row, such as a bias.
+        """
+        column = 0
+        while column < n:
+            columns = min(n - column, GROUP * PANEL)
+            width = (columns + PANEL - 1) // PANEL * PANEL
+            skip = column * BYTES
+            all_rows(
+                0, x, strides, k, w + column * k * BYTES, width, start + skip, start_stride,
+                y + skip, y_stride, columns,
+            )  # fmt: skip
+            column += columns
+
+    return product
 
 
-@compiled(PRODUCT)
-def product(x, strides, k, w, n, start, start_stride, y, y_stride):
-    """y[m, :] = start[m, :] + x[m, :] @ w for every row m; all but the sizes are byte addresses.
-
-    ``strides`` = (outer, outer_stride, inner, inner_stride) places the outer * inner rows of x,
-    each of k contiguous elements; strides count elements. ``start`` may equal ``y``; a
-    ``start_stride`` of 0 repeats one row, such as a bias.
-    """
-    column = 0
-    while column < n:
-        columns = min(n - column, GROUP * PANEL)
-        width = (columns + PANEL - 1) // PANEL * PANEL
-        skip = column * BYTES
-        _all_rows(
-            0, x, strides, k, w + column * k * BYTES, width, start + skip, start_stride,
-            y + skip, y_stride, columns,
-        )  # fmt: skip
-        column += columns
+product = product_of("floats")
 
 
 @compiled()

@@ -6,6 +6,8 @@ Shared operands, all addresses of float32 unless said otherwise:
 * ``r``: packed recurrent weights [hidden, G * hidden], gates in ONNX order;
 * ``h[rows, hidden]`` (``c`` alike): state, read as the initial and left as the final one;
 * ``y``: output, frame t of row n at ``t * y_frame + n * y_row`` elements, if flag ``HAS_Y``;
+* ``rounded``: with flag ``QUANTIZED`` scratch for h in bytes, ``r`` then being a block of bytes; see
+  ``quantized.py``;
 * ``lengths[rows]`` int64: valid frames of each row, if flag ``HAS_LENGTHS``; past them y is zero and
   the state keeps still.
 
@@ -15,10 +17,11 @@ Shared operands, all addresses of float32 unless said otherwise:
 from __future__ import annotations
 
 from tinyseq.kernels.cells import gru_cell, lstm_cell, rnn_cell
-from tinyseq.kernels.instructions import HAS_LENGTHS, HAS_Y
+from tinyseq.kernels.instructions import HAS_LENGTHS, HAS_Y, QUANTIZED
 from tinyseq.kernels.intrinsics import compiled, floats, integers
 from tinyseq.kernels.math import ZERO, sigmoid, tanh
 from tinyseq.kernels.product import BYTES, product
+from tinyseq.kernels.quantized import dynamic_product
 
 
 @compiled()
@@ -39,6 +42,15 @@ def _emit(y, h, hidden, valid, flags):
 @compiled()
 def _frame(step, frames, reverse):
     return frames - 1 - step if reverse else step
+
+
+@compiled()
+def _recur(h, rows, hidden, r, width, gates, rounded, lengths, t, flags):
+    """gates[N, width] += h[N, H] r[H, width]."""
+    if flags & QUANTIZED:
+        dynamic_product(h, rows, 1, hidden, r, width, gates, width, gates, rounded, lengths, t, flags)
+    else:
+        product(h, (1, 0, rows, hidden), hidden, r, width, gates, width, gates, width)
 
 
 @compiled()
@@ -72,13 +84,13 @@ def _lstm_row(gates, h, c, hidden):
 
 
 @compiled()
-def lstm(xw, r, h, c, y, lengths, frames, rows, hidden, reverse, y_frame, y_row, flags):
+def lstm(xw, r, h, c, y, rounded, lengths, frames, rows, hidden, reverse, y_frame, y_row, flags):
     """xw[T,N,4H] r[H,4H] h[N,H] c[N,H] -> y, h, c; gates i o f g."""
     width = 4 * hidden
     for step in range(frames):
         t = _frame(step, frames, reverse)
         gates = xw + t * rows * width * BYTES
-        product(h, (1, 0, rows, hidden), hidden, r, width, gates, width, gates, width)
+        _recur(h, rows, hidden, r, width, gates, rounded, lengths, t, flags)
         for n in range(rows):
             valid = _valid(lengths, n, t, flags)
             h_row = h + n * hidden * BYTES

@@ -86,6 +86,21 @@ def _to_float(a):
 
 
 @compiled()
+def _to_integer(a):
+    return np.int64(a)
+
+
+@compiled()
+def _to_byte(a):
+    return np.uint8(a)
+
+
+@compiled()
+def _to_word(a):
+    return np.int32(a)
+
+
+@compiled()
 def _add(a, b):
     return a + b
 
@@ -222,6 +237,16 @@ SCALARS = {
     ("sine", "f"): math.sine,
     ("cosine", "f"): math.cosine,
     ("softplus", "f"): math.softplus,
+    ("to_byte", "i"): _to_byte,
+    ("to_word", "i"): _to_word,
+    ("add", "ww"): _add,
+    ("copy", "b"): _copy,
+    ("copy", "w"): _copy,
+    ("to_integer", "b"): _to_integer,
+    ("to_integer", "w"): _to_integer,
+    ("to_float", "b"): _to_float,
+    ("to_float", "w"): _to_float,
+    ("quantize", "ffb"): math.quantize,
     ("truncate", "f"): _truncate,
     ("nonzero", "f"): _nonzero,
     ("is_nan", "f"): _is_nan,

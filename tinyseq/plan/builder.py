@@ -20,8 +20,11 @@ from tinyseq.kernels.instructions import (
 from tinyseq.plan.packing import Weights, segment
 from tinyseq.plan.sizes import closed
 from tinyseq.plan.view import (
+    BYTE,
     FLOAT,
     INTEGER,
+    NARROW,
+    SIGNED,
     Buffer,
     Shape,
     View,
@@ -33,6 +36,9 @@ from tinyseq.plan.view import (
 
 ARENA, STATE, FIRST_WEIGHT = 0, 1, 2
 """Segments: scratch and edges, the stream's state, then one for each packed weight."""
+
+SPARE = 3
+"""Bytes behind a narrow tensor that the product of bytes may read: it takes four at a time."""
 
 _ADDRESSES = {
     row.name: [position for position, kind in enumerate(row.operands) if kind[0] == "&"]
@@ -74,11 +80,43 @@ class Builder:
         self._counted = 0
         self._segments: dict[int, Buffer] = {}
 
-    def allocate(self, shape: Shape, strides: Shape | None = None, dtype: np.dtype = FLOAT) -> View:
+    def allocate(
+        self, shape: Shape, strides: Shape | None = None, dtype: np.dtype = FLOAT, narrow: bool = False
+    ) -> View:
         """A new tensor in the arena; ``strides`` permute its dimensions."""
-        buffer = Buffer(max(math.prod(shape), 1) * storage(dtype).itemsize, ARENA)
+        size = max(math.prod(shape), 1) * (NARROW[dtype] if narrow else storage(dtype)).itemsize
+        buffer = Buffer(size + SPARE if narrow else size, ARENA)
         self.buffers.append(buffer)
-        return View(buffer, shape, dense_strides(shape) if strides is None else strides, 0, dtype)
+        return View(buffer, shape, dense_strides(shape) if strides is None else strides, 0, dtype, narrow)
+
+    def wide(self, view: View) -> View:
+        """The tensor itself, or a narrow one as all ops take it."""
+        if not view.narrow:
+            return view
+        y = self.elementwise("to_integer", self.allocate(view.shape, dtype=view.dtype), view)
+        if view.dtype == SIGNED:
+            y = self.elementwise("subtract", y, y, self.constant(np.array(128)).broadcast(y.shape))
+        return y
+
+    def narrow(self, value: np.ndarray | View) -> View:
+        """An operand of 8 bits or int32 as a narrow tensor."""
+        if isinstance(value, np.ndarray):
+            return self._narrow_constant(value)
+        if value.narrow:
+            return value
+        source = value
+        if value.dtype == SIGNED:
+            shift = self.constant(np.array(128)).broadcast(value.shape)
+            source = self.elementwise("add", self.allocate(value.shape, dtype=value.dtype), value, shift)
+        function = "to_byte" if NARROW[value.dtype] == BYTE else "to_word"
+        return self.elementwise(function, self.allocate(value.shape, dtype=value.dtype, narrow=True), source)
+
+    def _narrow_constant(self, array: np.ndarray) -> View:
+        def make() -> np.ndarray:
+            return segment(array.view(np.uint8) ^ np.uint8(128) if array.dtype == SIGNED else array)
+
+        packed = self._weights.get(array, "narrow", make)
+        return View(self.segment(packed), array.shape, dense_strides(array.shape), 0, array.dtype, True)
 
     def constant(self, array: np.ndarray) -> View:
         """A known array as a tensor that kernels can read."""
@@ -212,7 +250,7 @@ class Builder:
         code = FUNCTION_CODES[function, "".join([a.kind, *[other.kind for other in others]])]
         b, c = (*others, a, a)[:2]
         count = math.prod(y.shape)
-        fills = y.offset == 0 and y.buffer.bytes == count * y.itemsize
+        fills = y.offset == 0 and y.buffer.bytes - (SPARE if y.narrow else 0) == count * y.itemsize
         if fills and a.strides == b.strides == c.strides == y.strides:
             dims = [count, a.itemsize, b.itemsize, c.itemsize, y.itemsize]
             self.emit("elementwise", code, a, b, c, y, 1, dims)
@@ -244,7 +282,7 @@ class Builder:
 
     def fresh(self, source: View) -> View:
         """A dense copy in a buffer of its own."""
-        return self.copy(source, self.allocate(source.shape, dtype=source.dtype))
+        return self.copy(source, self.allocate(source.shape, dtype=source.dtype, narrow=source.narrow))
 
     def fill(self, target: View, value: float = 0.0) -> View:
         """Sets every element of a dense tensor; an integer one to 0."""

@@ -36,6 +36,25 @@ def panels(matrix: np.ndarray) -> np.ndarray:
     return segment(np.concatenate(groups) if groups else np.zeros(0, np.float32))
 
 
+def block(matrix: np.ndarray, offsets: np.ndarray, scales: np.ndarray) -> np.ndarray:
+    """A matrix [k, n] of int8 or uint8 as a block; see ``kernels/quantized.py``.
+
+    ``offsets`` are the zero points and ``scales`` the scales of its columns, one for all or one for each.
+    """
+    k, n = matrix.shape
+    bias = 0 if matrix.dtype == np.int8 else 128
+    fours, width = -(-k // 4), -(-n // PANEL) * PANEL
+    padded = np.zeros((4 * fours, n), np.int8)
+    padded[:k] = matrix.view(np.int8) if bias == 0 else matrix.view(np.int8) ^ np.int8(-128)
+    elements = np.ascontiguousarray(padded.reshape(fours, 4, n).swapaxes(1, 2)).view(np.float32)
+    offsets = np.broadcast_to(offsets.ravel().astype(np.int32) - bias, n)
+    totals = padded.sum(0, dtype=np.int32) - np.int32(k) * offsets
+    columns = np.zeros((3, width), np.int32)
+    columns[:, :n] = totals, offsets, np.broadcast_to(scales.ravel(), n).astype(np.float32).view(np.int32)
+    packed = panels(elements.reshape(fours, n))
+    return segment(np.concatenate([packed.view(np.uint8), columns.ravel().view(np.uint8)]))
+
+
 def panels_size(k: int, n: int) -> int:
     """How many float32 a matrix [k, n] takes in panels."""
     return k * -(-n // PANEL) * PANEL

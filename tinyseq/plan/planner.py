@@ -17,7 +17,7 @@ from tinyseq.kernels.instructions import ALIGNMENT
 from tinyseq.model import Graph, Model, Node
 from tinyseq.plan.builder import ARENA, STATE, Builder
 from tinyseq.plan.draft import Draft
-from tinyseq.plan.lower import CONTROL, LOWERINGS
+from tinyseq.plan.lower import CONTROL, LOWERINGS, TAKE_NARROW
 from tinyseq.plan.needs import Needs, deciding_part
 from tinyseq.plan.packing import Weights
 from tinyseq.plan.sizes import closed, known_sizes
@@ -66,7 +66,10 @@ OPEN = frozenset(
 class Step:
     """One node of a graph with all that its row of the op table says, looked up once."""
 
-    __slots__ = ("attributes", "graphs", "inputs", "known", "lowering", "node", "outputs", "rule", "unrolled")
+    __slots__ = (
+        *("attributes", "graphs", "inputs", "known", "lowering", "node", "outputs", "rule", "takes_narrow"),
+        "unrolled",
+    )
 
     def __init__(self, node: Node, needs: Needs, graph: Graph) -> None:
         self.node = node
@@ -75,6 +78,7 @@ class Step:
         self.attributes = node.attributes
         self.rule = node.row.shape
         self.lowering = CONTROL.get(node.op) or LOWERINGS.get(node.op)
+        self.takes_narrow = node.op in TAKE_NARROW
         self.known = [i for i, name in enumerate(node.inputs) if name and node.row.port(i).known]
         self.graphs = {key: Walk(inner, needs) for key, inner in node.graphs()}
         deciding = deciding_part(node.attributes["body"]) if node.op == "Loop" else None
@@ -94,6 +98,8 @@ class Step:
                     f"its input {self.node.row.port(index).name!r} (tensor {self.inputs[index]!r}) is "
                     "computed at run time; tinyseq must know it when planning, from constants and shapes"
                 )
+        if not self.takes_narrow:
+            inputs = [builder.wide(value) if type(value) is View else value for value in inputs]
         if self.graphs:
 
             def run(key: str, *given) -> list:
@@ -102,7 +108,8 @@ class Step:
                     raise Mismatch(
                         f"its {key} takes {len(walk.inputs)} inputs where it is given {len(given)}"
                     )
-                return walk.plan(builder, names | dict(zip(walk.inputs, given, strict=True)))
+                results = walk.plan(builder, names | dict(zip(walk.inputs, given, strict=True)))
+                return [builder.wide(value) if type(value) is View else value for value in results]
 
             return self.lowering(builder, self.node, inputs, run, self.unrolled)
         if View not in map(type, inputs):
@@ -246,6 +253,7 @@ def _kept(builder: Builder, outputs: dict) -> dict:
     taken: set[int] = set()
     for name, value in outputs.items():
         if isinstance(value, View):
+            value = builder.wide(value)
             whole = value.dense and value.offset == 0 and value.buffer.segment == ARENA
             if not whole or id(value.buffer) in taken or value.buffer.first < 0:
                 value = builder.fresh(value)

@@ -14,6 +14,12 @@ Shape = tuple[int, ...]
 FLOAT = np.dtype(np.float32)
 INTEGER = np.dtype(np.int64)
 BOOL = np.dtype(np.bool_)
+WORD = np.dtype(np.int32)
+BYTE = np.dtype(np.uint8)
+SIGNED = np.dtype(np.int8)
+
+NARROW = {BYTE: BYTE, SIGNED: BYTE, WORD: WORD}
+"""What elements of a narrow tensor are. One of int8 holds each number plus 128."""
 
 
 def storage(dtype: np.dtype) -> np.dtype:
@@ -42,34 +48,49 @@ class Buffer:
 class View:
     """A tensor: ``shape``, and ``strides`` and ``offset`` in elements from the buffer's start.
 
-    ``dtype`` is the model's; the elements lie as ``storage(dtype)``, ``kind`` f or i.
+    ``dtype`` is the model's; the elements lie as ``storage(dtype)``, ``kind`` f or i. Quantised ops hand
+    each other ``narrow`` tensors, whose elements lie as ``NARROW[dtype]``, kind b or w; all other ops are
+    given them widened.
 
     Immutable by convention; a plain class because planning makes hundreds and time counts.
     """
 
-    __slots__ = ("buffer", "dtype", "offset", "shape", "strides")
+    __slots__ = ("buffer", "dtype", "narrow", "offset", "shape", "strides")
 
     def __init__(
-        self, buffer: Buffer, shape: Shape, strides: Shape, offset: int = 0, dtype: np.dtype = FLOAT
+        self,
+        buffer: Buffer,
+        shape: Shape,
+        strides: Shape,
+        offset: int = 0,
+        dtype: np.dtype = FLOAT,
+        narrow: bool = False,
     ) -> None:
         self.buffer = buffer
         self.shape = shape
         self.strides = strides
         self.offset = offset
         self.dtype = dtype
+        self.narrow = narrow
 
     def laid(self, shape: Shape, strides: Shape, offset: int | None = None) -> View:
         """Other dimensions over the same buffer."""
-        return View(self.buffer, shape, strides, self.offset if offset is None else offset, self.dtype)
+        offset = self.offset if offset is None else offset
+        return View(self.buffer, shape, strides, offset, self.dtype, self.narrow)
 
     @property
     def kind(self) -> str:
-        """``f`` for float32, ``i`` for int64, in which integers and booleans are computed."""
+        """``f`` for float32, ``i`` for int64, in which integers and booleans are computed; of a narrow
+        tensor ``b`` for uint8 and ``w`` for int32."""
+        if self.narrow:
+            return "w" if self.dtype == WORD else "b"
         return "f" if self.dtype == FLOAT else "i"
 
     @property
     def itemsize(self) -> int:
         """Bytes of an element."""
+        if self.narrow:
+            return NARROW[self.dtype].itemsize
         return 4 if self.dtype == FLOAT else 8
 
     def same(self, other: View) -> bool:
@@ -80,7 +101,7 @@ class View:
 
     def typed(self, dtype: np.dtype) -> View:
         """The same elements under another dtype of the same storage."""
-        return View(self.buffer, self.shape, self.strides, self.offset, dtype)
+        return View(self.buffer, self.shape, self.strides, self.offset, dtype, self.narrow)
 
     @property
     def size(self) -> int:

@@ -21,10 +21,11 @@ def _spread(parameter, x, axis: int, block_size: int):
 
 
 def _quantised(x, scale, zero_point, dtype):
-    """Halves go to the nearest even number; what is out of range, to its end."""
+    """Halves go to the nearest even number; what is out of range, to its end; not-a-number counts as 0."""
     limits = np.iinfo(dtype)
     with np.errstate(divide="ignore", invalid="ignore"):
-        y = np.round(x / scale) + zero_point
+        steps = np.round(x / scale)
+    y = np.where(np.isnan(steps), 0, steps) + zero_point
     return np.clip(y, limits.min, limits.max).astype(dtype)
 
 
@@ -46,10 +47,10 @@ def dequantize_linear(x, scale, zero_point=None, *, axis, block_size, output_dty
 
 
 def _dynamic_parameters(x) -> tuple[float, int]:
-    """The scale and zero point that cover x and 0 with unsigned bytes."""
-    least, most = min(0.0, x.min(initial=0)), max(0.0, x.max(initial=0))
+    """The scale and zero point that cover x and 0 with unsigned bytes; not-a-number is left out."""
+    least, most = np.fmin.reduce(x, None, initial=0), np.fmax.reduce(x, None, initial=0)
     scale = (most - least) / 255 if most > least else 1.0
-    return scale, int(np.round(np.clip(-least / scale, 0, 255)))
+    return scale, int(_quantised(-least, scale, 0, np.uint8))
 
 
 @defines("DynamicQuantizeLinear")
@@ -61,6 +62,8 @@ def dynamic_quantize_linear(x):
 
 def _centred(x, zero_point, across: bool):
     """x less its zero point, in 32 bits; a vector of zero points is one per row if ``across``."""
+    if x.dtype not in (np.int8, np.uint8) or (zero_point is not None and zero_point.dtype != x.dtype):
+        raise ValueError("a factor that is not of 8 bits, or not of its zero point's type")
     x = x.astype(np.int32)
     if zero_point is None:
         return x
@@ -89,7 +92,8 @@ def conv_integer(
 def _rounded(x):
     """What is left of x after it was quantised."""
     scale, zero_point = _dynamic_parameters(x)
-    return (_quantised(x, scale, zero_point, np.uint8).astype(x.dtype) - zero_point) * scale
+    with np.errstate(invalid="ignore"):
+        return (_quantised(x, scale, zero_point, np.uint8).astype(x.dtype) - zero_point) * scale
 
 
 def _weights(w, scale, zero_point, dtype):

@@ -43,7 +43,13 @@ from tinyseq.shapes.movement import (
     transpose,
     unsqueeze,
 )
-from tinyseq.shapes.quantized import dynamic_quantize, dynamic_quantize_lstm, matmul_integer, quantize
+from tinyseq.shapes.quantized import (
+    conv_integer,
+    dynamic_quantize,
+    dynamic_quantize_lstm,
+    matmul_integer,
+    quantize,
+)
 from tinyseq.shapes.recurrent import (
     CellFunction,
     cell_functions,
@@ -58,7 +64,6 @@ from tinyseq.shapes.windows import (
     Geometry,
     conv,
     conv_geometry,
-    conv_integer,
     conv_transpose,
     conv_transpose_geometry,
     global_pool,

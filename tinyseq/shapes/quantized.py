@@ -5,6 +5,7 @@ from __future__ import annotations
 from tinyseq.shapes.common import Attributes, Mismatch, Shape, axis_of
 from tinyseq.shapes.linear import matmul
 from tinyseq.shapes.recurrent import direction_count, lstm
+from tinyseq.shapes.windows import conv
 
 
 def quantize(attributes: Attributes, shapes, values) -> tuple[Shape, ...]:
@@ -28,7 +29,30 @@ def dynamic_quantize(attributes: Attributes, shapes, values) -> tuple[Shape, ...
 
 
 def matmul_integer(attributes: Attributes, shapes, values) -> tuple[Shape, ...]:
-    return matmul(attributes, shapes[:2], values[:2])
+    """Zero points: one, one for each row of a, one for each column of b, or as they broadcast."""
+    a, b, a_zero_point, b_zero_point = (*shapes, None, None)[:4]
+    if a_zero_point is not None and len(a_zero_point) == 1 and len(a) > 1:
+        a_zero_point = (*a_zero_point, 1)
+    for factor, zero_point in ((a, a_zero_point), (b, b_zero_point)):
+        if zero_point is not None and not _covers(zero_point, factor):
+            raise Mismatch(f"a zero point of {list(zero_point)} for a factor of {list(factor)}")
+    return matmul(attributes, [a, b], values[:2])
+
+
+def _covers(shape: Shape, whole: Shape) -> bool:
+    """Whether one broadcasts to the other."""
+    fits = all(size in (1, wanted) for size, wanted in zip(shape[::-1], whole[::-1]))
+    return fits and len(shape) <= len(whole)
+
+
+def conv_integer(attributes: Attributes, shapes, values) -> tuple[Shape, ...]:
+    """One zero point for x; for w one, or one for each kernel."""
+    x, w, x_zero_point, w_zero_point = (*shapes, None, None)[:4]
+    if x_zero_point not in (None, (), (1,)):
+        raise Mismatch(f"a zero point of {list(x_zero_point)} for x; the op takes one")
+    if w_zero_point not in (None, (), (1,), w[:1]):
+        raise Mismatch(f"a zero point of {list(w_zero_point)} for {w[0]} kernels")
+    return conv(attributes, [x, w], values[:2])
 
 
 def dynamic_quantize_lstm(attributes: Attributes, shapes, values) -> tuple[Shape, ...]:

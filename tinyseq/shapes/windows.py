@@ -106,10 +106,6 @@ def conv(attributes: Attributes, shapes, values) -> tuple[Shape, ...]:
     return (y,)
 
 
-def conv_integer(attributes: Attributes, shapes, values) -> tuple[Shape, ...]:
-    return (_filtered(attributes, *shapes[:2]),)
-
-
 def conv_transpose_geometry(attributes: Attributes, x: Shape, w: Shape) -> tuple[Geometry, Shape]:
     """The windows that a transposed convolution writes, and its output's spatial sizes."""
     rank = len(x) - 2

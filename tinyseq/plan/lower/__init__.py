@@ -12,17 +12,24 @@ from tinyseq.plan.lower import (
     linear,
     movement,
     normalisation,
+    quantized,
     recurrent,
     reduction,
     windows,
 )
 from tinyseq.plan.lower.control import CONTROL
 
-LOWERINGS = {
-    name: lowering
-    for family in (movement, indexing, elementwise, reduction, linear, windows, normalisation, recurrent)
-    for name, lowering in family.LOWERINGS.items()
-}
+FAMILIES = (
+    movement, indexing, elementwise, reduction, linear, windows, normalisation, recurrent, quantized,
+)  # fmt: skip
+
+LOWERINGS = {name: lowering for family in FAMILIES for name, lowering in family.LOWERINGS.items()}
 """By op."""
 
-__all__ = ["CONTROL", "LOWERINGS"]
+TAKE_NARROW = quantized.LOWERINGS.keys() | {
+    "Add", "Identity", "Cast", "Gather", "Transpose", "Reshape", "Flatten", "Squeeze", "Unsqueeze", "Slice",
+    "Split",
+}  # fmt: skip
+"""The ops whose lowerings take narrow tensors; see ``plan/view.py``."""
+
+__all__ = ["CONTROL", "LOWERINGS", "TAKE_NARROW"]

@@ -8,7 +8,7 @@ import numpy as np
 
 from tinyseq.errors import UnsupportedError
 from tinyseq.plan.lower.operands import given, like_any, real, whole
-from tinyseq.plan.view import BOOL, FLOAT, View, computed
+from tinyseq.plan.view import BOOL, FLOAT, SIGNED, WORD, View, computed
 
 if TYPE_CHECKING:
     from tinyseq.model import Node
@@ -46,7 +46,10 @@ def converted(p: Builder, x: View, dtype: np.dtype) -> View:
     if dtype == x.dtype:
         return x
     if dtype == FLOAT:
-        return apply(p, "to_float", x, dtype=FLOAT)
+        y = apply(p, "to_float", x, dtype=FLOAT)
+        shifted = x.narrow and x.dtype == SIGNED
+        return apply(p, "subtract", y, p.scalar(128, y.shape)) if shifted else y
+    x = p.wide(x)
     if dtype == BOOL:
         return apply(p, "nonzero", x, dtype=BOOL)
     y = x if x.kind == "i" else apply(p, "truncate", x, dtype=dtype)
@@ -57,7 +60,7 @@ def wrapped(p: Builder, x: View, source: np.dtype | None = None) -> View:
     """An integer tensor brought into the range of its type."""
     bits = 8 * x.dtype.itemsize
     fits = source is not None and np.can_cast(source, x.dtype, "safe")
-    if x.kind == "f" or bits == 64 or fits or x.dtype == BOOL:
+    if x.kind == "f" or x.narrow or bits == 64 or fits or x.dtype == BOOL:
         return x
     return apply(p, "wrap", x, number(p, x, bits if x.dtype.kind == "u" else -bits))
 
@@ -122,6 +125,15 @@ def binary(function: str):
         return wrapped(p, apply(p, function, *spread(p, inputs, shapes[0])))
 
     return lower
+
+
+def add(p: Builder, node: Node, inputs, shapes) -> View:
+    """Sums of narrow int32 stay narrow, as the products of bytes that they are of."""
+    views = [p.view(value) for value in inputs]
+    if any(view.narrow for view in views):
+        keep = all(view.dtype == WORD for view in views)
+        inputs = [p.narrow(value) if keep else p.wide(view) for value, view in zip(inputs, views)]
+    return binary("add")(p, node, inputs, shapes)
 
 
 def compare(function: str, swapped: bool = False):
@@ -300,7 +312,7 @@ LOWERINGS = {
     "Not": test("not"),
     "IsNaN": test("is_nan"),
     "IsInf": is_infinite,
-    "Add": binary("add"),
+    "Add": add,
     "Sub": binary("subtract"),
     "Mul": binary("multiply"),
     "Div": binary("divide"),

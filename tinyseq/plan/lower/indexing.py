@@ -10,7 +10,7 @@ import numpy as np
 from tinyseq.errors import UnsupportedError
 from tinyseq.plan.lower.elementwise import apply, number
 from tinyseq.plan.lower.operands import along, joined, reshaped, whole
-from tinyseq.plan.view import INTEGER, View, dense_strides
+from tinyseq.plan.view import BYTE, INTEGER, SIGNED, View, dense_strides
 from tinyseq.shapes import Mismatch, axis_of
 
 if TYPE_CHECKING:
@@ -19,12 +19,13 @@ if TYPE_CHECKING:
 
 
 def gather(p: Builder, node: Node, inputs, shapes) -> View:
-    x, indices = p.view(inputs[0]), inputs[1]
+    """Tables of bytes stay bytes."""
+    x, indices = p.narrow(inputs[0]) if inputs[0].dtype in (BYTE, SIGNED) else p.view(inputs[0]), inputs[1]
     axis = axis_of(node.attributes["axis"], len(x.shape))
     if isinstance(indices, np.ndarray):
         return _picked(p, x, axis, indices.ravel().tolist(), shapes[0])
     x, indices = p.dense(x), p.dense(whole(p, indices))
-    y = p.allocate(shapes[0], dtype=x.dtype)
+    y = p.allocate(shapes[0], dtype=x.dtype, narrow=x.narrow)
     inner = math.prod(x.shape[axis + 1 :]) * x.itemsize
     size = x.shape[axis]
     if y.size:
@@ -118,7 +119,7 @@ def scatter_elements(p: Builder, node: Node, inputs, shapes) -> View:
     return y
 
 
-def _elements(p: Builder, node: Node, x: View, indices: View, y: View, axis: int, scatter: int) -> None:
+def _elements(p: Builder, node: object, x: View, indices: View, y: View, axis: int, scatter: int) -> None:
     outer, inner = math.prod(x.shape[:axis]), math.prod(x.shape[axis + 1 :])
     counts = x.shape[axis], indices.shape[axis]
     if indices.size:
@@ -126,13 +127,17 @@ def _elements(p: Builder, node: Node, x: View, indices: View, y: View, axis: int
 
 
 def reverse_sequence(p: Builder, node: Node, inputs, shapes) -> View:
-    """Frame t of a row of length l is frame l - 1 - t of the input below l, frame t above."""
     x = p.view(inputs[0])
     time, batch = node.attributes["time_axis"], node.attributes["batch_axis"]
+    lengths = p.dense(whole(p, inputs[1]))
+    p.emit_checked(node, "within", lengths, x.shape[batch], 0, x.shape[time])
+    return reversed_rows(p, x, lengths, time, batch)
+
+
+def reversed_rows(p: Builder, x: View, lengths: View, time: int, batch: int) -> View:
+    """Frame t of a row of length l is frame l - 1 - t of the input below l, frame t above."""
     frames, rows = x.shape[time], x.shape[batch]
     turned = (frames, rows)
-    lengths = p.dense(whole(p, inputs[1]))
-    p.emit_checked(node, "within", lengths, rows, 0, frames)
     lengths = lengths.broadcast(turned)
     t = p.constant(np.arange(frames, dtype=np.int64)[:, None]).broadcast(turned)
     last = apply(p, "subtract", lengths, number(p, lengths, 1))
@@ -141,7 +146,7 @@ def reverse_sequence(p: Builder, node: Node, inputs, shapes) -> View:
     source = p.dense(x.transposed((time, batch, *[a for a in range(len(x.shape)) if a not in (time, batch)])))
     indices = p.dense(picks.reshaped((*turned, *[1] * (len(x.shape) - 2))).broadcast(source.shape))
     y = p.allocate(source.shape, dtype=x.dtype)
-    _elements(p, node, source, indices, y, 0, 0)
+    _elements(p, "the reversed rows", source, indices, y, 0, 0)
     rest = iter(range(2, len(x.shape)))
     return y.transposed([0 if a == time else 1 if a == batch else next(rest) for a in range(len(x.shape))])
 

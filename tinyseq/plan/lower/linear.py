@@ -30,18 +30,23 @@ def _row_blocks(x: View) -> list[tuple[int, int]]:
     return blocks
 
 
+def row_strides(p: Builder, x: View) -> tuple[View, tuple[int, ...]]:
+    """x[..., k] and (outer, outer stride, inner, inner stride) of its rows; copied only if it must be."""
+    blocks = _row_blocks(x)
+    if len(blocks) > 2 or (x.shape[-1] > 1 and x.strides[-1] != 1):
+        x = p.copy(x, p.allocate(x.shape, dtype=x.dtype, narrow=x.narrow))
+        blocks = _row_blocks(x)
+    outer, inner = [(1, 0)] * (2 - len(blocks)) + blocks
+    return x, (*outer, *inner)
+
+
 def linear(p: Builder, x: View, w: View, n: int, bias: View | None) -> View:
     """x[..., k] times packed w[k, n] plus bias[n], dense."""
     k = x.shape[-1]
     y = p.allocate((*x.shape[:-1], n))
     if y.size:
-        blocks = _row_blocks(x)
-        if len(blocks) > 2 or (k > 1 and x.strides[-1] != 1):
-            x = p.copy(x, p.allocate(x.shape))
-            blocks = _row_blocks(x)
-        (outer, outer_stride), (inner, inner_stride) = [(1, 0)] * (2 - len(blocks)) + blocks
-        bias = p.zeros(n) if bias is None else bias
-        p.emit("linear", x, outer, outer_stride, inner, inner_stride, k, w, n, bias, y, n)
+        x, rows = row_strides(p, x)
+        p.emit("linear", x, *rows, k, w, n, p.zeros(n) if bias is None else bias, y, n)
     return y
 
 

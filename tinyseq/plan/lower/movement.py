@@ -84,7 +84,7 @@ def pad(p: Builder, node: Node, inputs, shapes) -> View:
     return padded(p, x, widths, shapes[0], node.attributes["mode"], number)
 
 
-def padded(p: Builder, x: View, widths, shape: Shape, mode: str, value: float = 0.0) -> View:
+def padded(p: Builder, x: View, widths, shape: Shape, mode: str, value: float | View = 0.0) -> View:
     """A copy of x in the middle of a new tensor, then its border, axis by axis.
 
     A border is a copy too: of the inside walked backwards (reflect) or of one slice repeated (edge).
@@ -93,9 +93,12 @@ def padded(p: Builder, x: View, widths, shape: Shape, mode: str, value: float = 
         [(max(0, -a), 1, max(0, size + min(0, a) + min(0, b))) for size, (a, b) in zip(x.shape, widths)]
     )
     widths = [(max(0, a), max(0, b)) for a, b in widths]
-    y = p.allocate(shape, dtype=x.dtype)
+    y = p.allocate(shape, dtype=x.dtype, narrow=x.narrow)
     if mode == "constant" and any(a or b for a, b in widths):
-        p.fill(y, value)
+        if isinstance(value, View):
+            p.copy(value.broadcast(shape), y)
+        else:
+            p.fill(y, value)
     inside = [(a, 1, size) for (a, _), size in zip(widths, x.shape)]
     p.copy(x, y.sliced(inside))
     if mode == "constant":

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from tinyseq.errors import UnsupportedError
-from tinyseq.plan.view import Shape, View
+from tinyseq.plan.view import Shape, View, dense_strides
 
 if TYPE_CHECKING:
     from tinyseq.plan.builder import Builder
@@ -32,7 +32,7 @@ def real(p: Builder, value: np.ndarray | View) -> View:
 
 def whole(p: Builder, value: np.ndarray | View) -> View:
     """An operand as an integer tensor; raises ``UnsupportedError`` if it is not one."""
-    view = p.view(value)
+    view = p.wide(p.view(value))
     if view.kind != "i":
         raise UnsupportedError(f"an operand of {view.dtype} where integers or booleans are needed")
     return view
@@ -41,15 +41,20 @@ def whole(p: Builder, value: np.ndarray | View) -> View:
 def like(p: Builder, x: View, dtype: np.dtype | None = None) -> View:
     """A new tensor of x's shape whose elements lie in the order of x's, so that walking is linear."""
     dtype = x.dtype if dtype is None else dtype
+    return p.allocate(x.shape, order_of(x), dtype, x.narrow and dtype == x.dtype)
+
+
+def order_of(x: View) -> Shape:
+    """Strides without gaps that keep the order of x's elements in memory."""
     if x.dense:
-        return p.allocate(x.shape, dtype=dtype)
+        return dense_strides(x.shape)
     order = sorted(range(len(x.shape)), key=lambda axis: -abs(x.strides[axis]))
     strides = [0] * len(x.shape)
     step = 1
     for axis in reversed(order):
         strides[axis] = step
         step *= max(x.shape[axis], 1)
-    return p.allocate(x.shape, tuple(strides), dtype)
+    return tuple(strides)
 
 
 def like_any(p: Builder, operands: list[View], dtype: np.dtype) -> View:
@@ -67,7 +72,7 @@ def joined(p: Builder, parts: list[View], axis: int) -> View:
     """The parts side by side in a new tensor."""
     shape = list(parts[0].shape)
     shape[axis] = sum(part.shape[axis] for part in parts)
-    y = p.allocate(tuple(shape), dtype=parts[0].dtype)
+    y = p.allocate(tuple(shape), dtype=parts[0].dtype, narrow=parts[0].narrow)
     start = 0
     for part in parts:
         p.copy(part, along(y, axis, start, part.shape[axis]))

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from tinyseq.errors import UnsupportedError
 from tinyseq.kernels.instructions import (
     ACTIVATIONS,
     COUPLED,
@@ -13,12 +14,15 @@ from tinyseq.kernels.instructions import (
     HAS_LENGTHS,
     HAS_PEEPHOLES,
     HAS_Y,
+    QUANTIZED,
     RESET_AFTER,
 )
 from tinyseq.plan import packing
+from tinyseq.plan.lower.indexing import reversed_rows
 from tinyseq.plan.lower.linear import linear
-from tinyseq.plan.lower.operands import given, joined, real, whole
-from tinyseq.plan.view import View
+from tinyseq.plan.lower.operands import along, given, joined, real, whole
+from tinyseq.plan.lower.quantized import byte_block
+from tinyseq.plan.view import FLOAT, View
 from tinyseq.shapes import cell_functions, one_row_for_all
 
 if TYPE_CHECKING:
@@ -49,6 +53,10 @@ def _input_gru(wb, rb):
 
 def _recurrent_gru(wb, rb):
     return np.stack([np.zeros_like(rb[0]), np.zeros_like(rb[1]), rb[2]])
+
+
+BACKWARD = {"forward": [0], "reverse": [1], "bidirectional": [0, 1]}
+"""For each direction whether it runs from the last frame to the first."""
 
 
 class _Layer:
@@ -143,9 +151,8 @@ class _Layer:
         shape = (self.frames, self.rows, len(self.functions), self.units)
         y = p.allocate(shape) if node.outputs[0] else None
         flags |= (HAS_Y if y is not None else 0) | (HAS_LENGTHS if self.lengths is not None else 0)
-        backward = {"forward": [0], "reverse": [1], "bidirectional": [0, 1]}[node.attributes["direction"]]
         finals: list[list[View]] = []
-        for d, reverse in enumerate(backward):
+        for d, reverse in enumerate(BACKWARD[node.attributes["direction"]]):
             initials = [self.initial(s, d) for s in range(len(self.initials))]
             target = None if y is None else y.laid(shape, y.strides, d * self.units)
             sizes = (self.frames, self.rows, self.hidden, reverse, *y_strides(shape), flags)
@@ -186,23 +193,29 @@ def rnn(p: Builder, node: Node, inputs, shapes) -> list[View | None]:
 
 
 def lstm(p: Builder, node: Node, inputs, shapes) -> list[View | None]:
-    layer = _Layer(p, node, inputs, 4, 2, given(inputs, 8))
+    return _lstm(_Layer(p, node, inputs, 4, 2, given(inputs, 8)), inputs)
+
+
+def _lstm(layer: _Layer, inputs, flags: int = 0) -> list[View | None]:
+    p, node = layer.p, layer.node
     peepholes, coupled = given(inputs, 7), node.attributes["input_forget"]
     plain = layer.plain and peepholes is None and not coupled
-    flags = (0 if peepholes is None else HAS_PEEPHOLES) | (COUPLED if coupled else 0)
+    flags |= (0 if peepholes is None else HAS_PEEPHOLES) | (COUPLED if coupled else 0)
     flags |= 0 if plain else GENERAL
+    rounded = layer.rounded(layer.rows, layer.hidden) if flags & QUANTIZED else None
 
     def emit(d, initials, y, sizes):
         xw, r = layer.input_product(d, _summed), layer.recurrent_weights(d)
         if plain and layer.projection is None:
-            p.emit("lstm", xw, r, *initials, y, layer.lengths, *sizes)
+            p.emit("lstm", xw, r, *initials, y, rounded, layer.lengths, *sizes)
             return
         own = None
         if peepholes is not None:
             own = p.packed(peepholes, ("peepholes", d), lambda: packing.segment(peepholes[d]))
         scratch = p.allocate((layer.hidden,))
         if layer.projection is None:
-            p.emit("lstm_general", xw, r, own, *initials, y, scratch, layer.lengths, layer.options(d), *sizes)
+            others = scratch, rounded, layer.lengths, layer.options(d)
+            p.emit("lstm_general", xw, r, own, *initials, y, *others, *sizes)
         else:
             _lstm_projected(p, layer, d, (xw, r), (own, *initials, y), scratch, sizes)
 
@@ -216,6 +229,83 @@ def _lstm_projected(p: Builder, layer: _Layer, d: int, weights, operands, scratc
     working = p.allocate((rows, layer.hidden)), p.allocate((rows, units)), scratch
     others = layer.lengths, layer.options(d), *sizes, units
     p.emit("lstm_projected", *weights, projection, p.zeros(units), *operands, *working, *others)
+
+
+class _QuantizedLayer(_Layer):
+    """A layer whose weights w[D, I, 4H] and r[D, H, 4H] are bytes, and which quantises x and h as it runs.
+
+    Rows that are quantised together share a range, so it matters which meet in a frame: a direction that
+    runs backward over rows of different lengths starts them together, forward over rows turned round.
+    """
+
+    def __init__(self, p: Builder, node: Node, inputs: list) -> None:
+        super().__init__(p, node, inputs, 4, 2)
+        self._w_parameters, self._r_parameters = inputs[8:10], inputs[10:12]
+
+    def rounded(self, rows: int, k: int) -> View:
+        """Scratch for ``rows`` rows of x or h in bytes and their products."""
+        return self.p.allocate((rows * 4 * self.hidden + -(-(rows * k + 3) // 4),))
+
+    def input_product(self, d: int, parts) -> View:
+        p, bias = self.p, _bias(self.p, self.b, d, self.gates, self.hidden, parts)
+        x = p.dense(self._turned(self.x) if self._turns(d) else self.x)
+        width, k = self.gates * self.hidden, x.shape[2]
+        y = p.allocate((self.frames, self.rows, width))
+        rounded = self.rounded(self.frames * self.rows, k)
+        block = self._block(self.w, *self._w_parameters, d)
+        flags = 0 if self.lengths is None else HAS_LENGTHS
+        p.emit(
+            "linear_dynamic",
+            x,
+            self.frames,
+            self.rows,
+            k,
+            block,
+            width,
+            bias,
+            y,
+            rounded,
+            self.lengths,
+            flags,
+        )
+        return y
+
+    def recurrent_weights(self, d: int, part: slice = slice(None)) -> View:
+        return self._block(self.r, *self._r_parameters, d)
+
+    def _block(self, source: np.ndarray, scale: np.ndarray, zero_point: np.ndarray, d: int) -> View:
+        scales, offsets = scale.reshape(len(source), -1)[d], zero_point.reshape(len(source), -1)[d]
+        return byte_block(self.p, source, d, lambda: source[d], offsets, scales)
+
+    def _turns(self, d: int) -> bool:
+        return self.lengths is not None and bool(BACKWARD[self.node.attributes["direction"]][d])
+
+    def _turned(self, x: View) -> View:
+        return reversed_rows(self.p, x, self.lengths, 0, 1)
+
+    def run(self, emit, flags: int = 0) -> list[View | None]:
+        def turned(d: int, initials, y: View | None, sizes) -> None:
+            if not self._turns(d):
+                emit(d, initials, y, sizes)
+                return
+            frames, rows, hidden, *_, flags = sizes
+            own = None if y is None else self.p.allocate((frames, rows, hidden))
+            emit(d, initials, own, (frames, rows, hidden, 0, rows * hidden, hidden, flags))
+            if own is not None:
+                self.p.copy(self._turned(own), along(y, 2, 0, 1).reshaped(own.shape))
+
+        return super().run(turned, flags)
+
+
+def dynamic_quantize_lstm(p: Builder, node: Node, inputs, shapes) -> list[View | None]:
+    """As onnxruntime defines it: one range covers all frames and rows of x, and one all rows of h in a
+    frame. So a result depends on the rows beside it and on where a sequence is cut."""
+    for place in (8, 10):
+        if inputs[place].dtype != FLOAT or not np.isfinite(inputs[place]).all():
+            raise UnsupportedError("a scale that is not finite float32; quantise the model again")
+        if inputs[place + 1].dtype != inputs[1 if place == 8 else 2].dtype:
+            raise UnsupportedError("weights and their zero points of different types")
+    return _lstm(_QuantizedLayer(p, node, inputs), inputs, QUANTIZED)
 
 
 def gru(p: Builder, node: Node, inputs, shapes) -> list[View | None]:
@@ -270,4 +360,4 @@ def _gru_general(p: Builder, layer: _Layer, d: int, initials, y, sizes) -> None:
     )
 
 
-LOWERINGS = {"RNN": rnn, "LSTM": lstm, "GRU": gru}
+LOWERINGS = {"RNN": rnn, "LSTM": lstm, "GRU": gru, "DynamicQuantizeLSTM": dynamic_quantize_lstm}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
@@ -13,7 +14,7 @@ from tinyseq.plan import packing
 from tinyseq.plan.lower.elementwise import apply
 from tinyseq.plan.lower.linear import linear
 from tinyseq.plan.lower.movement import padded
-from tinyseq.plan.lower.operands import given, joined, real
+from tinyseq.plan.lower.operands import along, given, joined, real
 from tinyseq.plan.lower.reduction import folded
 from tinyseq.plan.view import Shape, View, dense_strides
 
@@ -48,7 +49,7 @@ def _meets(size: int, out: int, stride: int, start: int) -> bool:
     return skipped < out and start + skipped * stride < size
 
 
-def _windows(p: Builder, x: View, geometry: Geometry, used, fill: float = 0.0) -> View:
+def _windows(p: Builder, x: View, geometry: Geometry, used, fill: float | View = 0.0) -> View:
     """x[N, C, ...] as [N, out..., taps..., C]: a View of x, channels-last, padded where it must be."""
     rank = len(geometry.sizes)
     x = x.transposed((0, *range(2, rank + 2), 1))
@@ -85,30 +86,73 @@ def _flat(p: Builder, windows: View, head: int, taps: int) -> View:
         return windows.laid(shape, dense_strides(shape))
     inner = windows.laid(windows.shape[head:], windows.strides[head:]).reshaped((taps,))
     if inner is None or (taps > 1 and inner.strides[0] != 1):
-        return p.copy(windows, p.allocate(windows.shape)).reshaped(shape)
+        dense = p.allocate(windows.shape, dtype=windows.dtype, narrow=windows.narrow)
+        return p.copy(windows, dense).reshaped(shape)
     return windows.laid(shape, (*windows.strides[:head], 1))
 
 
-def convolved(
-    p: Builder, x: View, source: np.ndarray, key: object, w: np.ndarray, b: View | None, geometry: Geometry
+Product = Callable[[View, tuple, slice, Callable[[], np.ndarray]], View]
+"""``product(flat, key, kernels, matrix)``: flat[..., taps] times the matrix [taps, M] of some kernels.
+
+``key`` tells the matrix, which ``matrix`` makes, from others of the same weights.
+"""
+
+
+def _convolved(
+    p: Builder,
+    x: View,
+    w: np.ndarray,
+    kernels: slice,
+    geometry: Geometry,
+    product: Product,
+    fill: float | View,
 ) -> View:
-    """A convolution as one product over windows, x[N, C, ...] w[M, C, ...] b[M] -> [N, M, ...].
+    """A convolution as one product over windows, x[N, C, ...] w[M, C, ...] -> [N, M, ...].
 
     With dilation 1 along the last axis a window's taps are one contiguous run. Taps that meet only
-    padding are left out, with their weights. ``source`` and ``key`` tell where w comes from.
+    padding are left out, with their weights.
     """
     rank = len(geometry.sizes)
     used = _all_used(x, geometry)
-    windows = _windows(p, x, geometry, used)
+    windows = _windows(p, x, geometry, used, fill)
     taps = math.prod(windows.shape[rank + 1 :])
 
-    def pack() -> np.ndarray:
-        kept = w[(slice(None), slice(None), *[slice(*run) for run in used])]
-        return packing.panels(kept.transpose((*range(2, rank + 2), 1, 0)).reshape(taps, -1))
+    def matrix() -> np.ndarray:
+        kept = w[(kernels, slice(None), *[slice(*run) for run in used])]
+        return kept.transpose((*range(2, rank + 2), 1, 0)).reshape(taps, -1)
 
-    flat = _flat(p, windows, rank + 1, taps)
-    y = linear(p, flat, p.packed(source, ("conv", key, *used), pack), w.shape[0], b)
+    y = product(_flat(p, windows, rank + 1, taps), (kernels.start, *used), kernels, matrix)
     return y.transposed((0, rank + 1, *range(1, rank + 1)))
+
+
+def _by_groups(
+    p: Builder,
+    x: View,
+    w: np.ndarray,
+    geometry: Geometry,
+    groups: int,
+    product: Product,
+    fill: float | View = 0.0,
+) -> View:
+    """Each group of input channels with its own kernels w[M, C / groups, ...]."""
+    channels, count = x.shape[1] // groups, w.shape[0] // groups
+    parts = []
+    for g in range(groups):
+        part = along(x, 1, g * channels, channels)
+        kernels = slice(g * count, (g + 1) * count)
+        parts.append(_convolved(p, part, w, kernels, geometry, product, fill))
+    return parts[0] if groups == 1 else joined(p, parts, 1)
+
+
+def _by_panels(p: Builder, source: np.ndarray, key: object, b: View | None) -> Product:
+    """The product in float32; ``source`` and ``key`` tell where the kernels come from."""
+
+    def product(flat: View, part: tuple, kernels: slice, matrix) -> View:
+        w = p.packed(source, ("conv", key, *part), lambda: packing.panels(matrix()))
+        bias = None if b is None else b.sliced([(kernels.start, 1, kernels.stop - kernels.start)])
+        return linear(p, flat, w, kernels.stop - kernels.start, bias)
+
+    return product
 
 
 def _depthwise(p: Builder, x: View, w: np.ndarray, b: View | None, geometry: Geometry) -> View:
@@ -138,29 +182,25 @@ def _known(w: np.ndarray | View) -> np.ndarray:
     return w
 
 
+def _geometry(node: Node, x: View, w: np.ndarray, shape: Shape) -> Geometry:
+    sizes, strides, dilations, before, _ = rules.conv_geometry(node.attributes, x.shape, w.shape)
+    return Geometry(tuple(sizes), tuple(strides), tuple(dilations), tuple(before), shape[2:])
+
+
+def convolution(
+    p: Builder, node: Node, x: View, w: np.ndarray, shape: Shape, product: Product, fill: float | View
+) -> View:
+    """A convolution of any groups by the given product, padded with ``fill``."""
+    return _by_groups(p, x, w, _geometry(node, x, w, shape), node.attributes["group"], product, fill)
+
+
 def conv(p: Builder, node: Node, inputs, shapes) -> View:
     x, w, b = real(p, inputs[0]), _known(inputs[1]), given(inputs, 2)
     b = None if b is None else real(p, b)
-    sizes, strides, dilations, before, _ = rules.conv_geometry(node.attributes, x.shape, w.shape)
-    geometry = Geometry(tuple(sizes), tuple(strides), tuple(dilations), tuple(before), shapes[0][2:])
     groups = node.attributes["group"]
-    if groups == 1:
-        return convolved(p, x, w, None, w, b, geometry)
-    if w.shape[0] == groups == x.shape[1]:
-        return _depthwise(p, x, w, b, geometry)
-    return _in_groups(p, x, w, b, geometry, groups, w)
-
-
-def _in_groups(p: Builder, x: View, source, b: View | None, geometry: Geometry, groups: int, w) -> View:
-    """Each group of input channels with its own kernels w[M, C / groups, ...]."""
-    channels, kernels = x.shape[1] // groups, w.shape[0] // groups
-    parts = []
-    for g in range(groups):
-        part = x.sliced([(0, 1, x.shape[0]), (g * channels, 1, channels), *[(0, 1, n) for n in x.shape[2:]]])
-        bias = None if b is None else b.sliced([(g * kernels, 1, kernels)])
-        own = w[g * kernels : (g + 1) * kernels]
-        parts.append(convolved(p, part, source, g, own, bias, geometry))
-    return joined(p, parts, 1)
+    if 1 < groups == w.shape[0] == x.shape[1]:
+        return _depthwise(p, x, w, b, _geometry(node, x, w, shapes[0]))
+    return convolution(p, node, x, w, shapes[0], _by_panels(p, w, None, b), 0.0)
 
 
 def conv_transpose(p: Builder, node: Node, inputs, shapes) -> View:
@@ -183,9 +223,7 @@ def conv_transpose(p: Builder, node: Node, inputs, shapes) -> View:
     turned = source[(slice(None), slice(None), *[slice(None, None, -1)] * len(sizes))]
     by_group = turned.reshape(groups, -1, *turned.shape[1:]).swapaxes(1, 2)
     w = by_group.reshape(-1, *by_group.shape[2:])
-    if groups == 1:
-        return convolved(p, x, source, "transposed", w, b, geometry)
-    return _in_groups(p, x, source, b, geometry, groups, w)
+    return _by_groups(p, x, w, geometry, groups, _by_panels(p, source, "transposed", b))
 
 
 def _tap_views(windows: View, rank: int):

@@ -1,0 +1,201 @@
+"""Lowerings of ops of quantised models.
+
+Bytes go from op to op as narrow tensors. A product with known weights runs on bytes; any other runs on
+float32, in which the sum of ``EXACT`` products is exact.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from tinyseq.errors import UnsupportedError
+from tinyseq.plan import packing
+from tinyseq.plan.lower.elementwise import apply, bounded, converted, wrapped
+from tinyseq.plan.lower.linear import matmul, row_strides
+from tinyseq.plan.lower.operands import along, given, order_of, real
+from tinyseq.plan.lower.windows import convolution
+from tinyseq.plan.view import BYTE, FLOAT, INTEGER, NARROW, SIGNED, WORD, View
+from tinyseq.shapes import axis_of
+
+if TYPE_CHECKING:
+    from tinyseq.model import Node
+    from tinyseq.plan.builder import Builder
+
+Operand = np.ndarray | View
+
+EXACT = 256
+"""Products of two differences of bytes whose sum is below 2**24."""
+
+
+def _bytes(p: Builder, value: Operand, what: str) -> View:
+    """An operand of 8 bits as a narrow tensor."""
+    if value.dtype not in (BYTE, SIGNED):
+        raise UnsupportedError(f"{what} of {value.dtype} where the op takes int8 or uint8")
+    return p.narrow(value)
+
+
+def _zero_point(value: Operand | None, x: Operand) -> Operand:
+    """The zero point of x; 0 where there is none."""
+    if value is None:
+        return np.zeros((), x.dtype)
+    if value.dtype != x.dtype:
+        raise UnsupportedError(f"a zero point of {value.dtype} for {x.dtype}; they must be of one type")
+    return value
+
+
+def _scale(p: Builder, value: Operand) -> View:
+    if isinstance(value, np.ndarray) and not np.isfinite(value).all():
+        raise UnsupportedError("a scale that is not finite; quantise the model again")
+    return real(p, value)
+
+
+def _spread(p: Builder, node: Node, value: View, x: View) -> View:
+    """A scale or zero point as it applies to x: one for all, for each index of an axis, or for each block."""
+    block = node.attributes["block_size"]
+    if value.size == 1 and not block:
+        return value.reshaped(()).broadcast(x.shape)
+    axis = axis_of(node.attributes["axis"], len(x.shape))
+    if not block:
+        return value.reshaped(tuple(n if a == axis else 1 for a, n in enumerate(x.shape))).broadcast(x.shape)
+    head, tail = value.shape[: axis + 1], value.shape[axis + 1 :]
+    repeated = p.dense(value.reshaped((*head, 1, *tail)).broadcast((*head, block, *tail)))
+    whole = repeated.reshaped((*head[:-1], head[-1] * block, *tail))
+    return along(whole, axis, 0, x.shape[axis])
+
+
+def quantize(p: Builder, node: Node, inputs, shapes) -> View:
+    """round(x / scale) + zero point, held in the range of its type; not-a-number counts as 0."""
+    x = converted(p, p.view(inputs[0]), FLOAT)
+    dtype = node.attributes["output_dtype"] or BYTE
+    zero_point = np.zeros((), dtype) if given(inputs, 2) is None else inputs[2]
+    if node.attributes["output_dtype"] not in (None, zero_point.dtype):
+        raise UnsupportedError(f"output_dtype={dtype} but a zero point of {zero_point.dtype}")
+    scale = _spread(p, node, _scale(p, inputs[1]), x)
+    dtype = zero_point.dtype
+    if dtype in (BYTE, SIGNED):
+        y = p.allocate(x.shape, order_of(x), dtype, narrow=True)
+        return p.elementwise("quantize", y, x, scale, _spread(p, node, p.narrow(zero_point), x))
+    if dtype.kind not in "iu" or dtype.itemsize > 2:
+        raise UnsupportedError(f"quantising to {dtype}; int8, uint8, int16 and uint16 are supported")
+    shift = _spread(p, node, converted(p, p.view(zero_point), FLOAT), x)
+    steps = apply(p, "round", apply(p, "divide", x, scale))
+    steps = apply(
+        p, "where", apply(p, "is_nan", steps, dtype=INTEGER), p.scalar(0, x.shape), steps, dtype=FLOAT
+    )
+    limits = np.iinfo(dtype)
+    held = bounded(p, apply(p, "add", steps, shift), limits.min, limits.max)
+    return apply(p, "truncate", held, dtype=dtype)
+
+
+def dequantize(p: Builder, node: Node, inputs, shapes) -> View:
+    """(x - zero point) * scale."""
+    if node.attributes["output_dtype"] not in (None, FLOAT):
+        raise UnsupportedError(
+            f"output_dtype={node.attributes['output_dtype']}; the CPU computes with float32"
+        )
+    x, zero_point = inputs[0], _zero_point(given(inputs, 2), inputs[0])
+    if x.dtype in NARROW and x.dtype != WORD:
+        # Both hold 128 too much if they are signed.
+        x, shift = (apply(p, "to_float", p.narrow(value), dtype=FLOAT) for value in (x, zero_point))
+        x = apply(p, "subtract", x, _spread(p, node, shift, x))
+    else:
+        x = p.wide(p.view(x))
+        if x.kind == "f":
+            raise UnsupportedError("dequantising float32; the op takes integers")
+        shift = _spread(p, node, p.wide(p.view(zero_point)), x)
+        x = apply(p, "to_float", apply(p, "subtract", x, shift), dtype=FLOAT)
+    return apply(p, "multiply", x, _spread(p, node, _scale(p, inputs[1]), x))
+
+
+def dynamic_quantize(p: Builder, node: Node, inputs, shapes) -> list[View]:
+    x = real(p, inputs[0])
+    order = order_of(x)
+    if any(size > 1 and a != b for size, a, b in zip(x.shape, x.strides, order)):
+        x = p.copy(x, p.allocate(x.shape, order))
+    y = p.allocate(x.shape, order, BYTE, narrow=True)
+    scale, zero_point = p.allocate(()), p.allocate((), dtype=BYTE, narrow=True)
+    p.emit("quantize_dynamic", x, x.size, y, scale, zero_point)
+    return [y, scale, zero_point]
+
+
+def _product(p: Builder, x: View, zero_point: View, block: View, n: int) -> View:
+    """x[..., k] less its zero point times a block's [k, n], int32."""
+    x, rows = row_strides(p, x)
+    y = p.allocate((*x.shape[:-1], n), dtype=WORD, narrow=True)
+    if y.size:
+        p.emit("linear_bytes", x, *rows, x.shape[-1], block, n, zero_point, y)
+    return y
+
+
+def matmul_integer(p: Builder, node: Node, inputs, shapes) -> View:
+    a, b = inputs[:2]
+    a_shift, b_shift = _zero_point(given(inputs, 2), a), _zero_point(given(inputs, 3), b)
+    known = isinstance(b, np.ndarray) and isinstance(b_shift, np.ndarray)
+    if (
+        not known
+        or b.ndim > 2
+        or b_shift.ndim > 1
+        or b_shift.size not in (1, *b.shape[1:])
+        or a_shift.size != 1
+    ):
+        return _by_floats(p, node, inputs, shapes)
+    x = _bytes(p, a, "a factor")
+    matrix = b.reshape(len(b), math.prod(b.shape[1:]))
+    block = byte_block(p, b, "matmul", lambda: matrix, b_shift)
+    x = x.reshaped((1, *x.shape)) if len(x.shape) == 1 else x
+    return _product(p, x, p.narrow(a_shift), block, matrix.shape[1]).reshaped(shapes[0])
+
+
+def byte_block(p: Builder, source: np.ndarray, key: object, matrix, offsets, scales=None) -> View:
+    """The matrix [k, n] that ``matrix`` gives as a block; one offset and scale for all columns or each."""
+    if source.dtype not in (BYTE, SIGNED):
+        raise UnsupportedError(f"weights of {source.dtype} where the op takes int8 or uint8")
+    scales = np.ones(1, np.float32) if scales is None else scales
+    full_key = ("block", key, offsets.tobytes(), scales.tobytes())
+    return p.packed(source, full_key, lambda: packing.block(matrix(), offsets, scales))
+
+
+def _by_floats(p: Builder, node: Node, inputs, shapes) -> View:
+    """Any product of bytes, ``EXACT`` rows of the second factor at a time."""
+    a, b = (_centred(p, inputs[place], given(inputs, 2 + place), across=place == 0) for place in (0, 1))
+    depth, total = a.shape[-1], None
+    for start in range(0, max(depth, 1), EXACT):
+        count = min(EXACT, depth - start)
+        factors = [along(a, len(a.shape) - 1, start, count), along(b, max(len(b.shape) - 2, 0), start, count)]
+        part = apply(p, "truncate", matmul(p, node, factors, shapes), dtype=WORD)
+        total = part if total is None else apply(p, "add", total, part)
+    return wrapped(p, total)
+
+
+def _centred(p: Builder, x: Operand, zero_point: Operand | None, across: bool) -> View:
+    """x less its zero point, in float32; a vector of zero points is one per row if ``across``."""
+    zero_point = _zero_point(zero_point, x)
+    numbers = [apply(p, "to_float", _bytes(p, value, "a factor"), dtype=FLOAT) for value in (x, zero_point)]
+    x, shift = numbers
+    if across and len(shift.shape) == 1 and len(x.shape) > 1:
+        shift = shift.reshaped((*shift.shape, 1))
+    return apply(p, "subtract", x, shift.broadcast(x.shape))
+
+
+def conv_integer(p: Builder, node: Node, inputs, shapes) -> View:
+    x, w = inputs[:2]
+    shift = p.narrow(_zero_point(given(inputs, 2), x)).reshaped(())
+    offsets = np.broadcast_to(_zero_point(given(inputs, 3), w).ravel(), w.shape[0])
+
+    def product(flat: View, key: tuple, kernels: slice, matrix) -> View:
+        block = byte_block(p, w, key, matrix, np.ascontiguousarray(offsets[kernels]))
+        return _product(p, flat, shift, block, len(offsets[kernels]))
+
+    return convolution(p, node, _bytes(p, x, "an input"), w, shapes[0], product, shift)
+
+
+LOWERINGS = {
+    "QuantizeLinear": quantize,
+    "DequantizeLinear": dequantize,
+    "DynamicQuantizeLinear": dynamic_quantize,
+    "MatMulInteger": matmul_integer,
+    "ConvInteger": conv_integer,
+}
