@@ -34,10 +34,10 @@ def load(path: str | Path) -> Model:
         ModelError: the file is missing or damaged, or a weight was not used.
     """
     try:
-        with keras_files.opened(path) as file:
-            model = _Converter(file).model()
-            file.variables.finish()
-            return model
+        file = keras_files.opened(path)
+        model = _Converter(file).model()
+        file.variables.finish()
+        return model
     except TinyseqError:
         raise
     except (*DAMAGE, TypeError, AttributeError, RecursionError) as error:

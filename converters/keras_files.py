@@ -9,18 +9,16 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
-from io import BytesIO
 from pathlib import Path
 from typing import Any, Protocol
 
 import numpy as np
-from tinyseq.converters import archives
+from tinyseq.converters import archives, hdf5
+from tinyseq.converters.hdf5 import Contents
 from tinyseq.converters.weights import as_float32
 
-from tinyseq.errors import MissingPackageError, ModelError, UnsupportedError
+from tinyseq.errors import ModelError, UnsupportedError
 
 TRAINING = ("optimizer", "optimizer_weights", "seed_generator", "top_level_model_weights")
 """Parts of paths in a file that hold what only training needs."""
@@ -39,17 +37,16 @@ class KerasFile:
 class Store:
     """The datasets of a file and a record of those that were taken."""
 
-    def __init__(self, file, root: str, where: str) -> None:
+    def __init__(self, contents: Contents, root: str, where: str) -> None:
         self.where = where
         self.root = root
-        self.file = file
-        self.datasets: dict[str, Any] = {}
-        file.visititems(self._visit)
-        self.left = dict.fromkeys(path for path in self.datasets if not set(path.split("/")) & set(TRAINING))
+        self.contents = contents
+        paths = (*contents.datasets, *contents.strange)
+        self.left = dict.fromkeys(path for path in paths if not set(path.split("/")) & set(TRAINING))
 
-    def _visit(self, path: str, item: Any) -> None:
-        if hasattr(item, "shape"):
-            self.datasets[path] = item
+    def attribute(self, group: str, name: str) -> Any:
+        """An attribute of a group, a word or a list of words; None if there is no such thing."""
+        return self.contents.attributes.get(group, {}).get(name)
 
     def take(self, path: str) -> np.ndarray:
         """A dataset's numbers; floating ones as float32.
@@ -57,17 +54,15 @@ class Store:
         Raises:
             ModelError: it is missing, or the file holds fewer bytes of it than its shape needs.
         """
-        if path not in self.datasets:
-            raise ModelError(f"{self.where} holds no weight {path!r}; it is damaged or of another Keras")
-        dataset = self.datasets[path]
-        whole = not dataset.is_virtual and dataset.external is None and dataset.dtype.kind in "fiub"
-        if not whole or dataset.id.get_storage_size() < dataset.nbytes:
+        if path in self.contents.strange:
             raise ModelError(
                 f"{self.where}: weight {path!r} is not in the file as plain numbers but compressed, linked "
                 "or cut off; save the model anew with Keras"
             )
+        if path not in self.contents.datasets:
+            raise ModelError(f"{self.where} holds no weight {path!r}; it is damaged or of another Keras")
         self.left.pop(path, None)
-        return as_float32(np.asarray(dataset[()]), self.where)
+        return as_float32(self.contents.datasets[path], self.where)
 
     def finish(self) -> None:
         """Refuses weights that no layer took."""
@@ -125,8 +120,7 @@ class NestedVariables:
     def layer(self, kind: str, count: int, name: str) -> Variables:
         stem = snake_case(kind) + (f"_{count}" if count else "")
         path = "/".join(filter(None, (self.path, "layers", stem)))
-        group = self.store.file.get(f"{path}/vars")
-        written = None if group is None else group.attrs.get("name")
+        written = self.store.attribute(f"{path}/vars", "name")
         if written not in (None, name):
             raise ModelError(
                 f"{self.store.where}: the weights at {path!r} are of layer {written!r}, not {name!r}; "
@@ -153,9 +147,8 @@ class FlatVariables:
 
     def layer(self, kind: str, count: int, name: str) -> Variables:
         root = "/".join(filter(None, (self.store.root, name)))
-        group = self.store.file.get(root)
-        names = [] if group is None else group.attrs.get("weight_names", [])
-        return FlatVariables(self.store, [f"{root}/{_text(entry)}" for entry in names])
+        names = self.store.attribute(root, "weight_names") or []
+        return FlatVariables(self.store, [f"{root}/{name}" for name in names])
 
 
 def root(file: KerasFile) -> Variables:
@@ -170,51 +163,43 @@ def snake_case(name: str) -> str:
     return re.sub(r"([a-z])([A-Z])", r"\1_\2", name).lower()
 
 
-def _text(value: Any) -> str:
-    return value.decode() if isinstance(value, bytes) else str(value)
-
-
-@contextmanager
-def opened(path: str | Path) -> Iterator[KerasFile]:
+def opened(path: str | Path) -> KerasFile:
     """A ``.keras`` or ``.h5`` file.
 
     Raises:
         MissingPackageError: the h5py package is not installed.
         ModelError: the file is missing, damaged or holds no model.
     """
-    h5py = _package()
     where = str(path)
     try:
         with Path(path).open("rb") as raw:
             if raw.read(2) == b"PK":
-                yield _archived(h5py, raw, where)
-                return
-            with h5py.File(raw, "r") as file:
-                yield _flat(file, where)
+                return _archived(raw, where)
+            raw.seek(0)
+            return _flat(hdf5.read(raw.read(), where), where)
     except OSError as error:
         raise ModelError(
             f"cannot read {where}: {error.strerror or error}; it is missing, damaged or not a Keras model"
         ) from error
 
 
-def _archived(h5py, raw, where: str) -> KerasFile:
+def _archived(raw, where: str) -> KerasFile:
     archive = archives.opened(raw, where)
     config, metadata = (
         _json(archives.member(archive, name, where), where) for name in ("config.json", "metadata.json")
     )
-    file = h5py.File(BytesIO(archives.member(archive, "model.weights.h5", where)), "r")
-    return KerasFile(config, Store(file, "", where), _major(metadata.get("keras_version"), where), where)
+    contents = hdf5.read(archives.member(archive, "model.weights.h5", where), where)
+    return KerasFile(config, Store(contents, "", where), _major(metadata.get("keras_version"), where), where)
 
 
-def _flat(file, where: str) -> KerasFile:
-    if "model_config" not in file.attrs:
+def _flat(contents: Contents, where: str) -> KerasFile:
+    store = Store(contents, "model_weights", where)
+    if (config := store.attribute("", "model_config")) is None:
         raise UnsupportedError(
             f"{where} holds weights without a model; save the whole model with model.save, not save_weights"
         )
-    config = _json(file.attrs["model_config"], where)
-    store = Store(file, "model_weights", where)
-    written = file.attrs.get("keras_version", file["model_weights"].attrs.get("keras_version"))
-    return KerasFile(config, store, _major(written, where), where)
+    written = store.attribute("", "keras_version") or store.attribute("model_weights", "keras_version")
+    return KerasFile(_json(config, where), store, _major(written, where), where)
 
 
 def _json(text: str | bytes, where: str) -> dict[str, Any]:
@@ -225,18 +210,7 @@ def _json(text: str | bytes, where: str) -> dict[str, Any]:
 
 
 def _major(version: Any, where: str) -> int:
-    found = re.match(r"(\d+)\.", _text(version))
+    found = re.match(r"(\d+)\.", str(version))
     if found is None or int(found[1]) not in (2, 3):
-        raise UnsupportedError(f"{where} is of Keras {_text(version)}; tinyseq reads 2 and 3")
+        raise UnsupportedError(f"{where} is of Keras {version}; tinyseq reads 2 and 3")
     return int(found[1])
-
-
-def _package():
-    try:
-        import h5py
-    except ImportError as error:
-        raise MissingPackageError(
-            "reading Keras files needs the h5py package: pip install 'tinyseq[keras]'; "
-            "a model saved with model.save loads without it"
-        ) from error
-    return h5py

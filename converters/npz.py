@@ -6,6 +6,7 @@ import math
 import zipfile
 from io import BytesIO
 from pathlib import Path
+from tokenize import TokenError
 
 import numpy as np
 from numpy.lib import format as npy
@@ -54,5 +55,5 @@ def _array(archive: zipfile.ZipFile, name: str, where: str) -> np.ndarray:
             raise ValueError(f"{len(content)} bytes are no {dtype}{list(shape)}")
         array = np.frombuffer(content, dtype).reshape(shape, order="F" if fortran else "C")
         return as_float32(array.astype(dtype.newbyteorder("=")), where)
-    except (*archives.DAMAGE, TypeError, SyntaxError) as error:
+    except (*archives.DAMAGE, TypeError, SyntaxError, TokenError, RecursionError, MemoryError) as error:
         raise ModelError(f"{where} is damaged: array {name!r} cannot be read: {error}") from error

@@ -48,7 +48,12 @@ class Draft:
     def to_input(self, attribute: str, position: int, dtype=None) -> None:
         """Makes an attribute, where it is given, the constant input that newer opsets take."""
         if attribute in self.attributes:
-            self.set_input(position, self.constant(np.array(self.attributes.pop(attribute), dtype)))
+            value = np.array(self.attributes.pop(attribute))
+            if value.dtype.kind not in "if":
+                raise ModelError(
+                    f"{self.label}: {attribute} is no number and no numbers; the file is damaged"
+                )
+            self.set_input(position, self.constant(value if dtype is None else value.astype(dtype)))
 
     def before(self, op: str, *inputs: str, **attributes: Any) -> str:
         """Adds a node in front of this one; gives its output."""

@@ -51,6 +51,13 @@ def test_run_takes_given_inputs_and_writes_the_outputs(model, tmp_path, capsys):
     assert np.load(results)["y"].shape[0] == 4
 
 
+def test_run_writes_to_the_very_name_that_is_given(model, tmp_path):
+    results = tmp_path / "results.zip"
+    sizes = ["--size", "frames=2", "--size", "rows=1"]
+    assert main(["run", model, *sizes, "--output", str(results)]) == FINE
+    assert set(np.load(results)) == {"y", "hn", "cn"}
+
+
 def test_convert_writes_what_verify_reads(model, tmp_path):
     assert main(["convert", model, str(tmp_path / "model.tinyseq")]) == FINE
     assert main(["verify", str(tmp_path / "model.tinyseq")]) == FINE

@@ -20,7 +20,12 @@ from tinyseq.ops import OPS
 
 BOUND = 2e-5
 """The most that float32 results may differ from exact ones, absolute below 1 and relative above.
-The operands are of magnitude 1, the sums short and the layers at most a dozen frames long."""
+The operands are of magnitude 1, the sums short and the layers at most a dozen frames long. Recurrent layers,
+of any kind and size that is drawn here, stay within a twentieth of it."""
+
+GROWN = 1e12
+"""With activations that have no bounds, states can grow beyond all that float32 holds: layers whose exact
+results are larger are not compared."""
 
 
 def close(results: dict, expected: dict, bound: float = BOUND) -> None:
@@ -41,9 +46,6 @@ def by_onnxruntime(case: Case) -> dict[str, np.ndarray]:
 
 REFUSED = {
     "Loop": "how many turns it makes is computed",
-    "MaxPool": "the places of the maxima",
-    "ScatterND": "reduction=",
-    "ScatterElements": "reduction=",
     "Dropout": "training_mode is on",
 }
 """What the CPU refuses of an op that it runs otherwise, and what it then says."""
@@ -76,8 +78,11 @@ def agrees_with_onnxruntime(case: Case, device: str = "cpu", bound: float = BOUN
 
 
 def agrees_with_the_reference(case: Case, bound: float = BOUND) -> None:
-    results = tinyseq.load(case.model).run(case.feeds)
     expected = tinyseq.load(case.model, device="reference").run(case.feeds)
+    assume(
+        all(np.all(np.abs(y) < GROWN, where=np.isfinite(y)) for y in expected.values() if y.dtype.kind == "f")
+    )
+    results = tinyseq.load(case.model).run(case.feeds)
     close(results, expected, bound)
     for name, array in results.items():
         assert array.shape == expected[name].shape
@@ -86,9 +91,19 @@ def agrees_with_the_reference(case: Case, bound: float = BOUND) -> None:
 ONNXRUNTIME_CASES = (
     CASES
     | {op: layers(op, least=1) for op in LAYERS}
-    | {f"{op}: any": layers_of_any_kind(op, least=1) for op in LAYERS}
+    | {f"{op}: any": layers_of_any_kind(op, for_onnxruntime=True) for op in LAYERS}
 )
 """In layers, onnxruntime aborts on empty tensors and zeroes the states of rows without a valid frame."""
+
+ONNXRUNTIME_LACKS = {
+    "Mod: floats": "fmod=0 of floats",
+    "SpaceToDepth: any": "the attribute mode",
+    "LpNormalization: zeros": "the zero that the specification gives what has no length",
+    "TopK: special": "an order of numbers and not-a-number",
+    "ArgMax: special": "a place of not-a-number",
+    "ArgMin: special": "a place of not-a-number",
+}
+"""What onnxruntime does not do as the specification, or as NumPy, says."""
 
 NOT_EMPTY = {"MatMul", "Split"}
 """Ops for which onnxruntime refuses some empty tensors."""
@@ -104,7 +119,7 @@ def test_op_agrees_with_the_reference(isa, form, data):
     runs_or_is_refused(form, partial(agrees_with_the_reference, bound=bound_of(form)), data.draw(CASES[form]))
 
 
-@pytest.mark.parametrize("form", ONNXRUNTIME_CASES)
+@pytest.mark.parametrize("form", sorted(ONNXRUNTIME_CASES.keys() - ONNXRUNTIME_LACKS.keys()))
 @given(data=st.data())
 def test_op_agrees_with_onnxruntime(form, data):
     case = data.draw(ONNXRUNTIME_CASES[form])

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import json
 import struct
+import tempfile
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 import onnx
@@ -99,6 +101,12 @@ def read_only() -> np.ndarray:
     return array
 
 
+def folder_of_a_models_name() -> Path:
+    path = Path(tempfile.mkdtemp()) / "own.tinyseq"
+    path.mkdir()
+    return path
+
+
 def run(feeds):
     return tinyseq.load(recogniser()).run(feeds)
 
@@ -123,6 +131,7 @@ BAD_MODELS = {
     "missing own file": bad(
         lambda: load("nowhere.tinyseq"), tinyseq.ModelError, "nowhere.tinyseq", "missing"
     ),
+    "a folder": bad(lambda: load(folder_of_a_models_name()), tinyseq.ModelError, "own.tinyseq", "folder"),
     "wrong suffix": bad(lambda: load("model.pt"), tinyseq.ModelError, "model.pt", ".onnx", ".tinyseq"),
     "no onnx": bad(lambda: load(b"RIFF\0\0\0\0WAVEfmt "), tinyseq.ModelError, "not an ONNX file"),
     "nothing": bad(lambda: load(b""), tinyseq.ModelError, "not an ONNX file"),
@@ -209,6 +218,25 @@ BAD_RUNS = {
     ),
     "no such index": bad(
         lambda: run_node("Gather", np.zeros(2, "f4"), np.array([2])), tinyseq.FeedError, "node 'it'", "index"
+    ),
+    "no such index, and nothing to pick": bad(
+        lambda: run_node("Gather", np.zeros((2, 0), "f4"), np.array([2])),
+        tinyseq.FeedError, "node 'it'", "index",
+    ),
+    "no such place, and nothing to put": bad(
+        lambda: run_node("ScatterND", np.zeros((2, 0), "f4"), np.array([[5]]), np.zeros((1, 0), "f4")),
+        tinyseq.FeedError, "node 'it'", "index",
+    ),
+    "axes that are no whole numbers": bad(
+        lambda: run_node("Squeeze", np.zeros((2, 1), "f4"), np.array([0.5]), fed=[0]),
+        tinyseq.FeedError, "node 'it'", "whole numbers",
+    ),
+    "a root of integers": bad(
+        lambda: run_node("Sqrt", np.array([4]), dtype=np.int64), tinyseq.UnsupportedError, "'it'", "int64"
+    ),
+    "booleans of floats": bad(
+        lambda: run_node("And", np.ones(2, "f4"), np.ones(2, "f4")),
+        tinyseq.UnsupportedError, "node 'it'", "float32",
     ),
     "impossible Reshape": bad(
         lambda: run_node("Reshape", np.ones(4, "f4"), np.array([3, -1])), tinyseq.FeedError, "'it'", "[4]"

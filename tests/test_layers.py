@@ -39,12 +39,13 @@ LAYERS = {
     "check": "errors model session",
     "inspection": "errors model session",
     "": "errors graph state session inference_session",
+    "onnx_backend": "errors session",
     "demo": "errors model session check inspection .",
     "cli": "errors feeds model session check inspection demo .",
 }
 """What each module or package may import of tinyseq beside itself, lowest first; "." is the face."""
 
-AT_IMPORT = {"kernels": {"numba", "llvmlite", "setuptools"}}
+AT_IMPORT = {"kernels": {"numba", "llvmlite", "setuptools"}, "onnx_backend": {"onnx"}}
 """Packages that a layer may import at once, beside NumPy, which all may."""
 
 WHEN_NEEDED = {

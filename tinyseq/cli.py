@@ -12,9 +12,10 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict
 from pathlib import Path
-from zipfile import BadZipFile
+from zipfile import BadZipFile, ZipFile
 
 import numpy as np
+from numpy.lib import format as npy
 
 from tinyseq import __version__
 from tinyseq.check import ABSOLUTE, RELATIVE, random_feeds, verify
@@ -204,7 +205,7 @@ def _run(args: argparse.Namespace) -> int:
         results = session.run(feeds)
     if args.output is not None:
         try:
-            np.savez(args.output, **results)
+            _write(args.output, results)
         except OSError as error:
             raise TinyseqError(f"cannot write {args.output}: {error.strerror}; check the folder") from error
     if args.json:
@@ -213,6 +214,14 @@ def _run(args: argparse.Namespace) -> int:
         for name, array in results.items():
             print(f"{name} {array.dtype}{list(array.shape)}\n{array}")
     return FINE
+
+
+def _write(path: Path, arrays: dict[str, np.ndarray]) -> None:
+    """Arrays of any names to an .npz file of just this name, which numpy.savez would not do."""
+    with ZipFile(path, "w") as archive:
+        for name, array in arrays.items():
+            with archive.open(f"{name}.npy", "w", force_zip64=True) as entry:
+                npy.write_array(entry, array, allow_pickle=False)
 
 
 def _verify(args: argparse.Namespace) -> int:

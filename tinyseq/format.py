@@ -60,6 +60,8 @@ def load(path: str | Path) -> Model:
     """
     from safetensors import SafetensorError, safe_open
 
+    if Path(path).is_dir():
+        raise ModelError(f"cannot read {path}: it is a folder; give the file that model.save wrote")
     try:
         with safe_open(path, framework="numpy") as file:
             metadata = file.metadata() or {}

@@ -206,7 +206,10 @@ def _check_ports(node: Node, ports: tuple[Port, ...], names: tuple[str, ...], wh
 
 
 def _check_value(value: Value) -> None:
-    if not isinstance(value.name, str) or not all(isinstance(size, (int, str)) for size in value.shape or ()):
+    sizes = value.shape or ()
+    if not isinstance(value.name, str) or not all(
+        isinstance(size, str) or (type(size) is int and size >= 0) for size in sizes
+    ):
         raise ModelError(f"{value.name!r} is no name or {value.shape!r} no shape; the file is damaged")
 
 

@@ -60,6 +60,11 @@ def unary(draw, op):
     return one_node(op, [np.abs(x) if op == "Sqrt" else x])
 
 
+@case_of("Relu: integers")
+def relu_of_integers(draw, op):
+    return one_node(op, [numbers(draw, draw(shapes()), np.int32)], dtype=np.int32, opset=14)
+
+
 @case_of("Sin", "Cos", "Erf", "Floor", "Ceil", "Softplus", "Softsign", "HardSwish", "Mish", "Log", "Round")
 def more_unary(draw, op):
     x = numbers(draw, draw(shapes()))
@@ -171,6 +176,12 @@ def mod(draw, op):
     return one_node(op, two(draw, dtype), dtype=dtype, opset=13, fmod=fmod)
 
 
+@case_of("Mod: floats")
+def mod_of_floats(draw, op):
+    a, b = two(draw, np.float32)
+    return one_node(op, [np.round(a * 4) / 4, np.round(b * 4) / 4], fed=draw(FED), opset=28)
+
+
 @case_of("Max", "Min", "Sum", "Mean")
 def variadic(draw, op):
     dtype = draw(DTYPES) if op in ("Max", "Min") else np.float32
@@ -192,4 +203,8 @@ def any_power(draw, op):
     if draw(st.booleans()):
         return one_node(op, [np.abs(a) + np.float32(0.1), b], fed=draw(FED), opset=13)
     integers = numbers(draw, b.shape, np.int64) % 4
-    return one_node(op, [a, integers], fed=draw(FED), opset=13)
+    dtype = draw(st.sampled_from([np.float32, np.int64, np.int32]))
+    a = a if dtype is np.float32 else numbers(draw, a.shape, dtype)
+    if dtype is not np.float32 and draw(st.booleans()):
+        integers = integers.astype(np.float32)
+    return one_node(op, [a, integers], fed=draw(FED), opset=13, dtype=dtype)

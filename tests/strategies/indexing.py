@@ -76,27 +76,32 @@ def gather_nd(draw, op):
 REDUCTION = st.sampled_from([None, "none", "add", "mul", "max", "min"])
 
 
+SCATTERED = st.sampled_from([np.float32, np.float32, np.int64, np.int32])
+
+
 @case_of("ScatterND")
 def scatter_nd(draw, op):
-    x = numbers(draw, draw(shapes(1, 4, least=1, most=3)))
+    dtype = draw(SCATTERED)
+    x = numbers(draw, draw(shapes(1, 4, least=1, most=3)), dtype)
     places = places_in(draw, x.shape)
-    updates = numbers(draw, (*places.shape[:-1], *x.shape[places.shape[-1] :]))
+    updates = numbers(draw, (*places.shape[:-1], *x.shape[places.shape[-1] :]), dtype)
     reduction = draw(REDUCTION)
     if reduction in ("add", "mul", "max", "min"):
         places, updates = np.repeat(places, 2, axis=0), np.repeat(updates, 2, axis=0)
-    return one_node(op, [x, places, updates], fed=draw(FED), opset=18, reduction=reduction)
+    return one_node(op, [x, places, updates], fed=draw(FED), dtype=dtype, opset=18, reduction=reduction)
 
 
 @case_of("ScatterElements")
 def scatter_elements(draw, op):
-    x = numbers(draw, draw(shapes(1, 3, least=1, most=3)))
+    dtype = draw(SCATTERED)
+    x = numbers(draw, draw(shapes(1, 3, least=1, most=3)), dtype)
     axis = axis_in(draw, x.ndim)
     order = np.argsort(numbers(draw, x.shape), axis=axis)
     order = order - draw(st.sampled_from([0, x.shape[axis]]))
-    updates = numbers(draw, x.shape)
+    updates = numbers(draw, x.shape, dtype)
     form = draw(st.sampled_from([10, 11, 18]))
     return one_node(
-        op, [x, order, updates], fed=draw(FED), opset=form, axis=axis,
+        op, [x, order, updates], fed=draw(FED), dtype=dtype, opset=form, axis=axis,
         name="Scatter" if form == 10 else None, reduction=draw(REDUCTION) if form == 18 else None,
     )  # fmt: skip
 
@@ -106,8 +111,7 @@ def range_(draw, op):
     dtype = draw(st.sampled_from([np.float32, np.int64, np.int32]))
     step = draw(st.sampled_from([-2, -1, 1, 3])) * (0.5 if dtype is np.float32 else 1)
     parts = [np.array(value, dtype) for value in (draw(st.integers(-9, 9)), draw(st.integers(-9, 9)), step)]
-    fed = () if dtype is np.float32 else draw(st.sampled_from([None, ()]))
-    return one_node(op, parts, fed=fed, dtype=dtype)
+    return one_node(op, parts, fed=draw(st.sampled_from([None, ()])), dtype=dtype)
 
 
 @case_of("Tile")
@@ -124,7 +128,8 @@ def one_hot(draw, op):
     values = numbers(draw, (2,))
     fed = draw(st.sampled_from([None, (0,)]))
     axis = draw(st.none() | st.just(axis_in(draw, indices.ndim + 1)))
-    return one_node(op, [indices, np.array(draw(st.integers(1, 9))), values], fed=fed, opset=11, axis=axis)
+    depth = np.array(draw(st.integers(1, 9)), draw(st.sampled_from([np.int64, np.float32])))
+    return one_node(op, [indices, depth, values], fed=fed, opset=11, axis=axis)
 
 
 @case_of("EyeLike")

@@ -58,7 +58,8 @@ def per_channel(draw, op):
     if op.startswith("B"):
         vectors[3] = np.abs(vectors[3]) + np.float32(0.1)
     opset = draw(st.sampled_from([7, 9, 14, 15])) if op.startswith("B") else 7
-    return one_node(op, [x, *vectors], fed=(0,), opset=opset, epsilon=draw(st.sampled_from([None, 0.01])))
+    fed = draw(st.sampled_from([(0,), (0, 1, 2), None]))
+    return one_node(op, [x, *vectors], fed=fed, opset=opset, epsilon=draw(st.sampled_from([None, 0.01])))
 
 
 @case_of("LayerNormalization")
@@ -76,4 +77,10 @@ def layer_normalization(draw, op):
 @case_of("LpNormalization")
 def lp_normalization(draw, op):
     x = numbers(draw, draw(shapes(1, 4, least=1)))
+    return one_node(op, [x], axis=axis_in(draw, x.ndim), p=draw(st.sampled_from([None, 1, 2])))
+
+
+@case_of("LpNormalization: zeros")
+def lp_normalization_of_zeros(draw, op):
+    x = numbers(draw, draw(shapes(1, 4, least=1)), bool).astype(np.float32)
     return one_node(op, [x], axis=axis_in(draw, x.ndim), p=draw(st.sampled_from([None, 1, 2])))

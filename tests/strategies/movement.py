@@ -154,22 +154,23 @@ def expand(draw, op):
 
 @case_of("Pad")
 def pad(draw, op):
-    mode = draw(st.sampled_from(["constant", "reflect", "edge"]))
-    x = numbers(draw, draw(shapes(1, 4, least=0 if mode == "constant" else 1)))
-    form = draw(st.sampled_from([10, 11, 18]))
-    axes = axes_in(draw, x.ndim, least=1) if form == 18 else list(range(x.ndim))
-    least = {"constant": -1, "reflect": 0, "edge": 0}[mode]
-    most = [x.shape[axis] - 1 if mode == "reflect" else 3 for axis in axes]
+    form = draw(st.sampled_from([10, 11, 19]))
+    mode = draw(st.sampled_from(["constant", "reflect", "edge", *(["wrap"] if form == 19 else [])]))
+    dtype = draw(st.sampled_from([np.float32, np.float32, np.int64])) if form == 19 else np.float32
+    x = numbers(draw, draw(shapes(1, 4, least=0 if mode == "constant" else 1)), dtype)
+    axes = axes_in(draw, x.ndim, least=1) if form == 19 else list(range(x.ndim))
+    least = -1 if mode == "constant" else 0
+    # Of more than the inside, onnxruntime wraps something else.
+    most = [{"reflect": x.shape[axis] - 1, "wrap": x.shape[axis]}.get(mode, 3) for axis in axes]
     width = [st.integers(least if x.shape[axis] > 1 else 0, max(0, top)) for axis, top in zip(axes, most)]
     pads = [draw(side) for side in width + width]
     if form == 10:
         return by_attribute(op, x, 10, np.float32, pads=pads, mode=mode, value=draw(st.none() | st.just(2.5)))
-    fill = draw(st.sampled_from([None, np.float32(2.5)])) if mode == "constant" else None
-    inputs = [x, ints(pads), fill, ints(axes) if form == 18 else None]
+    fill = draw(st.sampled_from([None, np.array(2.5, dtype)])) if mode == "constant" else None
+    inputs = [x, ints(pads), fill, ints(axes) if form == 19 else None]
     while inputs[-1] is None:
         inputs.pop()
-    return one_node(op, inputs, fed=draw(st.sampled_from([None, (0,)])) if fill is None else (0,), opset=form,
-                    mode=mode)  # fmt: skip
+    return one_node(op, inputs, fed=draw(st.sampled_from([None, (0,)])), dtype=dtype, opset=form, mode=mode)
 
 
 @case_of("ReverseSequence")
@@ -190,12 +191,18 @@ def trilu(draw, op):
     return one_node(op, [x, *diagonal], fed=(0,), upper=draw(st.sampled_from([None, 0, 1])))
 
 
+@case_of("SpaceToDepth: any")
+def space_to_depth(draw, op):
+    return blocks(draw, op, "any")
+
+
 @case_of("DepthToSpace", "SpaceToDepth")
-def blocks(draw, op):
+def blocks(draw, op, form=None):
     rows, channels, height, width = draw(shapes(4, 4, least=1, most=3))
     block = draw(st.integers(1, 3))
     if op == "SpaceToDepth":
         x = numbers(draw, (rows, channels, height * block, width * block))
-        return one_node(op, [x], blocksize=block)
+        mode = draw(st.sampled_from(["DCR", "CRD"])) if form else None
+        return one_node(op, [x], blocksize=block, opset=28 if form else 13, mode=mode)
     x = numbers(draw, (rows, channels * block**2, height, width))
     return one_node(op, [x], opset=13, blocksize=block, mode=draw(st.sampled_from([None, "DCR", "CRD"])))

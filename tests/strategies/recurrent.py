@@ -64,8 +64,9 @@ def activations(draw, count: int) -> dict[str, list]:
 
 
 @st.composite
-def layers_of_any_kind(draw, op: str, least: int = 0) -> Case:
-    """A recurrent layer with all that the specification gives."""
+def layers_of_any_kind(draw, op: str, for_onnxruntime: bool = False) -> Case:
+    """A recurrent layer with all that the specification gives, or all that onnxruntime takes of it."""
+    least = int(for_onnxruntime)
     frames, rows = draw(st.integers(least, 8)), draw(st.integers(least, 4))
     direction = draw(st.sampled_from(["forward", "reverse", "bidirectional"]))
     functions = len(ACTIVATIONS[op]) * (2 if direction == "bidirectional" else 1)
@@ -83,8 +84,10 @@ def layers_of_any_kind(draw, op: str, least: int = 0) -> Case:
         initial=draw(st.booleans()),
         direction=direction,
         seed=draw(st.integers(0, 99)),
+        fed=draw(st.sampled_from([(0,), (0, 4, 5, 6), range(8)])),
+        layout=None if for_onnxruntime else draw(st.sampled_from([None, 0, 1])),
         # To the function of an LSTM's output, onnxruntime gives the cell unclipped.
-        clip=None if op == "LSTM" else draw(st.sampled_from([None, 0.25, 1.5])),
+        clip=None if op == "LSTM" and for_onnxruntime else draw(st.sampled_from([None, 0.25, 1.5])),
         **attributes,
     )  # fmt: skip
 

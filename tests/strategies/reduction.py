@@ -73,15 +73,40 @@ def cum_sum(draw, op):
 def top_k(draw, op):
     x = numbers(draw, draw(shapes(1, 4, least=1)))
     x = np.round(x * 2) / 2
+    form = draw(st.sampled_from([9, 10, 11]))
+    dtype = draw(st.sampled_from([np.float32, np.int64])) if form == 11 else np.float32
+    x = x.astype(dtype)
     axis = axis_in(draw, x.ndim)
     count = draw(st.integers(1, x.shape[axis]))
-    settings = {"outputs": ["values", "indices"], "dtype": [np.float32, np.int64], "axis": axis}
-    form = draw(st.sampled_from([9, 10, 11]))
+    settings = {"outputs": ["values", "indices"], "dtype": [dtype, np.int64], "axis": axis}
     if form == 9:
         return one_node(op, [x], opset=9, k=count, **settings)
     largest = draw(st.sampled_from([None, 0, 1])) if form == 11 else None
     fed = draw(st.sampled_from([None, (0,)]))
     return one_node(op, [x, ints([count])], fed=fed, opset=form, largest=largest, **settings)
+
+
+def with_specials(draw, shape) -> np.ndarray:
+    """Numbers, many of them alike, infinite or none."""
+    rng = np.random.default_rng(draw(st.integers(0, 2**16)))
+    return rng.choice(np.array([-np.inf, -1, 0, 1, np.inf, np.nan], np.float32), shape)
+
+
+@case_of("TopK: special")
+def top_k_of_specials(draw, op):
+    x = with_specials(draw, draw(shapes(1, 3, least=1)))
+    axis = axis_in(draw, x.ndim)
+    return one_node(
+        op, [x, ints([draw(st.integers(0, x.shape[axis]))])], opset=11, axis=axis,
+        outputs=["values", "indices"], dtype=[np.float32, np.int64], largest=draw(st.sampled_from([0, 1])),
+    )  # fmt: skip
+
+
+@case_of("ArgMax: special", "ArgMin: special")
+def arg_of_specials(draw, op):
+    x = with_specials(draw, draw(shapes(1, 3, least=1)))
+    last = draw(st.sampled_from([None, 0, 1]))
+    return one_node(op, [x], opset=13, dtype=np.int64, axis=axis_in(draw, x.ndim), select_last_index=last)
 
 
 @case_of("Softmax", "LogSoftmax", "Hardmax")

@@ -17,6 +17,10 @@ def spans(kernel, dilations) -> list[int]:
     return [dilation * (size - 1) + 1 for dilation, size in zip(dilations, kernel)]
 
 
+WEIGHTS = st.sampled_from([(0,), (0,), (0, 1), (0, 2), None])
+"""Which inputs of a layer are fed; mostly not its weights."""
+
+
 @case_of("Conv")
 def conv(draw, op):
     rank = draw(st.integers(1, 2))
@@ -33,7 +37,7 @@ def conv(draw, op):
     if draw(st.booleans()):
         inputs.append(numbers(draw, (filters,)))
     return one_node(
-        op, inputs, fed=(0,), strides=strides, dilations=dilations, pads=pads,
+        op, inputs, fed=draw(WEIGHTS), strides=strides, dilations=dilations, pads=pads,
         auto_pad=draw(st.sampled_from(["VALID", "NOTSET"])) if valid else None,
         kernel_shape=draw(st.sampled_from([None, kernel])),
     )  # fmt: skip
@@ -60,7 +64,8 @@ def conv_in_groups(draw, op):
     inputs = [numbers(draw, (2, group * inner, *sizes)), numbers(draw, (filters, inner, *kernel))]
     if draw(st.booleans()):
         inputs.append(numbers(draw, (filters,)))
-    return one_node(op, inputs, fed=(0,), group=group, strides=strides, dilations=dilations, **given)
+    settings = {"group": group, "strides": strides, "dilations": dilations, **given}
+    return one_node(op, inputs, fed=draw(WEIGHTS), **settings)
 
 
 @case_of("ConvTranspose")
@@ -87,7 +92,7 @@ def conv_transpose(draw, op):
     if draw(st.booleans()):
         inputs.append(numbers(draw, (group * filters,)))
     return one_node(
-        op, inputs, fed=(0,), group=group, strides=strides, dilations=dilations,
+        op, inputs, fed=draw(WEIGHTS), group=group, strides=strides, dilations=dilations,
         output_padding=extra if any(extra) else None, **given,
     )  # fmt: skip
 
@@ -99,16 +104,19 @@ def pool(draw, op):
     given = padding(draw, kernel)
     if given.get("auto_pad", "").startswith("SAME"):
         dilations, strides = [1] * rank, list(map(min, strides, kernel))
-    x = numbers(draw, (2, 3, *(span + draw(st.integers(0, 5)) for span in spans(kernel, dilations))))
+    dtype = (
+        draw(st.sampled_from([np.float32, np.float32, np.int8, np.uint8])) if op == "MaxPool" else np.float32
+    )
+    x = numbers(draw, (2, 3, *(span + draw(st.integers(0, 5)) for span in spans(kernel, dilations))), dtype)
     settings = {"kernel_shape": kernel, "strides": strides, "dilations": dilations, **given}
     settings["ceil_mode"] = draw(st.sampled_from([None, 0, 1]))
     if op == "AveragePool":
         return one_node(op, [x], opset=19, count_include_pad=draw(st.sampled_from([None, 0, 1])), **settings)
     if draw(st.booleans()):
-        return one_node(op, [x], opset=12, **settings)
+        return one_node(op, [x], opset=12, dtype=dtype, **settings)
     order = draw(st.sampled_from([None, 0, 1]))
     return one_node(
-        op, [x], opset=12, outputs=["y", "indices"], dtype=[np.float32, np.int64], storage_order=order,
+        op, [x], opset=12, outputs=["y", "indices"], dtype=[dtype, np.int64], storage_order=order,
         **settings,
     )  # fmt: skip
 

@@ -43,6 +43,7 @@ def run(args: argparse.Namespace) -> int:
     Raises:
         TinyseqError: the sound cannot be read, the picture not written, or a package is missing.
     """
+    picture.check(args.picture)
     sound = audio.read(args.wav)
     progress = package("tqdm").tqdm
     # disable=None: no bar where stderr is not a terminal.

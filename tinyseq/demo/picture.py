@@ -21,6 +21,18 @@ INK, WAVE, PROBABILITY = "#333333", "#5b7083", "#b3401e"
 SPEECH, SPEECH_INK = "#fae5c0", "#9c6a0a"
 
 
+def check(path: Path) -> None:
+    """Refuses a name that no picture can be written to.
+
+    Raises:
+        PictureError: it does not end in .png, or its folder is missing.
+    """
+    if path.suffix.lower() != ".png":
+        raise PictureError(f"cannot write the picture to {path}: it is a PNG; give a name that ends in .png")
+    if not path.parent.is_dir():
+        raise PictureError(f"cannot write the picture to {path}: No such file or directory; check the folder")
+
+
 def write(path: str | Path, title: str, audio: Audio, detection: Detection) -> None:
     """Draws what was heard and writes it to ``path`` as PNG.
 
@@ -29,8 +41,7 @@ def write(path: str | Path, title: str, audio: Audio, detection: Detection) -> N
         MissingPackageError: matplotlib is not installed.
     """
     path = Path(path)
-    if path.suffix.lower() != ".png":
-        raise PictureError(f"cannot write the picture to {path}: it is a PNG; give a name that ends in .png")
+    check(path)
     png = draw(title, audio, detection)
     try:
         path.write_bytes(png)

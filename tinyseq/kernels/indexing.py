@@ -6,8 +6,10 @@ with ``FAILED``, before anything is read or written there.
 
 from __future__ import annotations
 
-from tinyseq.kernels.instructions import FAILED
+from tinyseq.kernels.instructions import FAILED, GATHER, STORES
 from tinyseq.kernels.intrinsics import compiled, floats, integers, integers32, octets
+from tinyseq.kernels.scalars import SCALARS
+from tinyseq.kernels.switch import switch
 
 DONE = 0
 
@@ -25,13 +27,33 @@ def _move(source, target, count):
         d[i] = c[i]
 
 
+def _folding(name: str, kind: str):
+    """A store that folds ``count`` bytes of elements of a kind into those at the target."""
+    if name == "none":
+        return _move
+    function = SCALARS[name, kind * 2]
+    pointer, size = (floats, 4) if kind == "f" else (integers, 8)
+
+    @compiled()
+    def fold(source, target, count):
+        a = pointer(source)
+        b = pointer(target)
+        for i in range(count // size):
+            b[i] = function(b[i], a[i])
+
+    return fold
+
+
+_store = switch("store", [_folding(*row) for row in STORES], ("source", "target", "count"))
+
+
 @compiled()
-def gather(x, indices, y, outer, x_outer, count, depth, inner, scatter, dims):
+def gather(x, indices, y, outer, x_outer, count, depth, inner, store, dims):
     """x[outer, ...] indices[outer or 1, count, depth] -> y[outer, count, inner bytes].
 
     Index tuple j of ``depth`` entries picks a run of ``inner`` bytes in x. ``dims``: the ``depth``
-    sizes, their strides in bytes, then the step of the indices from one outer row to the next. With
-    ``scatter`` the runs of y are written into x instead. ``x_outer`` is in bytes.
+    sizes, their strides in bytes, then the step of the indices from one outer row to the next. With a
+    ``store`` of the table the runs of y go into x instead. ``x_outer`` is in bytes.
     """
     shape = integers(dims)
     table = integers(indices)
@@ -47,18 +69,18 @@ def gather(x, indices, y, outer, x_outer, count, depth, inner, scatter, dims):
                     return FAILED
                 place += index * shape[depth + d]
             run = y + (o * count + j) * inner
-            if scatter:
-                _move(run, place, inner)
-            else:
+            if store == GATHER:
                 _move(place, run, inner)
+            else:
+                _store(store, run, place, inner)
     return DONE
 
 
 @compiled()
-def gather_elements(x, indices, y, outer, x_count, count, inner, bytes, scatter):
+def gather_elements(x, indices, y, outer, x_count, count, inner, bytes, store):
     """x[outer, x_count, inner] indices[outer, count, inner] -> y[outer, count, inner].
 
-    Elements are of ``bytes`` bytes. With ``scatter``, y's elements are written into x instead.
+    Elements are of ``bytes`` bytes. With a ``store`` of the table, y's elements go into x instead.
     """
     table = integers(indices)
     for o in range(outer):
@@ -70,10 +92,10 @@ def gather_elements(x, indices, y, outer, x_count, count, inner, bytes, scatter)
                 if index < 0 or index >= x_count:
                     return FAILED
                 place = x + ((o * x_count + index) * inner + i) * bytes
-                if scatter:
-                    _move(y + element * bytes, place, bytes)
-                else:
+                if store == GATHER:
                     _move(place, y + element * bytes, bytes)
+                else:
+                    _store(store, y + element * bytes, place, bytes)
     return DONE
 
 
@@ -114,3 +136,40 @@ def _extreme_of(name: str, pointer):
 
 extreme = _extreme_of("extreme", floats)
 extreme_integer = _extreme_of("extreme_integer", integers)
+
+
+def _top_k_of(name: str, pointer):
+    @compiled()
+    def before(a, b, sign):
+        """Whether a comes before b: not-a-number counts as above all."""
+        if sign > 0:
+            return a > b or (a != a and b == b)
+        return a < b or (a == a and b != b)
+
+    def top_k(x, values, places, outer, count, inner, k, sign):
+        """x[outer, count, inner] -> values[outer, k, inner] and their places along count, in order.
+
+        The largest ``sign`` * x come first, among equals the first.
+        """
+        source, best, where = pointer(x), pointer(values), integers(places)
+        for o in range(outer):
+            for i in range(inner):
+                first = o * k * inner + i
+                for j in range(count):
+                    value = source[(o * count + j) * inner + i]
+                    slot = min(j, k)
+                    while slot > 0 and before(value, best[first + (slot - 1) * inner], sign):
+                        slot -= 1
+                        if slot + 1 < k:
+                            best[first + (slot + 1) * inner] = best[first + slot * inner]
+                            where[first + (slot + 1) * inner] = where[first + slot * inner]
+                    if slot < k:
+                        best[first + slot * inner] = value
+                        where[first + slot * inner] = j
+
+    top_k.__name__ = name
+    return compiled()(top_k)
+
+
+top_k = _top_k_of("top_k", floats)
+top_k_integer = _top_k_of("top_k_integer", integers)

@@ -108,17 +108,19 @@ INSTRUCTIONS = (
     ),
     Instruction(
         "gather",
-        ("&x", "&indices", "&y", "outer", "x_outer", "count", "depth", "inner", "scatter", "*dims"),
+        ("&x", "&indices", "&y", "outer", "x_outer", "count", "depth", "inner", "store", "*dims"),
         _OUTSIDE,
     ),
     Instruction(
         "gather_elements",
-        ("&x", "&indices", "&y", "outer", "x_count", "count", "inner", "bytes", "scatter"),
+        ("&x", "&indices", "&y", "outer", "x_count", "count", "inner", "bytes", "store"),
         _OUTSIDE,
     ),
     Instruction("within", ("&x", "count", "low", "high"), _OUTSIDE),
     Instruction("extreme", ("&x", "&y", "outer", "count", "inner", "sign", "last")),
     Instruction("extreme_integer", ("&x", "&y", "outer", "count", "inner", "sign", "last")),
+    Instruction("top_k", ("&x", "&values", "&places", "outer", "count", "inner", "k", "sign")),
+    Instruction("top_k_integer", ("&x", "&values", "&places", "outer", "count", "inner", "k", "sign")),
     Instruction("jump", ("distance",)),
     Instruction("jump_unless", ("&condition", "distance")),
     Instruction("turn", ("&counter", "trips", "distance")),
@@ -126,6 +128,15 @@ INSTRUCTIONS = (
 )
 
 OPCODES = {instruction.name: code for code, instruction in enumerate(INSTRUCTIONS)}
+
+STORES = (
+    ("none", ""),
+    *((name, kind) for kind in "fi" for name in ("add", "multiply", "maximum", "minimum")),
+)
+"""What a scatter does to the elements it meets, by code: nothing, or a function of them of a kind."""
+
+GATHER = -1
+"""The code of no scatter: elements go the other way."""
 
 FAILED = 1
 """What a kernel returns that cannot go on: the machine stops there. Anything else that one returns is how
@@ -154,9 +165,9 @@ FUNCTIONS = (
     *_functions("f", "i", "truncate nonzero is_nan"),
     *_functions("i", "f", "to_float"),
     *_functions("i", "i", "copy negate absolute square sign nonzero not"),
-    *_functions("ff", "f", "add subtract multiply divide maximum minimum power remainder leaky_relu"),
+    *_functions("ff", "f", "add subtract multiply divide maximum minimum power modulo remainder leaky_relu"),
     *_functions("ff", "i", "equal less less_equal"),
-    *_functions("ii", "i", "add subtract multiply divide maximum minimum modulo remainder"),
+    *_functions("ii", "i", "add subtract multiply divide maximum minimum power modulo remainder"),
     *_functions("ii", "i", "equal less less_equal and or xor wrap"),
     *_functions("fff", "f", "fma clip"),
     *_functions("i", "b", "to_byte"),

@@ -90,6 +90,16 @@ def power_of_two(typingctx, rounded):
 
 
 @intrinsic
+def float_bits(typingctx, x):
+    """The bits of a float32 as int32."""
+
+    def codegen(context, builder, signature, args):
+        return builder.bitcast(args[0], INT32)
+
+    return types.int32(types.float32), codegen
+
+
+@intrinsic
 def exponent_split(typingctx, x):
     """(e, m) with x = 2**e m and m in [sqrt(1/2), sqrt(2)), both float32; x positive and finite."""
 

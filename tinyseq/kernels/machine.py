@@ -10,7 +10,15 @@ import inspect
 
 from tinyseq.kernels.elementwise import elementwise, fill
 from tinyseq.kernels.general import gru_general, lstm_general, rnn_general
-from tinyseq.kernels.indexing import extreme, extreme_integer, gather, gather_elements, within
+from tinyseq.kernels.indexing import (
+    extreme,
+    extreme_integer,
+    gather,
+    gather_elements,
+    top_k,
+    top_k_integer,
+    within,
+)
 from tinyseq.kernels.instructions import FAILED, INSTRUCTIONS, SEGMENT_SHIFT, Instruction
 from tinyseq.kernels.intrinsics import address_of, compiled, denormals_off, denormals_restore, integers
 from tinyseq.kernels.jumps import jump, jump_unless, spend, turn
@@ -24,6 +32,7 @@ KERNELS = {
     kernel.__name__: kernel
     for kernel in (
         *(fill, elementwise, pack, linear, gather, gather_elements, within, extreme, extreme_integer),
+        *(top_k, top_k_integer),
         *(jump, jump_unless, turn, spend),
         *(quantize_dynamic, linear_bytes, linear_dynamic),
         *(rnn, lstm, gru_reset_after, gru_reset_before),

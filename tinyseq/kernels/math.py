@@ -15,6 +15,7 @@ from tinyseq.kernels.intrinsics import (
     compiled,
     exponent_split,
     exponent_split64,
+    float_bits,
     fma,
     fma64,
     power_of_two,
@@ -42,6 +43,14 @@ EXP_MAX = np.float32(88.72284)
 EXP_MIN = np.float32(-87.33654)
 """The smallest float32 whose exponential is not denormal."""
 BYTE_MAX = np.float32(255)
+NEAR = np.float32(2.0**29)
+"""Below it, float64 holds an angle well enough to take whole turns off."""
+TURN0, TURN1, TURN2, TURN3, TURN4, TURN5, TURN6 = (
+    np.int64(word)
+    for word in (0xA2F9836E, 0x4E441529, 0xFC2757D1, 0xF534DDC0, 0xDB629599, 0x3C439041, 0xFE5163AB)
+)
+"""2 / pi in words of 32 bits."""
+MASK32 = np.int64(0xFFFFFFFF)
 SIGMOID_MAX = np.float32(87.0)
 TANH_MAX = np.float32(10.0)
 
@@ -260,8 +269,58 @@ def remainder(a, b):
 
 
 @compiled()
+def modulo(a, b):
+    """a - b floor(a / b), with b's sign."""
+    rest = remainder(a, b)
+    if rest == ZERO:
+        return -ZERO if b < ZERO else ZERO
+    return rest + b if (rest < ZERO) != (b < ZERO) else rest
+
+
+@compiled()
+def _turn_word(k):
+    """Bits 32 k ... 32 k + 31 of 2 / pi behind its binary point."""
+    if k < 4:
+        if k < 2:
+            return TURN0 if k == 0 else TURN1
+        return TURN2 if k == 2 else TURN3
+    if k < 6:
+        return TURN4 if k == 4 else TURN5
+    return TURN6
+
+
+@compiled()
+def _turn_bits(first):
+    """32 bits of 2 / pi from bit ``first`` on."""
+    k, shift = first >> 5, first & 31
+    high = _turn_word(k) << shift
+    return (high | (_turn_word(k + 1) >> (32 - shift))) & MASK32
+
+
+@compiled()
+def _quarter_turns_far(x):
+    """``_quarter_turns`` for any finite |x| from 2**25 on, by the method of Payne and Hanek.
+
+    |x| = m 2**q with a 24-bit m. Of 2 / pi only the 96 bits matter that m 2**q carries to 2 ... 2**-94:
+    higher ones add whole turns.
+    """
+    bits = np.int64(float_bits(abs(x)))
+    m, q = (bits & 0x7FFFFF) | 0x800000, (bits >> 23) - 150
+    low = m * _turn_bits(q + 62)
+    middle = m * _turn_bits(q + 30) + (low >> 32)
+    high = (m * _turn_bits(q - 2) + (middle >> 32)) & MASK32
+    n = high >> 30
+    fraction = ((high & 0x3FFFFFFF) << 32) | (middle & MASK32)
+    if fraction >> 61:
+        n += 1
+        fraction -= np.int64(1) << 62
+    r = np.float64(fraction) * (1.5707963267948966 / 2.0**62)
+    return (-n, -r) if x < ZERO else (n, r)
+
+
+@compiled()
 def _quarter_turns(x):
-    """(n, r): x = n pi / 2 + r with |r| <= pi / 4, in float64; for |x| below 1e9."""
+    """(n, r): x = n pi / 2 + r with |r| <= pi / 4, in float64; for |x| below ``NEAR``."""
     n = np.float64(x) * 0.6366197723675814 + 6755399441055744.0
     n = n - 6755399441055744.0
     r = fma64(n, -6.123233995736766e-17, fma64(n, -1.5707963267948966, np.float64(x)))
@@ -270,9 +329,9 @@ def _quarter_turns(x):
 
 @compiled()
 def _circle(x, shift):
-    if not abs(x) < np.float32(1e9):
+    if not abs(x) < np.float32(np.inf):
         return np.float32(np.nan)
-    n, r = _quarter_turns(x)
+    n, r = _quarter_turns(x) if abs(x) < NEAR else _quarter_turns_far(x)
     n = (n + shift) & 3
     z = r * r
     sine_r = r * (1.0 + z * (-1 / 6 + z * (1 / 120 + z * (-1 / 5040 + z * (1 / 362880 - z / 39916800)))))
@@ -283,11 +342,11 @@ def _circle(x, shift):
 
 @compiled()
 def sine(x):
-    """sin x; not-a-number from 1e9 on."""
+    """sin x."""
     return _circle(x, 0)
 
 
 @compiled()
 def cosine(x):
-    """cos x; not-a-number from 1e9 on."""
+    """cos x."""
     return _circle(x, 1)

@@ -145,6 +145,20 @@ def _modulo_integer(a, b):
 
 
 @compiled()
+def _power_integer(a, b):
+    """a ** b, wrapping around; to a negative power 1, -1 or, as integer division truncates, 0."""
+    if b < 0:
+        return YES if a == 1 or (a == -1 and b & 1 == 0) else -YES if a == -1 else NO
+    y = YES
+    while b > 0:
+        if b & 1:
+            y *= a
+        a *= a
+        b >>= 1
+    return y
+
+
+@compiled()
 def _maximum(a, b):
     """The larger; not-a-number if either is."""
     return a if a > b or a != a else b
@@ -265,6 +279,7 @@ SCALARS = {
     ("maximum", "ff"): _maximum,
     ("minimum", "ff"): _minimum,
     ("power", "ff"): math.power,
+    ("modulo", "ff"): math.modulo,
     ("remainder", "ff"): math.remainder,
     ("leaky_relu", "ff"): _leaky_relu,
     ("equal", "ff"): _equal,
@@ -276,6 +291,7 @@ SCALARS = {
     ("divide", "ii"): _divide_integer,
     ("maximum", "ii"): _maximum,
     ("minimum", "ii"): _minimum,
+    ("power", "ii"): _power_integer,
     ("modulo", "ii"): _modulo_integer,
     ("remainder", "ii"): _remainder_integer,
     ("equal", "ii"): _equal,

@@ -247,7 +247,10 @@ class Builder:
         """y = function(a, ...), operands already of y's shape. Gives y."""
         if 0 in y.shape:
             return y
-        code = FUNCTION_CODES[function, "".join([a.kind, *[other.kind for other in others]])]
+        code = FUNCTION_CODES.get((function, "".join([a.kind, *[other.kind for other in others]])))
+        if code is None:
+            types = ", ".join(str(operand.dtype) for operand in (a, *others))
+            raise UnsupportedError(f"{function} of {types}; cast the operands to types that the op takes")
         b, c = (*others, a, a)[:2]
         count = math.prod(y.shape)
         fills = y.offset == 0 and y.buffer.bytes - (SPARE if y.narrow else 0) == count * y.itemsize
@@ -285,7 +288,9 @@ class Builder:
         return self.copy(source, self.allocate(source.shape, dtype=source.dtype, narrow=source.narrow))
 
     def fill(self, target: View, value: float = 0.0) -> View:
-        """Sets every element of a dense tensor; an integer one to 0."""
+        """Sets every element of a dense tensor."""
+        if target.kind == "i" and value:
+            return self.copy(self.constant(np.array(value, np.int64)).broadcast(target.shape), target)
         words = target.size * target.itemsize // 4
         self.emit("fill", target, words, int(np.float32(value).view(np.int32)))
         return target

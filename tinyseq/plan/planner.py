@@ -14,7 +14,7 @@ import numpy as np
 from tinyseq import reference
 from tinyseq.errors import FeedError, UnsupportedError
 from tinyseq.kernels.instructions import ALIGNMENT
-from tinyseq.model import Graph, Model, Node
+from tinyseq.model import Graph, Model, Node, Value
 from tinyseq.plan.builder import ARENA, STATE, Builder
 from tinyseq.plan.draft import Draft
 from tinyseq.plan.lower import CONTROL, LOWERINGS, TAKE_NARROW
@@ -179,8 +179,7 @@ class Planner:
         self._layout = state_layout(model) if stateful else StateLayout((), 0)
         carried = {pair.input for pair in self._pairs}
         self.inputs = tuple(value for value in model.graph.inputs if value.name not in carried)
-        # Not floats: a plan for every chunk of a signal would never end.
-        whole = {value.name for value in self.inputs if value.dtype.kind in "iub"}
+        whole = {value.name for value in self.inputs if _may_be_known(value)}
         needs = Needs(model.graph, whole)
         self.known = {name for name in whole if (id(model.graph), name) in needs.useful}
         self._walk = Walk(model.graph, needs)
@@ -245,6 +244,11 @@ def _as_declared(value: View | np.ndarray, dtype: np.dtype) -> View | np.ndarray
     if value.dtype.kind != "f" or dtype.kind != "f":
         return value
     return value.typed(dtype) if isinstance(value, View) else value.astype(dtype, copy=False)
+
+
+def _may_be_known(value: Value) -> bool:
+    """Not of floats, but for single numbers: a plan for every chunk of a signal would never end."""
+    return value.dtype.kind in "iub" or (value.shape is not None and all(n == 1 for n in value.shape))
 
 
 def _kept(builder: Builder, outputs: dict) -> dict:

@@ -280,8 +280,6 @@ def div(a, b):
 @defines("Mod")
 def mod(a, b, *, fmod):
     """With ``fmod`` the sign is the dividend's, else the divisor's."""
-    if not fmod and a.dtype.kind == "f":
-        raise ValueError("floating-point numbers need fmod=1")
     with np.errstate(invalid="ignore"):
         return np.fmod(a, b) if fmod else np.mod(a, b)
 
@@ -290,8 +288,9 @@ def mod(a, b, *, fmod):
 def power(a, b):
     with np.errstate(divide="ignore", invalid="ignore", over="ignore"):
         if a.dtype.kind in "iu" and b.dtype.kind == "i":
-            # NumPy refuses integers to negative powers.
-            return np.power(a.astype(float), b).astype(a.dtype)
+            # NumPy refuses integers to negative powers; their fractions are cut off.
+            inverse = np.where(np.abs(a) == 1, np.where(b % 2 == 0, 1, a), 0)
+            return np.where(b < 0, inverse, np.power(a, np.maximum(b, 0))).astype(a.dtype)
         return np.power(a, b).astype(a.dtype)
 
 

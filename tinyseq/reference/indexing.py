@@ -68,7 +68,7 @@ def scatter_elements(x, indices, updates, *, axis, reduction):
 
 
 @defines("Range")
-def range_(start, limit, delta):
+def range_(start, limit, delta, *, stash_type):
     first, limit, delta = (value.item() for value in (start, limit, delta))
     if delta == 0:
         raise ValueError("delta is 0")
@@ -122,11 +122,12 @@ def depth_to_space(x, *, blocksize, mode):
 
 
 @defines("SpaceToDepth")
-def space_to_depth(x, *, blocksize):
+def space_to_depth(x, *, blocksize, mode):
     rows, channels, height, width = x.shape
     blocks = x.reshape(rows, channels, height // blocksize, blocksize, width // blocksize, blocksize)
     depth = channels * blocksize**2
-    return blocks.transpose(0, 3, 5, 1, 2, 4).reshape(rows, depth, height // blocksize, width // blocksize)
+    order = (0, 3, 5, 1, 2, 4) if mode == "DCR" else (0, 1, 3, 5, 2, 4)
+    return blocks.transpose(order).reshape(rows, depth, height // blocksize, width // blocksize)
 
 
 @defines("EyeLike")

@@ -129,7 +129,8 @@ def top_k(x, k, *, axis, largest, sorted):
 def softmax(x, *, axis):
     if x.shape[axis] == 0:
         return x
-    powers = np.exp(x - np.max(x, axis, keepdims=True))
+    with np.errstate(invalid="ignore"):
+        powers = np.exp(x - np.max(x, axis, keepdims=True))
     return powers / np.sum(powers, axis, keepdims=True)
 
 
@@ -137,7 +138,8 @@ def softmax(x, *, axis):
 def log_softmax(x, *, axis):
     if x.shape[axis] == 0:
         return x
-    shifted = x - np.max(x, axis, keepdims=True)
+    with np.errstate(invalid="ignore"):
+        shifted = x - np.max(x, axis, keepdims=True)
     return shifted - np.log(np.sum(np.exp(shifted), axis, keepdims=True))
 
 

@@ -136,9 +136,11 @@ def max_pool(x, *, auto_pad, ceil_mode, dilations, kernel_shape, pads, storage_o
     shape = windows.shape[: x.ndim]
     least = -np.inf if x.dtype.kind == "f" else np.iinfo(x.dtype).min
     windows = np.where(positions >= 0, windows, least).astype(x.dtype).reshape(*shape, -1)
-    best = np.expand_dims(np.argmax(windows, -1), -1)
-    values = np.take_along_axis(windows, best, -1)[..., 0]
-    places = np.take_along_axis(positions.reshape(*shape, -1), best, -1)[..., 0]
+    positions = positions.reshape(*shape, -1)
+    values = np.max(windows, -1)
+    same = (windows == values[..., None]) | np.isnan(windows)
+    best = np.expand_dims(np.argmax(same & (positions >= 0), -1), -1)
+    places = np.take_along_axis(positions, best, -1)[..., 0]
     if storage_order:
         axes = np.unravel_index(np.maximum(places, 0), x.shape[2:])
         places = np.ravel_multi_index(axes, x.shape[2:], order="F")

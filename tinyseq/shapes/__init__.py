@@ -5,7 +5,15 @@ ONNX specification of its op says. An absent input has shape None. A rule that f
 odds raises ``Mismatch``, to which the caller adds the node.
 """
 
-from tinyseq.shapes.common import Attributes, Mismatch, Shape, axes_of, axis_of, broadcast_shapes
+from tinyseq.shapes.common import (
+    Attributes,
+    Mismatch,
+    Shape,
+    axes_of,
+    axis_of,
+    broadcast_shapes,
+    whole_numbers,
+)
 from tinyseq.shapes.control import by_graph
 from tinyseq.shapes.elementwise import broadcast, dropout, onto_first, same
 from tinyseq.shapes.indexing import (

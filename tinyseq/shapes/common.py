@@ -14,6 +14,13 @@ class Mismatch(ValueError):
     """Inputs that do not fit each other or the op."""
 
 
+def whole_numbers(values: np.ndarray, what: str) -> list[int]:
+    """The elements of a tensor of integers; refuses one of others. Open sizes are objects and stay open."""
+    if values.dtype.kind not in "iuO" and values.size:
+        raise Mismatch(f"{what} given as {values.dtype}; they are whole numbers")
+    return values.ravel().tolist()
+
+
 def axis_of(axis: int, rank: int) -> int:
     """A possibly negative axis as a position in 0 ... rank - 1."""
     if not -rank <= axis < rank:
@@ -23,7 +30,7 @@ def axis_of(axis: int, rank: int) -> int:
 
 def axes_of(axes, rank: int) -> list[int]:
     """Axes given as a tensor or list, made positive; refuses doubles."""
-    given = axes.ravel().tolist() if isinstance(axes, np.ndarray) else list(axes)
+    given = whole_numbers(axes, "axes") if isinstance(axes, np.ndarray) else list(axes)
     positions = [axis_of(axis, rank) for axis in given]
     if len(set(positions)) != len(positions):
         raise Mismatch(f"axes {given} name a dimension twice")

@@ -6,7 +6,15 @@ import math
 
 import numpy as np
 
-from tinyseq.shapes.common import Attributes, Mismatch, Shape, axes_of, axis_of, broadcast_shapes
+from tinyseq.shapes.common import (
+    Attributes,
+    Mismatch,
+    Shape,
+    axes_of,
+    axis_of,
+    broadcast_shapes,
+    whole_numbers,
+)
 
 
 def shape_of(attributes: Attributes, shapes, values) -> tuple[Shape, ...]:
@@ -18,7 +26,7 @@ def size_of(attributes: Attributes, shapes, values) -> tuple[Shape, ...]:
 
 
 def constant_of_shape(attributes: Attributes, shapes, values) -> tuple[Shape, ...]:
-    return (tuple(map(int, values[0])),)
+    return (tuple(whole_numbers(values[0], "sizes")),)
 
 
 def concat(attributes: Attributes, shapes, values) -> tuple[Shape, ...]:
@@ -35,7 +43,7 @@ def split_sizes(attributes: Attributes, shapes, values) -> tuple[int, ...]:
     axis = axis_of(attributes["axis"], len(shapes[0]))
     size = shapes[0][axis]
     if len(values) > 1 and values[1] is not None:
-        parts = tuple(map(int, values[1]))
+        parts = tuple(whole_numbers(values[1], "sizes of parts"))
         if sum(parts) != size or min(parts, default=0) < 0:
             raise Mismatch(f"parts {list(parts)} do not add up to {size}")
         return parts
@@ -54,9 +62,11 @@ def split(attributes: Attributes, shapes, values) -> tuple[Shape, ...]:
 
 def slice_bounds(shape: Shape, values) -> list[tuple[int, int, int]]:
     """For each dimension (start, step, count) of a Slice, from its input values."""
-    starts, ends = values[1].ravel().tolist(), values[2].ravel().tolist()
+    starts, ends = (whole_numbers(value, "places") for value in values[1:3])
     axes = values[3] if len(values) > 3 and values[3] is not None else range(len(starts))
-    steps = values[4].tolist() if len(values) > 4 and values[4] is not None else [1] * len(starts)
+    steps = [1] * len(starts)
+    if len(values) > 4 and values[4] is not None:
+        steps = whole_numbers(values[4], "steps")
     positions = axes_of(axes, len(shape))
     if not len(starts) == len(ends) == len(positions) == len(steps):
         raise Mismatch("starts, ends, axes and steps have different lengths")
@@ -105,7 +115,7 @@ def unsqueeze(attributes: Attributes, shapes, values) -> tuple[Shape, ...]:
 
 
 def reshape(attributes: Attributes, shapes, values) -> tuple[Shape, ...]:
-    wanted = values[1].ravel().tolist()
+    wanted = whole_numbers(values[1], "sizes")
     if not attributes["allowzero"]:
         for axis, size in enumerate(wanted):
             if size == 0:
@@ -141,7 +151,7 @@ def transpose(attributes: Attributes, shapes, values) -> tuple[Shape, ...]:
 
 
 def expand(attributes: Attributes, shapes, values) -> tuple[Shape, ...]:
-    wanted = tuple(values[1].ravel().tolist())
+    wanted = tuple(whole_numbers(values[1], "sizes"))
     if min(wanted, default=0) < 0:
         raise Mismatch(f"{list(wanted)} is no shape")
     return (broadcast_shapes(shapes[0], wanted),)
@@ -149,7 +159,7 @@ def expand(attributes: Attributes, shapes, values) -> tuple[Shape, ...]:
 
 def pad_widths(shape: Shape, values) -> list[tuple[int, int]]:
     """For each dimension (before, after) of a Pad; negative widths crop."""
-    widths = np.ravel(values[1]).tolist()
+    widths = whole_numbers(values[1], "pads")
     axes = axes_of(values[3], len(shape)) if len(values) > 3 and values[3] is not None else range(len(shape))
     if len(widths) != 2 * len(axes):
         raise Mismatch(f"{len(widths)} pads for {len(axes)} axes")
@@ -162,11 +172,12 @@ def pad_widths(shape: Shape, values) -> list[tuple[int, int]]:
 def pad(attributes: Attributes, shapes, values) -> tuple[Shape, ...]:
     shape = []
     for size, (before, after) in zip(shapes[0], pad_widths(shapes[0], values)):
-        if attributes["mode"] == "reflect" and max(before, after) >= max(size, 1):
-            raise Mismatch(f"reflecting {max(before, after)} elements needs more than the {size} there are")
-        if attributes["mode"] == "edge" and size == 0 and before + after > 0:
-            raise Mismatch("an empty dimension has no edge to repeat")
-        if max(0, -before) + max(0, -after) > size:
+        kept, most = size + min(0, before) + min(0, after), max(before, after)
+        if kept < 0:
             raise Mismatch(f"pads {before}, {after} crop more than the {size} elements there are")
+        if attributes["mode"] == "reflect" and most >= max(kept, 1):
+            raise Mismatch(f"reflecting {most} elements needs more than the {kept} there are")
+        if attributes["mode"] in ("edge", "wrap") and kept == 0 and most > 0:
+            raise Mismatch("an empty dimension has no elements to repeat")
         shape.append(before + size + after)
     return (tuple(shape),)

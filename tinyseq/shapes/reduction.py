@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from tinyseq.shapes.common import Attributes, Mismatch, Shape, axes_of, axis_of
+from tinyseq.shapes.common import Attributes, Mismatch, Shape, axes_of, axis_of, whole_numbers
 
 
 def reduce(attributes: Attributes, shapes, values) -> tuple[Shape, ...]:
@@ -35,7 +35,7 @@ def arg_reduce(attributes: Attributes, shapes, values) -> tuple[Shape, ...]:
 def cumulate(attributes: Attributes, shapes, values) -> tuple[Shape, ...]:
     if np.size(values[1]) != 1:
         raise Mismatch(f"{np.size(values[1])} axes where one is needed")
-    axis_of(int(np.ravel(values[1])[0]), len(shapes[0]))
+    axis_of(*whole_numbers(values[1], "axes"), len(shapes[0]))
     return (shapes[0],)
 
 
@@ -43,7 +43,7 @@ def top_k(attributes: Attributes, shapes, values) -> tuple[Shape, ...]:
     axis = axis_of(attributes["axis"], len(shapes[0]))
     if np.size(values[1]) != 1:
         raise Mismatch(f"k holds {np.size(values[1])} elements where one is needed")
-    count = int(np.ravel(values[1])[0])
+    (count,) = whole_numbers(values[1], "k")
     if not 0 <= count <= shapes[0][axis]:
         raise Mismatch(f"k={count} of the {shapes[0][axis]} elements of axis {axis}")
     shape = (*shapes[0][:axis], count, *shapes[0][axis + 1 :])

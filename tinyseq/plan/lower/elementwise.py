@@ -36,8 +36,13 @@ def cast(p: Builder, node: Node, inputs, shapes) -> View:
     return converted(p, inputs[0], np.dtype(node.attributes["to"]))
 
 
-def cast_like(p: Builder, node: Node, inputs, shapes) -> View:
-    return converted(p, p.view(inputs[0]), inputs[1].dtype)
+def cast_like(p: Builder, node: Node, inputs, shapes) -> View | np.ndarray:
+    """A known tensor stays known: of the other one only the type is needed."""
+    x, dtype = inputs[0], inputs[1].dtype
+    if isinstance(x, np.ndarray):
+        with np.errstate(invalid="ignore", over="ignore"):
+            return x.astype(dtype)
+    return converted(p, x, dtype)
 
 
 def converted(p: Builder, x: View, dtype: np.dtype) -> View:
@@ -75,12 +80,17 @@ def unary(function: str):
 
 
 def real_unary(function: str):
-    """One function of a float operand; integers are as they should be already."""
+    """One function of a float operand."""
 
     def lower(p: Builder, node: Node, inputs, shapes) -> View:
-        return inputs[0] if inputs[0].kind == "i" else apply(p, function, inputs[0])
+        return apply(p, function, real(p, inputs[0]))
 
     return lower
+
+
+def relu(p: Builder, node: Node, inputs, shapes) -> View:
+    x = inputs[0]
+    return apply(p, "relu", x) if x.kind == "f" else apply(p, "maximum", x, number(p, x, 0))
 
 
 def test(function: str):
@@ -156,12 +166,14 @@ def logical(function: str):
 
 
 def power(p: Builder, node: Node, inputs, shapes) -> View:
-    x = real(p, inputs[0]).broadcast(shapes[0])
+    """The result is of the base's type."""
+    a, b = (p.view(value).broadcast(shapes[0]) for value in inputs)
     exponents = set(np.ravel(inputs[1]).tolist()) if isinstance(inputs[1], np.ndarray) else set()
-    if len(exponents) == 1 and exponents <= POWERS.keys():
-        return apply(p, POWERS[exponents.pop()], x)
-    b = p.view(inputs[1]).broadcast(shapes[0])
-    return apply(p, "power", x, converted(p, b, FLOAT))
+    if a.kind == "f" and len(exponents) == 1 and exponents <= POWERS.keys():
+        return apply(p, POWERS[exponents.pop()], a)
+    if a.kind == b.kind == "i":
+        return wrapped(p, apply(p, "power", a, b))
+    return converted(p, apply(p, "power", converted(p, a, FLOAT), converted(p, b, FLOAT)), a.dtype)
 
 
 POWERS = {2: "square", 1: "copy", 0.5: "sqrt", -1: "reciprocal"}
@@ -170,11 +182,7 @@ POWERS = {2: "square", 1: "copy", 0.5: "sqrt", -1: "reciprocal"}
 
 def modulo(p: Builder, node: Node, inputs, shapes) -> View:
     a, b = spread(p, inputs, shapes[0])
-    if node.attributes["fmod"]:
-        return apply(p, "remainder", a, b)
-    if a.kind == "f":
-        raise UnsupportedError("a Mod of floats needs fmod=1, as the specification says")
-    return apply(p, "modulo", a, b)
+    return apply(p, "remainder" if node.attributes["fmod"] else "modulo", a, b)
 
 
 def where(p: Builder, node: Node, inputs, shapes) -> View:
@@ -301,10 +309,11 @@ LOWERINGS = {
     "Neg": unary("negate"),
     "Abs": unary("absolute"),
     "Sign": unary("sign"),
+    "Relu": relu,
     **{
         op: real_unary(function)
         for op, function in {
-            "Relu": "relu", "Sigmoid": "sigmoid", "Tanh": "tanh", "Exp": "exp", "Log": "log",
+            "Sigmoid": "sigmoid", "Tanh": "tanh", "Exp": "exp", "Log": "log",
             "Sqrt": "sqrt", "Reciprocal": "reciprocal", "Floor": "floor", "Ceil": "ceil",
             "Round": "round", "Erf": "erf", "Sin": "sine", "Cos": "cosine", "Softplus": "softplus",
         }.items()

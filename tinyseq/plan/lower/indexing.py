@@ -8,10 +8,11 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from tinyseq.errors import UnsupportedError
-from tinyseq.plan.lower.elementwise import apply, number
+from tinyseq.kernels.instructions import GATHER, STORES
+from tinyseq.plan.lower.elementwise import apply, number, wrapped
 from tinyseq.plan.lower.operands import along, joined, reshaped, whole
-from tinyseq.plan.view import BYTE, INTEGER, SIGNED, View, dense_strides
-from tinyseq.shapes import Mismatch, axis_of
+from tinyseq.plan.view import BOOL, BYTE, INTEGER, SIGNED, View, dense_strides
+from tinyseq.shapes import Mismatch, axis_of, whole_numbers
 
 if TYPE_CHECKING:
     from tinyseq.model import Node
@@ -23,16 +24,15 @@ def gather(p: Builder, node: Node, inputs, shapes) -> View:
     x, indices = p.narrow(inputs[0]) if inputs[0].dtype in (BYTE, SIGNED) else p.view(inputs[0]), inputs[1]
     axis = axis_of(node.attributes["axis"], len(x.shape))
     if isinstance(indices, np.ndarray):
-        return _picked(p, x, axis, indices.ravel().tolist(), shapes[0])
+        return _picked(p, x, axis, whole_numbers(indices, "indices"), shapes[0])
     x, indices = p.dense(x), p.dense(whole(p, indices))
     y = p.allocate(shapes[0], dtype=x.dtype, narrow=x.narrow)
     inner = math.prod(x.shape[axis + 1 :]) * x.itemsize
     size = x.shape[axis]
-    if y.size:
-        outer = math.prod(x.shape[:axis])
-        p.emit_checked(
-            node, "gather", x, indices, y, outer, size * inner, indices.size, 1, inner, 0, [size, inner, 0]
-        )
+    # Where nothing is moved, the indices are still looked at.
+    outer, inner = (math.prod(x.shape[:axis]), inner) if y.size else (1, 0)
+    dims = [size, inner, 0]
+    p.emit_checked(node, "gather", x, indices, y, outer, size * inner, indices.size, 1, inner, GATHER, dims)
     return y
 
 
@@ -65,29 +65,31 @@ def gather_nd(p: Builder, node: Node, inputs, shapes) -> View:
     count = math.prod(indices.shape[batch:-1])
     y = p.allocate(shapes[0], dtype=x.dtype)
     dims, inner = _table(rest, depth, x.itemsize, count * depth)
-    if y.size:
-        per_row = math.prod(rest) * x.itemsize
-        p.emit_checked(node, "gather", x, indices, y, outer, per_row, count, depth, inner, 0, dims)
+    per_row = math.prod(rest) * x.itemsize
+    outer = outer if indices.size else 0
+    p.emit_checked(node, "gather", x, indices, y, outer, per_row, count, depth, inner, GATHER, dims)
     return y
 
 
 def scatter_nd(p: Builder, node: Node, inputs, shapes) -> View:
-    _plain(node)
     x, indices, updates = p.view(inputs[0]), p.dense(whole(p, inputs[1])), p.dense(p.view(inputs[2]))
     y = p.copy(x, p.allocate(x.shape, dtype=x.dtype))
     depth = indices.shape[-1]
     count = math.prod(indices.shape[:-1])
     dims, inner = _table(x.shape, depth, x.itemsize, 0)
-    if updates.size:
-        p.emit_checked(node, "gather", y, indices, updates, 1, 0, count, depth, inner, 1, dims)
-    return y
+    p.emit_checked(node, "gather", y, indices, updates, 1, 0, count, depth, inner, _store(node, x), dims)
+    return wrapped(p, y)
 
 
-def _plain(node: Node) -> None:
-    if node.attributes.get("reduction", "none") != "none":
-        raise UnsupportedError(
-            f"reduction={node.attributes['reduction']!r} is not supported on the CPU; 'none' is"
-        )
+def _store(node: Node, x: View) -> int:
+    """The code of what a scatter does to elements like x's."""
+    reduction = node.attributes["reduction"]
+    if reduction == "none":
+        return STORES.index(("none", ""))
+    if x.dtype == BOOL:
+        raise UnsupportedError(f"reduction={reduction!r} of booleans; cast them to integers")
+    function = {"add": "add", "mul": "multiply", "max": "maximum", "min": "minimum"}[reduction]
+    return STORES.index((function, x.kind))
 
 
 def _same_but(x: View, indices: View, axis: int) -> View:
@@ -100,30 +102,29 @@ def gather_elements(p: Builder, node: Node, inputs, shapes) -> View:
     axis = axis_of(node.attributes["axis"], len(indices.shape))
     x = p.dense(_same_but(p.view(inputs[0]), indices, axis))
     y = p.allocate(indices.shape, dtype=x.dtype)
-    _elements(p, node, x, indices, y, axis, 0)
+    _elements(p, node, x, indices, y, axis, GATHER)
     return y
 
 
 def scatter_elements(p: Builder, node: Node, inputs, shapes) -> View:
-    _plain(node)
     x, indices, updates = p.view(inputs[0]), p.dense(whole(p, inputs[1])), p.dense(p.view(inputs[2]))
     axis = axis_of(node.attributes["axis"], len(x.shape))
     y = p.copy(x, p.allocate(x.shape, dtype=x.dtype))
     part = _same_but(y, indices, axis)
     if part.dense:
-        _elements(p, node, part, indices, updates, axis, 1)
-        return y
+        _elements(p, node, part, indices, updates, axis, _store(node, x))
+        return wrapped(p, y)
     inside = p.copy(part, p.allocate(part.shape, dtype=x.dtype))
-    _elements(p, node, inside, indices, updates, axis, 1)
+    _elements(p, node, inside, indices, updates, axis, _store(node, x))
     p.copy(inside, part)
-    return y
+    return wrapped(p, y)
 
 
-def _elements(p: Builder, node: object, x: View, indices: View, y: View, axis: int, scatter: int) -> None:
+def _elements(p: Builder, node: object, x: View, indices: View, y: View, axis: int, store: int) -> None:
     outer, inner = math.prod(x.shape[:axis]), math.prod(x.shape[axis + 1 :])
     counts = x.shape[axis], indices.shape[axis]
     if indices.size:
-        p.emit_checked(node, "gather_elements", x, indices, y, outer, *counts, inner, x.itemsize, scatter)
+        p.emit_checked(node, "gather_elements", x, indices, y, outer, *counts, inner, x.itemsize, store)
 
 
 def reverse_sequence(p: Builder, node: Node, inputs, shapes) -> View:
@@ -146,7 +147,7 @@ def reversed_rows(p: Builder, x: View, lengths: View, time: int, batch: int) -> 
     source = p.dense(x.transposed((time, batch, *[a for a in range(len(x.shape)) if a not in (time, batch)])))
     indices = p.dense(picks.reshaped((*turned, *[1] * (len(x.shape) - 2))).broadcast(source.shape))
     y = p.allocate(source.shape, dtype=x.dtype)
-    _elements(p, "the reversed rows", source, indices, y, 0, 0)
+    _elements(p, "the reversed rows", source, indices, y, 0, GATHER)
     rest = iter(range(2, len(x.shape)))
     return y.transposed([0 if a == time else 1 if a == batch else next(rest) for a in range(len(x.shape))])
 
@@ -164,7 +165,7 @@ def one_hot(p: Builder, node: Node, inputs, shapes) -> View:
     indices = p.view(inputs[0])
     if indices.kind == "f":
         indices = apply(p, "truncate", indices, dtype=INTEGER)
-    depth = inputs[1].item() if inputs[1].ndim == 0 else inputs[1].ravel()[0].item()
+    depth = int(inputs[1].item())
     axis = axis_of(node.attributes["axis"], len(indices.shape) + 1)
     shape = shapes[0]
     one = (*indices.shape[:axis], 1, *indices.shape[axis:])

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
 import numpy as np
 
-from tinyseq.errors import UnsupportedError
 from tinyseq.plan.lower.operands import along, given, joined, reshaped
 from tinyseq.plan.sizes import known_sizes
 from tinyseq.plan.view import Shape, View
@@ -75,20 +75,13 @@ def expand(p: Builder, node: Node, inputs, shapes) -> View:
 
 
 def pad(p: Builder, node: Node, inputs, shapes) -> View:
-    x = inputs[0]
-    widths = pad_widths(x.shape, inputs)
-    value = given(inputs, 2)
-    number = 0.0 if value is None else value.item()
-    if x.kind == "i" and number and node.attributes["mode"] == "constant":
-        raise UnsupportedError(f"padding {x.dtype} with {number}; the CPU pads integers with 0")
-    return padded(p, x, widths, shapes[0], node.attributes["mode"], number)
+    x, value = p.view(inputs[0]), given(inputs, 2)
+    value = 0.0 if value is None else value.item() if isinstance(value, np.ndarray) else value
+    return padded(p, x, pad_widths(x.shape, inputs), shapes[0], node.attributes["mode"], value)
 
 
 def padded(p: Builder, x: View, widths, shape: Shape, mode: str, value: float | View = 0.0) -> View:
-    """A copy of x in the middle of a new tensor, then its border, axis by axis.
-
-    A border is a copy too: of the inside walked backwards (reflect) or of one slice repeated (edge).
-    """
+    """A copy of x in the middle of a new tensor, then its border, axis by axis."""
     x = x.sliced(
         [(max(0, -a), 1, max(0, size + min(0, a) + min(0, b))) for size, (a, b) in zip(x.shape, widths)]
     )
@@ -96,7 +89,7 @@ def padded(p: Builder, x: View, widths, shape: Shape, mode: str, value: float | 
     y = p.allocate(shape, dtype=x.dtype, narrow=x.narrow)
     if mode == "constant" and any(a or b for a, b in widths):
         if isinstance(value, View):
-            p.copy(value.broadcast(shape), y)
+            p.copy(reshaped(p, value, ()).broadcast(shape), y)
         else:
             p.fill(y, value)
     inside = [(a, 1, size) for (a, _), size in zip(widths, x.shape)]
@@ -104,17 +97,30 @@ def padded(p: Builder, x: View, widths, shape: Shape, mode: str, value: float | 
     if mode == "constant":
         return y
     for axis, ((before, after), size) in enumerate(zip(widths, x.shape)):
-        for width, start, source in ((before, 0, before), (after, before + size, before + size - 1)):
-            if not width:
-                continue
-            target = y.sliced([*inside[:axis], (start, 1, width), *inside[axis + 1 :]])
-            if mode == "edge":
-                run = (source, 0, width)
-            else:
-                run = (2 * before, -1, width) if start == 0 else (source - 1, -1, width)
-            p.copy(y.sliced([*inside[:axis], run, *inside[axis + 1 :]]), target)
+        for start, run in _border(mode, before, size, after):
+            target = (start, 1, run[2])
+            source, target = (y.sliced([*inside[:axis], r, *inside[axis + 1 :]]) for r in (run, target))
+            p.copy(source, target)
         inside[axis] = (0, 1, shape[axis])
     return y
+
+
+def _border(mode: str, before: int, size: int, after: int) -> Iterator[tuple[int, tuple[int, int, int]]]:
+    """Where along an axis a piece of the border begins and the run (start, step, count) that it repeats:
+    of one element (edge), of the inside walked backwards (reflect), or of its other end (wrap)."""
+    end = before + size
+    if mode == "edge":
+        yield 0, (before, 0, before)
+        yield end, (end - 1, 0, after)
+    elif mode == "reflect":
+        yield 0, (2 * before, -1, before)
+        yield end, (end - 2, -1, after)
+    else:
+        for stop in range(before, 0, -size):
+            count = min(size, stop)
+            yield stop - count, (stop - count + size, 1, count)
+        for start in range(end, end + after, size):
+            yield start, (start - size, 1, min(size, end + after - start))
 
 
 def tile(p: Builder, node: Node, inputs, shapes) -> View:
@@ -143,7 +149,8 @@ def space_to_depth(p: Builder, node: Node, inputs, shapes) -> View:
     x, block = inputs[0], node.attributes["blocksize"]
     n, c, h, w = x.shape
     view = reshaped(p, x, (n, c, h // block, block, w // block, block))
-    return reshaped(p, view.transposed((0, 3, 5, 1, 2, 4)), shapes[0])
+    order = (0, 3, 5, 1, 2, 4) if node.attributes["mode"] == "DCR" else (0, 1, 3, 5, 2, 4)
+    return reshaped(p, view.transposed(order), shapes[0])
 
 
 LOWERINGS = {

@@ -7,11 +7,10 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from tinyseq.errors import UnsupportedError
 from tinyseq.plan.lower.elementwise import apply
 from tinyseq.plan.lower.operands import given, real
 from tinyseq.plan.lower.reduction import folded
-from tinyseq.plan.view import View
+from tinyseq.plan.view import BOOL, FLOAT, View
 from tinyseq.shapes import axis_of
 
 if TYPE_CHECKING:
@@ -20,20 +19,23 @@ if TYPE_CHECKING:
 
 
 def batch(p: Builder, node: Node, inputs, shapes) -> View:
-    """Mean and variance are known: one multiplication and addition is left."""
-    x = real(p, inputs[0])
-    if not all(isinstance(array, np.ndarray) for array in inputs[1:]):
-        raise UnsupportedError("statistics that are computed at run time")
-    if node.attributes.get("training_mode"):
-        raise UnsupportedError("training_mode is on; tinyseq runs inference")
-    scale, bias, mean, variance = (array.astype(np.float64) for array in inputs[1:5])
-    factor = scale / np.sqrt(variance + node.attributes["epsilon"])
-    shape = (-1, *[1] * (len(x.shape) - 2))
-    factors, shifts = (
-        p.constant(array.astype(np.float32).reshape(shape)).broadcast(x.shape)
-        for array in (factor, bias - mean * factor)
-    )
-    return apply(p, "fma", x, factors, shifts)
+    """One multiplication and addition by what is worked out for each channel, now if all of it is known."""
+    x, epsilon = real(p, inputs[0]), node.attributes["epsilon"]
+    if all(isinstance(array, np.ndarray) for array in inputs[1:]):
+        scale, bias, mean, variance = (array.astype(np.float64) for array in inputs[1:])
+        factor = scale / np.sqrt(variance + epsilon)
+        factors, shifts = (p.constant(a.astype(np.float32)) for a in (factor, bias - mean * factor))
+    else:
+        scale, bias, mean, variance = (real(p, value) for value in inputs[1:])
+        deviation = apply(p, "sqrt", apply(p, "add", variance, p.scalar(epsilon, variance.shape)))
+        factors = apply(p, "divide", scale, deviation)
+        shifts = apply(p, "subtract", bias, apply(p, "multiply", mean, factors))
+    return apply(p, "fma", x, _by_channel(factors, x), _by_channel(shifts, x))
+
+
+def _by_channel(vector: View, x: View) -> View:
+    """A vector over the channels of x[N, C, ...], spread to x's shape."""
+    return vector.reshaped((x.shape[1], *[1] * (len(x.shape) - 2))).broadcast(x.shape)
 
 
 def _centred(p: Builder, x: View, axes: list[int], epsilon: float) -> tuple[View, View, View]:
@@ -62,10 +64,7 @@ def layer(p: Builder, node: Node, inputs, shapes) -> list[View]:
 
 def instance(p: Builder, node: Node, inputs, shapes) -> View:
     x = real(p, inputs[0])
-    scale, bias = (
-        real(p, value).reshaped((x.shape[1], *[1] * (len(x.shape) - 2))).broadcast(x.shape)
-        for value in inputs[1:3]
-    )
+    scale, bias = (_by_channel(real(p, value), x) for value in inputs[1:3])
     axes = list(range(2, len(x.shape)))
     centred, _, spread = _centred(p, x, axes, node.attributes["epsilon"])
     return apply(p, "fma", apply(p, "multiply", centred, spread.broadcast(x.shape)), scale, bias)
@@ -78,6 +77,9 @@ def lp(p: Builder, node: Node, inputs, shapes) -> View:
         norm = folded(p, "add", apply(p, "absolute", x), axes)
     else:
         norm = apply(p, "sqrt", folded(p, "add", apply(p, "square", x), axes))
+    # What has no length stays zero.
+    none = apply(p, "equal", norm, p.scalar(0, norm.shape), dtype=BOOL)
+    norm = apply(p, "where", none, p.scalar(1, norm.shape), norm, dtype=FLOAT)
     return apply(p, "divide", x, norm.broadcast(x.shape))
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
@@ -19,8 +19,8 @@ from tinyseq.kernels.instructions import (
 )
 from tinyseq.plan import packing
 from tinyseq.plan.lower.indexing import reversed_rows
-from tinyseq.plan.lower.linear import linear
-from tinyseq.plan.lower.operands import along, given, joined, real, whole
+from tinyseq.plan.lower.linear import linear, packed_matrix
+from tinyseq.plan.lower.operands import along, given, joined, real, reshaped, whole
 from tinyseq.plan.lower.quantized import byte_block
 from tinyseq.plan.view import FLOAT, View
 from tinyseq.shapes import cell_functions, one_row_for_all
@@ -30,29 +30,44 @@ if TYPE_CHECKING:
     from tinyseq.plan.builder import Builder
 
 
-def _bias(p: Builder, b, d: int, gates: int, hidden: int, parts) -> View:
-    """``parts(wb, rb)`` of a direction's biases [G, H] each; zeros where there are none."""
+class Sides(NamedTuple):
+    """Of which gates the biases of the input side and of the recurrent side are added up."""
+
+    w: range
+    r: range
+
+
+def _summed(gates: int) -> Sides:
+    return Sides(range(gates), range(gates))
+
+
+INPUT_GRU = Sides(range(3), range(2))
+"""What the input projection adds when the reset gate scales h R + Rb."""
+
+RECURRENT_GRU = Sides(range(0), range(2, 3))
+
+
+def _bias(p: Builder, b, d: int, gates: int, hidden: int, sides: Sides) -> View:
+    """A direction's biases, [G, H] of each side, added up; zeros where there are none."""
     if b is None:
         return p.zeros(gates * hidden)
+    if isinstance(b, View):
+        parts = real(p, b).sliced([(d, 1, 1), (0, 1, 2 * gates * hidden)])
+        parts = reshaped(p, parts, (2, gates, hidden))
+        total = p.fill(p.allocate((gates, hidden)))
+        for side, own in enumerate(sides):
+            target = along(total, 0, own.start, len(own))
+            source = parts.sliced([(side, 1, 1), (own.start, 1, len(own)), (0, 1, hidden)]).matrix()
+            p.elementwise("add", target, target, source)
+        return total
 
     def make() -> np.ndarray:
-        wb, rb = b[d].reshape(2, gates, hidden)
-        return packing.segment(np.ravel(parts(wb, rb)))
+        total = np.zeros((gates, hidden), np.float32)
+        for own, part in zip(sides, b[d].reshape(2, gates, hidden)):
+            total[own] += part[own]
+        return packing.segment(total.ravel())
 
-    return p.packed(b, ("bias", d, parts.__name__), make)
-
-
-def _summed(wb, rb):
-    return wb + rb
-
-
-def _input_gru(wb, rb):
-    """Biases of the input side when the reset gate scales h R + Rb."""
-    return np.stack([wb[0] + rb[0], wb[1] + rb[1], wb[2]])
-
-
-def _recurrent_gru(wb, rb):
-    return np.stack([np.zeros_like(rb[0]), np.zeros_like(rb[1]), rb[2]])
+    return p.packed(b, ("bias", d, sides), make)
 
 
 BACKWARD = {"forward": [0], "reverse": [1], "bidirectional": [0, 1]}
@@ -124,19 +139,24 @@ class _Layer:
                 "export the model with a state for each row if that is not meant"
             )
 
-    def input_product(self, d: int, parts) -> View:
-        """x[T,N,I] times w[d], plus the biases ``parts(wb, rb)``: what the time loop starts from."""
-        bias = _bias(self.p, self.b, d, self.gates, self.hidden, parts)
-        w = self.w
-        packed = self.p.packed(w, ("input", d), lambda: packing.panels(w[d].T))
+    def input_product(self, d: int, sides: Sides | None = None) -> View:
+        """x[T,N,I] times w[d], plus the biases, by default of both sides: what the time loop starts from."""
+        bias = _bias(self.p, self.b, d, self.gates, self.hidden, sides or _summed(self.gates))
+        packed = self._packed(self.w, d, range(self.gates))
         return linear(self.p, self.x, packed, self.gates * self.hidden, bias)
 
-    def recurrent_weights(self, d: int, part: slice = slice(None)) -> View:
+    def recurrent_weights(self, d: int, gates: range | None = None) -> View:
         """r[d], or some of its gates, packed."""
-        r, h = self.r, self.hidden
-        part = slice(part.start and part.start * h, part.stop and part.stop * h)
-        layout = ("recurrent", d, part.start, part.stop)
-        return self.p.packed(r, layout, lambda: packing.panels(r[d][part].T))
+        return self._packed(self.r, d, range(self.gates) if gates is None else gates)
+
+    def _packed(self, w: np.ndarray | View, d: int, gates: range) -> View:
+        """The weights w[d] of some gates, packed: now if they are known, else at run time."""
+        start, count = gates.start * self.hidden, len(gates) * self.hidden
+        if isinstance(w, View):
+            rows = w.sliced([(d, 1, 1), (start, 1, count), (0, 1, w.shape[2])]).matrix()
+            return packed_matrix(self.p, rows, None, flip=True)[0]
+        pack = lambda: packing.panels(w[d][start : start + count].T)  # noqa: E731
+        return self.p.packed(w, ("gates", d, gates), pack)
 
     def options(self, d: int) -> View:
         """The operand ``options`` of the general kernels."""
@@ -183,7 +203,7 @@ def rnn(p: Builder, node: Node, inputs, shapes) -> list[View | None]:
     layer = _Layer(p, node, inputs, 1, 1)
 
     def emit(d, initials, y, sizes):
-        xw, r = layer.input_product(d, _summed), layer.recurrent_weights(d)
+        xw, r = layer.input_product(d), layer.recurrent_weights(d)
         if layer.plain:
             p.emit("rnn", xw, r, *initials, y, layer.lengths, *sizes)
         else:
@@ -205,12 +225,14 @@ def _lstm(layer: _Layer, inputs, flags: int = 0) -> list[View | None]:
     rounded = layer.rounded(layer.rows, layer.hidden) if flags & QUANTIZED else None
 
     def emit(d, initials, y, sizes):
-        xw, r = layer.input_product(d, _summed), layer.recurrent_weights(d)
+        xw, r = layer.input_product(d), layer.recurrent_weights(d)
         if plain and layer.projection is None:
             p.emit("lstm", xw, r, *initials, y, rounded, layer.lengths, *sizes)
             return
         own = None
-        if peepholes is not None:
+        if isinstance(peepholes, View):
+            own = p.dense(real(p, peepholes).sliced([(d, 1, 1), (0, 1, 3 * layer.hidden)]))
+        elif peepholes is not None:
             own = p.packed(peepholes, ("peepholes", d), lambda: packing.segment(peepholes[d]))
         scratch = p.allocate((layer.hidden,))
         if layer.projection is None:
@@ -246,8 +268,9 @@ class _QuantizedLayer(_Layer):
         """Scratch for ``rows`` rows of x or h in bytes and their products."""
         return self.p.allocate((rows * 4 * self.hidden + -(-(rows * k + 3) // 4),))
 
-    def input_product(self, d: int, parts) -> View:
-        p, bias = self.p, _bias(self.p, self.b, d, self.gates, self.hidden, parts)
+    def input_product(self, d: int, sides: Sides | None = None) -> View:
+        p = self.p
+        bias = _bias(p, self.b, d, self.gates, self.hidden, sides or _summed(self.gates))
         x = p.dense(self._turned(self.x) if self._turns(d) else self.x)
         width, k = self.gates * self.hidden, x.shape[2]
         y = p.allocate((self.frames, self.rows, width))
@@ -270,7 +293,7 @@ class _QuantizedLayer(_Layer):
         )
         return y
 
-    def recurrent_weights(self, d: int, part: slice = slice(None)) -> View:
+    def recurrent_weights(self, d: int, gates: range | None = None) -> View:
         return self._block(self.r, *self._r_parameters, d)
 
     def _block(self, source: np.ndarray, scale: np.ndarray, zero_point: np.ndarray, d: int) -> View:
@@ -323,27 +346,27 @@ def gru(p: Builder, node: Node, inputs, shapes) -> list[View | None]:
 
 
 def _gru_reset_after(p: Builder, layer: _Layer, d: int, initials, y, sizes) -> None:
-    xw = layer.input_product(d, _input_gru)
-    bias = _bias(p, layer.b, d, 3, layer.hidden, _recurrent_gru)
+    xw = layer.input_product(d, INPUT_GRU)
+    bias = _bias(p, layer.b, d, 3, layer.hidden, RECURRENT_GRU)
     scratch = p.allocate((layer.rows, 3 * layer.hidden))
     r = layer.recurrent_weights(d)
     p.emit("gru_reset_after", xw, r, bias, *initials, y, scratch, layer.lengths, *sizes)
 
 
 def _gru_reset_before(p: Builder, layer: _Layer, d: int, initials, y, sizes) -> None:
-    xw = layer.input_product(d, _summed)
-    gates, candidate = layer.recurrent_weights(d, slice(0, 2)), layer.recurrent_weights(d, slice(2, 3))
+    xw = layer.input_product(d)
+    gates, candidate = layer.recurrent_weights(d, range(2)), layer.recurrent_weights(d, range(2, 3))
     scratch = p.allocate((layer.rows, layer.hidden))
     p.emit("gru_reset_before", xw, gates, candidate, *initials, y, scratch, layer.lengths, *sizes)
 
 
 def _gru_general(p: Builder, layer: _Layer, d: int, initials, y, sizes) -> None:
     after = sizes[-1] & RESET_AFTER
-    xw = layer.input_product(d, _input_gru if after else _summed)
-    gates, candidate = layer.recurrent_weights(d, slice(0, 2)), layer.recurrent_weights(d, slice(2, 3))
-    bias = _bias(p, layer.b, d, 3, layer.hidden, _recurrent_gru) if after else None
+    xw = layer.input_product(d, INPUT_GRU if after else None)
+    gates, candidate = layer.recurrent_weights(d, range(2)), layer.recurrent_weights(d, range(2, 3))
+    bias = _bias(p, layer.b, d, 3, layer.hidden, RECURRENT_GRU) if after else None
     if bias is not None and layer.b is not None:
-        bias = bias.laid((layer.hidden,), (1,), 2 * layer.hidden)
+        bias = bias.laid((layer.hidden,), (1,), bias.offset + 2 * layer.hidden)
     scratch = p.allocate((layer.rows, layer.hidden))
     p.emit(
         "gru_general",

@@ -9,18 +9,25 @@ import numpy as np
 
 from tinyseq.plan.lower.elementwise import apply, number, wrapped
 from tinyseq.plan.lower.operands import along, given, real
-from tinyseq.plan.view import FLOAT, INTEGER, View
+from tinyseq.plan.view import BOOL, FLOAT, INTEGER, View
 from tinyseq.shapes import Mismatch, axis_of, reduce_axes
 
 if TYPE_CHECKING:
     from tinyseq.model import Node
     from tinyseq.plan.builder import Builder
 
-START = {
-    "f": {"add": 0.0, "multiply": 1.0, "maximum": -math.inf, "minimum": math.inf},
-    "i": {"add": 0, "multiply": 1, "maximum": -(2**63), "minimum": 2**63 - 1},
-}
-"""What folding with a function starts from, by kind."""
+
+def start_of(function: str, dtype: np.dtype) -> float:
+    """What folding elements of a type with a function starts from."""
+    if function in ("add", "multiply"):
+        return 0 if function == "add" else 1
+    if dtype == BOOL:
+        least, most = 0, 1
+    elif dtype == FLOAT:
+        least, most = -math.inf, math.inf
+    else:
+        least, most = np.iinfo(dtype).min, min(np.iinfo(dtype).max, np.iinfo(np.int64).max)
+    return least if function == "maximum" else most
 
 
 def folded(p: Builder, function: str, x: View, axes) -> View:
@@ -28,7 +35,7 @@ def folded(p: Builder, function: str, x: View, axes) -> View:
     order = [axis for axis in range(len(x.shape)) if axis not in axes] + sorted(axes)
     kept = tuple(x.shape[axis] for axis in order[: len(order) - len(axes)])
     y = p.allocate(kept, dtype=x.dtype)
-    p.copy(number(p, y, START[x.kind][function]), y)
+    p.copy(number(p, y, start_of(function, x.dtype)), y)
     source = x.transposed(order)
     target = y.laid(source.shape, y.strides + (0,) * len(axes))
     p.elementwise(function, target, target, source)
@@ -147,25 +154,13 @@ def cumulate(p: Builder, node: Node, inputs, shapes) -> View:
 
 
 def top_k(p: Builder, node: Node, inputs, shapes) -> list[View]:
-    """The k extremes one after the other, each taken out of a copy before the next is sought."""
-    x = real(p, inputs[0])
+    x = p.dense(p.view(inputs[0]))
     axis = axis_of(node.attributes["axis"], len(x.shape))
-    largest = bool(node.attributes["largest"])
-    x = p.dense(x)
-    rest = p.copy(x, p.allocate(x.shape))
-    values, places = p.allocate(shapes[0]), p.allocate(shapes[1], dtype=INTEGER)
-    one = tuple(1 if a == axis else n for a, n in enumerate(x.shape))
+    values, places = p.allocate(shapes[0], dtype=x.dtype), p.allocate(shapes[1], dtype=INTEGER)
     outer, inner = math.prod(x.shape[:axis]), math.prod(x.shape[axis + 1 :])
-    gone = p.constant(np.full(1, -np.inf if largest else np.inf, np.float32)).broadcast(one)
-    for position in range(shapes[0][axis]):
-        found = _extreme(p, rest, axis, largest, False).reshaped(one)
-        p.copy(found, along(places, axis, position, 1))
-        value = p.allocate(one)
-        size = x.shape[axis]
-        p.emit_checked(node, "gather_elements", x, found, value, outer, size, 1, inner, 4, 0)
-        p.copy(value, along(values, axis, position, 1))
-        p.copy(gone, value)
-        p.emit_checked(node, "gather_elements", rest, found, value, outer, size, 1, inner, 4, 1)
+    sizes = outer, x.shape[axis], inner, shapes[0][axis]
+    name = "top_k" if x.kind == "f" else "top_k_integer"
+    p.emit(name, x, values, places, *sizes, 1 if node.attributes["largest"] else -1)
     return [values, places]
 
 

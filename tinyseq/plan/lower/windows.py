@@ -9,14 +9,13 @@ from typing import TYPE_CHECKING, NamedTuple
 import numpy as np
 
 from tinyseq import shapes as rules
-from tinyseq.errors import UnsupportedError
 from tinyseq.plan import packing
 from tinyseq.plan.lower.elementwise import apply
-from tinyseq.plan.lower.linear import linear
+from tinyseq.plan.lower.linear import linear, packed_matrix
 from tinyseq.plan.lower.movement import padded
-from tinyseq.plan.lower.operands import along, given, joined, real
-from tinyseq.plan.lower.reduction import folded
-from tinyseq.plan.view import Shape, View, dense_strides
+from tinyseq.plan.lower.operands import along, given, joined, real, reshaped
+from tinyseq.plan.lower.reduction import folded, start_of
+from tinyseq.plan.view import BOOL, INTEGER, Shape, View, dense_strides
 
 if TYPE_CHECKING:
     from tinyseq.model import Node
@@ -91,7 +90,7 @@ def _flat(p: Builder, windows: View, head: int, taps: int) -> View:
     return windows.laid(shape, (*windows.strides[:head], 1))
 
 
-Product = Callable[[View, tuple, slice, Callable[[], np.ndarray]], View]
+Product = Callable[[View, tuple, slice, Callable[[], np.ndarray | View]], View]
 """``product(flat, key, kernels, matrix)``: flat[..., taps] times the matrix [taps, M] of some kernels.
 
 ``key`` tells the matrix, which ``matrix`` makes, from others of the same weights.
@@ -101,7 +100,7 @@ Product = Callable[[View, tuple, slice, Callable[[], np.ndarray]], View]
 def _convolved(
     p: Builder,
     x: View,
-    w: np.ndarray,
+    w: np.ndarray | View,
     kernels: slice,
     geometry: Geometry,
     product: Product,
@@ -117,9 +116,13 @@ def _convolved(
     windows = _windows(p, x, geometry, used, fill)
     taps = math.prod(windows.shape[rank + 1 :])
 
-    def matrix() -> np.ndarray:
-        kept = w[(kernels, slice(None), *[slice(*run) for run in used])]
-        return kept.transpose((*range(2, rank + 2), 1, 0)).reshape(taps, -1)
+    def matrix() -> np.ndarray | View:
+        order = (*range(2, rank + 2), 1, 0)
+        if isinstance(w, View):
+            own = along(w, 0, kernels.start, kernels.stop - kernels.start)
+            kept = own.sliced([*[(0, 1, n) for n in own.shape[:2]], *[(a, 1, b - a) for a, b in used]])
+            return reshaped(p, kept.transposed(order), (taps, own.shape[0]))
+        return w[(kernels, slice(None), *[slice(*run) for run in used])].transpose(order).reshape(taps, -1)
 
     y = product(_flat(p, windows, rank + 1, taps), (kernels.start, *used), kernels, matrix)
     return y.transposed((0, rank + 1, *range(1, rank + 1)))
@@ -128,7 +131,7 @@ def _convolved(
 def _by_groups(
     p: Builder,
     x: View,
-    w: np.ndarray,
+    w: np.ndarray | View,
     geometry: Geometry,
     groups: int,
     product: Product,
@@ -144,18 +147,21 @@ def _by_groups(
     return parts[0] if groups == 1 else joined(p, parts, 1)
 
 
-def _by_panels(p: Builder, source: np.ndarray, key: object, b: View | None) -> Product:
+def _by_panels(p: Builder, source: np.ndarray | View, key: object, b: View | None) -> Product:
     """The product in float32; ``source`` and ``key`` tell where the kernels come from."""
 
     def product(flat: View, part: tuple, kernels: slice, matrix) -> View:
-        w = p.packed(source, ("conv", key, *part), lambda: packing.panels(matrix()))
+        if isinstance(source, View):
+            w, _ = packed_matrix(p, matrix(), None)
+        else:
+            w = p.packed(source, ("conv", key, *part), lambda: packing.panels(matrix()))
         bias = None if b is None else b.sliced([(kernels.start, 1, kernels.stop - kernels.start)])
         return linear(p, flat, w, kernels.stop - kernels.start, bias)
 
     return product
 
 
-def _depthwise(p: Builder, x: View, w: np.ndarray, b: View | None, geometry: Geometry) -> View:
+def _depthwise(p: Builder, x: View, w: np.ndarray | View, b: View | None, geometry: Geometry) -> View:
     """One kernel w[C, 1, ...] a channel: each tap adds its share to all outputs at once."""
     rank = len(geometry.sizes)
     windows = _windows(p, x, geometry, [(0, size) for size in geometry.sizes])
@@ -165,7 +171,7 @@ def _depthwise(p: Builder, x: View, w: np.ndarray, b: View | None, geometry: Geo
         p.fill(y)
     else:
         p.copy(b.broadcast(y.shape), y)
-    taps = p.constant(w)
+    taps = p.view(w)
     for place in np.ndindex(*geometry.sizes):
         offset = sum(i * step for i, step in zip(place, windows.strides[rank + 1 : -1]))
         strides = (*windows.strides[: rank + 1], windows.strides[-1])
@@ -176,26 +182,20 @@ def _depthwise(p: Builder, x: View, w: np.ndarray, b: View | None, geometry: Geo
     return y.transposed((0, rank + 1, *range(1, rank + 1)))
 
 
-def _known(w: np.ndarray | View) -> np.ndarray:
-    if not isinstance(w, np.ndarray):
-        raise UnsupportedError("weights of a convolution that are computed at run time")
-    return w
-
-
-def _geometry(node: Node, x: View, w: np.ndarray, shape: Shape) -> Geometry:
+def _geometry(node: Node, x: View, w: np.ndarray | View, shape: Shape) -> Geometry:
     sizes, strides, dilations, before, _ = rules.conv_geometry(node.attributes, x.shape, w.shape)
     return Geometry(tuple(sizes), tuple(strides), tuple(dilations), tuple(before), shape[2:])
 
 
 def convolution(
-    p: Builder, node: Node, x: View, w: np.ndarray, shape: Shape, product: Product, fill: float | View
+    p: Builder, node: Node, x: View, w: np.ndarray | View, shape: Shape, product: Product, fill: float | View
 ) -> View:
     """A convolution of any groups by the given product, padded with ``fill``."""
     return _by_groups(p, x, w, _geometry(node, x, w, shape), node.attributes["group"], product, fill)
 
 
 def conv(p: Builder, node: Node, inputs, shapes) -> View:
-    x, w, b = real(p, inputs[0]), _known(inputs[1]), given(inputs, 2)
+    x, w, b = real(p, inputs[0]), inputs[1], given(inputs, 2)
     b = None if b is None else real(p, b)
     groups = node.attributes["group"]
     if 1 < groups == w.shape[0] == x.shape[1]:
@@ -205,7 +205,7 @@ def conv(p: Builder, node: Node, inputs, shapes) -> View:
 
 def conv_transpose(p: Builder, node: Node, inputs, shapes) -> View:
     """The convolution of x, zeros between its elements, with the kernels turned round."""
-    x, source, b = real(p, inputs[0]), _known(inputs[1]), given(inputs, 2)
+    x, source, b = real(p, inputs[0]), inputs[1], given(inputs, 2)
     b = None if b is None else real(p, b)
     sizes, strides, dilations, before, _ = rules.conv_transpose_geometry(
         node.attributes, x.shape, source.shape
@@ -220,10 +220,20 @@ def conv_transpose(p: Builder, node: Node, inputs, shapes) -> View:
         x = between
     front = tuple(d * (k - 1) - a for d, k, a in zip(dilations, sizes, before))
     geometry = Geometry(tuple(sizes), (1,) * len(sizes), tuple(dilations), front, shapes[0][2:])
-    turned = source[(slice(None), slice(None), *[slice(None, None, -1)] * len(sizes))]
-    by_group = turned.reshape(groups, -1, *turned.shape[1:]).swapaxes(1, 2)
-    w = by_group.reshape(-1, *by_group.shape[2:])
+    w = _turned(p, source, groups)
     return _by_groups(p, x, w, geometry, groups, _by_panels(p, source, "transposed", b))
+
+
+def _turned(p: Builder, w: np.ndarray | View, groups: int) -> np.ndarray | View:
+    """The weights w[C, M / groups, ...] of a transposed convolution as those of a plain one."""
+    channels, filters, *sizes = w.shape
+    split, joint = (groups, channels // groups, filters), (groups * filters, channels // groups)
+    if isinstance(w, View):
+        turned = w.sliced([*[(0, 1, n) for n in w.shape[:2]], *[(n - 1, -1, n) for n in sizes]])
+        turned = reshaped(p, turned, (*split, *sizes)).transposed((0, 2, 1, *range(3, 3 + len(sizes))))
+        return reshaped(p, turned, (*joint, *sizes))
+    turned = np.flip(w, tuple(range(2, w.ndim))).reshape(*split, *sizes)
+    return turned.swapaxes(1, 2).reshape(*joint, *sizes)
 
 
 def _tap_views(windows: View, rank: int):
@@ -235,28 +245,76 @@ def _tap_views(windows: View, rank: int):
         yield windows.laid(shape, strides, windows.offset + offset)
 
 
-def pool(average: bool):
-    """MaxPool and AveragePool: the taps folded one after the other."""
+def _pool_windows(p: Builder, node: Node, x: View, fill: float, shape: Shape) -> tuple[Geometry, View]:
+    """x[N, C, ...] as [N, out..., taps..., C], padded with ``fill``."""
+    sizes, strides, dilations, before, _ = rules.pool_geometry(node.attributes, x.shape)
+    geometry = Geometry(tuple(sizes), tuple(strides), tuple(dilations), tuple(before), shape[2:])
+    return geometry, _windows(p, x, geometry, [(0, size) for size in sizes], fill)
 
-    def lower(p: Builder, node: Node, inputs, shapes) -> View:
-        if len(node.outputs) > 1:
-            raise UnsupportedError("the places of the maxima")
-        x = real(p, inputs[0])
-        sizes, strides, dilations, before, _ = rules.pool_geometry(node.attributes, x.shape)
-        rank = len(sizes)
-        geometry = Geometry(tuple(sizes), tuple(strides), tuple(dilations), tuple(before), shapes[0][2:])
-        used = [(0, size) for size in sizes]
-        windows = _windows(p, x, geometry, used, 0.0 if average else -math.inf)
-        y = p.allocate((*windows.shape[: rank + 1], x.shape[1]))
-        p.fill(y, 0.0 if average else -math.inf)
+
+def average_pool(p: Builder, node: Node, inputs, shapes) -> View:
+    """The taps added one after the other."""
+    x = real(p, inputs[0])
+    geometry, windows = _pool_windows(p, node, x, 0.0, shapes[0])
+    rank = len(geometry.sizes)
+    y = p.fill(p.allocate((*windows.shape[: rank + 1], x.shape[1])))
+    for tap in _tap_views(windows, rank):
+        p.elementwise("add", y, y, tap)
+    counts = _counts(node, x.shape[2:], geometry)[None, ..., None]
+    y = p.elementwise("divide", y, y, p.constant(counts).broadcast(y.shape))
+    return y.transposed((0, rank + 1, *range(1, rank + 1)))
+
+
+def max_pool(p: Builder, node: Node, inputs, shapes) -> list[View]:
+    """The taps folded one after the other; the places follow where the maximum moves."""
+    x = p.view(inputs[0])
+    least = start_of("maximum", x.dtype)
+    geometry, windows = _pool_windows(p, node, x, least, shapes[0])
+    rank = len(geometry.sizes)
+    shape = (*windows.shape[: rank + 1], x.shape[1])
+    back = (0, rank + 1, *range(1, rank + 1))
+    y = p.fill(p.allocate(shape, dtype=x.dtype), least)
+    if len(node.outputs) == 1:
         for tap in _tap_views(windows, rank):
-            p.elementwise("add" if average else "maximum", y, y, tap)
-        if average:
-            counts = _counts(node, x.shape[2:], geometry)[None, ..., None]
-            y = p.elementwise("divide", y, y, p.constant(counts).broadcast(y.shape))
-        return y.transposed((0, rank + 1, *range(1, rank + 1)))
+            p.elementwise("maximum", y, y, tap)
+        return [y.transposed(back)]
+    met = _met(x.shape[2:], geometry)
+    weights = dense_strides(x.shape[2:][::-1])[::-1] if node.attributes["storage_order"] else None
+    weights = dense_strides(x.shape[2:]) if weights is None else weights
 
-    return lower
+    def place(coordinates) -> View:
+        """Positions in a plane, [out..., 1], from those along each axis."""
+        flat = sum(np.ix_(*[c * weight for c, weight in zip(coordinates, weights)]), np.int64(0))
+        return p.constant(np.asarray(flat, np.int64)[..., None]).broadcast(shape)
+
+    places = place([np.where(inside, at, np.iinfo(np.int64).max).min(1) % n for at, inside, n in met])
+    for taps, tap in zip(np.ndindex(*geometry.sizes), _tap_views(windows, rank)):
+        top = apply(p, "maximum", y, tap)
+        same = apply(p, "or", *(apply(p, "equal", y, top, dtype=BOOL), _is_nan(p, y)))
+        here = place([np.clip(at[:, t], 0, n - 1) for (at, _, n), t in zip(met, taps)])
+        places = apply(p, "where", same, places, here, dtype=INTEGER)
+        y = top
+    planes = np.arange(math.prod(x.shape[:2])).reshape(x.shape[0], *[1] * rank, x.shape[1])
+    planes = p.constant(planes * math.prod(x.shape[2:])).broadcast(shape)
+    places = apply(p, "add", places, planes)
+    return [y.transposed(back), places.transposed(back)]
+
+
+def _is_nan(p: Builder, x: View) -> View:
+    if x.kind == "i":
+        return p.constant(np.array(False)).broadcast(x.shape)
+    return apply(p, "is_nan", x, dtype=BOOL)
+
+
+def _met(size: Shape, geometry: Geometry) -> list[tuple[np.ndarray, np.ndarray, int]]:
+    """For each axis the positions [out, taps] that windows meet, which of them are elements, and how many
+    elements there are."""
+    axes = zip(size, geometry.sizes, geometry.strides, geometry.dilations, geometry.before, geometry.out)
+    result = []
+    for n, taps, stride, dilation, before, out in axes:
+        at = (np.arange(out) * stride - before)[:, None] + np.arange(taps) * dilation
+        result.append((at, (at >= 0) & (at < n), n))
+    return result
 
 
 def _counts(node: Node, size: Shape, geometry: Geometry) -> np.ndarray:
@@ -290,8 +348,8 @@ def global_pool(function: str):
 LOWERINGS = {
     "Conv": conv,
     "ConvTranspose": conv_transpose,
-    "MaxPool": pool(average=False),
-    "AveragePool": pool(average=True),
+    "MaxPool": max_pool,
+    "AveragePool": average_pool,
     "GlobalAveragePool": global_pool("add"),
     "GlobalMaxPool": global_pool("maximum"),
 }
