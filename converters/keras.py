@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from tinyseq.converters import keras_files
+from tinyseq.converters import keras_files, keras_masks
 from tinyseq.converters.archives import DAMAGE
 from tinyseq.converters.keras_files import KerasFile, Variables
 from tinyseq.converters.keras_layers import LAYERS
+from tinyseq.converters.keras_masks import OPERATIONS
 from tinyseq.converters.keras_settings import Settings, Tensor
 
 from tinyseq.errors import ModelError, TinyseqError, UnsupportedError
@@ -27,6 +30,9 @@ def load(path: str | Path) -> Model:
 
     Inputs and outputs are named after their layers. An input that only embeddings read is int64, other
     inputs are float32. Every field of a layer's configuration is honoured or refused.
+
+    Masks are heeded within what one call is given: in a stream, hidden frames at the start of a chunk give
+    zeros where Keras would repeat the frame before them.
 
     Raises:
         MissingPackageError: the h5py package is not installed.
@@ -45,14 +51,11 @@ def load(path: str | Path) -> Model:
 
 
 class _Converter:
-    """Layers of one file, call by call."""
+    """What all layers of one file share."""
 
     def __init__(self, file: KerasFile) -> None:
         self.file = file
         self.graph = Graph()
-        self.variables = keras_files.root(file)
-        self.results: dict[tuple[str, int], list[Tensor]] = {}
-        self.settings: list[Settings] = []
 
     def model(self) -> Model:
         """Builds the graph."""
@@ -61,50 +64,27 @@ class _Converter:
             raise UnsupportedError(
                 f"{self.file.where} is a {kind}; tinyseq reads Sequential and functional models, not classes"
             )
-        if isinstance(config, list):
-            config = {"layers": config}
-        layers = [_Layer(self, entry) for entry in config["layers"]]
-        self._number(layers)
-        if kind == "Sequential":
-            outputs = self._sequential(layers, config)
-        else:
-            outputs = self._functional(layers, config)
-        self._check_states(layers)
-        for name, tensor in outputs.items():
+        network = _Network(self, kind, config)
+        self._check_states(network)
+        inputs = [self._input(*given) for given in network.inputs()]
+        for name, tensor in _named(network.build(keras_files.root(self.file), inputs)).items():
             self.graph.output(name, tensor.name)
         return self.graph.model(f"Keras {self.file.version}")
 
-    def _number(self, layers: Sequence[_Layer]) -> None:
-        """Finds each layer's weights by its class and its place among those of its class."""
-        counts: dict[str, int] = {}
-        for layer in layers:
-            count = counts.setdefault(layer.kind, 0)
-            counts[layer.kind] += 1
-            layer.variables = self.variables.layer(layer.kind, count, layer.name)
-
-    def _check_states(self, layers: Sequence[_Layer]) -> None:
-        """A stream carries the state of every layer, so all or none must be stateful."""
-        found = {bool(own["stateful"]) for layer in layers for own in layer.configs() if "stateful" in own}
+    def _check_states(self, network: _Network) -> None:
+        """A stream carries the state of every layer, so all or none must be stateful, each called once."""
+        own = [(layer, config) for layer in network.all_layers() for config in layer.configs()]
+        found = {bool(config["stateful"]) for _, config in own if "stateful" in config}
         if len(found) > 1:
             raise UnsupportedError(
                 f"{self.file.where}: some layers are stateful and some are not; set all or none of them so"
             )
-
-    def _sequential(self, layers: Sequence[_Layer], config: dict[str, Any]) -> dict[str, Tensor]:
-        layers = list(layers)
-        if layers and layers[0].kind == "InputLayer":
-            first = layers.pop(0)
-            name, shape = first.name, first.shape()
-        else:
-            name, shape = "input", layers[0].shape() or config.get("build_input_shape")
-        if shape is None:
-            raise ModelError(
-                f"{self.file.where} does not say its input's shape; call model.build before saving"
-            )
-        tensors = [self._input(name, shape, bool(layers) and layers[0].kind == "Embedding")]
-        for layer in layers:
-            tensors = layer.build(tensors)
-        return _named([(layers[-1].name, index, tensor) for index, tensor in enumerate(tensors)])
+        for layer, config in own:
+            if config.get("stateful") and layer.call_count() > 1:
+                raise UnsupportedError(
+                    f"{layer} is stateful and called {layer.call_count()} times, so that one state would be "
+                    "carried through several places; call it once"
+                )
 
     def _input(self, name: str, shape: Sequence[int | None], whole: bool) -> Tensor:
         sizes = [f"{name}_{axis}" if size is None else size for axis, size in enumerate(shape)]
@@ -112,32 +92,103 @@ class _Converter:
         self.graph.input(name, sizes, np.int64 if whole else np.float32)
         return Tensor(name, tuple(shape), whole)
 
-    def _functional(self, layers: Sequence[_Layer], config: dict[str, Any]) -> dict[str, Tensor]:
-        for layer in layers:
-            if layer.kind == "InputLayer":
-                readers = [other.kind for other in layers if layer.name in other.sources()]
-                whole = bool(readers) and set(readers) == {"Embedding"}
-                self.results[layer.name, 0] = [self._input(layer.name, layer.shape(), whole)]
-        waiting = [(layer, *call) for layer in layers for call in layer.calls()]
+
+class _Network:
+    """A Sequential or functional model: the file's own, or one that is a layer of another."""
+
+    def __init__(self, converter: _Converter, kind: str, config: Any) -> None:
+        self.converter = converter
+        self.sequential = kind == "Sequential"
+        self.config = {"layers": config} if isinstance(config, list) else config
+        self.layers = [_Layer(converter, entry) for entry in self.config["layers"]]
+
+    def all_layers(self) -> Iterator[_Layer]:
+        """Its layers and those of the models within."""
+        for layer in self.layers:
+            yield layer
+            if layer.network is not None:
+                yield from layer.network.all_layers()
+
+    def inputs(self) -> list[tuple[str, Sequence[int | None], bool]]:
+        """Name, shape and whether only whole numbers are read from it, of each input."""
+        if not self.sequential:
+            layers = {layer.name: layer for layer in self.layers}
+            names = [name for name, _, _ in _references(self.config["input_layers"])]
+            return [(name, layers[name].shape(), self._whole(name)) for name in names]
+        first, *rest = self.layers
+        if first.kind == "InputLayer":
+            return [(first.name, first.shape(), bool(rest) and rest[0].reads_whole())]
+        shape = first.shape() or self.config.get("build_input_shape")
+        if shape is None and first.network is not None:
+            ((_, shape, _),) = first.network.inputs()
+        if shape is None:
+            raise ModelError(
+                f"{self.converter.file.where} does not say its input's shape; call model.build before saving"
+            )
+        return [("input", shape, first.reads_whole())]
+
+    def _whole(self, name: str) -> bool:
+        readers = [layer for layer in self.layers if name in layer.sources()]
+        return bool(readers) and all(layer.reads_whole() for layer in readers)
+
+    def build(self, variables: Variables, inputs: Sequence[Tensor]) -> list[tuple[str, int, Tensor]]:
+        """Adds the layers to the graph; gives the outputs, each with its layer and its number there."""
+        counts: dict[str, int] = {}
+        for layer in self.layers:
+            count = counts.setdefault(layer.kind, 0)
+            counts[layer.kind] += 1
+            layer.variables = partial(variables.layer, layer.kind, count, layer.name)
+        return self._in_sequence(inputs) if self.sequential else self._functional(inputs)
+
+    def _in_sequence(self, tensors: Sequence[Tensor]) -> list[tuple[str, int, Tensor]]:
+        for layer in self.layers:
+            tensors = layer.build(tensors)
+        return [(self.layers[-1].name, index, tensor) for index, tensor in enumerate(tensors)]
+
+    def _functional(self, inputs: Sequence[Tensor]) -> list[tuple[str, int, Tensor]]:
+        names = [name for name, _, _ in self.inputs()]
+        if len(names) != len(inputs):
+            raise ModelError(f"a model of inputs {', '.join(names)} is called with {len(inputs)} tensors")
+        results = {(name, 0): [tensor] for name, tensor in zip(names, inputs)}
+        waiting = self._calls()
         while waiting:
-            ready = [call for call in waiting if all(source[:2] in self.results for source in call[2])]
+            ready = [call for call in waiting if all(read[:2] in results for read in (*call[2], *call[3]))]
             if not ready:
                 raise ModelError(
-                    f"{self.file.where}: {waiting[0][0]} reads what no layer gives; it is damaged"
+                    f"{self.converter.file.where}: {waiting[0][0]} reads what no layer gives; it is damaged"
                 )
-            for layer, index, sources in ready:
-                self.results[layer.name, index] = layer.build([self._at(source) for source in sources])
+            for layer, index, sources, masks in ready:
+                given, hiding = (
+                    [results[name, call][place] for name, call, place in read] for read in (sources, masks)
+                )
+                for place, mask in enumerate(hiding):
+                    given[place] = replace(given[place], mask=mask.name)
+                results[layer.name, index] = layer.build(given)
             waiting = [call for call in waiting if call not in ready]
-        outputs = list(_references(config["output_layers"]))
-        return _named([(name, self._place(name, call, index), self._at((name, call, index)))
-                       for name, call, index in outputs])  # fmt: skip
+        outputs = []
+        for name, call, index in self._outputs():
+            before = [len(found) for (other, n), found in results.items() if other == name and n < call]
+            outputs.append((name, index + sum(before), results[name, call][index]))
+        return outputs
 
-    def _place(self, name: str, call: int, index: int) -> int:
-        return index + sum(len(self.results[name, earlier]) for earlier in range(call))
+    def _outputs(self) -> Iterator[Reference]:
+        """The outputs. Keras 3 counts the making of a functional model as its first call, here only."""
+        made = {layer.name for layer in self.layers if layer.kind in ("Functional", "Model")}
+        for name, call, index in _references(self.config["output_layers"]):
+            yield name, call - (name in made and self.converter.file.version == 3), index
 
-    def _at(self, reference: Reference) -> Tensor:
-        name, call, index = reference
-        return self.results[name, call][index]
+    def _calls(self) -> list[tuple[_Layer, int, list[Reference], list[Reference]]]:
+        """All calls of layers. Those of a model within count from 1 where its making counts as a call of it,
+        in Keras 2."""
+        calls = [(layer, *call) for layer in self.layers for call in layer.calls()]
+        read = [reference for _, _, sources, masks in calls for reference in (*sources, *masks)]
+        last: dict[str, int] = {}
+        for name, call, _ in (*read, *self._outputs()):
+            last[name] = max(call, last.get(name, 0))
+        return [
+            (layer, index + layer.first_call(last.get(layer.name, 0)), sources, masks)
+            for layer, index, sources, masks in calls
+        ]
 
 
 def _named(outputs: Sequence[tuple[str, int, Tensor]]) -> dict[str, Tensor]:
@@ -146,17 +197,20 @@ def _named(outputs: Sequence[tuple[str, int, Tensor]]) -> dict[str, Tensor]:
 
 
 class _Layer:
-    """One layer's entry in the configuration."""
+    """One layer's entry in the configuration; ``network`` where it is a model itself."""
 
-    variables: Variables
+    variables: Callable[[], Variables]
+    """The weights of the layer, from its first on."""
 
     def __init__(self, converter: _Converter, entry: dict[str, Any]) -> None:
         self.converter = converter
         self.entry = entry
         self.kind = entry["class_name"]
         self.config = entry["config"]
+        self.network = _Network(converter, self.kind, self.config) if self.kind in MODELS else None
         self.name = str(entry.get("name") or self.config["name"])
-        if self.kind not in LAYERS and self.kind != "InputLayer":
+        self.of_mask = self.kind in OPERATIONS and "trainable" not in self.config
+        if self.kind not in LAYERS and self.kind != "InputLayer" and not (self.network or self.of_mask):
             raise UnsupportedError(
                 f"{self}: tinyseq does not know this layer; it knows {', '.join(sorted(LAYERS))}: "
                 "export the model to ONNX, or build it with tinyseq.Graph"
@@ -168,7 +222,9 @@ class _Layer:
         return f"layer {self.name!r} ({self.kind})"
 
     def configs(self) -> Iterator[dict[str, Any]]:
-        """The layer's configuration and those of the layers that it wraps."""
+        """The layer's configuration and those of the layers that it wraps; none for a model."""
+        if self.network is not None:
+            return
         yield self.config
         for inner in (self.config.get("layer"), self.config.get("backward_layer")):
             if inner is not None:
@@ -176,33 +232,63 @@ class _Layer:
 
     def shape(self) -> Sequence[int | None] | None:
         """The shape of the layer's input, where it says it."""
-        return self.config.get("batch_shape", self.config.get("batch_input_shape"))
+        return None if self.network else self.config.get("batch_shape", self.config.get("batch_input_shape"))
+
+    def reads_whole(self) -> bool:
+        """Whether all that it is given is whole numbers."""
+        if self.network is not None:
+            return all(whole for _, _, whole in self.network.inputs())
+        return self.kind == "Embedding"
 
     def build(self, inputs: Sequence[Tensor]) -> list[Tensor]:
-        """Adds the layer to the graph."""
+        """Adds the layer to the graph, once for each call of it."""
         if self.kind == "InputLayer":
             return list(inputs)
+        if self.network is not None:
+            return [tensor for _, _, tensor in self.network.build(self.variables(), inputs)]
         settings = Settings(self.kind, self.config, self.converter.file.version)
-        results = LAYERS[self.kind](self.converter.graph, settings, self.variables, inputs)
+        if self.of_mask:
+            (node,) = self.entry["inbound_nodes"]
+            return OPERATIONS[self.kind](self.converter.graph, settings, node["args"], inputs)
+        results = LAYERS[self.kind](self.converter.graph, settings, self.variables(), inputs)
         settings.finish()
-        return results
+        return keras_masks.handed_on(self.kind, inputs, results)
 
-    def calls(self) -> Iterator[tuple[int, list[Reference]]]:
-        """The calls of a functional model's layer: their numbers and the tensors that each takes."""
-        nodes = self.entry.get("inbound_nodes", [])
-        if len(nodes) > 1 and self.kind in LAYERS:
-            raise UnsupportedError(f"{self} is called {len(nodes)} times; tinyseq takes layers called once")
-        for index, node in enumerate(nodes):
-            yield index, list(self._tensors(node))
+    def call_count(self) -> int:
+        """How often the layer is called."""
+        return len(self.entry.get("inbound_nodes", []))
+
+    def first_call(self, last: int) -> int:
+        """The number of the first call, by that of the last."""
+        return max(0, last - self.call_count() + 1) if self.network is not None else 0
+
+    def calls(self) -> Iterator[tuple[int, list[Reference], list[Reference]]]:
+        """The calls of a functional model's layer: their numbers, the tensors that each takes, and the masks
+        that it is told to use for the first of them."""
+        if self.kind != "InputLayer":
+            for index, node in enumerate(self.entry.get("inbound_nodes", [])):
+                yield index, list(self._tensors(node)), self._masks(node)
+
+    def _masks(self, node: Any) -> list[Reference]:
+        given = node["kwargs"].get("mask") if isinstance(node, dict) else None
+        masks = given if isinstance(given, list) else [given]
+        while masks and masks[-1] is None:
+            masks = masks[:-1]
+        if None in masks:
+            raise UnsupportedError(
+                f"{self} is called with masks for some tensors only, which tinyseq does not read"
+            )
+        return list(_references(masks))
 
     def sources(self) -> set[str]:
         """The layers whose results this one reads."""
-        return {name for _, sources in self.calls() for name, _, _ in sources}
+        return {name for _, sources, _ in self.calls() for name, _, _ in sources if not self.of_mask}
 
     def _tensors(self, node: Any) -> Iterator[Reference]:
         """The tensors of a call; Keras 3 keeps them among arguments, Keras 2 in a list."""
         if isinstance(node, dict):
-            yield from _references(node["args"])
+            numbers = (int, float) if self.of_mask else ()
+            yield from _references([given for given in node["args"] if not isinstance(given, numbers)])
             yield from self._keywords(node["kwargs"])
             return
         entries = [node] if node and isinstance(node[0], str) else node
@@ -215,7 +301,7 @@ class _Layer:
         for name, value in keywords.items():
             if name == "initial_state" and value is not None:
                 yield from _references(value)
-            elif value not in (None, False):
+            elif value not in (None, False) and name != "mask":
                 raise UnsupportedError(f"{self} is called with {name}={value!r}, which tinyseq does not read")
 
 

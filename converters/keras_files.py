@@ -130,22 +130,28 @@ class NestedVariables:
 
 
 class FlatVariables:
-    """Keras 2: one list of weights for each layer; those of its parts follow each other."""
+    """Keras 2: one list of weights for each layer; those of its parts follow each other. Of a model within
+    a model, all that is trained comes before the rest: there the layers' names in the paths tell."""
 
-    def __init__(self, store: Store, paths: list[str]) -> None:
+    def __init__(self, store: Store, paths: list[str], whole: bool = False) -> None:
         self.store = store
-        self.paths = iter(paths)
+        self.paths = paths
+        self.whole = whole
+        self.taken = 0
 
     def take(self, *shape: int | None) -> np.ndarray:
-        path = next(self.paths, "")
-        if not path:
+        if self.taken >= len(self.paths):
             raise ModelError(f"{self.store.where}: a layer has fewer weights than its configuration means")
+        path = self.paths[self.taken]
+        self.taken += 1
         return _checked(self.store.take(path), shape, path, self.store.where)
 
     def child(self, name: str) -> Variables:
         return self
 
     def layer(self, kind: str, count: int, name: str) -> Variables:
+        if not self.whole:
+            return FlatVariables(self.store, [path for path in self.paths if name in path.split("/")[2:]])
         root = "/".join(filter(None, (self.store.root, name)))
         names = self.store.attribute(root, "weight_names") or []
         return FlatVariables(self.store, [f"{root}/{name}" for name in names])
@@ -154,7 +160,7 @@ class FlatVariables:
 def root(file: KerasFile) -> Variables:
     """The weights of the whole model."""
     flat = file.variables.root
-    return FlatVariables(file.variables, []) if flat else NestedVariables(file.variables, "")
+    return FlatVariables(file.variables, [], whole=True) if flat else NestedVariables(file.variables, "")
 
 
 def snake_case(name: str) -> str:

@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 from tinyseq.converters.keras_files import Variables
+from tinyseq.converters.keras_masks import Compacted
 from tinyseq.converters.keras_settings import Settings, Tensor, hard_sigmoid_slope
 
 from tinyseq.graph import Graph
@@ -44,6 +45,7 @@ class Layer:
     sequences: bool
     state: bool
     backwards: bool
+    zeros: bool
 
     @classmethod
     def read(cls, settings: Settings) -> Layer:
@@ -61,6 +63,7 @@ class Layer:
             bool(settings.get("return_sequences", False)),
             bool(settings.get("return_state", False)),
             bool(settings.get("go_backwards", False)),
+            bool(settings.get("zero_output_for_mask", False)),
         )  # fmt: skip
         for function in layer.functions:
             if function not in FUNCTIONS:
@@ -115,13 +118,10 @@ def recurrent(
     layer = Layer.read(settings)
     x, *initials = inputs
     weights = layer.weights(variables, x.shape[-1])
-    direction = {"direction": "reverse"} if layer.backwards else {}
-    y, *finals = _run(graph, settings, layer, x, [weights], initials, direction)
+    y, *finals = _one_way(graph, settings, layer, x, weights, initials)
     last = [Tensor(graph.squeeze(state, [0]), (x.shape[0], layer.units)) for state in finals]
     if not layer.sequences:
         return [last[0], *(last if layer.state else [])]
-    if layer.backwards:
-        y = _reversed(graph, y)
     return [_rows_first(graph, y, x, layer.units), *(last if layer.state else [])]
 
 
@@ -145,22 +145,15 @@ def bidirectional(
         raise settings.refusal("its first direction runs from the end")
     x, *initials = inputs
     weights = [layer.weights(variables.child(f"{way}_layer"), x.shape[-1]) for way in ("forward", "backward")]
-    if initials:
-        pairs = zip(initials[: layer.states], initials[layer.states :], strict=True)
-        initials = [_stacked(graph, pair) for pair in pairs]
-    y, *finals = _run(graph, settings, layer, x, weights, initials, {})
-    states = [
-        Tensor(graph.squeeze(graph.slice(final, 0, way, way + 1), [0]), (x.shape[0], layer.units))
-        for way in (0, 1)
-        for final in finals
-    ]
-    if layer.sequences:
+    y, finals = _two_ways(graph, settings, layer, x, weights, initials)
+    states = [Tensor(graph.squeeze(final, [0]), (x.shape[0], layer.units)) for final in finals]
+    if not layer.sequences:
+        outputs = [states[0], states[layer.states]]
+    elif mode == "concat":
+        outputs = [_rows_first(graph, y, x, 2 * layer.units)]
+    else:
         halves = [graph.slice(y, -1, way * layer.units, (way + 1) * layer.units) for way in (0, 1)]
         outputs = [_rows_first(graph, half, x, layer.units) for half in halves]
-        if mode == "concat":
-            outputs = [_rows_first(graph, y, x, 2 * layer.units)]
-    else:
-        outputs = [states[0], states[layer.states]]
     merged = _merged(graph, mode, outputs)
     return [*merged, *(states if layer.state else [])]
 
@@ -173,24 +166,67 @@ def _merged(graph: Graph, mode: str | None, outputs: list[Tensor]) -> list[Tenso
         shape = (*one.shape[:-1], 2 * one.shape[-1])
         return [Tensor(graph.concat([one.name, other.name], axis=-1), shape)]
     y = graph.mul(one.name, other.name) if mode == "mul" else graph.add(one.name, other.name)
-    return [Tensor(graph.mul(y, 0.5) if mode == "ave" else y, one.shape)]
+    return [replace(one, name=graph.mul(y, 0.5) if mode == "ave" else y)]
 
 
-def _run(graph, settings, layer, x, weights, initials, direction) -> tuple[str, ...]:
-    """Adds the op; gives its outputs with frames first."""
+def _one_way(graph, settings, layer, x, weights, initials) -> tuple[str, ...]:
+    """A layer in the direction that it says: outputs in the order of its steps, and the last states."""
+    direction = {"direction": "reverse"} if layer.backwards else {}
+    if x.mask is None:
+        y, *finals = _run(graph, settings, layer, x, _frames_first(graph, x), [weights], initials, direction)
+    else:
+        compacted = _compacted(graph, x)
+        direction["lengths"] = compacted.lengths
+        y, *finals = _run(graph, settings, layer, x, compacted.frames, [weights], initials, direction)
+        if layer.zeros:
+            y = compacted.zeroed(y)
+        else:
+            shape = graph.apply("Shape", finals[0])
+            start = initials[:1] and _with_direction(graph, initials[0])
+            y = compacted.held(y, start or graph.apply("Expand", np.float32(0), shape), layer.backwards)
+    return _reversed(graph, y) if layer.backwards else y, *finals
+
+
+def _two_ways(graph, settings, layer, x, weights, initials) -> tuple[str, list[str]]:
+    """Both directions as one op: outputs, and the last states of one direction and of the other. Hidden
+    frames of sequences are zeros, whatever the layer says."""
+    if initials:
+        pairs = zip(initials[: layer.states], initials[layer.states :], strict=True)
+        initials = [_stacked(graph, pair) for pair in pairs]
+    if x.mask is None:
+        y, *finals = _run(graph, settings, layer, x, _frames_first(graph, x), weights, initials, {})
+    else:
+        compacted = _compacted(graph, x)
+        lengths = {"lengths": compacted.lengths}
+        y, *finals = _run(graph, settings, layer, x, compacted.frames, weights, initials, lengths)
+        y = compacted.zeroed(y)
+    return y, [graph.slice(final, 0, way, way + 1) for way in (0, 1) for final in finals]
+
+
+def _compacted(graph: Graph, x: Tensor) -> Compacted:
+    return Compacted(graph, _frames_first(graph, x), graph.transpose(x.mask, [1, 0]))
+
+
+def _run(graph, settings, layer, x, frames, weights, initials, attributes) -> tuple[str, ...]:
+    """Adds the op over frames [frames, rows, features]; gives its outputs."""
     if x.rank != 3 or len(initials) not in (0, layer.states):
         raise settings.refusal(f"it gets {x.rank} dimensions and {len(initials)} states")
-    frames_first = graph.transpose(x.name, [1, 0, 2])
-    start = {
-        name: state.name if len(state.shape) == 3 else graph.unsqueeze(state.name, [0])
-        for name, state in zip("hc", initials)
-    }
+    start = {name: _with_direction(graph, state) for name, state in zip("hc", initials)}
     reset = {"reset_after": layer.reset_after} if layer.op == "GRU" else {}
     return getattr(graph, layer.op.lower())(
-        frames_first, weights[0], backward=weights[1] if len(weights) > 1 else None,
-        layout=KINDS[layer.kind][1], name=settings.name, **start, **reset, **direction,
+        frames, weights[0], backward=weights[1] if len(weights) > 1 else None,
+        layout=KINDS[layer.kind][1], name=settings.name, **start, **reset, **attributes,
         **layer.attributes(len(weights), settings.version),
     )  # fmt: skip
+
+
+def _with_direction(graph: Graph, state: Tensor) -> str:
+    """A state as [directions, rows, units]."""
+    return state.name if len(state.shape) == 3 else graph.unsqueeze(state.name, [0])
+
+
+def _frames_first(graph: Graph, x: Tensor) -> str:
+    return graph.transpose(x.name, [1, 0, 2])
 
 
 def _stacked(graph: Graph, pair: Sequence[Tensor]) -> Tensor:
@@ -206,4 +242,4 @@ def _reversed(graph: Graph, y: str) -> str:
 
 
 def _rows_first(graph: Graph, y: str, x: Tensor, units: int) -> Tensor:
-    return Tensor(graph.transpose(y, [1, 0, 2]), (*x.shape[:2], units))
+    return Tensor(graph.transpose(y, [1, 0, 2]), (*x.shape[:2], units), mask=x.mask)

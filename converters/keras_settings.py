@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -11,7 +12,7 @@ from tinyseq.graph import Graph
 
 HARMLESS = re.compile(
     r".*_(initializer|regularizer|constraint)|name|trainable|batch_(input_)?shape|seed|autocast|sparse|ragged"
-    r"|unit_forget_bias|unroll|implementation|dropout|recurrent_dropout|zero_output_for_mask|input_dim"
+    r"|unit_forget_bias|unroll|implementation|dropout|recurrent_dropout|input_dim"
     r"|input_length|noise_shape|optional"
 )
 """Fields that training reads, that choose among ways to the same result, or that repeat a shape."""
@@ -60,7 +61,7 @@ class Settings:
     def _check_dtype(self) -> None:
         dtype = self.get("dtype", "float32")
         name = dtype.get("config", {}).get("name") if isinstance(dtype, dict) else dtype
-        if name not in ("float32", None) and self.kind != "InputLayer":
+        if name not in ("float32", "bool", None) and self.kind != "InputLayer":
             raise self.refusal(f"it computes in {name}, tinyseq in float32")
 
     def function(self, field: str, default: str = "linear") -> str:
@@ -89,16 +90,26 @@ class Settings:
 class Tensor:
     """A tensor of a graph under construction; sizes that the inputs decide are None.
 
-    ``whole`` says that it is an input of whole numbers.
+    ``whole`` says that it is an input of whole numbers. ``mask`` is the tensor of booleans [rows, frames]
+    that Keras hands on beside it: frames where it is False are padding.
     """
 
     name: str
     shape: tuple[int | None, ...]
     whole: bool = False
+    mask: str | None = None
 
     @property
     def rank(self) -> int:
         return len(self.shape)
+
+
+def one_input(settings: Settings, inputs: Sequence[Tensor], *ranks: int) -> Tensor:
+    """The only input, of one of these ranks if any are given."""
+    if len(inputs) != 1 or (ranks and inputs[0].rank not in ranks):
+        shapes = ", ".join(str(list(tensor.shape)) for tensor in inputs)
+        raise settings.refusal(f"its inputs {shapes} are not those of such a layer")
+    return inputs[0]
 
 
 def hard_sigmoid_slope(version: int) -> float:

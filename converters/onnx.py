@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Iterator
 from itertools import count
 from pathlib import Path
@@ -10,8 +11,8 @@ from typing import Any
 import numpy as np
 from tinyseq.converters.upgrades import UPGRADES, Draft
 
-from tinyseq.errors import MissingPackageError, ModelError, UnsupportedError
-from tinyseq.model import Graph, Model, Node, Value, check
+from tinyseq.errors import ConversionWarning, MissingPackageError, ModelError, UnsupportedError
+from tinyseq.model import Graph, Model, Node, Value, captured, check
 from tinyseq.ops import DTYPE, OPS
 
 OLDEST_OPSET = 7
@@ -74,6 +75,7 @@ class _Importer:
         self.onnx = onnx
         self.proto = proto
         self.where = where
+        self.stored: list[str] = []
         self.opset = self._opset()
         self.names = (f"tinyseq.{number}" for number in count(1))
 
@@ -92,16 +94,42 @@ class _Importer:
     def model(self) -> Model:
         graph = self.graph(self.proto.graph)
         check(graph)
+        self.note_unread(graph)
         metadata = {entry.key: entry.value for entry in self.proto.metadata_props}
         origin = f"ONNX opset {self.opset}"
         if self.proto.producer_name:
             origin += f", {self.proto.producer_name} {self.proto.producer_version}".rstrip()
-        return Model(graph, (), origin, metadata)
+        return Model(graph, (), origin, metadata, self.header())
+
+    def header(self) -> dict[str, str | int]:
+        """What the file says of itself, by onnxruntime's names for it, as far as it says it."""
+        proto = self.proto
+        said = {
+            "producer_name": proto.producer_name,
+            "domain": proto.domain,
+            "description": proto.doc_string,
+            "version": proto.model_version,
+            "graph_name": proto.graph.name,
+            "graph_description": proto.graph.doc_string,
+        }
+        return {name: value for name, value in said.items() if value}
+
+    def note_unread(self, graph: Graph) -> None:
+        """Warns of weights that no node reads."""
+        unread = [name for name in self.stored if name not in set(captured(graph))]
+        if unread:
+            warnings.warn(
+                f"{self.where}: no node reads the weight {unread[0]!r} ({len(unread)} such); if the model "
+                "gives other results than where it was made, its export has lost what reads them",
+                ConversionWarning,
+                stacklevel=4,
+            )
 
     def graph(self, proto) -> Graph:
         if proto.sparse_initializer:
             raise UnsupportedError(f"graph {proto.name!r} has sparse weights; store them dense")
         constants = {tensor.name: self.tensor(tensor) for tensor in proto.initializer}
+        self.stored += constants
         inputs = tuple(self.value(info) for info in proto.input if info.name not in constants)
         nodes: list[Node] = []
         for position, node in enumerate(proto.node):

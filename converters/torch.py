@@ -13,6 +13,7 @@ from tinyseq.converters.torch_files import read
 from tinyseq.converters.torch_layers import (
     batch_norm,
     conv1d,
+    convolution,
     embedding,
     gru,
     gru_cell,
@@ -21,6 +22,7 @@ from tinyseq.converters.torch_layers import (
     lstm,
     lstm_cell,
     rnn,
+    rnn_cell,
 )
 from tinyseq.converters.torch_modules import from_module
 from tinyseq.converters.weights import Weights
@@ -29,6 +31,7 @@ __all__ = [
     "Weights",
     "batch_norm",
     "conv1d",
+    "convolution",
     "embedding",
     "from_module",
     "gru",
@@ -39,4 +42,5 @@ __all__ = [
     "lstm_cell",
     "read",
     "rnn",
+    "rnn_cell",
 ]

@@ -6,8 +6,10 @@ are those of PyTorch's documentation of ``torch.nn``.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
+import numpy as np
 from tinyseq.converters.weights import Weights
 
 from tinyseq.errors import UnsupportedError
@@ -46,11 +48,15 @@ def rnn(
     nonlinearity: str = "tanh", h: Tensor | None = None, lengths: Tensor | None = None,
 ) -> tuple[str, str]:  # fmt: skip
     """``nn.RNN``: arguments and results as ``lstm``, less c."""
+    attributes = _nonlinear(nonlinearity, prefix)
+    return _recurrent("rnn", graph, x, weights, prefix, batch_first, (h,), lengths, attributes)
+
+
+def _nonlinear(nonlinearity: str, prefix: str) -> dict[str, Any]:
     activation = {"tanh": {}, "relu": {"activations": ("Relu",)}}
     if nonlinearity not in activation:
         raise UnsupportedError(f"RNN {prefix!r}: nonlinearity={nonlinearity!r}; it is 'tanh' or 'relu'")
-    attributes = activation[nonlinearity]
-    return _recurrent("rnn", graph, x, weights, prefix, batch_first, (h,), lengths, attributes)
+    return activation[nonlinearity]
 
 
 def _recurrent(kind, graph, x, weights, prefix, batch_first, initials, lengths, attributes):
@@ -116,13 +122,21 @@ def gru_cell(graph: Graph, x: Tensor, weights: Weights, prefix: str = "", *, h: 
     return _one_step("gru", graph, x, weights, prefix, {"h": h})[0]
 
 
-def _one_step(kind, graph, x, weights, prefix, initials) -> tuple[str, ...]:
+def rnn_cell(
+    graph: Graph, x: Tensor, weights: Weights, prefix: str = "", *,
+    nonlinearity: str = "tanh", h: Tensor | None = None,
+) -> str:  # fmt: skip
+    """``nn.RNNCell``: x [rows, features], state and result h [rows, hidden]."""
+    return _one_step("rnn", graph, x, weights, prefix, {"h": h}, **_nonlinear(nonlinearity, prefix))[0]
+
+
+def _one_step(kind, graph, x, weights, prefix, initials, **attributes) -> tuple[str, ...]:
     start = {
         name: state if state is None else graph.unsqueeze(state, [0]) for name, state in initials.items()
     }
     frames = graph.unsqueeze(x, [0])
     _, *finals = getattr(graph, kind)(
-        frames, _cell(weights, prefix, ""), layout="torch", name=prefix or kind, **start
+        frames, _cell(weights, prefix, ""), layout="torch", name=prefix or kind, **start, **attributes
     )
     return tuple(graph.squeeze(final, [0]) for final in finals)
 
@@ -147,6 +161,20 @@ def conv1d(graph: Graph, x: Tensor, weights: Weights, prefix: str = "", **settin
     return graph.conv1d(x, w, b, name=prefix or "conv", **settings)
 
 
+def convolution(
+    graph: Graph, x: Tensor, weights: Weights, prefix: str = "", *, strides: Sequence[int],
+    padding: Sequence[tuple[int, int]], dilations: Sequence[int], groups: int = 1,
+) -> str:  # fmt: skip
+    """``nn.Conv1d`` and ``nn.Conv2d``: strides, zeros before and after, and dilations of each dimension."""
+    w = weights.take(f"{_dotted(prefix)}weight", *(None,) * (2 + len(strides)))
+    b = weights.find(f"{_dotted(prefix)}bias", w.shape[0])
+    before, after = zip(*padding)
+    return graph.apply(
+        "Conv", x, w, b, name=prefix or "conv",
+        strides=tuple(strides), pads=(*before, *after), dilations=tuple(dilations), group=groups,
+    )  # fmt: skip
+
+
 def layer_norm(graph: Graph, x: Tensor, weights: Weights, prefix: str = "", *, epsilon: float = 1e-5) -> str:
     """``nn.LayerNorm`` over the dimensions of its weight."""
     scale = weights.take(f"{_dotted(prefix)}weight")
@@ -155,8 +183,10 @@ def layer_norm(graph: Graph, x: Tensor, weights: Weights, prefix: str = "", *, e
 
 
 def batch_norm(graph: Graph, x: Tensor, weights: Weights, prefix: str = "", *, epsilon: float = 1e-5) -> str:
-    """``nn.BatchNorm1d`` as it is in eval mode: by the mean and variance that training found."""
-    names = ("weight", "bias", "running_mean", "running_var")
-    taken = [weights.take(f"{_dotted(prefix)}{name}", None) for name in names]
+    """``nn.BatchNorm1d`` and ``2d`` in eval mode: by the mean and variance that training found."""
+    mean, variance = (weights.take(f"{_dotted(prefix)}running_{name}", None) for name in ("mean", "var"))
+    scale, offset = (weights.find(f"{_dotted(prefix)}{name}", mean.size) for name in ("weight", "bias"))
+    scale = np.ones_like(mean) if scale is None else scale
+    offset = np.zeros_like(mean) if offset is None else offset
     weights.find(f"{_dotted(prefix)}num_batches_tracked")
-    return graph.batch_norm(x, *taken, epsilon=epsilon)
+    return graph.batch_norm(x, scale, offset, mean, variance, epsilon=epsilon)

@@ -28,12 +28,13 @@ def from_module(module: Any, shape: Sequence[Dimension]) -> Graph:
         UnsupportedError: a module is of another class or set up in a way that tinyseq does not run.
         ModelError: the module is in training mode.
     """
-    if module.training:
-        raise ModelError("the module is in training mode; call module.eval() first")
+    leaves = list(_leaves(module, ""))
+    for name, part in (("", module), *leaves):
+        if part.training:
+            raise ModelError(f"the module {name!r} is in training mode; call module.eval() first")
     weights = Weights(
         {name: _array(tensor, name) for name, tensor in module.state_dict().items()}, "the module"
     )
-    leaves = list(_leaves(module, ""))
     graph = Graph()
     whole = bool(leaves) and _kind(leaves[0][1]) == "Embedding"
     results = [graph.input("x", shape, np.int64 if whole else np.float32)]
@@ -119,36 +120,71 @@ class _Builder:
         h, c = layers.lstm_cell(self.graph, x, self.weights, name)
         return self.graph.apply("Identity", h), h, c
 
-    def gru_cell(self, name: str, module: Any, x: str) -> str:
+    def cell(self, name: str, module: Any, x: str) -> str:
         self.expect_rank(name, module, 2)
-        return layers.gru_cell(self.graph, x, self.weights, name)
+        if _kind(module) == "GRUCell":
+            return layers.gru_cell(self.graph, x, self.weights, name)
+        return layers.rnn_cell(self.graph, x, self.weights, name, nonlinearity=module.nonlinearity)
 
     def embedding(self, name: str, module: Any, x: str) -> str:
         self.expect(name, module, max_norm=None)
         self.rank += 1
         return layers.embedding(self.graph, x, self.weights, name)
 
-    def conv1d(self, name: str, module: Any, x: str) -> str:
+    def convolution(self, name: str, module: Any, x: str) -> str:
+        """Conv1d and Conv2d."""
+        axes = int(_kind(module)[-2])
         self.expect(name, module, padding_mode="zeros")
-        self.expect_rank(name, module, 3)
-        (stride,), (dilation,) = module.stride, module.dilation
+        self.expect_rank(name, module, axes + 2)
+        around = [dilation * (size - 1) for dilation, size in zip(module.dilation, module.kernel_size)]
         if module.padding == "same":
-            around = dilation * (module.kernel_size[0] - 1)
-            padding = (around // 2, around - around // 2)
+            padding = [(total // 2, total - total // 2) for total in around]
         else:
-            padding = 0 if module.padding == "valid" else module.padding[0]
-        return layers.conv1d(
+            sides = (0,) * axes if module.padding == "valid" else module.padding
+            padding = [(side, side) for side in sides]
+        return layers.convolution(
             self.graph, x, self.weights, name,
-            stride=stride, padding=padding, dilation=dilation, groups=module.groups,
+            strides=module.stride, padding=padding, dilations=module.dilation, groups=module.groups,
         )  # fmt: skip
 
+    def pooling(self, name: str, module: Any, x: str) -> str:
+        """MaxPool and AvgPool over 1 or 2 dimensions."""
+        axes, largest = int(_kind(module)[-2]), _kind(module).startswith("Max")
+        self.expect_rank(name, module, axes + 2)
+        self.expect(name, module, ceil_mode=False)
+        if largest:
+            self.expect(name, module, return_indices=False)
+        elif axes == 2:
+            self.expect(name, module, divisor_override=None)
+
+        def each(setting: str) -> tuple[int, ...]:
+            value = getattr(module, setting)
+            return tuple(value) if isinstance(value, (tuple, list)) else (value,) * axes
+
+        more = {"dilations": each("dilation")} if largest else {
+            "count_include_pad": int(module.count_include_pad)
+        }  # fmt: skip
+        return self.graph.apply(
+            "MaxPool" if largest else "AveragePool", x, kernel_shape=each("kernel_size"),
+            strides=each("stride"), pads=each("padding") * 2, **more,
+        )  # fmt: skip
+
+    def mean(self, name: str, module: Any, x: str) -> str:
+        """AdaptiveAvgPool1d to one frame."""
+        self.expect_rank(name, module, 3)
+        if module.output_size not in (1, (1,)):
+            self.expect(name, module, output_size=1)
+        return self.graph.apply("ReduceMean", x, np.array([2]), keepdims=1)
+
     def layer_norm(self, name: str, module: Any, x: str) -> str:
-        self.expect(name, module, elementwise_affine=True)
+        if not module.elementwise_affine:
+            scale = np.ones(module.normalized_shape, np.float32)
+            return self.graph.layer_norm(x, scale, axis=-scale.ndim, epsilon=module.eps)
         return layers.layer_norm(self.graph, x, self.weights, name, epsilon=module.eps)
 
     def batch_norm(self, name: str, module: Any, x: str) -> str:
-        self.expect(name, module, affine=True, track_running_stats=True)
-        self.expect_rank(name, module, 2, 3)
+        self.expect(name, module, track_running_stats=True)
+        self.expect_rank(name, module, *((4,) if _kind(module) == "BatchNorm2d" else (2, 3)))
         return layers.batch_norm(self.graph, x, self.weights, name, epsilon=module.eps)
 
     def softmax(self, name: str, module: Any, x: str) -> str:
@@ -160,8 +196,13 @@ class _Builder:
         return self.graph.apply("Gelu", x, approximate=module.approximate)
 
     def softplus(self, name: str, module: Any, x: str) -> str:
-        self.expect(name, module, beta=1.0)
-        return self.graph.apply("Softplus", x)
+        """``log(1 + exp(beta x)) / beta``."""
+        beta = float(module.beta)
+        return self.graph.mul(self.graph.apply("Softplus", self.graph.mul(x, beta)), 1 / beta)
+
+    def hardtanh(self, name: str, module: Any, x: str) -> str:
+        """Hardtanh, and ReLU6, which is one."""
+        return self.graph.apply("Clip", x, float(module.min_val), float(module.max_val))
 
     def prelu(self, name: str, module: Any, x: str) -> str:
         """One slope, or one per channel, which is dimension 1."""
@@ -193,16 +234,34 @@ MODULES: dict[str, Callable[[_Builder, str, Any, str], str | Sequence[str]]] = {
     "GRU": _Builder.recurrent,
     "RNN": _Builder.recurrent,
     "LSTMCell": _Builder.lstm_cell,
-    "GRUCell": _Builder.gru_cell,
+    "GRUCell": _Builder.cell,
+    "RNNCell": _Builder.cell,
     "Linear": lambda builder, name, module, x: layers.linear(builder.graph, x, builder.weights, name),
     "Embedding": _Builder.embedding,
-    "Conv1d": _Builder.conv1d,
+    "Conv1d": _Builder.convolution,
+    "Conv2d": _Builder.convolution,
+    "MaxPool1d": _Builder.pooling,
+    "MaxPool2d": _Builder.pooling,
+    "AvgPool1d": _Builder.pooling,
+    "AvgPool2d": _Builder.pooling,
+    "AdaptiveAvgPool1d": _Builder.mean,
     "LayerNorm": _Builder.layer_norm,
     "BatchNorm1d": _Builder.batch_norm,
+    "BatchNorm2d": _Builder.batch_norm,
     "ReLU": _plain("Relu"),
     "Sigmoid": _plain("Sigmoid"),
     "Tanh": _plain("Tanh"),
     "ELU": _plain("Elu", alpha="alpha"),
+    "CELU": _plain("Celu", alpha="alpha"),
+    "SELU": _plain("Selu"),
+    "Softsign": _plain("Softsign"),
+    "Mish": _plain("Mish"),
+    "Hardswish": _plain("HardSwish"),
+    "Hardtanh": _Builder.hardtanh,
+    "ReLU6": _Builder.hardtanh,
+    "LogSigmoid": lambda builder, name, module, x: builder.graph.apply(
+        "Neg", builder.graph.apply("Softplus", builder.graph.apply("Neg", x))
+    ),
     "LeakyReLU": _plain("LeakyRelu", alpha="negative_slope"),
     "PReLU": _Builder.prelu,
     "GELU": _Builder.gelu,
@@ -214,7 +273,7 @@ MODULES: dict[str, Callable[[_Builder, str, Any, str], str | Sequence[str]]] = {
     "Softmax": _Builder.softmax,
     "LogSoftmax": _Builder.softmax,
     "Flatten": _Builder.flatten,
-    "Dropout": _nothing,
+    **dict.fromkeys(("Dropout", "Dropout1d", "Dropout2d", "AlphaDropout"), _nothing),
     "Identity": _nothing,
 }
 """How each class of modules is added."""

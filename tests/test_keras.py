@@ -13,10 +13,10 @@ from pathlib import Path
 import h5py
 import numpy as np
 import pytest
-from tinyseq.converters.weights import ConversionWarning
 
 import tinyseq
 from tests.test_errors import survives
+from tinyseq.errors import ConversionWarning
 
 DATA = Path(__file__).parent / "data"
 EXPECTED = dict(np.load(DATA / "keras_expected.npz"))
@@ -162,11 +162,31 @@ def test_a_keras_2_sequence(tmp_path):
     close(results(path), ((y - mean) / np.sqrt(variance + 0.001) + beta) @ kernel)
 
 
+def test_models_within_models_of_keras_2(tmp_path):
+    """Keras 2 counts the making of a functional model as its first call in all places."""
+    path = tmp_path / "x.h5"
+    path.write_bytes((DATA / "nested.h5").read_bytes())
+    with h5py.File(path, "a") as file:
+        document = json.loads(file.attrs["model_config"])
+        for place, key in spots(document):
+            if key == "keras_history" and place[key][0] == "outer":
+                place[key][1] += 1
+        file.attrs["model_config"] = json.dumps(document)
+        file.attrs["keras_version"] = b"2.15.0"
+    feeds, wanted = expected("nested")
+    for found, right in zip(tinyseq.load(path).run(feeds).values(), wanted, strict=True):
+        close(found, right)
+
+
 # What is refused.
 
 
 def one_layer(kind: str, **config) -> Callable[[Path], Path]:
     return lambda folder: keras2(folder / "x.h5", [layer(kind, **SHAPE, **config)], {})
+
+
+def masked_layers(*layers: dict) -> Callable[[Path], Path]:
+    return lambda folder: keras2(folder / "x.h5", [layer("Masking", mask_value=0.0, **SHAPE), *layers], {})
 
 
 GRU = {"units": 3, "activation": "tanh", "recurrent_activation": "sigmoid"}
@@ -175,7 +195,7 @@ REFUSED = {
     "unknown layer": (one_layer("Lambda", function="x"), ("'it' (Lambda)", "does not know")),
     "unknown field": (one_layer("GRU", **GRU, phase=1), ("'it'", "phase=1")),
     "time major": (one_layer("GRU", **GRU, time_major=True), ("'it'", "time_major=True")),
-    "mask": (one_layer("Embedding", output_dim=2, mask_zero=True), ("'it'", "mask_zero=True")),
+    "mask picked by": (masked_layers(layer("Softmax", "share")), ("'share'", "mask")),
     "activation": (one_layer("Activation", activation="sine"), ("'it'", "'sine'")),
     "activation within": (one_layer("GRU", units=3, activation="gelu"), ("'it'", "'gelu'")),
     "half precision": (one_layer("Dense", units=1, dtype="mixed_float16"), ("'it'", "mixed_float16")),
@@ -186,7 +206,7 @@ REFUSED = {
         one_layer("Bidirectional", merge_mode="max", layer=layer("GRU", **GRU)), ("merge_mode='max'",),
     ),
     "time distributed": (
-        one_layer("TimeDistributed", layer=layer("Conv2D")), ("it wraps a Conv2D",)
+        one_layer("TimeDistributed", layer=layer("Lambda")), ("it wraps a Lambda",)
     ),
     "missing weights": (one_layer("Dense", units=1, use_bias=False), ("fewer weights",)),
     "other weights": (
@@ -211,6 +231,27 @@ REFUSED = {
         ("some layers are stateful",),
     ),
 }  # fmt: skip
+
+
+def test_masked_layers_that_run_backward_are_not_streamed():
+    """As they are without masks."""
+    with pytest.raises(tinyseq.ModelError, match=r"runs (reverse|bidirectional)"):
+        tinyseq.load(DATA / "masked.keras").stream()
+
+
+def test_a_stateful_layer_called_twice_is_refused(tmp_path):
+    def change(document):
+        for entry in document["config"]["layers"]:
+            for own in (entry, entry["config"].get("layer", {})):
+                if "stateful" in own.get("config", {}):
+                    own["config"]["stateful"] = True
+            if entry["class_name"] == "Functional":
+                for inner in entry["config"]["layers"]:
+                    if "stateful" in inner["config"]:
+                        inner["config"]["stateful"] = True
+
+    with pytest.raises(tinyseq.UnsupportedError, match=r"stateful and called 2 times"):
+        tinyseq.load(with_config(DATA / "nested.keras", tmp_path / "x.keras", change))
 
 
 @pytest.mark.parametrize(("make", "words"), REFUSED.values(), ids=REFUSED.keys())
@@ -245,7 +286,7 @@ def spots(document, path=()):
 JUNK = (None, -1, 2**40, 0.5, "word", [], {}, [1, 2], True)
 
 
-@pytest.mark.parametrize("name", ["sequence.keras", "functional.keras"])
+@pytest.mark.parametrize("name", ["sequence.keras", "functional.keras", "masked.keras", "nested.keras"])
 def test_damaged_files_are_survived(tmp_path, name):
     whole, dice = (DATA / name).read_bytes(), random.Random(name)
     for round_ in range(16):
@@ -265,6 +306,19 @@ def test_damaged_files_are_survived(tmp_path, name):
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", ConversionWarning)
             survives(lambda path=path: tinyseq.load(path))
+
+
+def test_weights_that_no_layer_uses_are_refused(tmp_path):
+    with zipfile.ZipFile(DATA / "nested.keras") as archive:
+        parts = {name: archive.read(name) for name in archive.namelist()}
+    stored = io.BytesIO(parts["model.weights.h5"])
+    with h5py.File(stored, "a") as file:
+        file["layers/gru/cell/vars/9"] = np.zeros(3, np.float32)
+    with zipfile.ZipFile(tmp_path / "x.keras", "w") as archive:
+        for name, data in (parts | {"model.weights.h5": stored.getvalue()}).items():
+            archive.writestr(name, data)
+    with pytest.raises(tinyseq.ModelError, match="no layer uses the weight 'layers/gru/cell/vars/9'"):
+        tinyseq.load(tmp_path / "x.keras")
 
 
 def test_compressed_weights_are_refused(tmp_path):

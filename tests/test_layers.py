@@ -36,12 +36,13 @@ LAYERS = {
     "converters": "errors gates ops model precision graph",
     "session": "errors model graph state format passes backends converters",
     "inference_session": "errors model session",
-    "check": "errors model session",
-    "inspection": "errors model session",
+    "check": "errors model reference session",
+    "cost": "errors feeds gates model passes plan reference",
+    "inspection": "cost errors model session",
     "": "errors graph state session inference_session",
     "onnx_backend": "errors session",
     "demo": "errors model session check inspection .",
-    "cli": "errors feeds model session check inspection demo .",
+    "cli": "errors feeds model reference converters session check inspection demo .",
 }
 """What each module or package may import of tinyseq beside itself, lowest first; "." is the face."""
 
@@ -54,6 +55,7 @@ WHEN_NEEDED = {
     "format": {"safetensors"},
     "state": {"safetensors"},
     "check": {"onnxruntime"},
+    "cli": {"tqdm"},
     "demo": {"soundfile", "soxr", "matplotlib", "tqdm"},
 }
 """Packages that a layer may import inside a function."""

@@ -67,5 +67,15 @@ def test_denoiser_streams_with_the_caches_it_names(asset):
         np.testing.assert_allclose(stream.step({"mix": mix})["enh"], enhanced, rtol=1e-4, atol=1e-4)
 
 
+def test_a_state_that_layers_share_by_slices_is_carried(asset):
+    """In chunks of any size the same bits as in one call."""
+    session = tinyseq.load(asset("nsnet2"))
+    assert [pair.input for pair in session.state] == ["GRU_14.h", "GRU_20.h"]
+    frames = np.random.default_rng(0).standard_normal((1, 20, 161)).astype(np.float32)
+    stream = session.stream()
+    parts = [stream.step({"input": part})["output"] for part in np.split(frames, [1, 4, 5, 12], axis=1)]
+    np.testing.assert_array_equal(np.concatenate(parts, 1), session.run({"input": frames})["output"])
+
+
 def test_masks_and_token_ids_carry_no_state(asset):
     assert tinyseq.load(asset("romanizer-encoder")).state == ()

@@ -11,6 +11,7 @@ import onnxruntime
 import pytest
 
 import tinyseq
+from tests.packages import TORCH, Tensor, imported
 from tinyseq.kernels import library
 
 RATE, HOP, CONTEXT = 16000, 512, 64
@@ -38,11 +39,15 @@ def sequence_model(asset) -> Path:
 
 
 @pytest.fixture(scope="module")
-def chunks(asset) -> np.ndarray:
-    """The speech in whole hops, each with the last samples of the hop before it in front."""
+def samples(asset) -> np.ndarray:
     with wave.open(str(asset("speech"))) as file:
         assert (file.getframerate(), file.getnchannels(), file.getsampwidth()) == (RATE, 1, 2)
-        samples = np.frombuffer(file.readframes(file.getnframes()), "<i2") / np.float32(32768)
+        return np.frombuffer(file.readframes(file.getnframes()), "<i2") / np.float32(32768)
+
+
+@pytest.fixture(scope="module")
+def chunks(samples) -> np.ndarray:
+    """The speech in whole hops, each with the last samples of the hop before it in front."""
     padded = np.concatenate([np.zeros(CONTEXT, np.float32), samples])
     windows = np.lib.stride_tricks.sliding_window_view(padded, CONTEXT + HOP)
     return np.ascontiguousarray(windows[::HOP], np.float32)
@@ -116,6 +121,24 @@ def test_inference_session_takes_the_place_of_onnxruntimes(chunk_model, chunks, 
     found = drive(tinyseq.InferenceSession(chunk_model), chunks)
     assert_close(found, expected)
     assert_same(found, listen(tinyseq.load(chunk_model), chunks))
+
+
+@pytest.mark.filterwarnings("ignore:This model support only 16000")
+@pytest.mark.parametrize("sequence", [False, True], ids=["chunks", "sequence"])
+def test_the_package_hears_the_same_through_either_session(asset, monkeypatch, samples, sequence):
+    """Its own code from the samples to the timestamps, PyTorch's few calls in it stood in for."""
+
+    def heard() -> list[dict[str, int]]:
+        with imported(asset("silero-package"), "silero_vad", TORCH) as module:
+            model = module.load_silero_vad(onnx=True, opset_version=15, sequence=sequence)
+            listen = module.get_speech_timestamps_sequence if sequence else module.get_speech_timestamps
+            return listen(Tensor.of(samples), model)
+
+    theirs = heard()
+    monkeypatch.setattr(onnxruntime, "InferenceSession", tinyseq.InferenceSession)
+    ours = heard()
+    assert ours == theirs
+    assert len(ours) == 4
 
 
 def test_saved_model_gives_the_same_bits(tmp_path, chunk_model, chunks):

@@ -15,10 +15,10 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 from tinyseq.converters import torch
-from tinyseq.converters.weights import ConversionWarning
 
 import tinyseq
 from tests.test_errors import survives
+from tinyseq.errors import ConversionWarning
 
 DATA = Path(__file__).parent / "data"
 FORMATS = ["layers.pt", "layers_legacy.pt"]

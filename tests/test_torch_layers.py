@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import numpy as np
@@ -175,6 +176,49 @@ CONV |= {"weights": part("conv"), "padding_mode": "zeros"}
 def test_a_convolution_module(expected):
     found = run(torch.from_module(module("Conv1d", **CONV), ["N", 4, "T"]), x=expected["x"].swapaxes(1, 2))
     close(found["y"], expected["conv"])
+
+
+LIVE = json.loads((DATA / "modules.json").read_text())
+RESULTS = dict(np.load(DATA / "modules_expected.npz"))
+
+
+def under(prefix: str) -> dict[str, np.ndarray]:
+    return {key.removeprefix(prefix): array for key, array in RESULTS.items() if key.startswith(prefix)}
+
+
+def rebuilt(document: dict, weights: dict[str, np.ndarray]):
+    """The module that a description is of."""
+    settings = {k: tuple(v) if isinstance(v, list) else v for k, v in document["settings"].items()}
+    children = []
+    for name, child in document["children"].items():
+        own = {k.removeprefix(f"{name}."): v for k, v in weights.items() if k.startswith(f"{name}.")}
+        children.append((name, rebuilt(child, own)))
+    return module(document["kind"], children, {} if children else weights, **settings)
+
+
+@pytest.mark.parametrize("name", LIVE)
+def test_a_live_module_gives_what_pytorch_gives(name):
+    x = RESULTS[f"{name}.x"]
+    found = run(torch.from_module(rebuilt(LIVE[name], under(f"{name}.weights.")), x.shape), x=x)
+    for place, array in enumerate(found.values()):
+        close(array, RESULTS[f"{name}.{place}"])
+    assert f"{name}.{len(found)}" not in RESULTS
+
+
+def test_sequences_of_different_lengths_are_packed_ones():
+    given = dict(np.load(DATA / "packed_expected.npz"))
+    with Weights({k.removeprefix("weights."): v for k, v in given.items() if "." in k}) as weights:
+        g = tinyseq.Graph()
+        lengths = g.input("lengths", ["N"], np.int32)
+        for name, tensor in zip("yhc", torch.lstm(g, g.input("x", ["T", "N", 4]), weights, lengths=lengths)):
+            g.output(name, tensor)
+    for name, found in run(g, x=given["x"], lengths=given["lengths"]).items():
+        close(found, given[name])
+
+
+def test_a_child_in_training_mode_is_refused():
+    with pytest.raises(tinyseq.ModelError, match="'0' is in training mode"):
+        torch.from_module(sequential(module("Dropout", training=True)), ["N", 4])
 
 
 MODULES = {

@@ -13,10 +13,11 @@ import numpy as np
 import pytest
 from safetensors.numpy import save_file
 from tinyseq.converters import npz, safetensors
-from tinyseq.converters.weights import ConversionWarning, Weights
+from tinyseq.converters.weights import Weights
 
 import tinyseq
 from tests.test_errors import survives
+from tinyseq.errors import ConversionWarning
 
 ARRAYS = {
     "a": np.arange(6, dtype=np.float32).reshape(2, 3),

@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import onnx
 import onnxruntime
 import pytest
-from tinyseq.converters import npz, safetensors, torch
+from tinyseq.converters import safetensors, torch
 from tinyseq.converters.weights import Weights
 
 import tinyseq
+from tests.packages import TORCH, Tensor, imported, stand_in
+from tinyseq.demo import audio
+from tinyseq.demo.command import CLIP
 
 DATA = Path(__file__).parent / "data"
 
@@ -24,8 +28,9 @@ def run(graph: tinyseq.Graph, **feeds) -> dict[str, np.ndarray]:
     return tinyseq.load(graph).run(feeds)
 
 
-def test_a_speaker_encoder(asset):
-    weights = Weights(torch.read(asset("speaker-encoder")))
+def speaker_encoder(path) -> tinyseq.Session:
+    """Spectra [N, T, 40] to embeddings [N, 256] of length 1."""
+    weights = Weights(torch.read(path))
     assert "step" in weights
     weights = weights.under("model_state")
     weights.leave("similarity_weight", "similarity_bias")
@@ -36,20 +41,85 @@ def test_a_speaker_encoder(asset):
     length = g.apply("Sqrt", g.apply("ReduceSum", g.mul(raw, raw), np.array([1]), keepdims=1))
     g.output("y", g.apply("Div", raw, length))
     weights.finish()
-    x = np.abs(np.random.default_rng(7).standard_normal((2, 20, 40)).astype(np.float32))
-    close(run(g, x=x)["y"], np.load(DATA / "resemblyzer_expected.npz")["embeddings"])
+    return tinyseq.load(g)
 
 
-def test_weights_for_a_forecast_of_ammonia(asset):
-    weights = Weights(torch.read(asset("ammonia")))
+def mel_spectrum(y: np.ndarray, sr: int, n_fft: int, hop_length: int, n_mels: int) -> np.ndarray:
+    """Power in bands of Slaney's mel scale [bands, frames], as librosa.feature.melspectrogram has it."""
+    window = np.hanning(n_fft + 1)[:-1]
+    frames = np.lib.stride_tricks.sliding_window_view(np.pad(y, n_fft // 2), n_fft)[::hop_length]
+    power = np.abs(np.fft.rfft(frames * window)) ** 2
+
+    def to_hertz(mel):
+        return np.where(mel < 15, 200 / 3 * mel, 1000 * np.exp((mel - 15) * np.log(6.4) / 27))
+
+    edges = to_hertz(np.linspace(0, 15 + 27 * np.log(sr / 2 / 1000) / np.log(6.4), n_mels + 2))[:, None]
+    hertz = np.fft.rfftfreq(n_fft, 1 / sr)
+    low, centre, high = edges[:-2], edges[1:-1], edges[2:]
+    triangles = np.minimum((hertz - low) / (centre - low), (high - hertz) / (high - centre))
+    return np.maximum(triangles, 0) * 2 / (high - low) @ power.T
+
+
+def test_a_speaker_encoder(asset):
+    """The package's windows and means over its models' embeddings; PyTorch and librosa are stood in for."""
+    librosa = stand_in("librosa", feature=SimpleNamespace(melspectrogram=mel_spectrum))
+    others = stand_in("scipy.ndimage.morphology") | stand_in("webrtcvad")
+    session = speaker_encoder(asset("speaker-encoder"))
+    with imported(asset("speaker-package"), "resemblyzer.voice_encoder", librosa | others | TORCH) as module:
+
+        class Encoder(module.VoiceEncoder):
+            device = "cpu"
+
+            def __init__(self) -> None:
+                pass
+
+            def __call__(self, mels):
+                return Tensor.of(session.run({"x": mels.numpy()})["y"])
+
+        sound = audio.read(CLIP).samples
+        embedding, partials, _ = Encoder().embed_utterance(sound, return_partials=True)
+    expected = np.load(DATA / "packages_expected.npz")
+    np.testing.assert_allclose(partials, expected["speaker.partials"], rtol=1e-3, atol=1e-4)
+    np.testing.assert_allclose(embedding, expected["speaker.embedding"], rtol=1e-3, atol=1e-4)
+
+
+def ammonia_model(path) -> tinyseq.Session:
+    """Series of different lengths, padded: numbers [T, N, 31] and categories [T, N, 11] to rates [T, N, 1].
+
+    A packed sequence of PyTorch is frames with lengths."""
     g = tinyseq.Graph()
-    y, _ = torch.rnn(g, g.input("x", ["T", "N", 119]), weights, "rnn")
-    g.output("y", torch.linear(g, g.relu(torch.linear(g, y, weights, "fc1")), weights, "fc2"))
-    weights.leave("embeddings")
-    weights.finish()
-    x = np.random.default_rng(0).standard_normal((5, 2, 119)).astype(np.float32)
-    wanted = tinyseq.load(g, device="reference").run({"x": x})["y"]
-    np.testing.assert_allclose(run(g, x=x)["y"], wanted, rtol=1e-4, atol=1e-4)
+    numbers, categories = g.input("x", ["T", "N", 31]), g.input("categories", ["T", "N", 11], np.int64)
+    lengths = g.input("lengths", ["N"], np.int32)
+    with Weights(torch.read(path)) as weights:
+        columns = [g.squeeze(g.slice(categories, 2, i, i + 1), [2]) for i in range(11)]
+        embedded = [
+            torch.embedding(g, column, weights, f"embeddings.{i}") for i, column in enumerate(columns)
+        ]
+        x = g.concat([numbers, *embedded], axis=2)
+        y, _ = torch.rnn(g, x, weights, "rnn", nonlinearity="relu", lengths=lengths)
+        g.output("rates", torch.linear(g, g.relu(torch.linear(g, y, weights, "fc1")), weights, "fc2"))
+    return tinyseq.load(g)
+
+
+def test_forecasts_of_ammonia(asset):
+    """What the package's ``predict`` makes of three fields' series, cut to different lengths."""
+    expected = np.load(DATA / "packages_expected.npz")
+    lengths = expected["ammonia.lengths"]
+    ends = np.cumsum(lengths)[:-1]
+
+    def padded(name: str) -> np.ndarray:
+        parts = np.split(expected[f"ammonia.{name}"], ends)
+        room = [np.pad(part, [(0, lengths.max() - len(part)), (0, 0)]) for part in parts]
+        return np.stack(room, 1)
+
+    series = padded("continuous")
+    feeds = {"x": series, "categories": padded("categories"), "lengths": lengths}
+    rates = ammonia_model(asset("ammonia")).run(feeds)["rates"][..., 0].astype(np.float64)
+    hours = series[..., 1] * expected["ammonia.hours"]
+    emitted = -np.expm1(-np.cumsum(np.log1p(np.exp(rates)) * expected["ammonia.rate"] * hours, axis=0))
+    wanted = np.split(expected["ammonia.forecasts"], ends)
+    for row, (length, right) in enumerate(zip(lengths, wanted)):
+        np.testing.assert_allclose(emitted[:length, row], right, rtol=1e-4, atol=1e-6)
 
 
 def test_a_torchscript_program_is_refused(asset):
@@ -119,24 +189,3 @@ def test_a_voice_detector_from_safetensors(asset, sounds):
     for name, found in run(g, **sounds).items():
         close(found, wanted[name])
     assert list(tinyseq.load(g).stream().snapshot()) == ["state"]
-
-
-def test_a_reader_of_graphemes(asset):
-    """The encoder, against the package's own formula."""
-    weights = Weights(npz.read(asset("graphemes")))
-    g = tinyseq.Graph()
-    names = ("enc_w_ih", "enc_w_hh", "enc_b_ih", "enc_b_hh")
-    given = [weights.take(name) for name in names]
-    embedded = g.unsqueeze(g.embedding(g.input("x", ["T"], np.int64), weights.take("enc_emb")), [1])
-    y, _ = g.gru(embedded, given, layout="torch")
-    g.output("y", y)
-    weights.leave("dec_emb", "dec_w_ih", "dec_w_hh", "dec_b_ih", "dec_b_hh", "fc_w", "fc_b")
-    weights.finish()
-    letters = np.array([3 + ord(letter) - ord("a") for letter in "helicopter"] + [2])
-    h = np.zeros(256)
-    w_ih, w_hh, b_ih, b_hh = given
-    for frame in weights.take("enc_emb")[letters]:
-        (r, z, n), (hr, hz, hn) = np.split(w_ih @ frame + b_ih, 3), np.split(w_hh @ h + b_hh, 3)
-        r, z = 1 / (1 + np.exp(-r - hr)), 1 / (1 + np.exp(-z - hz))
-        h = (1 - z) * np.tanh(n + r * hn) + z * h
-    close(tinyseq.load(g, device="reference").run({"x": letters})["y"][-1, 0], h)

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import numpy as np
 
+from tinyseq import reference
 from tinyseq.errors import FeedError
 from tinyseq.model import Value
 from tinyseq.session import Session
@@ -53,10 +54,16 @@ def _random(value: Value, sizes: Mapping[str, int], rng: np.random.Generator) ->
     return np.zeros(shape, value.dtype)
 
 
-def verify(session: Session, path: str | Path, feeds: Mapping[str, np.ndarray]) -> list[Comparison]:
-    """Every output of ``session`` against the reference and, for ONNX files, against onnxruntime."""
+def verify(
+    session: Session, path: str | Path, feeds: Mapping[str, np.ndarray], watch: reference.Watch | None = None
+) -> list[Comparison]:
+    """Every output of ``session`` against the reference and, for ONNX files, against onnxruntime.
+
+    ``watch`` is told of each node that the reference, by far the slowest of them, has computed.
+    """
     ours = session.run(feeds)
-    others = {"reference": Session(session.model, "reference").run(feeds)}
+    arrays = {name: np.asarray(array) for name, array in feeds.items()}
+    others = {"reference": reference.run(session.model, arrays, watch)}
     if Path(path).suffix == ".onnx" and (theirs := _onnxruntime(path, feeds)) is not None:
         others["onnxruntime"] = theirs
     return [

@@ -24,7 +24,8 @@ from tinyseq.errors import FeedError, TinyseqError
 from tinyseq.feeds import checked_array
 from tinyseq.inspection import inspect
 from tinyseq.model import Value
-from tinyseq.session import Session, load
+from tinyseq.reference import Watch
+from tinyseq.session import WEIGHT_FILES, Session, load
 
 FINE, FAILED, USAGE, UNREADABLE = 0, 1, 2, 3
 INTERRUPTED = 130
@@ -54,8 +55,11 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--version", action="version", version=f"tinyseq {__version__}")
     commands = parser.add_subparsers(required=True, metavar="command")
 
-    command = commands.add_parser("inspect", help="what a model is made of")
+    command = commands.add_parser(
+        "inspect", help="what a model, or a file of weights, is made of, and what a step of it costs"
+    )
     _add_model(command)
+    _add_inputs(command)
     command.set_defaults(command=_inspect)
 
     command = commands.add_parser("run", help="run a model once on given or random inputs")
@@ -186,8 +190,16 @@ def _number(text: str, dtype: np.dtype) -> np.ndarray:
 
 
 def _inspect(args: argparse.Namespace) -> int:
+    if args.model.suffix.lower() in WEIGHT_FILES:
+        return _inspect_weights(args)
     session = _load(args)
-    description = inspect(session)
+    try:
+        feeds = _feeds(args, session)
+    except FeedError:
+        if args.input or args.inputs or args.size:
+            raise
+        feeds = {}
+    description = inspect(session, feeds)
     if args.json:
         print(json.dumps(description))
         return FINE
@@ -195,6 +207,31 @@ def _inspect(args: argparse.Namespace) -> int:
     ops = ", ".join(f"{count} {op}" for op, count in description["ops"].items())
     print(f"  ops     {ops}")
     print(f"  weights {description['parameters']:,} numbers, {description['parameter_bytes']:,} bytes")
+    shapes = ", ".join(f"{name} {shape}" for name, shape in description["step_shapes"].items())
+    if description["operations_per_step"] is not None:
+        print(f"  step    {description['operations_per_step']:,} operations, of {shapes}")
+    if description["memory"] is not None:
+        bytes_ = "{weights:,} bytes of packed weights, {state:,} a stream, {arena:,} a call"
+        print(f"  memory  {bytes_.format(**description['memory'])}")
+    if description["step_error"] is not None:
+        print(f"  step    not counted: {description['step_error']} (--size and --input say of what to count)")
+    return FINE
+
+
+def _inspect_weights(args: argparse.Namespace) -> int:
+    """Lists the arrays of a file that holds weights without a model."""
+    from tinyseq.converters import weights
+
+    arrays = weights.read(args.model)
+    count, size = sum(a.size for a in arrays.values()), sum(a.nbytes for a in arrays.values())
+    if args.json:
+        listed = {name: {"dtype": a.dtype.name, "shape": list(a.shape)} for name, a in arrays.items()}
+        print(json.dumps({"arrays": listed, "parameters": count, "parameter_bytes": size}))
+        return FINE
+    print(f"weights without a model; tinyseq.Graph says what they are the weights of ({args.model})")
+    for name, array in arrays.items():
+        print(f"  {name} {array.dtype}{list(array.shape)}")
+    print(f"  {len(arrays)} arrays, {count:,} numbers, {size:,} bytes")
     return FINE
 
 
@@ -227,8 +264,8 @@ def _write(path: Path, arrays: dict[str, np.ndarray]) -> None:
 def _verify(args: argparse.Namespace) -> int:
     session = _load(args)
     feeds = _feeds(args, session)
-    with _size_hint(args, session):
-        rows = verify(session, args.model, feeds)
+    with _size_hint(args, session), _progress(session) as watch:
+        rows = verify(session, args.model, feeds, watch)
     passed = all(row.within for row in rows)
     if args.json:
         print(json.dumps({"passed": passed, "comparisons": [asdict(row) for row in rows]}))
@@ -240,6 +277,19 @@ def _verify(args: argparse.Namespace) -> int:
         print(f"{row.output:{width}}  {row.against:11}  {row.difference:18.3g}  {verdict}")
     print(f"tolerance: {ABSOLUTE:g} x max(1, largest |value|) + {RELATIVE:g} x |value|")
     return FINE if passed else FAILED
+
+
+@contextmanager
+def _progress(session: Session) -> Iterator[Watch | None]:
+    """A bar over the nodes that the reference computes, on a terminal and where tqdm is installed."""
+    try:
+        from tqdm import tqdm
+    except ImportError:
+        yield None
+        return
+    count = len(session.model.graph.nodes)
+    with tqdm(total=count, unit="op", leave=False, file=sys.stderr, disable=None) as bar:
+        yield lambda node, inputs, outputs: bar.update()
 
 
 def _convert(args: argparse.Namespace) -> int:

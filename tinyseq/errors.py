@@ -12,7 +12,7 @@ class ModelError(TinyseqError):
 
 
 class UnsupportedError(ModelError):
-    """The model is valid, but asks for something outside the op table."""
+    """What is asked for is valid, but tinyseq does not do it: an op, an attribute, a setting."""
 
 
 class FeedError(TinyseqError, ValueError):
@@ -24,7 +24,7 @@ class StateError(TinyseqError, ValueError):
 
 
 class ConversionWarning(UserWarning):
-    """Numbers are stored or given in another precision than tinyseq computes in."""
+    """Numbers are stored or given in another precision than tinyseq computes in, or nothing reads them."""
 
 
 class BroadcastWarning(UserWarning):

@@ -1,7 +1,8 @@
 """The own file format: a safetensors file whose metadata holds the graph.
 
 The tensors are the model's constants, by name; the metadata's ``tinyseq`` entry is JSON with the
-format's version, the graph, the state pairs and the origin. No code is in a file.
+format's version, the graph, the state pairs, and what the file that the model came from says of itself.
+No code is in a file.
 """
 
 from __future__ import annotations
@@ -35,6 +36,7 @@ def save(model: Model, path: str | Path) -> None:
         "state": [[p.input, p.output, tensors.name(p.initial)] for p in model.state],
         "origin": model.origin,
         "metadata": dict(model.metadata),
+        "header": dict(model.header),
     }
     data = serialise(tensors.stored, {ENTRY: json.dumps(document, separators=(",", ":"))})
     partial = None
@@ -82,7 +84,8 @@ def load(path: str | Path) -> Model:
         check(graph)
         state = tuple(StatePair(i, o, None if v is None else tensors[v]) for i, o, v in document["state"])
         _check_state(graph, state)
-        model = Model(graph, state, str(document["origin"]), dict(document["metadata"]))
+        metadata, header = dict(document["metadata"]), dict(document.get("header", {}))
+        model = Model(graph, state, str(document["origin"]), metadata, header)
     except (KeyError, TypeError, ValueError, AttributeError) as error:
         raise ModelError(f"the graph in {path} is damaged: {error!r}") from error
     return model

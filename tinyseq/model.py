@@ -94,12 +94,17 @@ class StatePair(NamedTuple):
 
 
 class Model(NamedTuple):
-    """A graph, its state and where it came from."""
+    """A graph, its state and where it came from.
+
+    ``metadata`` are the keys and values that a file's author wrote; ``header`` is what a file says of
+    itself in fields of its format, by their names.
+    """
 
     graph: Graph
     state: tuple[StatePair, ...] = ()
     origin: str = ""
     metadata: Mapping[str, str] = MappingProxyType({})
+    header: Mapping[str, str | int] = MappingProxyType({})
 
     def with_state(self, state: Iterable[StatePair]) -> Model:
         """The same model with other state pairs."""

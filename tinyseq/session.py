@@ -177,9 +177,14 @@ def read(path: str | Path | bytes | Graph) -> Model:
         return _built(path)
     suffix = ".onnx" if isinstance(path, bytes) else Path(path).suffix.lower()
     if suffix not in READERS:
+        if suffix in WEIGHT_FILES:
+            raise ModelError(
+                f"{path} holds weights without a model: build the model they belong to with tinyseq.Graph, "
+                f"reading them with tinyseq.converters.weights.read; tinyseq inspect {path} lists them"
+            )
         raise ModelError(
-            f"{path}: the suffix tells the format; tinyseq reads {', '.join(READERS)}. Weights without a "
-            "model are read by tinyseq.converters.torch, safetensors and npz, for a tinyseq.Graph"
+            f"{path}: the suffix tells the format; tinyseq reads models from {', '.join(READERS)} and "
+            f"weights from {', '.join(WEIGHT_FILES)}"
         )
     return READERS[suffix](path)
 
@@ -204,6 +209,9 @@ def _keras(path: str | Path | bytes) -> Model:
 
     return keras.load(path)
 
+
+WEIGHT_FILES = (".pt", ".pth", ".safetensors", ".npz")
+"""Suffixes of files that hold weights without a model."""
 
 READERS: dict[str, Callable[[str | Path | bytes], Model]] = {
     ".tinyseq": format.load,

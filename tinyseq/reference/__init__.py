@@ -10,6 +10,7 @@ The same functions compute, in the arrays' own types, what is known before a mod
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
 from functools import partial
 
 import numpy as np
@@ -42,10 +43,14 @@ def apply(node: Node, inputs: list[np.ndarray | None]) -> tuple[np.ndarray, ...]
     return _applied(node, FUNCTIONS[node.op], inputs)
 
 
-def run(model: Model, feeds: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
+Watch = Callable[[Node, Sequence[np.ndarray | None], Sequence[np.ndarray]], None]
+"""Told of each node that was computed: the node, its inputs and its outputs."""
+
+
+def run(model: Model, feeds: dict[str, np.ndarray], watch: Watch | None = None) -> dict[str, np.ndarray]:
     """All outputs of a model, floating-point ones in float64."""
     graph = model.graph
-    results = _run_graph(graph, {name: _widened(array) for name, array in feeds.items()})
+    results = _run_graph(graph, {name: _widened(array) for name, array in feeds.items()}, watch)
     return {value.name: array for value, array in zip(graph.outputs, results)}
 
 
@@ -68,13 +73,13 @@ def _widened(array: np.ndarray) -> np.ndarray:
     return array.astype(np.float64) if array.dtype in (np.float32, np.float16) else array
 
 
-def _run_graph(graph: Graph, names: dict[str, np.ndarray]) -> list[np.ndarray]:
+def _run_graph(graph: Graph, names: dict[str, np.ndarray], watch: Watch | None) -> list[np.ndarray]:
     """The outputs of a graph; ``names`` maps what it reads to arrays."""
     names = names | {name: _widened(array) for name, array in graph.constants.items()}
 
     def run_inner(inner: Graph, *inputs) -> list[np.ndarray]:
         given = {value.name: array for value, array in zip(inner.inputs, inputs, strict=True)}
-        return _run_graph(inner, names | given)
+        return _run_graph(inner, names | given, watch)
 
     for node in graph.nodes:
         inputs = [names[name] if name else None for name in node.inputs]
@@ -82,5 +87,7 @@ def _run_graph(graph: Graph, names: dict[str, np.ndarray]) -> list[np.ndarray]:
             results = _applied(node, partial(CONTROL[node.op], run_inner), inputs)
         else:
             results = apply(node, inputs)
+        if watch is not None:
+            watch(node, inputs, results)
         names.update((name, _widened(array)) for name, array in zip(node.outputs, results) if name)
     return [names[value.name] for value in graph.outputs]
