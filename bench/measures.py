@@ -16,7 +16,7 @@ from statistics import median
 import numpy as np
 
 import tinyseq
-from bench import cases, timing
+from bench import cases, generation, timing
 from bench.cases import Case
 from bench.rivals import OnnxRuntime, Rival, TinyseqRun, TinyseqStream, installed
 from tests import assets
@@ -28,8 +28,8 @@ TRACED_CALLS = 100
 
 @dataclass(frozen=True, slots=True)
 class Row:
-    """One figure. ``ratio`` is onnxruntime's over this one: how many times as good. ``error`` is the largest
-    difference from its results, and ``tolerance`` what is allowed."""
+    """One figure. ``ratio`` is the yardstick's over this one, onnxruntime's if not said otherwise: how many
+    times as good. ``error`` is the largest difference from its results, and ``tolerance`` what is allowed."""
 
     case: str
     rival: str
@@ -85,6 +85,14 @@ def tasks(effort: Effort) -> Iterator[Task]:
     yield speed_task("letters of a picture", partial(cases.letters, 200))
     yield Task("bind silero frames", lambda: binding("frames", cases.silero_sequence, effort.lengths))
     yield Task("bind silero rows", lambda: binding("rows", cases.silero_chunk, effort.lengths))
+    for name, make in {
+        "spelling": partial(generation.spelling, 4),
+        "romanizing, beam 2": partial(generation.romanizing, 2, 20),
+        "romanizing, beam 5": partial(generation.romanizing, 5, 20),
+    }.items():
+        yield Task(f"generate {name}", lambda name=name, make=make: generating(name, make(), effort.rounds))
+    for rows in effort.rows:
+        yield Task(f"search N={rows}", lambda rows=rows: share_of_search(rows, effort.rounds))
     yield Task("start import", lambda: start_import(effort.processes))
     yield Task("start first chunk", lambda: start_first_chunk(effort.processes))
     yield Task("memory of a step", memory_of_a_step)
@@ -132,6 +140,22 @@ def _errors(name: str, rivals: dict[str, Rival], tolerance: float) -> dict[str, 
 
 def _difference(found: np.ndarray, right: np.ndarray) -> float:
     return float((np.abs(found - right) / np.maximum(np.abs(right), 1)).max())
+
+
+def generating(name: str, calls: dict[str, Callable[[], object]], rounds: int) -> list[Row]:
+    """Milliseconds of the package's own loop and of tinyseq; ratios are to the package."""
+    seconds = timing.interleaved(calls, rounds)
+    yardstick = seconds["package"]
+    return [
+        Row(f"generate {name}", who, median(s) * 1e3, "ms", timing.median_ratio(yardstick, s))
+        for who, s in seconds.items()
+    ]
+
+
+def share_of_search(rows: int, rounds: int) -> list[Row]:
+    """Per cent that beam search adds to the time of the model's steps."""
+    shares = generation.shares_of_search(rows, rounds)
+    return [Row(f"search N={rows}", name, share * 100, "%") for name, share in shares.items()]
 
 
 def binding(what: str, make: Callable[[int], Case], lengths: int) -> list[Row]:

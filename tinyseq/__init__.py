@@ -7,6 +7,7 @@ from tinyseq.errors import (
     KernelsError,
     MissingPackageError,
     ModelError,
+    OptionError,
     StateError,
     TinyseqError,
     UnsupportedError,
@@ -17,22 +18,36 @@ from tinyseq.state import State
 __version__ = "0.1.0"
 
 __all__ = [
+    "Beam",
+    "Decoder",
     "FeedError",
     "Graph",
+    "Greedy",
     "InferenceSession",
     "KernelsError",
     "MissingPackageError",
     "ModelError",
+    "OptionError",
+    "Sampling",
     "Session",
     "State",
     "StateError",
     "Stream",
     "TinyseqError",
     "UnsupportedError",
+    "generate",
     "load",
 ]
 
-_LATER = {"Graph": "tinyseq.graph", "InferenceSession": "tinyseq.inference_session"}
+_LATER = {
+    "Beam": "tinyseq.decode.options",
+    "Decoder": "tinyseq.decode.decoder",
+    "Graph": "tinyseq.graph",
+    "Greedy": "tinyseq.decode.options",
+    "InferenceSession": "tinyseq.inference_session",
+    "Sampling": "tinyseq.decode.options",
+    "generate": "tinyseq.decode.generate",
+}
 
 
 def __getattr__(name: str):

@@ -1,4 +1,4 @@
-"""The command line: ``tinyseq inspect | run | verify | convert | demo``.
+"""The command line: ``tinyseq inspect | run | verify | convert | generate | demo``.
 
 Exit status: 0 fine, 1 a check failed, 2 wrong usage, 3 a model or file cannot be read or used.
 """
@@ -19,8 +19,11 @@ from numpy.lib import format as npy
 
 from tinyseq import __version__
 from tinyseq.check import ABSOLUTE, RELATIVE, random_feeds, verify
+from tinyseq.decode import command as generation
+from tinyseq.decode.decoder import Decoder
+from tinyseq.decode.generate import generate
 from tinyseq.demo import command as demo
-from tinyseq.errors import FeedError, TinyseqError
+from tinyseq.errors import FeedError, OptionError, TinyseqError
 from tinyseq.feeds import checked_array
 from tinyseq.inspection import inspect
 from tinyseq.model import Value
@@ -39,7 +42,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return args.command(args)
     except TinyseqError as error:
         print(f"tinyseq: {error}", file=sys.stderr)
-        return USAGE if isinstance(error, FeedError) else UNREADABLE
+        return USAGE if isinstance(error, (FeedError, OptionError)) else UNREADABLE
     except BrokenPipeError:
         sys.stderr.close()
         return FINE
@@ -79,6 +82,12 @@ def _parser() -> argparse.ArgumentParser:
     _add_model(command)
     command.add_argument("output", type=Path, help="the .tinyseq file to write")
     command.set_defaults(command=_convert)
+
+    command = commands.add_parser("generate", help="what an encoder and a decoder generate for inputs")
+    _add_model(command)
+    command.add_argument("--encoder", type=Path, metavar="FILE", help="the model that is run first")
+    generation.add_arguments(command)
+    command.set_defaults(command=_generate)
 
     command = commands.add_parser("demo", help="stream a voice detector over a clip")
     demo.add_arguments(command)
@@ -299,6 +308,30 @@ def _convert(args: argparse.Namespace) -> int:
         print(json.dumps({"output": str(args.output), "bytes": args.output.stat().st_size}))
     else:
         print(f"wrote {args.output} ({args.output.stat().st_size:,} bytes)")
+    return FINE
+
+
+def _generate(args: argparse.Namespace) -> int:
+    options = generation.options(args)
+    known = generation.vocabulary(args.vocabulary)
+    decoder = Decoder(
+        _load(args),
+        None if args.encoder is None else load(args.encoder),
+        tokens=args.tokens,
+        scores=args.scores,
+        kind=args.kind,
+        attention=args.attention,
+        rows=args.rows,
+        connect=_split(args.connect, "--connect"),
+    )
+    found = [
+        [generation.described(hypothesis, known, args.separator) for hypothesis in hypotheses]
+        for hypotheses in generate(decoder, {} if args.inputs is None else _read(args.inputs), options)
+    ]
+    if args.json:
+        print(json.dumps(found))
+    else:
+        print(*generation.lines(found), sep="\n")
     return FINE
 
 

@@ -19,6 +19,10 @@ class FeedError(TinyseqError, ValueError):
     """The inputs given to a model do not fit it."""
 
 
+class OptionError(TinyseqError, ValueError):
+    """An option of a search is out of its range, or two of them do not fit together."""
+
+
 class StateError(TinyseqError, ValueError):
     """A saved state does not fit the stream that it is given to."""
 

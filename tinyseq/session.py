@@ -10,11 +10,14 @@ import numpy as np
 
 from tinyseq import backends, format, passes
 from tinyseq.errors import ModelError
+from tinyseq.model import Graph as ModelGraph
 from tinyseq.model import Model, StatePair, Value
+from tinyseq.plan.rows import RowLayout
 from tinyseq.state import State, restore
 
 if TYPE_CHECKING:
     from tinyseq.graph import Graph
+    from tinyseq.pool import Pool
 
 
 class Session:
@@ -48,6 +51,16 @@ class Session:
         return () if self._streaming is None else self._streaming.state
 
     @property
+    def stream_graph(self) -> ModelGraph:
+        """What a stream computes in a step.
+
+        Raises:
+            ModelError: the model cannot be computed step by step; says which layer and why.
+        """
+        self._check_streaming()
+        return self._streaming.graph
+
+    @property
     def stream_inputs(self) -> tuple[Value, ...]:
         """What a stream's model takes, state included; empty if the model cannot be streamed."""
         return () if self._streaming is None else self._streaming.graph.inputs
@@ -66,9 +79,32 @@ class Session:
         Raises:
             ModelError: the model cannot be computed step by step; says which layer and why.
         """
+        self._check_streaming()
+        return Stream(self._streaming, self._backend)
+
+    def pool(self, count: int) -> Pool:
+        """Room for ``count`` live streams that are stepped together, joining and leaving at any time.
+
+        Raises:
+            ModelError: the model cannot be computed step by step, or not many rows at a time; says why.
+        """
+        # Imported here: only those who pool streams should wait for it.
+        from tinyseq.pool import Pool
+
+        return Pool(self, count)
+
+    def rows(self, layout: RowLayout, count: int) -> backends.RowRunner:
+        """An executor of ``count`` streams whose state lies in rows.
+
+        Raises:
+            ModelError: the model cannot be computed step by step; says which layer and why.
+        """
+        self._check_streaming()
+        return self._backend.rows(layout, count)
+
+    def _check_streaming(self) -> None:
         if self._streaming is None:
             raise ModelError(str(self._refusal)) from self._refusal
-        return Stream(self._streaming, self._backend)
 
     def save(self, path: str | Path) -> None:
         """Writes the model in tinyseq's own format, which loads without any converter's package."""

@@ -9,6 +9,7 @@ import numpy as np
 
 from tinyseq.errors import TinyseqError
 from tinyseq.model import Model
+from tinyseq.plan.rows import RowLayout
 
 Arrays = dict[str, np.ndarray]
 
@@ -22,6 +23,19 @@ class Runner(Protocol):
         """Runs the model once and advances the state; leaves it alone if the feeds are refused."""
 
 
+class RowRunner(Runner, Protocol):
+    """The executor of many streams; ``feeds`` name the rows, see ``plan/rows.py``.
+
+    ``state`` has rows first.
+    """
+
+    def advance(self, feeds: Mapping[str, object]) -> Arrays:
+        """``step`` whose results hold until the next call only, and may be written to."""
+
+    def release(self) -> None:
+        """Gives back what others can use; the state stays."""
+
+
 class Backend(Protocol):
     """A model made ready on a device."""
 
@@ -30,6 +44,9 @@ class Backend(Protocol):
 
     def runner(self) -> Runner:
         """A fresh stream's executor, its state zero."""
+
+    def rows(self, layout: RowLayout, count: int) -> RowRunner:
+        """An executor of ``count`` streams, their state zero."""
 
 
 def create(device: str, model: Model, streaming: Model | None) -> Backend:

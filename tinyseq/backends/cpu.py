@@ -15,8 +15,10 @@ from tinyseq.kernels import library
 from tinyseq.model import Graph, Model, Value
 from tinyseq.plan.draft import Plan, Region
 from tinyseq.plan.packing import Weights, aligned
-from tinyseq.plan.planner import state_layout
+from tinyseq.plan.planner import Planner
 from tinyseq.plan.plans import MOST_PLANS, Key, Plans
+from tinyseq.plan.rows import RowLayout, StateRows
+from tinyseq.plan.stream import StateInPlace, state_layout
 from tinyseq.plan.view import storage
 
 MOST_BOUND = 8
@@ -32,8 +34,13 @@ class CpuBackend:
         if streaming is not None:
             arrays |= {id(array): array for array in _arrays(streaming.graph)}
         self._weights = Weights(arrays.values())
-        self._whole = Plans(model, self._weights, stateful=False)
-        self._streaming = None if streaming is None else Plans(streaming, self._weights, stateful=True)
+        self._whole = Plans(Planner(model, self._weights))
+        self._streaming = None
+        if streaming is not None:
+            state = StateInPlace(state_layout(streaming), streaming.state)
+            self._streaming = Plans(Planner(streaming, self._weights, state))
+        self._stream_model = streaming
+        self._in_rows: OrderedDict[RowLayout, Plans] = OrderedDict()
         self._idle: dict[Key, list[Executor]] = {}
         self._recent: list[tuple[Key, Executor]] = []
 
@@ -69,7 +76,19 @@ class CpuBackend:
         return key, executor
 
     def runner(self) -> CpuRunner:
-        return CpuRunner(self._streaming, self._run)
+        layout = state_layout(self._stream_model)
+        block = aligned(layout.bytes)
+        return CpuRunner(self._streaming, self._run, block, layout.parts(block))
+
+    def rows(self, layout: RowLayout, count: int) -> CpuRunner:
+        plans = self._in_rows.get(layout)
+        if plans is None:
+            planner = Planner(self._stream_model, self._weights, StateRows(layout))
+            plans = self._in_rows[layout] = Plans(planner)
+            while len(self._in_rows) > MOST_PLANS:
+                self._in_rows.popitem(last=False)
+        block = aligned(count * layout.bytes).reshape(count, layout.bytes)
+        return CpuRunner(plans, self._run, block, layout.parts(block))
 
 
 def _planned(plans: Plans, arrays: dict[str, np.ndarray]) -> tuple[Key, Plan]:
@@ -102,7 +121,7 @@ class Executor:
                 "not give; feed shorter sequences or fewer rows"
             ) from error
         # The context holds addresses only: what they point to must live as long as it does.
-        self._alive = (plan, state)
+        self._alive = [plan, state]
         self._places = plan.places
         addresses = [plan.program.ctypes.data, plan.program.size, self._arena.ctypes.data, state.ctypes.data]
         addresses += [weight.ctypes.data for weight in plan.weights]
@@ -115,6 +134,14 @@ class Executor:
             (name, self._place(region) if region.value is None else region.value, region.shape, region.dtype)
             for name, region in plan.outputs.items()
         ]
+        self.views = {name: array.view() for name, array, _, _ in self._outputs}
+        for name, region in plan.outputs.items():
+            self.views[name].flags.writeable = region.value is None
+
+    def bind(self, state: np.ndarray) -> None:
+        """Lets it work on another block of state."""
+        self._alive[1] = state
+        self._context[3] = state.ctypes.data
 
     def _place(self, region: Region) -> np.ndarray:
         dtype = storage(region.dtype)
@@ -141,15 +168,16 @@ class Executor:
     def run(self, out: Mapping[str, np.ndarray] | None = None) -> Mapping[str, np.ndarray]:
         """Runs the plan on the inputs accepted last; the outputs are copied out."""
         if out is None:
-            self._execute()
+            self.execute()
             return {name: array.astype(dtype) for name, array, _, dtype in self._outputs}
         self._check_out(out)
-        self._execute()
+        self.execute()
         for name, array, _, _ in self._outputs:
             out[name][...] = array
         return out
 
-    def _execute(self) -> None:
+    def execute(self) -> None:
+        """Runs the plan on the inputs accepted last."""
         failed = self._run(self._address)
         if failed >= 0:
             raise FeedError(f"{self._places[failed]}. No state was changed")
@@ -171,35 +199,58 @@ class Executor:
 
 
 class CpuRunner:
-    """One stream: its state block and the executors for the shapes it has met."""
+    """State in a block, of one stream or of many in rows, and the executors for the shapes it has met."""
 
-    def __init__(self, plans: Plans, run) -> None:
+    def __init__(self, plans: Plans, run, block: np.ndarray, state: dict[str, np.ndarray]) -> None:
         self._plans = plans
         self._run = run
-        layout = state_layout(plans.model)
-        self._block = aligned(layout.bytes)
-        self.state = {}
-        for field in layout.fields:
-            size = math.prod(field.shape) * field.dtype.itemsize
-            run_of_bytes = self._block[field.offset : field.offset + size]
-            self.state[field.name] = run_of_bytes.view(field.dtype).reshape(field.shape)
+        self._block = block
+        self.state = state
         self._bound: OrderedDict[Key, Executor] = OrderedDict()
         self._last: Executor | None = None
 
     def step(
         self, feeds: Mapping[str, object], out: Mapping[str, np.ndarray] | None
     ) -> Mapping[str, np.ndarray]:
+        return self._accepted(feeds).run(out)
+
+    def advance(self, feeds: Mapping[str, object]) -> Mapping[str, np.ndarray]:
+        """``step`` that copies nothing out: its arrays hold until the next step, and may be written to."""
+        executor = self._accepted(feeds)
+        executor.execute()
+        return executor.views
+
+    def _accepted(self, feeds: Mapping[str, object]) -> Executor:
         executor = self._last
         if executor is None or type(feeds) is not dict or not executor.accept(feeds):
             arrays = checked_feeds(self._plans.inputs, feeds)
             executor = self._last = self._bind(arrays)
             executor.accept(arrays)
-        return executor.run(out)
+        return executor
 
     def _bind(self, arrays: dict[str, np.ndarray]) -> Executor:
         key, plan = _planned(self._plans, arrays)
         if key not in self._bound:
-            self._bound[key] = Executor(plan, self._run, self._block, self._plans.known(arrays))
+            self._bound[key] = self._executor(key, plan, arrays)
             while len(self._bound) > MOST_BOUND:
                 self._bound.popitem(last=False)
         return self._bound[key]
+
+    def _executor(self, key: Key, plan: Plan, arrays: dict[str, np.ndarray]) -> Executor:
+        """One that another runner has left, else a new one."""
+        try:
+            executor = self._plans.idle[key].pop()
+        except (KeyError, IndexError):
+            return Executor(plan, self._run, self._block, self._plans.known(arrays))
+        executor.bind(self._block)
+        return executor
+
+    def release(self) -> None:
+        """Leaves its executors to the runners that come after it."""
+        idle = self._plans.idle
+        if len(idle) > MOST_PLANS:
+            idle.clear()
+        for key, executor in self._bound.items():
+            idle.setdefault(key, []).append(executor)
+        self._bound.clear()
+        self._last = None

@@ -10,7 +10,8 @@ from tinyseq import reference
 from tinyseq.errors import FeedError
 from tinyseq.feeds import checked_feeds
 from tinyseq.model import Model, Value
-from tinyseq.plan.planner import state_layout
+from tinyseq.plan.rows import OWNERS, SOURCES, TARGETS, RowLayout
+from tinyseq.plan.stream import state_layout
 
 
 class ReferenceBackend:
@@ -25,6 +26,9 @@ class ReferenceBackend:
 
     def runner(self) -> ReferenceRunner:
         return ReferenceRunner(self._streaming)
+
+    def rows(self, layout: RowLayout, count: int) -> ReferenceRows:
+        return ReferenceRows(self._streaming, layout, count)
 
 
 class ReferenceRunner:
@@ -49,6 +53,55 @@ class ReferenceRunner:
         for name, array in self.state.items():
             array[...] = following[name]
         return results
+
+
+class ReferenceRows:
+    """Many streams, floating-point state kept in float64."""
+
+    def __init__(self, model: Model, layout: RowLayout, count: int) -> None:
+        self._model = model
+        self._layout = layout
+        self.state = {
+            field.name: np.zeros(
+                (count, *field.shape), np.float64 if field.dtype.kind == "f" else field.dtype
+            )
+            for field in layout.fields
+        }
+
+    def step(
+        self, feeds: Mapping[str, object], out: Mapping[str, np.ndarray] | None
+    ) -> dict[str, np.ndarray]:
+        feeds = dict(feeds)
+        sources, targets, owners = (feeds.pop(name) for name in (SOURCES, TARGETS, OWNERS))
+        carried = {field.name for field in self._layout.fields}
+        own = [value for value in self._model.graph.inputs if value.name not in carried]
+        feeds = checked_feeds(own, feeds)
+        carried = {
+            field.name: np.moveaxis(
+                self.state[field.name][owners if field.output is None else sources], 0, field.axis
+            )
+            for field in self._layout.fields
+        }
+        results = reference.run(self._model, feeds | carried)
+        following = {
+            field.name: np.moveaxis(results.pop(field.output), field.axis, 0)
+            for field in self._layout.fields
+            if field.output is not None
+        }
+        if out is not None:
+            _check_out(out, results)
+            for name, array in results.items():
+                out[name][...] = array
+            results = dict(out)
+        for name, array in following.items():
+            self.state[name][targets] = array
+        return results
+
+    def advance(self, feeds: Mapping[str, object]) -> dict[str, np.ndarray]:
+        return self.step(feeds, None)
+
+    def release(self) -> None:
+        """Nothing is shared."""
 
 
 def _check_out(out: object, results: Mapping[str, np.ndarray]) -> None:

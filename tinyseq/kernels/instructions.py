@@ -53,6 +53,7 @@ _ENDLESS = (
     "that ends it, or feed less at a time"
 )
 
+_SEARCH = ("count", "position", "slots", "*options")
 _LAYER = ("frames", "rows", "hidden", "reverse", "y_frame", "y_row", "flags")
 
 INSTRUCTIONS = (
@@ -125,6 +126,38 @@ INSTRUCTIONS = (
     Instruction("jump_unless", ("&condition", "distance")),
     Instruction("turn", ("&counter", "trips", "distance")),
     Instruction("spend", ("&left",), _ENDLESS),
+    Instruction("log_softmax", ("&x", "&y", "&scratch", "rows", "count", "kind")),
+    Instruction("ban_tokens", ("&y", "rows", "count", "*tokens")),
+    Instruction("force_token", ("&y", "rows", "count", "token")),
+    Instruction(
+        "penalize_repetition",
+        ("&y", "&history", "&scratch", "rows", "count", "position", "record", "*penalty"),
+    ),
+    Instruction("ban_ngrams", ("&y", "&history", "rows", "count", "position", "record", "size")),
+    Instruction("unroll", ("&trace", "&ends", "&lengths", "&history", "rows", "slots", "room")),
+    Instruction("warp", ("&y", "&order", "&keys", "rows", "count", "*options")),
+    Instruction(
+        "pick",
+        ("&y", "&trace", "&heads", "&live", "&keys", "&feeds", "&status", *_SEARCH),
+    ),
+    Instruction(
+        "beam",
+        (
+            *(
+                "&y",
+                "&running",
+                "&trace",
+                "&pool",
+                "&heads",
+                "&best",
+                "&live",
+                "&counts",
+                "&feeds",
+                "&status",
+            ),
+            *("&attention", "&coverage", "width", *_SEARCH),
+        ),
+    ),
 )
 
 OPCODES = {instruction.name: code for code, instruction in enumerate(INSTRUCTIONS)}
@@ -134,6 +167,8 @@ STORES = (
     *((name, kind) for kind in "fi" for name in ("add", "multiply", "maximum", "minimum")),
 )
 """What a scatter does to the elements it meets, by code: nothing, or a function of them of a kind."""
+
+OVERWRITE = STORES.index(("none", ""))
 
 GATHER = -1
 """The code of no scatter: elements go the other way."""
@@ -201,3 +236,16 @@ RESET_AFTER = 16
 GENERAL = 32
 QUANTIZED = 64
 """Bits of a recurrent kernel's ``flags``: which optional buffers are there, which variant it is."""
+
+LOGITS, LOG_PROBABILITIES, PROBABILITIES = range(3)
+"""What the scores that a model gives are."""
+
+NODE = HEAD = 4
+"""Words that a token takes in the trace of a search, and words of a finished hypothesis' head; see
+``kernels/beam.py``."""
+
+EMPTY, ENDED, CUT = 0.0, 1.0, 2.0
+"""How a hypothesis ended: there is none, by an end token, by its length."""
+
+KEEP_OPEN, FIRST_FULL, MOST_HOPEFUL = range(3)
+"""When beam search stops: early_stopping False, True, "never"."""

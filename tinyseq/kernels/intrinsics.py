@@ -46,6 +46,7 @@ def _pointer_cast(name: str, element):
 
 
 floats = _pointer_cast("floats", types.float32)
+doubles = _pointer_cast("doubles", types.float64)
 integers = _pointer_cast("integers", types.int64)
 integers32 = _pointer_cast("integers32", types.int32)
 octets = _pointer_cast("octets", types.uint8)

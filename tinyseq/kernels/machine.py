@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import inspect
 
+from tinyseq.kernels.beam import beam, unroll
 from tinyseq.kernels.elementwise import elementwise, fill
 from tinyseq.kernels.general import gru_general, lstm_general, rnn_general
 from tinyseq.kernels.indexing import (
@@ -26,6 +27,8 @@ from tinyseq.kernels.product import linear, pack
 from tinyseq.kernels.projected import lstm_projected
 from tinyseq.kernels.quantized import linear_bytes, linear_dynamic, quantize_dynamic
 from tinyseq.kernels.recurrent import gru_reset_after, gru_reset_before, lstm, rnn
+from tinyseq.kernels.sampling import pick, warp
+from tinyseq.kernels.scores import ban_ngrams, ban_tokens, force_token, log_softmax, penalize_repetition
 from tinyseq.kernels.switch import switch
 
 KERNELS = {
@@ -37,6 +40,7 @@ KERNELS = {
         *(quantize_dynamic, linear_bytes, linear_dynamic),
         *(rnn, lstm, gru_reset_after, gru_reset_before),
         *(rnn_general, lstm_general, gru_general, lstm_projected),
+        *(log_softmax, ban_tokens, force_token, penalize_repetition, ban_ngrams, unroll, warp, pick, beam),
     )
 }
 

@@ -20,7 +20,7 @@ INPUT_WORDS = {"in", "input", "prev", "previous", "past", "initial", "init", "ol
 OUTPUT_WORDS = {"out", "output", "next", "new", "n", "final", "present", "updated", "cur", "current"}
 
 
-def _stem(name: str, words: set[str]) -> tuple[str, ...]:
+def stem(name: str, words: set[str]) -> tuple[str, ...]:
     """A tensor name in lower-case words, less those that only say which way it goes."""
     parts = re.findall(r"[A-Z]+(?![a-z])|[A-Z]?[a-z]+|\d+", name)
     kept = tuple(part.lower() for part in parts if part.lower() not in words)
@@ -47,8 +47,8 @@ def _fits(given: Value, result: Value) -> bool:
 def find_state(model: Model) -> Model:
     """Pairs floating-point inputs with outputs of a like name and a fitting shape: ``h`` with ``hn``,
     ``state_in`` with ``state_out``. A pair is made only where either side has no other partner."""
-    inputs = {value.name: (_stem(value.name, INPUT_WORDS), value) for value in model.graph.inputs}
-    outputs = {value.name: (_stem(value.name, OUTPUT_WORDS), value) for value in model.graph.outputs}
+    inputs = {value.name: (stem(value.name, INPUT_WORDS), value) for value in model.graph.inputs}
+    outputs = {value.name: (stem(value.name, OUTPUT_WORDS), value) for value in model.graph.outputs}
     partners = [
         (given, result)
         for given, (stem, value) in inputs.items()

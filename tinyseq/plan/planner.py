@@ -6,55 +6,21 @@ way and leaves nothing behind; every other node's lowering emits instructions.
 
 from __future__ import annotations
 
-import math
-from typing import NamedTuple
-
 import numpy as np
 
 from tinyseq import reference
 from tinyseq.errors import FeedError, UnsupportedError
-from tinyseq.kernels.instructions import ALIGNMENT
 from tinyseq.model import Graph, Model, Node, Value
-from tinyseq.plan.builder import ARENA, STATE, Builder
+from tinyseq.plan.builder import ARENA, Builder
 from tinyseq.plan.draft import Draft
 from tinyseq.plan.lower import CONTROL, LOWERINGS, TAKE_NARROW
 from tinyseq.plan.needs import Needs, deciding_part
 from tinyseq.plan.packing import Weights
+from tinyseq.plan.rows import StateRows
 from tinyseq.plan.sizes import closed, known_sizes
-from tinyseq.plan.view import FLOAT, Buffer, Shape, View, computed, dense_strides
+from tinyseq.plan.stream import NO_STATE, StateInPlace
+from tinyseq.plan.view import Shape, View, computed
 from tinyseq.shapes import Mismatch
-
-
-class StateField(NamedTuple):
-    """One named field of a state row, ``offset`` bytes into it."""
-
-    name: str
-    shape: Shape
-    dtype: np.dtype
-    offset: int
-
-
-class StateLayout(NamedTuple):
-    """The fields of a state row and the row's size in bytes."""
-
-    fields: tuple[StateField, ...]
-    bytes: int
-
-
-def state_layout(model: Model) -> StateLayout:
-    """The state of one stream. Sizes that the model leaves open are those of one row: 1."""
-    inputs = {value.name: value for value in model.graph.inputs}
-    fields = []
-    offset = 0
-    for pair in model.state:
-        value = inputs[pair.input]
-        if value.dtype.kind != "f" or value.shape is None:
-            raise UnsupportedError(f"state {value} is not a floating-point tensor of known rank")
-        shape = tuple(1 if isinstance(size, str) else size for size in value.shape)
-        fields.append(StateField(value.name, shape, FLOAT, offset))
-        offset += -(-math.prod(shape) * FLOAT.itemsize // ALIGNMENT) * ALIGNMENT
-    return StateLayout(tuple(fields), offset)
-
 
 OPEN = frozenset(
     ("Shape", "Size", "Gather", "Concat", "Slice", "Squeeze", "Unsqueeze", "Reshape", "Identity")
@@ -169,17 +135,16 @@ class Walk:
 class Planner:
     """A model made ready to be planned for any shapes.
 
-    With ``stateful``, state inputs are read from the state segment and state outputs written there.
+    ``state`` tells where the inputs and outputs lie that carry state; without it they are like any other.
     """
 
-    def __init__(self, model: Model, weights: Weights, stateful: bool) -> None:
+    def __init__(self, model: Model, weights: Weights, state: StateInPlace | StateRows | None = None) -> None:
         self.model = model
         self._weights = weights
-        self._pairs = model.state if stateful else ()
-        self._layout = state_layout(model) if stateful else StateLayout((), 0)
-        carried = {pair.input for pair in self._pairs}
-        self.inputs = tuple(value for value in model.graph.inputs if value.name not in carried)
-        whole = {value.name for value in self.inputs if _may_be_known(value)}
+        self._state = StateInPlace(NO_STATE, ()) if state is None else state
+        own = tuple(value for value in model.graph.inputs if value.name not in self._state.carried)
+        self.inputs = own + self._state.inputs
+        whole = {value.name for value in own if _may_be_known(value)}
         needs = Needs(model.graph, whole)
         self.known = {name for name in whole if (id(model.graph), name) in needs.useful}
         self._walk = Walk(model.graph, needs)
@@ -195,15 +160,15 @@ class Planner:
         builder = Builder(self._weights)
         if self._walk.loops:
             builder.limit_turns()
-        state = self._state()
         declared = {v.name: v.dtype for v in self.inputs if v.name not in known}
         given = {name: builder.allocate(shapes[name], dtype=computed(of)) for name, of in declared.items()}
+        state = self._state.read(builder, given)
         results = self._walk.plan(builder, known | state | given)
         outputs = {
             value.name: result for value, result in zip(self.model.graph.outputs, results, strict=True)
         }
-        self._write_state(builder, outputs, state)
-        kept = _kept(builder, {n: v for n, v in outputs.items() if all(n != p.output for p in self._pairs)})
+        self._state.write(builder, outputs, given, state)
+        kept = _kept(builder, {n: v for n, v in outputs.items() if n not in self._state.results})
         for view in kept.values():
             if isinstance(view, View):
                 view.buffer.last = builder.step
@@ -216,27 +181,6 @@ class Planner:
             for values in (given, kept)
         )
         return Draft(builder, given, kept)
-
-    def _state(self) -> dict[str, View]:
-        buffer = Buffer(self._layout.bytes, STATE, 0)
-        return {
-            field.name: View(buffer, field.shape, dense_strides(field.shape), field.offset // 4)
-            for field in self._layout.fields
-        }
-
-    def _write_state(self, builder: Builder, outputs: dict, inputs: dict[str, View]) -> None:
-        """Copies the state outputs into the state segment, after all of it has been read."""
-        moves = []
-        for pair in self._pairs:
-            target = inputs[pair.input]
-            source = builder.view(outputs[pair.output])
-            if source.shape != target.shape:
-                raise FeedError(
-                    f"state {pair.output!r} came out as {list(source.shape)} and {pair.input!r} of a stream "
-                    f"is {list(target.shape)}: a stream is one row; give inputs of one row"
-                )
-            moves.append((source, target))
-        builder.move(moves)
 
 
 def _as_declared(value: View | np.ndarray, dtype: np.dtype) -> View | np.ndarray:

@@ -6,9 +6,7 @@ from collections import OrderedDict
 
 import numpy as np
 
-from tinyseq.model import Model
 from tinyseq.plan.draft import Draft, Plan
-from tinyseq.plan.packing import Weights
 from tinyseq.plan.planner import Planner
 from tinyseq.plan.sizes import Tape
 from tinyseq.plan.view import Shape
@@ -87,12 +85,15 @@ class Family:
 
 
 class Plans:
-    """A model and its plans, by the shapes they are for. Safe to use from threads."""
+    """The plans that a planner has made, by the shapes they are for. Safe to use from threads.
 
-    def __init__(self, model: Model, weights: Weights, stateful: bool) -> None:
-        self.model = model
-        self._planner = Planner(model, weights, stateful)
-        self.inputs = self._planner.inputs
+    ``idle`` is for a backend: by key, what it has made of the plans and nothing uses at the moment.
+    """
+
+    def __init__(self, planner: Planner) -> None:
+        self._planner = planner
+        self.inputs = planner.inputs
+        self.idle: dict[Key, list] = {}
         self._plans: OrderedDict[Key, Plan] = OrderedDict()
         self._families: OrderedDict[Key, Family] = OrderedDict()
 

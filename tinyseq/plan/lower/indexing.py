@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from tinyseq.errors import UnsupportedError
-from tinyseq.kernels.instructions import GATHER, STORES
+from tinyseq.kernels.instructions import GATHER, OVERWRITE, STORES
 from tinyseq.plan.lower.elementwise import apply, number, wrapped
 from tinyseq.plan.lower.operands import along, joined, reshaped, whole
 from tinyseq.plan.view import BOOL, BYTE, INTEGER, SIGNED, View, dense_strides
@@ -85,7 +85,7 @@ def _store(node: Node, x: View) -> int:
     """The code of what a scatter does to elements like x's."""
     reduction = node.attributes["reduction"]
     if reduction == "none":
-        return STORES.index(("none", ""))
+        return OVERWRITE
     if x.dtype == BOOL:
         raise UnsupportedError(f"reduction={reduction!r} of booleans; cast them to integers")
     function = {"add": "add", "mul": "multiply", "max": "maximum", "min": "minimum"}[reduction]

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, NamedTuple
 import numpy as np
 
 from tinyseq.errors import FeedError, UnsupportedError
-from tinyseq.kernels.instructions import MOST_TURNS
+from tinyseq.kernels.instructions import GATHER, MOST_TURNS, OVERWRITE
 from tinyseq.plan.lower.elementwise import apply
 from tinyseq.plan.lower.operands import along, joined, reshaped
 from tinyseq.plan.sizes import Size
@@ -151,10 +151,10 @@ class Repetition:
     def _element(self, x: View, line: Line, counter: View) -> View:
         """The element of x whose turn it is."""
         y = self.p.allocate(x.shape[: line.axis] + x.shape[line.axis + 1 :], dtype=x.dtype)
-        self._exchange(x, line, counter, y, scatter=0)
+        self._exchange(x, line, counter, y, GATHER)
         return y
 
-    def _exchange(self, x: View, line: Line, counter: View, y: View, scatter: int) -> None:
+    def _exchange(self, x: View, line: Line, counter: View, y: View, store: int) -> None:
         """Reads y from its place in x, dense, or writes it there."""
         if x.size == 0:
             return
@@ -165,7 +165,7 @@ class Repetition:
         tail = [count, -inner if line.backward else inner, 0]
         outer = math.prod(x.shape[: line.axis])
         self.p.emit_checked(
-            self.node, "gather", first, counter, y, outer, count * inner, 1, 1, inner, scatter, tail
+            self.node, "gather", first, counter, y, outer, count * inner, 1, 1, inner, store, tail
         )
 
     def _stacked(self, results: list[Operand], goes_on: View | int, counter: View) -> list[View | None]:
@@ -191,7 +191,7 @@ class Repetition:
     def _stack(self, result: View, line: Line, count: int, counter: View) -> View:
         shape, axis = line.stacked(result.shape, count)
         stack = self.p.allocate(shape, dtype=result.dtype)
-        self._exchange(stack, Line(axis, line.backward), counter, self.p.dense(result), scatter=1)
+        self._exchange(stack, Line(axis, line.backward), counter, self.p.dense(result), OVERWRITE)
         return stack
 
     def unrolled(self) -> list[Operand]:

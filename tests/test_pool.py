@@ -1,0 +1,112 @@
+"""Many streams of one model in a pool: each as if it were alone."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+import tinyseq
+from tests.models import lstm_with_state, recogniser
+
+
+@pytest.fixture(scope="module")
+def chunks() -> np.ndarray:
+    """Three frames of four streams, nine times."""
+    return np.random.default_rng(0).standard_normal((9, 3, 4, 3)).astype(np.float32)
+
+
+def schedule():
+    """Which of four streams are stepped, in which order, nine times."""
+    rng = np.random.default_rng(1)
+    return [list(rng.permutation(4)[: rng.integers(1, 5)]) for _ in range(9)]
+
+
+@pytest.mark.parametrize(("make", "axis"), [(lstm_with_state, 2), (recogniser, 1)])
+def test_a_row_is_a_stream(isa, make, axis, chunks):
+    """Bit for bit, whichever rows are stepped together; with state that the graph exposes and hidden state.
+
+    ``axis``: where ``y`` has its rows.
+    """
+    model = tinyseq.load(make())
+    pool, streams = model.pool(7), [model.stream() for _ in range(4)]
+    rows = [pool.open() for _ in range(4)]
+    for x, order in zip(chunks, schedule()):
+        found = pool.step([rows[index] for index in order], {"x": np.ascontiguousarray(x[:, order])})["y"]
+        for place, index in enumerate(order):
+            alone = streams[index].step({"x": np.ascontiguousarray(x[:, [index]])})["y"]
+            np.testing.assert_array_equal(found.take([place], axis), alone)
+            saved = streams[index].snapshot()
+            for name, field in pool.snapshot(rows[index]).items():
+                np.testing.assert_array_equal(field, saved[name])
+
+
+def test_a_voice_detector_in_a_pool(isa, asset):
+    model = tinyseq.load(asset("silero-chunk"))
+    rng = np.random.default_rng(0)
+    pool, streams = model.pool(3), [model.stream() for _ in range(3)]
+    rows = [pool.open() for _ in range(3)]
+    sr = np.array(16000)
+    for _ in range(4):
+        x = rng.normal(0, 0.1, (3, 576)).astype(np.float32)
+        found = pool.step(rows, {"input": x, "sr": sr})["output"]
+        for row, stream in enumerate(streams):
+            alone = stream.step({"input": x[row : row + 1], "sr": sr})["output"]
+            np.testing.assert_array_equal(found[row : row + 1], alone)
+
+
+def test_the_reference_has_pools_too(chunks):
+    for x in chunks[:1]:
+        results = []
+        for device in ("cpu", "reference"):
+            pool = tinyseq.load(lstm_with_state(), device=device).pool(2)
+            rows = [pool.open(), pool.open()]
+            results.append(pool.step(rows, {"x": np.ascontiguousarray(x[:, :2])})["y"])
+        np.testing.assert_allclose(*results, atol=1e-5)
+
+
+def test_rows_join_and_leave(chunks):
+    pool = tinyseq.load(lstm_with_state()).pool(2)
+    x = np.ascontiguousarray(chunks[0][:, :1])
+    a, b = pool.open(), pool.open()
+    first = pool.step([a], {"x": x})["y"]
+    saved = pool.snapshot(a)
+    second = pool.step([a], {"x": x})["y"]
+    with pytest.raises(tinyseq.StateError, match="all 2 rows"):
+        pool.open()
+    pool.close(a)
+    with pytest.raises(tinyseq.StateError, match="not open"):
+        pool.step([a], {"x": x})
+    again = pool.open()
+    np.testing.assert_array_equal(pool.step([again], {"x": x})["y"], first)
+    pool.restore(b, tinyseq.State.from_bytes(saved.to_bytes()))
+    out = {name: np.empty_like(array) for name, array in pool.step([again], {"x": x}).items()}
+    assert pool.step([b], {"x": x}, out) is out
+    np.testing.assert_array_equal(out["y"], second)
+    pool.reset(b)
+    np.testing.assert_array_equal(pool.step([b], {"x": x})["y"], first)
+
+
+def test_wrong_use_is_refused_and_changes_nothing(chunks):
+    model = tinyseq.load(lstm_with_state())
+    pool = model.pool(3)
+    a, b = pool.open(), pool.open()
+    x = np.ascontiguousarray(chunks[0][:, :2])
+    pool.step([a, b], {"x": x})
+    before = pool.snapshot(a)
+    for rows, feeds, error in (
+        ([a, a], {"x": x}, tinyseq.FeedError),
+        ([], {"x": x[:, :0]}, tinyseq.FeedError),
+        ([a, 2], {"x": x}, tinyseq.StateError),
+        ([a, -1], {"x": x}, tinyseq.StateError),
+        ([a, "b"], {"x": x}, tinyseq.StateError),
+        ([a], {"x": x}, tinyseq.FeedError),
+        ([a, b], {"z": x}, tinyseq.FeedError),
+        ([a, b], None, tinyseq.FeedError),
+    ):
+        with pytest.raises(error):
+            pool.step(rows, feeds)
+    for name, array in pool.snapshot(a).items():
+        np.testing.assert_array_equal(array, before[name])
+    for count in (0, -1, 1.5, True):
+        with pytest.raises(tinyseq.FeedError):
+            model.pool(count)

@@ -1,0 +1,1 @@
+"""Decoding: searches over rows of scores, and what makes rows of models."""

@@ -1,0 +1,112 @@
+"""Beam search over rows of scores; ``Beam`` says what it computes."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from tinyseq.decode.options import Beam
+from tinyseq.decode.program import Program, Rows, float_word
+from tinyseq.decode.search import Processor, Search, Steps
+from tinyseq.kernels.instructions import CUT, EMPTY, FIRST_FULL, HEAD, KEEP_OPEN, MOST_HOPEFUL, NODE
+
+_STOPPING = {False: KEEP_OPEN, True: FIRST_FULL, "never": MOST_HOPEFUL}
+
+# Places of words in the last operand of the instruction.
+_NORM, _BEST_NORM = 9, 10
+
+
+class BeamSearch(Search):
+    """One batch of inputs, each with ``num_beam_groups`` beams."""
+
+    options: Beam
+
+    def __init__(
+        self,
+        steps: Steps,
+        kind: int,
+        prompts: np.ndarray,
+        options: Beam,
+        processors: Sequence[Processor] = (),
+    ) -> None:
+        beams = len(prompts) * options.num_beam_groups
+        self._wanted = options.width
+        if not options.compete:
+            self._wanted *= max(2, 1 + len(options.end_tokens))
+        self._counts = np.ones(beams, np.int64)
+        self._running = np.zeros((beams, options.width))
+        self._heads = np.zeros((beams, options.places, HEAD))
+        self._pool = np.zeros((beams, options.places, NODE), np.int64)
+        self._ranking = np.zeros((self._wanted, 2))
+        lengths = np.arange(1, options.max_new_tokens + 1, dtype=np.float64)
+        self._norms = (lengths**options.length_penalty).view(np.int64)
+        self._hopeful = options.early_stopping == "never" and options.length_penalty > 0
+        self._positions = 0
+        self._attention = np.zeros((0, 0), np.float32)
+        self._coverage = np.zeros((2, 0, 0), np.float32)
+        super().__init__(steps, kind, prompts, options, options.num_beam_groups, options.width, processors)
+
+    @property
+    def _wants_attention(self) -> bool:
+        return self.options.output_attentions or self.options.coverage_penalty != 0
+
+    def _selection(self, last: bool) -> Rows:
+        options = self.options
+        if options.coverage_penalty:
+            self._cover()
+        words = [
+            *(self._share, self._beams, self._wanted, options.places, int(options.compete)),
+            *(_STOPPING[options.early_stopping], int(last), self._prompt, self._positions),
+            *(0, 0, float_word(options.diversity_penalty), float_word(options.coverage_penalty)),
+            *(len(options.end_tokens), *options.end_tokens),
+        ]
+        operands = {
+            **{"y": self._scores, "running": self._running, "trace": self._trace, "pool": self._pool},
+            **{"heads": self._heads, "best": self._ranking, "live": self._live, "counts": self._counts},
+            **{"feeds": self._feeds, "status": self._status, "attention": self._attention},
+            **{"coverage": self._coverage, "width": self._width, "count": self._scores.shape[1]},
+            **{"position": 0, "slots": self._slots, "options": words},
+        }
+        return [("beam", operands)]
+
+    def _cover(self) -> None:
+        """Makes room for the attention that the beams have given to each position of the source."""
+        positions = self._kept[-1].shape[1]
+        if self._positions != positions:
+            self._positions = positions
+            self._coverage = np.zeros((2, self._slots, positions), np.float32)
+        self._attention = np.zeros((self._count, positions), np.float32)
+
+    def _write(self, program: Program) -> None:
+        super()._write(program)
+        new = self.position - self._prompt
+        for tail in program.places("options"):
+            program.words[tail + _NORM] = self._norms[new]
+            program.words[tail + _BEST_NORM] = self._norms[-1 if self._hopeful else new]
+        if self.options.coverage_penalty:
+            self._attention[...] = self._kept[-1]
+
+    def _results(self) -> tuple[np.ndarray, np.ndarray]:
+        shape = (self._slots // self._share, self._beams * (self.options.places + self._width))
+        heads = np.concatenate([self._heads, self._standing()], axis=1).reshape(*shape, HEAD)
+        nodes = np.concatenate(
+            [self._pool, self._trace[self.position - 1].reshape(*self._running.shape, NODE)], axis=1
+        ).reshape(*shape, NODE)
+        scores = np.where(heads[:, :, HEAD - 1] == EMPTY, -np.inf, heads[:, :, 0])
+        order = np.argsort(-scores, axis=1, kind="stable")[:, : self.options.num_return_sequences]
+        inputs = np.arange(len(heads))[:, None]
+        return heads[inputs, order], nodes[inputs, order]
+
+    def _standing(self) -> np.ndarray:
+        """Heads of the hypotheses that are still going on."""
+        heads = np.zeros((*self._running.shape, HEAD))
+        length = self.position - self._prompt
+        going = np.isfinite(self._running) & (not self.over)
+        # Before the first step there is one hypothesis, of no tokens.
+        going[:, 1:] &= length > 0
+        heads[:, :, 0] = self._running / max(length, 1) ** self.options.length_penalty
+        heads[:, :, 1] = self._running
+        heads[:, :, 2] = length
+        heads[:, :, 3] = np.where(going, CUT, EMPTY)
+        return heads

@@ -1,0 +1,118 @@
+"""State in rows: many streams of a model in one block, any of them stepped together.
+
+A row is one stream's state: its fields one after the other, each as the model has it less the axis of
+rows. A plan for rows begins by gathering the fields of the rows it is given into tensors of the model's
+layout and ends by scattering the new values into rows, so that which rows take part, and in which order,
+is data.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import numpy as np
+
+from tinyseq.errors import FeedError
+from tinyseq.kernels.instructions import ALIGNMENT, GATHER, OVERWRITE
+from tinyseq.model import StatePair, Value
+from tinyseq.plan.builder import STATE, Builder
+from tinyseq.plan.view import INTEGER, Buffer, Shape, View, computed, storage
+
+SOURCES, TARGETS, OWNERS = "rows.sources", "rows.targets", "rows.owners"
+"""Inputs of a plan for rows, int64 [N]: the rows whose state is read, the rows into which it is written,
+and the rows that hold what never changes."""
+
+MOST_ROWS = 2**40
+
+
+class RowField(NamedTuple):
+    """A tensor of which a row holds its part: ``shape`` is the part's, ``axis`` where the model has rows.
+
+    ``output`` names its next value; None where it never changes.
+    """
+
+    name: str
+    axis: int
+    shape: Shape
+    dtype: np.dtype
+    offset: int
+    output: str | None
+
+
+class RowLayout(NamedTuple):
+    """The fields of a row and the row's size in bytes."""
+
+    fields: tuple[RowField, ...]
+    bytes: int
+
+    def parts(self, block: np.ndarray) -> dict[str, np.ndarray]:
+        """The fields by name of a block of bytes [rows, bytes], rows first."""
+        return {field.name: self._part(block, field) for field in self.fields}
+
+    def _part(self, block: np.ndarray, field: RowField) -> np.ndarray:
+        dtype = storage(field.dtype)
+        end = field.offset + math.prod(field.shape) * dtype.itemsize
+        return block[:, field.offset : end].view(dtype).reshape(len(block), *field.shape)
+
+
+def row_layout(
+    values: Sequence[Value], axes: dict[str, int], shapes: dict[str, Shape], pairs: Sequence[StatePair]
+) -> RowLayout:
+    """Where the parts of ``values`` lie in a row; ``shapes`` are the parts'."""
+    outputs = {pair.input: pair.output for pair in pairs}
+    fields = []
+    offset = 0
+    for value in values:
+        shape = shapes[value.name]
+        fields.append(
+            RowField(
+                value.name, axes[value.name], shape, computed(value.dtype), offset, outputs.get(value.name)
+            )
+        )
+        size = math.prod(shape) * storage(value.dtype).itemsize
+        offset += -(-size // ALIGNMENT) * ALIGNMENT
+    return RowLayout(tuple(fields), max(offset, ALIGNMENT))
+
+
+class StateRows:
+    """How a plan reads and writes state that lies in rows."""
+
+    def __init__(self, layout: RowLayout) -> None:
+        self.layout = layout
+        self.carried = {field.name for field in layout.fields}
+        self.results = {field.output for field in layout.fields if field.output is not None}
+        self.inputs = tuple(Value(name, INTEGER, ("rows",)) for name in (SOURCES, TARGETS, OWNERS))
+
+    def read(self, builder: Builder, given: dict[str, View]) -> dict[str, View]:
+        """The fields of the rows named by the inputs, gathered into tensors."""
+        views = {}
+        for field in self.layout.fields:
+            indices = given[OWNERS if field.output is None else SOURCES]
+            shape = (*field.shape[: field.axis], indices.size, *field.shape[field.axis :])
+            views[field.name] = builder.allocate(shape, dtype=field.dtype)
+            self._move(builder, field, indices, views[field.name], GATHER)
+        return views
+
+    def write(self, builder: Builder, outputs: dict, given: dict[str, View], read: dict[str, View]) -> None:
+        """Scatters the new values of the fields into rows, after all of the program has run."""
+        for field in self.layout.fields:
+            if field.output is None:
+                continue
+            source, wanted = builder.view(outputs[field.output]), read[field.name].shape
+            if source.shape != wanted:
+                raise FeedError(
+                    f"state {field.output!r} came out as {list(source.shape)} and {field.name!r} is "
+                    f"{list(wanted)}: rows do not stay apart in this model"
+                )
+            self._move(builder, field, given[TARGETS], builder.dense(source), OVERWRITE)
+
+    def _move(self, builder: Builder, field: RowField, rows: View, tensor: View, store: int) -> None:
+        if tensor.size == 0:
+            return
+        outer = math.prod(field.shape[: field.axis])
+        inner = math.prod(field.shape[field.axis :]) * tensor.itemsize
+        block = View(Buffer(0, STATE, 0), (1,), (1,), field.offset // tensor.itemsize, tensor.dtype)
+        dims = [MOST_ROWS, self.layout.bytes, 0]
+        builder.emit("gather", block, rows, tensor, outer, inner, rows.size, 1, inner, store, dims)

@@ -1,0 +1,132 @@
+"""Pool: many live streams of one model, any of them stepped together by one call."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+
+from tinyseq.errors import FeedError, ModelError, StateError
+from tinyseq.model import Value
+from tinyseq.plan.rows import OWNERS, SOURCES, TARGETS, row_layout
+from tinyseq.session import Session
+from tinyseq.state import State, restore
+
+
+class Pool:
+    """``count`` streams' state in one block, a row each. Made by ``Session.pool``.
+
+    A row's results do not depend, in any bit, on which others are stepped with it. A pool belongs to one
+    thread at a time.
+    """
+
+    def __init__(self, session: Session, count: int) -> None:
+        if isinstance(count, bool) or not isinstance(count, int) or count < 1:
+            raise FeedError(f"a pool has a whole number of rows from 1 on, not {count!r}")
+        inputs = {value.name: value for value in session.stream_graph.inputs}
+        values = [inputs[pair.input] for pair in session.state]
+        axes = {value.name: _row_axis(value) for value in values}
+        shapes = {
+            value.name: tuple(size for axis, size in enumerate(value.shape) if axis != axes[value.name])
+            for value in values
+        }
+        self._runner = session.rows(row_layout(values, axes, shapes, session.state), count)
+        self._initial = {pair.input: pair.initial for pair in session.state}
+        self._axes = axes
+        self._free = list(range(count - 1, -1, -1))
+        self._open = np.zeros(count, bool)
+
+    def open(self) -> int:
+        """The number of a row that was free, at the start of a stream.
+
+        Raises:
+            StateError: all rows are taken.
+        """
+        if not self._free:
+            raise StateError(
+                f"all {len(self._open)} rows of the pool are open; close one or make a larger pool"
+            )
+        row = self._free.pop()
+        self._open[row] = True
+        self.reset(row)
+        return row
+
+    def close(self, row: int) -> None:
+        """Frees a row for another stream."""
+        self._check(row)
+        self._open[row] = False
+        self._free.append(row)
+
+    def step(
+        self,
+        rows: Sequence[int],
+        feeds: Mapping[str, np.ndarray],
+        out: Mapping[str, np.ndarray] | None = None,
+    ) -> Mapping[str, np.ndarray]:
+        """Runs the model on the next chunk of some streams and advances their states.
+
+        With ``out``, a dict of arrays for all outputs, results are written there and ``out`` is returned.
+
+        Args:
+            rows: which, in any order, none twice.
+            feeds: as the model takes them, the batch being these rows in this order.
+
+        Raises:
+            FeedError: names, dtypes or shapes do not fit, or a row is named twice; the states are as before.
+            StateError: a row is not open.
+        """
+        for row in rows:
+            self._check(row)
+        numbers = np.array(rows, np.int64)
+        if len(set(rows)) != len(rows) or not len(rows):
+            raise FeedError(f"rows {list(rows)}: a step takes one row at least and none twice")
+        if not isinstance(feeds, Mapping):
+            raise FeedError(f"inputs are given as a dict from name to array, not {type(feeds).__name__}")
+        return self._runner.step({**feeds, **dict.fromkeys((SOURCES, TARGETS, OWNERS), numbers)}, out)
+
+    def reset(self, row: int) -> None:
+        """Puts a stream back to its start."""
+        self._check(row)
+        for name, field in self._row(row).items():
+            initial = self._initial[name]
+            field[...] = 0 if initial is None else _part(initial, field, self._axes[name])
+
+    def snapshot(self, row: int) -> State:
+        """A copy of a stream's state, which streams of this model can restore too."""
+        self._check(row)
+        return State({name: np.expand_dims(f, self._axes[name]) for name, f in self._row(row).items()})
+
+    def restore(self, row: int, saved: Mapping[str, np.ndarray]) -> None:
+        """Goes back to a snapshot of any stream of this model.
+
+        Raises:
+            StateError: it is of another model; the state is as before.
+        """
+        self._check(row)
+        restore(saved, {name: np.expand_dims(f, self._axes[name]) for name, f in self._row(row).items()})
+
+    def _row(self, row: int) -> dict[str, np.ndarray]:
+        return {name: array[row] for name, array in self._runner.state.items()}
+
+    def _check(self, row: int) -> None:
+        whole = isinstance(row, (int, np.integer)) and not isinstance(row, bool)
+        if not whole or not 0 <= row < len(self._open) or not self._open[row]:
+            raise StateError(f"row {row!r} of the pool is not open; open() gives the numbers of rows")
+
+
+def _row_axis(value: Value) -> int:
+    """The dimension of a state that is open."""
+    open_axes = [axis for axis, size in enumerate(value.shape or ()) if isinstance(size, str)]
+    if len(open_axes) != 1:
+        raise ModelError(
+            f"state {value} must have one open dimension, that of the rows, to be pooled; export the model "
+            "with an open batch size and all other sizes given"
+        )
+    return open_axes[0]
+
+
+def _part(initial: np.ndarray, field: np.ndarray, axis: int) -> np.ndarray:
+    """A row's part of an initial value that is given for one row."""
+    full = list(field.shape)
+    full.insert(axis, 1)
+    return np.broadcast_to(initial, full).reshape(field.shape)
