@@ -10,6 +10,7 @@ from datetime import UTC, datetime
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
+from bench.decoding import DECODERS
 from bench.measures import Row
 from bench.rivals import RIVALS
 from tinyseq.kernels import library
@@ -17,7 +18,7 @@ from tinyseq.kernels import library
 
 def environment() -> dict[str, object]:
     """What the figures depend on."""
-    packages = sorted({"numpy"} | {rival.package for rival in RIVALS})
+    packages = sorted({rival.package for rival in RIVALS} | DECODERS.keys())
     return {
         "cpu": _cpu(),
         "isa": library.chosen(),

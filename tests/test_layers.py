@@ -36,13 +36,15 @@ LAYERS = {
     "converters": "errors gates ops model precision graph",
     "session": "errors model graph state format passes backends converters",
     "inference_session": "errors model session",
+    "decode": "errors feeds kernels.instructions kernels.library model session",
+    "recognizer": "errors decode session",
     "check": "errors model reference session",
     "cost": "errors feeds gates model passes plan reference",
     "inspection": "cost errors model session",
-    "": "errors graph state session inference_session",
+    "": "errors graph state session inference_session decode recognizer",
     "onnx_backend": "errors session",
     "demo": "errors model session check inspection .",
-    "cli": "errors feeds model reference converters session check inspection demo .",
+    "cli": "errors feeds model reference converters session check inspection decode demo .",
 }
 """What each module or package may import of tinyseq beside itself, lowest first; "." is the face."""
 
@@ -52,6 +54,7 @@ AT_IMPORT = {"kernels": {"numba", "llvmlite", "setuptools"}, "onnx_backend": {"o
 WHEN_NEEDED = {
     "kernels": {"numba", "llvmlite"},
     "converters": {"onnx", "safetensors", "h5py"},
+    "decode": {"kenlm"},
     "format": {"safetensors"},
     "state": {"safetensors"},
     "check": {"onnxruntime"},

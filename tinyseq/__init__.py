@@ -19,15 +19,23 @@ __version__ = "0.1.0"
 
 __all__ = [
     "Beam",
+    "Chunks",
+    "CtcBeamSearch",
+    "CtcDecoder",
+    "CtcGreedy",
+    "CtcStream",
     "Decoder",
+    "Endpointing",
     "FeedError",
     "Graph",
     "Greedy",
+    "Hypothesis",
     "InferenceSession",
     "KernelsError",
     "MissingPackageError",
     "ModelError",
     "OptionError",
+    "Recognizer",
     "Sampling",
     "Session",
     "State",
@@ -35,18 +43,34 @@ __all__ = [
     "Stream",
     "TinyseqError",
     "UnsupportedError",
+    "ctc_beam_search",
+    "ctc_greedy",
     "generate",
     "load",
+    "read_arpa",
+    "read_kenlm",
 ]
 
 _LATER = {
-    "Beam": "tinyseq.decode.options",
-    "Decoder": "tinyseq.decode.decoder",
-    "Graph": "tinyseq.graph",
-    "Greedy": "tinyseq.decode.options",
-    "InferenceSession": "tinyseq.inference_session",
-    "Sampling": "tinyseq.decode.options",
-    "generate": "tinyseq.decode.generate",
+    "Beam": "decode.options",
+    "Chunks": "recognizer",
+    "CtcBeamSearch": "decode.ctc_options",
+    "CtcDecoder": "decode.ctc",
+    "CtcGreedy": "decode.ctc_options",
+    "CtcStream": "decode.ctc",
+    "Decoder": "decode.decoder",
+    "Endpointing": "decode.endpoint",
+    "Graph": "graph",
+    "Greedy": "decode.options",
+    "Hypothesis": "decode.hypothesis",
+    "InferenceSession": "inference_session",
+    "Recognizer": "recognizer",
+    "Sampling": "decode.options",
+    "ctc_beam_search": "decode.ctc",
+    "ctc_greedy": "decode.ctc",
+    "generate": "decode.generate",
+    "read_arpa": "decode.arpa",
+    "read_kenlm": "decode.kenlm",
 }
 
 
@@ -54,4 +78,4 @@ def __getattr__(name: str):
     """Imports what not everybody uses when it is first asked for."""
     if name not in _LATER:
         raise AttributeError(f"module 'tinyseq' has no attribute {name!r}")
-    return getattr(import_module(_LATER[name]), name)
+    return getattr(import_module(f"tinyseq.{_LATER[name]}"), name)

@@ -1,4 +1,4 @@
-"""The command line: ``tinyseq inspect | run | verify | convert | generate | demo``.
+"""The command line: ``tinyseq inspect | run | verify | convert | generate | decode | demo``.
 
 Exit status: 0 fine, 1 a check failed, 2 wrong usage, 3 a model or file cannot be read or used.
 """
@@ -20,6 +20,7 @@ from numpy.lib import format as npy
 from tinyseq import __version__
 from tinyseq.check import ABSOLUTE, RELATIVE, random_feeds, verify
 from tinyseq.decode import command as generation
+from tinyseq.decode import ctc_command
 from tinyseq.decode.decoder import Decoder
 from tinyseq.decode.generate import generate
 from tinyseq.demo import command as demo
@@ -89,14 +90,23 @@ def _parser() -> argparse.ArgumentParser:
     generation.add_arguments(command)
     command.set_defaults(command=_generate)
 
+    command = commands.add_parser("decode", help="turn rows of a CTC model into tokens or text")
+    _add_model(command, "an .npy or .npz file of rows, or a model that gives them")
+    _add_inputs(command)
+    ctc_command.add_arguments(command)
+    command.set_defaults(command=_decode)
+
     command = commands.add_parser("demo", help="stream a voice detector over a clip")
     demo.add_arguments(command)
     command.set_defaults(command=demo.run)
     return parser
 
 
-def _add_model(command: argparse.ArgumentParser) -> None:
-    command.add_argument("model", type=Path, help="an .onnx, .keras, .h5 or .tinyseq file")
+MODEL_FILES = "an .onnx, .keras, .h5 or .tinyseq file"
+
+
+def _add_model(command: argparse.ArgumentParser, what: str = MODEL_FILES) -> None:
+    command.add_argument("model", type=Path, help=what)
     command.add_argument(
         "--state", action="append", default=[], metavar="INPUT=OUTPUT", help="a pair that carries state"
     )
@@ -332,6 +342,19 @@ def _generate(args: argparse.Namespace) -> int:
         print(json.dumps(found))
     else:
         print(*generation.lines(found), sep="\n")
+    return FINE
+
+
+def _decode(args: argparse.Namespace) -> int:
+    if args.model.suffix == ".npy":
+        arrays = {args.model.stem: _read(args.model)}
+    elif args.model.suffix == ".npz":
+        arrays = _read(args.model)
+    else:
+        session = _load(args)
+        with _size_hint(args, session):
+            arrays = session.run(_feeds(args, session))
+    ctc_command.decode(args, arrays)
     return FINE
 
 

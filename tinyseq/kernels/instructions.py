@@ -54,6 +54,9 @@ _ENDLESS = (
 )
 
 _SEARCH = ("count", "position", "slots", "*options")
+_NO_ROOM = "ran out of room"
+_SCORERS = ("&model", "&labels", "&words", "&hotwords", "&spelling")
+_EMITTED = ("&tokens", "&frames", "&logps")
 _LAYER = ("frames", "rows", "hidden", "reverse", "y_frame", "y_row", "flags")
 
 INSTRUCTIONS = (
@@ -157,6 +160,17 @@ INSTRUCTIONS = (
             ),
             *("&attention", "&coverage", "width", *_SEARCH),
         ),
+    ),
+    Instruction("usable_rows", ("&x", "rows", "count", "&place"), "met a row that is no distribution"),
+    Instruction("ctc_best_path", ("&logp", "count", "vocabulary", "blank", "&state", *_EMITTED), _NO_ROOM),
+    Instruction(
+        "ctc_beam", ("&logp", "frames", "start", "&state", "&scratch", "&search", *_SCORERS), _NO_ROOM
+    ),
+    Instruction("ctc_settle", ("&state", "width", "&count", *_EMITTED)),
+    Instruction(
+        "ctc_hypotheses",
+        ("&state", "&scratch", "&search", "ended", "best", "room", "&count", "&scores", *_EMITTED, *_SCORERS),
+        _NO_ROOM,
     ),
 )
 

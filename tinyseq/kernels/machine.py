@@ -9,6 +9,9 @@ from __future__ import annotations
 import inspect
 
 from tinyseq.kernels.beam import beam, unroll
+from tinyseq.kernels.ctc_beam import ctc_beam
+from tinyseq.kernels.ctc_path import ctc_best_path
+from tinyseq.kernels.ctc_results import ctc_hypotheses, ctc_settle
 from tinyseq.kernels.elementwise import elementwise, fill
 from tinyseq.kernels.general import gru_general, lstm_general, rnn_general
 from tinyseq.kernels.indexing import (
@@ -26,6 +29,7 @@ from tinyseq.kernels.jumps import jump, jump_unless, spend, turn
 from tinyseq.kernels.product import linear, pack
 from tinyseq.kernels.projected import lstm_projected
 from tinyseq.kernels.quantized import linear_bytes, linear_dynamic, quantize_dynamic
+from tinyseq.kernels.ranking import usable_rows
 from tinyseq.kernels.recurrent import gru_reset_after, gru_reset_before, lstm, rnn
 from tinyseq.kernels.sampling import pick, warp
 from tinyseq.kernels.scores import ban_ngrams, ban_tokens, force_token, log_softmax, penalize_repetition
@@ -41,6 +45,7 @@ KERNELS = {
         *(rnn, lstm, gru_reset_after, gru_reset_before),
         *(rnn_general, lstm_general, gru_general, lstm_projected),
         *(log_softmax, ban_tokens, force_token, penalize_repetition, ban_ngrams, unroll, warp, pick, beam),
+        *(usable_rows, ctc_best_path, ctc_beam, ctc_settle, ctc_hypotheses),
     )
 }
 

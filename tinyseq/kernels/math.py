@@ -199,7 +199,7 @@ def erf(x):
 
 
 @compiled()
-def _log64(x):
+def log64(x):
     """ln x of a positive, finite float64, to about 1e-15."""
     e, m = exponent_split64(x)
     s = (m - 1.0) / (m + 1.0)
@@ -212,7 +212,7 @@ def _log64(x):
 
 
 @compiled()
-def _exp64(x):
+def exp64(x):
     """exp(x) of a float64 between -700 and 700, to about 1e-15 times |x|."""
     t = x * 1.4426950408889634 + 6755399441055744.0
     n = t - 6755399441055744.0
@@ -242,8 +242,8 @@ def power(a, b):
     elif size == np.float32(np.inf):
         value = np.float32(np.inf) if b > ZERO else ZERO
     else:
-        exponent = np.float64(b) * _log64(np.float64(size))
-        value = np.float32(_exp64(min(max(exponent, -700.0), 700.0)))
+        exponent = np.float64(b) * log64(np.float64(size))
+        value = np.float32(exp64(min(max(exponent, -700.0), 700.0)))
     if a < ZERO and abs(b) != np.float32(np.inf) and size != np.float32(np.inf) and not whole:
         return np.float32(np.nan)
     return -value if a < ZERO and odd else value

@@ -1,0 +1,130 @@
+"""The verbs of live recognition, over a small recurrent model."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+import tinyseq
+from tests.models import recogniser
+
+FEATURES, FRAMES = 4, 5
+"""Of a step, which takes 20 samples."""
+SECONDS = 0.1
+"""That a frame of four samples is said to last."""
+
+
+def feeds(samples: np.ndarray) -> dict[str, np.ndarray]:
+    return {"x": samples.reshape(FRAMES, 1, FEATURES)}
+
+
+@pytest.fixture(scope="module")
+def session() -> tinyseq.Session:
+    return tinyseq.load(recogniser(FEATURES))
+
+
+def made(session: tinyseq.Session, **settings) -> tinyseq.Recognizer:
+    decoder = tinyseq.CtcDecoder(tinyseq.CtcBeamSearch(token_min_logp=-np.inf, beam_prune_logp=-np.inf))
+    front_end = lambda: tinyseq.Chunks(FEATURES * FRAMES, feeds)  # noqa: E731
+    return tinyseq.Recognizer(session, front_end, decoder, SECONDS, **settings)
+
+
+def sound(samples: int, seed: int = 0) -> np.ndarray:
+    return np.random.default_rng(seed).normal(0, 3, samples).astype(np.float32)
+
+
+def whole(recognizer: tinyseq.Recognizer, waveform: np.ndarray) -> tinyseq.Hypothesis:
+    padded = np.pad(waveform, (0, -len(waveform) % (FEATURES * FRAMES)))
+    (output,) = recognizer.model.run({"x": padded.reshape(-1, 1, FEATURES)}).values()
+    return recognizer.decoder.decode(output.reshape(-1, output.shape[-1]))[0]
+
+
+def run_out(recognizer: tinyseq.Recognizer, *streams) -> None:
+    while any(map(recognizer.is_ready, streams)):
+        recognizer.decode(streams)
+
+
+@given(samples=st.integers(0, 400), cuts=st.lists(st.integers(0, 400), max_size=5), seed=st.integers(0, 99))
+def test_a_live_result_is_that_of_the_whole(session, samples, cuts, seed):
+    recognizer = made(session)
+    waveform = sound(samples, seed)
+    stream = recognizer.create_stream()
+    for part in np.split(waveform, sorted(min(cut, samples) for cut in cuts)):
+        stream.accept_waveform(16_000, part)
+        run_out(recognizer, stream)
+        recognizer.get_result(stream)
+    stream.input_finished()
+    run_out(recognizer, stream)
+    assert recognizer.get_result(stream) == whole(recognizer, waveform)
+
+
+def test_many_streams_at_once(session):
+    recognizer = made(session)
+    waveforms = [sound(length, length) for length in (7, 390, 0, 121)]
+    streams = [recognizer.create_stream() for _ in waveforms]
+    for stream, waveform in zip(streams, waveforms):
+        stream.accept_waveform(16_000, waveform)
+        stream.input_finished()
+    run_out(recognizer, *streams)
+    for stream, waveform in zip(streams, waveforms):
+        assert recognizer.get_result(stream) == whole(recognizer, waveform)
+
+
+def test_reset_begins_a_new_utterance(session):
+    recognizer = made(session)
+    stream = recognizer.create_stream()
+    stream.accept_waveform(16_000, sound(200))
+    stream.input_finished()
+    run_out(recognizer, stream)
+    with pytest.raises(tinyseq.FeedError, match="finished"):
+        stream.accept_waveform(16_000, sound(20))
+    recognizer.reset(stream)
+    assert recognizer.get_result(stream).tokens == []
+    stream.accept_waveform(16_000, sound(40, 1))
+    run_out(recognizer, stream)
+    assert all(frame < 10 for frame in recognizer.get_result(stream).frames)
+
+
+RULES = {
+    "silence, nothing said": ((2.3, None), (2.4, None)),
+    "silence after something": ((2.0, 0.9), (2.0, 0.8)),
+    "a long utterance": ((19.9, 19.9), (20.0, 19.9)),
+}
+
+
+@pytest.mark.parametrize("rule", RULES)
+def test_the_three_rules(rule):
+    before, after = RULES[rule]
+    endpointing = tinyseq.Endpointing()
+    assert not endpointing.is_endpoint(*before)
+    assert endpointing.is_endpoint(*after)
+    off = tinyseq.Endpointing(np.inf, np.inf, np.inf)
+    assert not off.is_endpoint(*after)
+
+
+def test_an_endpoint_is_found(session):
+    recognizer = made(session, endpointing=tinyseq.Endpointing(rule3_min_utterance_length=2.0))
+    stream = recognizer.create_stream()
+    heard = 0
+    while not recognizer.is_endpoint(stream):
+        stream.accept_waveform(16_000, sound(FEATURES * FRAMES, heard))
+        recognizer.decode(stream)
+        heard += 1
+    assert heard * FRAMES * SECONDS <= 2.0
+    recognizer.reset(stream)
+    assert not recognizer.is_endpoint(stream)
+
+
+def test_refusals(session):
+    stream = made(session).create_stream()
+    for rate, waveform in ((8000, sound(9)), (16_000, sound(8).reshape(2, 4)), (16_000, ["a"])):
+        with pytest.raises(tinyseq.FeedError):
+            stream.accept_waveform(rate, waveform)
+    with pytest.raises(tinyseq.FeedError):
+        made(session, output="z")
+    with pytest.raises(tinyseq.FeedError):
+        tinyseq.Chunks(0, feeds)
+    with pytest.raises(tinyseq.FeedError):
+        tinyseq.Endpointing(rule1_min_trailing_silence=-1)

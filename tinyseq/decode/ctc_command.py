@@ -1,0 +1,198 @@
+"""``tinyseq decode``: rows of scores from a file or a model, as text or JSON."""
+
+from __future__ import annotations
+
+import argparse
+import json
+from collections.abc import Mapping
+from dataclasses import asdict, fields
+from pathlib import Path
+
+import numpy as np
+
+from tinyseq.decode.arpa import read_arpa
+from tinyseq.decode.ctc import CtcDecoder
+from tinyseq.decode.ctc_options import CtcBeamSearch, CtcGreedy
+from tinyseq.decode.hypothesis import Hypothesis
+from tinyseq.decode.kenlm import read_kenlm
+from tinyseq.decode.language_model import LanguageModel
+from tinyseq.errors import FeedError, ModelError
+
+NUMBERS = {
+    "beam_width": (int, "hypotheses that go on from frame to frame"),
+    "beam_prune_logp": (float, "how far below the best a hypothesis may be"),
+    "token_min_logp": (float, "tokens below are left out of a frame"),
+    "tokens_per_frame": (int, "the most tokens that take part in a frame"),
+    "nbest": (int, "hypotheses to print"),
+    "horizon": (int, "frames behind which hypotheses must agree"),
+    "alpha": (float, "the language model's weight"),
+    "beta": (float, "what each word or token adds"),
+    "unk_score_offset": (float, "what each unknown word or token adds"),
+    "hotword_weight": (float, "of hotwords without one of their own"),
+}
+"""Options of ``CtcBeamSearch`` that are a number: their type and what they are."""
+
+
+def add_arguments(command: argparse.ArgumentParser) -> None:
+    """The options of the command."""
+    defaults = {field.name: field.default for field in fields(CtcBeamSearch)}
+    command.add_argument(
+        "--name", help="the array of the .npz file, or the model's output, that holds the rows"
+    )
+    command.add_argument(
+        "--scores",
+        choices=("logp", "logits", "probabilities"),
+        default="logp",
+        help="what the rows are (default logp: natural logarithms of probabilities)",
+    )
+    command.add_argument(
+        "--time-axis", type=int, metavar="N", help="the axis of the frames (default the last but one)"
+    )
+    command.add_argument(
+        "--lengths", type=_whole_numbers, metavar="N,N", help="frames of each sequence of a batch"
+    )
+    command.add_argument("--blank", type=int, default=0, help="the blank's id (default 0)")
+    command.add_argument(
+        "--vocabulary", type=Path, metavar="FILE", help="the tokens' strings: a line for each, or a JSON list"
+    )
+    command.add_argument("--greedy", action="store_true", help="the most probable alignment, no beam search")
+    for name, (kind, what) in NUMBERS.items():
+        shown = "" if defaults[name] is None else f" (default {defaults[name]:g})"
+        command.add_argument(f"--{name.replace('_', '-')}", type=kind, help=what + shown)
+    command.add_argument(
+        "--lm",
+        type=Path,
+        metavar="FILE",
+        help="an n-gram model: .arpa, .arpa.gz, or what the kenlm package reads",
+    )
+    command.add_argument("--lm-level", choices=("token", "word"), help="what its words are (default word)")
+    command.add_argument(
+        "--word-separator", metavar="TEXT", help="what parts words in the vocabulary (default a blank)"
+    )
+    command.add_argument(
+        "--lexicon", type=Path, metavar="FILE", help="the only words that are allowed, a line for each"
+    )
+    command.add_argument(
+        "--hotword", action="append", default=[], metavar="TEXT[=WEIGHT]", help="a word or phrase to prefer"
+    )
+
+
+def _whole_numbers(text: str) -> list[int]:
+    return [int(number) for number in text.split(",")]
+
+
+def decode(args: argparse.Namespace, arrays: Mapping[str, np.ndarray]) -> None:
+    """Decodes one of the arrays and prints what was found."""
+    decoder = CtcDecoder(_options(args))
+    logp = _logp(args, _chosen(args, arrays))
+    found = decoder.decode(logp, args.lengths)
+    sequences = found if logp.ndim == 3 else [found]
+    if args.json:
+        print(json.dumps({"sequences": [[asdict(hypothesis) for hypothesis in best] for best in sequences]}))
+        return
+    for best in sequences:
+        for hypothesis in best:
+            print(_line(hypothesis, scored=len(best) > 1))
+        if not best:
+            print()
+
+
+def _line(hypothesis: Hypothesis, scored: bool) -> str:
+    tokens = " ".join(map(str, hypothesis.tokens))
+    text = tokens if hypothesis.text is None else hypothesis.text
+    return f"{hypothesis.score:10.4f}  {text}" if scored else text
+
+
+def _chosen(args: argparse.Namespace, arrays: Mapping[str, np.ndarray]) -> np.ndarray:
+    if args.name is None and len(arrays) == 1:
+        return next(iter(arrays.values()))
+    if args.name not in arrays:
+        raise FeedError(f"--name says which array holds the rows: {', '.join(arrays)}")
+    return arrays[args.name]
+
+
+def _logp(args: argparse.Namespace, array: np.ndarray) -> np.ndarray:
+    """The rows as logarithms of probabilities, [T, V] or [N, T, V]."""
+    if array.ndim not in (2, 3) or array.dtype.kind not in "fiu":
+        raise FeedError(f"rows are numbers [T, V] or [N, T, V], not {array.dtype}{list(array.shape)}")
+    if args.time_axis is not None:
+        if not -array.ndim <= args.time_axis < array.ndim - 1 or args.time_axis == -1:
+            raise FeedError(
+                f"--time-axis {args.time_axis}: the rows are {list(array.shape)}, the last axis is V"
+            )
+        array = np.moveaxis(array, args.time_axis, -2)
+    if args.scores == "logp" or not array.size:
+        return array
+    scores = array.astype(np.float64)
+    if args.scores == "logits":
+        top = scores - scores.max(axis=-1, keepdims=True)
+        return top - np.log(np.exp(top).sum(axis=-1, keepdims=True))
+    if not scores.min() >= 0:
+        raise FeedError("probabilities are at least 0; are the rows --scores logits?")
+    with np.errstate(divide="ignore"):
+        return np.log(scores)
+
+
+def _options(args: argparse.Namespace) -> CtcGreedy | CtcBeamSearch:
+    vocabulary = None if args.vocabulary is None else _vocabulary(args.vocabulary)
+    given = {name: getattr(args, name) for name in (*NUMBERS, "lm", "lm_level", "word_separator", "lexicon")}
+    given = {name: value for name, value in given.items() if value is not None}
+    if args.greedy:
+        unused = [*given, *(["hotword"] if args.hotword else [])]
+        if unused:
+            raise FeedError(f"--greedy takes no --{unused[0].replace('_', '-')}; leave one of them out")
+        return CtcGreedy(args.blank, vocabulary)
+    if "lexicon" in given:
+        given["lexicon"] = _lines(given["lexicon"])
+    if "lm" in given:
+        given["lm"] = _language_model(given["lm"], vocabulary, given)
+    hotwords = dict(map(_hotword, args.hotword))
+    weight = given.get("hotword_weight", CtcBeamSearch.hotword_weight)
+    hotwords = {word: weight if own is None else own for word, own in hotwords.items()}
+    return CtcBeamSearch(blank=args.blank, vocabulary=vocabulary, hotwords=hotwords, **given)
+
+
+def _language_model(path: Path, vocabulary: list[str] | None, given: dict) -> LanguageModel:
+    if path.name.endswith((".arpa", ".arpa.gz")):
+        return read_arpa(path)
+    words = vocabulary if given.get("lm_level") == "token" else given.get("lexicon")
+    if words is None:
+        raise FeedError(
+            f"{path} can only be asked for known words: give --lexicon, or --vocabulary and --lm-level "
+            "token; an .arpa file needs neither"
+        )
+    return read_kenlm(path, words)
+
+
+def _hotword(text: str) -> tuple[str, float | None]:
+    word, equals, weight = text.rpartition("=")
+    if not equals:
+        return text, None
+    try:
+        return word, float(weight)
+    except ValueError as error:
+        raise FeedError(f"--hotword {text!r}: {weight!r} is no number") from error
+
+
+def _text(path: Path) -> str:
+    try:
+        return path.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise ModelError(f"cannot read {path}: {error}") from error
+
+
+def _lines(path: Path) -> list[str]:
+    lines = _text(path).replace("\r\n", "\n").split("\n")
+    return lines[:-1] if lines[-1] == "" else lines
+
+
+def _vocabulary(path: Path) -> list[str]:
+    if path.suffix != ".json":
+        return _lines(path)
+    try:
+        tokens = json.loads(_text(path))
+    except json.JSONDecodeError as error:
+        raise ModelError(f"cannot read {path}: {error}") from error
+    if not isinstance(tokens, list) or not all(isinstance(token, str) for token in tokens):
+        raise ModelError(f"{path} is not a JSON list of strings, one for each token")
+    return tokens

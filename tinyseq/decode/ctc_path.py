@@ -1,0 +1,88 @@
+"""Best path decoding on the kernels: what a stream keeps and how chunks become calls."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from tinyseq.decode.calls import Buffer, Call, check_rows, groups, machine
+from tinyseq.decode.hypothesis import NOTHING, Emitted, Hypothesis
+
+if TYPE_CHECKING:
+    from tinyseq.decode.ctc_options import CtcGreedy
+
+HEARD, LAST, EMITTED, TOTAL = range(4)
+"""Words of a state, as in ``kernels/ctc_path.py``."""
+
+
+class Path:
+    """One stream: its state, and the tokens written so far, the last of which may still move."""
+
+    __slots__ = ("emitted", "words")
+
+    def __init__(self, words: np.ndarray, emitted: Emitted) -> None:
+        self.words, self.emitted = words, emitted
+
+    @property
+    def score(self) -> float:
+        """The logarithm of the path's probability."""
+        return float(self.words[TOTAL:].view(np.float64)[0])
+
+
+class BestPaths:
+    """The search of ``CtcGreedy`` over rows of ``tokens`` numbers."""
+
+    def __init__(self, options: CtcGreedy, tokens: int) -> None:
+        self._options = options
+        self._machine = machine()
+        self.tokens = tokens
+
+    def begin(self) -> Path:
+        """A stream at its start."""
+        return Path(np.array([0, -1, 0, 0]), NOTHING)
+
+    def copy(self, path: Path) -> Path:
+        """The same state, to go its own way."""
+        return Path(path.words.copy(), path.emitted)
+
+    def frames(self, path: Path) -> int:
+        """Rows heard."""
+        return int(path.words[HEARD])
+
+    def step(self, paths: list[Path], chunks: list[np.ndarray]) -> list[Path]:
+        """The streams after a chunk each.
+
+        Raises:
+            FeedError: a row cannot be used.
+        """
+        following, rows = [], [Buffer(chunk) for chunk in chunks]
+        for group in groups(len(paths)):
+            call = Call(self._machine)
+            for path, chunk in zip(paths[group], rows[group]):
+                count = len(chunk.array)
+                room = len(path.emitted) + count
+                after = Path(path.words.copy(), Emitted.room(room))
+                after.emitted.words[:, : len(path.emitted)] = path.emitted.words
+                following.append(after)
+                sizes = count, self.tokens, self._options.blank
+                written = Buffer(after.emitted.words)
+                places = written, (written, 4 * room), (written, 8 * room)
+                call.add("ctc_best_path", chunk, *sizes, Buffer(after.words), *places)
+            if call.run() >= 0:
+                check_rows(self._machine, rows)
+        for path in following:
+            path.emitted = path.emitted.first(int(path.words[EMITTED]))
+        return following
+
+    def partial(self, path: Path) -> tuple[Hypothesis, Hypothesis]:
+        """The tokens whose runs are over; the one that still runs."""
+        runs = path.words[LAST] not in (-1, self._options.blank)
+        over = len(path.emitted) - int(runs)
+        parts = path.emitted.first(over), Emitted(path.emitted.words[:, over:])
+        stable, tentative = (part.hypothesis(path.score, self._options.vocabulary) for part in parts)
+        return stable, tentative
+
+    def finish(self, path: Path) -> list[Hypothesis]:
+        """The one hypothesis."""
+        return [path.emitted.hypothesis(path.score, self._options.vocabulary)]

@@ -1,0 +1,69 @@
+"""What a search gives."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+
+@dataclass(frozen=True, slots=True)
+class Hypothesis:
+    """One result of a search.
+
+    Attributes:
+        tokens: their ids, without blanks.
+        score: what the search ranked by: a natural logarithm; the docstring of the options says of what.
+        frames: for each token the row it stands for, counted from the start of the stream: within the most
+            probable single alignment that the search has kept, the row of the token's run that gives it
+            the highest probability (the first of several).
+        confidences: for each token its probability in that row.
+        text: the tokens' strings, joined; None without a vocabulary.
+    """
+
+    tokens: list[int]
+    score: float
+    frames: list[int]
+    confidences: list[float]
+    text: str | None = None
+
+
+class Emitted:
+    """Tokens, each with its frame and the logarithm of its probability there.
+
+    ``words[3, ..., n]`` is one int32 array: tokens, frames, and the logarithms as float32.
+    """
+
+    __slots__ = ("words",)
+
+    def __init__(self, words: np.ndarray) -> None:
+        self.words = words
+
+    @classmethod
+    def room(cls, *shape: int) -> Emitted:
+        """An array to be filled."""
+        return cls(np.empty((3, *shape), np.int32))
+
+    def __len__(self) -> int:
+        return self.words.shape[1]
+
+    def first(self, count: int) -> Emitted:
+        """The first of them."""
+        return Emitted(self.words[:, :count])
+
+    def hypothesis(self, score: float, vocabulary: Sequence[str] | None) -> Hypothesis:
+        """The same for users."""
+        tokens, frames, _ = self.words.tolist()
+        text = None if vocabulary is None else "".join([vocabulary[token] for token in tokens])
+        confidences = np.exp(self.words[2].view(np.float32), dtype=np.float64).tolist()
+        return Hypothesis(tokens, float(score), frames, confidences, text)
+
+
+def joined(parts: Sequence[Emitted]) -> Emitted:
+    """Several runs of tokens as one."""
+    return parts[0] if len(parts) == 1 else Emitted(np.concatenate([part.words for part in parts], axis=1))
+
+
+NOTHING = Emitted.room(0)
+"""No tokens."""

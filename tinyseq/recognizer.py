@@ -1,0 +1,174 @@
+"""Live recognition of speech: a front end, a model and a decoder behind sherpa-onnx's verbs."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable, Mapping, Sequence
+from typing import Protocol
+
+import numpy as np
+
+from tinyseq.decode.ctc import CtcDecoder
+from tinyseq.decode.endpoint import Endpointing
+from tinyseq.decode.hypothesis import Hypothesis
+from tinyseq.errors import FeedError
+from tinyseq.session import Session
+
+Feeds = Mapping[str, np.ndarray]
+
+
+class FrontEnd(Protocol):
+    """Turns sound into what the model takes; one for each stream, for it may keep what is left over."""
+
+    def push(self, samples: np.ndarray) -> list[Feeds]:
+        """The steps that are complete with these samples, float32[n]."""
+        ...
+
+    def finish(self) -> list[Feeds]:
+        """The steps that are left at the end of the sound."""
+        ...
+
+
+class Chunks:
+    """A front end that gives the model each so many samples, the last ones with silence behind them."""
+
+    def __init__(self, size: int, feeds: Callable[[np.ndarray], Feeds]) -> None:
+        if isinstance(size, bool) or not isinstance(size, int) or size < 1:
+            raise FeedError(f"a chunk has a whole number of samples from 1 on, not {size!r}")
+        self._size, self._feeds = size, feeds
+        self._left = np.empty(0, np.float32)
+
+    def push(self, samples: np.ndarray) -> list[Feeds]:
+        """A step for each whole chunk."""
+        sound = np.concatenate([self._left, samples])
+        whole = len(sound) - len(sound) % self._size
+        self._left = sound[whole:].copy()
+        return [self._feeds(chunk) for chunk in sound[:whole].reshape(-1, self._size)]
+
+    def finish(self) -> list[Feeds]:
+        """The last step, if samples are left."""
+        missing = -len(self._left) % self._size
+        return self.push(np.zeros(missing, np.float32))
+
+
+class Utterance:
+    """One live signal: what was heard and not yet decoded, the model's state and the decoder's."""
+
+    def __init__(self, recognizer: Recognizer) -> None:
+        self._rate = recognizer.sample_rate
+        self._front_end = recognizer.front_end()
+        self._steps: deque[Feeds] = deque()
+        self._model = recognizer.model.stream()
+        self._search = recognizer.decoder.stream()
+        self._is_finished = False
+
+    def accept_waveform(self, sample_rate: int, waveform: np.ndarray) -> None:
+        """Takes sound in.
+
+        Args:
+            sample_rate: Hz; the recognizer's, nothing is resampled.
+            waveform: float32[samples]; what range is the model's affair, mostly -1 to 1.
+        """
+        if self._is_finished:
+            raise FeedError("the sound of this stream was declared finished; reset it or create another")
+        if sample_rate != self._rate:
+            raise FeedError(f"sound of {sample_rate} Hz; this recognizer takes {self._rate} Hz, resample it")
+        samples = np.asarray(waveform)
+        if samples.ndim != 1 or samples.dtype.kind not in "fiu":
+            raise FeedError(f"a waveform is numbers [samples], not {samples.dtype}{list(samples.shape)}")
+        self._steps += self._front_end.push(samples.astype(np.float32))
+
+    def input_finished(self) -> None:
+        """Says that no more sound will come: what the front end holds back becomes ready."""
+        if not self._is_finished:
+            self._is_finished = True
+            self._steps += self._front_end.finish()
+
+
+class Recognizer:
+    """Recognises any number of live signals with one model and one decoder.
+
+    Args:
+        model: a model that can be streamed, whose output is rows of log-probabilities.
+        front_end: makes a stream's front end: ``lambda: tinyseq.Chunks(512, feeds)``, say.
+        decoder: turns rows into tokens.
+        frame_seconds: how much sound a row stands for.
+        output: the model's output; None if it has just one that carries no state.
+        sample_rate: Hz of the sound.
+        endpointing: when an utterance is over.
+    """
+
+    def __init__(
+        self,
+        model: Session,
+        front_end: Callable[[], FrontEnd],
+        decoder: CtcDecoder,
+        frame_seconds: float,
+        output: str | None = None,
+        sample_rate: int = 16_000,
+        endpointing: Endpointing | None = None,
+    ) -> None:
+        if not frame_seconds > 0:
+            raise FeedError(f"frame_seconds is how long a row lasts, not {frame_seconds!r}")
+        self.model, self.front_end, self.decoder = model, front_end, decoder
+        self.frame_seconds, self.sample_rate = frame_seconds, sample_rate
+        self.endpointing = Endpointing() if endpointing is None else endpointing
+        carried = {pair.output for pair in model.state}
+        outputs = [value.name for value in model.outputs if value.name not in carried]
+        if output is None and len(outputs) != 1:
+            raise FeedError(f"output says which of {', '.join(outputs) or 'no outputs'} holds the rows")
+        if output is not None and output not in outputs:
+            raise FeedError(f"output={output!r}: the model gives {', '.join(outputs)}")
+        self._output = outputs[0] if output is None else output
+
+    def create_stream(self) -> Utterance:
+        """A new signal, at its start."""
+        return Utterance(self)
+
+    def is_ready(self, stream: Utterance) -> bool:
+        """Whether enough was heard for a step."""
+        return bool(stream._steps)
+
+    def decode(self, streams: Utterance | Sequence[Utterance]) -> None:
+        """Goes one step on in one signal, or in each of several that are ready; all searches in one call."""
+        streams = [streams] if isinstance(streams, Utterance) else dict.fromkeys(streams)
+        ready = [stream for stream in streams if stream._steps]
+        rows = [self._rows(stream._model.step(stream._steps.popleft())[self._output]) for stream in ready]
+        self.decoder.step([stream._search for stream in ready], rows)
+
+    def _rows(self, array: np.ndarray) -> np.ndarray:
+        size = array.shape[-1] if array.ndim else 0
+        if array.ndim < 2 or sum(length != 1 for length in array.shape[:-1]) > 1 or size == 0:
+            raise FeedError(f"output {self._output!r} is rows [T, V] of one signal, not {list(array.shape)}")
+        return array.reshape(-1, size)
+
+    def get_result(self, stream: Utterance) -> Hypothesis:
+        """The best hypothesis at this moment; when all sound is decoded, the final one.
+
+        Its frames count from the start of the utterance.
+        """
+        if stream._is_finished and not stream._steps:
+            found = stream._search.finish()
+            return found[0] if found else stream._search.partial()[1]
+        stable, tentative = stream._search.partial()
+        text = None if stable.text is None else stable.text + tentative.text
+        return Hypothesis(
+            stable.tokens + tentative.tokens,
+            tentative.score,
+            stable.frames + tentative.frames,
+            stable.confidences + tentative.confidences,
+            text,
+        )
+
+    def is_endpoint(self, stream: Utterance) -> bool:
+        """Whether the utterance is over; see ``Endpointing``."""
+        frames = self.get_result(stream).frames
+        last = None if not frames else (frames[-1] + 1) * self.frame_seconds
+        return self.endpointing.is_endpoint(stream._search.frames * self.frame_seconds, last)
+
+    def reset(self, stream: Utterance) -> None:
+        """Begins a signal's next utterance: tokens and time start anew, what the model remembers stays."""
+        stream._search.reset()
+        if stream._is_finished:
+            stream._is_finished = False
+            stream._front_end = self.front_end()
