@@ -216,7 +216,8 @@ def read(path: str | Path | bytes | Graph) -> Model:
         if suffix in WEIGHT_FILES:
             raise ModelError(
                 f"{path} holds weights without a model: build the model they belong to with tinyseq.Graph, "
-                f"reading them with tinyseq.converters.weights.read; tinyseq inspect {path} lists them"
+                f"reading them with tinyseq.converters.weights.read; tinyseq inspect {path} lists them. "
+                f"Models are read from {', '.join(READERS)}"
             )
         raise ModelError(
             f"{path}: the suffix tells the format; tinyseq reads models from {', '.join(READERS)} and "

@@ -1,4 +1,4 @@
-"""Products of bytes: exact sums in int32, and what makes bytes of numbers while a model runs.
+"""Products of bytes: exact sums in int32, and the quantising of numbers while a model runs.
 
 A **block** ``w`` is a matrix [k, n] of signed bytes with what its columns need: packed weights, in which
 an element holds four rows of k, then, each padded to whole panels, int32 ``totals[n]`` (a column's sum
@@ -131,7 +131,7 @@ def linear_bytes(x, outer, outer_stride, inner, inner_stride, k, w, n, zero_poin
 
 @compiled()
 def dynamic_product(x, rows, frames, k, w, n, start, start_stride, y, rounded, lengths, t, flags):
-    """x[frames, rows, k] w[k, n] start[n or frames, rows, n] -> y[frames, rows, n], x made bytes of.
+    """x[frames, rows, k] w[k, n] start[n or frames, rows, n] -> y[frames, rows, n], x being quantised.
 
     One scale and zero point cover x and 0; with flag ``HAS_LENGTHS``, of the rows that run for frame
     ``t`` or did for the one before. ``rounded`` takes int32 [frames, rows, n], then bytes [frames, rows, k]
@@ -165,7 +165,7 @@ def _scaled(sums, scale, scales, start, y, n):
 
 @compiled()
 def linear_dynamic(x, frames, rows, k, w, n, bias, y, rounded, lengths, flags):
-    """x[frames, rows, k] w[k, n] bias[n] -> y[frames, rows, n], x made bytes of at once.
+    """x[frames, rows, k] w[k, n] bias[n] -> y[frames, rows, n], all of x being quantised at once.
 
     Frames past the longest of ``lengths`` are neither read nor written.
     """

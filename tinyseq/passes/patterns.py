@@ -55,6 +55,10 @@ SPELLINGS = (
 """Activation functions that exporters write in several ops; ``alpha`` and ``beta`` are constants."""
 
 
+FUNCTION_ENDS = {*ACTIVATIONS, "Add", "Clip", "Min"}
+"""The ops that activation functions end with, however they are written."""
+
+
 class View:
     """A graph as patterns look at it: which node makes a tensor, which tensor is a constant."""
 

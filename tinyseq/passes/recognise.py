@@ -16,7 +16,7 @@ from tinyseq.model import Graph, Node, captured
 from tinyseq.passes.affine import Affines
 from tinyseq.passes.cells import Cell, gated_cell, plain_cell
 from tinyseq.passes.layers import Chain, Writer
-from tinyseq.passes.patterns import ACTIVATIONS, View
+from tinyseq.passes.patterns import ACTIVATIONS, FUNCTION_ENDS, View
 from tinyseq.passes.simplify import prune
 
 MOVEMENT = {
@@ -52,7 +52,7 @@ def recognise(graph: Graph) -> Graph:
 
 def _cells(graph: Graph, affines: Affines) -> list[Cell]:
     """The cells of a graph as far as each of them alone can tell."""
-    ends = [node for node in graph.nodes if node.op in ("Add", "Mul")]
+    ends = [node for node in graph.nodes if _may_end_a_cell(node, affines.view)]
     gated = [gated_cell(node.op, node.outputs[0], affines) for node in ends]
     cells = [cell for cell in gated if cell is not None]
     taken = {product for cell in cells for product in cell.products}
@@ -62,6 +62,14 @@ def _cells(graph: Graph, affines: Affines) -> list[Cell]:
             if cell is not None and taken.isdisjoint(cell.products):
                 cells.append(cell)
     return cells
+
+
+def _may_end_a_cell(node: Node, view: View) -> bool:
+    """Whether a node may be the last of a cell with gates, at a glance at what makes its inputs."""
+    makers = [view.maker(name) for name in node.inputs]
+    if node.op == "Mul":
+        return all(maker is not None and maker.op in FUNCTION_ENDS for maker in makers)
+    return node.op == "Add" and any(maker is not None and maker.op == "Mul" for maker in makers)
 
 
 def _sums_products(name: str, view: View, depth: int = 4) -> int:

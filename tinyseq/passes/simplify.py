@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 import numpy as np
 
 from tinyseq import reference
 from tinyseq.model import Graph, Model, Node, captured
-from tinyseq.passes.precision import narrow
 
 MOST_FOLDED_BYTES = 2**30
 """A constant that folding makes larger than this stays computed at run time."""
@@ -19,13 +20,26 @@ def simplify(model: Model) -> Model:
     Raises:
         ModelError: a constant cannot be computed, or is too large for float32; names it.
     """
-    graph = narrow(prune(_fold(model.graph, {})))
+    graph = prune(_fold(model.graph, {}))
+    if any(dtype.kind == "f" and dtype != np.float32 for dtype in _dtypes(graph)):
+        # Imported here, as the next: few models need it.
+        from tinyseq.passes.precision import narrow
+
+        graph = narrow(graph)
     if _may_hold_cells(graph):
-        # Imported here: few models hold cells in parts.
         from tinyseq.passes.recognise import recognise
 
         graph = recognise(graph)
     return model._replace(graph=graph)
+
+
+def _dtypes(graph: Graph) -> Iterator[np.dtype]:
+    """The types of a graph's inputs, outputs and constants, sub-graphs included."""
+    yield from (value.dtype for value in (*graph.inputs, *graph.outputs))
+    yield from (array.dtype for array in graph.constants.values())
+    for node in graph.nodes:
+        for _, sub_graph in node.graphs():
+            yield from _dtypes(sub_graph)
 
 
 def _may_hold_cells(graph: Graph) -> bool:

@@ -279,8 +279,8 @@ def max_pool(p: Builder, node: Node, inputs, shapes) -> list[View]:
             p.elementwise("maximum", y, y, tap)
         return [y.transposed(back)]
     met = _met(x.shape[2:], geometry)
-    weights = dense_strides(x.shape[2:][::-1])[::-1] if node.attributes["storage_order"] else None
-    weights = dense_strides(x.shape[2:]) if weights is None else weights
+    rows, channels, *size = map(int, x.shape)
+    weights = dense_strides(size[::-1])[::-1] if node.attributes["storage_order"] else dense_strides(size)
 
     def place(coordinates) -> View:
         """Positions in a plane, [out..., 1], from those along each axis."""
@@ -294,8 +294,8 @@ def max_pool(p: Builder, node: Node, inputs, shapes) -> list[View]:
         here = place([np.clip(at[:, t], 0, n - 1) for (at, _, n), t in zip(met, taps)])
         places = apply(p, "where", same, places, here, dtype=INTEGER)
         y = top
-    planes = np.arange(math.prod(x.shape[:2])).reshape(x.shape[0], *[1] * rank, x.shape[1])
-    planes = p.constant(planes * math.prod(x.shape[2:])).broadcast(shape)
+    planes = np.arange(rows * channels).reshape(rows, *[1] * rank, channels) * math.prod(size)
+    planes = p.constant(planes).broadcast(shape)
     places = apply(p, "add", places, planes)
     return [y.transposed(back), places.transposed(back)]
 
@@ -311,7 +311,8 @@ def _met(size: Shape, geometry: Geometry) -> list[tuple[np.ndarray, np.ndarray, 
     elements there are."""
     axes = zip(size, geometry.sizes, geometry.strides, geometry.dilations, geometry.before, geometry.out)
     result = []
-    for n, taps, stride, dilation, before, out in axes:
+    for axis in axes:
+        n, taps, stride, dilation, before, out = map(int, axis)
         at = (np.arange(out) * stride - before)[:, None] + np.arange(taps) * dilation
         result.append((at, (at >= 0) & (at < n), n))
     return result
