@@ -34,9 +34,9 @@ def spelling(copies: int) -> dict[str, Callable[[], object]]:
     _same([h.tokens for (h,) in tinyseq.generate(decoder, feeds, greedy)], wanted)
     return {
         "package": lambda: [package.predict(each["letters"]) for each in feeds],
-        "tinyseq, one by one": lambda: [tinyseq.generate(decoder, each, greedy) for each in feeds],
-        "tinyseq": lambda: tinyseq.generate(decoder, feeds, greedy),
-        "tinyseq, beam 5": lambda: tinyseq.generate(decoder, feeds, beam),
+        "one by one": lambda: [tinyseq.generate(decoder, each, greedy) for each in feeds],
+        "all at once": lambda: tinyseq.generate(decoder, feeds, greedy),
+        "all, beam 5": lambda: tinyseq.generate(decoder, feeds, beam),
     }
 
 
@@ -53,8 +53,8 @@ def romanizing(width: int, count: int) -> dict[str, Callable[[], object]]:
     _same([h.tokens for (h,) in tinyseq.generate(decoder, feeds, options)], wanted)
     return {
         "package": lambda: [package.search([name], width) for name in names],
-        "tinyseq, one by one": lambda: [tinyseq.generate(decoder, each, options) for each in feeds],
-        "tinyseq": lambda: tinyseq.generate(decoder, feeds, options),
+        "one by one": lambda: [tinyseq.generate(decoder, each, options) for each in feeds],
+        "all at once": lambda: tinyseq.generate(decoder, feeds, options),
     }
 
 

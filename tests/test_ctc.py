@@ -284,7 +284,7 @@ KINDS = {
 
 
 @pytest.fixture(params=KINDS)
-def decoder(request, isa, model) -> tinyseq.CtcDecoder:
+def decoder(request, model) -> tinyseq.CtcDecoder:
     return tinyseq.CtcDecoder(KINDS[request.param](model))
 
 
@@ -295,7 +295,7 @@ def fed(stream: tinyseq.CtcStream, chunks) -> tinyseq.CtcStream:
 
 
 @given(frames=st.integers(0, 120), seed=SEEDS, cuts=st.lists(st.integers(0, 120), max_size=8))
-def test_chunks_give_the_bits_of_the_whole(decoder, frames, seed, cuts):
+def test_chunks_give_the_bits_of_the_whole(isa, decoder, frames, seed, cuts):
     logp = peaked(frames, len(VOCABULARY), seed)
     stream = decoder.stream()
     for chunk in np.split(logp, sorted(min(cut, frames) for cut in cuts)):
@@ -609,6 +609,11 @@ BAD_ARPA = {
     "nan": "\\data\\\nngram 1=1\n\\1-grams:\nnan\ta\n\\end\\\n",
     "too many fields": "\\data\\\nngram 1=1\n\\1-grams:\n-1\ta b c\n\\end\\\n",
     "twice": "\\data\\\nngram 1=2\n\\1-grams:\n-1\ta\n-1\ta\n\\end\\\n",
+    "no history": "\\data\\\nngram 1=2\nngram 2=1\nngram 3=1\n\\1-grams:\n-1\ta\n-1\tb\n\\2-grams:\n-1\tb a\n"
+    "\\3-grams:\n-1\ta a a\n\\end\\\n",
+    "n-gram twice": "\\data\\\nngram 1=1\nngram 2=2\n\\1-grams:\n-1\ta\n"
+    "\\2-grams:\n-1\ta a\n-1\ta a\n\\end\\\n",
+    "no utf-8": "\\data\\\nngram 1=1\n\\1-grams:\n-1\t\udcff\n\\end\\\n",
     "unknown word": "\\data\\\nngram 1=1\nngram 2=1\n\\1-grams:\n-1\ta\n\\2-grams:\n-1\ta b\n\\end\\\n",
 }
 
@@ -616,7 +621,7 @@ BAD_ARPA = {
 @pytest.mark.parametrize("case", BAD_ARPA)
 def test_files_that_are_no_language_model(tmp_path, case):
     path = tmp_path / "lm.arpa"
-    path.write_text(BAD_ARPA[case])
+    path.write_text(BAD_ARPA[case], errors="surrogateescape")
     with pytest.raises(tinyseq.ModelError, match=r"lm\.arpa"):
         tinyseq.read_arpa(path)
 

@@ -315,3 +315,13 @@ def test_tokens_outside_the_vocabulary_are_refused():
         options = Greedy(decoder_start_token_id=0, **{name: 9})
         with pytest.raises(OptionError, match=f"{name}=9"):
             run(TABLES[:1], options)
+
+
+@pytest.mark.parametrize("option", [{"repetition_penalty": 2.0}, {"no_repeat_ngram_size": 1}])
+def test_a_start_that_has_no_score_cannot_be_counted(option):
+    """Decoders may have more tokens to be given than to give."""
+    table = np.zeros((1, 2, 9, 4), np.float32)
+    given = {"decoder_start_token_id": 8, "max_new_tokens": 3}
+    assert run(table, Greedy(**given))[0][0].tokens == [0, 0, 0]
+    with pytest.raises(OptionError, match="token 8"):
+        run(table, Greedy(**given, **option))

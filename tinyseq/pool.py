@@ -6,10 +6,10 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 
+from tinyseq.backends import Backend
 from tinyseq.errors import FeedError, ModelError, StateError
-from tinyseq.model import Value
+from tinyseq.model import Model, Value
 from tinyseq.plan.rows import OWNERS, SOURCES, TARGETS, row_layout
-from tinyseq.session import Session
 from tinyseq.state import State, restore
 
 
@@ -20,18 +20,18 @@ class Pool:
     thread at a time.
     """
 
-    def __init__(self, session: Session, count: int) -> None:
+    def __init__(self, model: Model, backend: Backend, count: int) -> None:
         if isinstance(count, bool) or not isinstance(count, int) or count < 1:
             raise FeedError(f"a pool has a whole number of rows from 1 on, not {count!r}")
-        inputs = {value.name: value for value in session.stream_graph.inputs}
-        values = [inputs[pair.input] for pair in session.state]
+        inputs = {value.name: value for value in model.graph.inputs}
+        values = [inputs[pair.input] for pair in model.state]
         axes = {value.name: _row_axis(value) for value in values}
         shapes = {
             value.name: tuple(size for axis, size in enumerate(value.shape) if axis != axes[value.name])
             for value in values
         }
-        self._runner = session.rows(row_layout(values, axes, shapes, session.state), count)
-        self._initial = {pair.input: pair.initial for pair in session.state}
+        self._runner = backend.rows(row_layout(values, axes, shapes, model.state), count)
+        self._initial = {pair.input: pair.initial for pair in model.state}
         self._axes = axes
         self._free = list(range(count - 1, -1, -1))
         self._open = np.zeros(count, bool)

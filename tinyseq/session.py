@@ -12,11 +12,11 @@ from tinyseq import backends, format, passes
 from tinyseq.errors import ModelError
 from tinyseq.model import Graph as ModelGraph
 from tinyseq.model import Model, StatePair, Value
-from tinyseq.plan.rows import RowLayout
 from tinyseq.state import State, restore
 
 if TYPE_CHECKING:
     from tinyseq.graph import Graph
+    from tinyseq.plan.rows import RowLayout
     from tinyseq.pool import Pool
 
 
@@ -91,7 +91,8 @@ class Session:
         # Imported here: only those who pool streams should wait for it.
         from tinyseq.pool import Pool
 
-        return Pool(self, count)
+        self._check_streaming()
+        return Pool(self._streaming, self._backend, count)
 
     def rows(self, layout: RowLayout, count: int) -> backends.RowRunner:
         """An executor of ``count`` streams whose state lies in rows.

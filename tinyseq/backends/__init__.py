@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
 
 from tinyseq.errors import TinyseqError
 from tinyseq.model import Model
-from tinyseq.plan.rows import RowLayout
+
+if TYPE_CHECKING:
+    from tinyseq.plan.rows import RowLayout
 
 Arrays = dict[str, np.ndarray]
 

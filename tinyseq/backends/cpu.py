@@ -24,6 +24,9 @@ from tinyseq.plan.view import storage
 MOST_BOUND = 8
 """Shapes whose executors one stream keeps."""
 
+Idle = dict[Key, list["Executor"]]
+"""Executors that nobody uses, by the plans they are for."""
+
 
 class CpuBackend:
     """A model's weights and plans, shared by all its streams and calls. Safe to use from threads."""
@@ -40,8 +43,8 @@ class CpuBackend:
             state = StateInPlace(state_layout(streaming), streaming.state)
             self._streaming = Plans(Planner(streaming, self._weights, state))
         self._stream_model = streaming
-        self._in_rows: OrderedDict[RowLayout, Plans] = OrderedDict()
-        self._idle: dict[Key, list[Executor]] = {}
+        self._in_rows: OrderedDict[RowLayout, tuple[Plans, Idle]] = OrderedDict()
+        self._idle: Idle = {}
         self._recent: list[tuple[Key, Executor]] = []
 
     def run(self, feeds: Mapping[str, object]) -> dict[str, np.ndarray]:
@@ -78,17 +81,17 @@ class CpuBackend:
     def runner(self) -> CpuRunner:
         layout = state_layout(self._stream_model)
         block = aligned(layout.bytes)
-        return CpuRunner(self._streaming, self._run, block, layout.parts(block))
+        return CpuRunner(self._streaming, self._run, block, layout.parts(block), {})
 
     def rows(self, layout: RowLayout, count: int) -> CpuRunner:
-        plans = self._in_rows.get(layout)
-        if plans is None:
-            planner = Planner(self._stream_model, self._weights, StateRows(layout))
-            plans = self._in_rows[layout] = Plans(planner)
+        shared = self._in_rows.get(layout)
+        if shared is None:
+            plans = Plans(Planner(self._stream_model, self._weights, StateRows(layout)))
+            shared = self._in_rows.setdefault(layout, (plans, {}))
             while len(self._in_rows) > MOST_PLANS:
                 self._in_rows.popitem(last=False)
         block = aligned(count * layout.bytes).reshape(count, layout.bytes)
-        return CpuRunner(plans, self._run, block, layout.parts(block))
+        return CpuRunner(shared[0], self._run, block, layout.parts(block), shared[1])
 
 
 def _planned(plans: Plans, arrays: dict[str, np.ndarray]) -> tuple[Key, Plan]:
@@ -201,10 +204,13 @@ class Executor:
 class CpuRunner:
     """State in a block, of one stream or of many in rows, and the executors for the shapes it has met."""
 
-    def __init__(self, plans: Plans, run, block: np.ndarray, state: dict[str, np.ndarray]) -> None:
+    def __init__(
+        self, plans: Plans, run, block: np.ndarray, state: dict[str, np.ndarray], idle: Idle
+    ) -> None:
         self._plans = plans
         self._run = run
         self._block = block
+        self._idle = idle
         self.state = state
         self._bound: OrderedDict[Key, Executor] = OrderedDict()
         self._last: Executor | None = None
@@ -239,7 +245,7 @@ class CpuRunner:
     def _executor(self, key: Key, plan: Plan, arrays: dict[str, np.ndarray]) -> Executor:
         """One that another runner has left, else a new one."""
         try:
-            executor = self._plans.idle[key].pop()
+            executor = self._idle[key].pop()
         except (KeyError, IndexError):
             return Executor(plan, self._run, self._block, self._plans.known(arrays))
         executor.bind(self._block)
@@ -247,10 +253,9 @@ class CpuRunner:
 
     def release(self) -> None:
         """Leaves its executors to the runners that come after it."""
-        idle = self._plans.idle
-        if len(idle) > MOST_PLANS:
-            idle.clear()
+        if len(self._idle) > MOST_PLANS:
+            self._idle.clear()
         for key, executor in self._bound.items():
-            idle.setdefault(key, []).append(executor)
+            self._idle.setdefault(key, []).append(executor)
         self._bound.clear()
         self._last = None

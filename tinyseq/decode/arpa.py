@@ -9,14 +9,15 @@ from __future__ import annotations
 
 import gzip
 from collections.abc import Iterator
-from math import log
+from math import inf, log
 from pathlib import Path
 
 import numpy as np
 
-from tinyseq.decode.automata import NOWHERE, START, Automaton, automaton
+from tinyseq.decode.automata import START, Automaton, automaton
 from tinyseq.decode.language_model import BEGIN, UNKNOWN, LanguageModel
 from tinyseq.errors import ModelError
+from tinyseq.kernels.ctc_layout import NONE
 
 LN10 = log(10)
 UNKNOWN_LOG10 = -100.0
@@ -40,31 +41,38 @@ def read_arpa(path: str | Path) -> LanguageModel:
 
 
 class _Reader:
-    """Reads one file. A state is an n-gram; the first one is the empty history."""
+    """Reads one file. A state is an n-gram, in the order of the file behind the empty history."""
 
     def __init__(self, path: Path, file) -> None:
         self._path = path
         self._lines = self._numbered(file)
         self._number, self._line = 0, b""
-        self._words: dict[str, int] = {}
-        self._states: dict[tuple[int, int], int] = {}
-        self._logps, self._backs, self._falls = [0.0], [0.0], [NOWHERE]
+        self._words: dict[bytes, int] = {}
+        self._keys, self._targets = np.empty(0, np.int64), np.empty(0, np.int64)
+        self._logps, self._backs, self._falls = np.zeros(1), np.zeros(1), np.full(1, NONE)
 
     def model(self) -> LanguageModel:
         counts = self._counts()
         for order, count in enumerate(counts, start=1):
-            self._section(order, count)
+            self._enter(*self._section(order, count))
         if self._line != b"\\end\\":
             raise self._error("expected \\end\\")
-        if UNKNOWN not in self._words:
-            self._add((self._label(UNKNOWN),), UNKNOWN_LOG10, 0.0)
-        begin = self._states.get((START, self._words.get(BEGIN, -1)), START)
-        return LanguageModel(self._words, len(counts), self._automaton(len(counts)), begin)
+        unknown = UNKNOWN.encode()
+        if unknown not in self._words:
+            self._words[unknown] = len(self._words)
+            self._enter(np.array([[self._words[unknown]]]), np.array([UNKNOWN_LOG10]), np.zeros(1))
+        try:
+            words = {word.decode("utf-8"): label for word, label in self._words.items()}
+        except UnicodeDecodeError as error:
+            raise ModelError(f"{self._path}: a word is not UTF-8: {error}; convert the file") from error
+        begin = START
+        if BEGIN in words:
+            begin = int(self._found(np.array([START]), np.array([words[BEGIN]]))[0])
+        return LanguageModel(words, len(counts), self._automaton(len(counts)), begin)
 
     def _numbered(self, file) -> Iterator[bytes]:
         for number, line in enumerate(file, start=1):
-            # Only these part fields; other blanks may belong to words.
-            if line := line.strip(b" \t\r\n"):
+            if line := line.strip():
                 self._number, self._line = number, line
                 yield line
         self._line = b""
@@ -88,76 +96,88 @@ class _Reader:
             raise self._error("it counts no words")
         return counts
 
-    def _section(self, order: int, count: int) -> None:
+    def _section(self, order: int, count: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """The labels [count, order] of a section's n-grams, their logarithms and back-offs."""
         if self._line != b"\\%d-grams:" % order:
             raise self._error(f"expected \\{order}-grams:")
-        read = 0
+        labels: list[int] = []
+        logps: list[float] = []
+        backs: list[float] = []
         for line in self._lines:
             if line.startswith(b"\\") and line.endswith((b"-grams:", b"\\end\\")) and b"\t" not in line:
                 break
-            read += 1
-            self._entry(line, order)
-        if read != count:
-            raise self._error(f"{count} {order}-grams were announced, {read} are there")
+            # Bytes are parted by ASCII's blanks alone; other blanks may belong to words.
+            fields = line.split()
+            if not order < len(fields) <= order + 2:
+                raise self._error(f"expected a logarithm, {order} words and perhaps a back-off")
+            try:
+                logps.append(float(fields[0]))
+                backs.append(float(fields[order + 1]) if len(fields) > order + 1 else 0.0)
+            except ValueError as error:
+                raise self._error(str(error)) from error
+            if not logps[-1] <= 0 or not backs[-1] < inf:
+                raise self._error("a logarithm of a probability is at most 0, a back-off's is finite")
+            labels += self._labels(fields[1 : order + 1])
+        if len(logps) != count:
+            raise self._error(f"{count} {order}-grams were announced, {len(logps)} are there")
+        return np.array(labels, np.int64).reshape(count, order), np.array(logps), np.array(backs)
 
-    def _entry(self, line: bytes, order: int) -> None:
-        fields = line.replace(b"\t", b" ").split(b" ")
-        if b"" in fields:
-            fields = [field for field in fields if field]
-        if not order < len(fields) <= order + 2:
-            raise self._error(f"expected a logarithm, {order} words and perhaps a back-off")
-        try:
-            logp = float(fields[0])
-            back = float(fields[order + 1]) if len(fields) > order + 1 else 0.0
-            names = [field.decode("utf-8") for field in fields[1 : order + 1]]
-        except ValueError as error:
-            raise self._error(str(error)) from error
-        if not logp <= 0 or back != back or back == float("inf"):
-            raise self._error("a logarithm of a probability is at most 0, and none is NaN or infinite")
-        if order == 1:
-            if names[0] in self._words:
+    def _labels(self, names: list[bytes]) -> list[int]:
+        words = self._words
+        if not self._keys.size:
+            if names[0] in words:
                 raise self._error("this word stands twice")
-            self._label(names[0])
+            words[names[0]] = len(words)
         try:
-            labels = tuple([self._words[name] for name in names])
+            return [words[name] for name in names]
         except KeyError as error:
             raise self._error(f"the word {error} is not among the 1-grams") from error
-        self._add(labels, logp, back)
 
-    def _label(self, word: str) -> int:
-        return self._words.setdefault(word, len(self._words))
+    def _enter(self, labels: np.ndarray, logps: np.ndarray, backs: np.ndarray) -> None:
+        """Adds n-grams of one order as states."""
+        histories = np.zeros(len(labels), np.int64)
+        for column in labels.T[:-1]:
+            histories = self._found(histories, column)
+            if (histories == NONE).any():
+                gram = labels[np.argmax(histories == NONE)]
+                raise self._broken(gram, "its history is not among the shorter n-grams")
+        words = labels[:, -1]
+        keys = histories << 32 | words
+        first = len(self._logps)
+        falls = self._falls[histories]
+        climbing = np.flatnonzero(falls != NONE)
+        while climbing.size:
+            found = self._found(falls[climbing], words[climbing])
+            done = found != NONE
+            shorter = self._falls[falls[climbing]]
+            falls[climbing] = np.where(done, found, shorter)
+            climbing = climbing[~done & (shorter != NONE)]
+        self._falls = np.concatenate([self._falls, np.where(falls == NONE, START, falls)])
+        self._logps = np.concatenate([self._logps, logps * LN10])
+        self._backs = np.concatenate([self._backs, backs * LN10])
+        keys = np.concatenate([self._keys, keys])
+        targets = np.concatenate([self._targets, first + np.arange(len(labels))])
+        order = np.argsort(keys, kind="stable")
+        self._keys, self._targets = keys[order], targets[order]
+        twice = np.flatnonzero(self._keys[1:] == self._keys[:-1])
+        if twice.size:
+            raise self._broken(labels[self._targets[twice[0] + 1] - first], "it stands twice")
 
-    def _add(self, labels: tuple[int, ...], logp: float, back: float) -> None:
-        history = START
-        for label in labels[:-1]:
-            state = self._states.get((history, label))
-            # A history that no n-gram of the file is: it scores as the file says it does.
-            history = self._new(history, label, self._score(history, label), 0.0) if state is None else state
-        if (history, labels[-1]) in self._states:
-            raise self._error("this n-gram stands twice")
-        self._new(history, labels[-1], logp * LN10, back * LN10)
+    def _broken(self, gram: np.ndarray, what: str) -> ModelError:
+        names = list(self._words)
+        words = b" ".join(names[label] for label in gram).decode("utf-8", "replace")
+        return ModelError(f"{self._path} is no ARPA language model: the n-gram {words!r}: {what}")
 
-    def _new(self, history: int, label: int, logp: float, back: float) -> int:
-        state = self._states[history, label] = len(self._logps)
-        self._logps.append(logp)
-        self._backs.append(back)
-        shorter = self._falls[history]
-        while shorter != NOWHERE and (shorter, label) not in self._states:
-            shorter = self._falls[shorter]
-        self._falls.append(START if shorter == NOWHERE else self._states[shorter, label])
-        return state
-
-    def _score(self, history: int, label: int) -> float:
-        total = 0.0
-        while (history, label) not in self._states:
-            total += self._backs[history]
-            history = self._falls[history]
-        return total + self._logps[self._states[history, label]]
+    def _found(self, states: np.ndarray, labels: np.ndarray) -> np.ndarray:
+        """The states that words lead to, or -1."""
+        if not self._keys.size:
+            return np.full(len(states), NONE)
+        keys = states << 32 | labels
+        places = np.minimum(np.searchsorted(self._keys, keys), len(self._keys) - 1)
+        return np.where((self._keys[places] == keys) & (states != NONE), self._targets[places], NONE)
 
     def _automaton(self, order: int) -> Automaton:
-        arcs = np.array(list(self._states), np.int64).reshape(-1, 2)
-        targets = np.fromiter(self._states.values(), np.int64, len(self._states))
-        logps, backs = np.array(self._logps), np.array(self._backs)
-        most = float(logps[1:].max() + (order - 1) * max(0.0, backs.max()))
-        columns = (arcs[:, 0], arcs[:, 1], targets, logps[targets])
-        return automaton(columns, np.array(self._falls), backs, most=most)
+        most = float(self._logps[1:].max() + (order - 1) * max(0.0, self._backs.max()))
+        sources, labels = self._keys >> 32, self._keys & 0xFFFFFFFF
+        columns = (sources, labels, self._targets, self._logps[self._targets])
+        return automaton(columns, self._falls, self._backs, most=most)

@@ -13,24 +13,13 @@ from dataclasses import dataclass
 import numpy as np
 
 from tinyseq.decode.calls import Buffer
+from tinyseq.kernels.ctc_layout import ARCS, ASKED, AUTOMATON, KEYS, MASK, MULTIPLIER, NONE, ROOM, WANTED
 
-HEAD = ("mask", "keys", "arcs", "states", "emits", "wanted", "room", "asked")
-"""The first words of a block; ``kernels/automata.py`` says what they are."""
-
-MULTIPLIER = np.int64(-7046029254386353131)
-"""That of ``kernels/automata.py``, which does not run here."""
-
-MASK, KEYS, ARCS, STATES, EMITS, WANTED, ROOM, ASKED = range(len(HEAD))
 ARC = np.dtype([("target", np.int32), ("weight", np.float32)])
 STATE = np.dtype([("fall", np.int32), ("weight", np.float32)])
 
-EMPTY = -1
-"""The key of a slot that holds no arc."""
-
 START = 0
 """Every automaton's first state."""
-
-NOWHERE = -1
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,10 +57,10 @@ def automaton(
     states = np.zeros(len(falls), STATE)
     states["fall"] = falls
     states["weight"] = 0.0 if fall_weights is None else fall_weights
-    emitted = np.full(len(falls), NOWHERE, np.int32) if emits is None else np.asarray(emits, np.int32)
-    head = np.zeros(len(HEAD), np.int64)
+    emitted = np.full(len(falls), NONE, np.int32) if emits is None else np.asarray(emits, np.int32)
+    head = np.zeros(AUTOMATON, np.int64)
     asked = np.zeros(2 * room, np.int64)
-    parts = [head, np.full(size, EMPTY, np.int64), np.zeros(size, ARC), states, emitted, asked]
+    parts = [head, np.full(size, NONE, np.int64), np.zeros(size, ARC), states, emitted, asked]
     offsets = np.cumsum([0] + [-(-part.nbytes // 8) * 8 for part in parts])
     head[:5] = size - 1, *offsets[1:5]
     head[ROOM:] = room, offsets[5]
@@ -108,10 +97,10 @@ def _slots(table: np.ndarray, keys: np.ndarray) -> np.ndarray:
     In each round, of the keys that want one free slot the first gets it and the others go on to the next.
     """
     mask = table.size - 1
-    slots = (keys * MULTIPLIER >> 32) & mask
+    slots = (keys * np.int64(MULTIPLIER) >> 32) & mask
     left = np.arange(keys.size)
     while left.size:
-        free = left[table[slots[left]] == EMPTY]
+        free = left[table[slots[left]] == NONE]
         wanted, first = np.unique(slots[free], return_index=True)
         table[wanted] = keys[free[first]]
         left = left[table[slots[left]] != keys[left]]

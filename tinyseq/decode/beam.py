@@ -14,13 +14,14 @@ from tinyseq.kernels.instructions import CUT, EMPTY, FIRST_FULL, HEAD, KEEP_OPEN
 _STOPPING = {False: KEEP_OPEN, True: FIRST_FULL, "never": MOST_HOPEFUL}
 
 # Places of words in the last operand of the instruction.
-_NORM, _BEST_NORM = 9, 10
+_LAST, _NORM, _BEST_NORM = 6, 9, 10
 
 
 class BeamSearch(Search):
     """One batch of inputs, each with ``num_beam_groups`` beams."""
 
     options: Beam
+    last_word = _LAST
 
     def __init__(
         self,
@@ -40,7 +41,7 @@ class BeamSearch(Search):
         self._pool = np.zeros((beams, options.places, NODE), np.int64)
         self._ranking = np.zeros((self._wanted, 2))
         lengths = np.arange(1, options.max_new_tokens + 1, dtype=np.float64)
-        self._norms = (lengths**options.length_penalty).view(np.int64)
+        self._norms = (lengths**options.length_penalty).view(np.int64).tolist()
         self._hopeful = options.early_stopping == "never" and options.length_penalty > 0
         self._positions = 0
         self._attention = np.zeros((0, 0), np.float32)
@@ -51,13 +52,13 @@ class BeamSearch(Search):
     def _wants_attention(self) -> bool:
         return self.options.output_attentions or self.options.coverage_penalty != 0
 
-    def _selection(self, last: bool) -> Rows:
+    def _selection(self) -> Rows:
         options = self.options
         if options.coverage_penalty:
             self._cover()
         words = [
             *(self._share, self._beams, self._wanted, options.places, int(options.compete)),
-            *(_STOPPING[options.early_stopping], int(last), self._prompt, self._positions),
+            *(_STOPPING[options.early_stopping], 0, self._prompt, self._positions),
             *(0, 0, float_word(options.diversity_penalty), float_word(options.coverage_penalty)),
             *(len(options.end_tokens), *options.end_tokens),
         ]
@@ -76,16 +77,17 @@ class BeamSearch(Search):
         if self._positions != positions:
             self._positions = positions
             self._coverage = np.zeros((2, self._slots, positions), np.float32)
-        self._attention = np.zeros((self._count, positions), np.float32)
+            self._attention = np.zeros((self._slots, positions), np.float32)
 
-    def _write(self, program: Program) -> None:
-        super()._write(program)
-        new = self.position - self._prompt
-        for tail in program.places("options"):
-            program.words[tail + _NORM] = self._norms[new]
-            program.words[tail + _BEST_NORM] = self._norms[-1 if self._hopeful else new]
+    def _ready(self) -> tuple[Program, ...]:
+        programs = super()._ready()
+        norm = self._norms[self.position - self._prompt]
+        words = programs[-1].words
+        words[self._options + _NORM] = norm
+        words[self._options + _BEST_NORM] = self._norms[-1] if self._hopeful else norm
         if self.options.coverage_penalty:
-            self._attention[...] = self._kept[-1]
+            self._attention[: self._count] = self._kept[-1]
+        return programs
 
     def _results(self) -> tuple[np.ndarray, np.ndarray]:
         shape = (self._slots // self._share, self._beams * (self.options.places + self._width))

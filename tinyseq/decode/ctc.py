@@ -48,8 +48,14 @@ class CtcDecoder:
             raise FeedError("a stream is stepped by the decoder that it belongs to")
         for size in sizes:
             search = self._search(size)
-            states = [search.begin() if stream._search is None else stream._state for stream in streams]
-            for stream, state in zip(streams, search.step(states, rows)):
+            try:
+                states = [search.begin() if stream._search is None else stream._state for stream in streams]
+                states = search.step(states, rows)
+            except MemoryError as error:
+                raise FeedError(
+                    f"{error}; fewer streams at once or a smaller beam_width need less"
+                ) from error
+            for stream, state in zip(streams, states):
                 stream._search, stream._state = search, state
 
     def _search(self, tokens: int) -> BestPaths | Beams:

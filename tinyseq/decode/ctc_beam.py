@@ -9,13 +9,31 @@ import numpy as np
 from tinyseq.decode.calls import Buffer, Call, check_rows, groups, machine
 from tinyseq.decode.fusion import fusion
 from tinyseq.decode.hypothesis import NOTHING, Emitted, Hypothesis, joined
+from tinyseq.kernels.ctc_layout import (
+    ALIGNMENT,
+    DEEPEST,
+    FRAMES,
+    FREE,
+    HEAD,
+    LEAST,
+    LIVING,
+    NODE_BYTES,
+    NODES,
+    NODES_FREE,
+    NODES_USED,
+    NONE,
+    PREFIX,
+    RECORD,
+    SEARCH,
+    SETTLED,
+    UNKNOWN,
+)
 
 if TYPE_CHECKING:
     from tinyseq.decode.ctc_options import CtcBeamSearch
 
-LIVING, FRAMES, NODES, DEEPEST, NODES_FREE, NODES_USED, FREE, SETTLED = range(8)
-HEAD, RECORD, NODE = 16, 12, 4
-"""Words of a state's head, of a hypothesis and of a node, all int64; as in ``kernels/ctc_beam.py``."""
+NODE = NODE_BYTES // 8
+"""Words of a node."""
 
 
 class Beam:
@@ -51,11 +69,11 @@ class Beams:
         self._start = self._first_state()
 
     def _settings(self, limited: bool) -> np.ndarray:
-        """The words of a search, see ``kernels/ctc_beam.py`` and ``kernels/fusion.py``."""
+        """The words of a search, see ``kernels/ctc_layout.py``."""
         options, fused = self._options, self._fusion
-        words = np.zeros(16, np.int64)
-        words[:6] = self.tokens, options.blank, self._width, self._most, limited, fused.parts
-        words[6:12].view(np.float64)[:] = (
+        words = np.zeros(SEARCH, np.int64)
+        words[:LEAST] = self.tokens, options.blank, self._width, self._most, limited, fused.parts
+        words[LEAST:UNKNOWN].view(np.float64)[:] = (
             np.float32(options.token_min_logp),
             options.beam_prune_logp,
             fused.gain,
@@ -63,22 +81,22 @@ class Beams:
             options.beta,
             options.unk_score_offset,
         )
-        words[12:] = fused.unknown, fused.closed, fused.end, options.horizon or 0
+        words[UNKNOWN:] = fused.unknown, fused.closed, fused.end, options.horizon or 0
         return words
 
     def _first_state(self) -> np.ndarray:
         """One hypothesis: nothing, of probability one, ended by a blank."""
         nodes = 6 * self._width + 64
         words = np.zeros(HEAD + RECORD * self._width + NODE * nodes, np.int64)
-        words[[LIVING, NODES, NODES_FREE, NODES_USED, FREE]] = 1, nodes, nodes - 2, 2, -1
+        words[[LIVING, NODES, NODES_FREE, NODES_USED, FREE]] = 1, nodes, nodes - 2, 2, NONE
         record = words[HEAD : HEAD + RECORD]
-        record[:6].view(np.float64)[:] = 0.0, -np.inf, 0.0, self._fusion.granted, 0.0, -np.inf
-        record[6:] = 0, 1, 1, *self._fusion.start
+        record[:PREFIX].view(np.float64)[:] = 0.0, -np.inf, 0.0, self._fusion.granted, 0.0, -np.inf
+        record[PREFIX:] = 0, 1, 1, *self._fusion.start
         pool = words[HEAD + RECORD * self._width :].view(np.int32)
         # The empty prefix: no parent, one reference, no token, depth 0, no relatives, place 0.
-        pool[:8] = -1, 1, -1, 0, -1, -1, -1, 0
+        pool[:8] = NONE, 1, NONE, 0, NONE, NONE, NONE, 0
         # The empty alignment, which the hypothesis points to twice.
-        pool[8:16] = -1, 2, -1, 0, 0, 0, 0, -2
+        pool[8:16] = NONE, 2, NONE, 0, 0, 0, 0, ALIGNMENT
         return words
 
     def begin(self) -> Beam:

@@ -8,12 +8,10 @@ import numpy as np
 
 from tinyseq.decode.calls import Buffer, Call, check_rows, groups, machine
 from tinyseq.decode.hypothesis import NOTHING, Emitted, Hypothesis
+from tinyseq.kernels.ctc_layout import EMITTED, HEARD, LAST, NONE, TOTAL
 
 if TYPE_CHECKING:
     from tinyseq.decode.ctc_options import CtcGreedy
-
-HEARD, LAST, EMITTED, TOTAL = range(4)
-"""Words of a state, as in ``kernels/ctc_path.py``."""
 
 
 class Path:
@@ -40,7 +38,7 @@ class BestPaths:
 
     def begin(self) -> Path:
         """A stream at its start."""
-        return Path(np.array([0, -1, 0, 0]), NOTHING)
+        return Path(np.array([0, NONE, 0, 0]), NOTHING)
 
     def copy(self, path: Path) -> Path:
         """The same state, to go its own way."""
@@ -77,7 +75,7 @@ class BestPaths:
 
     def partial(self, path: Path) -> tuple[Hypothesis, Hypothesis]:
         """The tokens whose runs are over; the one that still runs."""
-        runs = path.words[LAST] not in (-1, self._options.blank)
+        runs = path.words[LAST] not in (NONE, self._options.blank)
         over = len(path.emitted) - int(runs)
         parts = path.emitted.first(over), Emitted(path.emitted.words[:, over:])
         stable, tentative = (part.hypothesis(path.score, self._options.vocabulary) for part in parts)

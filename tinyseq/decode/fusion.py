@@ -11,20 +11,16 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from tinyseq.decode.automata import NOWHERE, START, Automaton, automaton
+from tinyseq.decode.automata import START, Automaton, automaton
 from tinyseq.decode.calls import Buffer
 from tinyseq.decode.hotwords import hotwords_automaton
 from tinyseq.decode.language_model import BEGIN, END, UNKNOWN
 from tinyseq.errors import FeedError
+from tinyseq.kernels.ctc_layout import HOTWORDS, NONE, SEPARATOR, TOKEN_MODEL, WORD_MODEL, WORDS
 
 if TYPE_CHECKING:
     from tinyseq.decode.ctc_options import CtcBeamSearch
 
-TOKEN_MODEL, WORDS, WORD_MODEL, HOTWORDS = 1, 2, 4, 8
-SEPARATOR = 0
-"""As in ``kernels/fusion.py``."""
-
-NO_LABEL = -1
 SOME_WORD = 2**31 - 3
 """What a word ends as where no language model knows words: the label of none."""
 
@@ -37,7 +33,7 @@ class Fusion:
     """All that takes part.
 
     Attributes:
-        parts: the bits above.
+        parts: the bits of ``ctc_layout.py``.
         buffers: language model, its labels of tokens, words, hotwords, spelling.
         start: the states of language model, words and hotwords before the first token.
         granted: what the state of the hotwords has granted by then.
@@ -127,11 +123,11 @@ def fusion(options: CtcBeamSearch, tokens: int) -> Fusion:
     model, parts, gain = options.lm, 0, 0.0
     spelling = Spelling(options, tokens)
     by_word = model is not None and options.lm_level == "word"
-    unknown = end = NO_LABEL
+    unknown = end = NONE
     labels = words = hotwords = EMPTY
     begin, granted = (START, START, START), 0.0
     if model is not None:
-        unknown, end = model.label(UNKNOWN), model.words.get(END, NO_LABEL)
+        unknown, end = model.label(UNKNOWN), model.words.get(END, NONE)
         begin = (model.begin, START, START)
         gain = options.alpha * model.automaton.most + options.beta + max(0.0, options.unk_score_offset)
         if not by_word:
@@ -194,7 +190,7 @@ def _words(options: CtcBeamSearch, spelling: Spelling, by_word: bool) -> Automat
 
 def _trie(words: Iterable[tuple[str, list[int], int]]) -> Automaton:
     children: dict[tuple[int, int], int] = {}
-    emits, names = [NOWHERE], [""]
+    emits, names = [NONE], [""]
     for word, symbols, label in words:
         if not symbols or SEPARATOR in symbols:
             raise FeedError(f"the word {word!r} is empty or holds the word separator")
@@ -202,16 +198,16 @@ def _trie(words: Iterable[tuple[str, list[int], int]]) -> Automaton:
         for symbol in symbols:
             if (state, symbol) not in children:
                 children[state, symbol] = len(emits)
-                emits.append(NOWHERE)
+                emits.append(NONE)
                 names.append("")
             state = children[state, symbol]
-        if emits[state] != NOWHERE:
+        if emits[state] != NONE:
             raise FeedError(f"the words {names[state]!r} and {word!r} are spelt alike; keep one of them")
         emits[state], names[state] = label, word
     arcs = np.array(list(children), np.int64).reshape(-1, 2)
     targets = np.fromiter(children.values(), np.int64, len(children))
     columns = (arcs[:, 0], arcs[:, 1], targets, np.zeros(len(children)))
-    return automaton(columns, np.full(len(emits), NOWHERE), emits=np.array(emits))
+    return automaton(columns, np.full(len(emits), NONE), emits=np.array(emits))
 
 
 def _hotwords(options: CtcBeamSearch, spelling: Spelling) -> dict[tuple[int, ...], float]:

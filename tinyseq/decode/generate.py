@@ -150,12 +150,13 @@ def _search(decoder, batch: Batch, options, prompts, seeds, processors, streamer
 def _prompts(options: Generation, inputs: int) -> list[list[int]]:
     """What each input's decoder is given before the first token is chosen."""
     prefix = list(options.prefix)
-    start = options.decoder_start_token_id
-    if not prefix or isinstance(prefix[0], int):
-        return [[start, *prefix]] * inputs
-    if len(prefix) != inputs:
+    shared = all(isinstance(token, (int, np.integer)) for token in prefix)
+    if not shared and len(prefix) != inputs:
         raise OptionError(f"prefix has {len(prefix)} sequences for {inputs} inputs")
-    return [[start, *own] for own in prefix]
+    prompts = [[options.decoder_start_token_id, *own] for own in ([prefix] * inputs if shared else prefix)]
+    if not all(isinstance(token, (int, np.integer)) and token >= 0 for prompt in prompts for token in prompt):
+        raise OptionError(f"prefix={options.prefix!r}: tokens are whole numbers from 0 on")
+    return prompts
 
 
 def _by_length(batch: Batch, prompts: list[list[int]]) -> list[Batch]:

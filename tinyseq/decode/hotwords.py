@@ -13,7 +13,8 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 
-from tinyseq.decode.automata import NOWHERE, START, Automaton, automaton
+from tinyseq.decode.automata import START, Automaton, automaton
+from tinyseq.kernels.ctc_layout import NONE
 
 
 def hotwords_automaton(
@@ -37,7 +38,7 @@ def hotwords_automaton(
             if read < len(symbols):
                 granted[state] = _larger(granted[state], weight * read / len(symbols))
         earned[state] += weight
-    falls = [NOWHERE] * len(children)
+    falls = [NONE] * len(children)
     arcs: list[tuple[int, int, int, float]] = []
     queue = deque([START])
     while queue:
@@ -60,6 +61,6 @@ def _larger(a: float, b: float) -> float:
 
 
 def _fall(children: list[dict[int, int]], falls: list[int], state: int, symbol: int) -> int:
-    while state != NOWHERE and symbol not in children[state]:
+    while state != NONE and symbol not in children[state]:
         state = falls[state]
-    return START if state == NOWHERE else children[state][symbol]
+    return START if state == NONE else children[state][symbol]

@@ -13,9 +13,10 @@ from threading import RLock
 import numpy as np
 
 from tinyseq.decode.arpa import LN10
-from tinyseq.decode.automata import MASK, NOWHERE, Automaton, automaton, insert, questions
+from tinyseq.decode.automata import Automaton, automaton, insert, questions
 from tinyseq.decode.language_model import BEGIN, END, UNKNOWN, LanguageModel
 from tinyseq.errors import FeedError, MissingPackageError, ModelError
+from tinyseq.kernels.ctc_layout import MASK, NONE
 
 QUESTIONS = 4096
 """Asked at most before they are answered."""
@@ -41,12 +42,12 @@ def read_kenlm(path: str | Path, words: Collection[str]) -> LanguageModel:
     if isinstance(words, str):
         raise FeedError("words is a collection of words, not a single string")
     try:
-        return _KenlmModel(kenlm.Model(str(path)), kenlm.State, words)
+        return KenlmModel(kenlm.Model(str(path)), kenlm.State, words)
     except (OSError, RuntimeError) as error:
         raise ModelError(f"cannot read the language model {path}: {error}") from error
 
 
-class _KenlmModel(LanguageModel):
+class KenlmModel(LanguageModel):
     """A model whose automaton grows with what is asked."""
 
     def __init__(self, model, state: type, words: Collection[str]) -> None:
@@ -84,7 +85,7 @@ class _KenlmModel(LanguageModel):
     def _made(self) -> Automaton:
         self._room = 2 * len(self._states) + 64
         made = automaton(
-            _columns([]), np.full(self._room, NOWHERE), room=QUESTIONS, slots=4 * len(self._arcs) + 64
+            _columns([]), np.full(self._room, NONE), room=QUESTIONS, slots=4 * len(self._arcs) + 64
         )
         insert(made, _columns(self._arcs))
         return made

@@ -19,6 +19,7 @@ class Picking(Search):
     """
 
     options: Greedy | Sampling
+    last_word = 1
 
     def __init__(
         self,
@@ -41,7 +42,7 @@ class Picking(Search):
         given = self._kind if kind is None else kind
         return super()._normalisation(LOG_PROBABILITIES if given == LOGITS and kind is None else given)
 
-    def _selection(self, last: bool) -> Rows:
+    def _selection(self) -> Rows:
         options, y = self.options, self._scores
         size = {"y": y, "rows": self._count, "count": y.shape[1]}
         draws = isinstance(options, Sampling)
@@ -53,7 +54,7 @@ class Picking(Search):
             rows.append(("warp", size | {"order": order, "keys": self._scratch, "options": words}))
             rows += super()._normalisation(LOGITS)
         ends = options.end_tokens
-        words = [int(draws), int(last), self._prompt, self._share, len(ends), *ends]
+        words = [int(draws), 0, self._prompt, self._share, len(ends), *ends]
         operands = {
             **{"y": y, "trace": self._trace, "heads": self._heads, "live": self._live, "keys": self._keys},
             **{"feeds": self._feeds, "status": self._status, "count": y.shape[1], "position": 0},

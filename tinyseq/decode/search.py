@@ -58,6 +58,8 @@ class Hypothesis(NamedTuple):
 class Search(ABC):
     """The search for one batch: an input has ``beams`` independent beams of ``width`` places each."""
 
+    last_word: int
+
     def __init__(
         self,
         steps: Steps,
@@ -80,14 +82,21 @@ class Search(ABC):
         self._trace[: self._prompt, :, 3] = np.arange(self._slots)
         self._live = np.arange(inputs * beams)
         self._status = np.array([len(self._live)] * 2)
+        self._totals = memoryview(self._status)
         self._feeds = np.zeros((4, self._slots), np.int64)
         self._kept: list[np.ndarray] = []
-        self._programs: dict[tuple, tuple[Program, ...]] = {}
+        self._made: dict[tuple, tuple[Program, ...]] = {}
+        self._programs: tuple[Program, ...] = ()
+        self._until = 0
         self._scores = np.zeros((0, 0), np.float32)
         self._remembers = bool(options.repetition_penalty != 1 or options.no_repeat_ngram_size or processors)
+        if self._remembers:
+            self._history = np.zeros((self._slots, NODE, len(self._trace)), np.int64)
+            self._lengths = np.zeros(self._slots, np.int64)
         # Steps in which some option has a say that it has in no other.
         forced = options.forced_bos_token_id is not None
         self._special = forced + bool(options.begin_suppress_tokens)
+        self._most = options.max_new_tokens
         self.position = self._prompt
         self._begin(prompts, np.arange(inputs) * self._share)
 
@@ -105,9 +114,9 @@ class Search(ABC):
 
     def _arrange(self) -> None:
         """Takes notice of how many rows the next step has."""
-        self._count = int(self._status[1])
+        self._count = self._totals[1]
         self._given = [row[: self._count] for row in self._feeds]
-        self._programs = {}
+        self._until = 0
 
     @property
     def over(self) -> bool:
@@ -129,7 +138,7 @@ class Search(ABC):
             self._process(scores[: self._count])
             programs[1].run()
         self.position += 1
-        if self._status[1] != self._count:
+        if self._totals[1] != self._count:
             self._arrange()
         if self.over:
             self.steps.release()
@@ -140,12 +149,13 @@ class Search(ABC):
         return self.options.output_attentions
 
     def _take(self, scores: np.ndarray) -> None:
-        """New rows of scores: programs made for others hold other addresses."""
+        """Other rows of scores than in the step before."""
         if self._scores.shape[1] != scores.shape[1]:
             self._check_tokens(scores.shape[1])
             self._scratch = np.zeros(scores.shape[1], np.float32)
+            self._made = {}
         self._scores = scores
-        self._programs = {}
+        self._until = 0
 
     def _check_tokens(self, vocabulary: int) -> None:
         for name in ("forced_bos_token_id", "forced_eos_token_id", "eos_token_id"):
@@ -153,9 +163,16 @@ class Search(ABC):
             for token in self.options.end_tokens if name == "eos_token_id" else (given,):
                 if token is not None and token >= vocabulary:
                     raise OptionError(f"{name}={given}: the decoder has scores for {vocabulary} tokens")
+        highest = int(self._trace[: self._prompt, :, 0].max(initial=0))
+        counts = self.options.repetition_penalty != 1 or self.options.no_repeat_ngram_size
+        if counts and highest >= vocabulary:
+            raise OptionError(
+                f"token {highest}, which the decoder is given first, has no score among its {vocabulary}: "
+                "repetition_penalty and no_repeat_ngram_size cannot count it; leave them out"
+            )
 
     def _process(self, scores: np.ndarray) -> None:
-        tokens = self._history[:, 0, : self.position]
+        tokens = self._history[: self._count, 0, : self.position]
         for processor in self._processors:
             given = processor(tokens, scores)
             if given is None:
@@ -166,24 +183,37 @@ class Search(ABC):
 
     def _ready(self) -> tuple[Program, ...]:
         """The programs of this step, with what changes from step to step written in."""
-        options, new = self.options, self.position - self._prompt
-        last = new + 1 == options.max_new_tokens
-        phase = (new if new < self._special else -1, new < options.min_new_tokens, last)
-        programs = self._programs.get(phase)
-        if programs is None:
-            rows = self._preparation(*phase), self._selection(last)
-            parts = rows if self._processors else ([*rows[0], *rows[1]],)
-            programs = self._programs[phase] = tuple(Program(*part) for part in parts)
+        if self.position >= self._until:
+            self._choose()
+        for words, place in self._moving:
+            words[place] = self.position
         if self._remembers:
             self._lengths[:] = self.position
-        for program in programs:
-            self._write(program)
-        return programs
+        return self._programs
 
-    def _write(self, program: Program) -> None:
-        """Writes what changes from step to step into a program."""
-        for place in program.places("position"):
-            program.words[place] = self.position
+    def _choose(self) -> None:
+        """The programs for this step and those after it in which the same options have a say."""
+        options, new = self.options, self.position - self._prompt
+        last = new + 1 == self._most
+        short = new < options.min_new_tokens
+        special = new < self._special
+        phase = (new if special else -1, short, last and options.forced_eos_token_id is not None)
+        programs = self._made.get(phase)
+        if programs is None:
+            preparation, selection = self._preparation(*phase), self._selection()
+            parts = (preparation, selection) if self._processors else ([*preparation, *selection],)
+            programs = self._made[phase] = tuple(Program(*part) for part in parts)
+        for program in programs:
+            program.bind("x", self._scores)
+            program.bind("y", self._scores)
+            for place in program.places("rows"):
+                program.words[place] = self._count
+        self._options = programs[-1].places("options")[-1]
+        programs[-1].words[self._options + self.last_word] = int(last)
+        self._programs = programs
+        self._moving = [(own.words, place) for own in programs for place in own.places("position")]
+        changes = (new + 1 if special else self._most, options.min_new_tokens if short else self._most)
+        self._until = self._prompt + min(*changes, self._most if last else self._most - 1)
 
     def _preparation(self, new: int, short: bool, last: bool) -> Rows:
         """Instructions that make scores ready for token number ``new``; -1 where the number plays no part."""
@@ -191,8 +221,8 @@ class Search(ABC):
         size = {"y": y, "rows": self._count, "count": y.shape[1]}
         rows = self._normalisation()
         if self._remembers:
-            rows.append(self._remembering())
-            before = {"history": self._history, "position": 0, "record": self._history[0].size}
+            rows.append(self._unrolling(self._feeds[2], self._lengths, self._history))
+            before = {"history": self._history, "position": 0, "record": NODE * len(self._trace)}
         if options.repetition_penalty != 1:
             penalty = [float_word(options.repetition_penalty)]
             operands = size | before | {"scratch": self._scratch, "penalty": penalty}
@@ -212,12 +242,6 @@ class Search(ABC):
                 rows.append(("force_token", size | {"token": token}))
         return rows
 
-    def _remembering(self) -> tuple[str, dict[str, object]]:
-        """The instruction that lays out the tokens of each row."""
-        self._history = np.zeros((self._count, NODE, len(self._trace)), np.int64)
-        self._lengths = np.zeros(self._count, np.int64)
-        return self._unrolling(self._given[2], self._lengths, self._history)
-
     def _unrolling(
         self, ends: np.ndarray, lengths: np.ndarray, history: np.ndarray
     ) -> tuple[str, dict[str, object]]:
@@ -231,8 +255,9 @@ class Search(ABC):
         return [("log_softmax", operands | {"kind": self._kind if kind is None else kind})]
 
     @abstractmethod
-    def _selection(self, last: bool) -> Rows:
-        """Instructions that choose the next tokens and ready the rows of the next step."""
+    def _selection(self) -> Rows:
+        """Instructions that choose the next tokens and ready the rows of the next step; word ``last_word`` of
+        the last one's options says whether this step is the last."""
 
     @abstractmethod
     def _results(self) -> tuple[np.ndarray, np.ndarray]:

@@ -1,6 +1,6 @@
 """Weighted automata that score what a search emits: language models, words, hotwords.
 
-An automaton is one block of memory; its head, int64 words, is ``HEAD`` of ``decode/automata.py``:
+An automaton is one block of memory; its head of int64 words holds:
 
 * ``mask``: arcs are a hash table of mask + 1 slots;
 * ``keys``: the byte offset of the slots' keys, int64: ``state << 32 | label``, -1 where empty;
@@ -16,27 +16,33 @@ from __future__ import annotations
 
 import numpy as np
 
+from tinyseq.kernels.ctc_layout import (
+    ARCS,
+    ASKED,
+    EMITS,
+    KEYS,
+    MASK,
+    MULTIPLIER,
+    NONE,
+    ROOM,
+    STATE_TABLE,
+    WANTED,
+)
 from tinyseq.kernels.intrinsics import compiled, floats, integers, integers32
 from tinyseq.kernels.ranking import NOTHING
-
-MULTIPLIER = np.int64(-7046029254386353131)
-"""2**64 divided by the golden ratio, odd: spreads keys over the table."""
-
-
-WANTED, ROOM, ASKED = 5, 6, 7
 
 
 @compiled()
 def slot_of(automaton, state, label):
     """The slot of the arc of a label, or -1."""
     head = integers(automaton)
-    keys = integers(automaton + head[1])
+    keys = integers(automaton + head[KEYS])
     key = state << 32 | label
-    slot = ((key * MULTIPLIER) >> 32) & head[0]
+    slot = ((key * np.int64(MULTIPLIER)) >> 32) & head[MASK]
     while keys[slot] != key:
-        if keys[slot] == -1:
+        if keys[slot] == NONE:
             return -1
-        slot = (slot + 1) & head[0]
+        slot = (slot + 1) & head[MASK]
     return slot
 
 
@@ -62,12 +68,12 @@ def is_asking(automaton):
 def advance(automaton, state, label):
     """(weight, next state): falls back, adding what that weighs, until a state has an arc of the label."""
     head = integers(automaton)
-    states = automaton + head[3]
+    states = automaton + head[STATE_TABLE]
     weight = 0.0
     while True:
         slot = slot_of(automaton, state, label)
         if slot >= 0:
-            arc = automaton + head[2] + slot * 8
+            arc = automaton + head[ARCS] + slot * 8
             return weight + floats(arc)[1], np.int64(integers32(arc)[0])
         back = np.int64(integers32(states + state * 8)[0])
         if back < 0:
@@ -82,10 +88,10 @@ def target_of(automaton, state, label):
     slot = slot_of(automaton, state, label)
     if slot < 0:
         return np.int64(-1)
-    return np.int64(integers32(automaton + integers(automaton)[2] + slot * 8)[0])
+    return np.int64(integers32(automaton + integers(automaton)[ARCS] + slot * 8)[0])
 
 
 @compiled()
 def emitted(automaton, state):
     """What a word that ends in this state stands for, or -1."""
-    return np.int64(integers32(automaton + integers(automaton)[4] + state * 4)[0])
+    return np.int64(integers32(automaton + integers(automaton)[EMITS] + state * 4)[0])

@@ -12,25 +12,47 @@ from __future__ import annotations
 import numpy as np
 
 from tinyseq.kernels.automata import is_asking
-from tinyseq.kernels.fusion import FUSED, fused
-from tinyseq.kernels.instructions import FAILED
-from tinyseq.kernels.intrinsics import compiled, doubles, floats, integers
-from tinyseq.kernels.prefixes import (
-    BYTES,
+from tinyseq.kernels.ctc_layout import (
+    ADDED,
+    ALIGNED_BLANK,
+    ALIGNED_TOKEN,
+    BLANK,
+    BOTH,
+    DEEPEST,
     DEPTH,
+    ENDS_BLANK,
+    ENDS_TOKEN,
     FRAME,
+    FRAMES,
+    FUSED,
+    GAIN,
+    HEAD,
+    HORIZON,
+    LEAST,
+    LIMITED,
     LIVE,
+    LIVING,
     LOGP,
+    MOST,
+    NODE_BYTES,
     NODES_FREE,
     NONE,
+    PATH_BLANK,
+    PATH_TOKEN,
+    PREFIX,
+    PRUNE,
+    RECORD,
+    SETTLED,
+    STATES,
     TOKEN,
     UP,
-    aligned,
-    child_of,
-    drop,
-    hold,
-    node,
+    VOCABULARY,
+    WIDTH,
 )
+from tinyseq.kernels.fusion import fused
+from tinyseq.kernels.instructions import FAILED
+from tinyseq.kernels.intrinsics import compiled, doubles, floats, integers
+from tinyseq.kernels.prefixes import aligned, child_of, drop, hold, node
 from tinyseq.kernels.ranking import (
     NOTHING,
     add_logs,
@@ -42,23 +64,9 @@ from tinyseq.kernels.ranking import (
 
 DONE = 0
 
-LIVING, FRAMES, DEEPEST, SETTLED = 0, 1, 3, 7
-HEAD = 16
-"""Words of a state's head: hypotheses alive, frames heard, length of the longest, and tokens settled."""
-
-RECORD = 12
-ENDS_BLANK, ENDS_TOKEN, BOTH, ADDED, PATH_BLANK, PATH_TOKEN = 0, 1, 2, 3, 4, 5
-PREFIX, ALIGNED_BLANK, ALIGNED_TOKEN, STATES = 6, 7, 8, 9
-"""Words of a hypothesis: float64 logarithms, then nodes and the three states of what is added."""
-
 RENEWED, FIRST_LONGER, NEXT_LONGER = 9, 10, 11
 """Words of a hypothesis that gets no token, in place of the states: whether its last token's alignment is a
 new one behind ``ALIGNED_TOKEN``, and the list of those hypotheses that are one token longer."""
-
-VOCABULARY, BLANK, WIDTH, MOST, LIMITED, LEAST, PRUNE, GAIN, HORIZON = 0, 1, 2, 3, 4, 6, 7, 8, 15
-"""Words of a search beside those of ``fusion.py``: ``MOST`` tokens are looked at in a frame, which the user
-``LIMITED`` or not; ``GAIN`` is the most that a token can add to a score; what is older than ``HORIZON``
-frames, if not 0, is no longer in doubt."""
 
 FORGETS = 64
 """Each so many frames, hypotheses that still doubt what is behind the horizon are given up."""
@@ -101,7 +109,7 @@ def _stay(pool, record, stay, silent, again):
     kept[ADDED] = values[ADDED]
     places[PREFIX], places[ALIGNED_BLANK] = nodes[PREFIX], path
     places[ALIGNED_TOKEN], places[RENEWED] = nodes[ALIGNED_TOKEN], 0
-    if kept[PATH_TOKEN] > NOTHING and again > floats(pool + nodes[ALIGNED_TOKEN] * BYTES)[LOGP]:
+    if kept[PATH_TOKEN] > NOTHING and again > floats(pool + nodes[ALIGNED_TOKEN] * NODE_BYTES)[LOGP]:
         places[ALIGNED_TOKEN] = np.int64(node(pool, nodes[ALIGNED_TOKEN])[UP])
         places[RENEWED] = 1
 

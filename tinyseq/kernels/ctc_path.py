@@ -4,14 +4,12 @@ from __future__ import annotations
 
 import numpy as np
 
+from tinyseq.kernels.ctc_layout import EMITTED, HEARD, LAST, TOTAL
 from tinyseq.kernels.instructions import FAILED
 from tinyseq.kernels.intrinsics import compiled, doubles, floats, integers, integers32
 from tinyseq.kernels.ranking import row_peak, usable
 
 DONE = 0
-
-HEARD, LAST, EMITTED, TOTAL = 0, 1, 2, 3
-"""Words of a best path's state: frames heard, the last row's token, tokens written, and float64 ln p."""
 
 
 @compiled()

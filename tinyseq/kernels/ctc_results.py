@@ -5,27 +5,32 @@ from __future__ import annotations
 import numpy as np
 
 from tinyseq.kernels.automata import is_asking
-from tinyseq.kernels.ctc_beam import (
+from tinyseq.kernels.ctc_beam import DONE, best_alignment, record_of
+from tinyseq.kernels.ctc_layout import (
     ADDED,
     ALIGNED_BLANK,
     ALIGNED_TOKEN,
     BOTH,
-    DONE,
+    DEPTH,
+    FRAME,
+    FUSED,
     HEAD,
     LIVING,
+    LOGP,
+    NODE_BYTES,
     PATH_TOKEN,
     PREFIX,
     SETTLED,
     STATES,
+    TOKEN,
+    UP,
     VOCABULARY,
     WIDTH,
-    best_alignment,
-    record_of,
 )
-from tinyseq.kernels.fusion import FUSED, fused
+from tinyseq.kernels.fusion import fused
 from tinyseq.kernels.instructions import FAILED
 from tinyseq.kernels.intrinsics import compiled, doubles, floats, integers, integers32
-from tinyseq.kernels.prefixes import BYTES, DEPTH, FRAME, LOGP, TOKEN, UP, cut, meeting, node
+from tinyseq.kernels.prefixes import cut, meeting, node
 from tinyseq.kernels.ranking import NOTHING, best_first, keep_best
 
 
@@ -37,7 +42,7 @@ def _write(pool, alignment, until, tokens, frames, logps):
         it = node(pool, alignment)
         integers32(tokens)[place] = it[TOKEN]
         integers32(frames)[place] = it[FRAME]
-        floats(logps)[place] = floats(pool + alignment * BYTES)[LOGP]
+        floats(logps)[place] = floats(pool + alignment * NODE_BYTES)[LOGP]
         alignment = np.int64(it[UP])
     return count
 

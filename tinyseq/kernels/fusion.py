@@ -1,7 +1,7 @@
 """What a search adds to the scores of a model's rows: a language model, words, hotwords.
 
 All of it is a function of the tokens alone. A hypothesis carries three states; a token moves them on and
-weighs something. The settings are the int64 and float64 words of a ``search``, see ``ctc_beam.py``.
+weighs something. ``search`` holds the settings, see ``ctc_layout.py``.
 """
 
 from __future__ import annotations
@@ -9,20 +9,23 @@ from __future__ import annotations
 import numpy as np
 
 from tinyseq.kernels.automata import advance, emitted, target_of
+from tinyseq.kernels.ctc_layout import (
+    ALPHA,
+    BETA,
+    CLOSED,
+    END_LABEL,
+    FUSED,
+    HOTWORDS,
+    SEPARATOR,
+    TOKEN_MODEL,
+    UNKNOWN,
+    UNKNOWN_OFFSET,
+    VOCABULARY,
+    WORD_MODEL,
+    WORDS,
+)
 from tinyseq.kernels.intrinsics import compiled, doubles, integers, integers32
 from tinyseq.kernels.ranking import NOTHING
-
-VOCABULARY, FUSED = 0, 5
-ALPHA, BETA, UNKNOWN_OFFSET = 9, 10, 11
-UNKNOWN, CLOSED, END_LABEL = 12, 13, 14
-"""Words of a search: the language model's label of unknown words, whether no other words are allowed, and
-its label of the end or -1."""
-
-TOKEN_MODEL, WORDS, WORD_MODEL, HOTWORDS = 1, 2, 4, 8
-"""Bits of ``FUSED``: what takes part."""
-
-SEPARATOR = 0
-"""The symbol that ends a word."""
 
 OUT_OF_ALL = 2**31 - 2
 """A symbol that no hotword holds: what was granted for the beginning of one goes back."""

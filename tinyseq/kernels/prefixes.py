@@ -13,26 +13,32 @@ from __future__ import annotations
 
 import numpy as np
 
+from tinyseq.kernels.ctc_layout import (
+    ALIGNMENT,
+    CHILD,
+    DEPTH,
+    FRAME,
+    FREE,
+    KIND,
+    LIVE,
+    LOGP,
+    NEXT,
+    NODE_BYTES,
+    NODES_FREE,
+    NODES_USED,
+    NONE,
+    PREVIOUS,
+    REFERENCES,
+    TOKEN,
+    UP,
+)
 from tinyseq.kernels.intrinsics import compiled, floats, integers, integers32
-
-BYTES = 32
-UP, REFERENCES, TOKEN, DEPTH = 0, 1, 2, 3
-CHILD, NEXT, PREVIOUS, LIVE = 4, 5, 6, 7
-"""Of a prefix: its first child, its siblings, and its place among the live hypotheses or -1."""
-FRAME, LOGP, KIND = 4, 5, 7
-"""Of an alignment: its frame, the row's float32 there, and ``ALIGNMENT`` in the place of ``LIVE``."""
-
-ALIGNMENT = -2
-NONE = -1
-
-NODES_FREE, NODES_USED, FREE = 4, 5, 6
-"""Words of a state's head: nodes left, the first never used, the last given back."""
 
 
 @compiled()
 def node(pool, index):
     """A node's eight words."""
-    return integers32(pool + index * BYTES)
+    return integers32(pool + index * NODE_BYTES)
 
 
 @compiled()
@@ -110,7 +116,7 @@ def aligned(head, pool, before, token, frame, logp):
     it[UP], it[REFERENCES], it[TOKEN], it[KIND] = before, 0, token, ALIGNMENT
     it[DEPTH] = node(pool, before)[DEPTH] + 1
     it[FRAME] = frame
-    floats(pool + index * BYTES)[LOGP] = np.float32(logp)
+    floats(pool + index * NODE_BYTES)[LOGP] = np.float32(logp)
     hold(pool, before)
     return index
 

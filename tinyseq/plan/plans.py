@@ -85,15 +85,11 @@ class Family:
 
 
 class Plans:
-    """The plans that a planner has made, by the shapes they are for. Safe to use from threads.
-
-    ``idle`` is for a backend: by key, what it has made of the plans and nothing uses at the moment.
-    """
+    """The plans that a planner has made, by the shapes they are for. Safe to use from threads."""
 
     def __init__(self, planner: Planner) -> None:
         self._planner = planner
         self.inputs = planner.inputs
-        self.idle: dict[Key, list] = {}
         self._plans: OrderedDict[Key, Plan] = OrderedDict()
         self._families: OrderedDict[Key, Family] = OrderedDict()
 
