@@ -106,6 +106,10 @@ class NaiveNgrams:
             level = [gram for gram in longer if rng.random() < 0.4]
         return cls(table)
 
+    def proper(self) -> NaiveNgrams:
+        """The like, in which no word is more than certain."""
+        return NaiveNgrams({gram: (logp, -abs(back)) for gram, (logp, back) in self.table.items()})
+
     def write(self, path: Path) -> Path:
         """As an ARPA file."""
         by_length = {n: [g for g in self.table if len(g) == n] for n in range(1, self.order + 1)}

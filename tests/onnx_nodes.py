@@ -24,13 +24,6 @@ REFUSED = {
     "training": ("training_mode", "'running_mean' is not supported"),
     "opsets before 7": ("reads opset 7 and newer",),
     "Scan of opset 8": ("a Scan of opset 8",),
-    "float64 and float16 on the CPU": (
-        "computes with float32, integers and bool", "casts to float32, integers and bool",
-        "computing with float64 tensors",
-    ),
-    "quantised ops on the CPU": ("Linear of values computed", "Integer of values computed"),
-    "Loop and Scan on the CPU": ("(Scan)", "(Loop)"),
-    "shapes that an If decides on the CPU": ("AffineGrid",),
 }  # fmt: skip
 """By reason: what the error then says, one of these."""
 

@@ -173,7 +173,7 @@ def test_a_while_loop_that_counts_has_scan_outputs(frames):
 
 def test_a_while_loop_is_planned_as_one_turn():
     short, long = (
-        Planner(tinyseq.load(case.model).model, Weights(()), stateful=False)
+        Planner(tinyseq.load(case.model).model, Weights(()))
         .draft({name: array.shape for name, array in case.feeds.items()}, {})
         .plan()
         for case in (while_loop(2), while_loop(50))
@@ -316,7 +316,7 @@ def test_planning_asks_for_inputs_only_where_they_decide(source, known):
         make("If", ["c"], ["y"], then_branch=branches[0], else_branch=branches[1]),
     ]
     proto = model(nodes, [value("x", shape=(3,)), value("limit", np.int64, ())], [value("y")])
-    planner = Planner(tinyseq.load(proto).model, Weights(()), stateful=False)
+    planner = Planner(tinyseq.load(proto).model, Weights(()))
     assert planner.known == known
     for limit in (5, 9):
         agrees_with_onnxruntime(Case(proto, {"x": X, "limit": np.array(limit)}))

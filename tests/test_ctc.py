@@ -152,7 +152,7 @@ class AskedNgrams:
 @pytest.mark.parametrize("level", ["token", "word"])
 @given(order=st.integers(1, 3), seed=SEEDS)
 def test_a_model_that_is_asked_is_the_model_that_is_read(monkeypatch, tmp_path_factory, level, order, seed):
-    naive = NaiveNgrams.random(["a", "b", "ab"], order, np.random.default_rng(seed))
+    naive = NaiveNgrams.random(["a", "b", "ab"], order, np.random.default_rng(seed)).proper()
     path = naive.write(tmp_path_factory.mktemp("lm") / "words.arpa")
     monkeypatch.setitem(sys.modules, "kenlm", AskedNgrams(naive))
     models = tinyseq.read_arpa(path), tinyseq.read_kenlm(path, ["a", "b", "ab", "unknown"])
@@ -161,6 +161,14 @@ def test_a_model_that_is_asked_is_the_model_that_is_read(monkeypatch, tmp_path_f
     read, asked = (tinyseq.ctc_beam_search(logp, lm=model, **options) for model in models)
     assert [hypothesis.tokens for hypothesis in asked] == [hypothesis.tokens for hypothesis in read]
     np.testing.assert_allclose([h.score for h in asked], [h.score for h in read], rtol=1e-6)
+
+
+def test_a_model_that_is_asked_gives_probabilities(monkeypatch, tmp_path):
+    naive = NaiveNgrams({("<s>",): (-1.0, 0.0), ("a",): (0.5, 0.0), ("</s>",): (-1.0, 0.0)})
+    monkeypatch.setitem(sys.modules, "kenlm", AskedNgrams(naive))
+    model = tinyseq.read_kenlm(tmp_path, ["a"])
+    with pytest.raises(tinyseq.ModelError, match=r"gives 'a' the probability 3\.16228, above 1"):
+        tinyseq.ctc_beam_search(rows(5, 4, 0), lm=model, vocabulary=LETTERS, lm_level="token")
 
 
 @pytest.mark.parametrize("with_model", [False, True])

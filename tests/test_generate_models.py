@@ -16,7 +16,7 @@ GRAPHEMES = {"decoder_start_token_id": 2, "eos_token_id": 3, "max_new_tokens": 2
 @pytest.fixture(scope="module")
 def pronunciations(asset) -> dict[str, list[list[str]]]:
     """A thousand words of the CMU dictionary."""
-    found = seq2seq.pronunciations(asset("pronunciations"))
+    found = seq2seq.pronunciations(asset("words"))
     words = sorted(found)
     chosen = np.random.default_rng(0).choice(len(words), WORDS, replace=False)
     return {words[index]: found[words[index]] for index in chosen}

@@ -45,7 +45,7 @@ def same(one: Plan, other: Plan) -> None:
 
 
 def formula_holds_or_declines(case: Case, data: st.DataObject) -> None:
-    planner = Planner(read(case), Weights(()), stateful=False)
+    planner = Planner(read(case), Weights(()))
     known = {name: case.feeds[name] for name in planner.known}
     shapes = {name: array.shape for name, array in case.feeds.items()}
     opened = {
@@ -125,14 +125,14 @@ def test_new_lengths_of_a_scan_need_no_planning(monkeypatch):
 
 def test_sizes_that_varied_once_stay_open(monkeypatch):
     drafts = counted(monkeypatch)
-    plans = Plans(read(recurrent("LSTM", features=3)), Weights(()), stateful=False)
+    plans = Plans(Planner(read(recurrent("LSTM", features=3)), Weights(())))
     for frames, rows in [(5, 2), (6, 2), (7, 2), (7, 3), (8, 4), (9, 2), (3, 9)]:
         plans.plan({"x": np.zeros((frames, rows, 3), np.float32)})
     assert len(drafts) == 3
 
 
 def test_a_formula_refuses_other_ranks_and_sizes_that_are_not_open():
-    planner = Planner(read(recurrent("GRU", features=3)), Weights(()), stateful=False)
+    planner = Planner(read(recurrent("GRU", features=3)), Weights(()))
     formula = Formula(planner, {"x": (5, 2, 3)}, {("x", 0)}, {})
     assert formula.plan({"x": (6, 2, 3)}) is not None
     assert formula.plan({"x": (6, 3, 3)}) is None

@@ -14,8 +14,9 @@ from tinyseq.feeds import checked_feeds
 from tinyseq.gates import ORDERS
 from tinyseq.model import Model, Node
 from tinyseq.plan.packing import Weights
-from tinyseq.plan.planner import state_layout
+from tinyseq.plan.planner import Planner
 from tinyseq.plan.plans import Plans
+from tinyseq.plan.stream import StateInPlace, state_layout
 
 Shape = tuple[int, ...]
 
@@ -100,7 +101,8 @@ def memory(model: Model, feeds: Mapping[str, np.ndarray]) -> Memory:
         streaming = passes.expose_state(simple)
     except TinyseqError:
         streaming = None
-    plans = Plans(streaming or simple, Weights(()), stateful=streaming is not None)
+    in_place = None if streaming is None else StateInPlace(state_layout(streaming), streaming.state)
+    plans = Plans(Planner(streaming or simple, Weights(()), in_place))
     _, plan = plans.plan({value.name: np.asarray(feeds[value.name]) for value in plans.inputs})
     state = 0 if streaming is None else state_layout(streaming).bytes
     return Memory(sum(weight.nbytes for weight in plan.weights), state, plan.arena_bytes)

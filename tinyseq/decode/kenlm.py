@@ -21,6 +21,9 @@ from tinyseq.kernels.ctc_layout import MASK, NONE
 QUESTIONS = 4096
 """Asked at most before they are answered."""
 
+ROUNDING = 1e-6
+"""A logarithm to base 10 up to this is that of probability 1."""
+
 
 def read_kenlm(path: str | Path, words: Collection[str]) -> LanguageModel:
     """A language model in KenLM's binary format, or whatever else the kenlm package reads.
@@ -77,10 +80,16 @@ class KenlmModel(LanguageModel):
     def _ask(self, state: int, label: int) -> tuple[int, float]:
         following = self._new_state()
         logp = self._model.BaseScore(self._states[state], self._names[label], following)
+        # Searches leave out what cannot win because nothing that is still to come adds to a score.
+        if logp > ROUNDING:
+            raise ModelError(
+                f"the language model gives {self._names[label]!r} the probability {10**logp:g}, above 1; "
+                "estimate it again with back-off weights that normalise it"
+            )
         number = self._numbers.setdefault(following, len(self._states))
         if number == len(self._states):
             self._states.append(following)
-        return number, logp * LN10
+        return number, min(logp, 0.0) * LN10
 
     def _made(self) -> Automaton:
         self._room = 2 * len(self._states) + 64

@@ -55,7 +55,7 @@ def _scale(p: Builder, value: Operand) -> View:
 def _spread(p: Builder, node: Node, value: View, x: View) -> View:
     """A scale or zero point as it applies to x: one for all, for each index of an axis, or for each block."""
     block = node.attributes["block_size"]
-    if value.size == 1 and not block:
+    if not value.shape or (value.size == 1 and not block):
         return value.reshaped(()).broadcast(x.shape)
     axis = axis_of(node.attributes["axis"], len(x.shape))
     if not block:
