@@ -113,9 +113,9 @@ def _value(value: object) -> str:
 
 
 def _on_cpu(op: Op) -> str:
-    if op.name in LOWERINGS:
+    if op.name in LOWERINGS or op.name in CONTROL:
         return "yes"
-    return "known" if op.name in CONTROL or all(port.known for port in op.inputs) else "no"
+    return "known" if all(port.known for port in op.inputs) else "no"
 
 
 def _opsets(op: Op) -> str:

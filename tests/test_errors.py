@@ -20,7 +20,6 @@ from onnx import helper
 import tinyseq
 from tests.models import graph, lstm_with_state, model, one_node, recogniser, recurrent, running_sum, value
 from tests.strategies import CASES, op_of
-from tests.test_ops import REFERENCE_ONLY
 from tinyseq.ops import OPS
 
 MANY = settings(max_examples=12 * settings().max_examples)
@@ -436,15 +435,11 @@ def test_a_damaged_onnx_file_is_survived(data):
     survives(lambda: use(tinyseq.load(flipped(damaged or b"\0", data.draw))))
 
 
-def device_of(form: str) -> str:
-    return "reference" if form in REFERENCE_ONLY else "cpu"
-
-
 @pytest.mark.parametrize("form", CASES)
 @given(data=st.data())
 def test_a_damaged_node_is_survived(form, data):
     case = data.draw(CASES[form])
-    survives(lambda: use(tinyseq.load(flipped(case.model, data.draw), device=device_of(form))))
+    survives(lambda: use(tinyseq.load(flipped(case.model, data.draw))))
 
 
 @pytest.mark.parametrize("form", CASES)
@@ -462,4 +457,4 @@ def test_strange_attributes_are_survived(form, data):
     kept = [attribute for attribute in it.attribute if attribute.name != name]
     del it.attribute[:]
     it.attribute.extend([*kept, helper.make_attribute(name, strange)])
-    survives(lambda: use(tinyseq.load(proto.SerializeToString(), device=device_of(form))))
+    survives(lambda: use(tinyseq.load(proto.SerializeToString())))
