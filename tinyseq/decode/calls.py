@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterator, Sequence
 
 import numpy as np
 
+from tinyseq.decode.program import address
 from tinyseq.errors import FeedError
 from tinyseq.kernels import library
 from tinyseq.kernels.instructions import OPCODES, SEGMENT_SHIFT
@@ -28,7 +29,7 @@ class Buffer:
     def move(self, array: np.ndarray) -> None:
         """Stands for another array from now on."""
         self.array = array
-        self.address = _address(array)
+        self.address = address(array)
 
 
 class Call:
@@ -62,14 +63,9 @@ class Call:
         """
         program = np.array(self._words, np.int64)
         addresses = [buffer.address for buffer in self._segments]
-        context = np.array([_address(program) + start * 8, program.size - start, *addresses], np.int64)
-        failed = self._machine(ctypes.c_void_p(_address(context)))
+        context = np.array([address(program) + start * 8, program.size - start, *addresses], np.int64)
+        failed = self._machine(ctypes.c_void_p(address(context)))
         return failed if failed < 0 else failed + start
-
-
-def _address(array: np.ndarray) -> int:
-    """Where an array lies; quicker than ``ndarray.ctypes``."""
-    return array.__array_interface__["data"][0]
 
 
 def machine() -> Machine:
