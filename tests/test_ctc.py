@@ -164,7 +164,8 @@ def test_a_model_that_is_asked_is_the_model_that_is_read(monkeypatch, tmp_path_f
 
 
 def test_a_model_that_is_asked_gives_probabilities(monkeypatch, tmp_path):
-    naive = NaiveNgrams({("<s>",): (-1.0, 0.0), ("a",): (0.5, 0.0), ("</s>",): (-1.0, 0.0)})
+    table = {("<s>",): (-1.0, 0.0), ("a",): (0.5, 0.0), ("</s>",): (-1.0, 0.0), ("<unk>",): (-1.0, 0.0)}
+    naive = NaiveNgrams(table)
     monkeypatch.setitem(sys.modules, "kenlm", AskedNgrams(naive))
     model = tinyseq.read_kenlm(tmp_path, ["a"])
     with pytest.raises(tinyseq.ModelError, match=r"gives 'a' the probability 3\.16228, above 1"):
