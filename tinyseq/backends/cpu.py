@@ -6,6 +6,7 @@ import ctypes
 import math
 from collections import OrderedDict
 from collections.abc import Mapping
+from functools import cached_property
 
 import numpy as np
 
@@ -37,15 +38,19 @@ class CpuBackend:
         if streaming is not None:
             arrays |= {id(array): array for array in _arrays(streaming.graph)}
         self._weights = Weights(arrays.values())
-        self._whole = Plans(Planner(model, self._weights))
-        self._streaming = None
-        if streaming is not None:
-            state = StateInPlace(state_layout(streaming), streaming.state)
-            self._streaming = Plans(Planner(streaming, self._weights, state))
-        self._stream_model = streaming
+        self._model, self._stream_model = model, streaming
         self._in_rows: OrderedDict[RowLayout, tuple[Plans, Idle]] = OrderedDict()
         self._idle: Idle = {}
         self._recent: list[tuple[Key, Executor]] = []
+
+    @cached_property
+    def _whole(self) -> Plans:
+        return Plans(Planner(self._model, self._weights))
+
+    @cached_property
+    def _streaming(self) -> Plans:
+        state = StateInPlace(state_layout(self._stream_model), self._stream_model.state)
+        return Plans(Planner(self._stream_model, self._weights, state))
 
     def run(self, feeds: Mapping[str, object]) -> dict[str, np.ndarray]:
         key, executor = self._ready(feeds)

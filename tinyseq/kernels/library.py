@@ -34,6 +34,7 @@ def fingerprint() -> str:
     return f"{checksum:08x}"
 
 
+@cache
 def _check_sources() -> None:
     record = FOLDER / FINGERPRINT_FILE
     if not record.is_file():

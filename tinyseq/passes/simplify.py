@@ -6,7 +6,6 @@ from collections.abc import Iterator
 
 import numpy as np
 
-from tinyseq import reference
 from tinyseq.model import Graph, Model, Node, captured
 
 MOST_FOLDED_BYTES = 2**30
@@ -68,6 +67,9 @@ def _fold(graph: Graph, outer: dict[str, np.ndarray]) -> Graph:
 def _computed(node: Node, known: dict[str, np.ndarray]) -> tuple[np.ndarray, ...] | None:
     if any(True for _ in node.graphs()) or not all(name in known for name in node.inputs if name):
         return None
+    # Imported here: importing tinyseq need not wait for what only a model needs.
+    from tinyseq import reference
+
     results = reference.apply(node, [known[name] if name else None for name in node.inputs])
     return results if sum(array.nbytes for array in results) <= MOST_FOLDED_BYTES else None
 
