@@ -80,11 +80,6 @@ class Step:
             return self.lowering(builder, self.node, inputs, run, self.unrolled)
         if View not in map(type, inputs):
             return self._known(inputs)
-        if self.lowering is None:
-            raise UnsupportedError(
-                f"{self.node.op} of values computed at run time is not supported on the CPU; the reference "
-                "(device='reference') runs it"
-            )
         shapes = [None if value is None else value.shape for value in inputs]
         results = self.lowering(builder, self.node, inputs, self.rule(self.attributes, shapes, inputs))
         return results if type(results) is list else (results,)
