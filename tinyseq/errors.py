@@ -53,3 +53,7 @@ class AudioError(TinyseqError):
 
 class PictureError(TinyseqError):
     """A picture cannot be written."""
+
+
+class DeviceError(TinyseqError):
+    """A device, its driver or the package that it needs is not there, or the device failed."""

@@ -57,8 +57,12 @@ def create(device: str, model: Model, streaming: Model | None) -> Backend:
         from tinyseq.backends.cpu import CpuBackend
 
         return CpuBackend(model, streaming)
+    if device == "cuda":
+        from tinyseq.backends.cuda import CudaBackend
+
+        return CudaBackend(model, streaming)
     if device == "reference":
         from tinyseq.backends.reference import ReferenceBackend
 
         return ReferenceBackend(model, streaming)
-    raise TinyseqError(f"device={device!r} is unknown; choose 'cpu' or 'reference'")
+    raise TinyseqError(f"device={device!r} is unknown; choose 'cpu', 'cuda' or 'reference'")

@@ -1,0 +1,423 @@
+"""A CUDA device in Python: runs kernels' own code, thread by thread, and finds what hardware would hide.
+
+Every address is checked against the memory that was asked for; shared memory and registers begin as
+not-a-number; the order in which threads run is drawn from a seed; threads that wait for what never comes
+are an error. Arithmetic is NumPy's on scalars, float32 staying float32.
+"""
+
+from __future__ import annotations
+
+import random
+from bisect import bisect_right
+from collections.abc import Iterable
+
+import numpy as np
+from greenlet import getcurrent, greenlet
+
+from tinyseq.kernels.cuda.launch import Kernel, Launch
+from tinyseq.kernels.cuda.rebinding import Target
+
+WARP = 32
+FIRST_ADDRESS = 2**40
+GAP = 4096
+
+
+class EmulationError(AssertionError):
+    """A kernel did what a device does not forgive."""
+
+
+class Pointer:
+    """A typed pointer into a run of memory, every access checked."""
+
+    __slots__ = ("array", "start")
+
+    def __init__(self, array: np.ndarray, start: int) -> None:
+        self.array, self.start = array, start
+
+    def __getitem__(self, index):
+        place = self.start + int(index)
+        if not 0 <= place < len(self.array):
+            raise EmulationError(f"element {place} of {len(self.array)} is read")
+        return self.array[place]
+
+    def __setitem__(self, index, value) -> None:
+        place = self.start + int(index)
+        if not 0 <= place < len(self.array):
+            raise EmulationError(f"element {place} of {len(self.array)} is written")
+        self.array[place] = value
+
+
+class EmulatedMemory:
+    """A run of bytes at a made-up address; see ``driver.Memory``."""
+
+    def __init__(self, address: int, size: int) -> None:
+        self.address, self.bytes = address, size
+        self.data = np.zeros(-(-max(size, 1) // 8) * 8, np.uint8)
+
+
+class EmulatedDevice:
+    """What ``driver.Device`` is, in Python; ``seed`` decides in which order threads run."""
+
+    name = "an emulated device"
+    multiprocessors = 4
+    shared_bytes = 227 * 1024
+
+    def __init__(self, seed: int = 0, capability: tuple[int, int] = (9, 0)) -> None:
+        self.capability = capability
+        self.random = random.Random(seed)
+        self.launches: list[Launch] = []
+        self._memories: list[EmulatedMemory] = []
+        self._addresses: list[int] = []
+        self._next = FIRST_ADDRESS
+
+    def memory(self, size: int) -> EmulatedMemory:
+        memory = EmulatedMemory(self._next, size)
+        self._next += -(-max(size, 1) // 256) * 256 + GAP
+        self._memories.append(memory)
+        self._addresses.append(memory.address)
+        return memory
+
+    def staging(self, size: int) -> np.ndarray:
+        return np.zeros(max(size, 1), np.uint8)
+
+    def queue(self) -> EmulatedQueue:
+        return EmulatedQueue(self)
+
+    def wait(self) -> None:
+        pass
+
+    def found(self, address: int) -> tuple[np.ndarray, int]:
+        """The bytes that an address lies in and how far in."""
+        place = bisect_right(self._addresses, address) - 1
+        memory = self._memories[place] if place >= 0 else None
+        if memory is None or address > memory.address + memory.bytes:
+            raise EmulationError(f"address {address:#x} is in no memory")
+        return memory.data[: max(memory.bytes, 0)], address - memory.address
+
+    def span(self, address: int, size: int) -> np.ndarray:
+        """So many bytes at an address."""
+        data, start = self.found(address)
+        if start + size > len(data):
+            raise EmulationError(f"{size} bytes at {address:#x} end outside their memory")
+        return data[start : start + size]
+
+    def write(self, address: int, pitch: int, rows: np.ndarray) -> None:
+        for number, row in enumerate(rows):
+            if row.size:
+                self.span(address + number * pitch, row.size)[:] = row
+
+    def read(self, address: int, pitch: int, rows: np.ndarray) -> None:
+        for number, row in enumerate(rows):
+            if row.size:
+                row[:] = self.span(address + number * pitch, row.size)
+
+    def pointer(self, address, dtype) -> Pointer:
+        data, start = self.found(int(address))
+        size = np.dtype(dtype).itemsize
+        usable = data[start % size :]
+        return Pointer(usable[: len(usable) // size * size].view(dtype), start // size)
+
+
+class EmulatedQueue:
+    """What ``driver.Queue`` is, in Python; all work is done at once."""
+
+    def __init__(self, device: EmulatedDevice) -> None:
+        self.device = device
+
+    def write(self, address: int, staged: np.ndarray) -> None:
+        self.device.span(address, staged.nbytes)[:] = staged.reshape(-1).view(np.uint8)
+
+    def read(self, address: int, staged: np.ndarray) -> None:
+        staged.reshape(-1).view(np.uint8)[:] = self.device.span(address, staged.nbytes)
+
+    def copy(self, target: int, source: int, size: int) -> None:
+        self.device.span(target, size)[:] = self.device.span(source, size).copy()
+
+    def adopt(self, array: object):
+        interface = array.__cuda_array_interface__
+        return interface["data"][0], interface["shape"], np.dtype(interface["typestr"]), array
+
+    def prepare(self, launches: Iterable[Launch], status: int) -> list[tuple[Launch, int]]:
+        return [(launch, status) for launch in launches]
+
+    def launch(self, prepared) -> None:
+        for launch, status in prepared:
+            run(self.device, launch, status)
+
+    def record(self, prepared):
+        return prepared
+
+    def replay(self, recording) -> None:
+        self.launch(recording)
+
+    def finish(self) -> None:
+        pass
+
+
+class Thread(greenlet):
+    """One thread of a grid; ``waits`` says for what: a barrier's name, a shuffle, other blocks."""
+
+    block: Block
+    number: int
+    waits: object = None
+    offered: object = None
+
+
+class Block:
+    """The threads of a block and what they share."""
+
+    def __init__(self, number: int, launch: Launch, grid: Grid) -> None:
+        self.number, self.launch, self.grid = number, launch, grid
+        self.shared: dict[int, np.ndarray] = {}
+        self.threads: list[Thread] = []
+
+    def memory(self, intrinsic) -> np.ndarray:
+        """The shared array of an intrinsic, poisoned at first."""
+        if id(intrinsic) not in self.shared:
+            element, count = dtype_of(intrinsic.array.element), intrinsic.array.count
+            count = count or self.launch.shared // element.itemsize
+            self.shared[id(intrinsic)] = poisoned(element, count)
+        return self.shared[id(intrinsic)]
+
+
+class Grid:
+    """A launch under way."""
+
+    def __init__(self, device: EmulatedDevice, launch: Launch) -> None:
+        self.device, self.launch = device, launch
+        self.blocks: list[Block] = []
+        self.progress = 0
+
+
+def dtype_of(element) -> np.dtype:
+    """Numba's type as NumPy's."""
+    return np.dtype(str(element))
+
+
+def poisoned(dtype: np.dtype, count: int) -> np.ndarray:
+    array = np.zeros(count, dtype)
+    array[:] = np.nan if dtype.kind == "f" else 0x7E7E7E7E
+    return array
+
+
+def me() -> Thread:
+    return getcurrent()
+
+
+def pause(reason: object) -> None:
+    """Lets others run until what is waited for has come."""
+    thread = me()
+    thread.waits = reason
+    thread.parent.switch()
+
+
+def _barrier() -> None:
+    pause("barrier")
+
+
+def _cluster_barrier() -> None:
+    pause("cluster")
+
+
+def _shuffle_xor(value, mask):
+    me().offered = np.float32(value)
+    pause(("shuffle", int(mask)))
+    return me().offered
+
+
+def _acquire(address):
+    pause("others")
+    return me().block.grid.device.pointer(address, np.int32)[0]
+
+
+def _release_add(address, value) -> None:
+    grid = me().block.grid
+    target = grid.device.pointer(address, np.int32)
+    target[0] = target[0] + np.int32(value)
+    grid.progress += 1
+
+
+def _neighbour(pointer: Pointer, rank) -> Pointer:
+    block = me().block
+    first = block.number // block.launch.cluster * block.launch.cluster
+    other = block.grid.blocks[first + int(rank)]
+    key = next(key for key, array in block.shared.items() if array is pointer.array)
+    if key not in other.shared:
+        other.shared[key] = poisoned(pointer.array.dtype, len(pointer.array))
+    return Pointer(other.shared[key], pointer.start)
+
+
+def _pointer(dtype):
+    return lambda address: me().block.grid.device.pointer(address, dtype)
+
+
+def _load4(address):
+    if int(address) % 16:
+        raise EmulationError(f"four numbers are loaded at {int(address):#x}, no multiple of 16")
+    pointer = me().block.grid.device.pointer(address, np.float32)
+    return tuple(pointer[place] for place in range(4))
+
+
+def _fma(a, b, c):
+    return np.float32(np.float64(a) * np.float64(b) + np.float64(c))
+
+
+def _bits(value, source, target):
+    return np.array(value, source).view(target)[()]
+
+
+def _power_of_two(rounded):
+    bits = int(_bits(np.float32(rounded), np.float32, np.int32))
+    return _bits(((bits << 23) + (127 << 23)) & 0xFFFFFFFF, np.uint32, np.float32)
+
+
+def _exponent_split(x):
+    bits = int(_bits(np.float32(x), np.float32, np.int32))
+    e = (bits - 0x3F3504F3) >> 23
+    return np.float32(e), _bits((bits - (e << 23)) & 0xFFFFFFFF, np.uint32, np.float32)
+
+
+def _exponent_split64(x):
+    bits = int(_bits(np.float64(x), np.float64, np.int64))
+    e = (bits - 0x3FE6A09E667F3BCD) >> 52
+    return np.float64(e), _bits((bits - (e << 52)) & (2**64 - 1), np.uint64, np.float64)
+
+
+MEANINGS = {
+    "thread": lambda: me().number,
+    "threads": lambda: me().block.launch.threads,
+    "block": lambda: me().block.number,
+    "blocks": lambda: me().block.launch.blocks,
+    "barrier": _barrier,
+    "cluster_barrier": _cluster_barrier,
+    "cluster_rank": lambda: me().block.number % me().block.launch.cluster,
+    "neighbour": _neighbour,
+    "shuffle_xor": _shuffle_xor,
+    "acquire": _acquire,
+    "release_add": _release_add,
+    "load_fresh": lambda address: me().block.grid.device.pointer(address, np.float32)[0],
+    "load4": _load4,
+    "floats": _pointer(np.float32),
+    "doubles": _pointer(np.float64),
+    "integers": _pointer(np.int64),
+    "integers32": _pointer(np.int32),
+    "octets": _pointer(np.uint8),
+    "fma": _fma,
+    "fma64": lambda a, b, c: np.float64(a) * np.float64(b) + np.float64(c),
+    "square_root": lambda x: np.sqrt(np.float32(x)),
+    "power_of_two": _power_of_two,
+    "power_of_two64": lambda n: np.float64(2.0) ** np.float64(n),
+    "exponent_split": _exponent_split,
+    "exponent_split64": _exponent_split64,
+    "float_bits": lambda x: _bits(np.float32(x), np.float32, np.int32),
+    "order_key": lambda bits: np.int32(bits) ^ ((np.int32(bits) >> 31) & np.int32(0x7FFFFFFF)),
+}
+"""What the names of the intrinsics mean here."""
+
+
+def _meaning(intrinsic):
+    array = getattr(intrinsic, "array", None)
+    if array is None:
+        return MEANINGS[intrinsic.__name__]
+    if array.space == "shared":
+        return lambda: Pointer(me().block.memory(intrinsic), 0)
+    return lambda: Pointer(poisoned(dtype_of(array.element), array.count), 0)
+
+
+_target = Target(_meaning, lambda function: function)
+_entries: dict[Kernel, object] = {}
+
+
+def run(device: EmulatedDevice, launch: Launch, status: int) -> None:
+    """Runs a launch to its end."""
+    device.launches.append(launch)
+    check_launch(device, launch)
+    entry = _entries.setdefault(launch.kernel, None) or _target.bound(launch.kernel.entry())
+    _entries[launch.kernel] = entry
+    grid = Grid(device, launch)
+    arguments = [np.int64(value) for value in (status, *launch.arguments)]
+    for number in range(launch.blocks):
+        block = Block(number, launch, grid)
+        for place in range(launch.threads):
+            thread = Thread(lambda: entry(*arguments))
+            thread.block, thread.number = block, place
+            block.threads.append(thread)
+        grid.blocks.append(block)
+    with np.errstate(all="ignore"):
+        if launch.together or launch.cluster > 1:
+            _run_blocks(grid, grid.blocks)
+        else:
+            for block in device.random.sample(grid.blocks, len(grid.blocks)):
+                _run_blocks(grid, [block])
+
+
+def check_launch(device: EmulatedDevice, launch: Launch) -> None:
+    """What the driver would refuse."""
+    limits = (
+        (0 < launch.blocks < 2**31, "blocks"),
+        (0 < launch.threads <= min(launch.kernel.threads, 1024), "threads"),
+        (launch.shared <= device.shared_bytes, "shared memory"),
+        (launch.blocks % launch.cluster == 0 and launch.cluster <= 16, "cluster"),
+        (len(launch.arguments) == launch.kernel.parameters, "arguments"),
+        (all(-(2**63) <= value < 2**63 for value in launch.arguments), "arguments"),
+    )
+    wrong = [name for fine, name in limits if not fine]
+    if wrong:
+        raise EmulationError(f"{launch} asks for what no device gives: {', '.join(wrong)}")
+
+
+def _run_blocks(grid: Grid, blocks: list[Block]) -> None:
+    """Runs blocks side by side until all threads have ended."""
+    ready = [thread for block in blocks for thread in block.threads]
+    rounds_without = 0
+    while True:
+        before = grid.progress
+        grid.device.random.shuffle(ready)
+        for thread in ready:
+            thread.parent = getcurrent()
+            thread.switch()
+        alive = [thread for block in blocks for thread in block.threads if not thread.dead]
+        if not alive:
+            return
+        ready = _released(blocks)
+        spinning = all(thread.waits == "others" for thread in ready)
+        rounds_without = rounds_without + 1 if spinning and grid.progress == before else 0
+        if not ready or rounds_without > 2:
+            reasons = sorted({str(thread.waits) for thread in alive})
+            raise EmulationError(f"{grid.launch.kernel.name}: threads wait for ever: {', '.join(reasons)}")
+
+
+def _released(blocks: list[Block]) -> list[Thread]:
+    """The threads whose waiting is over."""
+    ready: list[Thread] = []
+    for block in blocks:
+        alive = [thread for thread in block.threads if not thread.dead]
+        ready += [thread for thread in alive if thread.waits == "others"]
+        if all(thread.waits == "barrier" for thread in block.threads if not thread.dead):
+            if len(alive) not in (0, len(block.threads)):
+                raise EmulationError("some threads of a block wait at a barrier, others have ended")
+            ready += alive
+        for start in range(0, len(block.threads), WARP):
+            ready += _shuffled(block.threads[start : start + WARP])
+    clusters = blocks[0].launch.cluster
+    for start in range(0, len(blocks), clusters):
+        threads = [thread for block in blocks[start : start + clusters] for thread in block.threads]
+        if all(not thread.dead and thread.waits == "cluster" for thread in threads):
+            ready += threads
+    return ready
+
+
+def _shuffled(warp: list[Thread]) -> list[Thread]:
+    """A warp all of whose threads have offered numbers to each other."""
+    if len(warp) < WARP or any(thread.dead for thread in warp):
+        return []
+    reasons = {thread.waits if isinstance(thread.waits, tuple) else None for thread in warp}
+    if None in reasons:
+        return []
+    if len(reasons) > 1:
+        raise EmulationError(f"threads of a warp shuffle differently: {reasons}")
+    mask = reasons.pop()[1]
+    values = [thread.offered for thread in warp]
+    for number, thread in enumerate(warp):
+        thread.offered = values[number ^ mask]
+    return warp

@@ -1,0 +1,290 @@
+"""The CUDA backend: executors that have a device run a plan's instructions as launches of kernels."""
+
+from __future__ import annotations
+
+import math
+import weakref
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+
+from tinyseq.backends.device_array import DeviceArray
+from tinyseq.backends.executor import Executor
+from tinyseq.backends.planned import PlannedBackend
+from tinyseq.errors import FeedError
+from tinyseq.kernels.cuda import driver
+from tinyseq.kernels.cuda.launch import RUNNING
+from tinyseq.kernels.cuda.schedule import Jump, schedule
+from tinyseq.kernels.instructions import FAILED
+from tinyseq.model import Model, Value
+from tinyseq.plan.draft import Plan, Region
+from tinyseq.plan.rows import RowLayout
+from tinyseq.plan.stream import StateLayout
+from tinyseq.plan.view import storage
+
+WORD = 8
+
+
+class CudaBackend(PlannedBackend):
+    """Plans run by a device, on which weights and state stay."""
+
+    def __init__(self, model: Model, streaming: Model | None) -> None:
+        super().__init__(model, streaming)
+        self._device = driver.open_device()
+        self._uploaded: dict[int, tuple[weakref.ref, object]] = {}
+
+    def executor(self, plan: Plan, state: object, known: Mapping[str, np.ndarray]) -> CudaExecutor:
+        weights = [self._upload(array) for array in plan.weights]
+        return CudaExecutor(plan, state, known, self._device, weights)
+
+    def _upload(self, array: np.ndarray) -> object:
+        """The array on the device; of one array there is one copy."""
+        found = self._uploaded.get(id(array))
+        if found is not None and found[0]() is array:
+            return found[1]
+        memory = uploaded(self._device, array)
+        self._uploaded[id(array)] = weakref.ref(array, self._forgotten(id(array))), memory
+        return memory
+
+    def _forgotten(self, number: int):
+        backend = weakref.ref(self)
+
+        def forget(_) -> None:
+            alive = backend()
+            if alive is not None:
+                alive._uploaded.pop(number, None)
+
+        return forget
+
+    def state(self, layout: StateLayout | RowLayout, *rows: int) -> tuple[object, dict[str, DeviceArray]]:
+        memory = self._device.memory(math.prod(rows) * layout.bytes)
+        pitch = layout.bytes if rows else 0
+        return memory, {
+            field.name: DeviceArray(
+                self._device,
+                memory,
+                memory.address + field.offset,
+                (*rows, *field.shape),
+                storage(field.dtype),
+                pitch,
+            )
+            for field in layout.fields
+        }
+
+    def checked(self, inputs: Sequence[Value], feeds: Mapping[str, object]) -> dict[str, np.ndarray]:
+        if not isinstance(feeds, Mapping):
+            return super().checked(inputs, feeds)
+        there = {name: self._adopted(name, array) for name, array in feeds.items() if on_device(array)}
+        # What is on the device is checked by a stand-in that takes no memory.
+        stand_ins = {name: np.broadcast_to(np.empty((), a.dtype), a.shape) for name, a in there.items()}
+        return super().checked(inputs, {**feeds, **stand_ins}) | there
+
+    def _adopted(self, name: str, array: object) -> DeviceArray:
+        try:
+            return adopted(self._device, self._device.queue(), array)
+        except FeedError as error:
+            raise FeedError(f"input {name!r}: {error}") from error
+
+
+def uploaded(device, array: np.ndarray) -> object:
+    """A dense array's bytes in memory of the device."""
+    memory = device.memory(array.nbytes)
+    device.write(memory.address, array.nbytes, array.reshape(-1).view(np.uint8).reshape(1, -1))
+    return memory
+
+
+def on_device(array: object) -> bool:
+    """Whether an array offers itself as one on a CUDA device."""
+    if type(array) is np.ndarray:
+        return False
+    if hasattr(array, "__cuda_array_interface__"):
+        return True
+    return hasattr(array, "__dlpack_device__") and int(array.__dlpack_device__()[0]) in CUDA_KINDS
+
+
+CUDA_KINDS = (2, 13)
+"""DLPack's numbers of CUDA memory: the device's own and managed memory."""
+
+
+def adopted(device, queue, array: object) -> DeviceArray:
+    """Another package's array where it lies."""
+    if isinstance(array, DeviceArray):
+        return array
+    address, shape, dtype, owner = queue.adopt(array)
+    return DeviceArray(device, owner, address, shape, dtype)
+
+
+class CudaExecutor(Executor):
+    """A plan with an arena on the device, its launches ready. One thread at a time may use it.
+
+    The first execution launches them one by one; from the second on they are one recording, unless jumps
+    choose among them.
+    """
+
+    def __init__(self, plan: Plan, state, known: Mapping[str, np.ndarray], device, weights: list) -> None:
+        self._plan, self._device, self._weights = plan, device, weights
+        self._arena = device.memory(plan.arena_bytes)
+        self._program = uploaded(device, plan.program)
+        self._status = device.memory(WORD)
+        self._queue = device.queue()
+        self._word = self._staged((), np.dtype(np.int64))
+        self._poke(self._status.address, RUNNING)
+        super().__init__(plan, known)
+        self._direct: dict[str, DeviceArray] = {}
+        self.bind(state)
+
+    def place(self, region: Region) -> np.ndarray:
+        return self._staged(region.shape, storage(region.dtype))
+
+    def _staged(self, shape: tuple[int, ...], dtype: np.dtype) -> np.ndarray:
+        size = math.prod(shape) * dtype.itemsize
+        return self._device.staging(size)[:size].view(dtype).reshape(shape)
+
+    def bind(self, state) -> None:
+        self._state = state
+        addresses = [self._arena.address, state.address, *[memory.address for memory in self._weights]]
+        made = schedule(self._plan.program, addresses, self._program.address, self._status.address)
+        self._starts = made.starts
+        self._steps = [
+            step if isinstance(step, Jump) else self._queue.prepare(step, self._status.address)
+            for step in made.steps
+        ]
+        self._launched = False
+        self._recording = None
+
+    def accept(self, feeds: Mapping[str, object]) -> bool:
+        self._direct = {name: array for name, array in feeds.items() if on_device(array)}
+        if not self._direct:
+            return super().accept(feeds)
+        if len(feeds) != self._count:
+            return False
+        known = {name: value for name, value, _, _ in self._known}
+        for name, array in feeds.items():
+            if name in self._direct:
+                array = self._direct[name] = adopted(self._device, self._queue, array)
+            shape, dtype = getattr(array, "shape", None), getattr(array, "dtype", None)
+            wanted = next((row[2:] for row in (*self._inputs, *self._known) if row[0] == name), None)
+            if (shape, dtype) != wanted or (name in known and array.tobytes() != known[name]):
+                return False
+        for name, buffer, _, dtype in self._inputs:
+            if name not in self._direct:
+                buffer[...] = feeds[name]
+            elif dtype != buffer.dtype:
+                buffer[...] = np.asarray(self._direct[name])
+        return True
+
+    def run(self, out: Mapping[str, object] | None = None) -> Mapping[str, object]:
+        """Runs the plan on the inputs accepted last.
+
+        Where one of them was on the device, new results are too; those in ``out`` are where ``out`` is.
+        """
+        there = {} if out is None else {name: array for name, array in out.items() if on_device(array)}
+        if not there and (out is not None or not self._direct):
+            return super().run(out)
+        if out is None:
+            self._compute()
+            return {name: self._result(name, region) for name, region in self._plan.outputs.items()}
+        there = {name: adopted(self._device, self._queue, array) for name, array in there.items()}
+        shapes = {name: np.broadcast_to(np.empty((), a.dtype), a.shape) for name, a in there.items()}
+        self._check_out({**out, **shapes}, set(there))
+        self.execute()
+        for name, array, _, _ in self._outputs:
+            if name in there:
+                there[name][...] = self._result(name, self._plan.outputs[name])
+            else:
+                out[name][...] = array
+        return out
+
+    def _result(self, name: str, region: Region) -> DeviceArray:
+        """An output in memory of its own on the device."""
+        result = DeviceArray.new(self._device, region.shape, region.dtype)
+        if region.value is None and storage(region.dtype) == region.dtype:
+            self._queue.copy(result.address, self._arena.address + region.offset, result.nbytes)
+            self._queue.finish()
+        else:
+            result[...] = self._read(name, region)
+        return result
+
+    def _read(self, name: str, region: Region) -> np.ndarray:
+        """An output on the host."""
+        if region.value is not None:
+            return region.value
+        staged = self.views[name]
+        self._queue.read(self._arena.address + region.offset, staged)
+        self._queue.finish()
+        return staged
+
+    def execute(self) -> None:
+        self._compute()
+        for name, array, _, _ in self._outputs:
+            region = self._plan.outputs[name]
+            if region.value is None and array.nbytes:
+                self._queue.read(self._arena.address + region.offset, array)
+        self._queue.finish()
+
+    def _compute(self) -> None:
+        """Runs the plan; its results stay in the arena."""
+        for name, buffer, _, dtype in self._inputs:
+            address, size = self._arena.address + self._plan.inputs[name].offset, buffer.nbytes
+            if name in self._direct and dtype == buffer.dtype:
+                self._queue.copy(address, self._direct[name].address, size)
+            elif size:
+                self._queue.write(address, buffer)
+        if len(self._steps) == 1:
+            self._go_straight()
+        else:
+            self._walk()
+        if self._places:
+            place = self._peek(self._status.address)
+            if place != RUNNING:
+                self._poke(self._status.address, RUNNING)
+                self.fail(place)
+
+    def _go_straight(self) -> None:
+        if self._recording is not None:
+            self._queue.replay(self._recording)
+        elif self._launched and self._steps[0]:
+            self._recording = self._queue.record(self._steps[0])
+            self._queue.replay(self._recording)
+        else:
+            self._queue.launch(self._steps[0])
+            self._launched = True
+
+    def _walk(self) -> None:
+        """Runs the steps, asking each jump what comes next."""
+        words = _Words(self._peek, self._poke)
+        number = 0
+        while number < len(self._steps):
+            step = self._steps[number]
+            number += 1
+            if not isinstance(step, Jump):
+                self._queue.launch(step)
+                continue
+            further = step.choose(words, *step.operands)
+            if further == FAILED:
+                self.fail(step.place)
+            if further:
+                number = self._starts[step.end + further]
+
+    def _peek(self, address: int) -> int:
+        self._queue.read(address, self._word)
+        self._queue.finish()
+        return int(self._word)
+
+    def _poke(self, address: int, value: int) -> None:
+        self._word[...] = value
+        self._queue.write(address, self._word)
+        self._queue.finish()
+
+
+class _Words:
+    """Integers of the device by their addresses."""
+
+    def __init__(self, peek, poke) -> None:
+        self._peek, self._poke = peek, poke
+
+    def __getitem__(self, address: int) -> int:
+        return self._peek(address)
+
+    def __setitem__(self, address: int, value: int) -> None:
+        self._poke(address, value)

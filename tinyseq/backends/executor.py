@@ -1,0 +1,93 @@
+"""A plan bound to memory of its own: what every device's executor does with feeds and results."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Container, Mapping
+from typing import NoReturn
+
+import numpy as np
+
+from tinyseq.errors import FeedError
+from tinyseq.model import Value
+from tinyseq.plan.draft import Plan, Region
+
+
+class Executor(ABC):
+    """A plan with an arena of its own. One thread at a time may use it.
+
+    A subclass gives its memory before it calls this constructor. ``views`` are the outputs as the last
+    execution left them, by name.
+    """
+
+    def __init__(self, plan: Plan, known: Mapping[str, np.ndarray]) -> None:
+        self._places = plan.places
+        self._inputs = [(n, self.place(r), r.shape, r.dtype) for n, r in plan.inputs.items()]
+        self._known = [(name, array.tobytes(), array.shape, array.dtype) for name, array in known.items()]
+        self._count = len(self._inputs) + len(self._known)
+        self._outputs = [
+            (name, self.place(region) if region.value is None else region.value, region.shape, region.dtype)
+            for name, region in plan.outputs.items()
+        ]
+        self.views = {name: array.view() for name, array, _, _ in self._outputs}
+        for name, region in plan.outputs.items():
+            self.views[name].flags.writeable = region.value is None
+
+    @abstractmethod
+    def place(self, region: Region) -> np.ndarray:
+        """The host's memory of an input or output that is computed, as it is stored."""
+
+    @abstractmethod
+    def bind(self, state: object) -> None:
+        """Lets it work on another block of state."""
+
+    @abstractmethod
+    def execute(self) -> None:
+        """Runs the plan on the inputs accepted last."""
+
+    def fail(self, place: int) -> NoReturn:
+        """Says that the instruction at a place in the program could not be run."""
+        raise FeedError(f"{self._places[place]}. No state was changed")
+
+    def accept(self, feeds: Mapping[str, object]) -> bool:
+        """Copies the inputs in; False if they are not just what the plan was made for."""
+        if len(feeds) != self._count:
+            return False
+        for name, buffer, shape, dtype in self._inputs:
+            array = feeds.get(name)
+            if type(array) is not np.ndarray or array.shape != shape or array.dtype != dtype:
+                return False
+            buffer[...] = array
+        for name, value, shape, dtype in self._known:
+            array = feeds.get(name)
+            if type(array) is not np.ndarray or array.shape != shape or array.dtype != dtype:
+                return False
+            if array.tobytes() != value:
+                return False
+        return True
+
+    def run(self, out: Mapping[str, np.ndarray] | None = None) -> Mapping[str, np.ndarray]:
+        """Runs the plan on the inputs accepted last; the outputs are copied out."""
+        if out is None:
+            self.execute()
+            return {name: array.astype(dtype) for name, array, _, dtype in self._outputs}
+        self._check_out(out)
+        self.execute()
+        for name, array, _, _ in self._outputs:
+            out[name][...] = array
+        return out
+
+    def _check_out(self, out: Mapping[str, np.ndarray], elsewhere: Container[str] = ()) -> None:
+        if not isinstance(out, Mapping):
+            raise FeedError(f"out is a dict from name to array, not {type(out).__name__}")
+        if len(out) != len(self._outputs):
+            names = ", ".join(name for name, *_ in self._outputs)
+            raise FeedError(
+                f"out names {', '.join(out) or 'nothing'}; it must hold an array for each of {names}"
+            )
+        for name, _, shape, dtype in self._outputs:
+            given = out.get(name)
+            if type(given) is not np.ndarray or given.shape != shape or given.dtype != dtype:
+                raise FeedError(f"out[{name!r}] must be an array for {Value(name, dtype, shape)}")
+            if name not in elsewhere and not given.flags.writeable:
+                raise FeedError(f"out[{name!r}] is read-only; give an array that can be written to")

@@ -1,0 +1,184 @@
+"""A model run by plans: what the backends of all devices share."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections import OrderedDict
+from collections.abc import Mapping, Sequence
+from functools import cached_property
+
+import numpy as np
+
+from tinyseq.backends.executor import Executor
+from tinyseq.errors import FeedError
+from tinyseq.feeds import checked_feeds
+from tinyseq.model import Graph, Model, Value
+from tinyseq.plan.draft import Plan
+from tinyseq.plan.packing import Weights
+from tinyseq.plan.planner import Planner
+from tinyseq.plan.plans import MOST_PLANS, Key, Plans
+from tinyseq.plan.rows import RowLayout, StateRows
+from tinyseq.plan.stream import NO_STATE, StateInPlace, StateLayout, state_layout
+
+MOST_BOUND = 8
+"""Shapes whose executors one stream keeps."""
+
+Idle = dict[Key, list[Executor]]
+"""Executors that nobody uses, by the plans they are for."""
+
+
+class PlannedBackend(ABC):
+    """A model's weights and plans, shared by all its streams and calls. Safe to use from threads."""
+
+    def __init__(self, model: Model, streaming: Model | None) -> None:
+        arrays = {id(array): array for array in _arrays(model.graph)}
+        if streaming is not None:
+            arrays |= {id(array): array for array in _arrays(streaming.graph)}
+        self._weights = Weights(arrays.values())
+        self._model, self._stream_model = model, streaming
+        self._in_rows: OrderedDict[RowLayout, tuple[Plans, Idle]] = OrderedDict()
+        self._idle: Idle = {}
+        self._recent: list[tuple[Key, Executor]] = []
+
+    @abstractmethod
+    def executor(self, plan: Plan, state: object, known: Mapping[str, np.ndarray]) -> Executor:
+        """A plan with memory of its own, at work on a block of state."""
+
+    @abstractmethod
+    def state(self, layout: StateLayout | RowLayout, *rows: int) -> tuple[object, dict]:
+        """A block of state, all zero, and its fields by name, rows first if there are rows."""
+
+    def checked(self, inputs: Sequence[Value], feeds: Mapping[str, object]) -> dict[str, np.ndarray]:
+        """The feeds as arrays, one for every input.
+
+        Raises:
+            FeedError: a name is missing or unknown, or a dtype, rank or size differs; says which.
+        """
+        return checked_feeds(inputs, feeds)
+
+    @cached_property
+    def _whole(self) -> Plans:
+        return Plans(Planner(self._model, self._weights))
+
+    @cached_property
+    def _streaming(self) -> Plans:
+        state = StateInPlace(state_layout(self._stream_model), self._stream_model.state)
+        return Plans(Planner(self._stream_model, self._weights, state))
+
+    def run(self, feeds: Mapping[str, object]) -> dict[str, np.ndarray]:
+        key, executor = self._ready(feeds)
+        try:
+            return executor.run()
+        finally:
+            self._recent.append((key, executor))
+
+    def _ready(self, feeds: Mapping[str, object]) -> tuple[Key, Executor]:
+        """An executor that no other thread holds and that has accepted the feeds."""
+        # list.pop and list.append are atomic, so that no lock is needed.
+        while self._recent:
+            try:
+                key, executor = self._recent.pop()
+            except IndexError:
+                break
+            if type(feeds) is dict and executor.accept(feeds):
+                return key, executor
+            idle = self._idle.setdefault(key, [])
+            if not idle:
+                idle.append(executor)
+        arrays = self.checked(self._whole.inputs, feeds)
+        key, plan = _planned(self._whole, arrays)
+        try:
+            executor = self._idle[key].pop()
+        except (KeyError, IndexError):
+            executor = self.executor(plan, self.state(NO_STATE)[0], self._whole.known(arrays))
+        if len(self._idle) > MOST_PLANS:
+            self._idle.clear()
+        executor.accept(arrays)
+        return key, executor
+
+    def runner(self) -> PlannedRunner:
+        return PlannedRunner(self, self._streaming, self.state(state_layout(self._stream_model)), {})
+
+    def rows(self, layout: RowLayout, count: int) -> PlannedRunner:
+        shared = self._in_rows.get(layout)
+        if shared is None:
+            plans = Plans(Planner(self._stream_model, self._weights, StateRows(layout)))
+            shared = self._in_rows.setdefault(layout, (plans, {}))
+            while len(self._in_rows) > MOST_PLANS:
+                self._in_rows.popitem(last=False)
+        plans, idle = shared
+        return PlannedRunner(self, plans, self.state(layout, count), idle)
+
+
+def _planned(plans: Plans, arrays: dict[str, np.ndarray]) -> tuple[Key, Plan]:
+    try:
+        return plans.plan(arrays)
+    except (MemoryError, OverflowError) as error:
+        raise FeedError(
+            f"these inputs ask for more than this machine can hold ({error}); feed shorter sequences or "
+            "fewer rows"
+        ) from error
+
+
+def _arrays(graph: Graph):
+    yield from graph.constants.values()
+    for node in graph.nodes:
+        for _, sub_graph in node.graphs():
+            yield from _arrays(sub_graph)
+
+
+class PlannedRunner:
+    """State in a block, of one stream or of many in rows, and the executors for the shapes it has met."""
+
+    def __init__(self, backend: PlannedBackend, plans: Plans, state: tuple[object, dict], idle: Idle) -> None:
+        self._backend = backend
+        self._plans = plans
+        self._block, self.state = state
+        self._idle = idle
+        self._bound: OrderedDict[Key, Executor] = OrderedDict()
+        self._last: Executor | None = None
+
+    def step(
+        self, feeds: Mapping[str, object], out: Mapping[str, np.ndarray] | None
+    ) -> Mapping[str, np.ndarray]:
+        return self._accepted(feeds).run(out)
+
+    def advance(self, feeds: Mapping[str, object]) -> Mapping[str, np.ndarray]:
+        """``step`` that copies nothing out: its arrays hold until the next step, and may be written to."""
+        executor = self._accepted(feeds)
+        executor.execute()
+        return executor.views
+
+    def _accepted(self, feeds: Mapping[str, object]) -> Executor:
+        executor = self._last
+        if executor is None or type(feeds) is not dict or not executor.accept(feeds):
+            arrays = self._backend.checked(self._plans.inputs, feeds)
+            executor = self._last = self._bind(arrays)
+            executor.accept(arrays)
+        return executor
+
+    def _bind(self, arrays: dict[str, np.ndarray]) -> Executor:
+        key, plan = _planned(self._plans, arrays)
+        if key not in self._bound:
+            self._bound[key] = self._executor(key, plan, arrays)
+            while len(self._bound) > MOST_BOUND:
+                self._bound.popitem(last=False)
+        return self._bound[key]
+
+    def _executor(self, key: Key, plan: Plan, arrays: dict[str, np.ndarray]) -> Executor:
+        """One that another runner has left, else a new one."""
+        try:
+            executor = self._idle[key].pop()
+        except (KeyError, IndexError):
+            return self._backend.executor(plan, self._block, self._plans.known(arrays))
+        executor.bind(self._block)
+        return executor
+
+    def release(self) -> None:
+        """Leaves its executors to the runners that come after it."""
+        if len(self._idle) > MOST_PLANS:
+            self._idle.clear()
+        for key, executor in self._bound.items():
+            self._idle.setdefault(key, []).append(executor)
+        self._bound.clear()
+        self._last = None

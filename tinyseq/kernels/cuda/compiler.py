@@ -1,0 +1,135 @@
+"""From kernels to machine code of a device, by Numba and NVIDIA's linker; needs no device.
+
+What was compiled once is kept in the user's cache folder, under a name that holds all that it was made
+from: the sources, the compilers' versions and the device's architecture.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import tempfile
+from functools import cache
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from types import FunctionType
+from typing import NamedTuple
+from zlib import crc32
+
+from tinyseq.errors import DeviceError
+from tinyseq.kernels.cuda.intrinsics import TWINS
+from tinyseq.kernels.cuda.launch import Kernel
+from tinyseq.kernels.cuda.rebinding import Target
+
+PACKAGE = "numba-cuda"
+CACHE_VARIABLE = "TINYSEQ_CACHE"
+INSTALL = "pip install 'tinyseq[cuda]'"
+
+Capability = tuple[int, int]
+"""A device's compute capability: major and minor number."""
+
+
+class Binary(NamedTuple):
+    """A kernel's machine code and the name of its entry; ``report`` is what the linker says of it."""
+
+    name: str
+    code: bytes
+    report: str
+
+
+def binary(kernel: Kernel, capability: Capability) -> Binary:
+    """The machine code of a kernel, compiled unless it has been.
+
+    Raises:
+        DeviceError: the package that compiles is missing.
+    """
+    path = _folder() / f"{kernel.name}-{_specialisation(kernel)}-sm{capability[0]}{capability[1]}.cubin"
+    try:
+        name, code = path.read_bytes().split(b"\n", 1)
+        return Binary(name.decode(), code, "")
+    except (OSError, ValueError):
+        pass
+    made = compiled(kernel, capability)
+    _keep(path, made.name.encode() + b"\n" + made.code)
+    return made
+
+
+def compiled(kernel: Kernel, capability: Capability) -> Binary:
+    """``binary``, compiled anew."""
+    try:
+        from cuda.core import Linker, LinkerOptions, ObjectCode
+        from numba import cuda, types
+        from numba.cuda import dispatcher
+    except ImportError as error:
+        raise DeviceError(f"compiling kernels needs the package {PACKAGE} ({error}): {INSTALL}") from error
+    # Numba compiles what a kernel calls for the device at hand, which need not be there.
+    dispatcher.get_current_device = lambda: _Device(capability)
+    entry = _target(capability).bound(kernel.entry())
+    signature = types.void(*[types.int64] * (kernel.parameters + 1))
+    ptx, _ = cuda.compile(
+        entry, signature, device=False, abi="numba", cc=capability, launch_bounds=kernel.threads
+    )
+    name = re.search(r"\.entry\s+(\w+)", ptx).group(1)
+    feature = "a" if capability >= (9, 0) else ""
+    options = LinkerOptions(arch=f"sm_{capability[0]}{capability[1]}{feature}", verbose=True)
+    linker = Linker(ObjectCode.from_ptx(ptx.encode()), options=options)
+    code = linker.link("cubin").code
+    return Binary(name, bytes(code), linker.get_info_log())
+
+
+class _Device(NamedTuple):
+    compute_capability: Capability
+
+
+@cache
+def _target(capability: Capability) -> Target:
+    from numba import cuda
+
+    return Target(lambda one: TWINS.get(one.__name__, one), lambda function: cuda.jit(device=True)(function))
+
+
+def _specialisation(kernel: Kernel) -> str:
+    """Tells kernels of one name apart: a checksum of all that their functions are bound to."""
+    return f"{crc32(repr(_bindings(kernel.function)).encode()):08x}"
+
+
+def _bindings(value: object) -> object:
+    value = getattr(value, "py_func", value)
+    if isinstance(value, FunctionType):
+        cells = [_bindings(cell.cell_contents) for cell in value.__closure__ or ()]
+        return value.__module__, value.__qualname__, *cells
+    if hasattr(value, "array"):
+        return repr(value.array)
+    return getattr(value, "__name__", None) or repr(value)
+
+
+@cache
+def _folder() -> Path:
+    """Where binaries are kept: one folder for these sources and compilers."""
+    base = os.environ.get(CACHE_VARIABLE) or os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
+    checksum = 0
+    home = Path(__file__).parent
+    for path in sorted([*home.parent.glob("*.py"), *home.glob("*.py")]):
+        checksum = crc32(path.name.encode() + b"\0" + path.read_bytes(), checksum)
+    return Path(base) / "tinyseq" / "cuda" / f"{checksum:08x}-{'-'.join(map(_version, COMPILERS))}"
+
+
+COMPILERS = ("numba", PACKAGE, "nvidia-cuda-nvcc", "nvidia-nvvm", "nvidia-nvjitlink")
+
+
+def _version(package: str) -> str:
+    try:
+        return version(package)
+    except PackageNotFoundError:
+        return "none"
+
+
+def _keep(path: Path, content: bytes) -> None:
+    """Writes a file in one step; without a cache folder that can be written to, not at all."""
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with tempfile.NamedTemporaryFile(dir=path.parent, delete=False) as file:
+            file.write(content)
+        Path(file.name).replace(path)
+    except OSError:
+        return

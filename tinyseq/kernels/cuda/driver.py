@@ -1,0 +1,295 @@
+"""The device: its memory, its queue of work and the kernels on it. Only this file calls the driver."""
+
+from __future__ import annotations
+
+import ctypes
+import weakref
+from collections.abc import Iterable
+from functools import cache
+
+import numpy as np
+
+from tinyseq.errors import DeviceError, FeedError
+from tinyseq.kernels.cuda.compiler import INSTALL, binary
+from tinyseq.kernels.cuda.launch import Kernel, Launch
+
+try:
+    from cuda.bindings import driver as cu
+except ImportError as error:
+    raise DeviceError(f"device='cuda' needs a package that is not installed ({error}): {INSTALL}") from error
+
+DEFAULT_SHARED = 48 * 1024
+"""Bytes of shared memory that a block may have without asking for more."""
+
+
+def _checked(results: tuple):
+    """What a call of the driver gives, its error code taken off."""
+    error, *values = results
+    if error != cu.CUresult.CUDA_SUCCESS:
+        name = cu.cuGetErrorName(error)[1]
+        text = cu.cuGetErrorString(error)[1]
+        raise DeviceError(f"the CUDA driver says {_text(name)}: {_text(text)}")
+    return values[0] if len(values) == 1 else values
+
+
+def _text(value: object) -> str:
+    return value.decode() if isinstance(value, bytes) else str(value)
+
+
+@cache
+def open_device() -> Device:
+    """The first device.
+
+    Raises:
+        DeviceError: there is no driver, or no device; says which and what to do.
+    """
+    try:
+        code = cu.cuInit(0)[0]
+    except Exception as error:  # The loader of the driver has errors of its own kind.
+        raise DeviceError(
+            "device='cuda' needs NVIDIA's driver, which was not found; install the driver package of your "
+            f"system (on Debian: apt install nvidia-driver) or load with device='cpu' ({error})"
+        ) from error
+    if code == cu.CUresult.CUDA_ERROR_NO_DEVICE or not _checked(cu.cuDeviceGetCount()):
+        raise DeviceError(
+            "device='cuda': NVIDIA's driver is there, but it finds no device; run `nvidia-smi -L` to see "
+            "what it sees, check CUDA_VISIBLE_DEVICES, or load with device='cpu'"
+        )
+    _checked((code,))
+    return Device(0)
+
+
+class Device:
+    """A CUDA device and its primary context, which other packages of the process share."""
+
+    def __init__(self, number: int) -> None:
+        self._device = _checked(cu.cuDeviceGet(number))
+        self._context = _checked(cu.cuDevicePrimaryCtxRetain(self._device))
+        self._functions: dict[Kernel, object] = {}
+        self._modules: list[object] = []
+        self._asked: dict[tuple[Kernel, int], None] = {}
+        kinds = cu.CUdevice_attribute
+        self.capability = (
+            self._attribute(kinds.CU_DEVICE_ATTRIBUTE_COMPUTE_CAPABILITY_MAJOR),
+            self._attribute(kinds.CU_DEVICE_ATTRIBUTE_COMPUTE_CAPABILITY_MINOR),
+        )
+        self.multiprocessors = self._attribute(kinds.CU_DEVICE_ATTRIBUTE_MULTIPROCESSOR_COUNT)
+        self.shared_bytes = self._attribute(kinds.CU_DEVICE_ATTRIBUTE_MAX_SHARED_MEMORY_PER_BLOCK_OPTIN)
+
+    @property
+    def name(self) -> str:
+        """What its maker calls it."""
+        return _text(_checked(cu.cuDeviceGetName(256, self._device))).rstrip("\0")
+
+    def _attribute(self, kind) -> int:
+        return int(_checked(cu.cuDeviceGetAttribute(kind, self._device)))
+
+    def use(self) -> None:
+        """Makes the device the one of this thread."""
+        _checked(cu.cuCtxSetCurrent(self._context))
+
+    def memory(self, size: int) -> Memory:
+        """So many bytes of the device, all zero.
+
+        Raises:
+            DeviceError: it has no more.
+        """
+        self.use()
+        error, address = cu.cuMemAlloc(max(size, 1))
+        if error == cu.CUresult.CUDA_ERROR_OUT_OF_MEMORY:
+            free, total = _checked(cu.cuMemGetInfo())
+            raise DeviceError(
+                f"{size:,} bytes are asked for and {free:,} of the device's {total:,} are free; feed shorter "
+                "sequences or fewer rows, or free some"
+            )
+        _checked((error,))
+        _checked(cu.cuMemsetD8(address, 0, max(size, 1)))
+        self.wait()
+        return Memory(self, int(address), size)
+
+    def staging(self, size: int) -> np.ndarray:
+        """So many bytes of the host that the device reads and writes by itself."""
+        self.use()
+        size = max(size, 1)
+        address = int(_checked(cu.cuMemHostAlloc(size, 0)))
+        block = (ctypes.c_uint8 * size).from_address(address)
+        weakref.finalize(block, _released, self, cu.cuMemFreeHost, address)
+        return np.frombuffer(block, np.uint8)
+
+    def write(self, address: int, pitch: int, rows: np.ndarray) -> None:
+        """Copies bytes [rows, width] to the device, rows ``pitch`` bytes apart."""
+        self._copy_rows(rows, address, pitch, True)
+
+    def read(self, address: int, pitch: int, rows: np.ndarray) -> None:
+        """Copies to bytes [rows, width] from the device, rows ``pitch`` bytes apart."""
+        self._copy_rows(rows, address, pitch, False)
+
+    def _copy_rows(self, rows: np.ndarray, address: int, pitch: int, to_device: bool) -> None:
+        if rows.size == 0:
+            return
+        self.use()
+        host, device = cu.CUmemorytype.CU_MEMORYTYPE_HOST, cu.CUmemorytype.CU_MEMORYTYPE_DEVICE
+        copy = cu.CUDA_MEMCPY2D()
+        copy.Height, copy.WidthInBytes = rows.shape
+        if to_device:
+            copy.srcMemoryType, copy.srcHost, copy.srcPitch = host, rows.ctypes.data, rows.shape[1]
+            copy.dstMemoryType, copy.dstDevice, copy.dstPitch = device, address, pitch
+        else:
+            copy.dstMemoryType, copy.dstHost, copy.dstPitch = host, rows.ctypes.data, rows.shape[1]
+            copy.srcMemoryType, copy.srcDevice, copy.srcPitch = device, address, pitch
+        _checked(cu.cuMemcpy2DUnaligned(copy))
+        self.wait()  # The driver returns once it has read the host's memory, and queues do not wait for it.
+
+    def queue(self) -> Queue:
+        """A new queue of work."""
+        self.use()
+        return Queue(self)
+
+    def function(self, kernel: Kernel) -> object:
+        """The kernel on the device, compiled and loaded the first time."""
+        if kernel not in self._functions:
+            self.use()
+            made = binary(kernel, self.capability)
+            module = _checked(cu.cuModuleLoadData(made.code))
+            self._modules.append(module)
+            self._functions[kernel] = _checked(cu.cuModuleGetFunction(module, made.name.encode()))
+        return self._functions[kernel]
+
+    def allow_shared(self, launch: Launch) -> None:
+        """Asks for a launch's shared memory where it is more than every block has."""
+        if launch.shared > DEFAULT_SHARED and (launch.kernel, launch.shared) not in self._asked:
+            kind = cu.CUfunction_attribute.CU_FUNC_ATTRIBUTE_MAX_DYNAMIC_SHARED_SIZE_BYTES
+            _checked(cu.cuFuncSetAttribute(self.function(launch.kernel), kind, launch.shared))
+            self._asked[launch.kernel, launch.shared] = None
+
+    def exported(self, array: object) -> object:
+        """An array of this device, known by its ``__cuda_array_interface__``, as DLPack gives it away."""
+        from cuda.core.utils import StridedMemoryView
+
+        return StridedMemoryView.from_cuda_array_interface(array, stream_ptr=-1)
+
+    def wait(self) -> None:
+        """Returns when all work of the process on the device is done."""
+        self.use()
+        _checked(cu.cuCtxSynchronize())
+
+
+class Memory:
+    """A run of the device's bytes, given back when nobody refers to it."""
+
+    def __init__(self, device: Device, address: int, size: int) -> None:
+        self.address, self.bytes = address, size
+        weakref.finalize(self, _released, device, cu.cuMemFree, address)
+
+
+def _released(device: Device, free, handle) -> None:
+    """Gives back what the device holds, from whatever thread; errors come too late to matter."""
+    try:
+        device.use()
+        free(handle)
+    except Exception:
+        return
+
+
+class Queue:
+    """Work that the device does in order: copies, launches, recordings of launches."""
+
+    def __init__(self, device: Device) -> None:
+        self.device = device
+        flags = cu.CUstream_flags.CU_STREAM_NON_BLOCKING
+        self._stream = _checked(cu.cuStreamCreate(flags))
+        weakref.finalize(self, _released, device, cu.cuStreamDestroy, self._stream)
+
+    def write(self, address: int, staged: np.ndarray) -> None:
+        """Copies staged bytes to the device."""
+        _checked(cu.cuMemcpyHtoDAsync(address, staged.ctypes.data, staged.nbytes, self._stream))
+
+    def read(self, address: int, staged: np.ndarray) -> None:
+        """Copies from the device to staged bytes; they are there after ``finish``."""
+        _checked(cu.cuMemcpyDtoHAsync(staged.ctypes.data, address, staged.nbytes, self._stream))
+
+    def adopt(self, array: object) -> tuple[int, tuple[int, ...], np.dtype, object]:
+        """Address, shape, dtype and owner of another package's dense array on this device.
+
+        What comes after in the queue waits for the work that makes it.
+        """
+        from cuda.core.utils import StridedMemoryView
+
+        view = StridedMemoryView.from_any_interface(array, stream_ptr=int(self._stream))
+        strides, step = view.strides, 1
+        for size, stride in zip(reversed(view.shape), reversed(strides or ())):
+            if size > 1 and stride != step:
+                raise FeedError("arrays on a device must be dense, in C order; make a contiguous copy")
+            step *= size
+        return int(view.ptr), tuple(view.shape), np.dtype(view.dtype), view
+
+    def copy(self, target: int, source: int, size: int) -> None:
+        """Copies bytes on the device."""
+        _checked(cu.cuMemcpyDtoDAsync(target, source, size, self._stream))
+
+    def prepare(self, launches: Iterable[Launch], status: int) -> list[Prepared]:
+        """Launches ready to be queued any number of times; ``status`` is the address of the run's."""
+        return [Prepared(self.device, self._stream, launch, status) for launch in launches]
+
+    def launch(self, prepared: Iterable[Prepared]) -> None:
+        """Queues launches."""
+        for one in prepared:
+            _checked(cu.cuLaunchKernelEx(one.config, one.function, one.parameters, 0))
+
+    def record(self, prepared: Iterable[Prepared]) -> Recording:
+        """The launches as one piece of work; nothing runs yet."""
+        mode = cu.CUstreamCaptureMode.CU_STREAM_CAPTURE_MODE_THREAD_LOCAL
+        _checked(cu.cuStreamBeginCapture(self._stream, mode))
+        try:
+            self.launch(prepared)
+        finally:
+            graph = _checked(cu.cuStreamEndCapture(self._stream))
+        try:
+            return Recording(self.device, _checked(cu.cuGraphInstantiate(graph, 0)))
+        finally:
+            _checked(cu.cuGraphDestroy(graph))
+
+    def replay(self, recording: Recording) -> None:
+        """Queues a recording."""
+        _checked(cu.cuGraphLaunch(recording.graph, self._stream))
+
+    def finish(self) -> None:
+        """Returns when all of it is done."""
+        _checked(cu.cuStreamSynchronize(self._stream))
+
+
+class Prepared:
+    """A launch as the driver takes it."""
+
+    def __init__(self, device: Device, stream, launch: Launch, status: int) -> None:
+        self.function = device.function(launch.kernel)
+        device.allow_shared(launch)
+        self._words = np.array([status, *launch.arguments], np.int64)
+        addresses = self._words.ctypes.data + 8 * np.arange(self._words.size)
+        self._pointers = addresses.astype(np.int64)
+        self.parameters = self._pointers.ctypes.data
+        config = self.config = cu.CUlaunchConfig()
+        config.gridDimX, config.gridDimY, config.gridDimZ = launch.blocks, 1, 1
+        config.blockDimX, config.blockDimY, config.blockDimZ = launch.threads, 1, 1
+        config.sharedMemBytes, config.hStream = launch.shared, stream
+        attributes = []
+        if launch.cluster > 1:
+            attribute = cu.CUlaunchAttribute()
+            attribute.id = cu.CUlaunchAttributeID.CU_LAUNCH_ATTRIBUTE_CLUSTER_DIMENSION
+            shape = attribute.value.clusterDim
+            shape.x, shape.y, shape.z = launch.cluster, 1, 1
+            attributes.append(attribute)
+        if launch.together:
+            attribute = cu.CUlaunchAttribute()
+            attribute.id = cu.CUlaunchAttributeID.CU_LAUNCH_ATTRIBUTE_COOPERATIVE
+            attribute.value.cooperative = 1
+            attributes.append(attribute)
+        config.attrs, config.numAttrs = attributes, len(attributes)
+
+
+class Recording:
+    """Launches that the device runs as one."""
+
+    def __init__(self, device: Device, graph) -> None:
+        self.graph = graph
+        weakref.finalize(self, _released, device, cu.cuGraphExecDestroy, graph)

@@ -1,0 +1,239 @@
+"""What CUDA's threads can do and Python cannot say: who they are, what they share, how they wait.
+
+Together with the pointers and the arithmetic of ``tinyseq.kernels.intrinsics``, whose twins stand in
+``TWINS``, this is all that a kernel calls and that is no Python. A test's emulator gives each of these
+names a meaning in Python.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+from llvmlite import ir
+from numba import types
+from numba.core import cgutils
+from numba.extending import intrinsic
+
+from tinyseq.kernels.tiles import DOUBLE, FLOAT, INT32, INT64
+
+VOID = ir.VoidType()
+SHARED_SPACE = 3
+WARP = 32
+"""Threads that run in step and can shuffle."""
+
+
+def _function(builder, name: str, result, arguments: list):
+    return cgutils.get_or_insert_function(builder.module, ir.FunctionType(result, arguments), name)
+
+
+def _assembly(builder, text: str, constraints: str, result, arguments: list):
+    """Inline PTX that the compiler may neither move nor drop."""
+    function_type = ir.FunctionType(result, [argument.type for argument in arguments])
+    return builder.asm(function_type, text, constraints, arguments, side_effect=True)
+
+
+def _special_register(name: str, register: str, doc: str):
+    def typing(typingctx):
+        def codegen(context, builder, signature, args):
+            value = builder.call(_function(builder, f"llvm.nvvm.read.ptx.sreg.{register}", INT32, []), [])
+            return builder.zext(value, INT64)
+
+        return types.int64(), codegen
+
+    typing.__name__, typing.__doc__ = name, doc
+    return intrinsic(typing)
+
+
+thread = _special_register("thread", "tid.x", "This thread's number in its block.")
+threads = _special_register("threads", "ntid.x", "Threads in a block.")
+block = _special_register("block", "ctaid.x", "This block's number in the grid.")
+blocks = _special_register("blocks", "nctaid.x", "Blocks in the grid.")
+
+
+@intrinsic
+def barrier(typingctx):
+    """Waits for all threads of the block; what they wrote before it, all of them see after it."""
+
+    def codegen(context, builder, signature, args):
+        builder.call(_function(builder, "llvm.nvvm.barrier0", VOID, []), [])
+        return context.get_dummy_value()
+
+    return types.void(), codegen
+
+
+class Array(NamedTuple):
+    """Memory of a fixed size that a kernel asks for: ``space`` is shared or registers."""
+
+    space: str
+    element: types.Type
+    count: int
+
+
+def shared(element: types.Type, count: int):
+    """An intrinsic that gives a pointer to ``count`` elements which the threads of a block share.
+
+    A count of 0 is all that the launch asked for on top.
+    """
+
+    @intrinsic
+    def reserve(typingctx):
+        def codegen(context, builder, signature, args):
+            item = context.get_value_type(element)
+            name = builder.module.get_unique_name("shared")
+            variable = cgutils.add_global_variable(
+                builder.module, ir.ArrayType(item, count), name, addrspace=SHARED_SPACE
+            )
+            variable.align = 16
+            if count:
+                variable.linkage = "internal"
+                variable.initializer = ir.Constant(variable.type.pointee, ir.Undefined)
+            else:
+                variable.linkage = "external"
+            return builder.addrspacecast(
+                builder.bitcast(variable, item.as_pointer(SHARED_SPACE)), item.as_pointer()
+            )
+
+        return types.CPointer(element)(), codegen
+
+    reserve.array = Array("shared", element, count)
+    return reserve
+
+
+def registers(element: types.Type, count: int):
+    """An intrinsic that gives a pointer to ``count`` elements of a thread's own.
+
+    They are registers only if every index is a constant once loops are unrolled.
+    """
+
+    @intrinsic
+    def reserve(typingctx):
+        def codegen(context, builder, signature, args):
+            with builder.goto_entry_block():
+                slot = builder.alloca(context.get_value_type(element), count)
+            slot.align = 16
+            return slot
+
+        return types.CPointer(element)(), codegen
+
+    reserve.array = Array("registers", element, count)
+    return reserve
+
+
+@intrinsic
+def load4(typingctx, address):
+    """The four float32 at an address that is a multiple of 16, by one load; they are never written."""
+
+    def codegen(context, builder, signature, args):
+        four = ir.LiteralStructType([FLOAT] * 4)
+        text = "ld.global.nc.v4.f32 {$0, $1, $2, $3}, [$4];"
+        function_type = ir.FunctionType(four, [INT64])
+        loaded = builder.asm(function_type, text, "=f,=f,=f,=f,l", args, side_effect=False)
+        values = [builder.extract_value(loaded, place) for place in range(4)]
+        return context.make_tuple(builder, signature.return_type, values)
+
+    return types.UniTuple(types.float32, 4)(types.int64), codegen
+
+
+@intrinsic
+def shuffle_xor(typingctx, value, mask):
+    """The float32 that the thread whose number in the warp differs by ``mask`` gives; all 32 take part."""
+
+    def codegen(context, builder, signature, args):
+        function = _function(builder, "llvm.nvvm.shfl.sync.bfly.f32", FLOAT, [INT32, FLOAT, INT32, INT32])
+        all_threads, clamp = INT32(0xFFFFFFFF), INT32(WARP - 1)
+        return builder.call(function, [all_threads, args[0], builder.trunc(args[1], INT32), clamp])
+
+    return types.float32(types.float32, types.int64), codegen
+
+
+@intrinsic
+def acquire(typingctx, address):
+    """The int32 at an address as all of the device sees it, and with it all that was written before
+    it was released."""
+
+    def codegen(context, builder, signature, args):
+        return _assembly(builder, "ld.acquire.gpu.global.s32 $0, [$1];", "=r,l,~{memory}", INT32, args)
+
+    return types.int32(types.int64), codegen
+
+
+@intrinsic
+def release_add(typingctx, address, value):
+    """Adds to the int32 at an address; who acquires the sum sees all that this thread wrote before."""
+
+    def codegen(context, builder, signature, args):
+        _assembly(builder, "red.release.gpu.global.add.s32 [$0], $1;", "l,r,~{memory}", VOID, args)
+        return context.get_dummy_value()
+
+    return types.void(types.int64, types.int32), codegen
+
+
+@intrinsic
+def load_fresh(typingctx, address):
+    """The float32 at an address, not from a cache that other blocks' writes may have passed by."""
+
+    def codegen(context, builder, signature, args):
+        return _assembly(builder, "ld.relaxed.gpu.global.f32 $0, [$1];", "=f,l,~{memory}", FLOAT, args)
+
+    return types.float32(types.int64), codegen
+
+
+@intrinsic
+def cluster_rank(typingctx):
+    """This block's number in its cluster."""
+
+    def codegen(context, builder, signature, args):
+        value = _assembly(builder, "mov.u32 $0, %cluster_ctarank;", "=r", INT32, [])
+        return builder.zext(value, INT64)
+
+    return types.int64(), codegen
+
+
+@intrinsic
+def cluster_barrier(typingctx):
+    """``barrier`` for all blocks of the cluster and the memory that they share."""
+
+    def codegen(context, builder, signature, args):
+        text = "barrier.cluster.arrive.release.aligned; barrier.cluster.wait.acquire.aligned;"
+        _assembly(builder, text, "~{memory}", VOID, [])
+        return context.get_dummy_value()
+
+    return types.void(), codegen
+
+
+@intrinsic
+def neighbour(typingctx, pointer, rank):
+    """The same place in the shared memory of another block of the cluster."""
+    signature = pointer(pointer, types.int64)
+
+    def codegen(context, builder, signature, args):
+        address = builder.ptrtoint(args[0], INT64)
+        rank = builder.trunc(args[1], INT32)
+        mapped = _assembly(builder, "mapa.u64 $0, $1, $2;", "=l,l,r", INT64, [address, rank])
+        return builder.inttoptr(mapped, args[0].type)
+
+    return signature, codegen
+
+
+@intrinsic
+def fma(typingctx, a, b, c):
+    """a * b + c in float32, rounded once."""
+
+    def codegen(context, builder, signature, args):
+        return builder.call(_function(builder, "llvm.fma.f32", FLOAT, [FLOAT] * 3), args)
+
+    return types.float32(*[types.float32] * 3), codegen
+
+
+@intrinsic
+def fma64(typingctx, a, b, c):
+    """``fma`` in float64."""
+
+    def codegen(context, builder, signature, args):
+        return builder.call(_function(builder, "llvm.fma.f64", DOUBLE, [DOUBLE] * 3), args)
+
+    return types.float64(*[types.float64] * 3), codegen
+
+
+TWINS = {"fma": fma, "fma64": fma64}
+"""The intrinsics of the CPU that mean something else here, by name."""

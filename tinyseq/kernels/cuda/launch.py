@@ -1,0 +1,85 @@
+"""Kernels and their launches: what an instruction becomes on a device."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable, Sequence
+from typing import NamedTuple
+
+from tinyseq.errors import DeviceError
+from tinyseq.kernels.intrinsics import integers
+
+THREADS = 256
+"""Threads in a block where nothing speaks for another number."""
+
+MOST_BLOCKS = 2048
+"""Blocks of a grid whose threads take more than one element where there are more."""
+
+MOST_ELEMENTS = 2**31
+"""Elements that one launch computes: kernels count them in 32 bits."""
+
+RUNNING = -1
+"""What the status of a run holds until an instruction fails and leaves its place there."""
+
+
+class Kernel:
+    """A function of int64 that every thread of a grid runs.
+
+    ``threads`` is the largest block it is launched with. Its entry has one parameter more, the address of
+    the run's status: once an instruction has failed, nothing runs any more.
+    """
+
+    def __init__(self, function: Callable, threads: int = THREADS) -> None:
+        self.function = function
+        self.threads = threads
+        self.name = f"{function.__module__.rpartition('.')[2]}.{function.__qualname__}"
+        self.parameters = len(inspect.signature(function).parameters)
+
+    def entry(self) -> Callable:
+        """The function that a device begins with."""
+        names = ", ".join(inspect.signature(self.function).parameters)
+        source = f"""def entry(status, {names}):
+    if integers(status)[0] == running:
+        kernel({names})"""
+        scope = {"kernel": self.function, "integers": integers, "running": RUNNING}
+        exec(source, scope)
+        scope["entry"].__module__ = self.function.__module__
+        return scope["entry"]
+
+    def over(self, count: int, *arguments: int) -> list[Launch]:
+        """A launch in which ``count`` elements are shared out among as many threads as is good."""
+        if count > MOST_ELEMENTS:
+            raise DeviceError(f"{count:,} elements in one operation are more than a device takes; feed less")
+        blocks = min(-(-count // self.threads), MOST_BLOCKS)
+        return [Launch(self, blocks, self.threads, arguments)] if count > 0 else []
+
+
+class Launch(NamedTuple):
+    """A grid of ``blocks`` of ``threads`` threads each that run a kernel.
+
+    ``shared`` is memory in bytes that the threads of a block share on top of what the kernel says.
+    ``cluster`` blocks at a time share theirs too. ``together`` says that all blocks run at once, so that
+    they can wait for each other.
+    """
+
+    kernel: Kernel
+    blocks: int
+    threads: int
+    arguments: Sequence[int]
+    shared: int = 0
+    cluster: int = 1
+    together: bool = False
+
+
+class Tail(NamedTuple):
+    """The integers at the end of an instruction: where the device has them, and what they are."""
+
+    address: int
+    values: list[int]
+
+
+class Failure(NamedTuple):
+    """Where a kernel says that it cannot go on, and what it says: the place of its instruction."""
+
+    status: int
+    place: int

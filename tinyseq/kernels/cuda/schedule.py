@@ -1,0 +1,129 @@
+"""The schedule: what a program becomes on a device, instruction by instruction; the machine's twin.
+
+The host reads the program once. Each instruction becomes launches of kernels, which the device runs in
+order; a jump waits for what it depends on and is decided by the host.
+"""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable
+from typing import NamedTuple
+
+import numpy as np
+
+from tinyseq.errors import UnsupportedError
+from tinyseq.kernels.cuda.elementwise import elementwise, fill
+from tinyseq.kernels.cuda.jumps import jump, jump_unless, spend, turn
+from tinyseq.kernels.cuda.launch import Failure, Launch, Tail
+from tinyseq.kernels.instructions import INSTRUCTIONS, SEGMENT_SHIFT
+
+TWINS: dict[str, Callable[..., list[Launch]]] = {twin.__name__: twin for twin in (fill, elementwise)}
+"""What makes an instruction's launches, by its name: a function of its operands, in their order."""
+
+JUMPS: dict[str, Callable[..., int]] = {one.__name__: one for one in (jump, jump_unless, turn, spend)}
+"""What decides a jump, by its name: a function of the device's memory and the operands."""
+
+LEADING = {row.name for row in INSTRUCTIONS if row.operands[-1] == "distance"}
+"""The instructions that lead elsewhere."""
+
+OFFSET_MASK = (1 << SEGMENT_SHIFT) - 1
+
+
+class Jump(NamedTuple):
+    """A choice of what comes next, at ``place`` in the program; ``end`` is where its row ends."""
+
+    choose: Callable[..., int]
+    operands: list[int]
+    place: int
+    end: int
+
+
+class Schedule(NamedTuple):
+    """A program's steps in order: runs of launches, and the jumps between them.
+
+    ``starts`` gives the step that begins at a place of the program; the program's end has one too.
+    """
+
+    steps: list[list[Launch] | Jump]
+    starts: dict[int, int]
+
+
+def missing(program: np.ndarray) -> list[str]:
+    """The instructions of a program that have no twin."""
+    names = dict.fromkeys(INSTRUCTIONS[row[0]].name for _, row in _rows(program))
+    return [name for name in names if name not in TWINS and name not in JUMPS]
+
+
+def schedule(program: np.ndarray, segments: list[int], address: int, status: int) -> Schedule:
+    """The steps of a program whose segments, the program itself and whose run's status are at these
+    addresses of the device.
+
+    Raises:
+        UnsupportedError: an instruction has no kernel for the device; says which.
+    """
+    absent = missing(program)
+    if absent:
+        raise UnsupportedError(f"no CUDA kernel for {', '.join(absent)} yet; load with device='cpu'")
+    targets = {
+        place + len(row) + row[-1] for place, row in _rows(program) if INSTRUCTIONS[row[0]].name in LEADING
+    }
+    steps: list[list[Launch] | Jump] = [[]]
+    starts = {0: 0}
+    for place, row in _rows(program):
+        instruction = INSTRUCTIONS[row[0]]
+        operands = _operands(row, place, segments, address)
+        if place in targets:
+            starts[place] = len(steps)
+            steps.append([])
+        if instruction.name in JUMPS:
+            end = place + len(row)
+            steps.append(Jump(JUMPS[instruction.name], operands, place, end))
+            starts[end] = len(steps)
+            steps.append([])
+            continue
+        if instruction.failure:
+            operands.append(Failure(status, place))
+        steps[-1] += TWINS[instruction.name](*operands)
+    starts.setdefault(program.size, len(steps))
+    return Schedule(steps, starts)
+
+
+def _rows(program: np.ndarray):
+    """Each instruction's place and words."""
+    words = program.tolist()
+    place = 0
+    while place < len(words):
+        length = words[place + 1]
+        yield place, words[place : place + length]
+        place += length
+
+
+def _operands(row: list[int], place: int, segments: list[int], address: int) -> list:
+    """The operands of a row, addresses being the device's."""
+    operands = []
+    for position, operand in enumerate(INSTRUCTIONS[row[0]].operands, start=2):
+        word = row[position] if position < len(row) else 0
+        if operand[0] == "&":
+            operands.append(segments[word >> SEGMENT_SHIFT] + (word & OFFSET_MASK))
+        elif operand[0] == "*":
+            operands.append(Tail(address + 8 * (place + position), row[position:]))
+        else:
+            operands.append(word)
+    return operands
+
+
+def _check_twins() -> None:
+    """Twins take their instruction's operands by the same names; a failure last where it may fail."""
+    for row in INSTRUCTIONS:
+        twin = TWINS.get(row.name) or JUMPS.get(row.name)
+        names = [operand.lstrip("&*") for operand in row.operands]
+        if row.name in JUMPS:
+            names.insert(0, "memory")
+        elif row.failure:
+            names.append("failure")
+        if twin is not None and list(inspect.signature(twin).parameters) != names:
+            raise TypeError(f"the twin of {row.name} does not take the operands {names}")
+
+
+_check_twins()
