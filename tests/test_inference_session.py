@@ -9,6 +9,7 @@ import pytest
 
 import tinyseq
 from tests.models import lstm_with_state, recogniser, recurrent
+from tinyseq.kernels.cuda import driver
 
 
 def chunk() -> np.ndarray:
@@ -146,7 +147,12 @@ def test_unknown_arguments_are_refused():
         tinyseq.InferenceSession(recogniser(), threads=3)
 
 
-def test_other_providers_draw_a_warning():
+def no_device() -> None:
+    raise tinyseq.DeviceError("there is none")
+
+
+def test_providers_that_are_not_there_draw_a_warning(monkeypatch):
+    monkeypatch.setattr(driver, "open_device", no_device)
     with pytest.warns(UserWarning, match="no CUDAExecutionProvider"):
         session = made(None, [("CUDAExecutionProvider", {"device_id": 0}), "CPUExecutionProvider"])
     assert session.get_providers() == ["CPUExecutionProvider"]

@@ -3,6 +3,7 @@
 from importlib import import_module
 
 from tinyseq.errors import (
+    DeviceError,
     FeedError,
     KernelsError,
     MissingPackageError,
@@ -25,6 +26,7 @@ __all__ = [
     "CtcGreedy",
     "CtcStream",
     "Decoder",
+    "DeviceError",
     "Endpointing",
     "FeedError",
     "Graph",

@@ -18,6 +18,7 @@ import numpy as np
 from numpy.lib import format as npy
 
 from tinyseq import __version__
+from tinyseq.backends import DEVICES
 from tinyseq.check import ABSOLUTE, RELATIVE, random_feeds, verify
 from tinyseq.decode import command as generation
 from tinyseq.decode import ctc_command
@@ -110,6 +111,9 @@ def _add_model(command: argparse.ArgumentParser, what: str = MODEL_FILES) -> Non
     command.add_argument(
         "--state", action="append", default=[], metavar="INPUT=OUTPUT", help="a pair that carries state"
     )
+    command.add_argument(
+        "--device", choices=DEVICES, default=DEVICES[0], help=f"what runs it (default {DEVICES[0]})"
+    )
     command.add_argument("--json", action="store_true", help="print JSON instead of text")
 
 
@@ -145,7 +149,7 @@ def _split(texts: list[str], what: str) -> dict[str, str]:
 
 
 def _load(args: argparse.Namespace) -> Session:
-    return load(args.model, state=_split(args.state, "--state") or None)
+    return load(args.model, device=args.device, state=_split(args.state, "--state") or None)
 
 
 def _feeds(args: argparse.Namespace, session: Session) -> dict[str, np.ndarray]:
@@ -326,7 +330,7 @@ def _generate(args: argparse.Namespace) -> int:
     known = generation.vocabulary(args.vocabulary)
     decoder = Decoder(
         _load(args),
-        None if args.encoder is None else load(args.encoder),
+        None if args.encoder is None else load(args.encoder, device=args.device),
         tokens=args.tokens,
         scores=args.scores,
         kind=args.kind,

@@ -13,11 +13,14 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from tinyseq.errors import FeedError, UnsupportedError
+from tinyseq.errors import DeviceError, FeedError, MissingPackageError, UnsupportedError
 from tinyseq.model import Value
 from tinyseq.session import load
 
 PROVIDER = "CPUExecutionProvider"
+
+DEVICES = {"CUDAExecutionProvider": "cuda", PROVIDER: "cpu"}
+"""The devices that onnxruntime's providers name."""
 
 TYPE_NAMES = {
     "float32": "float", "float64": "double", "float16": "float16", "bool": "bool",
@@ -64,11 +67,12 @@ class ModelMetadata(NamedTuple):
 
 
 class InferenceSession:
-    """Runs an ONNX model on the CPU with onnxruntime's calls.
+    """Runs an ONNX model with onnxruntime's calls.
 
-    tinyseq runs on one thread of the CPU, whatever ``sess_options`` and ``providers`` say: options that
-    choose among ways to the same result are accepted, a provider that is not the CPU draws a warning as
-    it does from an onnxruntime without it, and what would change results or write files is refused.
+    It runs on the first of ``providers`` that tinyseq has and that is there, CUDA or the CPU, on which it
+    takes one thread: options that choose among ways to the same result are accepted, a provider that is not
+    there draws a warning as it does from an onnxruntime without it, and what would change results or write
+    files is refused.
     onnxruntime's options do not tell which initializers, adapters and libraries of ops were added to them:
     those have no effect here.
 
@@ -76,7 +80,7 @@ class InferenceSession:
         path_or_bytes: an ``.onnx`` file or its bytes, or any other file that ``tinyseq.load`` takes.
         sess_options: an ``onnxruntime.SessionOptions``.
         providers: names, or (name, options) pairs.
-        provider_options: options of the providers; none has an effect on the CPU.
+        provider_options: options of the providers; none has an effect.
 
     Raises:
         ModelError: the file cannot be read, or holds what tinyseq cannot run.
@@ -95,9 +99,9 @@ class InferenceSession:
         if unknown:
             raise TypeError(f"InferenceSession takes no argument {sorted(unknown)[0]!r}")
         _check_options(sess_options, REFUSED_SESSION_OPTIONS, "sess_options")
-        self.set_providers(providers, provider_options)
         self._options = sess_options
-        self._session = load(path_or_bytes)
+        self._source = path_or_bytes
+        self.set_providers(providers, provider_options)
         self._names = [value.name for value in self._session.outputs]
 
     def run(
@@ -143,27 +147,39 @@ class InferenceSession:
         return self._options
 
     def get_providers(self) -> list[str]:
-        """Always the CPU."""
-        return [PROVIDER]
+        """The provider that runs the model."""
+        return [self._provider]
 
     def get_provider_options(self) -> dict[str, dict[str, str]]:
-        """Always those of the CPU, which has none."""
-        return {PROVIDER: {}}
+        """Its options, of which it has none."""
+        return {self._provider: {}}
 
     def set_providers(
         self,
         providers: Sequence[str | tuple[str, dict]] | None = None,
         provider_options: Sequence[dict] | None = None,
     ) -> None:
-        """Warns of providers other than the CPU."""
+        """Loads the model on the first provider that is there; warns of those before it that are not."""
         names = [given[0] if isinstance(given, (tuple, list)) else given for given in providers or ()]
         if not all(isinstance(name, str) for name in names):
             raise UnsupportedError(f"providers are names or (name, options) pairs, not {providers!r}")
         if provider_options is not None and len(provider_options) != len(names):
             raise UnsupportedError(f"{len(provider_options)} provider_options for {len(names)} providers")
-        absent = [name for name in names if name != PROVIDER]
+        absent = {}
+        for name in (*names, PROVIDER):
+            if name not in DEVICES:
+                absent[name] = "tinyseq has none"
+                continue
+            try:
+                self._session = load(self._source, device=DEVICES[name])
+            except (DeviceError, MissingPackageError) as error:
+                absent[name] = str(error)
+                continue
+            self._provider = name
+            break
         if absent:
-            warnings.warn(f"tinyseq has no {', '.join(absent)}; the model runs on {PROVIDER}", stacklevel=3)
+            reasons = "; ".join(f"no {name}: {reason}" for name, reason in absent.items())
+            warnings.warn(f"{reasons}; the model runs on {self._provider}", stacklevel=3)
 
     def enable_fallback(self) -> None:
         """Nothing: there is no provider to fall back from."""

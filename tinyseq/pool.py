@@ -94,7 +94,7 @@ class Pool:
     def snapshot(self, row: int) -> State:
         """A copy of a stream's state, which streams of this model can restore too."""
         self._check(row)
-        return State({name: np.expand_dims(f, self._axes[name]) for name, f in self._row(row).items()})
+        return State(self._fields(row))
 
     def restore(self, row: int, saved: Mapping[str, np.ndarray]) -> None:
         """Goes back to a snapshot of any stream of this model.
@@ -103,10 +103,18 @@ class Pool:
             StateError: it is of another model; the state is as before.
         """
         self._check(row)
-        restore(saved, {name: np.expand_dims(f, self._axes[name]) for name, f in self._row(row).items()})
+        restore(saved, self._fields(row))
 
     def _row(self, row: int) -> dict[str, np.ndarray]:
         return {name: array[row] for name, array in self._runner.state.items()}
+
+    def _fields(self, row: int) -> dict[str, np.ndarray]:
+        """A row's state as the model has it: with an axis of one row."""
+        fields = {}
+        for name, part in self._row(row).items():
+            axis = self._axes[name]
+            fields[name] = part.reshape(*part.shape[:axis], 1, *part.shape[axis:])
+        return fields
 
     def _check(self, row: int) -> None:
         whole = isinstance(row, (int, np.integer)) and not isinstance(row, bool)

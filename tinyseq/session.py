@@ -189,12 +189,13 @@ def load(
     Args:
         path: an ``.onnx`` file (or its bytes), a ``.keras`` or ``.h5`` file, a file that ``Session.save``
             wrote, or a ``tinyseq.Graph``.
-        device: ``"cpu"``, or ``"reference"`` for the float64 interpreter.
+        device: ``"cpu"``; ``"cuda"`` for the first CUDA device; ``"reference"`` for the float64 interpreter.
         state: the outputs that carry state to inputs, ``{input: output}``; without it they are found by
             name and shape.
 
     Raises:
         ModelError: the file cannot be read, or holds what tinyseq cannot run.
+        DeviceError: the package, the driver or the device that ``"cuda"`` needs is missing; says which.
     """
     model = read(path)
     if state is not None and not isinstance(state, Mapping):

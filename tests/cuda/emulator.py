@@ -66,14 +66,14 @@ class EmulatedDevice:
         self.capability = capability
         self.random = random.Random(seed)
         self.launches: list[Launch] = []
-        self._memories: list[EmulatedMemory] = []
+        self.memories: list[EmulatedMemory] = []
         self._addresses: list[int] = []
         self._next = FIRST_ADDRESS
 
     def memory(self, size: int) -> EmulatedMemory:
         memory = EmulatedMemory(self._next, size)
         self._next += -(-max(size, 1) // 256) * 256 + GAP
-        self._memories.append(memory)
+        self.memories.append(memory)
         self._addresses.append(memory.address)
         return memory
 
@@ -89,7 +89,7 @@ class EmulatedDevice:
     def found(self, address: int) -> tuple[np.ndarray, int]:
         """The bytes that an address lies in and how far in."""
         place = bisect_right(self._addresses, address) - 1
-        memory = self._memories[place] if place >= 0 else None
+        memory = self.memories[place] if place >= 0 else None
         if memory is None or address > memory.address + memory.bytes:
             raise EmulationError(f"address {address:#x} is in no memory")
         return memory.data[: max(memory.bytes, 0)], address - memory.address

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
 
-from tinyseq.errors import TinyseqError
+from tinyseq.errors import MissingPackageError, TinyseqError
 from tinyseq.model import Model
 
 if TYPE_CHECKING:
@@ -51,6 +51,12 @@ class Backend(Protocol):
         """An executor of ``count`` streams, their state zero."""
 
 
+INSTALL_CUDA = "pip install 'tinyseq[cuda]'"
+
+DEVICES = ("cpu", "cuda", "reference")
+"""What runs models; the first where nothing is said."""
+
+
 def create(device: str, model: Model, streaming: Model | None) -> Backend:
     """The backend of a device for a model and, if it can be streamed, its streaming form."""
     if device == "cpu":
@@ -58,11 +64,21 @@ def create(device: str, model: Model, streaming: Model | None) -> Backend:
 
         return CpuBackend(model, streaming)
     if device == "cuda":
-        from tinyseq.backends.cuda import CudaBackend
-
-        return CudaBackend(model, streaming)
+        return _cuda()(model, streaming)
     if device == "reference":
         from tinyseq.backends.reference import ReferenceBackend
 
         return ReferenceBackend(model, streaming)
-    raise TinyseqError(f"device={device!r} is unknown; choose 'cpu', 'cuda' or 'reference'")
+    raise TinyseqError(f"device={device!r} is unknown; choose {', '.join(map(repr, DEVICES))}")
+
+
+def _cuda() -> type[Backend]:
+    try:
+        from tinyseq.backends.cuda import CudaBackend
+    except ModuleNotFoundError as error:
+        if error.name is None or error.name.startswith("tinyseq"):
+            raise
+        raise MissingPackageError(
+            f"device='cuda' needs the package {error.name}, which is not installed: {INSTALL_CUDA}"
+        ) from error
+    return CudaBackend

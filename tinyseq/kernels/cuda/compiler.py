@@ -16,14 +16,11 @@ from types import FunctionType
 from typing import NamedTuple
 from zlib import crc32
 
-from tinyseq.errors import DeviceError
 from tinyseq.kernels.cuda.intrinsics import TWINS
 from tinyseq.kernels.cuda.launch import Kernel
 from tinyseq.kernels.cuda.rebinding import Target
 
-PACKAGE = "numba-cuda"
 CACHE_VARIABLE = "TINYSEQ_CACHE"
-INSTALL = "pip install 'tinyseq[cuda]'"
 
 Capability = tuple[int, int]
 """A device's compute capability: major and minor number."""
@@ -38,11 +35,7 @@ class Binary(NamedTuple):
 
 
 def binary(kernel: Kernel, capability: Capability) -> Binary:
-    """The machine code of a kernel, compiled unless it has been.
-
-    Raises:
-        DeviceError: the package that compiles is missing.
-    """
+    """The machine code of a kernel, compiled unless it has been."""
     path = _folder() / f"{kernel.name}-{_specialisation(kernel)}-sm{capability[0]}{capability[1]}.cubin"
     try:
         name, code = path.read_bytes().split(b"\n", 1)
@@ -56,12 +49,11 @@ def binary(kernel: Kernel, capability: Capability) -> Binary:
 
 def compiled(kernel: Kernel, capability: Capability) -> Binary:
     """``binary``, compiled anew."""
-    try:
-        from cuda.core import Linker, LinkerOptions, ObjectCode
-        from numba import cuda, types
-        from numba.cuda import dispatcher
-    except ImportError as error:
-        raise DeviceError(f"compiling kernels needs the package {PACKAGE} ({error}): {INSTALL}") from error
+    # Imported here: with everything kept, nobody should wait for the compiler.
+    from cuda.core import Linker, LinkerOptions, ObjectCode
+    from numba import cuda, types
+    from numba.cuda import dispatcher
+
     # Numba compiles what a kernel calls for the device at hand, which need not be there.
     dispatcher.get_current_device = lambda: _Device(capability)
     entry = _target(capability).bound(kernel.entry())
@@ -114,7 +106,7 @@ def _folder() -> Path:
     return Path(base) / "tinyseq" / "cuda" / f"{checksum:08x}-{'-'.join(map(_version, COMPILERS))}"
 
 
-COMPILERS = ("numba", PACKAGE, "nvidia-cuda-nvcc", "nvidia-nvvm", "nvidia-nvjitlink")
+COMPILERS = ("numba", "numba-cuda", "nvidia-cuda-nvcc", "nvidia-nvvm", "nvidia-nvjitlink")
 
 
 def _version(package: str) -> str:

@@ -8,15 +8,11 @@ from collections.abc import Iterable
 from functools import cache
 
 import numpy as np
+from cuda.bindings import driver as cu
 
 from tinyseq.errors import DeviceError, FeedError
-from tinyseq.kernels.cuda.compiler import INSTALL, binary
+from tinyseq.kernels.cuda.compiler import binary
 from tinyseq.kernels.cuda.launch import Kernel, Launch
-
-try:
-    from cuda.bindings import driver as cu
-except ImportError as error:
-    raise DeviceError(f"device='cuda' needs a package that is not installed ({error}): {INSTALL}") from error
 
 DEFAULT_SHARED = 48 * 1024
 """Bytes of shared memory that a block may have without asking for more."""

@@ -1,0 +1,142 @@
+"""The CUDA backend on an emulated device: feeds, results, state and recordings."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+import tinyseq
+from tests.cuda.emulator import EmulatedDevice
+from tinyseq.backends.device_array import DeviceArray
+from tinyseq.errors import FeedError, StateError
+
+
+def accumulator(rows: object = "rows") -> tinyseq.Graph:
+    """sum' = sum + x, y = 2 sum'."""
+    graph = tinyseq.Graph()
+    x, total = graph.input("x", [rows, 3]), graph.input("sum", [rows, 3])
+    following = graph.add(x, total)
+    graph.output("following", following, carries="sum")
+    graph.output("y", graph.mul(following, 2.0))
+    return graph
+
+
+@pytest.fixture
+def model(device) -> tinyseq.session.Session:
+    return tinyseq.load(accumulator(), device="cuda")
+
+
+X = np.arange(3, dtype=np.float32).reshape(1, 3) + 1
+
+
+def there(device: EmulatedDevice, array: np.ndarray) -> DeviceArray:
+    """An array on the device, as another package would hold it."""
+    result = DeviceArray.new(device, array.shape, array.dtype)
+    result[...] = array
+    return result
+
+
+def test_run(model):
+    for _ in range(3):
+        results = model.run({"x": X, "sum": 10 * X})
+        np.testing.assert_array_equal(results["y"], 22 * X)
+        assert type(results["y"]) is np.ndarray
+
+
+def test_a_stream_advances_forks_and_goes_back(model):
+    stream = model.stream()
+    np.testing.assert_array_equal(stream.step({"x": X})["y"], 2 * X)
+    saved, twin = stream.snapshot(), stream.fork()
+    np.testing.assert_array_equal(stream.step({"x": X})["y"], 4 * X)
+    np.testing.assert_array_equal(twin.step({"x": 5 * X})["y"], 12 * X)
+    stream.restore(saved)
+    np.testing.assert_array_equal(stream.step({"x": X})["y"], 4 * X)
+    stream.reset()
+    np.testing.assert_array_equal(stream.step({"x": X})["y"], 2 * X)
+
+
+def test_state_moves_between_devices(model):
+    on_cpu, on_device = tinyseq.load(accumulator()).stream(), model.stream()
+    on_cpu.step({"x": X})
+    on_device.restore(on_cpu.snapshot())
+    np.testing.assert_array_equal(on_device.step({"x": X})["y"], 4 * X)
+    on_cpu.restore(tinyseq.State.from_bytes(on_device.snapshot().to_bytes()))
+    np.testing.assert_array_equal(on_cpu.step({"x": X})["y"], 6 * X)
+
+
+def test_a_wrong_snapshot_changes_nothing(model):
+    stream = model.stream()
+    stream.step({"x": X})
+    with pytest.raises(StateError, match="field 'sum'"):
+        stream.restore({"sum": np.zeros((2, 3), np.float32)})
+    np.testing.assert_array_equal(stream.step({"x": X})["y"], 4 * X)
+
+
+def test_rows_of_a_pool_are_stepped_together(device, model):
+    pool = model.pool(4)
+    a, b, c = (pool.open() for _ in range(3))
+    pool.step([a, b, c], {"x": np.concatenate([X, 2 * X, 3 * X])})
+    results = pool.step([c, a], {"x": np.concatenate([X, X])})
+    np.testing.assert_array_equal(results["y"], np.concatenate([8 * X, 4 * X]))
+    pool.restore(b, pool.snapshot(a))
+    np.testing.assert_array_equal(pool.step([b], {"x": X})["y"], 6 * X)
+
+
+def test_arrays_on_the_device_stay_there(device, model):
+    for _ in range(3):
+        results = model.run({"x": there(device, X), "sum": X})
+        assert isinstance(results["y"], DeviceArray)
+        np.testing.assert_array_equal(np.asarray(results["y"]), 4 * X)
+
+
+def test_results_go_where_out_is(device, model):
+    stream = model.stream()
+    out = {"y": there(device, 0 * X)}
+    assert stream.step({"x": there(device, X)}, out) is out
+    np.testing.assert_array_equal(np.asarray(out["y"]), 2 * X)
+    out = {"y": np.zeros_like(X)}
+    assert stream.step({"x": there(device, X)}, out) is out
+    np.testing.assert_array_equal(out["y"], 4 * X)
+    with pytest.raises(FeedError, match="must be an array for"):
+        stream.step({"x": X}, {"y": there(device, np.zeros((2, 3), np.float32))})
+    np.testing.assert_array_equal(stream.step({"x": X})["y"], 6 * X)
+
+
+def test_wrong_arrays_on_the_device_are_refused(device, model):
+    for wrong in (np.zeros((1, 4), np.float32), X.astype(np.float64), np.zeros(3, np.float32)):
+        with pytest.raises(FeedError, match="'x'"):
+            model.stream().step({"x": there(device, wrong)})
+
+
+def test_integers_on_the_device(device):
+    graph = tinyseq.Graph()
+    x = graph.input("x", ["n"], np.int32)
+    graph.output("y", graph.add(x, x), dtype=np.int32)
+    model = tinyseq.load(graph, device="cuda")
+    x = np.array([1, -2, 3], np.int32)
+    result = model.run({"x": there(device, x)})["y"]
+    assert result.dtype == np.int32
+    np.testing.assert_array_equal(np.asarray(result), 2 * x)
+    np.testing.assert_array_equal(model.run({"x": x})["y"], 2 * x)
+
+
+def test_weights_are_uploaded_once(device):
+    graph = tinyseq.Graph()
+    x = graph.input("x", ["n", 1000])
+    graph.output("y", graph.add(x, np.ones((1, 1000), np.float32)))
+    model = tinyseq.load(graph, device="cuda")
+    for rows in range(1, 6):
+        model.run({"x": np.zeros((rows, 1000), np.float32)})
+    assert sum(memory.bytes == 4000 for memory in device.memories) <= 2
+
+
+def test_a_device_array(device):
+    array = there(device, np.arange(24, dtype=np.float32).reshape(4, 2, 3))
+    np.testing.assert_array_equal(np.asarray(array[1]), np.arange(6, 12).reshape(2, 3))
+    np.testing.assert_array_equal(np.asarray(array[::2])[1], np.arange(12, 18).reshape(2, 3))
+    array[::3] = 1.0
+    assert np.asarray(array)[[0, 3]].sum() == 12
+    assert np.asarray(array[5:]).shape == (0, 2, 3)
+    with pytest.raises(TypeError, match="first dimension"):
+        array[:, 1]
+    assert array.__cuda_array_interface__["strides"] == (24, 12, 4)

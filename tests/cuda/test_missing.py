@@ -1,0 +1,55 @@
+"""Without the package, the driver or a device: an error that says which is missing and what to do."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+
+import pytest
+
+import tinyseq
+from tests.cuda.test_backend import accumulator
+from tinyseq.kernels.cuda import driver
+
+WITHOUT = """
+import sys
+sys.modules[{package!r}] = None
+import tinyseq
+graph = tinyseq.Graph()
+graph.output("y", graph.add(graph.input("x", [2]), 1.0))
+try:
+    tinyseq.load(graph, device="cuda")
+except tinyseq.MissingPackageError as error:
+    print(error)
+"""
+
+
+@pytest.mark.parametrize("package", ["cuda.bindings", "numba", "llvmlite"])
+def test_no_package(package):
+    command = [sys.executable, "-c", WITHOUT.format(package=package)]
+    said = subprocess.run(command, check=True, capture_output=True, text=True).stdout
+    assert f"needs the package {package}" in said
+    assert "pip install 'tinyseq[cuda]'" in said
+
+
+@pytest.fixture
+def nothing_open():
+    driver.open_device.cache_clear()
+    yield
+    driver.open_device.cache_clear()
+
+
+def test_no_driver(monkeypatch, nothing_open):
+    def absent(flags: int) -> None:
+        raise RuntimeError("libcuda.so.1 cannot be found")
+
+    monkeypatch.setattr(driver.cu, "cuInit", absent)
+    with pytest.raises(tinyseq.DeviceError, match=r"driver, which was not found; install .*libcuda"):
+        tinyseq.load(accumulator(), device="cuda")
+
+
+def test_no_device(monkeypatch, nothing_open):
+    code = driver.cu.CUresult.CUDA_ERROR_NO_DEVICE
+    monkeypatch.setattr(driver.cu, "cuInit", lambda flags: (code,))
+    with pytest.raises(tinyseq.DeviceError, match="finds no device; run `nvidia-smi -L`"):
+        tinyseq.load(accumulator(), device="cuda")
