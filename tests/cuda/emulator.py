@@ -8,6 +8,7 @@ are an error. Arithmetic is NumPy's on scalars, float32 staying float32.
 from __future__ import annotations
 
 import random
+import time
 from bisect import bisect_right
 from collections.abc import Iterable
 
@@ -59,8 +60,10 @@ class EmulatedDevice:
     """What ``driver.Device`` is, in Python; ``seed`` decides in which order threads run."""
 
     name = "an emulated device"
+    driver_version = "none"
     multiprocessors = 4
     shared_bytes = 227 * 1024
+    clock = 1e9
 
     def __init__(self, seed: int = 0, capability: tuple[int, int] = (9, 0)) -> None:
         self.capability = capability
@@ -149,6 +152,12 @@ class EmulatedQueue:
 
     def replay(self, recording) -> None:
         self.launch(recording)
+
+    def seconds(self, recording, repeats: int) -> float:
+        start = time.perf_counter()
+        for _ in range(repeats):
+            self.replay(recording)
+        return (time.perf_counter() - start) / repeats
 
     def finish(self) -> None:
         pass

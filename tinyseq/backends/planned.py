@@ -66,13 +66,13 @@ class PlannedBackend(ABC):
         return Plans(Planner(self._stream_model, self._weights, state))
 
     def run(self, feeds: Mapping[str, object]) -> dict[str, np.ndarray]:
-        key, executor = self._ready(feeds)
+        key, executor = self.ready(feeds)
         try:
             return executor.run()
         finally:
             self._recent.append((key, executor))
 
-    def _ready(self, feeds: Mapping[str, object]) -> tuple[Key, Executor]:
+    def ready(self, feeds: Mapping[str, object]) -> tuple[Key, Executor]:
         """An executor that no other thread holds and that has accepted the feeds."""
         # list.pop and list.append are atomic, so that no lock is needed.
         while self._recent:

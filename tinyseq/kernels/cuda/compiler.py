@@ -98,12 +98,12 @@ def _bindings(value: object) -> object:
 @cache
 def _folder() -> Path:
     """Where binaries are kept: one folder for these sources and compilers."""
-    base = os.environ.get(CACHE_VARIABLE) or os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
+    base = os.environ.get(CACHE_VARIABLE) or Path.home() / ".cache" / "tinyseq"
     checksum = 0
     home = Path(__file__).parent
     for path in sorted([*home.parent.glob("*.py"), *home.glob("*.py")]):
         checksum = crc32(path.name.encode() + b"\0" + path.read_bytes(), checksum)
-    return Path(base) / "tinyseq" / "cuda" / f"{checksum:08x}-{'-'.join(map(_version, COMPILERS))}"
+    return Path(base) / "cuda" / f"{checksum:08x}-{'-'.join(map(_version, COMPILERS))}"
 
 
 COMPILERS = ("numba", "numba-cuda", "nvidia-cuda-nvcc", "nvidia-nvvm", "nvidia-nvjitlink")

@@ -56,7 +56,11 @@ def open_device() -> Device:
 
 
 class Device:
-    """A CUDA device and its primary context, which other packages of the process share."""
+    """A CUDA device and its primary context, which other packages of the process share.
+
+    ``clock`` is the highest of its multiprocessors, in Hz; ``shared_bytes`` is the most shared memory that a
+    block may ask for.
+    """
 
     def __init__(self, number: int) -> None:
         self._device = _checked(cu.cuDeviceGet(number))
@@ -70,12 +74,19 @@ class Device:
             self._attribute(kinds.CU_DEVICE_ATTRIBUTE_COMPUTE_CAPABILITY_MINOR),
         )
         self.multiprocessors = self._attribute(kinds.CU_DEVICE_ATTRIBUTE_MULTIPROCESSOR_COUNT)
+        self.clock = 1e3 * self._attribute(kinds.CU_DEVICE_ATTRIBUTE_CLOCK_RATE)
         self.shared_bytes = self._attribute(kinds.CU_DEVICE_ATTRIBUTE_MAX_SHARED_MEMORY_PER_BLOCK_OPTIN)
 
     @property
     def name(self) -> str:
         """What its maker calls it."""
         return _text(_checked(cu.cuDeviceGetName(256, self._device))).rstrip("\0")
+
+    @property
+    def driver_version(self) -> str:
+        """The newest CUDA that the driver knows."""
+        number = _checked(cu.cuDriverGetVersion())
+        return f"{number // 1000}.{number % 1000 // 10}"
 
     def _attribute(self, kind) -> int:
         return int(_checked(cu.cuDeviceGetAttribute(kind, self._device)))
@@ -248,6 +259,20 @@ class Queue:
     def replay(self, recording: Recording) -> None:
         """Queues a recording."""
         _checked(cu.cuGraphLaunch(recording.graph, self._stream))
+
+    def seconds(self, recording: Recording, repeats: int) -> float:
+        """How long the device takes for a recording, ``repeats`` of them in a row; waits for it."""
+        events = [_checked(cu.cuEventCreate(0)) for _ in range(2)]
+        try:
+            _checked(cu.cuEventRecord(events[0], self._stream))
+            for _ in range(repeats):
+                self.replay(recording)
+            _checked(cu.cuEventRecord(events[1], self._stream))
+            self.finish()
+            return float(_checked(cu.cuEventElapsedTime(*events))) / 1e3 / repeats
+        finally:
+            for event in events:
+                cu.cuEventDestroy(event)
 
     def finish(self) -> None:
         """Returns when all of it is done."""
