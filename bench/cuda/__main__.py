@@ -2,7 +2,8 @@
 
 First parity: every cell and model, three runs each, must agree with the CPU. Then the time of a step on the
 device alone (medians of events; torch's float32 and float16 beside it where torch is installed), what a step
-costs all in all, and how many live streams are kept up with. Needs no network; exit 1 if parity fails, 2 without a device.
+costs all in all, and how many live streams are kept up with. Needs no network. Exit 1 if parity fails, 2
+without a device.
 """
 
 from __future__ import annotations
