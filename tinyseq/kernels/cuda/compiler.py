@@ -37,14 +37,11 @@ class Binary(NamedTuple):
 def binary(kernel: Kernel, capability: Capability) -> Binary:
     """The machine code of a kernel, compiled unless it has been."""
     path = _folder() / f"{kernel.name}-{_specialisation(kernel)}-sm{capability[0]}{capability[1]}.cubin"
-    try:
-        name, code = path.read_bytes().split(b"\n", 1)
-        return Binary(name.decode(), code, "")
-    except (OSError, ValueError):
-        pass
-    made = compiled(kernel, capability)
-    _keep(path, made.name.encode() + b"\n" + made.code)
-    return made
+    kept = _kept(path)
+    if kept is None:
+        kept = compiled(kernel, capability)
+        _keep(path, kept)
+    return kept
 
 
 def compiled(kernel: Kernel, capability: Capability) -> Binary:
@@ -90,6 +87,8 @@ def _bindings(value: object) -> object:
     if isinstance(value, FunctionType):
         cells = [_bindings(cell.cell_contents) for cell in value.__closure__ or ()]
         return value.__module__, value.__qualname__, *cells
+    if isinstance(value, (tuple, list)):
+        return tuple(map(_bindings, value))
     if hasattr(value, "array"):
         return repr(value.array)
     return getattr(value, "__name__", None) or repr(value)
@@ -116,12 +115,22 @@ def _version(package: str) -> str:
         return "none"
 
 
-def _keep(path: Path, content: bytes) -> None:
+def _kept(path: Path) -> Binary | None:
+    """What a file holds, unless there is none or it is damaged."""
+    try:
+        head, code = path.read_bytes().split(b"\n", 1)
+        name, checksum = head.decode().split()
+    except (OSError, ValueError):
+        return None
+    return Binary(name, code, "") if checksum == f"{crc32(code):08x}" else None
+
+
+def _keep(path: Path, made: Binary) -> None:
     """Writes a file in one step; without a cache folder that can be written to, not at all."""
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         with tempfile.NamedTemporaryFile(dir=path.parent, delete=False) as file:
-            file.write(content)
+            file.write(f"{made.name} {crc32(made.code):08x}\n".encode() + made.code)
         Path(file.name).replace(path)
     except OSError:
         return
