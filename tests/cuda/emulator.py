@@ -86,6 +86,9 @@ class EmulatedDevice:
     def queue(self) -> EmulatedQueue:
         return EmulatedQueue(self)
 
+    def use(self) -> None:
+        pass
+
     def wait(self) -> None:
         pass
 

@@ -224,6 +224,7 @@ class CudaExecutor(Executor):
 
     def _compute(self) -> None:
         """Runs the plan; its results stay in the arena."""
+        self._device.use()
         for name, buffer, _, dtype in self._inputs:
             address, size = self._arena.address + self._plan.inputs[name].offset, buffer.nbytes
             if name in self._direct and dtype == buffer.dtype:
@@ -247,6 +248,7 @@ class CudaExecutor(Executor):
         """
         if len(self._steps) > 1:
             raise FeedError("the model jumps, and only its steps between two jumps could be timed")
+        self._device.use()
         if self._recording is None:
             self._recording = self._queue.record(self._steps[0])
         return self._queue.seconds(self._recording, repeats)
