@@ -16,9 +16,12 @@ from tinyseq.errors import UnsupportedError
 from tinyseq.kernels.cuda.elementwise import elementwise, fill
 from tinyseq.kernels.cuda.jumps import jump, jump_unless, spend, turn
 from tinyseq.kernels.cuda.launch import Failure, Launch, Tail
+from tinyseq.kernels.cuda.product import linear, pack
 from tinyseq.kernels.instructions import INSTRUCTIONS, SEGMENT_SHIFT
 
-TWINS: dict[str, Callable[..., list[Launch]]] = {twin.__name__: twin for twin in (fill, elementwise)}
+TWINS: dict[str, Callable[..., list[Launch]]] = {
+    twin.__name__: twin for twin in (fill, elementwise, linear, pack)
+}
 """What makes an instruction's launches, by its name: a function of its operands, in their order."""
 
 JUMPS: dict[str, Callable[..., int]] = {one.__name__: one for one in (jump, jump_unless, turn, spend)}

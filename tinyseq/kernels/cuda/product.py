@@ -1,0 +1,228 @@
+"""The matrix product of packed weights; the twins of ``tinyseq.kernels.product``.
+
+A block computes a tile of y. Its threads bring the steps of k that come next into registers while they
+multiply those in shared memory. Every element of y is its start and then the terms of k in ascending order,
+one fma each: whatever the form of the tiles, the rows and the columns beside it, its bits are the same.
+"""
+
+from __future__ import annotations
+
+from functools import cache
+from typing import NamedTuple
+
+from numba import types
+from numpy import float32, int64, uint32
+
+from tinyseq.kernels.cuda.intrinsics import barrier, block, blocks, load4, registers, shared, thread, threads
+from tinyseq.kernels.cuda.launch import Kernel, Launch
+from tinyseq.kernels.instructions import GROUP, PANEL
+from tinyseq.kernels.intrinsics import floats, fma
+
+BYTES = 4
+WIDTH = GROUP * PANEL
+THREADS = 128
+"""Threads of a block of every form."""
+
+ZERO = float32(0)
+
+
+class Form(NamedTuple):
+    """The rows and columns of a tile, how many of each a thread computes, and steps of k at a time."""
+
+    rows: int
+    columns: int
+    rows_each: int
+    columns_each: int
+    steps: int
+
+
+FEW, SOME, MANY = Form(8, PANEL, 1, 1, 128), Form(32, WIDTH, 4, 4, 16), Form(128, WIDTH, 8, 8, 16)
+
+ENOUGH = {SOME: 32, MANY: 128}
+"""Blocks that a form must have to be worth more than the one before it."""
+
+
+def form_for(rows: int, n: int) -> Form:
+    """The form for a product of so many rows and columns."""
+    fitting = [form for form, least in ENOUGH.items() if tiles_of(form, rows, n) >= least]
+    return fitting[-1] if fitting and rows > FEW.rows else FEW
+
+
+def tiles_of(form: Form, rows: int, n: int) -> int:
+    return -(-rows // form.rows) * -(-n // form.columns)
+
+
+def _spread(form: Form):
+    """Which rows and columns of a tile a thread computes: runs of four, so that four are read at once."""
+    across, row_run, column_run = (
+        form.columns // form.columns_each,
+        min(form.rows_each, 4),
+        min(form.columns_each, 4),
+    )
+    row_jump, column_jump = row_run * (form.rows // form.rows_each), column_run * across
+
+    def row_of(me, i):
+        return i // row_run * row_jump + me // across * row_run + i % row_run
+
+    def column_of(me, j):
+        return j // column_run * column_jump + me % across * column_run + j % column_run
+
+    return row_of, column_of
+
+
+def _read_float(row, index, k):
+    return floats(row)[index] if index < k else ZERO
+
+
+class Kind(NamedTuple):
+    """What is multiplied: the type of elements, ``read(row, index, k)`` of x and ``load`` of four of w,
+    how a term is added, and the pointer to sums."""
+
+    element: types.Type
+    zero: object
+    size: int
+    read: object
+    load: object
+    add: object
+    sums: object
+
+
+FLOATS = Kind(types.float32, ZERO, BYTES, _read_float, load4, fma, floats)
+
+
+@cache
+def product_of(kind: Kind, form: Form):
+    """``product``: one tile, computed by all ``THREADS`` threads of a block."""
+    element, zero, size, read, load, add, sums = kind
+    rows, columns, rows_each, columns_each, steps = form
+    pitch = rows + (4 if rows_each > 1 else 1)
+    x_each, w_each, quads = rows * steps // THREADS, columns * steps // (4 * THREADS), columns // 4
+    row_of, column_of = _spread(form)
+    x_here, w_here = shared(element, steps * pitch), shared(element, steps * columns)
+    places = shared(types.int64, rows)
+    x_next, w_next = registers(element, x_each), registers(element, 4 * w_each)
+    totals, x_step, w_step = (
+        registers(element, rows_each * columns_each),
+        registers(element, rows_each),
+        registers(element, columns_each),
+    )
+
+    def fetch(me, first, k, at, stride, usable, table, x_mine, w_mine):
+        for i in range(x_each):
+            place = me + i * THREADS
+            x_mine[i] = read(table[place // steps], first + place % steps, k)
+        for i in range(w_each):
+            place = me + i * THREADS
+            step, column = first + place // quads, place % quads * 4
+            if step < k and column < usable:
+                a, b, c, d = load(at + (step * stride + column) * BYTES)
+            else:
+                a, b, c, d = zero, zero, zero, zero
+            w_mine[4 * i], w_mine[4 * i + 1], w_mine[4 * i + 2], w_mine[4 * i + 3] = a, b, c, d
+
+    def keep(me, x_mine, w_mine, xs, ws):
+        for i in range(x_each):
+            place = me + i * THREADS
+            xs[place % steps * pitch + place // steps] = x_mine[i]
+        for i in range(w_each):
+            place = 4 * (me + i * THREADS)
+            for j in range(4):
+                ws[place + j] = w_mine[4 * i + j]
+
+    def multiply(me, step, xs, ws, total, left, right):
+        for i in range(rows_each):
+            left[i] = xs[step * pitch + row_of(me, i)]
+        for j in range(columns_each):
+            right[j] = ws[step * columns + column_of(me, j)]
+        for i in range(rows_each):
+            for j in range(columns_each):
+                total[i * columns_each + j] = add(left[i], right[j], total[i * columns_each + j])
+
+    def product(
+        number, x, outer, outer_stride, inner, inner_stride, k, w, n, start, start_stride, y, y_stride
+    ):
+        """Tile ``number`` of y[m, :] = start[m, :] + x[m, :] @ w; arguments as of the CPU's product."""
+        me, table, xs, ws = thread(), places(), x_here(), w_here()
+        across, count = uint32((n + columns - 1) // columns), outer * inner
+        top = int64(uint32(number) // across) * rows
+        left_column = int64(uint32(number) % across) * columns
+        for r in range(me, rows, THREADS):
+            row = uint32(min(top + r, count - 1))
+            table[r] = x + size * (
+                int64(row // uint32(inner)) * outer_stride + int64(row % uint32(inner)) * inner_stride
+            )
+        in_group = left_column % WIDTH
+        stride = min((n - left_column + in_group + PANEL - 1) // PANEL * PANEL, WIDTH)
+        at = w + ((left_column - in_group) * k + in_group) * BYTES
+        total, left, right, x_mine, w_mine = totals(), x_step(), w_step(), x_next(), w_next()
+        for i in range(rows_each):
+            row = top + row_of(me, i)
+            for j in range(columns_each):
+                column = left_column + column_of(me, j)
+                there = row < count and column < n
+                total[i * columns_each + j] = sums(start)[row * start_stride + column] if there else zero
+        barrier()
+        fetch(me, 0, k, at, stride, stride - in_group, table, x_mine, w_mine)
+        for first in range(0, k, steps):
+            barrier()
+            keep(me, x_mine, w_mine, xs, ws)
+            barrier()
+            fetch(me, first + steps, k, at, stride, stride - in_group, table, x_mine, w_mine)
+            if first + steps <= k:
+                for step in range(steps):
+                    multiply(me, step, xs, ws, total, left, right)
+            else:
+                for step in range(k - first):
+                    multiply(me, step, xs, ws, total, left, right)
+        for i in range(rows_each):
+            row = top + row_of(me, i)
+            for j in range(columns_each):
+                column = left_column + column_of(me, j)
+                if row < count and column < n:
+                    sums(y)[row * y_stride + column] = total[i * columns_each + j]
+
+    return product
+
+
+@cache
+def _linear_of(form: Form) -> Kernel:
+    product = product_of(FLOATS, form)
+
+    def linear(x, outer, outer_stride, inner, inner_stride, k, w, n, bias, y, y_stride):
+        product(block(), x, outer, outer_stride, inner, inner_stride, k, w, n, bias, 0, y, y_stride)
+
+    return Kernel(linear, THREADS)
+
+
+def linear(
+    x: int, outer: int, outer_stride: int, inner: int, inner_stride: int, k: int, w: int, n: int, bias: int,
+    y: int, y_stride: int,
+) -> list[Launch]:  # fmt: skip
+    rows = outer * inner
+    form = form_for(rows, n)
+    arguments = (x, outer, outer_stride, inner, inner_stride, k, w, n, bias, y, y_stride)
+    return launched(_linear_of(form), tiles_of(form, rows, n), arguments)
+
+
+def launched(kernel: Kernel, tiles: int, arguments: tuple[int, ...]) -> list[Launch]:
+    """A block for each tile."""
+    return [Launch(kernel, tiles, THREADS, arguments)] if tiles else []
+
+
+def _pack(x, w, k, n, k_stride, n_stride):
+    """Each thread packs elements of w, by their number there."""
+    source, target = floats(x), floats(w)
+    padded = (n + PANEL - 1) // PANEL * PANEL
+    for index in range(block() * threads() + thread(), k * padded, blocks() * threads()):
+        first = int64(uint32(index) // uint32(WIDTH * k)) * WIDTH
+        width = min(padded - first, WIDTH)
+        rest = uint32(index - first * k)
+        row, column = int64(rest // uint32(width)), first + int64(rest % uint32(width))
+        target[index] = source[row * k_stride + column * n_stride] if column < n else ZERO
+
+
+_packing = Kernel(_pack)
+
+
+def pack(x: int, w: int, k: int, n: int, k_stride: int, n_stride: int) -> list[Launch]:
+    return _packing.over(k * -(-n // PANEL) * PANEL, x, w, k, n, k_stride, n_stride)
