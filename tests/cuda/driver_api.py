@@ -175,19 +175,24 @@ class EmulatedDriver:
         return FINE, module
 
     def cuFuncSetAttribute(self, function: Kernel, kind, value: int) -> tuple:
-        self.held[id(function), "shared"] = value
+        self.held[id(function), kind] = value
         return (FINE,)
 
     def cuLaunchKernelEx(self, config, function: Kernel, parameters: int, extra: int) -> tuple:
         if not self._current:
             return (NO_CONTEXT,)
-        if config.sharedMemBytes > self.held.get((id(function), "shared"), 48 * 1024):
+        kinds = real.CUfunction_attribute
+        shared = kinds.CU_FUNC_ATTRIBUTE_MAX_DYNAMIC_SHARED_SIZE_BYTES
+        if config.sharedMemBytes > self.held.get((id(function), shared), 48 * 1024):
             return (INVALID,)
         addresses = _host(parameters, 8 * (function.parameters + 1)).view(np.int64)
         status, *arguments = (int(_host(address, 8).view(np.int64)[0]) for address in addresses)
-        kinds = real.CUlaunchAttributeID
+        identifiers = real.CUlaunchAttributeID
         attributes = {attribute.id: attribute.value for attribute in config.attrs[: config.numAttrs]}
-        cluster = attributes.get(kinds.CU_LAUNCH_ATTRIBUTE_CLUSTER_DIMENSION)
+        cluster = attributes.get(identifiers.CU_LAUNCH_ATTRIBUTE_CLUSTER_DIMENSION)
+        large = kinds.CU_FUNC_ATTRIBUTE_NON_PORTABLE_CLUSTER_SIZE_ALLOWED
+        if cluster is not None and cluster.clusterDim.x > 8 and not self.held.get((id(function), large)):
+            return (INVALID,)
         launch = Launch(
             function,
             config.gridDimX,
@@ -195,7 +200,7 @@ class EmulatedDriver:
             tuple(arguments),
             config.sharedMemBytes,
             1 if cluster is None else cluster.clusterDim.x,
-            kinds.CU_LAUNCH_ATTRIBUTE_COOPERATIVE in attributes,
+            identifiers.CU_LAUNCH_ATTRIBUTE_COOPERATIVE in attributes,
         )
         if self._captured is not None:
             self._captured.append((launch, status))

@@ -14,6 +14,8 @@ from tests.cuda.test_backend import X, accumulator
 from tinyseq.backends.device_array import DeviceArray
 from tinyseq.kernels.cuda import driver
 from tinyseq.kernels.cuda.compiler import Binary
+from tinyseq.kernels.cuda.elementwise import _filling
+from tinyseq.kernels.cuda.launch import Launch
 
 
 @pytest.fixture
@@ -98,3 +100,14 @@ def test_time_on_the_device(api):
     backend = backends.create("cuda", passes.simplify(accumulator().model()), None)
     _, executor = backend.ready({"x": X, "sum": X})
     assert executor.seconds(4) == pytest.approx(1e-3 / 4)
+
+
+def test_what_a_launch_needs_is_asked_for(api):
+    device = driver.open_device()
+    device.use()
+    queue, status = device.queue(), device.memory(8)
+    target = device.memory(64)
+    for shared, cluster in ((0, 1), (100_000, 1), (60_000, 8), (60_000, 16)):
+        launch = Launch(_filling, 16, 4, (target.address, 16, 7), shared, cluster)
+        queue.launch(queue.prepare([launch], status.address))
+    queue.finish()

@@ -17,6 +17,9 @@ from tinyseq.kernels.cuda.launch import Kernel, Launch
 DEFAULT_SHARED = 48 * 1024
 """Bytes of shared memory that a block may have without asking for more."""
 
+PORTABLE_CLUSTER = 8
+"""Blocks of a cluster that a kernel may have without asking for more."""
+
 
 def _checked(results: tuple):
     """What a call of the driver gives, its error code taken off."""
@@ -67,7 +70,7 @@ class Device:
         self._context = _checked(cu.cuDevicePrimaryCtxRetain(self._device))
         self._functions: dict[Kernel, object] = {}
         self._modules: list[object] = []
-        self._asked: dict[tuple[Kernel, int], None] = {}
+        self._asked: dict[tuple[Kernel, object], int] = {}
         kinds = cu.CUdevice_attribute
         self.capability = (
             self._attribute(kinds.CU_DEVICE_ATTRIBUTE_COMPUTE_CAPABILITY_MAJOR),
@@ -162,12 +165,20 @@ class Device:
             self._functions[kernel] = _checked(cu.cuModuleGetFunction(module, made.name.encode()))
         return self._functions[kernel]
 
-    def allow_shared(self, launch: Launch) -> None:
-        """Asks for a launch's shared memory where it is more than every block has."""
-        if launch.shared > DEFAULT_SHARED and (launch.kernel, launch.shared) not in self._asked:
-            kind = cu.CUfunction_attribute.CU_FUNC_ATTRIBUTE_MAX_DYNAMIC_SHARED_SIZE_BYTES
-            _checked(cu.cuFuncSetAttribute(self.function(launch.kernel), kind, launch.shared))
-            self._asked[launch.kernel, launch.shared] = None
+    def allow(self, launch: Launch) -> None:
+        """Asks for what a launch needs beyond what every kernel has: shared memory, large clusters."""
+        attributes = cu.CUfunction_attribute
+        if launch.shared > DEFAULT_SHARED:
+            kind = attributes.CU_FUNC_ATTRIBUTE_MAX_DYNAMIC_SHARED_SIZE_BYTES
+            self._ask(launch.kernel, kind, launch.shared)
+        if launch.cluster > PORTABLE_CLUSTER:
+            kind = attributes.CU_FUNC_ATTRIBUTE_NON_PORTABLE_CLUSTER_SIZE_ALLOWED
+            self._ask(launch.kernel, kind, 1)
+
+    def _ask(self, kernel: Kernel, kind, value: int) -> None:
+        if self._asked.get((kernel, kind), 0) < value:
+            _checked(cu.cuFuncSetAttribute(self.function(kernel), kind, value))
+            self._asked[kernel, kind] = value
 
     def exported(self, array: object) -> object:
         """An array of this device, known by its ``__cuda_array_interface__``, as DLPack gives it away."""
@@ -284,7 +295,7 @@ class Prepared:
 
     def __init__(self, device: Device, stream, launch: Launch, status: int) -> None:
         self.function = device.function(launch.kernel)
-        device.allow_shared(launch)
+        device.allow(launch)
         self._words = np.array([status, *launch.arguments], np.int64)
         addresses = self._words.ctypes.data + 8 * np.arange(self._words.size)
         self._pointers = addresses.astype(np.int64)
