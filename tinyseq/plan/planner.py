@@ -13,7 +13,7 @@ from tinyseq.errors import FeedError, UnsupportedError
 from tinyseq.model import Graph, Model, Node, Value
 from tinyseq.plan.builder import ARENA, Builder
 from tinyseq.plan.draft import Draft
-from tinyseq.plan.lower import CONTROL, LOWERINGS, TAKE_NARROW
+from tinyseq.plan.lower import TAKE_NARROW, lowering
 from tinyseq.plan.needs import Needs, deciding_part
 from tinyseq.plan.packing import Weights
 from tinyseq.plan.rows import StateRows
@@ -43,7 +43,7 @@ class Step:
         self.outputs = node.outputs
         self.attributes = node.attributes
         self.rule = node.row.shape
-        self.lowering = CONTROL.get(node.op) or LOWERINGS.get(node.op)
+        self.lowering = lowering(node.op)
         self.takes_narrow = node.op in TAKE_NARROW
         self.known = [i for i, name in enumerate(node.inputs) if name and node.row.port(i).known]
         self.graphs = {key: Walk(inner, needs) for key, inner in node.graphs()}
