@@ -7,6 +7,7 @@ import math
 from collections import OrderedDict
 from collections.abc import Mapping
 from functools import cached_property
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -18,9 +19,11 @@ from tinyseq.plan.draft import Plan, Region
 from tinyseq.plan.packing import Weights, aligned
 from tinyseq.plan.planner import Planner
 from tinyseq.plan.plans import MOST_PLANS, Key, Plans
-from tinyseq.plan.rows import RowLayout, StateRows
-from tinyseq.plan.stream import StateInPlace, state_layout
+from tinyseq.plan.stream import StateInPlace, StateLayout
 from tinyseq.plan.view import storage
+
+if TYPE_CHECKING:
+    from tinyseq.plan.rows import RowLayout
 
 MOST_BOUND = 8
 """Shapes whose executors one stream keeps."""
@@ -49,8 +52,11 @@ class CpuBackend:
 
     @cached_property
     def _streaming(self) -> Plans:
-        state = StateInPlace(state_layout(self._stream_model), self._stream_model.state)
-        return Plans(Planner(self._stream_model, self._weights, state))
+        return Plans(Planner(self._stream_model, self._weights, StateInPlace(self._layout)))
+
+    @cached_property
+    def _layout(self) -> StateLayout:
+        return StateLayout(self._stream_model)
 
     def run(self, feeds: Mapping[str, object]) -> dict[str, np.ndarray]:
         key, executor = self._ready(feeds)
@@ -84,11 +90,13 @@ class CpuBackend:
         return key, executor
 
     def runner(self) -> CpuRunner:
-        layout = state_layout(self._stream_model)
-        block = aligned(layout.bytes)
-        return CpuRunner(self._streaming, self._run, block, layout.parts(block), {})
+        block = aligned(self._layout.bytes)
+        return CpuRunner(self._streaming, self._run, block, self._layout.parts(block), {})
 
     def rows(self, layout: RowLayout, count: int) -> CpuRunner:
+        # Imported here: only those who keep many streams in rows should wait for it.
+        from tinyseq.plan.rows import StateRows
+
         shared = self._in_rows.get(layout)
         if shared is None:
             plans = Plans(Planner(self._stream_model, self._weights, StateRows(layout)))

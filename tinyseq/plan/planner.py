@@ -6,6 +6,8 @@ way and leaves nothing behind; every other node's lowering emits instructions.
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import numpy as np
 
 from tinyseq import reference
@@ -16,11 +18,13 @@ from tinyseq.plan.draft import Draft
 from tinyseq.plan.lower import TAKE_NARROW, lowering
 from tinyseq.plan.needs import Needs, deciding_part
 from tinyseq.plan.packing import Weights
-from tinyseq.plan.rows import StateRows
 from tinyseq.plan.sizes import closed, known_sizes
-from tinyseq.plan.stream import NO_STATE, StateInPlace
+from tinyseq.plan.stream import StateInPlace, StateLayout
 from tinyseq.plan.view import Shape, View, computed
 from tinyseq.shapes import Mismatch
+
+if TYPE_CHECKING:
+    from tinyseq.plan.rows import StateRows
 
 OPEN = frozenset(
     ("Shape", "Size", "Gather", "Concat", "Slice", "Squeeze", "Unsqueeze", "Reshape", "Identity")
@@ -136,7 +140,7 @@ class Planner:
     def __init__(self, model: Model, weights: Weights, state: StateInPlace | StateRows | None = None) -> None:
         self.model = model
         self._weights = weights
-        self._state = StateInPlace(NO_STATE, ()) if state is None else state
+        self._state = state or StateInPlace(StateLayout(model.with_state(())))
         own = tuple(value for value in model.graph.inputs if value.name not in self._state.carried)
         self.inputs = own + self._state.inputs
         whole = {value.name for value in own if _may_be_known(value)}

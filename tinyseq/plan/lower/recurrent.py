@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -27,22 +27,19 @@ if TYPE_CHECKING:
     from tinyseq.plan.builder import Builder
 
 
-class Sides(NamedTuple):
-    """Of which gates the biases of the input side and of the recurrent side are added up."""
-
-    w: range
-    r: range
+Sides = tuple[range, range]
+"""Of which gates the biases of the input side and of the recurrent side are added up."""
 
 
 def summed(gates: int) -> Sides:
     """All of both sides."""
-    return Sides(range(gates), range(gates))
+    return range(gates), range(gates)
 
 
-INPUT_GRU = Sides(range(3), range(2))
+INPUT_GRU: Sides = range(3), range(2)
 """What the input projection adds when the reset gate scales h R + Rb."""
 
-RECURRENT_GRU = Sides(range(0), range(2, 3))
+RECURRENT_GRU: Sides = range(0), range(2, 3)
 
 
 def bias_of(p: Builder, b, d: int, gates: int, hidden: int, sides: Sides) -> View:
