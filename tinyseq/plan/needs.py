@@ -120,7 +120,7 @@ def deciding_part(body: Graph) -> Graph | None:
         matter = needed & formal
     if not matter and body.inputs[0].name not in needed:
         return None
-    if any(True for node in nodes for _ in node.graphs()):
+    if any(node.graphs() for node in nodes):
         return None
     results = [result if value.name in matter else value for value, result in zip(carried, following)]
     return body._replace(outputs=(condition, *results), nodes=tuple(reversed(nodes)))
