@@ -6,6 +6,7 @@ way and leaves nothing behind; every other node's lowering emits instructions.
 
 from __future__ import annotations
 
+from functools import cached_property
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -103,13 +104,16 @@ class Walk:
     """A graph made ready to be planned many times."""
 
     def __init__(self, graph: Graph, needs: Needs) -> None:
-        self.steps = [Step(node, needs, graph) for node in graph.nodes]
+        self._graph = graph
+        self._needs = needs
         self.constants = graph.constants
         self.inputs = [value.name for value in graph.inputs]
         self.outputs = [value.name for value in graph.outputs]
-        self.loops = any(
-            step.node.op == "Loop" or any(walk.loops for walk in step.graphs.values()) for step in self.steps
-        )
+
+    @cached_property
+    def steps(self) -> list[Step]:
+        """Made when first planned: many a branch never is."""
+        return [Step(node, self._needs, self._graph) for node in self._graph.nodes]
 
     def plan(self, builder: Builder, names: dict) -> list:
         """Plans the graph; ``names`` maps to known arrays and Views. Gives the outputs."""
@@ -131,6 +135,11 @@ class Walk:
         return [names[name] for name in self.outputs]
 
 
+def _loops(graph: Graph) -> bool:
+    """Whether a graph holds the op Loop, here or in sub-graphs."""
+    return any(node.op == "Loop" or any(_loops(inner) for _, inner in node.graphs()) for node in graph.nodes)
+
+
 class Planner:
     """A model made ready to be planned for any shapes.
 
@@ -147,6 +156,7 @@ class Planner:
         needs = Needs(model.graph, whole)
         self.known = {name for name in whole if (id(model.graph), name) in needs.useful}
         self._walk = Walk(model.graph, needs)
+        self._loops = _loops(model.graph)
 
     def draft(self, shapes: dict[str, Shape], known: dict[str, np.ndarray]) -> Draft:
         """The program for inputs of the given shapes, in which sizes may be open; ``known`` holds the inputs
@@ -157,7 +167,7 @@ class Planner:
             UnsupportedError: the model needs something that cannot be planned; names the node.
         """
         builder = Builder(self._weights)
-        if self._walk.loops:
+        if self._loops:
             builder.limit_turns()
         declared = {v.name: v.dtype for v in self.inputs if v.name not in known}
         given = {name: builder.allocate(shapes[name], dtype=computed(of)) for name, of in declared.items()}
