@@ -49,8 +49,10 @@ def _may_hold_cells(graph: Graph) -> bool:
 
 def _fold(graph: Graph, outer: dict[str, np.ndarray]) -> Graph:
     """Computes the nodes whose inputs are constants, here and in sub-graphs."""
-    given = {value.name for value in graph.inputs}
-    known = {name: array for name, array in outer.items() if name not in given} | graph.constants
+    known = dict(outer)
+    for value in graph.inputs:
+        known.pop(value.name, None)
+    known |= graph.constants
     constants = dict(graph.constants)
     nodes: list[Node] = []
     for node in graph.nodes:

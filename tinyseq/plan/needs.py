@@ -72,8 +72,7 @@ class Needs:
             for key in filter(None, outputs):
                 if not graphs:
                     self._sources[key] = [] if node.op in ("Shape", "Size") else present
-                sources = self._sources.get(key, ())
-                if all(source in self._knowable for source in sources):
+                if self._knowable.issuperset(self._sources.get(key, ())):
                     self._knowable.add(key)
         return [keys[value.name] for value in graph.outputs]
 
