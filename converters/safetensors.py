@@ -8,12 +8,7 @@ import numpy as np
 from tinyseq.converters.weights import as_float32, from_bfloat16
 
 from tinyseq.errors import ModelError, UnsupportedError
-
-DTYPES = {
-    "F64": "<f8", "F32": "<f4", "F16": "<f2", "I64": "<i8", "I32": "<i4", "I16": "<i2", "I8": "i1",
-    "U64": "<u8", "U32": "<u4", "U16": "<u2", "U8": "u1", "BOOL": "?",
-}  # fmt: skip
-"""The types of the format that NumPy has."""
+from tinyseq.format import TYPES
 
 
 def read(path: str | Path) -> dict[str, np.ndarray]:
@@ -39,6 +34,6 @@ def read(path: str | Path) -> dict[str, np.ndarray]:
 def _array(entry: dict, name: str, where: str) -> np.ndarray:
     if entry["dtype"] == "BF16":
         return from_bfloat16(np.frombuffer(entry["data"], "<u2"), where).reshape(entry["shape"])
-    if entry["dtype"] not in DTYPES:
+    if entry["dtype"] not in TYPES:
         raise UnsupportedError(f"{where}: tensor {name!r} is of type {entry['dtype']}; save it in float32")
-    return as_float32(np.frombuffer(entry["data"], DTYPES[entry["dtype"]]).reshape(entry["shape"]), where)
+    return as_float32(np.frombuffer(entry["data"], TYPES[entry["dtype"]]).reshape(entry["shape"]), where)

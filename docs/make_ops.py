@@ -18,8 +18,7 @@ from tinyseq.converters.onnx import OLDEST_OPSET  # noqa: E402
 
 from tests import onnx_nodes  # noqa: E402
 from tinyseq.ops import OPS, REQUIRED, Attribute, Op, Port  # noqa: E402
-from tinyseq.plan.lower import LOWERINGS  # noqa: E402
-from tinyseq.reference import CONTROL  # noqa: E402
+from tinyseq.plan.lower import lowering  # noqa: E402
 
 TARGET = ROOT / "docs" / "ops.md"
 
@@ -113,7 +112,7 @@ def _value(value: object) -> str:
 
 
 def _on_cpu(op: Op) -> str:
-    return "yes" if op.name in LOWERINGS or op.name in CONTROL else "known"
+    return "yes" if lowering(op.name) else "known"
 
 
 def _opsets(op: Op) -> str:

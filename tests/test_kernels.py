@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 
 import tinyseq
 from tests.models import one_node
+from tinyseq.errors import KernelsError
 from tinyseq.kernels import library
 from tinyseq.kernels.instructions import FUNCTION_CODES, FUNCTIONS, OPCODES, SEGMENT_SHIFT, Function
 from tinyseq.kernels.isa import ISAS
@@ -31,6 +32,20 @@ def test_a_library_needs_nothing_and_offers_two_functions(name):
     exports = {line.split()[-1] for line in lines("nm", "-D", "--defined-only", path)}
     assert exports == {"tinyseq_run", "tinyseq_cpu_level"}
     assert [line for line in lines("readelf", "-dW", path) if "NEEDED" in line] == []
+
+
+def test_a_checkout_refuses_libraries_of_other_sources(tmp_path, monkeypatch):
+    sources = tmp_path / "tinyseq" / "kernels"
+    sources.mkdir(parents=True)
+    (tmp_path / "pyproject.toml").touch()
+    (sources / "tiles.py").write_text("as built")
+    monkeypatch.setattr(library, "SOURCES", sources)
+    monkeypatch.setattr(library, "FOLDER", sources)
+    (sources / library.FINGERPRINT_FILE).write_text(library.fingerprint())
+    library._check_sources.__wrapped__()
+    (sources / "tiles.py").write_text("as edited")
+    with pytest.raises(KernelsError, match="rebuild"):
+        library._check_sources.__wrapped__()
 
 
 def execute(isa: str, instruction: str, *operands) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import inspect
+from importlib import import_module
 
 import pytest
 from hypothesis import given
@@ -12,15 +13,17 @@ from hypothesis import strategies as st
 import tinyseq
 from tests.strategies import CASES, op_of
 from tinyseq import reference
-from tinyseq.ops import OPS
-from tinyseq.plan.lower import CONTROL, LOWERINGS
+from tinyseq.ops import FAMILIES, FAMILY, OPS
+from tinyseq.plan.lower import lowering
 from tinyseq.reference.recurrent import Layer
 
 
 @pytest.mark.parametrize("op", OPS)
 def test_reference_takes_what_the_row_says(op):
     row = OPS[op]
-    function = reference.FUNCTIONS.get(op) or functools.partial(reference.CONTROL[op], None)
+    function = reference.meaning(op)
+    if FAMILY[op] == "control":
+        function = functools.partial(function, None)
     parameters = inspect.signature(function).parameters.values()
     keywords = {p.name for p in parameters if p.kind is p.KEYWORD_ONLY}
     if any(p.kind is p.VAR_KEYWORD for p in parameters):
@@ -35,12 +38,16 @@ def test_reference_takes_what_the_row_says(op):
     assert [p.default is p.empty for p in positional] == [index < required for index in range(len(ports))]
 
 
-def test_nothing_is_defined_beside_the_table():
-    assert set(reference.FUNCTIONS) | set(reference.CONTROL) == set(OPS)
-    assert set(CONTROL) == set(reference.CONTROL)
-    assert set(LOWERINGS) | set(CONTROL) == {
-        row.name for row in OPS.values() if not all(port.known for port in row.inputs)
-    }
+@pytest.mark.parametrize("op", OPS)
+def test_an_op_is_lowered_unless_its_inputs_are_known(op):
+    assert (lowering(op) is None) == all(port.known for port in OPS[op].inputs)
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_a_family_defines_its_ops_and_no_others(family):
+    ops = {row.name for row in FAMILIES[family]}
+    assert {op for op in OPS if reference.meaning(op).__module__ == f"tinyseq.reference.{family}"} == ops
+    assert import_module(f"tinyseq.plan.lower.{family}").LOWERINGS.keys() <= ops
 
 
 @pytest.mark.parametrize("form", CASES)
@@ -50,7 +57,7 @@ def test_the_shape_rule_says_what_the_reference_gives(form, data):
     graph = tinyseq.load(case.model, device="reference").model.graph
     names = graph.constants | case.feeds
     for node in graph.nodes:
-        if node.op in reference.CONTROL:
+        if FAMILY[node.op] == "control":
             return
         inputs = [names[name] if name else None for name in node.inputs]
         shapes = [None if array is None else array.shape for array in inputs]

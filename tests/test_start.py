@@ -9,6 +9,7 @@ import pytest
 from onnx import TensorProto, helper
 
 import tinyseq
+from tinyseq.ops import FAMILIES
 
 UNWANTED = ("numba", "llvmlite", "onnx")
 CHECK = f"loaded = [name for name in {UNWANTED} if name in sys.modules]; assert not loaded, loaded"
@@ -38,3 +39,17 @@ def test_import_leaves_the_compilers_alone():
 
 def test_own_format_needs_no_compiler_and_no_converter(saved):
     run("import numpy as np; tinyseq.load(sys.argv[1]).run({'x': np.ones((2, 3), np.float32)})", saved)
+
+
+def test_only_the_families_of_a_model_are_imported(saved):
+    others = [
+        *(f"tinyseq.plan.lower.{family}" for family in FAMILIES if family != "elementwise"),
+        *(f"tinyseq.reference.{family}" for family in FAMILIES),
+        "safetensors",
+    ]
+    run(
+        "import numpy as np; tinyseq.load(sys.argv[1]).run({'x': np.ones((2, 3), np.float32)})\n"
+        "assert not set(sys.argv[2:]) & set(sys.modules), set(sys.argv[2:]) & set(sys.modules)",
+        saved,
+        *others,
+    )

@@ -16,7 +16,7 @@ from tinyseq.model import Model, Node
 from tinyseq.plan.packing import Weights
 from tinyseq.plan.planner import Planner
 from tinyseq.plan.plans import Plans
-from tinyseq.plan.stream import StateInPlace, state_layout
+from tinyseq.plan.stream import StateInPlace, StateLayout
 
 Shape = tuple[int, ...]
 
@@ -101,8 +101,8 @@ def memory(model: Model, feeds: Mapping[str, np.ndarray]) -> Memory:
         streaming = passes.expose_state(simple)
     except TinyseqError:
         streaming = None
-    in_place = None if streaming is None else StateInPlace(state_layout(streaming), streaming.state)
+    in_place = None if streaming is None else StateInPlace(StateLayout(streaming))
     plans = Plans(Planner(streaming or simple, Weights(()), in_place))
     _, plan = plans.plan({value.name: np.asarray(feeds[value.name]) for value in plans.inputs})
-    state = 0 if streaming is None else state_layout(streaming).bytes
+    state = 0 if streaming is None else StateLayout(streaming).bytes
     return Memory(sum(weight.nbytes for weight in plan.weights), state, plan.arena_bytes)

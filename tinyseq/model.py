@@ -11,6 +11,7 @@ import numpy as np
 from tinyseq.errors import ModelError, UnsupportedError
 from tinyseq.ops import (
     DTYPE,
+    FAMILY,
     FLOAT,
     FLOATS,
     GRAPH,
@@ -60,11 +61,11 @@ class Node(NamedTuple):
         """The op's row in the table."""
         return OPS[self.op]
 
-    def graphs(self) -> Iterator[tuple[str, Graph]]:
+    def graphs(self) -> list[tuple[str, Graph]]:
         """The sub-graphs among the attributes, by attribute name."""
-        for key, value in self.attributes.items():
-            if isinstance(value, Graph):
-                yield key, value
+        if FAMILY[self.op] != "control":
+            return []
+        return [(key, value) for key, value in self.attributes.items() if isinstance(value, Graph)]
 
     def __str__(self) -> str:
         return f"node {self.name!r} ({self.op})"

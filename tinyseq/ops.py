@@ -2,7 +2,7 @@
 
 Ops have the meaning of the newest ONNX specification (domain ``ai.onnx`` where a row names no other);
 converters bring older forms to it. A new op is one row here, one function in ``reference``, one in
-``plan/lower.py`` and one shape rule in ``shapes``.
+``plan/lower`` and one shape rule in ``shapes``.
 
 Inputs and outputs are written in order: ``name`` is required, ``name?`` may be absent, ``name*`` is
 any number. A ``!`` says that the value must be known when planning: a constant, a shape, or computed
@@ -127,10 +127,8 @@ _EPSILON = A("epsilon", FLOAT, 1e-5)
 _HIDDEN = (("initial_h", "y_h"),)
 _HIDDEN_AND_CELL = (*_HIDDEN, ("initial_c", "y_c"))
 
-OPS = {
-    row.name: row
-    for row in (
-        # Elementwise.
+FAMILIES = {
+    "elementwise": (
         _op("Cast", "x", "y", shapes.same, A("to", DTYPE, REQUIRED), *_CAST),
         _op("CastLike", "x like", "y", shapes.same, *_CAST),
         _op("Dropout", "x ratio? training_mode?!", "y mask?", shapes.dropout, A("seed", INT, None)),
@@ -151,7 +149,8 @@ OPS = {
         *_alike("Mod", "a b", shapes.broadcast, A("fmod", INT, 0, (0, 1))),
         *_alike("Where", "condition a b", shapes.broadcast),
         *_alike("Max Min Sum Mean", "x*", shapes.broadcast),
-        # Reductions, and what orders or accumulates.
+    ),
+    "reduction": (
         *_alike("ReduceSum ReduceMean ReduceProd ReduceMax ReduceMin ReduceL1 ReduceL2 ReduceSumSquare",
                 "x axes?!", shapes.reduce, *_REDUCE),
         *_alike("ReduceLogSum ReduceLogSumExp", "x axes?!", shapes.reduce, *_REDUCE),
@@ -160,7 +159,8 @@ OPS = {
         _op("TopK", "x k!", "values indices", shapes.top_k,
             A("axis", INT, -1), A("largest", INT, 1), A("sorted", INT, 1)),
         *_alike("Softmax LogSoftmax Hardmax", "x", shapes.softmax, A("axis", INT, -1)),
-        # Movement.
+    ),
+    "movement": (
         *_alike("Shape", "x", shapes.shape_of, A("start", INT, 0), A("end", INT, None)),
         *_alike("Size", "x", shapes.size_of),
         *_alike("ConstantOfShape", "shape!", shapes.constant_of_shape, A("value", TENSOR, None)),
@@ -175,15 +175,16 @@ OPS = {
         *_alike("Expand", "x shape!", shapes.expand),
         *_alike("Pad", "x pads! value? axes?!", shapes.pad,
                 A("mode", TEXT, "constant", ("constant", "reflect", "edge", "wrap"))),
+        *_alike("Tile", "x repeats!", shapes.tile),
         *_alike("DepthToSpace", "x", shapes.depth_to_space,
                 A("blocksize", INT, REQUIRED), A("mode", TEXT, "DCR", ("DCR", "CRD"))),
         *_alike("SpaceToDepth", "x", shapes.space_to_depth,
                 A("blocksize", INT, REQUIRED), A("mode", TEXT, "DCR", ("DCR", "CRD"))),
+    ),
+    "indexing": (
         *_alike("ReverseSequence", "x row_lengths", shapes.reverse_sequence,
                 A("batch_axis", INT, 1), A("time_axis", INT, 0)),
         *_alike("Trilu", "x k?!", shapes.trilu, A("upper", INT, 1)),
-        *_alike("Tile", "x repeats!", shapes.tile),
-        # Indices.
         *_alike("Gather", "x indices", shapes.gather, A("axis", INT, 0)),
         *_alike("GatherElements", "x indices", shapes.gather_elements, A("axis", INT, 0)),
         *_alike("GatherND", "x indices", shapes.gather_nd, A("batch_dims", INT, 0)),
@@ -194,23 +195,29 @@ OPS = {
         *_alike("Range", "start! limit! delta!", shapes.range_, A("stash_type", INT, 1, (1,))),
         *_alike("EyeLike", "x", shapes.eye_like, A("dtype", DTYPE, None), A("k", INT, 0)),
         *_alike("NonZero", "x!", shapes.non_zero),
-        # Products, normalisations and windows.
+    ),
+    "linear": (
         *_alike("MatMul", "a b", shapes.matmul),
         *_alike("Gemm", "a b c?", shapes.gemm, A("alpha", FLOAT, 1.0), A("beta", FLOAT, 1.0),
                 A("transA", INT, 0), A("transB", INT, 0)),
+    ),
+    "normalisation": (
         _op("BatchNormalization", "x scale bias mean variance", "y -running_mean -running_variance",
             shapes.per_channel, _EPSILON, A("momentum", FLOAT, 0.9), A("training_mode", INT, 0, (0,))),
         *_alike("InstanceNormalization", "x scale bias", shapes.per_channel, _EPSILON),
         _op("LayerNormalization", "x scale bias?", "y mean? inverse?", shapes.layer_normalization,
             A("axis", INT, -1), _EPSILON, A("stash_type", INT, 1, (1,))),
         *_alike("LpNormalization", "x", shapes.softmax, A("axis", INT, -1), A("p", INT, 2, (1, 2))),
+    ),
+    "windows": (
         *_alike("Conv", "x w b?", shapes.conv, *_CONV),
         *_alike("ConvTranspose", "x w b?", shapes.conv_transpose, *_CONV,
                 A("output_padding", INTS, None), A("output_shape", INTS, None)),
         _op("MaxPool", "x", "y indices?", shapes.pool, *_POOL, A("storage_order", INT, 0, (0, 1))),
         *_alike("AveragePool", "x", shapes.pool, *_POOL, A("count_include_pad", INT, 0, (0, 1))),
         *_alike("GlobalAveragePool GlobalMaxPool", "x", shapes.global_pool),
-        # Recurrent layers.
+    ),
+    "recurrent": (
         _op("RNN", "x w r b? lengths? initial_h?", "y? y_h?", shapes.rnn,
             *_RECURRENT, state=_HIDDEN, check=shapes.check_recurrent),
         _op("GRU", "x w r b? lengths? initial_h?", "y? y_h?", shapes.gru,
@@ -219,7 +226,8 @@ OPS = {
         _op("LSTM", "x w r b? lengths? initial_h? initial_c? p? +projection?!", "y? y_h? y_c?",
             shapes.lstm, *_RECURRENT, A("input_forget", INT, 0, (0, 1)),
             state=_HIDDEN_AND_CELL, check=shapes.check_recurrent),
-        # Quantised models.
+    ),
+    "quantized": (
         *_alike("QuantizeLinear", "x scale zero_point?", shapes.quantize, A("axis", INT, 1),
                 A("block_size", INT, 0), A("output_dtype", DTYPE, None), A("precision", DTYPE, None, (None,)),
                 A("saturate", INT, 1)),
@@ -232,7 +240,8 @@ OPS = {
             "x w! r! b?! lengths? initial_h? initial_c? p?! w_scale! w_zero_point! r_scale! r_zero_point!",
             "y? y_h? y_c?", shapes.dynamic_quantize_lstm, *_FRAMES_FIRST, A("input_forget", INT, 0, (0, 1)),
             state=_HIDDEN_AND_CELL, check=shapes.check_recurrent, domain="com.microsoft"),
-        # Control.
+    ),
+    "control": (
         _op("If", "condition~", "y*", shapes.by_graph,
             A("then_branch", GRAPH, REQUIRED), A("else_branch", GRAPH, REQUIRED)),
         _op("Loop", "trips?~ condition?~ carried*", "y*", shapes.by_graph, A("body", GRAPH, REQUIRED)),
@@ -240,6 +249,13 @@ OPS = {
             A("body", GRAPH, REQUIRED), A("num_scan_inputs", INT, REQUIRED),
             A("scan_input_axes", INTS, None), A("scan_input_directions", INTS, None),
             A("scan_output_axes", INTS, None), A("scan_output_directions", INTS, None)),
-    )
+    ),
 }  # fmt: skip
+"""The table. What an op means and how it is lowered stand in the files of its family's name, in ``reference``
+and ``plan/lower``; they are imported when the first op of the family needs them."""
+
+OPS = {row.name: row for rows in FAMILIES.values() for row in rows}
 """The rows by name."""
+
+FAMILY = {row.name: family for family, rows in FAMILIES.items() for row in rows}
+"""The family of each op."""

@@ -122,6 +122,7 @@ def _work(name: str, first: int, count: int, seed: int) -> None:
         path, canary = folder / f"damaged{subject.suffix}", Path(outer) / "canary"
         path.write_bytes(subject.data)
         subject.use(path)
+        _import_families()
         _limit()
         sys.addaudithook(lambda event, arguments: _audit(event, arguments, str(folder), events))
         for number in range(first, first + count):
@@ -136,6 +137,17 @@ def _work(name: str, first: int, count: int, seed: int) -> None:
             if canary.exists():
                 outcome = "BAD ran code"
             print(number, outcome, flush=True)
+
+
+def _import_families() -> None:
+    """What tinyseq imports when a model needs it is no file that a model has opened."""
+    from tinyseq import reference
+    from tinyseq.ops import OPS
+    from tinyseq.plan.lower import lowering
+
+    for op in OPS:
+        reference.meaning(op)
+        lowering(op)
 
 
 def _outcome(use, path: Path) -> str:

@@ -15,8 +15,6 @@ from tinyseq.kernels import library
 from tinyseq.model import Model
 from tinyseq.plan.draft import Plan, Region
 from tinyseq.plan.packing import aligned
-from tinyseq.plan.rows import RowLayout
-from tinyseq.plan.stream import StateLayout
 from tinyseq.plan.view import storage
 
 
@@ -30,9 +28,8 @@ class CpuBackend(PlannedBackend):
     def executor(self, plan: Plan, state: np.ndarray, known: Mapping[str, np.ndarray]) -> CpuExecutor:
         return CpuExecutor(plan, state, known, self._native)
 
-    def state(self, layout: StateLayout | RowLayout, *rows: int) -> tuple[np.ndarray, dict[str, np.ndarray]]:
-        block = aligned(math.prod(rows) * layout.bytes).reshape(*rows, layout.bytes)
-        return block, layout.parts(block)
+    def block(self, size: int, *rows: int) -> np.ndarray:
+        return aligned(math.prod(rows) * size).reshape(*rows, size)
 
 
 class CpuExecutor(Executor):

@@ -18,8 +18,6 @@ from tinyseq.kernels.cuda.schedule import Jump, schedule
 from tinyseq.kernels.instructions import FAILED
 from tinyseq.model import Model, Value
 from tinyseq.plan.draft import Plan, Region
-from tinyseq.plan.rows import RowLayout
-from tinyseq.plan.stream import StateLayout
 from tinyseq.plan.view import storage
 
 WORD = 8
@@ -56,20 +54,8 @@ class CudaBackend(PlannedBackend):
 
         return forget
 
-    def state(self, layout: StateLayout | RowLayout, *rows: int) -> tuple[object, dict[str, DeviceArray]]:
-        memory = self._device.memory(math.prod(rows) * layout.bytes)
-        pitch = layout.bytes if rows else 0
-        return memory, {
-            field.name: DeviceArray(
-                self._device,
-                memory,
-                memory.address + field.offset,
-                (*rows, *field.shape),
-                storage(field.dtype),
-                pitch,
-            )
-            for field in layout.fields
-        }
+    def block(self, size: int, *rows: int) -> DeviceArray:
+        return DeviceArray.new(self._device, (*rows, size), np.uint8)
 
     def checked(self, inputs: Sequence[Value], feeds: Mapping[str, object]) -> dict[str, np.ndarray]:
         if not isinstance(feeds, Mapping):

@@ -52,24 +52,35 @@ class DeviceArray:
             return self
         if isinstance(key, (int, np.integer)) and self.shape:
             place = range(len(self))[key]
-            return self._view(self.address + place * self._pitch, self.shape[1:], 0)
+            return self._seen(self.address + place * self._pitch, self.shape[1:], self.dtype, 0)
         if isinstance(key, slice) and self.shape:
             places = range(len(self))[key]
-            return self._view(
-                self.address + (places.start if places else 0) * self._pitch,
-                (len(places), *self.shape[1:]),
-                places.step * self._pitch,
-            )
+            start, shape = places.start if places else 0, (len(places), *self.shape[1:])
+            pitch = places.step * self._pitch
+            return self._seen(self.address + start * self._pitch, shape, self.dtype, pitch)
+        if isinstance(key, tuple) and len(key) == len(self.shape) == 2 and key[0] == slice(None):
+            places = range(self.shape[1])[key[1]]
+            address = self.address + places.start * self.dtype.itemsize
+            if places.step == 1:
+                return self._seen(address, (len(self), len(places)), self.dtype, self._pitch)
         raise TypeError(f"a device array is cut along its first dimension, not by {key!r}")
 
-    def _view(self, address: int, shape: tuple[int, ...], pitch: int) -> DeviceArray:
-        return DeviceArray(self._device, self._owner, address, shape, self.dtype, pitch)
+    def _seen(self, address: int, shape: tuple[int, ...], dtype: np.dtype, pitch: int) -> DeviceArray:
+        return DeviceArray(self._device, self._owner, address, shape, dtype, pitch)
 
-    def reshape(self, *shape: int) -> DeviceArray:
-        """The same elements in another shape; they must be dense."""
-        if not self.dense or math.prod(shape) != math.prod(self.shape):
+    def view(self, dtype: np.dtype) -> DeviceArray:
+        """The same bytes as elements of another type, which the last dimension holds a whole number of."""
+        *shape, last = self.shape
+        last = last * self.dtype.itemsize // np.dtype(dtype).itemsize
+        return self._seen(self.address, (*shape, last), dtype, self._pitch if shape else 0)
+
+    def reshape(self, *shape) -> DeviceArray:
+        """The same elements in another shape; the first dimension stays unless they are dense."""
+        shape = shape[0] if shape and isinstance(shape[0], tuple) else shape
+        kept = bool(shape) and bool(self.shape) and shape[0] == self.shape[0]
+        if not (kept or self.dense) or math.prod(shape) != math.prod(self.shape):
             raise ValueError(f"a device array of {self.shape} cannot be seen as {shape}")
-        return self._view(self.address, shape, 0)
+        return self._seen(self.address, shape, self.dtype, self._pitch if kept else 0)
 
     def __setitem__(self, key: object, value: object) -> None:
         target = self[key]

@@ -6,6 +6,7 @@ from abc import ABC, abstractmethod
 from collections import OrderedDict
 from collections.abc import Mapping, Sequence
 from functools import cached_property
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -17,8 +18,10 @@ from tinyseq.plan.draft import Plan
 from tinyseq.plan.packing import Weights
 from tinyseq.plan.planner import Planner
 from tinyseq.plan.plans import MOST_PLANS, Key, Plans
-from tinyseq.plan.rows import RowLayout, StateRows
-from tinyseq.plan.stream import NO_STATE, StateInPlace, StateLayout, state_layout
+from tinyseq.plan.stream import StateInPlace, StateLayout
+
+if TYPE_CHECKING:
+    from tinyseq.plan.rows import RowLayout
 
 MOST_BOUND = 8
 """Shapes whose executors one stream keeps."""
@@ -41,12 +44,12 @@ class PlannedBackend(ABC):
         self._recent: list[tuple[Key, Executor]] = []
 
     @abstractmethod
-    def executor(self, plan: Plan, state: object, known: Mapping[str, np.ndarray]) -> Executor:
+    def executor(self, plan: Plan, state: np.ndarray, known: Mapping[str, np.ndarray]) -> Executor:
         """A plan with memory of its own, at work on a block of state."""
 
     @abstractmethod
-    def state(self, layout: StateLayout | RowLayout, *rows: int) -> tuple[object, dict]:
-        """A block of state, all zero, and its fields by name, rows first if there are rows."""
+    def block(self, size: int, *rows: int) -> np.ndarray:
+        """A block of state, bytes [size] or [rows, size], all zero: an array of the device's."""
 
     def checked(self, inputs: Sequence[Value], feeds: Mapping[str, object]) -> dict[str, np.ndarray]:
         """The feeds as arrays, one for every input.
@@ -62,8 +65,11 @@ class PlannedBackend(ABC):
 
     @cached_property
     def _streaming(self) -> Plans:
-        state = StateInPlace(state_layout(self._stream_model), self._stream_model.state)
-        return Plans(Planner(self._stream_model, self._weights, state))
+        return Plans(Planner(self._stream_model, self._weights, StateInPlace(self._layout)))
+
+    @cached_property
+    def _layout(self) -> StateLayout:
+        return StateLayout(self._stream_model)
 
     def run(self, feeds: Mapping[str, object]) -> dict[str, np.ndarray]:
         key, executor = self.ready(feeds)
@@ -90,16 +96,19 @@ class PlannedBackend(ABC):
         try:
             executor = self._idle[key].pop()
         except (KeyError, IndexError):
-            executor = self.executor(plan, self.state(NO_STATE)[0], self._whole.known(arrays))
+            executor = self.executor(plan, self.block(0), self._whole.known(arrays))
         if len(self._idle) > MOST_PLANS:
             self._idle.clear()
         executor.accept(arrays)
         return key, executor
 
     def runner(self) -> PlannedRunner:
-        return PlannedRunner(self, self._streaming, self.state(state_layout(self._stream_model)), {})
+        return PlannedRunner(self, self._streaming, self._layout, self.block(self._layout.bytes), {})
 
     def rows(self, layout: RowLayout, count: int) -> PlannedRunner:
+        # Imported here: only those who keep many streams in rows should wait for it.
+        from tinyseq.plan.rows import StateRows
+
         shared = self._in_rows.get(layout)
         if shared is None:
             plans = Plans(Planner(self._stream_model, self._weights, StateRows(layout)))
@@ -107,7 +116,7 @@ class PlannedBackend(ABC):
             while len(self._in_rows) > MOST_PLANS:
                 self._in_rows.popitem(last=False)
         plans, idle = shared
-        return PlannedRunner(self, plans, self.state(layout, count), idle)
+        return PlannedRunner(self, plans, layout, self.block(layout.bytes, count), idle)
 
 
 def _planned(plans: Plans, arrays: dict[str, np.ndarray]) -> tuple[Key, Plan]:
@@ -130,10 +139,18 @@ def _arrays(graph: Graph):
 class PlannedRunner:
     """State in a block, of one stream or of many in rows, and the executors for the shapes it has met."""
 
-    def __init__(self, backend: PlannedBackend, plans: Plans, state: tuple[object, dict], idle: Idle) -> None:
+    def __init__(
+        self,
+        backend: PlannedBackend,
+        plans: Plans,
+        layout: StateLayout | RowLayout,
+        block: np.ndarray,
+        idle: Idle,
+    ) -> None:
         self._backend = backend
         self._plans = plans
-        self._block, self.state = state
+        self._block = block
+        self.state = layout.parts(block)
         self._idle = idle
         self._bound: OrderedDict[Key, Executor] = OrderedDict()
         self._last: Executor | None = None

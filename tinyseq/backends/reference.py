@@ -11,7 +11,7 @@ from tinyseq.errors import FeedError
 from tinyseq.feeds import checked_feeds
 from tinyseq.model import Model, Value
 from tinyseq.plan.rows import OWNERS, SOURCES, TARGETS, RowLayout
-from tinyseq.plan.stream import state_layout
+from tinyseq.plan.stream import StateLayout
 
 
 class ReferenceBackend:
@@ -38,7 +38,7 @@ class ReferenceRunner:
         self._model = model
         carried = {pair.input for pair in model.state}
         self._inputs = [value for value in model.graph.inputs if value.name not in carried]
-        self.state = {field.name: np.zeros(field.shape, np.float64) for field in state_layout(model).fields}
+        self.state = {name: np.zeros(shape, np.float64) for name, shape in StateLayout(model).shapes.items()}
 
     def step(
         self, feeds: Mapping[str, object], out: Mapping[str, np.ndarray] | None

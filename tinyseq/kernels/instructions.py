@@ -11,8 +11,6 @@ Nothing in a program is a process address, so it can be saved, embedded or sent 
 
 from __future__ import annotations
 
-from typing import NamedTuple
-
 SEGMENT_SHIFT = 48
 
 PANEL = 16
@@ -28,15 +26,18 @@ MAX_RANK = 8
 """Longest list of dimensions that the elementwise kernel walks."""
 
 
-class Instruction(NamedTuple):
+class Instruction:
     """One row of the table: the kernel's name and its operands in order.
 
     ``failure`` says what went wrong where the kernel may fail. A jump has its ``distance`` last.
     """
 
-    name: str
-    operands: tuple[str, ...]
-    failure: str = ""
+    __slots__ = ("failure", "name", "operands")
+
+    def __init__(self, name: str, operands: tuple[str, ...], failure: str = "") -> None:
+        self.name = name
+        self.operands = operands
+        self.failure = failure
 
     @property
     def returns(self) -> bool:
@@ -192,16 +193,19 @@ FAILED = 1
 many words beyond its row the next one lies; rows are longer than one word."""
 
 
-class Function(NamedTuple):
+class Function:
     """A scalar function of the elementwise kernel: kinds of its operands and result.
 
     ``f`` is float32; ``i`` is int64, in which all integers and booleans are computed; ``b`` and ``w``
     are uint8 and int32, the narrow forms that quantised ops hand to each other.
     """
 
-    name: str
-    operands: str
-    result: str
+    __slots__ = ("name", "operands", "result")
+
+    def __init__(self, name: str, operands: str, result: str) -> None:
+        self.name = name
+        self.operands = operands
+        self.result = result
 
 
 def _functions(operands: str, result: str, names: str) -> list[Function]:

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple
 
-
-class Isa(NamedTuple):
+class Isa:
     """One build of the kernels.
 
     ``tiles`` lists the register tiles, largest first, as (rows of x, widest run of panels): their
@@ -13,13 +11,25 @@ class Isa(NamedTuple):
     that adds up products of bytes: of signed 16-bit pairs (``pmadd``), or of groups of four (``vpdpbusd``).
     """
 
-    name: str
-    level: int
-    cpu: str
-    features: str
-    fma: bool
-    dot: str
-    tiles: tuple[tuple[int, int], ...]
+    __slots__ = ("cpu", "dot", "features", "fma", "level", "name", "tiles")
+
+    def __init__(
+        self,
+        name: str,
+        level: int,
+        cpu: str,
+        features: str,
+        fma: bool,
+        dot: str,
+        tiles: tuple[tuple[int, int], ...],
+    ) -> None:
+        self.name = name
+        self.level = level
+        self.cpu = cpu
+        self.features = features
+        self.fma = fma
+        self.dot = dot
+        self.tiles = tiles
 
 
 _WIDE = ((6, 4), (4, 4), (2, 4), (1, 4))

@@ -6,7 +6,6 @@ import ctypes
 import os
 from functools import cache
 from pathlib import Path
-from zlib import crc32
 
 from tinyseq.errors import KernelsError
 from tinyseq.kernels.isa import ISAS
@@ -28,6 +27,9 @@ def library_file(isa: str) -> str:
 
 def fingerprint() -> str:
     """A checksum of the sources that decide what the libraries hold; against edits, not against malice."""
+    # Imported here: users of a wheel never need it.
+    from zlib import crc32
+
     checksum = 0
     for path in sorted(set(SOURCES.glob("*.py")) - {SOURCES / name for name in NOT_COMPILED}):
         checksum = crc32(path.name.encode() + b"\0" + path.read_bytes(), checksum)
@@ -36,10 +38,11 @@ def fingerprint() -> str:
 
 @cache
 def _check_sources() -> None:
+    """Refuses what was built from other sources, as can be in a checkout: a wheel brings both together."""
     record = FOLDER / FINGERPRINT_FILE
     if not record.is_file():
         raise KernelsError(f"no compiled kernels in {FOLDER}: {REBUILD}")
-    if Path(__file__).suffix == ".py" and Path(__file__).is_file() and record.read_text() != fingerprint():
+    if (SOURCES.parent.parent / "pyproject.toml").is_file() and record.read_text() != fingerprint():
         raise KernelsError(
             f"the kernels in {FOLDER} were built from other sources than those in {SOURCES}: {REBUILD}"
         )

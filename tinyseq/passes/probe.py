@@ -42,7 +42,7 @@ class Probe:
     def _follow(self, node: Node) -> None:
         """Works out a node's outputs as far as its inputs allow."""
         names = [name for name in node.inputs if name]
-        if any(name not in self.shapes for name in names) or any(True for _ in node.graphs()):
+        if any(name not in self.shapes for name in names) or node.graphs():
             return
         shapes = [self.shapes[name] if name else None for name in node.inputs]
         values = [self.values.get(name) if name else None for name in node.inputs]

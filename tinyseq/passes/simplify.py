@@ -49,15 +49,18 @@ def _may_hold_cells(graph: Graph) -> bool:
 
 def _fold(graph: Graph, outer: dict[str, np.ndarray]) -> Graph:
     """Computes the nodes whose inputs are constants, here and in sub-graphs."""
-    given = {value.name for value in graph.inputs}
-    outer = {name: array for name, array in outer.items() if name not in given}
+    known = dict(outer)
+    for value in graph.inputs:
+        known.pop(value.name, None)
+    known |= graph.constants
     constants = dict(graph.constants)
     nodes: list[Node] = []
     for node in graph.nodes:
-        known = outer | constants
         results = _computed(node, known)
         if results is not None:
-            constants |= {name: array for name, array in zip(node.outputs, results) if name}
+            computed = {name: array for name, array in zip(node.outputs, results) if name}
+            constants |= computed
+            known |= computed
             continue
         folded = {key: _fold(sub_graph, known) for key, sub_graph in node.graphs()}
         nodes.append(node._replace(attributes=node.attributes | folded) if folded else node)
@@ -65,7 +68,7 @@ def _fold(graph: Graph, outer: dict[str, np.ndarray]) -> Graph:
 
 
 def _computed(node: Node, known: dict[str, np.ndarray]) -> tuple[np.ndarray, ...] | None:
-    if any(True for _ in node.graphs()) or not all(name in known for name in node.inputs if name):
+    if node.graphs() or not all(name in known for name in node.inputs if name):
         return None
     # Imported here: importing tinyseq need not wait for what only a model needs.
     from tinyseq import reference

@@ -189,7 +189,7 @@ class _Exposure:
             node = self._makers.get(name)
             if name in self.graph.constants or (node is not None and node.op in ("Shape", "Size")):
                 continue
-            if node is None or any(True for _ in node.graphs()):
+            if node is None or node.graphs():
                 return False
             fresh = [given for given in node.inputs if given and given not in seen]
             seen.update(fresh)

@@ -5,7 +5,6 @@ from __future__ import annotations
 import math
 import warnings
 from collections.abc import Iterable
-from typing import NamedTuple
 
 import numpy as np
 
@@ -54,13 +53,16 @@ MOST_COUNTED = 2**16
 """How many turns of loops may be computed for one program to learn how many there are."""
 
 
-class Mark(NamedTuple):
-    """A place in a program under construction, to jump or to go back to."""
+class Mark:
+    """The place of the next instruction in a program under construction, to jump or to go back to."""
 
-    words: int
-    addresses: int
-    buffers: int
-    step: int
+    __slots__ = ("addresses", "buffers", "step", "words")
+
+    def __init__(self, builder: Builder) -> None:
+        self.words = len(builder.words)
+        self.addresses = len(builder.addresses)
+        self.buffers = len(builder.buffers)
+        self.step = builder.step
 
 
 class Builder:
@@ -190,7 +192,7 @@ class Builder:
 
     def mark(self) -> Mark:
         """The place of the next instruction."""
-        return Mark(len(self.words), len(self.addresses), len(self.buffers), self.step)
+        return Mark(self)
 
     def rewind(self, mark: Mark) -> None:
         """Takes back all that was said since the mark."""

@@ -4,7 +4,6 @@ numbers."""
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import NamedTuple
 
 import numpy as np
 
@@ -15,29 +14,45 @@ from tinyseq.plan.sizes import Size, closed
 from tinyseq.plan.view import Shape, View
 
 
-class Region(NamedTuple):
+class Region:
     """Where an input or output lies: dense, ``offset`` bytes into the arena. ``value`` instead, where
     planning already knows it."""
 
-    shape: Shape
-    dtype: np.dtype
-    offset: int = 0
-    value: np.ndarray | None = None
+    __slots__ = ("dtype", "offset", "shape", "value")
+
+    def __init__(
+        self, shape: Shape, dtype: np.dtype, offset: int = 0, value: np.ndarray | None = None
+    ) -> None:
+        self.shape = shape
+        self.dtype = dtype
+        self.offset = offset
+        self.value = value
 
 
-class Plan(NamedTuple):
-    """An immutable program for one set of shapes. No process address is in it.
+class Plan:
+    """A program for one set of shapes, immutable by convention. No process address is in it.
 
     ``weights`` are the segments that follow arena and state, each an aligned array. ``places`` tells of
     each instruction that may fail, by its place in words, the node it is of.
     """
 
-    program: np.ndarray
-    weights: tuple[np.ndarray, ...]
-    arena_bytes: int
-    inputs: dict[str, Region]
-    outputs: dict[str, Region]
-    places: dict[int, str]
+    __slots__ = ("arena_bytes", "inputs", "outputs", "places", "program", "weights")
+
+    def __init__(
+        self,
+        program: np.ndarray,
+        weights: tuple[np.ndarray, ...],
+        arena_bytes: int,
+        inputs: dict[str, Region],
+        outputs: dict[str, Region],
+        places: dict[int, str],
+    ) -> None:
+        self.program = program
+        self.weights = weights
+        self.arena_bytes = arena_bytes
+        self.inputs = inputs
+        self.outputs = outputs
+        self.places = places
 
 
 class Draft:

@@ -72,8 +72,7 @@ class Needs:
             for key in filter(None, outputs):
                 if not graphs:
                     self._sources[key] = [] if node.op in ("Shape", "Size") else present
-                sources = self._sources.get(key, ())
-                if all(source in self._knowable for source in sources):
+                if self._knowable.issuperset(self._sources.get(key, ())):
                     self._knowable.add(key)
         return [keys[value.name] for value in graph.outputs]
 
@@ -120,7 +119,7 @@ def deciding_part(body: Graph) -> Graph | None:
         matter = needed & formal
     if not matter and body.inputs[0].name not in needed:
         return None
-    if any(True for node in nodes for _ in node.graphs()):
+    if any(node.graphs() for node in nodes):
         return None
     results = [result if value.name in matter else value for value, result in zip(carried, following)]
     return body._replace(outputs=(condition, *results), nodes=tuple(reversed(nodes)))

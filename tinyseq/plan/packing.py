@@ -28,12 +28,13 @@ def segment(array: np.ndarray) -> np.ndarray:
 def panels(matrix: np.ndarray) -> np.ndarray:
     """A float32 matrix [k, n] as packed panels; see ``kernels/product.py``."""
     k, n = matrix.shape
-    count = -(-n // PANEL)
-    padded = np.zeros((k, count * PANEL), np.float32)
-    padded[:, :n] = matrix
-    width = GROUP * PANEL
-    groups = [padded[:, start : start + width].ravel() for start in range(0, count * PANEL, width)]
-    return segment(np.concatenate(groups) if groups else np.zeros(0, np.float32))
+    packed = aligned(4 * panels_size(k, n)).view(np.float32)
+    for start in range(0, n, GROUP * PANEL):
+        columns = matrix[:, start : start + GROUP * PANEL]
+        width = -(-columns.shape[1] // PANEL) * PANEL
+        group = packed[k * start : k * (start + width)].reshape(k, width)
+        group[:, : columns.shape[1]] = columns
+    return packed
 
 
 def block(matrix: np.ndarray, offsets: np.ndarray, scales: np.ndarray) -> np.ndarray:

@@ -6,6 +6,9 @@ way and leaves nothing behind; every other node's lowering emits instructions.
 
 from __future__ import annotations
 
+from functools import cached_property
+from typing import TYPE_CHECKING
+
 import numpy as np
 
 from tinyseq import reference
@@ -13,14 +16,16 @@ from tinyseq.errors import FeedError, UnsupportedError
 from tinyseq.model import Graph, Model, Node, Value
 from tinyseq.plan.builder import ARENA, Builder
 from tinyseq.plan.draft import Draft
-from tinyseq.plan.lower import CONTROL, LOWERINGS, TAKE_NARROW
+from tinyseq.plan.lower import TAKE_NARROW, lowering
 from tinyseq.plan.needs import Needs, deciding_part
 from tinyseq.plan.packing import Weights
-from tinyseq.plan.rows import StateRows
 from tinyseq.plan.sizes import closed, known_sizes
-from tinyseq.plan.stream import NO_STATE, StateInPlace
+from tinyseq.plan.stream import StateInPlace, StateLayout
 from tinyseq.plan.view import Shape, View, computed
 from tinyseq.shapes import Mismatch
+
+if TYPE_CHECKING:
+    from tinyseq.plan.rows import StateRows
 
 OPEN = frozenset(
     ("Shape", "Size", "Gather", "Concat", "Slice", "Squeeze", "Unsqueeze", "Reshape", "Identity")
@@ -43,7 +48,7 @@ class Step:
         self.outputs = node.outputs
         self.attributes = node.attributes
         self.rule = node.row.shape
-        self.lowering = CONTROL.get(node.op) or LOWERINGS.get(node.op)
+        self.lowering = lowering(node.op)
         self.takes_narrow = node.op in TAKE_NARROW
         self.known = [i for i, name in enumerate(node.inputs) if name and node.row.port(i).known]
         self.graphs = {key: Walk(inner, needs) for key, inner in node.graphs()}
@@ -99,13 +104,16 @@ class Walk:
     """A graph made ready to be planned many times."""
 
     def __init__(self, graph: Graph, needs: Needs) -> None:
-        self.steps = [Step(node, needs, graph) for node in graph.nodes]
+        self._graph = graph
+        self._needs = needs
         self.constants = graph.constants
         self.inputs = [value.name for value in graph.inputs]
         self.outputs = [value.name for value in graph.outputs]
-        self.loops = any(
-            step.node.op == "Loop" or any(walk.loops for walk in step.graphs.values()) for step in self.steps
-        )
+
+    @cached_property
+    def steps(self) -> list[Step]:
+        """Made when first planned: many a branch never is."""
+        return [Step(node, self._needs, self._graph) for node in self._graph.nodes]
 
     def plan(self, builder: Builder, names: dict) -> list:
         """Plans the graph; ``names`` maps to known arrays and Views. Gives the outputs."""
@@ -127,6 +135,11 @@ class Walk:
         return [names[name] for name in self.outputs]
 
 
+def _loops(graph: Graph) -> bool:
+    """Whether a graph holds the op Loop, here or in sub-graphs."""
+    return any(node.op == "Loop" or any(_loops(inner) for _, inner in node.graphs()) for node in graph.nodes)
+
+
 class Planner:
     """A model made ready to be planned for any shapes.
 
@@ -136,13 +149,14 @@ class Planner:
     def __init__(self, model: Model, weights: Weights, state: StateInPlace | StateRows | None = None) -> None:
         self.model = model
         self._weights = weights
-        self._state = StateInPlace(NO_STATE, ()) if state is None else state
+        self._state = state or StateInPlace(StateLayout(model.with_state(())))
         own = tuple(value for value in model.graph.inputs if value.name not in self._state.carried)
         self.inputs = own + self._state.inputs
         whole = {value.name for value in own if _may_be_known(value)}
         needs = Needs(model.graph, whole)
         self.known = {name for name in whole if (id(model.graph), name) in needs.useful}
         self._walk = Walk(model.graph, needs)
+        self._loops = _loops(model.graph)
 
     def draft(self, shapes: dict[str, Shape], known: dict[str, np.ndarray]) -> Draft:
         """The program for inputs of the given shapes, in which sizes may be open; ``known`` holds the inputs
@@ -153,7 +167,7 @@ class Planner:
             UnsupportedError: the model needs something that cannot be planned; names the node.
         """
         builder = Builder(self._weights)
-        if self._walk.loops:
+        if self._loops:
             builder.limit_turns()
         declared = {v.name: v.dtype for v in self.inputs if v.name not in known}
         given = {name: builder.allocate(shapes[name], dtype=computed(of)) for name, of in declared.items()}

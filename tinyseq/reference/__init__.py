@@ -12,26 +12,21 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from functools import partial
+from importlib import import_module
 
 import numpy as np
 
 from tinyseq.errors import ModelError, TinyseqError
 from tinyseq.model import Graph, Model, Node
-from tinyseq.reference import (
-    control,
-    elementwise,
-    indexing,
-    linear,
-    movement,
-    quantized,
-    recurrent,
-    reduction,
-    windows,
-)
-from tinyseq.reference.common import CONTROL, FUNCTIONS
+from tinyseq.ops import FAMILY
+from tinyseq.reference.common import FUNCTIONS
 
-FAMILIES = (control, elementwise, indexing, linear, movement, quantized, recurrent, reduction, windows)
-"""The modules that fill ``FUNCTIONS`` and ``CONTROL``."""
+
+def meaning(op: str) -> Callable:
+    """The function of an op."""
+    if op not in FUNCTIONS:
+        import_module(f"{__name__}.{FAMILY[op]}")
+    return FUNCTIONS[op]
 
 
 def apply(node: Node, inputs: list[np.ndarray | None]) -> tuple[np.ndarray, ...]:
@@ -40,7 +35,7 @@ def apply(node: Node, inputs: list[np.ndarray | None]) -> tuple[np.ndarray, ...]
     Raises:
         ModelError: the inputs do not fit the op; names the node.
     """
-    return _applied(node, FUNCTIONS[node.op], inputs)
+    return _applied(node, meaning(node.op), inputs)
 
 
 Watch = Callable[[Node, Sequence[np.ndarray | None], Sequence[np.ndarray]], None]
@@ -83,8 +78,8 @@ def _run_graph(graph: Graph, names: dict[str, np.ndarray], watch: Watch | None) 
 
     for node in graph.nodes:
         inputs = [names[name] if name else None for name in node.inputs]
-        if node.op in CONTROL:
-            results = _applied(node, partial(CONTROL[node.op], run_inner), inputs)
+        if FAMILY[node.op] == "control":
+            results = _applied(node, partial(meaning(node.op), run_inner), inputs)
         else:
             results = apply(node, inputs)
         if watch is not None:

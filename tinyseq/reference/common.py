@@ -10,17 +10,15 @@ MOST_ELEMENTS = 2**31
 """A tensor above this size, asked for by a shape computation, is taken for damage."""
 
 FUNCTIONS: dict[str, Callable] = {}
-"""By op: takes the inputs in order, None where absent, and the attributes as keywords."""
-
-CONTROL: dict[str, Callable] = {}
-"""The ops that run graphs; their functions take ``run(graph, *inputs) -> outputs`` first."""
+"""By op, of the families imported so far: takes the inputs in order, None where absent, and the attributes as
+keywords. Functions of ops that run graphs take ``run(graph, *inputs) -> outputs`` first."""
 
 
-def defines(name: str, registry: dict[str, Callable] = FUNCTIONS):
+def defines(name: str):
     """Registers a function as the meaning of an op."""
 
     def register(function):
-        registry[name] = function
+        FUNCTIONS[name] = function
         return function
 
     return register

@@ -7,10 +7,10 @@ import itertools
 import numpy as np
 
 from tinyseq.model import Graph, Value
-from tinyseq.reference.common import CONTROL, defines
+from tinyseq.reference.common import defines
 
 
-@defines("If", CONTROL)
+@defines("If")
 def if_(run, condition, *, then_branch, else_branch):
     return tuple(run(then_branch if condition.item() else else_branch))
 
@@ -29,7 +29,7 @@ def _as_declared(value: Value, number) -> np.ndarray:
     return np.full(1 if value.shape is not None and len(value.shape) == 1 else (), number)
 
 
-@defines("Loop", CONTROL)
+@defines("Loop")
 def loop(run, trips=None, condition=None, *carried, body):
     """Runs while there are trips left and the condition holds; what is absent does not end it.
 
@@ -52,7 +52,7 @@ def loop(run, trips=None, condition=None, *carried, body):
     return *carried, *(_stacked([r[i] for r in turns], body, 1 + kept + i) for i in range(count))
 
 
-@defines("Scan", CONTROL)
+@defines("Scan")
 def scan(
     run, *inputs, body, num_scan_inputs,
     scan_input_axes, scan_input_directions, scan_output_axes, scan_output_directions,

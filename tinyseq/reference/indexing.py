@@ -76,14 +76,6 @@ def range_(start, limit, delta, *, stash_type):
     return (first + np.arange(count) * delta).astype(start.dtype)
 
 
-@defines("Tile")
-def tile(x, repeats):
-    if len(repeats) != x.ndim:
-        raise ValueError(f"{len(repeats)} repeats of {x.ndim} dimensions")
-    checked_shape([size * int(count) for size, count in zip(x.shape, repeats)])
-    return np.tile(x, repeats)
-
-
 @defines("OneHot")
 def one_hot(indices, depth, values, *, axis):
     """Indices outside -depth ... depth - 1 give rows of the first value."""
@@ -108,26 +100,6 @@ def reverse_sequence(x, lengths, *, batch_axis, time_axis):
 def trilu(x, k=None, *, upper):
     diagonal = 0 if k is None else int(k.reshape(()))
     return np.triu(x, diagonal) if upper else np.tril(x, diagonal)
-
-
-@defines("DepthToSpace")
-def depth_to_space(x, *, blocksize, mode):
-    rows, channels, height, width = x.shape
-    depth = channels // blocksize**2
-    if mode == "DCR":
-        blocks = x.reshape(rows, blocksize, blocksize, depth, height, width).transpose(0, 3, 4, 1, 5, 2)
-    else:
-        blocks = x.reshape(rows, depth, blocksize, blocksize, height, width).transpose(0, 1, 4, 2, 5, 3)
-    return blocks.reshape(rows, depth, height * blocksize, width * blocksize)
-
-
-@defines("SpaceToDepth")
-def space_to_depth(x, *, blocksize, mode):
-    rows, channels, height, width = x.shape
-    blocks = x.reshape(rows, channels, height // blocksize, blocksize, width // blocksize, blocksize)
-    depth = channels * blocksize**2
-    order = (0, 3, 5, 1, 2, 4) if mode == "DCR" else (0, 1, 3, 5, 2, 4)
-    return blocks.transpose(order).reshape(rows, depth, height // blocksize, width // blocksize)
 
 
 @defines("EyeLike")

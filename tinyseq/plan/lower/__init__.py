@@ -3,33 +3,23 @@
 ``lowering(builder, node, inputs, shapes)`` takes Views and known arrays (None where absent) and the
 output shapes by the op's rule; it gives one View or known array, or a list of them. Nodes whose inputs
 are all known are computed by the reference while planning and need none. Ops that run graphs have
-lowerings of their own kind.
+lowerings of their own kind, see ``control.py``.
 """
 
-from tinyseq.plan.lower import (
-    elementwise,
-    indexing,
-    linear,
-    movement,
-    normalisation,
-    quantized,
-    recurrent,
-    reduction,
-    windows,
-)
-from tinyseq.plan.lower.control import CONTROL
+from __future__ import annotations
 
-FAMILIES = (
-    movement, indexing, elementwise, reduction, linear, windows, normalisation, recurrent, quantized,
-)  # fmt: skip
+from collections.abc import Callable
+from importlib import import_module
 
-LOWERINGS = {name: lowering for family in FAMILIES for name, lowering in family.LOWERINGS.items()}
-"""By op."""
+from tinyseq.ops import FAMILIES, FAMILY
 
-TAKE_NARROW = quantized.LOWERINGS.keys() | {
+TAKE_NARROW = {row.name for row in FAMILIES["quantized"]} | {
     "Add", "Identity", "Cast", "Gather", "Transpose", "Reshape", "Flatten", "Squeeze", "Unsqueeze", "Slice",
     "Split",
 }  # fmt: skip
 """The ops whose lowerings take narrow tensors; see ``plan/view.py``."""
 
-__all__ = ["CONTROL", "LOWERINGS", "TAKE_NARROW"]
+
+def lowering(op: str) -> Callable | None:
+    """The lowering of an op; None if its inputs are always known."""
+    return import_module(f"{__name__}.{FAMILY[op]}").LOWERINGS.get(op)

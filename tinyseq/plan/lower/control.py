@@ -187,5 +187,4 @@ def scan(p: Builder, node: Node, inputs, run, known: bool) -> list[Operand]:
     return Repetition(p, node, body, lengths[0], 1, list(inputs[:kept]), sequences, stacks).planned(known)
 
 
-CONTROL = {"If": if_, "Loop": loop, "Scan": scan}
-"""By op."""
+LOWERINGS = {"If": if_, "Loop": loop, "Scan": scan}

@@ -12,10 +12,13 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from tinyseq.errors import UnsupportedError
+from tinyseq.kernels.instructions import HAS_LENGTHS, QUANTIZED
 from tinyseq.plan import packing
 from tinyseq.plan.lower.elementwise import apply, bounded, converted, wrapped
+from tinyseq.plan.lower.indexing import reversed_rows
 from tinyseq.plan.lower.linear import matmul, row_strides
 from tinyseq.plan.lower.operands import along, given, order_of, real
+from tinyseq.plan.lower.recurrent import BACKWARD, Layer, Sides, bias_of, lstm_of, summed
 from tinyseq.plan.lower.windows import convolution
 from tinyseq.plan.view import BYTE, FLOAT, INTEGER, NARROW, SIGNED, WORD, View
 from tinyseq.shapes import axis_of
@@ -192,10 +195,89 @@ def conv_integer(p: Builder, node: Node, inputs, shapes) -> View:
     return convolution(p, node, _bytes(p, x, "an input"), w, shapes[0], product, shift)
 
 
+class _QuantizedLayer(Layer):
+    """A layer whose weights w[D, I, 4H] and r[D, H, 4H] are bytes, and which quantises x and h as it runs.
+
+    Rows that are quantised together share a range, so it matters which meet in a frame: a direction that
+    runs backward over rows of different lengths starts them together, forward over rows turned round.
+    """
+
+    def __init__(self, p: Builder, node: Node, inputs: list) -> None:
+        super().__init__(p, node, inputs, 4, 2)
+        self._w_parameters, self._r_parameters = inputs[8:10], inputs[10:12]
+
+    def rounded(self, rows: int, k: int) -> View:
+        """Scratch for ``rows`` rows of x or h in bytes and their products."""
+        return self.p.allocate((rows * 4 * self.hidden + -(-(rows * k + 3) // 4),))
+
+    def input_product(self, d: int, sides: Sides | None = None) -> View:
+        p = self.p
+        bias = bias_of(p, self.b, d, self.gates, self.hidden, sides or summed(self.gates))
+        x = p.dense(self._turned(self.x) if self._turns(d) else self.x)
+        width, k = self.gates * self.hidden, x.shape[2]
+        y = p.allocate((self.frames, self.rows, width))
+        rounded = self.rounded(self.frames * self.rows, k)
+        block = self._block(self.w, *self._w_parameters, d)
+        flags = 0 if self.lengths is None else HAS_LENGTHS
+        p.emit(
+            "linear_dynamic",
+            x,
+            self.frames,
+            self.rows,
+            k,
+            block,
+            width,
+            bias,
+            y,
+            rounded,
+            self.lengths,
+            flags,
+        )
+        return y
+
+    def recurrent_weights(self, d: int, gates: range | None = None) -> View:
+        return self._block(self.r, *self._r_parameters, d)
+
+    def _block(self, source: np.ndarray, scale: np.ndarray, zero_point: np.ndarray, d: int) -> View:
+        scales, offsets = scale.reshape(len(source), -1)[d], zero_point.reshape(len(source), -1)[d]
+        return byte_block(self.p, source, d, lambda: source[d], offsets, scales)
+
+    def _turns(self, d: int) -> bool:
+        return self.lengths is not None and bool(BACKWARD[self.node.attributes["direction"]][d])
+
+    def _turned(self, x: View) -> View:
+        return reversed_rows(self.p, x, self.lengths, 0, 1)
+
+    def run(self, emit, flags: int = 0) -> list[View | None]:
+        def turned(d: int, initials, y: View | None, sizes) -> None:
+            if not self._turns(d):
+                emit(d, initials, y, sizes)
+                return
+            frames, rows, hidden, *_, flags = sizes
+            own = None if y is None else self.p.allocate((frames, rows, hidden))
+            emit(d, initials, own, (frames, rows, hidden, 0, rows * hidden, hidden, flags))
+            if own is not None:
+                self.p.copy(self._turned(own), along(y, 2, 0, 1).reshaped(own.shape))
+
+        return super().run(turned, flags)
+
+
+def dynamic_quantize_lstm(p: Builder, node: Node, inputs, shapes) -> list[View | None]:
+    """As onnxruntime defines it: one range covers all frames and rows of x, and one all rows of h in a
+    frame. So a result depends on the rows beside it and on where a sequence is cut."""
+    for place in (8, 10):
+        if inputs[place].dtype != FLOAT or not np.isfinite(inputs[place]).all():
+            raise UnsupportedError("a scale that is not finite float32; quantise the model again")
+        if inputs[place + 1].dtype != inputs[1 if place == 8 else 2].dtype:
+            raise UnsupportedError("weights and their zero points of different types")
+    return lstm_of(_QuantizedLayer(p, node, inputs), inputs, QUANTIZED)
+
+
 LOWERINGS = {
     "QuantizeLinear": quantize,
     "DequantizeLinear": dequantize,
     "DynamicQuantizeLinear": dynamic_quantize,
     "MatMulInteger": matmul_integer,
     "ConvInteger": conv_integer,
+    "DynamicQuantizeLSTM": dynamic_quantize_lstm,
 }

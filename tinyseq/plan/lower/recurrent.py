@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING
 
 import numpy as np
 
-from tinyseq.errors import UnsupportedError
 from tinyseq.kernels.instructions import (
     ACTIVATIONS,
     COUPLED,
@@ -18,11 +17,9 @@ from tinyseq.kernels.instructions import (
     RESET_AFTER,
 )
 from tinyseq.plan import packing
-from tinyseq.plan.lower.indexing import reversed_rows
 from tinyseq.plan.lower.linear import linear, packed_matrix
 from tinyseq.plan.lower.operands import along, given, joined, real, reshaped, whole
-from tinyseq.plan.lower.quantized import byte_block
-from tinyseq.plan.view import FLOAT, View
+from tinyseq.plan.view import View
 from tinyseq.shapes import cell_functions, one_row_for_all
 
 if TYPE_CHECKING:
@@ -30,24 +27,22 @@ if TYPE_CHECKING:
     from tinyseq.plan.builder import Builder
 
 
-class Sides(NamedTuple):
-    """Of which gates the biases of the input side and of the recurrent side are added up."""
-
-    w: range
-    r: range
+Sides = tuple[range, range]
+"""Of which gates the biases of the input side and of the recurrent side are added up."""
 
 
-def _summed(gates: int) -> Sides:
-    return Sides(range(gates), range(gates))
+def summed(gates: int) -> Sides:
+    """All of both sides."""
+    return range(gates), range(gates)
 
 
-INPUT_GRU = Sides(range(3), range(2))
+INPUT_GRU: Sides = range(3), range(2)
 """What the input projection adds when the reset gate scales h R + Rb."""
 
-RECURRENT_GRU = Sides(range(0), range(2, 3))
+RECURRENT_GRU: Sides = range(0), range(2, 3)
 
 
-def _bias(p: Builder, b, d: int, gates: int, hidden: int, sides: Sides) -> View:
+def bias_of(p: Builder, b, d: int, gates: int, hidden: int, sides: Sides) -> View:
     """A direction's biases, [G, H] of each side, added up; zeros where there are none."""
     if b is None:
         return p.zeros(gates * hidden)
@@ -74,7 +69,7 @@ BACKWARD = {"forward": [0], "reverse": [1], "bidirectional": [0, 1]}
 """For each direction whether it runs from the last frame to the first."""
 
 
-class _Layer:
+class Layer:
     """One recurrent node being lowered: its operands with frames first, and what its flags say."""
 
     def __init__(
@@ -141,7 +136,7 @@ class _Layer:
 
     def input_product(self, d: int, sides: Sides | None = None) -> View:
         """x[T,N,I] times w[d], plus the biases, by default of both sides: what the time loop starts from."""
-        bias = _bias(self.p, self.b, d, self.gates, self.hidden, sides or _summed(self.gates))
+        bias = bias_of(self.p, self.b, d, self.gates, self.hidden, sides or summed(self.gates))
         packed = self._packed(self.w, d, range(self.gates))
         return linear(self.p, self.x, packed, self.gates * self.hidden, bias)
 
@@ -200,7 +195,7 @@ def y_strides(shape) -> tuple[int, int]:
 
 
 def rnn(p: Builder, node: Node, inputs, shapes) -> list[View | None]:
-    layer = _Layer(p, node, inputs, 1, 1)
+    layer = Layer(p, node, inputs, 1, 1)
 
     def emit(d, initials, y, sizes):
         xw, r = layer.input_product(d), layer.recurrent_weights(d)
@@ -213,10 +208,11 @@ def rnn(p: Builder, node: Node, inputs, shapes) -> list[View | None]:
 
 
 def lstm(p: Builder, node: Node, inputs, shapes) -> list[View | None]:
-    return _lstm(_Layer(p, node, inputs, 4, 2, given(inputs, 8)), inputs)
+    return lstm_of(Layer(p, node, inputs, 4, 2, given(inputs, 8)), inputs)
 
 
-def _lstm(layer: _Layer, inputs, flags: int = 0) -> list[View | None]:
+def lstm_of(layer: Layer, inputs, flags: int = 0) -> list[View | None]:
+    """The outputs of an LSTM, whose weights and products ``layer`` knows."""
     p, node = layer.p, layer.node
     peepholes, coupled = given(inputs, 7), node.attributes["input_forget"]
     plain = layer.plain and peepholes is None and not coupled
@@ -244,7 +240,7 @@ def _lstm(layer: _Layer, inputs, flags: int = 0) -> list[View | None]:
     return layer.run(emit, flags)
 
 
-def _lstm_projected(p: Builder, layer: _Layer, d: int, weights, operands, scratch, sizes) -> None:
+def _lstm_projected(p: Builder, layer: Layer, d: int, weights, operands, scratch, sizes) -> None:
     """Emits one direction: ``weights`` xw and r, ``operands`` the peepholes, the states and y."""
     matrix, rows, units = layer.projection, layer.rows, layer.units
     projection = p.packed(matrix, ("projection", d), lambda: packing.panels(matrix[d].T))
@@ -253,86 +249,8 @@ def _lstm_projected(p: Builder, layer: _Layer, d: int, weights, operands, scratc
     p.emit("lstm_projected", *weights, projection, p.zeros(units), *operands, *working, *others)
 
 
-class _QuantizedLayer(_Layer):
-    """A layer whose weights w[D, I, 4H] and r[D, H, 4H] are bytes, and which quantises x and h as it runs.
-
-    Rows that are quantised together share a range, so it matters which meet in a frame: a direction that
-    runs backward over rows of different lengths starts them together, forward over rows turned round.
-    """
-
-    def __init__(self, p: Builder, node: Node, inputs: list) -> None:
-        super().__init__(p, node, inputs, 4, 2)
-        self._w_parameters, self._r_parameters = inputs[8:10], inputs[10:12]
-
-    def rounded(self, rows: int, k: int) -> View:
-        """Scratch for ``rows`` rows of x or h in bytes and their products."""
-        return self.p.allocate((rows * 4 * self.hidden + -(-(rows * k + 3) // 4),))
-
-    def input_product(self, d: int, sides: Sides | None = None) -> View:
-        p = self.p
-        bias = _bias(p, self.b, d, self.gates, self.hidden, sides or _summed(self.gates))
-        x = p.dense(self._turned(self.x) if self._turns(d) else self.x)
-        width, k = self.gates * self.hidden, x.shape[2]
-        y = p.allocate((self.frames, self.rows, width))
-        rounded = self.rounded(self.frames * self.rows, k)
-        block = self._block(self.w, *self._w_parameters, d)
-        flags = 0 if self.lengths is None else HAS_LENGTHS
-        p.emit(
-            "linear_dynamic",
-            x,
-            self.frames,
-            self.rows,
-            k,
-            block,
-            width,
-            bias,
-            y,
-            rounded,
-            self.lengths,
-            flags,
-        )
-        return y
-
-    def recurrent_weights(self, d: int, gates: range | None = None) -> View:
-        return self._block(self.r, *self._r_parameters, d)
-
-    def _block(self, source: np.ndarray, scale: np.ndarray, zero_point: np.ndarray, d: int) -> View:
-        scales, offsets = scale.reshape(len(source), -1)[d], zero_point.reshape(len(source), -1)[d]
-        return byte_block(self.p, source, d, lambda: source[d], offsets, scales)
-
-    def _turns(self, d: int) -> bool:
-        return self.lengths is not None and bool(BACKWARD[self.node.attributes["direction"]][d])
-
-    def _turned(self, x: View) -> View:
-        return reversed_rows(self.p, x, self.lengths, 0, 1)
-
-    def run(self, emit, flags: int = 0) -> list[View | None]:
-        def turned(d: int, initials, y: View | None, sizes) -> None:
-            if not self._turns(d):
-                emit(d, initials, y, sizes)
-                return
-            frames, rows, hidden, *_, flags = sizes
-            own = None if y is None else self.p.allocate((frames, rows, hidden))
-            emit(d, initials, own, (frames, rows, hidden, 0, rows * hidden, hidden, flags))
-            if own is not None:
-                self.p.copy(self._turned(own), along(y, 2, 0, 1).reshaped(own.shape))
-
-        return super().run(turned, flags)
-
-
-def dynamic_quantize_lstm(p: Builder, node: Node, inputs, shapes) -> list[View | None]:
-    """As onnxruntime defines it: one range covers all frames and rows of x, and one all rows of h in a
-    frame. So a result depends on the rows beside it and on where a sequence is cut."""
-    for place in (8, 10):
-        if inputs[place].dtype != FLOAT or not np.isfinite(inputs[place]).all():
-            raise UnsupportedError("a scale that is not finite float32; quantise the model again")
-        if inputs[place + 1].dtype != inputs[1 if place == 8 else 2].dtype:
-            raise UnsupportedError("weights and their zero points of different types")
-    return _lstm(_QuantizedLayer(p, node, inputs), inputs, QUANTIZED)
-
-
 def gru(p: Builder, node: Node, inputs, shapes) -> list[View | None]:
-    layer = _Layer(p, node, inputs, 3, 1)
+    layer = Layer(p, node, inputs, 3, 1)
     after = bool(node.attributes["linear_before_reset"])
     emit = {
         (True, True): _gru_reset_after,
@@ -345,26 +263,26 @@ def gru(p: Builder, node: Node, inputs, shapes) -> list[View | None]:
     )
 
 
-def _gru_reset_after(p: Builder, layer: _Layer, d: int, initials, y, sizes) -> None:
+def _gru_reset_after(p: Builder, layer: Layer, d: int, initials, y, sizes) -> None:
     xw = layer.input_product(d, INPUT_GRU)
-    bias = _bias(p, layer.b, d, 3, layer.hidden, RECURRENT_GRU)
+    bias = bias_of(p, layer.b, d, 3, layer.hidden, RECURRENT_GRU)
     scratch = p.allocate((layer.rows, 3 * layer.hidden))
     r = layer.recurrent_weights(d)
     p.emit("gru_reset_after", xw, r, bias, *initials, y, scratch, layer.lengths, *sizes)
 
 
-def _gru_reset_before(p: Builder, layer: _Layer, d: int, initials, y, sizes) -> None:
+def _gru_reset_before(p: Builder, layer: Layer, d: int, initials, y, sizes) -> None:
     xw = layer.input_product(d)
     gates, candidate = layer.recurrent_weights(d, range(2)), layer.recurrent_weights(d, range(2, 3))
     scratch = p.allocate((layer.rows, layer.hidden))
     p.emit("gru_reset_before", xw, gates, candidate, *initials, y, scratch, layer.lengths, *sizes)
 
 
-def _gru_general(p: Builder, layer: _Layer, d: int, initials, y, sizes) -> None:
+def _gru_general(p: Builder, layer: Layer, d: int, initials, y, sizes) -> None:
     after = sizes[-1] & RESET_AFTER
     xw = layer.input_product(d, INPUT_GRU if after else None)
     gates, candidate = layer.recurrent_weights(d, range(2)), layer.recurrent_weights(d, range(2, 3))
-    bias = _bias(p, layer.b, d, 3, layer.hidden, RECURRENT_GRU) if after else None
+    bias = bias_of(p, layer.b, d, 3, layer.hidden, RECURRENT_GRU) if after else None
     if bias is not None and layer.b is not None:
         bias = bias.laid((layer.hidden,), (1,), bias.offset + 2 * layer.hidden)
     scratch = p.allocate((layer.rows, layer.hidden))
@@ -383,4 +301,4 @@ def _gru_general(p: Builder, layer: _Layer, d: int, initials, y, sizes) -> None:
     )
 
 
-LOWERINGS = {"RNN": rnn, "LSTM": lstm, "GRU": gru, "DynamicQuantizeLSTM": dynamic_quantize_lstm}
+LOWERINGS = {"RNN": rnn, "LSTM": lstm, "GRU": gru}

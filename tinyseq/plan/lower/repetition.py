@@ -5,7 +5,7 @@ from __future__ import annotations
 import itertools
 import math
 from collections.abc import Callable
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -50,11 +50,12 @@ def is_large(value: Operand) -> bool:
     return isinstance(value, np.ndarray) and value.nbytes > MOST_KNOWN_BYTES
 
 
-class Line(NamedTuple):
+class Line:
     """An axis along which elements are read or written turn by turn, perhaps from the end."""
 
-    axis: int
-    backward: bool
+    def __init__(self, axis: int, backward: bool) -> None:
+        self.axis = axis
+        self.backward = backward
 
     def place(self, turn: int, count: int) -> int:
         """Where the element of a turn is."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -22,14 +22,17 @@ if TYPE_CHECKING:
     from tinyseq.plan.builder import Builder
 
 
-class Geometry(NamedTuple):
+class Geometry:
     """How windows lie over a signal, one entry per spatial axis; ``before`` is the padding in front."""
 
-    sizes: Shape
-    strides: Shape
-    dilations: Shape
-    before: Shape
-    out: Shape
+    __slots__ = ("before", "dilations", "out", "sizes", "strides")
+
+    def __init__(self, sizes: Shape, strides: Shape, dilations: Shape, before: Shape, out: Shape) -> None:
+        self.sizes = sizes
+        self.strides = strides
+        self.dilations = dilations
+        self.before = before
+        self.out = out
 
 
 def _used_taps(size: int, out: int, taps: int, stride: int, dilation: int, before: int) -> tuple[int, int]:
