@@ -276,11 +276,19 @@ def _pointer(dtype):
     return lambda address: me().block.grid.device.pointer(address, dtype)
 
 
-def _load4(address):
-    if int(address) % 16:
-        raise EmulationError(f"four numbers are loaded at {int(address):#x}, no multiple of 16")
-    pointer = me().block.grid.device.pointer(address, np.float32)
-    return tuple(pointer[place] for place in range(4))
+def _load4(dtype):
+    def load(address):
+        if int(address) % 16:
+            raise EmulationError(f"four numbers are loaded at {int(address):#x}, no multiple of 16")
+        pointer = me().block.grid.device.pointer(address, dtype)
+        return tuple(pointer[place] for place in range(4))
+
+    return load
+
+
+def _dot4(a, b, c):
+    left, right = np.array([a], np.int32).view(np.uint8), np.array([b], np.int32).view(np.int8)
+    return np.int32(c) + np.dot(left.astype(np.int32), right.astype(np.int32))
 
 
 def _fma(a, b, c):
@@ -321,7 +329,9 @@ MEANINGS = {
     "acquire": _acquire,
     "release_add": _release_add,
     "load_fresh": lambda address: me().block.grid.device.pointer(address, np.float32)[0],
-    "load4": _load4,
+    "load4": _load4(np.float32),
+    "load4_integers32": _load4(np.int32),
+    "dot4": _dot4,
     "floats": _pointer(np.float32),
     "doubles": _pointer(np.float64),
     "integers": _pointer(np.int64),
