@@ -10,13 +10,14 @@ from __future__ import annotations
 import random
 import time
 from bisect import bisect_right
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
+from functools import cache
 
 import numpy as np
 from greenlet import getcurrent, greenlet
 
 from tinyseq.kernels.cuda.launch import Kernel, Launch
-from tinyseq.kernels.cuda.rebinding import Target
+from tinyseq.kernels.cuda.rebinding import Target, reached
 
 WARP = 32
 FIRST_ADDRESS = 2**40
@@ -166,6 +167,13 @@ class EmulatedQueue:
         pass
 
 
+class Lane:
+    """One thread of a grid that never waits."""
+
+    def __init__(self, block: Block, number: int) -> None:
+        self.block, self.number = block, number
+
+
 class Thread(greenlet):
     """One thread of a grid; ``waits`` says for what: a barrier's name, a shuffle, other blocks."""
 
@@ -212,13 +220,18 @@ def poisoned(dtype: np.dtype, count: int) -> np.ndarray:
     return array
 
 
-def me() -> Thread:
-    return getcurrent()
+_running: Lane | Thread | None = None
+
+
+def me() -> Lane | Thread:
+    return _running
 
 
 def pause(reason: object) -> None:
     """Lets others run until what is waited for has come."""
-    thread = me()
+    thread = getcurrent()
+    if not isinstance(thread, Thread):
+        raise EmulationError(f"a thread waits ({reason}) in an intrinsic that WAITING does not name")
     thread.waits = reason
     thread.parent.switch()
 
@@ -263,11 +276,19 @@ def _pointer(dtype):
     return lambda address: me().block.grid.device.pointer(address, dtype)
 
 
-def _load4(address):
-    if int(address) % 16:
-        raise EmulationError(f"four numbers are loaded at {int(address):#x}, no multiple of 16")
-    pointer = me().block.grid.device.pointer(address, np.float32)
-    return tuple(pointer[place] for place in range(4))
+def _load4(dtype):
+    def load(address):
+        if int(address) % 16:
+            raise EmulationError(f"four numbers are loaded at {int(address):#x}, no multiple of 16")
+        pointer = me().block.grid.device.pointer(address, dtype)
+        return tuple(pointer[place] for place in range(4))
+
+    return load
+
+
+def _dot4(a, b, c):
+    left, right = np.array([a], np.int32).view(np.uint8), np.array([b], np.int32).view(np.int8)
+    return np.int32(c) + np.dot(left.astype(np.int32), right.astype(np.int32))
 
 
 def _fma(a, b, c):
@@ -308,7 +329,9 @@ MEANINGS = {
     "acquire": _acquire,
     "release_add": _release_add,
     "load_fresh": lambda address: me().block.grid.device.pointer(address, np.float32)[0],
-    "load4": _load4,
+    "load4": _load4(np.float32),
+    "load4_integers32": _load4(np.int32),
+    "dot4": _dot4,
     "floats": _pointer(np.float32),
     "doubles": _pointer(np.float64),
     "integers": _pointer(np.int64),
@@ -336,31 +359,41 @@ def _meaning(intrinsic):
     return lambda: Pointer(poisoned(dtype_of(array.element), array.count), 0)
 
 
+WAITING = ("barrier", "cluster_barrier", "shuffle_xor", "acquire")
+"""The intrinsics in which a thread may wait."""
+
 _target = Target(_meaning, lambda function: function)
-_entries: dict[Kernel, object] = {}
+
+
+@cache
+def _entry(kernel: Kernel) -> Callable:
+    return _target.bound(kernel.entry())
+
+
+@cache
+def _waits(kernel: Kernel) -> bool:
+    return any(one.__name__ in WAITING for one in reached(kernel.function))
 
 
 def run(device: EmulatedDevice, launch: Launch, status: int) -> None:
     """Runs a launch to its end."""
     device.launches.append(launch)
     check_launch(device, launch)
-    entry = _entries.setdefault(launch.kernel, None) or _target.bound(launch.kernel.entry())
-    _entries[launch.kernel] = entry
     grid = Grid(device, launch)
     arguments = [np.int64(value) for value in (status, *launch.arguments)]
-    for number in range(launch.blocks):
-        block = Block(number, launch, grid)
-        for place in range(launch.threads):
-            thread = Thread(lambda: entry(*arguments))
-            thread.block, thread.number = block, place
-            block.threads.append(thread)
-        grid.blocks.append(block)
+    grid.blocks = [Block(number, launch, grid) for number in range(launch.blocks)]
+    together = launch.together or launch.cluster > 1
+    runs = [grid.blocks] if together else [[block] for block in shuffled(device, grid.blocks)]
     with np.errstate(all="ignore"):
-        if launch.together or launch.cluster > 1:
-            _run_blocks(grid, grid.blocks)
-        else:
-            for block in device.random.sample(grid.blocks, len(grid.blocks)):
-                _run_blocks(grid, [block])
+        for blocks in runs:
+            if _waits(launch.kernel):
+                _run_waiting(grid, blocks, arguments)
+            else:
+                _run_at_once(grid, blocks, arguments)
+
+
+def shuffled(device: EmulatedDevice, things: list) -> list:
+    return device.random.sample(things, len(things))
 
 
 def check_launch(device: EmulatedDevice, launch: Launch) -> None:
@@ -378,8 +411,28 @@ def check_launch(device: EmulatedDevice, launch: Launch) -> None:
         raise EmulationError(f"{launch} asks for what no device gives: {', '.join(wrong)}")
 
 
-def _run_blocks(grid: Grid, blocks: list[Block]) -> None:
-    """Runs blocks side by side until all threads have ended."""
+def _run_at_once(grid: Grid, blocks: list[Block], arguments: list) -> None:
+    """Runs the threads of blocks one after the other."""
+    global _running
+    entry = _entry(grid.launch.kernel)
+    for block in blocks:
+        for number in shuffled(grid.device, range(grid.launch.threads)):
+            _running = Lane(block, number)
+            entry(*arguments)
+
+
+def _run_waiting(grid: Grid, blocks: list[Block], arguments: list) -> None:
+    """Runs the threads of blocks side by side until all have ended."""
+    global _running
+
+    def body() -> None:
+        with np.errstate(all="ignore"):
+            _entry(grid.launch.kernel)(*arguments)
+
+    for block in blocks:
+        block.threads = [Thread(body) for _ in range(grid.launch.threads)]
+        for number, thread in enumerate(block.threads):
+            thread.block, thread.number = block, number
     ready = [thread for block in blocks for thread in block.threads]
     rounds_without = 0
     while True:
@@ -387,6 +440,7 @@ def _run_blocks(grid: Grid, blocks: list[Block]) -> None:
         grid.device.random.shuffle(ready)
         for thread in ready:
             thread.parent = getcurrent()
+            _running = thread
             thread.switch()
         alive = [thread for block in blocks for thread in block.threads if not thread.dead]
         if not alive:

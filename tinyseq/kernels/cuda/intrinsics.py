@@ -119,19 +119,38 @@ def registers(element: types.Type, count: int):
     return reserve
 
 
+def _load4(name: str, element, kind, suffix: str, register: str):
+    def typing(typingctx, address):
+        def codegen(context, builder, signature, args):
+            text = f"ld.global.nc.v4.{suffix} {{$0, $1, $2, $3}}, [$4];"
+            function_type = ir.FunctionType(ir.LiteralStructType([kind] * 4), [INT64])
+            constraints = f"={register},={register},={register},={register},l"
+            loaded = builder.asm(function_type, text, constraints, args, side_effect=False)
+            values = [builder.extract_value(loaded, place) for place in range(4)]
+            return context.make_tuple(builder, signature.return_type, values)
+
+        return types.UniTuple(element, 4)(types.int64), codegen
+
+    typing.__name__ = name
+    typing.__doc__ = f"""The four {element} at an address that is a multiple of 16, by one load; while the
+    kernel runs they are not written."""
+    return intrinsic(typing)
+
+
+load4 = _load4("load4", types.float32, FLOAT, "f32", "f")
+load4_integers32 = _load4("load4_integers32", types.int32, INT32, "b32", "r")
+
+
 @intrinsic
-def load4(typingctx, address):
-    """The four float32 at an address that is a multiple of 16, by one load; they are never written."""
+def dot4(typingctx, a, b, c):
+    """c + the products of the four unsigned bytes of a and the four signed bytes of b, all int32."""
 
     def codegen(context, builder, signature, args):
-        four = ir.LiteralStructType([FLOAT] * 4)
-        text = "ld.global.nc.v4.f32 {$0, $1, $2, $3}, [$4];"
-        function_type = ir.FunctionType(four, [INT64])
-        loaded = builder.asm(function_type, text, "=f,=f,=f,=f,l", args, side_effect=False)
-        values = [builder.extract_value(loaded, place) for place in range(4)]
-        return context.make_tuple(builder, signature.return_type, values)
+        function_type = ir.FunctionType(INT32, [INT32] * 3)
+        text = "dp4a.u32.s32 $0, $1, $2, $3;"
+        return builder.asm(function_type, text, "=r,r,r,r", args, side_effect=False)
 
-    return types.UniTuple(types.float32, 4)(types.int64), codegen
+    return types.int32(*[types.int32] * 3), codegen
 
 
 @intrinsic

@@ -23,7 +23,7 @@ WIDTH = GROUP * PANEL
 THREADS = 128
 """Threads of a block of every form."""
 
-ZERO = float32(0)
+ZERO, ONE = float32(0), float32(1)
 
 
 class Form(NamedTuple):
@@ -70,30 +70,47 @@ def _spread(form: Form):
     return row_of, column_of
 
 
-def _read_float(row, index, k):
+class Kind(NamedTuple):
+    """What is multiplied: ``element`` holds ``per`` steps of k, ``size`` are a step's bytes in x.
+
+    ``load(address)`` takes four elements of w. ``read(row, index, k)`` takes element ``index`` of a row of x,
+    zero behind its end. ``begin(start)`` begins a sum, start being an address, to which ``add`` adds terms,
+    and ``finish(total, row_total, column, w, k, n, start, y, scale, zero_point)`` makes of it what goes to
+    the address y. Where they are ``summed``, row totals are the row of x times ``one``.
+    """
+
+    element: types.Type
+    per: int
+    size: int
+    zero: object
+    one: object
+    summed: bool
+    load: object
+    read: object
+    add: object
+    begin: object
+    finish: object
+
+
+def _read(row, index, k):
     return floats(row)[index] if index < k else ZERO
 
 
-class Kind(NamedTuple):
-    """What is multiplied: the type of elements, ``read(row, index, k)`` of x and ``load`` of four of w,
-    how a term is added, and the pointer to sums."""
-
-    element: types.Type
-    zero: object
-    size: int
-    read: object
-    load: object
-    add: object
-    sums: object
+def _begin(start):
+    return floats(start)[0]
 
 
-FLOATS = Kind(types.float32, ZERO, BYTES, _read_float, load4, fma, floats)
+def _finish(total, row_total, column, w, k, n, start, y, scale, zero_point):
+    floats(y)[0] = total
+
+
+FLOATS = Kind(types.float32, 1, BYTES, ZERO, ONE, False, load4, _read, fma, _begin, _finish)
 
 
 @cache
 def product_of(kind: Kind, form: Form):
     """``product``: one tile, computed by all ``THREADS`` threads of a block."""
-    element, zero, size, read, load, add, sums = kind
+    element, per, size, zero, one, summed, load, read, add, begin, finish = kind
     rows, columns, rows_each, columns_each, steps = form
     pitch = rows + (4 if rows_each > 1 else 1)
     x_each, w_each, quads = rows * steps // THREADS, columns * steps // (4 * THREADS), columns // 4
@@ -101,20 +118,21 @@ def product_of(kind: Kind, form: Form):
     x_here, w_here = shared(element, steps * pitch), shared(element, steps * columns)
     places = shared(types.int64, rows)
     x_next, w_next = registers(element, x_each), registers(element, 4 * w_each)
+    row_totals = registers(element, rows_each)
     totals, x_step, w_step = (
         registers(element, rows_each * columns_each),
         registers(element, rows_each),
         registers(element, columns_each),
     )
 
-    def fetch(me, first, k, at, stride, usable, table, x_mine, w_mine):
+    def fetch(me, first, depth, k, at, stride, usable, table, x_mine, w_mine):
         for i in range(x_each):
             place = me + i * THREADS
             x_mine[i] = read(table[place // steps], first + place % steps, k)
         for i in range(w_each):
             place = me + i * THREADS
             step, column = first + place // quads, place % quads * 4
-            if step < k and column < usable:
+            if step < depth and column < usable:
                 a, b, c, d = load(at + (step * stride + column) * BYTES)
             else:
                 a, b, c, d = zero, zero, zero, zero
@@ -129,9 +147,11 @@ def product_of(kind: Kind, form: Form):
             for j in range(4):
                 ws[place + j] = w_mine[4 * i + j]
 
-    def multiply(me, step, xs, ws, total, left, right):
+    def multiply(me, step, xs, ws, total, row_total, left, right):
         for i in range(rows_each):
             left[i] = xs[step * pitch + row_of(me, i)]
+            if summed:
+                row_total[i] = add(left[i], one, row_total[i])
         for j in range(columns_each):
             right[j] = ws[step * columns + column_of(me, j)]
         for i in range(rows_each):
@@ -139,47 +159,58 @@ def product_of(kind: Kind, form: Form):
                 total[i * columns_each + j] = add(left[i], right[j], total[i * columns_each + j])
 
     def product(
-        number, x, outer, outer_stride, inner, inner_stride, k, w, n, start, start_stride, y, y_stride
-    ):
-        """Tile ``number`` of y[m, :] = start[m, :] + x[m, :] @ w; arguments as of the CPU's product."""
+        number, x, outer, outer_stride, inner, inner_stride, k, w, n, start, start_stride, y, y_stride,
+        scale, zero_point,
+    ):  # fmt: skip
+        """Tile ``number`` of y[m, :] = start[m, :] + x[m, :] @ w; strides of x count steps of k.
+
+        Arguments are those of the CPU's product, and addresses that some kinds need. Tiles below y do
+        nothing.
+        """
         me, table, xs, ws = thread(), places(), x_here(), w_here()
         across, count = uint32((n + columns - 1) // columns), outer * inner
         top = int64(uint32(number) // across) * rows
-        left_column = int64(uint32(number) % across) * columns
+        corner = int64(uint32(number) % across) * columns
+        if top >= count:
+            return
         for r in range(me, rows, THREADS):
             row = uint32(min(top + r, count - 1))
-            table[r] = x + size * (
-                int64(row // uint32(inner)) * outer_stride + int64(row % uint32(inner)) * inner_stride
-            )
-        in_group = left_column % WIDTH
-        stride = min((n - left_column + in_group + PANEL - 1) // PANEL * PANEL, WIDTH)
-        at = w + ((left_column - in_group) * k + in_group) * BYTES
-        total, left, right, x_mine, w_mine = totals(), x_step(), w_step(), x_next(), w_next()
+            o, i = int64(row // uint32(inner)), int64(row % uint32(inner))
+            table[r] = x + (o * outer_stride + i * inner_stride) * size
+        depth, in_group = (k + per - 1) // per, corner % WIDTH
+        stride = min((n - corner + in_group + PANEL - 1) // PANEL * PANEL, WIDTH)
+        usable, at = stride - in_group, w + ((corner - in_group) * depth + in_group) * BYTES
+        total, row_total, left, right = totals(), row_totals(), x_step(), w_step()
+        x_mine, w_mine = x_next(), w_next()
         for i in range(rows_each):
-            row = top + row_of(me, i)
+            row, row_total[i] = top + row_of(me, i), zero
             for j in range(columns_each):
-                column = left_column + column_of(me, j)
+                column = corner + column_of(me, j)
                 there = row < count and column < n
-                total[i * columns_each + j] = sums(start)[row * start_stride + column] if there else zero
+                source = start + (row * start_stride + column) * BYTES
+                total[i * columns_each + j] = begin(source) if there else zero
         barrier()
-        fetch(me, 0, k, at, stride, stride - in_group, table, x_mine, w_mine)
-        for first in range(0, k, steps):
-            barrier()
-            keep(me, x_mine, w_mine, xs, ws)
-            barrier()
-            fetch(me, first + steps, k, at, stride, stride - in_group, table, x_mine, w_mine)
-            if first + steps <= k:
+        for first in range(-steps, depth, steps):
+            if first >= 0:
+                barrier()
+                keep(me, x_mine, w_mine, xs, ws)
+                barrier()
+            fetch(me, first + steps, depth, k, at, stride, usable, table, x_mine, w_mine)
+            if first >= 0 and first + steps <= depth:
                 for step in range(steps):
-                    multiply(me, step, xs, ws, total, left, right)
-            else:
-                for step in range(k - first):
-                    multiply(me, step, xs, ws, total, left, right)
+                    multiply(me, step, xs, ws, total, row_total, left, right)
+            elif first >= 0:
+                for step in range(depth - first):
+                    multiply(me, step, xs, ws, total, row_total, left, right)
         for i in range(rows_each):
             row = top + row_of(me, i)
             for j in range(columns_each):
-                column = left_column + column_of(me, j)
+                column = corner + column_of(me, j)
                 if row < count and column < n:
-                    sums(y)[row * y_stride + column] = total[i * columns_each + j]
+                    source = start + (row * start_stride + column) * BYTES
+                    target = y + (row * y_stride + column) * BYTES
+                    value = total[i * columns_each + j]
+                    finish(value, row_total[i], column, w, k, n, source, target, scale, zero_point)
 
     return product
 
@@ -189,7 +220,7 @@ def _linear_of(form: Form) -> Kernel:
     product = product_of(FLOATS, form)
 
     def linear(x, outer, outer_stride, inner, inner_stride, k, w, n, bias, y, y_stride):
-        product(block(), x, outer, outer_stride, inner, inner_stride, k, w, n, bias, 0, y, y_stride)
+        product(block(), x, outer, outer_stride, inner, inner_stride, k, w, n, bias, 0, y, y_stride, 0, 0)
 
     return Kernel(linear, THREADS)
 

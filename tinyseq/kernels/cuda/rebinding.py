@@ -54,6 +54,24 @@ class Target:
         return value
 
 
+def reached(function: object) -> set:
+    """The intrinsics that a function calls, itself or by others that are bound anew."""
+    return _reached(function, set())
+
+
+def _reached(value: object, seen: set) -> set:
+    value = getattr(value, "py_func", value)
+    if type(value) is Intrinsic:
+        return {value}
+    if not isinstance(value, FunctionType) or not value.__module__.startswith(HOME) or value in seen:
+        return set()
+    seen.add(value)
+    scope = value.__globals__
+    called = [scope[name] for name in _names(value.__code__) if name in scope]
+    called += [cell.cell_contents for cell in value.__closure__ or ()]
+    return set().union(*(_reached(one, seen) for one in called))
+
+
 def _names(code) -> set[str]:
     """The global names that a function's code uses, and those of the functions inside it."""
     names = set(code.co_names)

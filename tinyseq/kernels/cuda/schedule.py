@@ -14,13 +14,28 @@ import numpy as np
 
 from tinyseq.errors import UnsupportedError
 from tinyseq.kernels.cuda.elementwise import elementwise, fill
+from tinyseq.kernels.cuda.indexing import (
+    extreme,
+    extreme_integer,
+    gather,
+    gather_elements,
+    top_k,
+    top_k_integer,
+    within,
+)
 from tinyseq.kernels.cuda.jumps import jump, jump_unless, spend, turn
 from tinyseq.kernels.cuda.launch import Failure, Launch, Tail
 from tinyseq.kernels.cuda.product import linear, pack
+from tinyseq.kernels.cuda.quantized import linear_bytes, linear_dynamic, quantize_dynamic
 from tinyseq.kernels.instructions import INSTRUCTIONS, SEGMENT_SHIFT
 
 TWINS: dict[str, Callable[..., list[Launch]]] = {
-    twin.__name__: twin for twin in (fill, elementwise, linear, pack)
+    twin.__name__: twin
+    for twin in (
+        *(fill, elementwise, pack, linear),
+        *(quantize_dynamic, linear_bytes, linear_dynamic),
+        *(gather, gather_elements, within, extreme, extreme_integer, top_k, top_k_integer),
+    )
 }
 """What makes an instruction's launches, by its name: a function of its operands, in their order."""
 

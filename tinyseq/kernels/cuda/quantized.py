@@ -1,0 +1,194 @@
+"""Products of bytes and the quantising of numbers; the twins of ``tinyseq.kernels.quantized``."""
+
+from __future__ import annotations
+
+from functools import cache
+
+from numba import types
+from numpy import float32, int32, int64
+
+from tinyseq.kernels.cuda.intrinsics import block, blocks, dot4, load4_integers32, thread, threads
+from tinyseq.kernels.cuda.launch import THREADS, Kernel, Launch
+from tinyseq.kernels.cuda.product import THREADS as TILE_THREADS
+from tinyseq.kernels.cuda.product import Form, Kind, form_for, launched, product_of, tiles_of
+from tinyseq.kernels.cuda.reduction import across_block
+from tinyseq.kernels.instructions import HAS_LENGTHS, PANEL
+from tinyseq.kernels.intrinsics import floats, integers, integers32, octets
+from tinyseq.kernels.math import BYTE_MAX, quantize
+
+BYTES = 4
+ZERO, ONE = float32(0), float32(1)
+NO_SUM, EACH_BYTE = int32(0), int32(0x01010101)
+
+LONG = 2**14
+"""Numbers from which on several blocks look for their range."""
+MOST_RANGES = 64
+
+
+def _lower(a, b):
+    return a if a < b else b
+
+
+def _higher(a, b):
+    return a if a > b else b
+
+
+_lowest, _highest = across_block(_lower, types.float32), across_block(_higher, types.float32)
+_longest = across_block(_higher, types.int64)
+
+
+def _count(count, lengths, rows, width):
+    """``count``; if there are rows, the numbers [frame, row, width] up to the longest of their lengths."""
+    if rows == 0:
+        return count
+    longest = int64(0)
+    for row in range(thread(), rows, threads()):
+        longest = _higher(integers(lengths)[row], longest)
+    return _longest(longest) * rows * width
+
+
+def _range(x, count):
+    """The least and the greatest of some numbers and 0, not-a-number left out; of all threads of a grid."""
+    values, low, high = floats(x), ZERO, ZERO
+    for i in range(block() * threads() + thread(), count, blocks() * threads()):
+        low, high = _lower(values[i], low), _higher(values[i], high)
+    return _lowest(low), _highest(high)
+
+
+def _ranges(x, count, lengths, rows, width, y):
+    """Each block's range of x -> y[blocks, 2]."""
+    low, high = _range(x, _count(count, lengths, rows, width))
+    if thread() == 0:
+        floats(y)[2 * block()], floats(y)[2 * block() + 1] = low, high
+
+
+def _cover(x, count, lengths, rows, width, scale, zero_point):
+    """The scale and the zero point, one byte, with which unsigned bytes cover x and 0; by one block."""
+    bottom, top = _range(x, _count(count, lengths, rows, width))
+    if thread() == 0:
+        step = (top - bottom) / BYTE_MAX if top > bottom else ONE
+        floats(scale)[0], octets(zero_point)[0] = step, quantize(-bottom, step, ZERO)
+
+
+def _round(x, count, lengths, rows, width, y, scale, zero_point):
+    """x -> y, one byte each."""
+    count = _count(count, lengths, rows, width)
+    values, step, shift = floats(x), floats(scale)[0], float32(octets(zero_point)[0])
+    for i in range(block() * threads() + thread(), count, blocks() * threads()):
+        octets(y)[i] = quantize(values[i], step, shift)
+
+
+_ranging, _covering, _rounding = Kernel(_ranges), Kernel(_cover), Kernel(_round)
+
+
+def _covered(x, count, lengths, rows, width, room, scale, zero_point) -> list[Launch]:
+    """Finds a scale and a zero point; of many numbers, by way of ranges at the address ``room``."""
+    if count < LONG:
+        return [Launch(_covering, 1, THREADS, (x, count, lengths, rows, width, scale, zero_point))]
+    return [
+        Launch(_ranging, MOST_RANGES, THREADS, (x, count, lengths, rows, width, room)),
+        Launch(_covering, 1, THREADS, (room, 2 * MOST_RANGES, 0, 0, 0, scale, zero_point)),
+    ]
+
+
+def quantize_dynamic(x: int, count: int, y: int, scale: int, zero_point: int) -> list[Launch]:
+    return [
+        *_covered(x, count, 0, 0, 0, y, scale, zero_point),
+        *_rounding.over(count, x, count, 0, 0, 0, y, scale, zero_point),
+    ]
+
+
+def _word(a, b, c, d):
+    """Four bytes as one int32, the first lowest."""
+    return int32(int32(a) | int32(b) << 8 | int32(c) << 16 | int32(d) << 24)
+
+
+def _byte(row, place, k):
+    return int32(octets(row)[place]) if place < k else NO_SUM
+
+
+def _read(row, index, k):
+    """Four bytes of a row at any address."""
+    at = 4 * index
+    if (row + at) % 4 == 0 and at + 4 <= k:
+        return integers32(row + at)[0]
+    return _word(_byte(row, at, k), _byte(row, at + 1, k), _byte(row, at + 2, k), _byte(row, at + 3, k))
+
+
+def _begin(start):
+    return NO_SUM
+
+
+def _exact(total, row_total, column, w, k, n, zero_point):
+    """The sum with both zero points, and the scale of the column."""
+    width = (n + PANEL - 1) // PANEL * PANEL
+    totals = w + (k + 3) // 4 * width * BYTES + column * BYTES
+    offset, scale = integers32(totals + width * BYTES)[0], floats(totals + 2 * width * BYTES)[0]
+    shift = int32(octets(zero_point)[0])
+    return int32(total - shift * integers32(totals)[0] - row_total * offset), scale
+
+
+def _finish(total, row_total, column, w, k, n, start, y, scale, zero_point):
+    integers32(y)[0], _ = _exact(total, row_total, column, w, k, n, zero_point)
+
+
+def _finish_scaled(total, row_total, column, w, k, n, start, y, scale, zero_point):
+    exact, column_scale = _exact(total, row_total, column, w, k, n, zero_point)
+    floats(y)[0] = floats(start)[0] + float32(exact) * (floats(scale)[0] * column_scale)
+
+
+WORDS = Kind(types.int32, 4, 1, NO_SUM, EACH_BYTE, True, load4_integers32, _read, dot4, _begin, _finish)
+"""Rows of bytes -> int32."""
+
+SCALED = WORDS._replace(finish=_finish_scaled)
+"""Rows of bytes -> float32."""
+
+
+@cache
+def _linear_bytes_of(form: Form) -> Kernel:
+    product = product_of(WORDS, form)
+
+    def linear_bytes(x, outer, outer_stride, inner, inner_stride, k, w, n, zero_point, y):
+        product(block(), x, outer, outer_stride, inner, inner_stride, k, w, n, y, n, y, n, 0, zero_point)
+
+    return Kernel(linear_bytes, TILE_THREADS)
+
+
+def linear_bytes(
+    x: int, outer: int, outer_stride: int, inner: int, inner_stride: int, k: int, w: int, n: int,
+    zero_point: int, y: int,
+) -> list[Launch]:  # fmt: skip
+    form, rows = form_for(outer * inner, n), outer * inner
+    arguments = (x, outer, outer_stride, inner, inner_stride, k, w, n, zero_point, y)
+    return launched(_linear_bytes_of(form), tiles_of(form, rows, n), arguments)
+
+
+@cache
+def _linear_dynamic_of(form: Form) -> Kernel:
+    product = product_of(SCALED, form)
+
+    def linear_dynamic(x, count, lengths, rows, k, w, n, bias, y, scale, zero_point):
+        count = _count(count, lengths, rows, 1)
+        product(block(), x, 1, 0, count, k, k, w, n, bias, 0, y, n, scale, zero_point)
+
+    return Kernel(linear_dynamic, TILE_THREADS)
+
+
+def linear_dynamic(
+    x: int, frames: int, rows: int, k: int, w: int, n: int, bias: int, y: int, rounded: int, lengths: int,
+    flags: int,
+) -> list[Launch]:  # fmt: skip
+    form, count = form_for(frames * rows, n), frames * rows
+    limits = (lengths, rows) if flags & HAS_LENGTHS else (0, 0)
+    # The CPU's sums need not be stored here: the scale takes their place, the zero point is behind the bytes.
+    octet = rounded + count * n * BYTES
+    parameters = (rounded, octet + count * k)
+    return [
+        *_covered(x, count * k, *limits, k, octet, *parameters),
+        *_rounding.over(count * k, x, count * k, *limits, k, octet, *parameters),
+        *launched(
+            _linear_dynamic_of(form),
+            tiles_of(form, count, n),
+            (octet, count, *limits, k, w, n, bias, y, *parameters),
+        ),
+    ]
