@@ -14,13 +14,21 @@ import numpy as np
 
 from tinyseq.errors import UnsupportedError
 from tinyseq.kernels.cuda.elementwise import elementwise, fill
+from tinyseq.kernels.cuda.general import gru_general, lstm_general, rnn_general
 from tinyseq.kernels.cuda.jumps import jump, jump_unless, spend, turn
 from tinyseq.kernels.cuda.launch import Failure, Launch, Tail
 from tinyseq.kernels.cuda.product import linear, pack
+from tinyseq.kernels.cuda.projected import lstm_projected
+from tinyseq.kernels.cuda.recurrent import gru_reset_after, gru_reset_before, lstm, rnn
 from tinyseq.kernels.instructions import INSTRUCTIONS, SEGMENT_SHIFT
 
 TWINS: dict[str, Callable[..., list[Launch]]] = {
-    twin.__name__: twin for twin in (fill, elementwise, linear, pack)
+    twin.__name__: twin
+    for twin in (
+        *(fill, elementwise, linear, pack),
+        *(rnn, lstm, gru_reset_after, gru_reset_before),
+        *(rnn_general, lstm_general, gru_general, lstm_projected),
+    )
 }
 """What makes an instruction's launches, by its name: a function of its operands, in their order."""
 
