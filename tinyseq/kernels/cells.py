@@ -5,7 +5,8 @@ Formulas as in the ONNX operator specification of RNN, LSTM and GRU, default act
 
 from __future__ import annotations
 
-from tinyseq.kernels.intrinsics import compiled, fma
+from tinyseq.kernels.instructions import HAS_LENGTHS
+from tinyseq.kernels.intrinsics import compiled, fma, integers
 from tinyseq.kernels.math import ONE, sigmoid, tanh
 
 
@@ -26,3 +27,9 @@ def lstm_cell(i, o, f, g, c):
 def gru_cell(z, candidate, h):
     """h = (1 - z) n + z h' from the activated update gate and candidate."""
     return fma(z, h, (ONE - z) * candidate)
+
+
+@compiled()
+def valid_row(lengths, n, t, flags):
+    """Whether row n runs for frame t."""
+    return flags & HAS_LENGTHS == 0 or t < integers(lengths)[n]

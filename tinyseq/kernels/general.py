@@ -11,69 +11,14 @@ from __future__ import annotations
 
 import numpy as np
 
+from tinyseq.kernels.activations import ACTIVATIONS_IN_ORDER
+from tinyseq.kernels.cells import valid_row
 from tinyseq.kernels.instructions import COUPLED, HAS_PEEPHOLES, RESET_AFTER
 from tinyseq.kernels.intrinsics import compiled, floats
-from tinyseq.kernels.math import ONE, ZERO, exp, relu, sigmoid, softplus, tanh
+from tinyseq.kernels.math import ONE
 from tinyseq.kernels.product import BYTES, product
-from tinyseq.kernels.recurrent import _emit, _frame, _recur, _valid
+from tinyseq.kernels.recurrent import _emit, _frame, _recur
 from tinyseq.kernels.switch import switch
-
-
-@compiled()
-def _sigmoid(x, alpha, beta):
-    return sigmoid(x)
-
-
-@compiled()
-def _tanh(x, alpha, beta):
-    return tanh(x)
-
-
-@compiled()
-def _relu(x, alpha, beta):
-    return relu(x)
-
-
-@compiled()
-def _affine(x, alpha, beta):
-    return alpha * x + beta
-
-
-@compiled()
-def _leaky_relu(x, alpha, beta):
-    return alpha * x if x < ZERO else x
-
-
-@compiled()
-def _thresholded_relu(x, alpha, beta):
-    return x if x > alpha else ZERO
-
-
-@compiled()
-def _scaled_tanh(x, alpha, beta):
-    return alpha * tanh(beta * x)
-
-
-@compiled()
-def _hard_sigmoid(x, alpha, beta):
-    y = alpha * x + beta
-    y = ZERO if y < ZERO else y
-    return ONE if y > ONE else y
-
-
-@compiled()
-def _elu(x, alpha, beta):
-    return alpha * (exp(x) - ONE) if x < ZERO else x
-
-
-@compiled()
-def _softsign(x, alpha, beta):
-    return x / (ONE + abs(x))
-
-
-@compiled()
-def _softplus(x, alpha, beta):
-    return softplus(x)
 
 
 def _row_of(activation):
@@ -86,16 +31,9 @@ def _row_of(activation):
     return row
 
 
-# In the order of ACTIVATIONS.
 _activate_row = switch(
     "activate",
-    [
-        _row_of(activation)
-        for activation in (
-            *(_sigmoid, _tanh, _relu, _affine, _leaky_relu, _thresholded_relu),
-            *(_scaled_tanh, _hard_sigmoid, _elu, _softsign, _softplus),
-        )
-    ],
+    [_row_of(activation) for activation in ACTIVATIONS_IN_ORDER],
     ("x", "count", "alpha", "beta"),
 )
 
@@ -122,7 +60,7 @@ def rnn_general(xw, r, h, y, lengths, options, frames, rows, hidden, reverse, y_
         gates = xw + t * rows * hidden * BYTES
         product(h, (1, 0, rows, hidden), hidden, r, hidden, gates, hidden, gates, hidden)
         for n in range(rows):
-            valid = _valid(lengths, n, t, flags)
+            valid = valid_row(lengths, n, t, flags)
             h_row = h + n * hidden * BYTES
             if valid:
                 a = gates + n * hidden * BYTES
@@ -203,7 +141,7 @@ def lstm_general(
         gates = xw + t * rows * width * BYTES
         _recur(h, rows, hidden, r, width, gates, rounded, lengths, t, flags)
         for n in range(rows):
-            valid = _valid(lengths, n, t, flags)
+            valid = valid_row(lengths, n, t, flags)
             skip = n * hidden * BYTES
             if valid:
                 row = gates + n * width * BYTES
@@ -267,7 +205,7 @@ def gru_general(
         if not after:
             product(scratch, strides, hidden, r_hidden, hidden, candidates, width, candidates, width)
         for n in range(rows):
-            valid = _valid(lengths, n, t, flags)
+            valid = valid_row(lengths, n, t, flags)
             row = gates + n * width * BYTES
             if valid:
                 _activate(row + 2 * size, hidden, options, 1)

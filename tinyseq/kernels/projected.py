@@ -6,12 +6,13 @@ Shared operands are described in ``recurrent.py``; ``h`` and ``y`` have rows of 
 
 from __future__ import annotations
 
+from tinyseq.kernels.cells import valid_row
 from tinyseq.kernels.general import _copy
 from tinyseq.kernels.general import _lstm_row as general_row
 from tinyseq.kernels.instructions import GENERAL
 from tinyseq.kernels.intrinsics import compiled
 from tinyseq.kernels.product import BYTES, product
-from tinyseq.kernels.recurrent import _emit, _frame, _valid
+from tinyseq.kernels.recurrent import _emit, _frame
 from tinyseq.kernels.recurrent import _lstm_row as plain_row
 
 
@@ -19,7 +20,7 @@ from tinyseq.kernels.recurrent import _lstm_row as plain_row
 def _cells(gates, peepholes, c, unprojected, scratch, lengths, options, t, rows, hidden, flags):
     """The cells of one frame; rows past their length keep c."""
     for n in range(rows):
-        if _valid(lengths, n, t, flags):
+        if valid_row(lengths, n, t, flags):
             row = gates + n * 4 * hidden * BYTES
             skip = n * hidden * BYTES
             if flags & GENERAL:
@@ -45,7 +46,7 @@ def lstm_projected(
         _cells(gates, peepholes, c, unprojected, scratch, lengths, options, t, rows, hidden, flags)
         product(unprojected, (1, 0, rows, hidden), hidden, projection, units, zeros, 0, projected, units)
         for n in range(rows):
-            valid = _valid(lengths, n, t, flags)
+            valid = valid_row(lengths, n, t, flags)
             h_row = h + n * units * BYTES
             if valid:
                 _copy(projected + n * units * BYTES, h_row, units)

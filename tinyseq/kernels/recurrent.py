@@ -16,17 +16,12 @@ Shared operands, all addresses of float32 unless said otherwise:
 
 from __future__ import annotations
 
-from tinyseq.kernels.cells import gru_cell, lstm_cell, rnn_cell
-from tinyseq.kernels.instructions import HAS_LENGTHS, HAS_Y, QUANTIZED
-from tinyseq.kernels.intrinsics import compiled, floats, integers
+from tinyseq.kernels.cells import gru_cell, lstm_cell, rnn_cell, valid_row
+from tinyseq.kernels.instructions import HAS_Y, QUANTIZED
+from tinyseq.kernels.intrinsics import compiled, floats
 from tinyseq.kernels.math import ZERO, sigmoid, tanh
 from tinyseq.kernels.product import BYTES, product
 from tinyseq.kernels.quantized import dynamic_product
-
-
-@compiled()
-def _valid(lengths, n, t, flags):
-    return flags & HAS_LENGTHS == 0 or t < integers(lengths)[n]
 
 
 @compiled()
@@ -61,7 +56,7 @@ def rnn(xw, r, h, y, lengths, frames, rows, hidden, reverse, y_frame, y_row, fla
         gates = xw + t * rows * hidden * BYTES
         product(h, (1, 0, rows, hidden), hidden, r, hidden, gates, hidden, gates, hidden)
         for n in range(rows):
-            valid = _valid(lengths, n, t, flags)
+            valid = valid_row(lengths, n, t, flags)
             h_row = h + n * hidden * BYTES
             if valid:
                 a = floats(gates + n * hidden * BYTES)
@@ -92,7 +87,7 @@ def lstm(xw, r, h, c, y, rounded, lengths, frames, rows, hidden, reverse, y_fram
         gates = xw + t * rows * width * BYTES
         _recur(h, rows, hidden, r, width, gates, rounded, lengths, t, flags)
         for n in range(rows):
-            valid = _valid(lengths, n, t, flags)
+            valid = valid_row(lengths, n, t, flags)
             h_row = h + n * hidden * BYTES
             if valid:
                 _lstm_row(gates + n * width * BYTES, h_row, c + n * hidden * BYTES, hidden)
@@ -127,7 +122,7 @@ def gru_reset_after(
         t = _frame(step, frames, reverse)
         product(h, (1, 0, rows, hidden), hidden, r, width, bias, 0, scratch, width)
         for n in range(rows):
-            valid = _valid(lengths, n, t, flags)
+            valid = valid_row(lengths, n, t, flags)
             h_row = h + n * hidden * BYTES
             if valid:
                 gates = xw + (t * rows + n) * width * BYTES
@@ -188,7 +183,7 @@ def gru_reset_before(
         candidates = gates + 2 * hidden * BYTES
         product(scratch, strides, hidden, r_hidden, hidden, candidates, width, candidates, width)
         for n in range(rows):
-            valid = _valid(lengths, n, t, flags)
+            valid = valid_row(lengths, n, t, flags)
             h_row = h + n * hidden * BYTES
             if valid:
                 _gru_before_row(gates + n * width * BYTES, h_row, hidden)

@@ -14,6 +14,7 @@ import numpy as np
 
 from tinyseq.errors import UnsupportedError
 from tinyseq.kernels.cuda.elementwise import elementwise, fill
+from tinyseq.kernels.cuda.general import gru_general, lstm_general, rnn_general
 from tinyseq.kernels.cuda.indexing import (
     extreme,
     extreme_integer,
@@ -26,7 +27,9 @@ from tinyseq.kernels.cuda.indexing import (
 from tinyseq.kernels.cuda.jumps import jump, jump_unless, spend, turn
 from tinyseq.kernels.cuda.launch import Failure, Launch, Tail
 from tinyseq.kernels.cuda.product import linear, pack
+from tinyseq.kernels.cuda.projected import lstm_projected
 from tinyseq.kernels.cuda.quantized import linear_bytes, linear_dynamic, quantize_dynamic
+from tinyseq.kernels.cuda.recurrent import gru_reset_after, gru_reset_before, lstm, rnn
 from tinyseq.kernels.instructions import INSTRUCTIONS, SEGMENT_SHIFT
 
 TWINS: dict[str, Callable[..., list[Launch]]] = {
@@ -35,6 +38,8 @@ TWINS: dict[str, Callable[..., list[Launch]]] = {
         *(fill, elementwise, pack, linear),
         *(quantize_dynamic, linear_bytes, linear_dynamic),
         *(gather, gather_elements, within, extreme, extreme_integer, top_k, top_k_integer),
+        *(rnn, lstm, gru_reset_after, gru_reset_before),
+        *(rnn_general, lstm_general, gru_general, lstm_projected),
     )
 }
 """What makes an instruction's launches, by its name: a function of its operands, in their order."""

@@ -1,0 +1,213 @@
+"""One frame of a recurrent layer: the product with the state, then the cells.
+
+Up to ``FEW_ROWS`` rows both are one launch, in which the threads of a block share k: the sum is cut into
+``SLICES`` runs, each summed in order from zero, which are added in order to what is there. For more rows
+the product of ``product.py`` comes first and the cells are a launch of their own. So the last bits of a row
+depend on which side of ``FEW_ROWS`` the batch is, and on nothing else beside it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import cache
+from typing import NamedTuple
+
+from numba import types
+from numpy import int64, uint32
+
+from tinyseq.kernels.cuda.intrinsics import barrier, block, blocks, registers, shared, thread, threads
+from tinyseq.kernels.cuda.launch import Kernel, Launch
+from tinyseq.kernels.cuda.product import BYTES, FLOATS, THREADS, WIDTH, Form, form_for, product_of, tiles_of
+from tinyseq.kernels.instructions import PANEL
+from tinyseq.kernels.intrinsics import floats, fma
+from tinyseq.kernels.math import ZERO
+
+SLICES = 8
+"""Runs into which the sum over k is cut."""
+
+NARROW = 16
+"""Units of a block whose threads share k."""
+
+FEW_ROWS = 16
+"""Rows up to which threads share k."""
+
+
+class Cell(NamedTuple):
+    """What a step computes.
+
+    Of each unit's ``gates``, the first ``split`` are columns of one matrix, the rest of a second one.
+    ``finish`` makes the state of a unit of a row from its gates; see ``cells.py`` for its operands.
+    """
+
+    gates: int
+    split: int
+    finish: Callable[..., None]
+
+
+class Product(NamedTuple):
+    """A packed matrix of ``columns``, and rows ``start_stride`` and ``sums_stride`` elements apart: where
+    the sums start from and where they go."""
+
+    r: int
+    columns: int
+    start: int
+    start_stride: int
+    sums: int
+    sums_stride: int
+
+
+NO_PRODUCT = Product(0, 0, 0, 0, 0, 0)
+
+
+class Frame(NamedTuple):
+    """The operands of ``finish`` that are one frame's; addresses of rows, and strides in elements.
+
+    ``before`` and ``target`` are the state before and after, ``others`` a second state, ``constants``
+    what a cell knows beside its weights.
+    """
+
+    gates: int
+    gates_stride: int
+    sums: int
+    before: int
+    before_stride: int
+    target: int
+    target_stride: int
+    others: int
+    constants: int
+    options: int
+    lengths: int
+    t: int
+    y: int
+    y_row: int
+    flags: int
+
+
+def _column(r, k, columns, column):
+    """The address of a packed matrix' column and how many elements apart its elements are."""
+    group = column - column % WIDTH
+    width = min(columns - group, WIDTH)
+    width = (width + PANEL - 1) // PANEL * PANEL
+    return r + (group * k + column - group) * BYTES, width
+
+
+def _run(k):
+    """The length of a run of k, whole groups of four."""
+    return (k + 4 * SLICES - 1) // (4 * SLICES) * 4
+
+
+@cache
+def _fused_of(cell: Cell, rows_each: int) -> Kernel:
+    """The kernel whose blocks take ``rows_each`` rows of ``NARROW`` units, a thread a run of k."""
+    gates, split, finish = cell
+    cells = rows_each * gates
+    accumulators = registers(types.float32, cells)
+    bases, strides = registers(types.int64, gates), registers(types.int64, gates)
+    weights = registers(types.float32, gates)
+    parts = shared(types.float32, SLICES * NARROW * cells)
+
+    def step(
+        source, source_stride, k, rows, units,
+        r, columns, start, start_stride, sums, sums_stride,
+        last_r, last_columns, last_start, last_start_stride, last_sums, last_sums_stride,
+        frame_gates, gates_stride, frame_sums, before, before_stride, target, target_stride,
+        others, constants, options, lengths, t, y, y_row, flags,
+    ):  # fmt: skip
+        across = uint32((units + NARROW - 1) // NARROW)
+        unit = int64(thread() % NARROW)
+        run = int64(thread() // NARROW)
+        first_row = int64(uint32(block()) // across) * rows_each
+        j = int64(uint32(block()) % across) * NARROW + unit
+        there = min(j, units - 1)
+        total, base, stride, w, part = accumulators(), bases(), strides(), weights(), parts()
+        for g in range(gates):
+            if g < split:
+                base[g], stride[g] = _column(r, k, columns, g * units + there)
+            else:
+                base[g], stride[g] = _column(last_r, k, last_columns, (g - split) * units + there)
+        for i in range(cells):
+            total[i] = ZERO
+        length = _run(k)
+        for i in range(run * length, min(k, (run + 1) * length)):
+            for g in range(gates):
+                w[g] = floats(base[g])[i * stride[g]]
+            for n in range(rows_each):
+                x = floats(source)[min(first_row + n, rows - 1) * source_stride + i]
+                for g in range(gates):
+                    total[n * gates + g] = fma(x, w[g], total[n * gates + g])
+        for i in range(cells):
+            part[(i * SLICES + run) * NARROW + unit] = total[i]
+        barrier()
+        n = first_row + run
+        if run < rows_each and n < rows and j < units:
+            for g in range(gates):
+                if g < split:
+                    value = floats(start)[n * start_stride + g * units + j]
+                else:
+                    value = floats(last_start)[n * last_start_stride + (g - split) * units + j]
+                for i in range(SLICES):
+                    value += part[((run * gates + g) * SLICES + i) * NARROW + unit]
+                if g < split:
+                    floats(sums)[n * sums_stride + g * units + j] = value
+                else:
+                    floats(last_sums)[n * last_sums_stride + (g - split) * units + j] = value
+            finish(
+                n, j, units, frame_gates, gates_stride, frame_sums, before, before_stride, target,
+                target_stride, others, constants, options, lengths, t, y, y_row, flags,
+            )  # fmt: skip
+
+    return Kernel(step, NARROW * SLICES)
+
+
+@cache
+def _product_of(form: Form) -> Kernel:
+    product = product_of(FLOATS, form)
+
+    def add_product(source, source_stride, k, rows, r, columns, start, start_stride, sums, sums_stride):
+        product(
+            block(), source, 1, 0, rows, source_stride, k, r, columns, start, start_stride, sums, sums_stride
+        )
+
+    return Kernel(add_product, THREADS)
+
+
+@cache
+def _cells_of(finish: Callable[..., None]) -> Kernel:
+    def cells(
+        rows, units,
+        gates, gates_stride, sums, before, before_stride, target, target_stride,
+        others, constants, options, lengths, t, y, y_row, flags,
+    ):  # fmt: skip
+        for i in range(block() * threads() + thread(), rows * units, blocks() * threads()):
+            finish(
+                int64(uint32(i) // uint32(units)), int64(uint32(i) % uint32(units)), units,
+                gates, gates_stride, sums, before, before_stride, target, target_stride,
+                others, constants, options, lengths, t, y, y_row, flags,
+            )  # fmt: skip
+
+    return Kernel(cells)
+
+
+def step(
+    cell: Cell,
+    source: tuple[int, int],
+    k: int,
+    rows: int,
+    units: int,
+    frame: Frame,
+    product: Product,
+    last: Product = NO_PRODUCT,
+) -> list[Launch]:
+    """A frame of ``units`` of each row: ``source``, an address of rows of ``k`` and their stride, times
+    the matrices, and the cell."""
+    if rows <= FEW_ROWS:
+        each = 1 if rows == 1 else 4
+        arguments = (*source, k, rows, units, *product, *last, *frame)
+        needed = -(-units // NARROW) * -(-rows // each)
+        return [Launch(_fused_of(cell, each), needed, NARROW * SLICES, arguments)]
+    launches = []
+    for one in (product, last)[: 1 + (cell.split < cell.gates)]:
+        form = form_for(rows, one.columns)
+        tiles = tiles_of(form, rows, one.columns)
+        launches.append(Launch(_product_of(form), tiles, THREADS, (*source, k, rows, *one)))
+    return launches + _cells_of(cell.finish).over(rows * units, rows, units, *frame)
