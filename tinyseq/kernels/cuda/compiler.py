@@ -6,12 +6,16 @@ from: the sources, the compilers' versions and the device's architecture.
 
 from __future__ import annotations
 
+import inspect
 import os
 import re
 import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
 from functools import cache
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
+from threading import Lock
 from types import FunctionType
 from typing import NamedTuple
 from zlib import crc32
@@ -47,23 +51,46 @@ def binary(kernel: Kernel, capability: Capability) -> Binary:
 def compiled(kernel: Kernel, capability: Capability) -> Binary:
     """``binary``, compiled anew."""
     # Imported here: with everything kept, nobody should wait for the compiler.
-    from cuda.core import Linker, LinkerOptions, ObjectCode
     from numba import cuda, types
-    from numba.cuda import dispatcher
 
-    # Numba compiles what a kernel calls for the device at hand, which need not be there.
-    dispatcher.get_current_device = lambda: _Device(capability)
-    entry = _target(capability).bound(kernel.entry())
     signature = types.void(*[types.int64] * (kernel.parameters + 1))
-    ptx, _ = cuda.compile(
-        entry, signature, device=False, abi="numba", cc=capability, launch_bounds=kernel.threads
-    )
+    options = {"device": False, "abi": "numba", "cc": capability}
+    if "launch_bounds" in inspect.signature(cuda.compile).parameters:
+        options["launch_bounds"] = kernel.threads
+    with _compiling_for(capability):
+        ptx, _ = cuda.compile(_target(capability).bound(kernel.entry()), signature, **options)
     name = re.search(r"\.entry\s+(\w+)", ptx).group(1)
+    code, report = _linked(ptx, capability)
+    return Binary(name, code, report)
+
+
+def _linked(ptx: str, capability: Capability) -> tuple[bytes, str]:
+    """Machine code made of PTX, and what the linker says of it."""
+    try:
+        from cuda.core import Linker, LinkerOptions, ObjectCode
+    except ImportError:  # Before its version 1.
+        from cuda.core.experimental import Linker, LinkerOptions, ObjectCode
     feature = "a" if capability >= (9, 0) else ""
     options = LinkerOptions(arch=f"sm_{capability[0]}{capability[1]}{feature}", verbose=True)
     linker = Linker(ObjectCode.from_ptx(ptx.encode()), options=options)
-    code = linker.link("cubin").code
-    return Binary(name, bytes(code), linker.get_info_log())
+    return bytes(linker.link("cubin").code), linker.get_info_log()
+
+
+@contextmanager
+def _compiling_for(capability: Capability) -> Iterator[None]:
+    """Numba compiles what a kernel calls for the device at hand: here, for one that need not be there."""
+    from numba.cuda import dispatcher
+
+    with _compiling:
+        former = dispatcher.get_current_device
+        dispatcher.get_current_device = lambda: _Device(capability)
+        try:
+            yield
+        finally:
+            dispatcher.get_current_device = former
+
+
+_compiling = Lock()
 
 
 class _Device(NamedTuple):

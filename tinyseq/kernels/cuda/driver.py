@@ -49,20 +49,20 @@ def open_device() -> Device:
             "device='cuda' needs NVIDIA's driver, which was not found; install the driver package of your "
             f"system (on Debian: apt install nvidia-driver) or load with device='cpu' ({error})"
         ) from error
-    if code == cu.CUresult.CUDA_ERROR_NO_DEVICE or not _checked(cu.cuDeviceGetCount()):
-        raise DeviceError(
-            "device='cuda': NVIDIA's driver is there, but it finds no device; run `nvidia-smi -L` to see "
-            "what it sees, check CUDA_VISIBLE_DEVICES, or load with device='cpu'"
-        )
-    _checked((code,))
-    return Device(0)
+    if code != cu.CUresult.CUDA_ERROR_NO_DEVICE:
+        _checked((code,))
+        if _checked(cu.cuDeviceGetCount()):
+            return Device(0)
+    raise DeviceError(
+        "device='cuda': NVIDIA's driver is there, but it finds no device; run `nvidia-smi -L` to see what it "
+        "sees, check CUDA_VISIBLE_DEVICES, or load with device='cpu'"
+    )
 
 
 class Device:
     """A CUDA device and its primary context, which other packages of the process share.
 
-    ``clock`` is the highest of its multiprocessors, in Hz; ``shared_bytes`` is the most shared memory that a
-    block may ask for.
+    ``shared_bytes`` is the most shared memory that a block may ask for.
     """
 
     def __init__(self, number: int) -> None:
@@ -77,13 +77,17 @@ class Device:
             self._attribute(kinds.CU_DEVICE_ATTRIBUTE_COMPUTE_CAPABILITY_MINOR),
         )
         self.multiprocessors = self._attribute(kinds.CU_DEVICE_ATTRIBUTE_MULTIPROCESSOR_COUNT)
-        self.clock = 1e3 * self._attribute(kinds.CU_DEVICE_ATTRIBUTE_CLOCK_RATE)
         self.shared_bytes = self._attribute(kinds.CU_DEVICE_ATTRIBUTE_MAX_SHARED_MEMORY_PER_BLOCK_OPTIN)
 
     @property
     def name(self) -> str:
         """What its maker calls it."""
         return _text(_checked(cu.cuDeviceGetName(256, self._device))).rstrip("\0")
+
+    @property
+    def clock(self) -> float:
+        """The highest clock of its multiprocessors, in Hz."""
+        return 1e3 * self._attribute(cu.CUdevice_attribute.CU_DEVICE_ATTRIBUTE_CLOCK_RATE)
 
     @property
     def driver_version(self) -> str:
