@@ -286,6 +286,14 @@ def _load4(dtype):
     return load
 
 
+def _write4(address, *values):
+    if int(address) % 16:
+        raise EmulationError(f"four numbers are stored at {int(address):#x}, no multiple of 16")
+    pointer = me().block.grid.device.pointer(address, np.float32)
+    for place, value in enumerate(values):
+        pointer[place] = value
+
+
 def _dot4(a, b, c):
     left, right = np.array([a], np.int32).view(np.uint8), np.array([b], np.int32).view(np.int8)
     return np.int32(c) + np.dot(left.astype(np.int32), right.astype(np.int32))
@@ -331,6 +339,8 @@ MEANINGS = {
     "load_fresh": lambda address: me().block.grid.device.pointer(address, np.float32)[0],
     "load4": _load4(np.float32),
     "load4_integers32": _load4(np.int32),
+    "read4": _load4(np.float32),
+    "write4": _write4,
     "dot4": _dot4,
     "floats": _pointer(np.float32),
     "doubles": _pointer(np.float64),

@@ -2,20 +2,36 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 from functools import cache
+from typing import NamedTuple
 
+from numba import types
 from numpy import int32, int64, uint32
 
-from tinyseq.kernels.cuda.intrinsics import block, blocks, thread, threads
-from tinyseq.kernels.cuda.launch import Kernel, Launch, Tail
+from tinyseq.kernels.cuda.intrinsics import WARP, block, blocks, read4, thread, threads, write4
+from tinyseq.kernels.cuda.launch import MOST_BLOCKS, THREADS, Kernel, Launch, Tail
+from tinyseq.kernels.cuda.reduction import across_block
 from tinyseq.kernels.elementwise import POINTERS
 from tinyseq.kernels.instructions import FUNCTIONS, Function
-from tinyseq.kernels.intrinsics import integers, integers32
+from tinyseq.kernels.intrinsics import floats, integers, integers32
 from tinyseq.kernels.scalars import SCALARS
 
 A, B, C, Y = range(1, 5)
 """Which run of ``dims`` holds an operand's strides."""
+
+FLOAT = 4
+"""Bytes of a float32."""
+
+HEAVY = ("power", "modulo", "remainder", "sine", "cosine")
+"""Functions so long that they are computed one at a time."""
+
+ASSOCIATIVE = ("add", "multiply", "maximum", "minimum", "and", "or", "xor")
+LONG, LONGER = 64, 1024
+"""Elements from which on a warp, and a block, folds them; by a tree that depends on nothing else."""
+
+TYPES = {"f": types.float32, "i": types.int64, "w": types.int32}
 
 
 def _operand(kind: str):
@@ -49,85 +65,249 @@ def _applied(row: Function):
     return (unary, binary, ternary)[len(row.operands) - 1]
 
 
-def _place(index, sizes, first, end, strides):
-    """How many bytes in an element lies, by its number in the dimensions ``first`` up to ``end``."""
-    moved = 0
-    for axis in range(end - 1, first, -1):
-        size = uint32(sizes[axis])
-        moved += int64(index % size) * sizes[strides + axis]
-        index //= size
-    return moved + int64(index) * sizes[strides + first]
+def _scalars(row: Function):
+    """``apply(a, b, c)``: the function of three numbers, those it lacks ignored."""
+    function = SCALARS[row.name, row.operands]
+
+    def unary(a, b, c):
+        return function(a)
+
+    def binary(a, b, c):
+        return function(a, b)
+
+    def ternary(a, b, c):
+        return function(a, b, c)
+
+    return (unary, binary, ternary)[len(row.operands) - 1]
 
 
-def _mapping(row: Function) -> Kernel:
-    """The kernel of a function in which each thread computes elements of y."""
+def _four(address, step, place):
+    """Four float32 from element ``place`` on, or of a ``step`` of 0 the same one four times."""
+    if step:
+        return read4(address + place * FLOAT)
+    value = floats(address)[0]
+    return value, value, value, value
+
+
+@cache
+def _line_of(function: int) -> Kernel:
+    """The kernel of a function over one dimension."""
+    row = FUNCTIONS[function]
     apply, target = _applied(row), POINTERS[row.result]
 
-    def elementwise(a, b, c, y, count, rank, dims):
-        sizes = integers(dims)
-        for index in range(block() * threads() + thread(), count, blocks() * threads()):
+    def line(a, b, c, y, count, a_step, b_step, c_step, y_step):
+        i = block() * threads() + thread()
+        while i < count:
+            target(y + i * y_step)[0] = apply(a + i * a_step, b + i * b_step, c + i * c_step)
+            i += blocks() * threads()
+
+    return Kernel(line)
+
+
+@cache
+def _fours_of(function: int) -> Kernel:
+    """The kernel of a function of float32 over one dimension, four elements at a time, steps 4 or 0."""
+    apply = _scalars(FUNCTIONS[function])
+
+    def fours(a, b, c, y, count, a_step, b_step, c_step):
+        first = block() * threads() + thread()
+        i = 4 * first
+        while i + 4 <= count:
+            a0, a1, a2, a3 = _four(a, a_step, i)
+            b0, b1, b2, b3 = _four(b, b_step, i)
+            c0, c1, c2, c3 = _four(c, c_step, i)
+            write4(y + i * FLOAT, apply(a0, b0, c0), apply(a1, b1, c1), apply(a2, b2, c2), apply(a3, b3, c3))
+            i += 4 * blocks() * threads()
+        i = count // 4 * 4 + first
+        if i < count:
+            values = floats(a + i * a_step)[0], floats(b + i * b_step)[0], floats(c + i * c_step)[0]
+            floats(y)[i] = apply(*values)
+
+    return Kernel(fours)
+
+
+@cache
+def _box_of(function: int) -> Kernel:
+    """The kernel of a function over three dimensions, the last two of sizes m and n."""
+    row = FUNCTIONS[function]
+    apply, target = _applied(row), POINTERS[row.result]
+
+    def box(a, b, c, y, count, m, n, a0, a1, a2, b0, b1, b2, c0, c1, c2, y0, y1, y2):
+        index = block() * threads() + thread()
+        while index < count:
+            rest = uint32(index) // uint32(n)
+            above = rest // uint32(m)
+            h, i, j = int64(above), int64(rest - above * uint32(m)), int64(uint32(index) - rest * uint32(n))
+            target(y + h * y0 + i * y1 + j * y2)[0] = apply(
+                a + h * a0 + i * a1 + j * a2, b + h * b0 + i * b1 + j * b2, c + h * c0 + i * c1 + j * c2
+            )
+            index += blocks() * threads()
+
+    return Kernel(box)
+
+
+@cache
+def _space_of(function: int) -> Kernel:
+    """The kernel of a function over any number of dimensions."""
+    row = FUNCTIONS[function]
+    apply, target = _applied(row), POINTERS[row.result]
+
+    def space(a, b, c, y, count, rank, dims):
+        sizes, index = integers(dims), block() * threads() + thread()
+        while index < count:
             a_at, b_at, c_at, y_at, rest = a, b, c, y, uint32(index)
-            for axis in range(rank - 1, 0, -1):
-                size = uint32(sizes[axis])
-                place = int64(rest % size)
-                rest //= size
+            for axis in range(rank - 1, -1, -1):
+                above = rest // uint32(sizes[axis])
+                place = int64(rest - above * uint32(sizes[axis]))
                 a_at += place * sizes[A * rank + axis]
                 b_at += place * sizes[B * rank + axis]
                 c_at += place * sizes[C * rank + axis]
                 y_at += place * sizes[Y * rank + axis]
-            place = int64(rest)
-            a_at += place * sizes[A * rank]
-            b_at += place * sizes[B * rank]
-            c_at += place * sizes[C * rank]
-            target(y_at + place * sizes[Y * rank])[0] = apply(a_at, b_at, c_at)
+                rest = above
+            target(y_at)[0] = apply(a_at, b_at, c_at)
+            index += blocks() * threads()
 
-    return Kernel(elementwise)
+    return Kernel(space)
 
 
-def _folding(row: Function) -> Kernel:
-    """The kernel of a function in which each thread folds elements of b into elements of y, in order.
+def _mapped(function: int, a: int, b: int, c: int, y: int, rank: int, dims: Tail) -> list[Launch]:
+    """A function of every element, by the least general kernel that can."""
+    row, operands = FUNCTIONS[function], (a, b, c, y)
+    sizes, *steps = (dims.values[place * rank : (place + 1) * rank] for place in range(5))
+    count = math.prod(sizes)
+    if rank > 3:
+        return _space_of(function).over(count, *operands, count, rank, dims.address)
+    if rank > 1:
+        sizes, *steps = (
+            [fill] * (3 - rank) + values for fill, values in zip((1, 0, 0, 0, 0), (sizes, *steps))
+        )
+        return _box_of(function).over(count, *operands, count, *sizes[1:], *itertools.chain(*steps))
+    steps = [step for (step,) in steps]
+    used = [*range(len(row.operands)), len(operands) - 1]
+    aligned = all(operands[i] % (4 * FLOAT) == 0 if steps[i] else i < Y - 1 for i in used)
+    dense = all(steps[i] in (0, FLOAT) for i in used)
+    if aligned and dense and {*row.operands, row.result} == {"f"} and row.name not in HEAVY:
+        # Of what the function lacks no more than one element is read.
+        steps = [step if place in used else 0 for place, step in enumerate(steps)]
+        return _fours_of(function).over(max(count // 4, min(count, 3)), *operands, count, *steps[:3])
+    return _line_of(function).over(count, *operands, count, *steps)
 
-    The dimensions from ``kept`` on are folded.
+
+class Walk(NamedTuple):
+    """How folds find elements: ``begin(index, a, b, y, *way)`` gives where in a, b and y the fold of element
+    ``index`` begins, ``along(i, *way)`` how many bytes further its element i of b lies.
     """
-    function, pointer = SCALARS[row.name, row.operands], POINTERS[row.result]
 
-    def fold(a, b, y, count, run, kept, rank, dims):
-        sizes = integers(dims)
-        for index in range(block() * threads() + thread(), count, blocks() * threads()):
-            a_at, b_at, y_at = a, b, y
-            if kept > 0:
-                a_at += _place(uint32(index), sizes, 0, kept, A * rank)
-                b_at += _place(uint32(index), sizes, 0, kept, B * rank)
-                y_at += _place(uint32(index), sizes, 0, kept, Y * rank)
-            total = pointer(a_at)[0]
+    begin: object
+    along: object
+
+
+def _begin_flat(index, a, b, y, a_step, b_step, y_step, along_step):
+    return a + index * a_step, b + index * b_step, y + index * y_step
+
+
+def _along_flat(i, a_step, b_step, y_step, along_step):
+    return i * along_step
+
+
+def _begin(index, a, b, y, kept, rank, dims, _):
+    sizes, rest = integers(dims), uint32(index)
+    for axis in range(kept - 1, -1, -1):
+        above = rest // uint32(sizes[axis])
+        place = int64(rest - above * uint32(sizes[axis]))
+        a += place * sizes[A * rank + axis]
+        b += place * sizes[B * rank + axis]
+        y += place * sizes[Y * rank + axis]
+        rest = above
+    return a, b, y
+
+
+def _along(i, kept, rank, dims, _):
+    sizes, moved, rest = integers(dims), int64(0), uint32(i)
+    for axis in range(rank - 1, kept - 1, -1):
+        above = rest // uint32(sizes[axis])
+        moved += int64(rest - above * uint32(sizes[axis])) * sizes[B * rank + axis]
+        rest = above
+    return moved
+
+
+FLAT = Walk(_begin_flat, _along_flat)
+"""One dimension is folded, one at most is kept."""
+
+ANY = Walk(_begin, _along)
+"""Dimensions from ``kept`` on are folded."""
+
+
+@cache
+def _short_fold_of(function: int, walk: Walk) -> Kernel:
+    """The kernel of a function in which each thread folds elements of b into elements of y, in order."""
+    row, (begin, along) = FUNCTIONS[function], walk
+    combined, pointer = SCALARS[row.name, row.operands], POINTERS[row.result]
+
+    def short_fold(a, b, y, count, run, w0, w1, w2, w3):
+        index = block() * threads() + thread()
+        while index < count:
+            start, source, target = begin(index, a, b, y, w0, w1, w2, w3)
+            total = pointer(start)[0]
             for i in range(run):
-                total = function(total, pointer(b_at + _place(uint32(i), sizes, kept, rank, B * rank))[0])
-            pointer(y_at)[0] = total
+                total = combined(total, pointer(source + along(i, w0, w1, w2, w3))[0])
+            pointer(target)[0] = total
+            index += blocks() * threads()
 
-    return Kernel(fold)
-
-
-@cache
-def _mapping_of(function: int) -> Kernel:
-    return _mapping(FUNCTIONS[function])
+    return Kernel(short_fold)
 
 
 @cache
-def _folding_of(function: int) -> Kernel:
-    return _folding(FUNCTIONS[function])
+def _long_fold_of(function: int, walk: Walk) -> Kernel:
+    """``_short_fold_of`` in which the threads of a block share out what goes into one element of y.
+
+    There are no more threads than such elements.
+    """
+    row, (begin, along) = FUNCTIONS[function], walk
+    combined, pointer = SCALARS[row.name, row.operands], POINTERS[row.result]
+    together = across_block(combined, TYPES[row.result])
+
+    def long_fold(a, b, y, count, run, w0, w1, w2, w3):
+        index, me = block(), thread()
+        while index < count:
+            start, source, target = begin(index, a, b, y, w0, w1, w2, w3)
+            total, i = pointer(source + along(me, w0, w1, w2, w3))[0], me + threads()
+            while i < run:
+                total = combined(total, pointer(source + along(i, w0, w1, w2, w3))[0])
+                i += threads()
+            total = together(total)
+            if me == 0:
+                pointer(target)[0] = combined(pointer(start)[0], total)
+            index += blocks()
+
+    return Kernel(long_fold)
+
+
+def _folded(function: int, a: int, b: int, y: int, rank: int, dims: Tail, kept: int) -> list[Launch]:
+    """Each element of the dimensions before ``kept`` together with all of the others."""
+    name = FUNCTIONS[function].name
+    sizes, *steps = (dims.values[place * rank : (place + 1) * rank] for place in range(5))
+    count, run = math.prod(sizes[:kept]), math.prod(sizes[kept:])
+    walk, way = ANY, (kept, rank, dims.address, 0)
+    if kept == rank - 1 <= 1:
+        firsts = [steps[place - 1][0] * kept for place in (A, B, Y)]
+        walk, way = FLAT, (*firsts, steps[B - 1][kept])
+    arguments = (a, b, y, count, run, *way)
+    if run < LONG or name not in ASSOCIATIVE:
+        return _short_fold_of(function, walk).over(count, *arguments)
+    many = WARP if run < LONGER else THREADS
+    return [Launch(_long_fold_of(function, walk), min(count, MOST_BLOCKS), many, arguments)] if count else []
 
 
 def elementwise(function: int, a: int, b: int, c: int, y: int, rank: int, dims: Tail) -> list[Launch]:
+    row = FUNCTIONS[function]
     sizes, a_steps, y_steps = (dims.values[operand * rank : (operand + 1) * rank] for operand in (0, A, Y))
     kept = rank
     while kept and sizes[kept - 1] > 1 and a_steps[kept - 1] == y_steps[kept - 1] == 0:
         kept -= 1
-    row = FUNCTIONS[function]
     if kept == rank or row.operands != row.result * 2:
-        count = math.prod(sizes)
-        return _mapping_of(function).over(count, a, b, c, y, count, rank, dims.address)
-    count, run = math.prod(sizes[:kept]), math.prod(sizes[kept:])
-    return _folding_of(function).over(count, a, b, y, count, run, kept, rank, dims.address)
+        return _mapped(function, a, b, c, y, rank, dims)
+    return _folded(function, a, b, y, rank, dims, kept)
 
 
 def _fill(y, count, bits):

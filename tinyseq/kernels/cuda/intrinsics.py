@@ -141,6 +141,40 @@ load4 = _load4("load4", types.float32, FLOAT, "f32", "f")
 load4_integers32 = _load4("load4_integers32", types.int32, INT32, "b32", "r")
 
 
+GLOBAL_SPACE = 1
+
+
+def _quad(builder, address):
+    """A pointer to four float32 of the device's memory."""
+    return builder.inttoptr(address, ir.VectorType(FLOAT, 4).as_pointer(GLOBAL_SPACE))
+
+
+@intrinsic
+def read4(typingctx, address):
+    """``load4`` of what may be written to."""
+
+    def codegen(context, builder, signature, args):
+        four = builder.load(_quad(builder, args[0]), align=16)
+        values = [builder.extract_element(four, INT32(place)) for place in range(4)]
+        return context.make_tuple(builder, signature.return_type, values)
+
+    return types.UniTuple(types.float32, 4)(types.int64), codegen
+
+
+@intrinsic
+def write4(typingctx, address, a, b, c, d):
+    """Stores four float32 at an address that is a multiple of 16."""
+
+    def codegen(context, builder, signature, args):
+        four = ir.Constant(ir.VectorType(FLOAT, 4), ir.Undefined)
+        for place, value in enumerate(args[1:]):
+            four = builder.insert_element(four, value, INT32(place))
+        builder.store(four, _quad(builder, args[0]), align=16)
+        return context.get_dummy_value()
+
+    return types.void(types.int64, *[types.float32] * 4), codegen
+
+
 @intrinsic
 def dot4(typingctx, a, b, c):
     """c + the products of the four unsigned bytes of a and the four signed bytes of b, all int32."""
