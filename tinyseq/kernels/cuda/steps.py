@@ -165,8 +165,9 @@ def _product_of(form: Form) -> Kernel:
 
     def add_product(source, source_stride, k, rows, r, columns, start, start_stride, sums, sums_stride):
         product(
-            block(), source, 1, 0, rows, source_stride, k, r, columns, start, start_stride, sums, sums_stride
-        )
+            block(), source, 1, 0, rows, source_stride, k, r, columns, start, start_stride, sums, sums_stride,
+            0, 0,
+        )  # fmt: skip
 
     return Kernel(add_product, THREADS)
 
