@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from tinyseq.kernels.cuda import compiler
-from tinyseq.kernels.cuda.elementwise import _filling, _folding_of, _mapping_of
+from tinyseq.kernels.cuda.elementwise import _filling, _line_of, _space_of
 from tinyseq.kernels.instructions import FUNCTIONS
 
 CAPABILITY = (9, 0)
@@ -68,8 +68,8 @@ def test_other_versions_have_a_folder_of_their_own(cache, monkeypatch):
 
 
 def test_every_kernel_has_a_name_of_its_own():
-    kernels = [make(code) for code in range(len(FUNCTIONS)) for make in (_mapping_of, _folding_of)]
+    kernels = [make(code) for code in range(len(FUNCTIONS)) for make in (_line_of, _space_of)]
     names = [(kernel.name, compiler._specialisation(kernel)) for kernel in kernels]
     assert len(set(names)) >= len(FUNCTIONS)
-    twins = {compiler._specialisation(_mapping_of(code)) for code in range(len(FUNCTIONS))}
+    twins = {compiler._specialisation(_line_of(code)) for code in range(len(FUNCTIONS))}
     assert len(twins) == len(FUNCTIONS)
