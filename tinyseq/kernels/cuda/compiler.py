@@ -50,6 +50,11 @@ def binary(kernel: Kernel, capability: Capability) -> Binary:
 
 def compiled(kernel: Kernel, capability: Capability) -> Binary:
     """``binary``, compiled anew."""
+    return linked(assembly(kernel, capability), capability)
+
+
+def assembly(kernel: Kernel, capability: Capability) -> str:
+    """A kernel in PTX, which this architecture and all later ones run."""
     # Imported here: with everything kept, nobody should wait for the compiler.
     from numba import cuda, types
 
@@ -58,22 +63,21 @@ def compiled(kernel: Kernel, capability: Capability) -> Binary:
     if "launch_bounds" in inspect.signature(cuda.compile).parameters:
         options["launch_bounds"] = kernel.threads
     with _compiling_for(capability):
-        ptx, _ = cuda.compile(_target(capability).bound(kernel.entry()), signature, **options)
-    name = re.search(r"\.entry\s+(\w+)", ptx).group(1)
-    code, report = _linked(ptx, capability)
-    return Binary(name, code, report)
+        text, _ = cuda.compile(_target(capability).bound(kernel.entry()), signature, **options)
+    return text
 
 
-def _linked(ptx: str, capability: Capability) -> tuple[bytes, str]:
-    """Machine code made of PTX, and what the linker says of it."""
+def linked(text: str, capability: Capability) -> Binary:
+    """Machine code of a kernel in PTX."""
     try:
         from cuda.core import Linker, LinkerOptions, ObjectCode
     except ImportError:  # Before its version 1.
         from cuda.core.experimental import Linker, LinkerOptions, ObjectCode
+    name = re.search(r"\.entry\s+(\w+)", text).group(1)
     feature = "a" if capability >= (9, 0) else ""
     options = LinkerOptions(arch=f"sm_{capability[0]}{capability[1]}{feature}", verbose=True)
-    linker = Linker(ObjectCode.from_ptx(ptx.encode()), options=options)
-    return bytes(linker.link("cubin").code), linker.get_info_log()
+    linker = Linker(ObjectCode.from_ptx(text.encode()), options=options)
+    return Binary(name, bytes(linker.link("cubin").code), linker.get_info_log())
 
 
 @contextmanager

@@ -1,0 +1,247 @@
+"""Gates that every kernel must pass when it is compiled, which needs no device.
+
+What a kernel keeps is in registers and shared memory, all of its threads fit a multiprocessor, it computes in
+float32, and a product loads by sixteen bytes. The twins say which kernels there are: they are asked for the
+launches of operations of all sizes. A kernel is compiled for the oldest architecture that it can run on, and
+that is made into machine code for each.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterator
+from functools import cache
+from typing import NamedTuple
+
+import pytest
+from numba import types
+
+from tinyseq.kernels.cuda import compiler
+from tinyseq.kernels.cuda.driver import DEFAULT_SHARED
+from tinyseq.kernels.cuda.elementwise import HEAVY
+from tinyseq.kernels.cuda.intrinsics import load4, registers, shared, thread
+from tinyseq.kernels.cuda.launch import Failure, Kernel, Launch, Tail
+from tinyseq.kernels.cuda.product import FEW, MANY, SOME, Form, _linear_of
+from tinyseq.kernels.cuda.rebinding import HOME
+from tinyseq.kernels.cuda.schedule import TWINS
+from tinyseq.kernels.instructions import FUNCTION_CODES, FUNCTIONS, GATHER, INSTRUCTIONS, RESET_AFTER, STORES
+from tinyseq.kernels.intrinsics import floats
+from tinyseq.kernels.math import ONE, ZERO
+
+CAPABILITIES = [(8, 0), (9, 0), (12, 0)]
+CLUSTERS = (9, 0)
+"""The oldest architecture that has them."""
+
+MOST_REGISTERS = 65536
+"""Registers of a multiprocessor."""
+
+SIZES = {
+    "rank": [1],
+    "store": [GATHER, STORES.index(("none", "")), STORES.index(("add", "f")), STORES.index(("maximum", "i"))],
+    "inner": [1, 4, 8, 64, 4096],
+    "bytes": [1, 4, 8],
+    "rows": [1, 8, 64],
+    "n": [1024],
+    "count": [100, 100_000],
+    "frames": [2, 2048],
+    "hidden": [64, 512],
+    "flags": [0, RESET_AFTER],
+}
+"""What operands of these names are; others are 2, addresses are multiples of a large number."""
+
+
+def operations(name: str) -> Iterator[dict]:
+    """Operands of an instruction, one or two of them in all their sizes."""
+    row = next(row for row in INSTRUCTIONS if row.name == name)
+    usual = {"failure": Failure(0, 0)} if row.failure else {}
+    for place, operand in enumerate(row.operands):
+        usual[operand.lstrip("&*")] = 2**20 * (place + 1) if operand[0] == "&" else SIZES.get(operand, [2])[0]
+    if "dims" in usual:
+        usual["dims"] = Tail(0, [4, 4, 4])
+    for operand in row.operands:
+        yield from ({**usual, operand: size} for size in SIZES.get(operand, []))
+    if "hidden" in usual:
+        yield from ({**usual, "rows": rows, "hidden": 512} for rows in SIZES["rows"])
+
+
+def elementwise_launches(function: int) -> Iterator[Launch]:
+    """Over one dimension, aligned and not, over three and over four."""
+    twin, shapes = TWINS["elementwise"], [([64], [4]), ([4] * 3, [64, 16, 8]), ([4] * 4, [1024, 256, 64, 8])]
+    for skip, (sizes, steps) in ((0, shapes[0]), (4, shapes[0]), (0, shapes[1]), (0, shapes[2])):
+        places = [2**20 * place + skip for place in (1, 2, 3, 4)]
+        yield from twin(function, *places, len(sizes), Tail(0, [*sizes, *steps * 4]))
+
+
+def folding_launches(function: int) -> Iterator[Launch]:
+    """Of short and of long runs, of one dimension and of two."""
+    for run in (4, 100):
+        for sizes, steps, kept in (([8, run], [400, 4], [4, 0]), ([8, run, 3], [9999, 12, 4], [4, 0, 0])):
+            dims = Tail(0, [*sizes, *kept, *steps, *kept, *kept])
+            yield from TWINS["elementwise"](function, 0, 0, 0, 0, len(sizes), dims)
+
+
+class Gated(NamedTuple):
+    """A kernel to be compiled: what it is of, and for which architectures, the oldest first."""
+
+    kernel: Kernel
+    name: str
+    capabilities: list[tuple[int, int]]
+
+
+def launches_of_instructions() -> Iterator[tuple[str, Launch]]:
+    for name in TWINS:
+        if name != "elementwise":
+            for operands in operations(name):
+                yield from ((name, launch) for launch in TWINS[name](**operands))
+    for name, kinds in (("copy", "f"), ("add", "ii"), ("power", "ff"), ("where", "iff")):
+        launches = elementwise_launches(FUNCTION_CODES[name, kinds])
+        yield from ((f"{name}({kinds})", launch) for launch in launches)
+    for kinds in ("ff", "ii"):
+        yield from (("fold", launch) for launch in folding_launches(FUNCTION_CODES["add", kinds]))
+
+
+def gated() -> list[Gated]:
+    """Every kernel but those of functions in all their forms, which differ in what one element is."""
+    found = {}
+    for name, launch in launches_of_instructions():
+        capabilities = [one for one in CAPABILITIES if launch.cluster == 1 or one >= CLUSTERS]
+        found.setdefault(launch.kernel, Gated(launch.kernel, name, capabilities))
+    for function, row in enumerate(FUNCTIONS):
+        launch = next(elementwise_launches(function))
+        name = f"{row.name}({row.operands})"
+        found.setdefault(launch.kernel, Gated(launch.kernel, name, CAPABILITIES[:1]))
+    return list(found.values())
+
+
+GATED = gated()
+
+
+class Assembled:
+    """A kernel in PTX, and what becomes of it."""
+
+    def __init__(self, kernel: Kernel, capability: tuple[int, int] = CAPABILITIES[0]) -> None:
+        self.threads = kernel.threads
+        self.text = compiler.assembly(kernel, capability)
+
+    def count(self, instruction: str) -> int:
+        return self.text.count(instruction)
+
+    def faults(self, capability: tuple[int, int] = CAPABILITIES[0], threads: int = 0) -> list[str]:
+        """What the gates find for a device."""
+        report = compiler.linked(self.text, capability).report
+        amounts = {
+            "stack": _numbers(r"(\d+) (?:bytes )?stack", report),
+            "spills": _numbers(r"(\d+) bytes spill", report),
+        }
+        each = max(_numbers(r"[Uu]sed (\d+) registers", report))
+        # The linker's own count has what the system keeps for itself on top.
+        of_block = min(_numbers(r"(\d+) bytes smem", report), default=0)
+        assert all(amounts.values()), f"the linker's report has another form: {report}"
+        found = [name for name, numbers in amounts.items() if max(numbers)]
+        found += ["registers"] * (each * (threads or self.threads) > MOST_REGISTERS)
+        found += ["shared memory"] * (of_block > DEFAULT_SHARED)
+        return found + ["float64"] * (".f64" in self.text)
+
+
+def _numbers(pattern: str, report: str) -> list[int]:
+    return [int(number) for number in re.findall(pattern, report)]
+
+
+@pytest.mark.parametrize("one", GATED, ids=[f"{place}-{one.name}" for place, one in enumerate(GATED)])
+def test_every_kernel_passes_the_gates(one):
+    assembled = Assembled(one.kernel, one.capabilities[0])
+    function, _, kinds = one.name.partition("(")
+    # These are computed in float64 on every device.
+    fine = ["float64"] if function in HEAVY and "f" in kinds else []
+    for capability in one.capabilities:
+        assert assembled.faults(capability) == fine, capability
+
+
+def test_kernels_of_all_twins_are_here():
+    assert {one.name for one in GATED} >= TWINS.keys() - {"elementwise"}
+    functions = {one.kernel.name.rpartition(".")[2] for one in GATED}
+    assert functions >= {"line", "fours", "box", "space", "short_fold", "long_fold"}
+    assert {one.kernel for one in GATED} >= {_linear_of(form) for form in (FEW, SOME, MANY)}
+
+
+@cache
+def assembled_product(form: Form) -> Assembled:
+    return Assembled(_linear_of(form))
+
+
+@pytest.mark.parametrize("form", [FEW, SOME, MANY])
+def test_products_load_by_sixteen_bytes(form):
+    product = assembled_product(form)
+    assert product.count("ld.global.nc.v4.f32") == form.steps * form.columns // (4 * 128)
+    assert product.count("fma.rn.f32") >= form.rows_each * form.columns_each
+    if form.rows_each > 1:
+        assert product.count("ld.shared.v4.f32") >= (form.rows_each + form.columns_each) // 4
+
+
+def test_dense_elements_are_loaded_by_sixteen_bytes():
+    launch = next(elementwise_launches(FUNCTION_CODES["add", "ff"]))
+    dense = Assembled(launch.kernel)
+    assert dense.count("ld.global.v4.f32") >= 2
+    assert dense.count("st.global.v4.f32") >= 1
+
+
+def planted(function: Callable) -> Kernel:
+    """The kernel of a function that is taken for one of the package's."""
+    function.__module__ = f"{HOME}.planted"
+    return Kernel(function)
+
+
+def _halved(x, y):
+    floats(y)[thread()] = floats(x)[thread()] * 0.1
+
+
+_many = registers(types.float32, 200)
+
+
+def _too_much(x, y):
+    kept = _many()
+    for i in range(200):
+        kept[i] = floats(x)[i]
+    floats(y)[0] = kept[thread()]
+
+
+def test_a_python_number_is_a_fault():
+    assert Assembled(planted(_halved)).faults() == ["float64"]
+
+
+def test_registers_that_have_no_names_are_a_fault():
+    assert Assembled(planted(_too_much)).faults() == ["stack"]
+
+
+def test_threads_that_leave_too_few_registers_are_a_fault():
+    assert "spills" in Assembled(Kernel(_linear_of(MANY).function, 1024)).faults()
+    assert assembled_product(MANY).faults(threads=1024) == ["registers"]
+
+
+def _one_by_one(x, y):
+    total = ZERO
+    for i in range(4):
+        total += floats(x)[4 * thread() + i]
+    floats(y)[thread()] = total * ONE
+
+
+def _by_four(x, y):
+    a, b, c, d = load4(x + 16 * thread())
+    floats(y)[thread()] = a + b + c + d
+
+
+def test_loads_one_by_one_are_no_wide_loads():
+    assert Assembled(planted(_one_by_one)).count("ld.global.nc.v4.f32") == 0
+    assert Assembled(planted(_by_four)).count("ld.global.nc.v4.f32") == 1
+
+
+_vast = shared(types.float32, 64 * 1024)
+
+
+def _share(x, y):
+    _vast()[thread()] = floats(x)[thread()]
+    floats(y)[thread()] = _vast()[0]
+
+
+def test_too_much_shared_memory_is_a_fault():
+    assert Assembled(planted(_share)).faults() == ["shared memory"]
