@@ -12,7 +12,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from tinyseq.decode.calls import Buffer
+from tinyseq.decode.program import Buffer
 from tinyseq.kernels.ctc_layout import ARCS, ASKED, AUTOMATON, KEYS, MASK, MULTIPLIER, NONE, ROOM, WANTED
 
 ARC = np.dtype([("target", np.int32), ("weight", np.float32)])

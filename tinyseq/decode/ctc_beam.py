@@ -6,9 +6,9 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from tinyseq.decode.calls import Buffer, Call, check_rows, groups, machine
 from tinyseq.decode.fusion import fusion
 from tinyseq.decode.hypothesis import NOTHING, Emitted, Hypothesis, joined
+from tinyseq.decode.program import Buffer, Program, check_rows, groups
 from tinyseq.kernels.ctc_layout import (
     ALIGNMENT,
     DEEPEST,
@@ -55,7 +55,6 @@ class Beams:
 
     def __init__(self, options: CtcBeamSearch, tokens: int) -> None:
         self._options = options
-        self._machine = machine()
         self._fusion = fusion(options, tokens)
         self.tokens = tokens
         self._width = width = options.beam_width
@@ -121,26 +120,26 @@ class Beams:
             FeedError: a row cannot be used; no stream has changed.
         """
         rows = [Buffer(chunk) for chunk in chunks]
-        check_rows(self._machine, rows)
+        check_rows(rows)
         for group in groups(len(beams)):
             self._advance(beams[group], rows[group])
         return beams
 
     def _advance(self, beams: list[Beam], chunks: list[Buffer]) -> None:
-        call, scratch, places = Call(self._machine), self._scratch(), {}
+        program, scratch, places = Program(), self._scratch(), {}
         written = np.zeros(len(beams), np.int64)
         counts = Buffer(written)
         rooms = [Emitted.room(beam.unsettled + len(chunk.array)) for beam, chunk in zip(beams, chunks)]
         for k, (beam, chunk, room) in enumerate(zip(beams, chunks, rooms)):
             operands = chunk, len(chunk.array), self.frames(beam), beam.state, scratch, self._search
-            places[call.add("ctc_beam", *operands, *self._fusion.buffers)] = beam
-            call.add("ctc_settle", beam.state, self._width, (counts, 8 * k), *_places(room, len(room)))
+            places[program.add("ctc_beam", *operands, *self._fusion.buffers)] = beam
+            program.add("ctc_settle", beam.state, self._width, (counts, 8 * k), *_places(room, len(room)))
         with self._fusion.turn:
-            place = call.run()
+            place = program.run()
             while place >= 0:
                 if not self._fusion.answer():
                     _grow(places[place].state)
-                place = call.run(place)
+                place = program.resume(place)
         for beam, room, count in zip(beams, rooms, written.tolist()):
             if count:
                 beam.settled.append(room.first(count))
@@ -150,14 +149,16 @@ class Beams:
         best, room = min(self._options.nbest, self._width) if ended else 1, beam.unsettled
         counts, scores = np.zeros(best + 1, np.int64), np.empty(best)
         emitted = Emitted.room(best, room)
-        call = Call(self._machine)
+        program = Program()
         sizes = int(ended), best, room
         outputs = Buffer(counts), Buffer(scores), *_places(emitted, best * room)
         operands = beam.state, self._scratch(), self._search, *sizes, *outputs
-        call.add("ctc_hypotheses", *operands, *self._fusion.buffers)
+        program.add("ctc_hypotheses", *operands, *self._fusion.buffers)
         with self._fusion.turn:
-            while call.run() >= 0:
+            place = program.run()
+            while place >= 0:
                 self._fusion.answer()
+                place = program.resume(place)
         found = [(scores[k], Emitted(emitted.words[:, k, : counts[k + 1]])) for k in range(counts[0])]
         return self._settled(beam), found
 

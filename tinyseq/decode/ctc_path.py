@@ -6,8 +6,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from tinyseq.decode.calls import Buffer, Call, check_rows, groups, machine
 from tinyseq.decode.hypothesis import NOTHING, Emitted, Hypothesis
+from tinyseq.decode.program import Buffer, Program, check_rows, groups
 from tinyseq.kernels.ctc_layout import EMITTED, HEARD, LAST, NONE, TOTAL
 
 if TYPE_CHECKING:
@@ -33,7 +33,6 @@ class BestPaths:
 
     def __init__(self, options: CtcGreedy, tokens: int) -> None:
         self._options = options
-        self._machine = machine()
         self.tokens = tokens
 
     def begin(self) -> Path:
@@ -56,7 +55,7 @@ class BestPaths:
         """
         following, rows = [], [Buffer(chunk) for chunk in chunks]
         for group in groups(len(paths)):
-            call = Call(self._machine)
+            program = Program()
             for path, chunk in zip(paths[group], rows[group]):
                 count = len(chunk.array)
                 room = len(path.emitted) + count
@@ -66,9 +65,9 @@ class BestPaths:
                 sizes = count, self.tokens, self._options.blank
                 written = Buffer(after.emitted.words)
                 places = written, (written, 4 * room), (written, 8 * room)
-                call.add("ctc_best_path", chunk, *sizes, Buffer(after.words), *places)
-            if call.run() >= 0:
-                check_rows(self._machine, rows)
+                program.add("ctc_best_path", chunk, *sizes, Buffer(after.words), *places)
+            if program.run() >= 0:
+                check_rows(rows)
         for path in following:
             path.emitted = path.emitted.first(int(path.words[EMITTED]))
         return following

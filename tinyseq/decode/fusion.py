@@ -12,9 +12,9 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from tinyseq.decode.automata import START, Automaton, automaton
-from tinyseq.decode.calls import Buffer
 from tinyseq.decode.hotwords import hotwords_automaton
 from tinyseq.decode.language_model import BEGIN, END, UNKNOWN
+from tinyseq.decode.program import Buffer
 from tinyseq.errors import FeedError
 from tinyseq.kernels.ctc_layout import HOTWORDS, NONE, SEPARATOR, TOKEN_MODEL, WORD_MODEL, WORDS
 
