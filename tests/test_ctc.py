@@ -297,7 +297,7 @@ def decoder(request, model) -> tinyseq.CtcDecoder:
     return tinyseq.CtcDecoder(KINDS[request.param](model))
 
 
-def fed(stream: tinyseq.CtcStream, chunks) -> tinyseq.CtcStream:
+def fed(stream: tinyseq.DecoderStream, chunks) -> tinyseq.DecoderStream:
     for chunk in chunks:
         stream.step(chunk)
     return stream

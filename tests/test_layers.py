@@ -29,28 +29,32 @@ LAYERS = {
     "passes": "errors shapes ops model precision reference",
     "kernels.instructions": "",
     "kernels.isa": "",
-    "kernels.ctc_layout": "",
+    "kernels.layout": "",
     "kernels.library": "errors kernels.isa",
-    "kernels": "errors kernels.instructions kernels.isa kernels.ctc_layout kernels.library",
+    "kernels": "errors kernels.instructions kernels.isa kernels.layout kernels.library",
     "plan": "errors shapes ops model reference kernels.instructions",
     "backends": "errors model feeds reference kernels.library plan",
     "converters": "errors gates ops model precision graph",
     "pool": "errors model state plan backends",
-    "decode": "errors kernels.instructions kernels.ctc_layout kernels.library",
+    "decode": "errors kernels.instructions kernels.layout kernels.library",
     "decode.steps": "errors model plan backends",
     "session": "errors model graph state format passes backends converters pool",
     "decode.decoder": "errors model feeds kernels.instructions passes plan decode decode.steps session",
     "decode.generate": "errors decode decode.decoder session",
+    "decode.predictor": "errors ops model session",
+    "decode.transducer_model": "errors model plan decode decode.steps decode.decoder decode.predictor "
+    "session",
     "inference_session": "errors model session",
     "recognizer": "errors decode session",
     "check": "errors model reference session",
     "cost": "errors feeds gates model passes plan reference",
     "inspection": "cost errors model session",
-    "": "errors graph state session inference_session decode decode.decoder decode.generate recognizer",
+    "": "errors graph state session inference_session decode decode.decoder decode.generate "
+    "decode.transducer_model recognizer",
     "onnx_backend": "errors session",
     "demo": "errors model session check inspection .",
     "cli": "errors feeds model reference converters session check inspection decode decode.decoder "
-    "decode.generate demo .",
+    "decode.generate decode.transducer_model demo .",
 }
 """What each module or package may import of tinyseq beside itself, lowest first; "." is the face."""
 

@@ -8,7 +8,7 @@ import numpy as np
 
 from tinyseq.decode.hypothesis import NOTHING, Emitted, Hypothesis
 from tinyseq.decode.program import Buffer, Program, check_rows, groups
-from tinyseq.kernels.ctc_layout import EMITTED, HEARD, LAST, NONE, TOTAL
+from tinyseq.kernels.layout import EMITTED, HEARD, LAST, NONE, TOTAL
 
 if TYPE_CHECKING:
     from tinyseq.decode.ctc_options import CtcGreedy
@@ -29,11 +29,11 @@ class Path:
 
 
 class BestPaths:
-    """The search of ``CtcGreedy`` over rows of ``tokens`` numbers."""
+    """The search of ``CtcGreedy`` over rows of ``size`` numbers."""
 
-    def __init__(self, options: CtcGreedy, tokens: int) -> None:
+    def __init__(self, options: CtcGreedy, size: int) -> None:
         self._options = options
-        self.tokens = tokens
+        self.size = size
 
     def begin(self) -> Path:
         """A stream at its start."""
@@ -62,7 +62,7 @@ class BestPaths:
                 after = Path(path.words.copy(), Emitted.room(room))
                 after.emitted.words[:, : len(path.emitted)] = path.emitted.words
                 following.append(after)
-                sizes = count, self.tokens, self._options.blank
+                sizes = count, self.size, self._options.blank
                 written = Buffer(after.emitted.words)
                 places = written, (written, 4 * room), (written, 8 * room)
                 program.add("ctc_best_path", chunk, *sizes, Buffer(after.words), *places)

@@ -16,10 +16,10 @@ from tinyseq.decode.hotwords import hotwords_automaton
 from tinyseq.decode.language_model import BEGIN, END, UNKNOWN
 from tinyseq.decode.program import Buffer
 from tinyseq.errors import FeedError
-from tinyseq.kernels.ctc_layout import HOTWORDS, NONE, SEPARATOR, TOKEN_MODEL, WORD_MODEL, WORDS
+from tinyseq.kernels.layout import HOTWORDS, NONE, SEPARATOR, TOKEN_MODEL, WORD_MODEL, WORDS
 
 if TYPE_CHECKING:
-    from tinyseq.decode.ctc_options import CtcBeamSearch
+    from tinyseq.decode.prefix_options import PrefixSearchOptions
 
 SOME_WORD = 2**31 - 3
 """What a word ends as where no language model knows words: the label of none."""
@@ -33,7 +33,7 @@ class Fusion:
     """All that takes part.
 
     Attributes:
-        parts: the bits of ``ctc_layout.py``.
+        parts: the bits of ``layout.py``.
         buffers: language model, its labels of tokens, words, hotwords, spelling.
         start: the states of language model, words and hotwords before the first token.
         granted: what the state of the hotwords has granted by then.
@@ -63,7 +63,7 @@ class Spelling:
     The symbol ``SEPARATOR`` stands between words.
     """
 
-    def __init__(self, options: CtcBeamSearch, tokens: int) -> None:
+    def __init__(self, options: PrefixSearchOptions, tokens: int) -> None:
         vocabulary, separator = options.vocabulary, options.word_separator
         self._vocabulary, self._separator = vocabulary, separator
         self.by_tokens = vocabulary is None or isinstance(options.lexicon, Mapping)
@@ -114,7 +114,7 @@ class Spelling:
         return Buffer(np.array([*np.cumsum(lengths), *symbols, *ends], np.int32))
 
 
-def fusion(options: CtcBeamSearch, tokens: int) -> Fusion:
+def fusion(options: PrefixSearchOptions, tokens: int) -> Fusion:
     """Everything that options ask for, for rows of ``tokens`` numbers.
 
     Raises:
@@ -168,12 +168,12 @@ def fusion(options: CtcBeamSearch, tokens: int) -> Fusion:
     )
 
 
-def _labels(options: CtcBeamSearch, tokens: int) -> Buffer:
+def _labels(options: PrefixSearchOptions, tokens: int) -> Buffer:
     names = options.vocabulary if options.vocabulary is not None else map(str, range(tokens))
     return Buffer(np.array([options.lm.label(name) for name in names], np.int32))
 
 
-def _words(options: CtcBeamSearch, spelling: Spelling, by_word: bool) -> Automaton:
+def _words(options: PrefixSearchOptions, spelling: Spelling, by_word: bool) -> Automaton:
     """The trie of the words that are known: the lexicon's, else the language model's."""
     if not spelling.separates:
         raise FeedError(
@@ -210,7 +210,7 @@ def _trie(words: Iterable[tuple[str, list[int], int]]) -> Automaton:
     return automaton(columns, np.full(len(emits), NONE), emits=np.array(emits))
 
 
-def _hotwords(options: CtcBeamSearch, spelling: Spelling) -> dict[tuple[int, ...], float]:
+def _hotwords(options: PrefixSearchOptions, spelling: Spelling) -> dict[tuple[int, ...], float]:
     """Hotwords as symbols: whole words where words are parted by a separator."""
     weights = options.hotwords
     if not isinstance(weights, Mapping):

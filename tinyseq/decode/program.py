@@ -145,14 +145,15 @@ def check_rows(chunks: Sequence[Buffer]) -> None:
         failed = program.run()
         if failed >= 0:
             row = found.array[0]
-            what = _wrong(chunks[which[failed]].array[row])
+            what = wrong(chunks[which[failed]].array[row])
             raise FeedError(
                 f"row {row} of sequence {which[failed]} holds {what}; rows are logarithms of probabilities. "
                 "Nothing was decoded"
             )
 
 
-def _wrong(row: np.ndarray) -> str:
+def wrong(row: np.ndarray) -> str:
+    """What makes a row of scores unusable."""
     if np.isnan(row).any():
         return "NaN"
     return "infinity" if np.isposinf(row).any() else "probability zero for every token"
