@@ -23,9 +23,9 @@ from tinyseq.kernels.layout import (
     TOKENS,
 )
 
-AHEAD = 8
-"""Rows of scores that greedy search asks for at once at the least, as long as streams have frames: the
-joiner's weights are read once for all of them, and most frames are blank."""
+AHEAD = 6
+"""Rows of scores that greedy search asks for at once at the least, as long as streams have frames: as many as
+one tile of a product has, so that the joiner's weights are read once for all; most frames are blank."""
 
 
 class TransducerRows(Protocol):
