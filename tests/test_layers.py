@@ -36,7 +36,7 @@ LAYERS = {
     "backends": "errors model feeds reference kernels.library plan",
     "converters": "errors gates ops model precision graph",
     "pool": "errors model state plan backends",
-    "decode": "errors kernels.instructions kernels.layout kernels.library",
+    "decode": "errors state kernels.instructions kernels.layout kernels.library",
     "decode.steps": "errors model plan backends",
     "session": "errors model graph state format passes backends converters pool",
     "decode.decoder": "errors model feeds kernels.instructions passes plan decode decode.steps session",

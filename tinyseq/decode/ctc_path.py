@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 from tinyseq.decode.hypothesis import NOTHING, Emitted, Hypothesis
 from tinyseq.decode.program import Buffer, Program, check_rows, groups
+from tinyseq.decode.saved import emitted, ensure, field
 from tinyseq.kernels.layout import EMITTED, HEARD, LAST, NONE, TOTAL
 
 if TYPE_CHECKING:
@@ -71,6 +73,18 @@ class BestPaths:
         for path in following:
             path.emitted = path.emitted.first(int(path.words[EMITTED]))
         return following
+
+    def fields(self, path: Path) -> dict[str, np.ndarray]:
+        """The state as arrays."""
+        return {"words": path.words, "tokens": path.emitted.words}
+
+    def restored(self, fields: Mapping[str, np.ndarray]) -> Path:
+        """The state that ``fields`` gave."""
+        path = Path(field(fields, "words", np.int64, (4,)), emitted(fields, self.size))
+        ensure(path.words[HEARD] >= 0 and NONE <= path.words[LAST] < self.size and path.score <= np.inf)
+        ensure(path.words[EMITTED] == len(path.emitted))
+        ensure(path.words[LAST] in (NONE, self._options.blank) or len(path.emitted))
+        return path
 
     def partial(self, path: Path) -> tuple[Hypothesis, Hypothesis]:
         """The tokens whose runs are over; the one that still runs."""

@@ -16,7 +16,17 @@ from tinyseq.decode.hotwords import hotwords_automaton
 from tinyseq.decode.language_model import BEGIN, END, UNKNOWN
 from tinyseq.decode.program import Buffer
 from tinyseq.errors import FeedError
-from tinyseq.kernels.layout import HOTWORDS, NONE, SEPARATOR, TOKEN_MODEL, WORD_MODEL, WORDS
+from tinyseq.kernels.layout import (
+    EMITS,
+    HOTWORDS,
+    NONE,
+    ROOM,
+    SEPARATOR,
+    STATE_TABLE,
+    TOKEN_MODEL,
+    WORD_MODEL,
+    WORDS,
+)
 
 if TYPE_CHECKING:
     from tinyseq.decode.prefix_options import PrefixSearchOptions
@@ -55,6 +65,27 @@ class Fusion:
     gain: float
     turn: AbstractContextManager
     answer: Callable[[], bool]
+
+    @property
+    def is_asked(self) -> bool:
+        """Whether the language model is one that is asked."""
+        return bool(self.buffers[0].array[ROOM])
+
+    @property
+    def state_ranges(self) -> tuple[tuple[int, int], ...]:
+        """The least and the most that the states of language model, words and hotwords may be."""
+        model, _, words, hotwords, _ = (buffer.array for buffer in self.buffers)
+        outside = -1 if self.parts & WORDS else 0
+        return (0, _last_state(model)), (outside, _last_state(words)), (0, _last_state(hotwords))
+
+
+def _last_state(automaton: np.ndarray) -> int:
+    return max(0, int(automaton[EMITS] - automaton[STATE_TABLE]) // 8 - 1)
+
+
+NOTHING_ADDED = Fusion(
+    0, (EMPTY,) * 5, (START,) * 3, 0.0, NONE, False, NONE, 0.0, nullcontext(), lambda: False
+)
 
 
 class Spelling:
@@ -121,6 +152,8 @@ def fusion(options: PrefixSearchOptions, tokens: int) -> Fusion:
         FeedError: the vocabulary does not fit the rows, or something asked for cannot be spelt.
     """
     model, parts, gain = options.lm, 0, 0.0
+    if model is None and options.lexicon is None and not options.hotwords:
+        return NOTHING_ADDED
     spelling = Spelling(options, tokens)
     by_word = model is not None and options.lm_level == "word"
     unknown = end = NONE

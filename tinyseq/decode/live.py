@@ -3,16 +3,22 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, Protocol
 
 import numpy as np
 
 from tinyseq.decode.hypothesis import Hypothesis
-from tinyseq.errors import FeedError
+from tinyseq.decode.saved import ensure, field
+from tinyseq.errors import FeedError, StateError
+from tinyseq.state import State
 
-State = Any
+Position = Any
 """Where a stream is; what is in it is its search's affair."""
+
+
+MOST_SIZE = 2**22
+"""Numbers of a row that a saved stream may be for, before a search is made for it."""
 
 
 class FrameSearch(Protocol):
@@ -20,22 +26,32 @@ class FrameSearch(Protocol):
 
     size: int
 
-    def begin(self) -> State:
+    def begin(self) -> Position:
         """A stream at its start."""
 
-    def step(self, states: list[State], chunks: list[np.ndarray]) -> list[State]:
+    def step(self, states: list[Position], chunks: list[np.ndarray]) -> list[Position]:
         """The streams after a chunk float32[T, size] each; refuses all or none."""
 
-    def copy(self, state: State) -> State:
+    def copy(self, state: Position) -> Position:
         """The same state, to go its own way."""
 
-    def frames(self, state: State) -> int:
+    def frames(self, state: Position) -> int:
         """Frames heard."""
 
-    def partial(self, state: State) -> tuple[Hypothesis, Hypothesis]:
+    def fields(self, state: Position) -> dict[str, np.ndarray]:
+        """The state as arrays by name."""
+
+    def restored(self, fields: Mapping[str, np.ndarray]) -> Position:
+        """The state that ``fields`` gave.
+
+        Raises:
+            StateError: it is not of this search, or damaged.
+        """
+
+    def partial(self, state: Position) -> tuple[Hypothesis, Hypothesis]:
         """What is certain, and how it goes on at this moment."""
 
-    def finish(self, state: State) -> list[Hypothesis]:
+    def finish(self, state: Position) -> list[Hypothesis]:
         """The best hypotheses."""
 
 
@@ -142,7 +158,7 @@ class DecoderStream:
         search, state = self._begun()
         return search.finish(state)
 
-    def _begun(self) -> tuple[FrameSearch, State]:
+    def _begun(self) -> tuple[FrameSearch, Position]:
         """The search and the state; of a stream that was fed nothing, whose rows' size is not known, any."""
         if self._search is not None:
             return self._search, self._state
@@ -157,6 +173,37 @@ class DecoderStream:
     def reset(self) -> None:
         """Goes back to the start."""
         self._search = self._state = None
+
+    def snapshot(self) -> State:
+        """A copy of the state, for streams of decoders with the same options; ``State.to_bytes`` saves it.
+
+        Raises:
+            StateError: the search asks a language model that ``read_kenlm`` has read, whose states have
+                numbers in this process only.
+        """
+        if self._search is None:
+            return State({"size": np.array(0)})
+        return State({"size": np.array(self._search.size)} | self._search.fields(self._state))
+
+    def restore(self, saved: Mapping[str, np.ndarray]) -> None:
+        """Goes back to a snapshot, of this or of another stream.
+
+        Raises:
+            StateError: it is of other options or models, or damaged; the stream is as before.
+        """
+        if not isinstance(saved, Mapping):
+            raise StateError(f"a state is a dict from name to array, not {type(saved).__name__}")
+        size = int(field(saved, "size", np.int64, ()))
+        if size == 0:
+            self.reset()
+            return
+        ensure(0 < size <= MOST_SIZE)
+        try:
+            search = self._decoder._search(size)
+        except FeedError as error:
+            raise StateError(f"the saved stream is of another search: {error}") from error
+        self._state = search.restored(saved)
+        self._search = search
 
     def fork(self) -> DecoderStream:
         """A stream in the same state, independent of this one."""

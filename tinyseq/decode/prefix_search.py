@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 
 import numpy as np
 
@@ -10,6 +10,8 @@ from tinyseq.decode.fusion import fusion
 from tinyseq.decode.hypothesis import NOTHING, Emitted, Hypothesis, joined
 from tinyseq.decode.prefix_options import PrefixSearchOptions
 from tinyseq.decode.program import Buffer, Program
+from tinyseq.decode.saved import check_block, emitted, ensure, field
+from tinyseq.errors import StateError
 from tinyseq.kernels.layout import (
     ALIGNMENT,
     DEEPEST,
@@ -75,7 +77,7 @@ class PrefixSearch:
         least: float = -np.inf,
         norm: int = 0,
     ) -> None:
-        self._options = options
+        self._options, self._tokens = options, tokens
         self._fusion = fused = fusion(options, tokens)
         self._width = width = options.beam_width
         # Without anything added, no token behind the width-th that is neither blank, nor repeated, nor merged
@@ -179,6 +181,25 @@ class PrefixSearch:
             return NOTHING
         beam.settled = [joined(beam.settled)]
         return beam.settled[0]
+
+    def fields(self, beam: Beam) -> dict[str, np.ndarray]:
+        """The state as arrays, and the settings that it is for."""
+        if self._fusion.is_asked:
+            raise StateError(
+                "a stream cannot be saved whose language model is asked (read_kenlm): its states have "
+                "numbers in this process only; those of an ARPA file have them everywhere"
+            )
+        settled = self._settled(beam).words
+        return {"settings": self._search.array, "block": beam.state.array, "tokens": settled}
+
+    def restored(self, fields: Mapping[str, np.ndarray]) -> Beam:
+        """The state that ``fields`` gave."""
+        settings = field(fields, "settings", np.int64, self._search.array.shape)
+        ensure(np.array_equal(settings, self._search.array) and not self._fusion.is_asked)
+        block, settled = field(fields, "block", np.int64, (None,)), emitted(fields, self._tokens)
+        check_block(block, self._width, self._tokens, self._fusion.state_ranges)
+        ensure(len(settled) == block[SETTLED])
+        return Beam(Buffer(block), [settled])
 
     def partial(self, beam: Beam) -> tuple[Hypothesis, Hypothesis]:
         """What is settled; the best hypothesis behind it."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Generic, TypeVar
 
@@ -12,11 +13,24 @@ from tinyseq.decode.hypothesis import NOTHING, Emitted, Hypothesis, joined
 from tinyseq.decode.prefix_options import check_tokens
 from tinyseq.decode.prefix_search import Beam, PrefixSearch, places
 from tinyseq.decode.program import Buffer, Number, Program, float_word, groups, wrong
+from tinyseq.decode.saved import emitted, ensure, field
 from tinyseq.decode.transducer_desk import Desk, TransducerModel
 from tinyseq.decode.transducer_options import TransducerBeamSearch, TransducerGreedy
 from tinyseq.errors import FeedError
 from tinyseq.kernels.instructions import LOGITS, PROBABILITIES
-from tinyseq.kernels.layout import EMITTED, HEARD, PATH, TOTAL
+from tinyseq.kernels.layout import (
+    EMITTED,
+    HEAD,
+    HEARD,
+    JOINED,
+    LIVING,
+    PATH,
+    PLACE,
+    RECORD,
+    SYMBOLS,
+    TOTAL,
+    WAITING,
+)
 
 MOST_PLACES = 512
 """Places of the predictor that are filled at once; more streams take turns."""
@@ -74,6 +88,24 @@ class _Search(ABC, Generic[Found]):
         """The same state, to go its own way."""
         state = {name: array.copy() for name, array in stream.state.items()}
         return Hearing(self._copied(stream.found), state)
+
+    @abstractmethod
+    def _found_fields(self, found: Found) -> dict[str, np.ndarray]: ...
+
+    @abstractmethod
+    def _found_restored(self, fields: Mapping[str, np.ndarray]) -> Found: ...
+
+    def fields(self, stream: Hearing[Found]) -> dict[str, np.ndarray]:
+        """The state as arrays."""
+        return self._found_fields(stream.found) | stream.state
+
+    def restored(self, fields: Mapping[str, np.ndarray]) -> Hearing[Found]:
+        """The state that ``fields`` gave."""
+        state = {
+            name: field(fields, name, first.dtype, (self.width, *first.shape))
+            for name, first in self._model.first.items()
+        }
+        return Hearing(self._found_restored(fields), state)
 
     def step(self, streams: list[Hearing[Found]], chunks: list[np.ndarray]) -> list[Hearing[Found]]:
         """The streams after a chunk each.
@@ -178,6 +210,16 @@ class GreedySearch(_Search[Path]):
                 path.emitted.append(Emitted(room.words[:, : path.words.array[EMITTED]].copy()))
         return following
 
+    def _found_fields(self, found: Path) -> dict[str, np.ndarray]:
+        found.emitted = [joined([NOTHING, *found.emitted])]
+        return {"words": found.words.array, "tokens": found.emitted[0].words}
+
+    def _found_restored(self, fields: Mapping[str, np.ndarray]) -> Path:
+        words = field(fields, "words", np.int64, (PATH,))
+        ensure(words[HEARD] >= 0 and words[TOTAL:].view(np.float64)[0] <= np.inf)
+        ensure(words[SYMBOLS] == words[JOINED] == words[WAITING] == 0)
+        return Path(Buffer(words), [emitted(fields, self._model.vocabulary_size)])
+
     def frames(self, stream: Hearing[Path]) -> int:
         """Frames heard."""
         return int(stream.found.words.array[HEARD])
@@ -232,6 +274,16 @@ class BeamSearch(_Search[Beam]):
             program.run()
             keep()
         return following
+
+    def _found_fields(self, found: Beam) -> dict[str, np.ndarray]:
+        return self._prefixes.fields(found)
+
+    def _found_restored(self, fields: Mapping[str, np.ndarray]) -> Beam:
+        beam = self._prefixes.restored(fields)
+        words = beam.state.array
+        own = words[HEAD : HEAD + RECORD * self.width].reshape(self.width, RECORD)[: words[LIVING], PLACE]
+        ensure(((own >= 0) & (own < self.width)).all() and len(set(own.tolist())) == len(own))
+        return beam
 
     def frames(self, stream: Hearing[Beam]) -> int:
         """Frames heard."""
