@@ -45,7 +45,8 @@ LAYERS = {
     "decode.transducer_model": "errors model plan decode decode.steps decode.decoder decode.predictor "
     "session",
     "inference_session": "errors model session",
-    "recognizer": "errors decode session",
+    "together": "errors model pool session",
+    "recognizer": "errors decode session together",
     "check": "errors model reference session",
     "cost": "errors feeds gates model passes plan reference",
     "inspection": "cost errors model session",
