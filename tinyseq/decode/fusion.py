@@ -234,8 +234,11 @@ def _trie(words: Iterable[tuple[str, list[int], int]]) -> Automaton:
                 emits.append(NONE)
                 names.append("")
             state = children[state, symbol]
-        if emits[state] != NONE:
-            raise FeedError(f"the words {names[state]!r} and {word!r} are spelt alike; keep one of them")
+        if emits[state] not in (NONE, label):
+            raise FeedError(
+                f"the words {names[state]!r} and {word!r} are spelt alike, and the language model tells them "
+                "apart; keep one of them"
+            )
         emits[state], names[state] = label, word
     arcs = np.array(list(children), np.int64).reshape(-1, 2)
     targets = np.fromiter(children.values(), np.int64, len(children))

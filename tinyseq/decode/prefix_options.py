@@ -44,7 +44,8 @@ class PrefixSearchOptions:
         unk_score_offset: what each unknown unit adds.
         word_separator: the string, within the tokens' strings, that parts words, such as ``" "``, ``"|"`` or
             ``"▁"``; of a lexicon of token sequences the token that does.
-        lexicon: the only words that are allowed, as strings, or from each to the tokens that spell it.
+        lexicon: the only words that are allowed, as strings, or from each to the tokens that spell it. Words
+            may be spelt alike unless a model of words tells them apart.
             A hypothesis that ends within a word is no result; there may be none at all.
         hotwords: words or phrases, strings or sequences of tokens, or from each to its weight. If tokens hold
             the word separator, they are whole words; otherwise they are found everywhere.
