@@ -167,13 +167,6 @@ class Search(ABC):
             for token in self.options.end_tokens if name == "eos_token_id" else (given,):
                 if token is not None and token >= vocabulary:
                     raise OptionError(f"{name}={given}: the decoder has scores for {vocabulary} tokens")
-        highest = int(self._trace.array[: self._prompt, :, 0].max(initial=0))
-        counts = self.options.repetition_penalty != 1 or self.options.no_repeat_ngram_size
-        if counts and highest >= vocabulary:
-            raise OptionError(
-                f"token {highest}, which the decoder is given first, has no score among its {vocabulary}: "
-                "repetition_penalty and no_repeat_ngram_size cannot count it; leave them out"
-            )
 
     def _process(self, scores: np.ndarray) -> None:
         tokens = self._history.array[: self._count, 0, : self.position]
