@@ -71,20 +71,37 @@ def test_same_bits_in_chunks_in_batches_and_beside_others(isa, form, options):
     assert decoder.decode(padded, [len(x) for x in batch]) == expected
 
 
-def test_a_dynamically_quantised_joiner_sees_one_row_at_a_time():
+def quantised(g: tinyseq.Graph, x: str, size: int, outputs: int) -> str:
+    """A product of bytes whose range is that of all rows."""
+    x, scale, zero = g.apply("DynamicQuantizeLinear", x, outputs=3)
+    w = np.random.default_rng(0).integers(-128, 127, (size, outputs)).astype(np.int8)
+    product = g.apply("Cast", g.apply("MatMulInteger", x, g.constant(w), zero), to=np.dtype(np.float32))
+    return g.mul(g.mul(product, scale), 0.02)
+
+
+@pytest.mark.parametrize("part", ["predictor", "joiner"])
+def test_a_dynamically_quantised_model_sees_one_row_at_a_time(part):
     weights = Drawn(0)
+    predictor, joiner = recurrent(weights), joined(weights)
     g = tinyseq.Graph()
-    frame, output = g.input("encoder_out", ["N", FRAME]), g.input("decoder_out", ["N", OUTPUT])
-    x, scale, zero = g.apply("DynamicQuantizeLinear", g.concat([frame, output], 1), outputs=3)
-    w = np.random.default_rng(0).integers(-128, 127, (FRAME + OUTPUT, TOKENS)).astype(np.int8)
-    product = g.apply("MatMulInteger", x, g.constant(w), zero)
-    scores = g.apply("Cast", product, to=np.dtype(np.float32))
-    g.output("logit", g.mul(g.mul(scores, scale), 0.02))
-    given = tinyseq.Transducer(tinyseq.load(recurrent(weights)), tinyseq.load(g))
-    for options in (tinyseq.TransducerGreedy(max_symbols=2), tinyseq.TransducerBeamSearch(3)):
+    if part == "joiner":
+        both = [g.input("encoder_out", ["N", FRAME]), g.input("decoder_out", ["N", OUTPUT])]
+        g.output("logit", quantised(g, g.concat(both, 1), FRAME + OUTPUT, TOKENS))
+        joiner = g
+    else:
+        y = g.input("y", ["N", 3], np.int64)
+        x = g.reshape(g.embedding(g.apply("Max", y, np.array(0)), weights(TOKENS, 4)), [-1, 12])
+        g.output("decoder_out", quantised(g, x, 12, OUTPUT))
+        predictor = g
+    given = tinyseq.Transducer(tinyseq.load(predictor), tinyseq.load(joiner))
+    for options in (tinyseq.TransducerGreedy(max_symbols=2), tinyseq.TransducerBeamSearch(5, nbest=5)):
         decoder = tinyseq.TransducerDecoder(given, options)
         batch = np.stack([frames(20, seed) for seed in range(3)])
         assert decoder.decode(batch) == [decoder.decode(x) for x in batch]
+    hypotheses = tinyseq.transducer_beam_search(given, batch[0], 3, nbest=3, length_norm=False)
+    if part == "predictor":
+        expected = plain_beam_search(written(given, "three tokens", batch[0]), 3)
+        assert [tuple(hypothesis.tokens) for hypothesis in hypotheses] == [tokens for tokens, _ in expected]
 
 
 def test_a_folder_holds_a_transducer(tmp_path, capsys):
