@@ -16,7 +16,7 @@ from pathlib import Path
 
 from tqdm import tqdm
 
-from bench import decoding, measures, report
+from bench import decoding, measures, report, transducing
 
 
 def main(arguments: list[str] | None = None) -> None:
@@ -25,7 +25,7 @@ def main(arguments: list[str] | None = None) -> None:
     options = parser.parse_args(arguments)
     effort = measures.QUICK if options.quick else measures.Effort()
     effort = replace(effort, steps=1_000_000) if options.long else effort
-    tasks = [*measures.tasks(effort), *decoding.tasks(effort)]
+    tasks = [*measures.tasks(effort), *decoding.tasks(effort), *transducing.tasks(effort)]
     tasks = [task for task in tasks if options.filter in task.name]
     if not tasks:
         parser.error(f"nothing has {options.filter!r} in its name")

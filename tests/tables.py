@@ -74,14 +74,14 @@ def log_softmax(scores: np.ndarray) -> np.ndarray:
 def changed(scores: np.ndarray, history: Sequence[int], new: int, options: Generation) -> np.ndarray:
     """What the options of ``Generation`` make of scores[V] of token number ``new``."""
     scores = scores.copy()
-    for token in set(history):
+    for token in set(history) & set(range(len(scores))):
         factor = options.repetition_penalty
         scores[token] = scores[token] * factor if scores[token] < 0 else scores[token] / factor
     n = options.no_repeat_ngram_size
     if n:
         grams = [tuple(history[i : i + n]) for i in range(len(history) - n + 1)]
         for gram in grams:
-            if gram[:-1] == tuple(history[len(history) - n + 1 :]):
+            if gram[:-1] == tuple(history[len(history) - n + 1 :]) and gram[-1] < len(scores):
                 scores[gram[-1]] = -np.inf
     banned = list(options.suppress_tokens)
     banned += options.end_tokens if new < options.min_new_tokens else ()

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
 from tests import tables
@@ -317,11 +317,22 @@ def test_tokens_outside_the_vocabulary_are_refused():
             run(TABLES[:1], options)
 
 
-@pytest.mark.parametrize("option", [{"repetition_penalty": 2.0}, {"no_repeat_ngram_size": 1}])
-def test_a_start_that_has_no_score_cannot_be_counted(option):
+@given(st.integers(0, 2**32 - 1), st.integers(0, 3), st.lists(st.integers(0, 3), max_size=2))
+def test_a_start_that_has_no_score_is_counted_where_it_can_be(isa, seed, size, prefix):
     """Decoders may have more tokens to be given than to give."""
-    table = np.zeros((1, 2, 9, 4), np.float32)
-    given = {"decoder_start_token_id": 8, "max_new_tokens": 3}
-    assert run(table, Greedy(**given))[0][0].tokens == [0, 0, 0]
-    with pytest.raises(OptionError, match="token 8"):
-        run(table, Greedy(**given, **option))
+    table = np.random.default_rng(seed).normal(0, 2, (3, 4, 3)).astype(np.float32)
+    width = tables.sequences(3, 3)
+    options = Beam(
+        decoder_start_token_id=3,
+        prefix=prefix,
+        max_new_tokens=3,
+        num_beams=width,
+        num_return_sequences=width,
+        repetition_penalty=1.7,
+        no_repeat_ngram_size=size,
+    )
+    (found,) = run(table[None], options)
+    wanted = sorted(tables.enumerated(table, options), reverse=True)
+    assume(wanted)
+    assert [tuple(h.tokens) for h in found] == [tokens for _, tokens in wanted]
+    np.testing.assert_allclose([h.score for h in found], [score for score, _ in wanted], atol=1e-5)

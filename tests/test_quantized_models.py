@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import importlib.util
 import sys
 import warnings
@@ -128,6 +129,29 @@ def picture(text: str) -> Image.Image:
     image = Image.new("L", (right + 20, 64), 255)
     ImageDraw.Draw(image).text((10, (64 - bottom - top) // 2), text, font=font, fill=0)
     return image
+
+
+def characters(path: Path) -> list[str]:
+    """The package's characters, by their numbers."""
+    (listed,) = (node.value for node in ast.parse(path.read_text()).body if isinstance(node, ast.Assign))
+    return ast.literal_eval(listed)
+
+
+@pytest.mark.parametrize("text", ["7hk3", "tinyseq", "hello", "8204", "runtime"])
+def test_letters_by_our_own_search(isa, asset, text):
+    """The model's rows through greedy and beam search, as strings; the same in chunks."""
+    image = np.array(picture(text), np.float32)[None, None] / 255
+    (scores,) = tinyseq.load(asset("ocr")).run({"input1": (image - 0.5) / 0.5}).values()
+    logp = scores[:, 0] - np.logaddexp.reduce(scores[:, 0], axis=1, keepdims=True)
+    vocabulary = characters(asset("ocr-characters"))
+    (greedy,) = tinyseq.ctc_greedy(logp, vocabulary=vocabulary)
+    (beam,) = tinyseq.ctc_beam_search(logp, vocabulary=vocabulary)
+    assert greedy.text == beam.text == text
+    assert greedy.frames == sorted(greedy.frames) and min(greedy.confidences) > 0.3
+    stream = tinyseq.CtcDecoder(tinyseq.CtcBeamSearch(vocabulary=vocabulary)).stream()
+    for chunk in np.array_split(logp, 3):
+        stream.step(chunk)
+    assert stream.finish() == [beam]
 
 
 @pytest.mark.parametrize("text", ["7hk3", "tinyseq", "hello", "8204", "runtime"])

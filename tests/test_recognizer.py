@@ -72,6 +72,54 @@ def test_many_streams_at_once(session):
         assert recognizer.get_result(stream) == whole(recognizer, waveform)
 
 
+def test_streams_are_stepped_together_where_that_changes_no_bit(isa, monkeypatch):
+    """Over all schedules; once shapes have met, in one call for all."""
+    session = tinyseq.load(recogniser(FEATURES))
+    calls = []
+    step = tinyseq.Stream.step
+    monkeypatch.setattr(tinyseq.Stream, "step", lambda *given: calls.append(1) or step(*given))
+    recognizer = made(session)
+    waveforms = [sound(length, length) for length in (400, 390, 200, 120, 20)]
+    alone = []
+    for waveform in waveforms:
+        alone.append(recognizer.create_stream())
+        alone[-1].accept_waveform(16_000, waveform)
+        alone[-1].input_finished()
+        run_out(recognizer, alone[-1])
+    streams = [recognizer.create_stream() for _ in waveforms]
+    calls.clear()
+    for stream, waveform in zip(streams, waveforms):
+        stream.accept_waveform(16_000, waveform)
+        stream.input_finished()
+    run_out(recognizer, *streams)
+    assert len(calls) == 5
+    for stream, one in zip(streams, alone):
+        assert recognizer.get_result(stream) == recognizer.get_result(one)
+        for name, array in stream._model.snapshot().items():
+            np.testing.assert_array_equal(array, one._model.snapshot()[name])
+
+
+def test_streams_that_cannot_be_together_are_stepped_alone():
+    g = tinyseq.Graph()
+    x = g.input("x", ["frames", "rows", FEATURES])
+    h = g.input("h", [1, 1, 5])
+    w = np.random.default_rng(0).normal(0, 1, (15, 5)).astype(np.float32)
+    y, after = g.gru(x, [w[:, :FEATURES], w, w[:, 0], w[:, 0]], layout="torch", h=h)
+    g.output("after", after, carries="h")
+    g.output("y", y)
+    recognizer = made(tinyseq.load(g))
+    waveforms = [sound(100, 1), sound(60, 2)]
+    streams = [recognizer.create_stream() for _ in waveforms]
+    for stream, waveform in zip(streams, waveforms):
+        stream.accept_waveform(16_000, waveform)
+    run_out(recognizer, *streams)
+    for stream, waveform in zip(streams, waveforms):
+        one = recognizer.create_stream()
+        one.accept_waveform(16_000, waveform)
+        run_out(recognizer, one)
+        assert recognizer.get_result(stream) == recognizer.get_result(one)
+
+
 def test_reset_begins_a_new_utterance(session):
     recognizer = made(session)
     stream = recognizer.create_stream()

@@ -24,8 +24,8 @@ __all__ = [
     "CtcBeamSearch",
     "CtcDecoder",
     "CtcGreedy",
-    "CtcStream",
     "Decoder",
+    "DecoderStream",
     "DeviceError",
     "Endpointing",
     "FeedError",
@@ -44,6 +44,10 @@ __all__ = [
     "StateError",
     "Stream",
     "TinyseqError",
+    "Transducer",
+    "TransducerBeamSearch",
+    "TransducerDecoder",
+    "TransducerGreedy",
     "UnsupportedError",
     "ctc_beam_search",
     "ctc_greedy",
@@ -51,6 +55,8 @@ __all__ = [
     "load",
     "read_arpa",
     "read_kenlm",
+    "transducer_beam_search",
+    "transducer_greedy",
 ]
 
 _LATER = {
@@ -59,7 +65,7 @@ _LATER = {
     "CtcBeamSearch": "decode.ctc_options",
     "CtcDecoder": "decode.ctc",
     "CtcGreedy": "decode.ctc_options",
-    "CtcStream": "decode.ctc",
+    "DecoderStream": "decode.live",
     "Decoder": "decode.decoder",
     "Endpointing": "decode.endpoint",
     "Graph": "graph",
@@ -68,11 +74,17 @@ _LATER = {
     "InferenceSession": "inference_session",
     "Recognizer": "recognizer",
     "Sampling": "decode.options",
+    "Transducer": "decode.transducer_model",
+    "TransducerBeamSearch": "decode.transducer_options",
+    "TransducerDecoder": "decode.transducer",
+    "TransducerGreedy": "decode.transducer_options",
     "ctc_beam_search": "decode.ctc",
     "ctc_greedy": "decode.ctc",
     "generate": "decode.generate",
     "read_arpa": "decode.arpa",
     "read_kenlm": "decode.kenlm",
+    "transducer_beam_search": "decode.transducer",
+    "transducer_greedy": "decode.transducer",
 }
 
 

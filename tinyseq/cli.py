@@ -21,9 +21,10 @@ from tinyseq import __version__
 from tinyseq.backends import DEVICES
 from tinyseq.check import ABSOLUTE, RELATIVE, random_feeds, verify
 from tinyseq.decode import command as generation
-from tinyseq.decode import ctc_command
+from tinyseq.decode import frames_command
 from tinyseq.decode.decoder import Decoder
 from tinyseq.decode.generate import generate
+from tinyseq.decode.transducer_model import Transducer
 from tinyseq.demo import command as demo
 from tinyseq.errors import FeedError, OptionError, TinyseqError
 from tinyseq.feeds import checked_array
@@ -91,10 +92,15 @@ def _parser() -> argparse.ArgumentParser:
     generation.add_arguments(command)
     command.set_defaults(command=_generate)
 
-    command = commands.add_parser("decode", help="turn rows of a CTC model into tokens or text")
-    _add_model(command, "an .npy or .npz file of rows, or a model that gives them")
+    command = commands.add_parser(
+        "decode", help="turn rows of a CTC model, or what a transducer hears, into tokens or text"
+    )
+    _add_model(
+        command,
+        "an .npy or .npz file of rows, a model that gives them, or the folder of a transducer's models",
+    )
     _add_inputs(command)
-    ctc_command.add_arguments(command)
+    frames_command.add_arguments(command)
     command.set_defaults(command=_decode)
 
     command = commands.add_parser("demo", help="stream a voice detector over a clip")
@@ -350,6 +356,8 @@ def _generate(args: argparse.Namespace) -> int:
 
 
 def _decode(args: argparse.Namespace) -> int:
+    if args.model.is_dir():
+        return _decode_transducer(args)
     if args.model.suffix == ".npy":
         arrays = {args.model.stem: _read(args.model)}
     elif args.model.suffix == ".npz":
@@ -358,7 +366,19 @@ def _decode(args: argparse.Namespace) -> int:
         session = _load(args)
         with _size_hint(args, session):
             arrays = session.run(_feeds(args, session))
-    ctc_command.decode(args, arrays)
+    frames_command.decode(args, arrays)
+    return FINE
+
+
+def _decode_transducer(args: argparse.Namespace) -> int:
+    if args.state:
+        raise FeedError("--state names what one model carries; a transducer's models are found without it")
+    transducer = Transducer.load(args.model, start=args.start)
+    if transducer.encoder is None:
+        raise FeedError(f"{args.model} holds no encoder, so there is nothing to decode")
+    with _size_hint(args, transducer.encoder):
+        frames = transducer.encode(_feeds(args, transducer.encoder), args.name)
+    frames_command.decode_frames(args, transducer, frames)
     return FINE
 
 

@@ -28,6 +28,9 @@ from tinyseq.ops import (
 )
 from tinyseq.shapes import Mismatch
 
+MEETING = ("DynamicQuantizeLinear", "DynamicQuantizeLSTM")
+"""Ops that see all rows of a batch at once."""
+
 Dimension = int | str
 """A size, or the name of one that the inputs decide."""
 
@@ -120,6 +123,15 @@ def captured(graph: Graph) -> Iterator[str]:
             yield from captured(sub_graph)
     for output in graph.outputs:
         yield output.name
+
+
+def rows_meet(graph: Graph) -> bool:
+    """Whether rows of a batch decide how each other's numbers are rounded: dynamic quantisation by definition
+    has one range for all of a tensor."""
+    return any(
+        node.op in MEETING or any(rows_meet(sub_graph) for _, sub_graph in node.graphs())
+        for node in graph.nodes
+    )
 
 
 def needed_values(graph: Graph) -> set[str]:

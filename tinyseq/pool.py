@@ -84,6 +84,29 @@ class Pool:
             raise FeedError(f"inputs are given as a dict from name to array, not {type(feeds).__name__}")
         return self._runner.step({**feeds, **dict.fromkeys((SOURCES, TARGETS, OWNERS), numbers)}, out)
 
+    @property
+    def count(self) -> int:
+        """Rows, open or not."""
+        return len(self._open)
+
+    def take(self, states: Sequence[Mapping[str, np.ndarray]]) -> None:
+        """Writes streams' states into the first rows, open or not."""
+        for name, array in self._runner.state.items():
+            axis = self._axes[name]
+            array[: len(states)] = np.moveaxis(np.concatenate([own[name] for own in states], axis), axis, 0)
+
+    def give(self, states: Sequence[Mapping[str, np.ndarray]]) -> None:
+        """Writes the first rows into streams' states."""
+        for name, array in self._runner.state.items():
+            axis = self._axes[name]
+            for row, own in enumerate(states):
+                own[name][...] = np.moveaxis(array[row : row + 1], 0, axis)
+
+    def step_rows(self, count: int, feeds: Mapping[str, np.ndarray]) -> Mapping[str, np.ndarray]:
+        """``step`` of the first rows, open or not."""
+        numbers = np.arange(count)
+        return self._runner.step({**feeds, **dict.fromkeys((SOURCES, TARGETS, OWNERS), numbers)}, None)
+
     def reset(self, row: int) -> None:
         """Puts a stream back to its start."""
         self._check(row)

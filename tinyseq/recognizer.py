@@ -8,11 +8,12 @@ from typing import Protocol
 
 import numpy as np
 
-from tinyseq.decode.ctc import CtcDecoder
 from tinyseq.decode.endpoint import Endpointing
 from tinyseq.decode.hypothesis import Hypothesis
+from tinyseq.decode.live import LiveDecoder
 from tinyseq.errors import FeedError
 from tinyseq.session import Session
+from tinyseq.together import Together
 
 Feeds = Mapping[str, np.ndarray]
 
@@ -89,9 +90,10 @@ class Recognizer:
     """Recognises any number of live signals with one model and one decoder.
 
     Args:
-        model: a model that can be streamed, whose output is rows of log-probabilities.
+        model: a model that can be streamed, whose output is rows of log-probabilities, or the encoder of a
+            transducer.
         front_end: makes a stream's front end: ``lambda: tinyseq.Chunks(512, feeds)``, say.
-        decoder: turns rows into tokens.
+        decoder: turns rows into tokens: a ``CtcDecoder`` or a ``TransducerDecoder``.
         frame_seconds: how much sound a row stands for.
         output: the model's output; None if it has just one that carries no state.
         sample_rate: Hz of the sound.
@@ -102,7 +104,7 @@ class Recognizer:
         self,
         model: Session,
         front_end: Callable[[], FrontEnd],
-        decoder: CtcDecoder,
+        decoder: LiveDecoder,
         frame_seconds: float,
         output: str | None = None,
         sample_rate: int = 16_000,
@@ -111,6 +113,7 @@ class Recognizer:
         if not frame_seconds > 0:
             raise FeedError(f"frame_seconds is how long a row lasts, not {frame_seconds!r}")
         self.model, self.front_end, self.decoder = model, front_end, decoder
+        self._together = Together(model)
         self.frame_seconds, self.sample_rate = frame_seconds, sample_rate
         self.endpointing = Endpointing() if endpointing is None else endpointing
         carried = {pair.output for pair in model.state}
@@ -130,10 +133,13 @@ class Recognizer:
         return bool(stream._steps)
 
     def decode(self, streams: Utterance | Sequence[Utterance]) -> None:
-        """Goes one step on in one signal, or in each of several that are ready; all searches in one call."""
+        """Goes one step on in one signal, or in each of several that are ready, all of them together: models
+        whose rows keep apart in one call, and all searches in one. Results are those of each signal alone."""
         streams = [streams] if isinstance(streams, Utterance) else dict.fromkeys(streams)
         ready = [stream for stream in streams if stream._steps]
-        rows = [self._rows(stream._model.step(stream._steps.popleft())[self._output]) for stream in ready]
+        feeds = [stream._steps.popleft() for stream in ready]
+        results = self._together.step([stream._model for stream in ready], feeds)
+        rows = [self._rows(result[self._output]) for result in results]
         self.decoder.step([stream._search for stream in ready], rows)
 
     def _rows(self, array: np.ndarray) -> np.ndarray:

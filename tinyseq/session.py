@@ -162,6 +162,11 @@ class Stream:
         for pair in self._model.state:
             self._runner.state[pair.input][...] = 0 if pair.initial is None else pair.initial
 
+    @property
+    def state(self) -> dict[str, np.ndarray]:
+        """The live arrays of the state, by name: what is written to them is the state."""
+        return self._runner.state
+
     def snapshot(self) -> State:
         """A copy of the state."""
         return State(self._runner.state)

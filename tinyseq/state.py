@@ -34,7 +34,7 @@ class State(Mapping[str, np.ndarray]):
         """The state as a safetensors file, for ``State.from_bytes``."""
         from safetensors.numpy import save
 
-        return save({name: np.ascontiguousarray(array) for name, array in self.items()})
+        return save({name: np.asarray(array, order="C") for name, array in self.items()})
 
     @classmethod
     def from_bytes(cls, data: bytes) -> State:

@@ -17,7 +17,7 @@ import numpy as np
 from tinyseq.decode.automata import START, Automaton, automaton
 from tinyseq.decode.language_model import BEGIN, UNKNOWN, LanguageModel
 from tinyseq.errors import ModelError
-from tinyseq.kernels.ctc_layout import NONE
+from tinyseq.kernels.layout import NONE
 
 LN10 = log(10)
 UNKNOWN_LOG10 = -100.0

@@ -7,21 +7,17 @@ from collections.abc import Sequence
 import numpy as np
 
 from tinyseq.decode.options import Beam
-from tinyseq.decode.program import Program, Rows, float_word
+from tinyseq.decode.program import Buffer, Number, Program, float_word
 from tinyseq.decode.search import Processor, Search, Steps
 from tinyseq.kernels.instructions import CUT, EMPTY, FIRST_FULL, HEAD, KEEP_OPEN, MOST_HOPEFUL, NODE
 
 _STOPPING = {False: KEEP_OPEN, True: FIRST_FULL, "never": MOST_HOPEFUL}
-
-# Places of words in the last operand of the instruction.
-_LAST, _NORM, _BEST_NORM = 6, 9, 10
 
 
 class BeamSearch(Search):
     """One batch of inputs, each with ``num_beam_groups`` beams."""
 
     options: Beam
-    last_word = _LAST
 
     def __init__(
         self,
@@ -35,66 +31,62 @@ class BeamSearch(Search):
         self._wanted = options.width
         if not options.compete:
             self._wanted *= max(2, 1 + len(options.end_tokens))
-        self._counts = np.ones(beams, np.int64)
-        self._running = np.zeros((beams, options.width))
-        self._heads = np.zeros((beams, options.places, HEAD))
-        self._pool = np.zeros((beams, options.places, NODE), np.int64)
-        self._ranking = np.zeros((self._wanted, 2))
+        self._counts = Buffer(np.ones(beams, np.int64))
+        self._running = Buffer(np.zeros((beams, options.width)))
+        self._heads = Buffer(np.zeros((beams, options.places, HEAD)))
+        self._pool = Buffer(np.zeros((beams, options.places, NODE), np.int64))
+        self._ranking = Buffer(np.zeros((self._wanted, 2)))
         lengths = np.arange(1, options.max_new_tokens + 1, dtype=np.float64)
         self._norms = (lengths**options.length_penalty).view(np.int64).tolist()
         self._hopeful = options.early_stopping == "never" and options.length_penalty > 0
+        self._norm, self._best_norm = Number(), Number()
         self._positions = 0
-        self._attention = np.zeros((0, 0), np.float32)
-        self._coverage = np.zeros((2, 0, 0), np.float32)
+        self._attention = Buffer(np.zeros((0, 0), np.float32))
+        self._coverage = Buffer(np.zeros((2, 0, 0), np.float32))
         super().__init__(steps, kind, prompts, options, options.num_beam_groups, options.width, processors)
 
     @property
     def _wants_attention(self) -> bool:
         return self.options.output_attentions or self.options.coverage_penalty != 0
 
-    def _selection(self) -> Rows:
+    def _select(self, program: Program) -> None:
         options = self.options
         if options.coverage_penalty:
             self._cover()
-        words = [
+        program.add(
+            "beam",
+            *(self._y, self._running, self._trace, self._pool, self._heads, self._ranking, self._live),
+            *(self._counts, self._feeds, self._status, self._attention, self._coverage),
+            *(self._width, self._vocabulary, self._now, self._slots),
             *(self._share, self._beams, self._wanted, options.places, int(options.compete)),
-            *(_STOPPING[options.early_stopping], 0, self._prompt, self._positions),
-            *(0, 0, float_word(options.diversity_penalty), float_word(options.coverage_penalty)),
+            *(_STOPPING[options.early_stopping], self._is_last, self._prompt, self._positions),
+            *(self._norm, self._best_norm),
+            *(float_word(options.diversity_penalty), float_word(options.coverage_penalty)),
             *(len(options.end_tokens), *options.end_tokens),
-        ]
-        operands = {
-            **{"y": self._scores, "running": self._running, "trace": self._trace, "pool": self._pool},
-            **{"heads": self._heads, "best": self._ranking, "live": self._live, "counts": self._counts},
-            **{"feeds": self._feeds, "status": self._status, "attention": self._attention},
-            **{"coverage": self._coverage, "width": self._width, "count": self._scores.shape[1]},
-            **{"position": 0, "slots": self._slots, "options": words},
-        }
-        return [("beam", operands)]
+        )
 
     def _cover(self) -> None:
         """Makes room for the attention that the beams have given to each position of the source."""
         positions = self._kept[-1].shape[1]
         if self._positions != positions:
             self._positions = positions
-            self._coverage = np.zeros((2, self._slots, positions), np.float32)
-            self._attention = np.zeros((self._slots, positions), np.float32)
+            self._coverage.move(np.zeros((2, self._slots, positions), np.float32))
+            self._attention.move(np.zeros((self._slots, positions), np.float32))
 
     def _ready(self) -> tuple[Program, ...]:
         programs = super()._ready()
         norm = self._norms[self.position - self._prompt]
-        words = programs[-1].words
-        words[self._options + _NORM] = norm
-        words[self._options + _BEST_NORM] = self._norms[-1] if self._hopeful else norm
+        self._norm.set(norm)
+        self._best_norm.set(self._norms[-1] if self._hopeful else norm)
         if self.options.coverage_penalty:
-            self._attention[: self._count] = self._kept[-1]
+            self._attention.array[: self._count] = self._kept[-1]
         return programs
 
     def _results(self) -> tuple[np.ndarray, np.ndarray]:
         shape = (self._slots // self._share, self._beams * (self.options.places + self._width))
-        heads = np.concatenate([self._heads, self._standing()], axis=1).reshape(*shape, HEAD)
-        nodes = np.concatenate(
-            [self._pool, self._trace[self.position - 1].reshape(*self._running.shape, NODE)], axis=1
-        ).reshape(*shape, NODE)
+        heads = np.concatenate([self._heads.array, self._standing()], axis=1).reshape(*shape, HEAD)
+        going = self._trace.array[self.position - 1].reshape(*self._running.array.shape, NODE)
+        nodes = np.concatenate([self._pool.array, going], axis=1).reshape(*shape, NODE)
         scores = np.where(heads[:, :, HEAD - 1] == EMPTY, -np.inf, heads[:, :, 0])
         order = np.argsort(-scores, axis=1, kind="stable")[:, : self.options.num_return_sequences]
         inputs = np.arange(len(heads))[:, None]
@@ -102,13 +94,14 @@ class BeamSearch(Search):
 
     def _standing(self) -> np.ndarray:
         """Heads of the hypotheses that are still going on."""
-        heads = np.zeros((*self._running.shape, HEAD))
+        running = self._running.array
+        heads = np.zeros((*running.shape, HEAD))
         length = self.position - self._prompt
-        going = np.isfinite(self._running) & (not self.over)
+        going = np.isfinite(running) & (not self.over)
         # Before the first step there is one hypothesis, of no tokens.
         going[:, 1:] &= length > 0
-        heads[:, :, 0] = self._running / max(length, 1) ** self.options.length_penalty
-        heads[:, :, 1] = self._running
+        heads[:, :, 0] = running / max(length, 1) ** self.options.length_penalty
+        heads[:, :, 1] = running
         heads[:, :, 2] = length
         heads[:, :, 3] = np.where(going, CUT, EMPTY)
         return heads

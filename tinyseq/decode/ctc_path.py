@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
 import numpy as np
 
-from tinyseq.decode.calls import Buffer, Call, check_rows, groups, machine
 from tinyseq.decode.hypothesis import NOTHING, Emitted, Hypothesis
-from tinyseq.kernels.ctc_layout import EMITTED, HEARD, LAST, NONE, TOTAL
+from tinyseq.decode.program import Buffer, Program, check_rows, groups
+from tinyseq.decode.saved import emitted, ensure, field
+from tinyseq.kernels.layout import EMITTED, HEARD, LAST, NONE, TOTAL
 
 if TYPE_CHECKING:
     from tinyseq.decode.ctc_options import CtcGreedy
@@ -29,12 +31,11 @@ class Path:
 
 
 class BestPaths:
-    """The search of ``CtcGreedy`` over rows of ``tokens`` numbers."""
+    """The search of ``CtcGreedy`` over rows of ``size`` numbers."""
 
-    def __init__(self, options: CtcGreedy, tokens: int) -> None:
+    def __init__(self, options: CtcGreedy, size: int) -> None:
         self._options = options
-        self._machine = machine()
-        self.tokens = tokens
+        self.size = size
 
     def begin(self) -> Path:
         """A stream at its start."""
@@ -56,22 +57,34 @@ class BestPaths:
         """
         following, rows = [], [Buffer(chunk) for chunk in chunks]
         for group in groups(len(paths)):
-            call = Call(self._machine)
+            program = Program()
             for path, chunk in zip(paths[group], rows[group]):
                 count = len(chunk.array)
                 room = len(path.emitted) + count
                 after = Path(path.words.copy(), Emitted.room(room))
                 after.emitted.words[:, : len(path.emitted)] = path.emitted.words
                 following.append(after)
-                sizes = count, self.tokens, self._options.blank
+                sizes = count, self.size, self._options.blank
                 written = Buffer(after.emitted.words)
                 places = written, (written, 4 * room), (written, 8 * room)
-                call.add("ctc_best_path", chunk, *sizes, Buffer(after.words), *places)
-            if call.run() >= 0:
-                check_rows(self._machine, rows)
+                program.add("ctc_best_path", chunk, *sizes, Buffer(after.words), *places)
+            if program.run() >= 0:
+                check_rows(rows)
         for path in following:
             path.emitted = path.emitted.first(int(path.words[EMITTED]))
         return following
+
+    def fields(self, path: Path) -> dict[str, np.ndarray]:
+        """The state as arrays."""
+        return {"words": path.words, "tokens": path.emitted.words}
+
+    def restored(self, fields: Mapping[str, np.ndarray]) -> Path:
+        """The state that ``fields`` gave."""
+        path = Path(field(fields, "words", np.int64, (4,)), emitted(fields, self.size))
+        ensure(path.words[HEARD] >= 0 and NONE <= path.words[LAST] < self.size and path.score <= np.inf)
+        ensure(path.words[EMITTED] == len(path.emitted))
+        ensure(path.words[LAST] in (NONE, self._options.blank) or len(path.emitted))
+        return path
 
     def partial(self, path: Path) -> tuple[Hypothesis, Hypothesis]:
         """The tokens whose runs are over; the one that still runs."""

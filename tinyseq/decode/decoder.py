@@ -32,6 +32,19 @@ class Port(NamedTuple):
     needed: bool
 
 
+def kind_of(graph: Graph, scores: str, given: str | None) -> int:
+    """What an output's scores are, as the user says, or by what made them."""
+    if given is not None:
+        if given not in KINDS:
+            raise ModelError(f"kind={given!r} is unknown; scores are {', '.join(KINDS)}")
+        return KINDS[given]
+    makers = {name: node for node in graph.nodes for name in node.outputs}
+    node = makers.get(scores)
+    while node is not None and node.op in _KEEP_VALUES:
+        node = makers.get(node.inputs[0])
+    return LOGITS if node is None else _MAKERS.get(node.op, LOGITS)
+
+
 class Decoder:
     """A model that gives scores of the next token, and what must be known of it to generate.
 
@@ -75,7 +88,7 @@ class Decoder:
         self.tokens = self._token_input(tokens)
         self.attention = attention
         self.scores = self._score_output(scores)
-        self.kind = self._kind(kind)
+        self.kind = kind_of(self._graph, self.scores, kind)
         self._rows = self._row_dimension(rows)
         axes = {name: self._axis(value) for name, value in self._inputs.items()}
         self.axes = {name: axis for name, axis in axes.items() if axis is not None}
@@ -137,17 +150,6 @@ class Decoder:
                 "name them with scores=, and the attention with attention="
             )
         return free[0]
-
-    def _kind(self, given: str | None) -> int:
-        if given is not None:
-            if given not in KINDS:
-                raise ModelError(f"kind={given!r} is unknown; scores are {', '.join(KINDS)}")
-            return KINDS[given]
-        makers = {name: node for node in self._graph.nodes for name in node.outputs}
-        node = makers.get(self.scores)
-        while node is not None and node.op in _KEEP_VALUES:
-            node = makers.get(node.inputs[0])
-        return LOGITS if node is None else _MAKERS.get(node.op, LOGITS)
 
     def _row_dimension(self, given: str | None) -> str:
         value = self._inputs[self.tokens]

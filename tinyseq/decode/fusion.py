@@ -12,14 +12,24 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from tinyseq.decode.automata import START, Automaton, automaton
-from tinyseq.decode.calls import Buffer
 from tinyseq.decode.hotwords import hotwords_automaton
 from tinyseq.decode.language_model import BEGIN, END, UNKNOWN
+from tinyseq.decode.program import Buffer
 from tinyseq.errors import FeedError
-from tinyseq.kernels.ctc_layout import HOTWORDS, NONE, SEPARATOR, TOKEN_MODEL, WORD_MODEL, WORDS
+from tinyseq.kernels.layout import (
+    EMITS,
+    HOTWORDS,
+    NONE,
+    ROOM,
+    SEPARATOR,
+    STATE_TABLE,
+    TOKEN_MODEL,
+    WORD_MODEL,
+    WORDS,
+)
 
 if TYPE_CHECKING:
-    from tinyseq.decode.ctc_options import CtcBeamSearch
+    from tinyseq.decode.prefix_options import PrefixSearchOptions
 
 SOME_WORD = 2**31 - 3
 """What a word ends as where no language model knows words: the label of none."""
@@ -33,7 +43,7 @@ class Fusion:
     """All that takes part.
 
     Attributes:
-        parts: the bits of ``ctc_layout.py``.
+        parts: the bits of ``layout.py``.
         buffers: language model, its labels of tokens, words, hotwords, spelling.
         start: the states of language model, words and hotwords before the first token.
         granted: what the state of the hotwords has granted by then.
@@ -56,6 +66,27 @@ class Fusion:
     turn: AbstractContextManager
     answer: Callable[[], bool]
 
+    @property
+    def is_asked(self) -> bool:
+        """Whether the language model is one that is asked."""
+        return bool(self.buffers[0].array[ROOM])
+
+    @property
+    def state_ranges(self) -> tuple[tuple[int, int], ...]:
+        """The least and the most that the states of language model, words and hotwords may be."""
+        model, _, words, hotwords, _ = (buffer.array for buffer in self.buffers)
+        outside = -1 if self.parts & WORDS else 0
+        return (0, _last_state(model)), (outside, _last_state(words)), (0, _last_state(hotwords))
+
+
+def _last_state(automaton: np.ndarray) -> int:
+    return max(0, int(automaton[EMITS] - automaton[STATE_TABLE]) // 8 - 1)
+
+
+NOTHING_ADDED = Fusion(
+    0, (EMPTY,) * 5, (START,) * 3, 0.0, NONE, False, NONE, 0.0, nullcontext(), lambda: False
+)
+
 
 class Spelling:
     """Tokens and texts as sequences of symbols: characters of the vocabulary's strings, or else tokens.
@@ -63,7 +94,7 @@ class Spelling:
     The symbol ``SEPARATOR`` stands between words.
     """
 
-    def __init__(self, options: CtcBeamSearch, tokens: int) -> None:
+    def __init__(self, options: PrefixSearchOptions, tokens: int) -> None:
         vocabulary, separator = options.vocabulary, options.word_separator
         self._vocabulary, self._separator = vocabulary, separator
         self.by_tokens = vocabulary is None or isinstance(options.lexicon, Mapping)
@@ -114,13 +145,15 @@ class Spelling:
         return Buffer(np.array([*np.cumsum(lengths), *symbols, *ends], np.int32))
 
 
-def fusion(options: CtcBeamSearch, tokens: int) -> Fusion:
+def fusion(options: PrefixSearchOptions, tokens: int) -> Fusion:
     """Everything that options ask for, for rows of ``tokens`` numbers.
 
     Raises:
         FeedError: the vocabulary does not fit the rows, or something asked for cannot be spelt.
     """
     model, parts, gain = options.lm, 0, 0.0
+    if model is None and options.lexicon is None and not options.hotwords:
+        return NOTHING_ADDED
     spelling = Spelling(options, tokens)
     by_word = model is not None and options.lm_level == "word"
     unknown = end = NONE
@@ -168,12 +201,12 @@ def fusion(options: CtcBeamSearch, tokens: int) -> Fusion:
     )
 
 
-def _labels(options: CtcBeamSearch, tokens: int) -> Buffer:
+def _labels(options: PrefixSearchOptions, tokens: int) -> Buffer:
     names = options.vocabulary if options.vocabulary is not None else map(str, range(tokens))
     return Buffer(np.array([options.lm.label(name) for name in names], np.int32))
 
 
-def _words(options: CtcBeamSearch, spelling: Spelling, by_word: bool) -> Automaton:
+def _words(options: PrefixSearchOptions, spelling: Spelling, by_word: bool) -> Automaton:
     """The trie of the words that are known: the lexicon's, else the language model's."""
     if not spelling.separates:
         raise FeedError(
@@ -201,8 +234,11 @@ def _trie(words: Iterable[tuple[str, list[int], int]]) -> Automaton:
                 emits.append(NONE)
                 names.append("")
             state = children[state, symbol]
-        if emits[state] != NONE:
-            raise FeedError(f"the words {names[state]!r} and {word!r} are spelt alike; keep one of them")
+        if emits[state] not in (NONE, label):
+            raise FeedError(
+                f"the words {names[state]!r} and {word!r} are spelt alike, and the language model tells them "
+                "apart; keep one of them"
+            )
         emits[state], names[state] = label, word
     arcs = np.array(list(children), np.int64).reshape(-1, 2)
     targets = np.fromiter(children.values(), np.int64, len(children))
@@ -210,7 +246,7 @@ def _trie(words: Iterable[tuple[str, list[int], int]]) -> Automaton:
     return automaton(columns, np.full(len(emits), NONE), emits=np.array(emits))
 
 
-def _hotwords(options: CtcBeamSearch, spelling: Spelling) -> dict[tuple[int, ...], float]:
+def _hotwords(options: PrefixSearchOptions, spelling: Spelling) -> dict[tuple[int, ...], float]:
     """Hotwords as symbols: whole words where words are parted by a separator."""
     weights = options.hotwords
     if not isinstance(weights, Mapping):

@@ -14,7 +14,7 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 
 from tinyseq.decode.automata import START, Automaton, automaton
-from tinyseq.kernels.ctc_layout import NONE
+from tinyseq.kernels.layout import NONE
 
 
 def hotwords_automaton(

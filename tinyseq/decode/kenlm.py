@@ -16,7 +16,7 @@ from tinyseq.decode.arpa import LN10
 from tinyseq.decode.automata import Automaton, automaton, insert, questions
 from tinyseq.decode.language_model import BEGIN, END, UNKNOWN, LanguageModel
 from tinyseq.errors import FeedError, MissingPackageError, ModelError
-from tinyseq.kernels.ctc_layout import MASK, NONE
+from tinyseq.kernels.layout import MASK, NONE
 
 QUESTIONS = 4096
 """Asked at most before they are answered."""

@@ -9,7 +9,7 @@ from typing import NamedTuple, Protocol
 import numpy as np
 
 from tinyseq.decode.options import Generation
-from tinyseq.decode.program import Program, Rows, float_word
+from tinyseq.decode.program import Buffer, Number, Program, float_word
 from tinyseq.errors import OptionError
 from tinyseq.kernels.instructions import EMPTY, ENDED, HEAD, NODE
 
@@ -58,8 +58,6 @@ class Hypothesis(NamedTuple):
 class Search(ABC):
     """The search for one batch: an input has ``beams`` independent beams of ``width`` places each."""
 
-    last_word: int
-
     def __init__(
         self,
         steps: Steps,
@@ -77,22 +75,27 @@ class Search(ABC):
         self._beams, self._width, self._share = beams, width, beams * width
         inputs, self._prompt = prompts.shape
         self._slots = inputs * self._share
-        self._trace = np.zeros((self._prompt + options.max_new_tokens, self._slots, NODE), np.int64)
-        self._trace[: self._prompt, :, 0] = np.repeat(prompts, self._share, axis=0).T
-        self._trace[: self._prompt, :, 3] = np.arange(self._slots)
-        self._live = np.arange(inputs * beams)
-        self._status = np.array([len(self._live)] * 2)
-        self._totals = memoryview(self._status)
-        self._feeds = np.zeros((4, self._slots), np.int64)
+        self._room = self._prompt + options.max_new_tokens
+        trace = np.zeros((self._room, self._slots, NODE), np.int64)
+        trace[: self._prompt, :, 0] = np.repeat(prompts, self._share, axis=0).T
+        trace[: self._prompt, :, 3] = np.arange(self._slots)
+        self._trace, self._live = Buffer(trace), Buffer(np.arange(inputs * beams))
+        self._status = Buffer(np.array([inputs * beams] * 2))
+        self._totals = memoryview(self._status.array)
+        self._feeds = Buffer(np.zeros((4, self._slots), np.int64))
         self._kept: list[np.ndarray] = []
         self._made: dict[tuple, tuple[Program, ...]] = {}
         self._programs: tuple[Program, ...] = ()
+        self._rows, self._now, self._is_last = Number(), Number(), Number()
         self._until = 0
-        self._scores = np.zeros((0, 0), np.float32)
+        self._y = Buffer(np.zeros((0, 0), np.float32))
+        self._vocabulary = 0
         self._remembers = bool(options.repetition_penalty != 1 or options.no_repeat_ngram_size or processors)
         if self._remembers:
-            self._history = np.zeros((self._slots, NODE, len(self._trace)), np.int64)
-            self._lengths = np.zeros(self._slots, np.int64)
+            self._history = Buffer(np.zeros((self._slots, NODE, self._room), np.int64))
+            self._lengths = Buffer(np.zeros(self._slots, np.int64))
+            # The slots whose histories are laid out: the second row of the feeds' targets.
+            self._ends = self._feeds, 2 * self._slots * 8
         # Steps in which some option has a say that it has in no other.
         forced = options.forced_bos_token_id is not None
         self._special = forced + bool(options.begin_suppress_tokens)
@@ -108,14 +111,14 @@ class Search(ABC):
         for column in range(self._prompt - 1):
             self.steps.step(np.ascontiguousarray(prompts[:, column]), first, first, first)
         owners = np.repeat(first, self._beams)
-        rows = np.repeat(prompts[:, -1], self._beams), owners, self._live * self._width, owners
-        self._feeds[:, : len(self._live)] = rows
+        places = self._live.array * self._width
+        self._feeds.array[:, : len(places)] = np.repeat(prompts[:, -1], self._beams), owners, places, owners
         self._arrange()
 
     def _arrange(self) -> None:
         """Takes notice of how many rows the next step has."""
         self._count = self._totals[1]
-        self._given = [row[: self._count] for row in self._feeds]
+        self._given = [row[: self._count] for row in self._feeds.array]
         self._until = 0
 
     @property
@@ -128,7 +131,7 @@ class Search(ABC):
         if self.over:
             return False
         scores = self.steps.step(*self._given)
-        if scores is not self._scores:
+        if scores is not self._y.array:
             self._take(scores)
         if self._wants_attention:
             self._kept.append(np.array(self.steps.attention()[: self._count]))
@@ -150,11 +153,12 @@ class Search(ABC):
 
     def _take(self, scores: np.ndarray) -> None:
         """Other rows of scores than in the step before."""
-        if self._scores.shape[1] != scores.shape[1]:
-            self._check_tokens(scores.shape[1])
-            self._scratch = np.zeros(scores.shape[1], np.float32)
+        if self._vocabulary != scores.shape[1]:
+            self._vocabulary = scores.shape[1]
+            self._check_tokens(self._vocabulary)
+            self._scratch = Buffer(np.zeros(self._vocabulary, np.float32))
             self._made = {}
-        self._scores = scores
+        self._y.move(scores)
         self._until = 0
 
     def _check_tokens(self, vocabulary: int) -> None:
@@ -163,16 +167,9 @@ class Search(ABC):
             for token in self.options.end_tokens if name == "eos_token_id" else (given,):
                 if token is not None and token >= vocabulary:
                     raise OptionError(f"{name}={given}: the decoder has scores for {vocabulary} tokens")
-        highest = int(self._trace[: self._prompt, :, 0].max(initial=0))
-        counts = self.options.repetition_penalty != 1 or self.options.no_repeat_ngram_size
-        if counts and highest >= vocabulary:
-            raise OptionError(
-                f"token {highest}, which the decoder is given first, has no score among its {vocabulary}: "
-                "repetition_penalty and no_repeat_ngram_size cannot count it; leave them out"
-            )
 
     def _process(self, scores: np.ndarray) -> None:
-        tokens = self._history[: self._count, 0, : self.position]
+        tokens = self._history.array[: self._count, 0, : self.position]
         for processor in self._processors:
             given = processor(tokens, scores)
             if given is None:
@@ -185,10 +182,9 @@ class Search(ABC):
         """The programs of this step, with what changes from step to step written in."""
         if self.position >= self._until:
             self._choose()
-        for words, place in self._moving:
-            words[place] = self.position
+        self._now.set(self.position)
         if self._remembers:
-            self._lengths[:] = self.position
+            self._lengths.array[:] = self.position
         return self._programs
 
     def _choose(self) -> None:
@@ -200,35 +196,36 @@ class Search(ABC):
         phase = (new if special else -1, short, last and options.forced_eos_token_id is not None)
         programs = self._made.get(phase)
         if programs is None:
-            preparation, selection = self._preparation(*phase), self._selection()
-            parts = (preparation, selection) if self._processors else ([*preparation, *selection],)
-            programs = self._made[phase] = tuple(Program(*part) for part in parts)
+            programs = (Program(), Program()) if self._processors else (Program(),)
+            self._prepare(programs[0], *phase)
+            self._select(programs[-1])
+            self._made[phase] = programs
         for program in programs:
-            program.bind("x", self._scores)
-            program.bind("y", self._scores)
-            for place in program.places("rows"):
-                program.words[place] = self._count
-        self._options = programs[-1].places("options")[-1]
-        programs[-1].words[self._options + self.last_word] = int(last)
+            program.moved()
+        self._rows.set(self._count)
+        self._is_last.set(int(last))
         self._programs = programs
-        self._moving = [(own.words, place) for own in programs for place in own.places("position")]
         changes = (new + 1 if special else self._most, options.min_new_tokens if short else self._most)
         self._until = self._prompt + min(*changes, self._most if last else self._most - 1)
 
-    def _preparation(self, new: int, short: bool, last: bool) -> Rows:
-        """Instructions that make scores ready for token number ``new``; -1 where the number plays no part."""
-        options, y = self.options, self._scores
-        size = {"y": y, "rows": self._count, "count": y.shape[1]}
-        rows = self._normalisation()
+    def _prepare(self, program: Program, new: int, short: bool, last: bool) -> None:
+        """Adds what makes scores ready for token number ``new``; -1 where the number plays no part."""
+        options = self.options
+        size = self._y, self._rows, self._vocabulary
+        self._normalise(program)
         if self._remembers:
-            rows.append(self._unrolling(self._feeds[2], self._lengths, self._history))
-            before = {"history": self._history, "position": 0, "record": NODE * len(self._trace)}
+            trace, slots = self._trace, self._slots
+            program.add(
+                "unroll", trace, self._ends, self._lengths, self._history, self._rows, slots, self._room
+            )
+        before = self._now, NODE * self._room
         if options.repetition_penalty != 1:
-            penalty = [float_word(options.repetition_penalty)]
-            operands = size | before | {"scratch": self._scratch, "penalty": penalty}
-            rows.append(("penalize_repetition", operands))
+            y, *sizes = size
+            penalty = float_word(options.repetition_penalty)
+            program.add("penalize_repetition", y, self._history, self._scratch, *sizes, *before, penalty)
         if options.no_repeat_ngram_size:
-            rows.append(("ban_ngrams", size | before | {"size": options.no_repeat_ngram_size}))
+            y, *sizes = size
+            program.add("ban_ngrams", y, self._history, *sizes, *before, options.no_repeat_ngram_size)
         begin = int(options.forced_bos_token_id is not None)
         for tokens, now in (
             (options.end_tokens, short),
@@ -236,28 +233,19 @@ class Search(ABC):
             (options.begin_suppress_tokens, new == begin),
         ):
             if tokens and now:
-                rows.append(("ban_tokens", size | {"tokens": [len(tokens), *tokens]}))
+                program.add("ban_tokens", *size, len(tokens), *tokens)
         for token, now in ((options.forced_bos_token_id, new == 0), (options.forced_eos_token_id, last)):
             if token is not None and now:
-                rows.append(("force_token", size | {"token": token}))
-        return rows
+                program.add("force_token", *size, token)
 
-    def _unrolling(
-        self, ends: np.ndarray, lengths: np.ndarray, history: np.ndarray
-    ) -> tuple[str, dict[str, object]]:
-        operands = {"trace": self._trace, "ends": ends, "lengths": lengths, "history": history}
-        return "unroll", operands | {"rows": len(ends), "slots": self._slots, "room": history.shape[2]}
-
-    def _normalisation(self, kind: int | None = None) -> list[tuple[str, dict[str, object]]]:
-        """Log softmax in place, of what the model gives if ``kind`` is left out."""
-        y = self._scores
-        operands = {"x": y, "y": y, "scratch": self._scratch, "rows": self._count, "count": y.shape[1]}
-        return [("log_softmax", operands | {"kind": self._kind if kind is None else kind})]
+    def _normalise(self, program: Program, kind: int | None = None) -> None:
+        """Adds log softmax in place, of what the model gives if ``kind`` is left out."""
+        kind = self._kind if kind is None else kind
+        program.add("log_softmax", self._y, self._y, self._scratch, self._rows, self._vocabulary, kind)
 
     @abstractmethod
-    def _selection(self) -> Rows:
-        """Instructions that choose the next tokens and ready the rows of the next step; word ``last_word`` of
-        the last one's options says whether this step is the last."""
+    def _select(self, program: Program) -> None:
+        """Adds what chooses the next tokens and readies the rows of the next step."""
 
     @abstractmethod
     def _results(self) -> tuple[np.ndarray, np.ndarray]:
@@ -269,9 +257,15 @@ class Search(ABC):
         there = heads[:, :, HEAD - 1] != EMPTY
         heads, nodes = heads[there], nodes[there]
         lengths = heads[:, 2].astype(np.int64) + self._prompt
-        records = np.zeros((len(heads), NODE, len(self._trace)), np.int64)
-        ends = np.ascontiguousarray(nodes[:, 3])
-        Program(self._unrolling(ends, np.where(lengths > self._prompt, lengths - 1, lengths), records)).run()
+        records = np.zeros((len(heads), NODE, self._room), np.int64)
+        ends, before = (
+            np.ascontiguousarray(nodes[:, 3]),
+            np.where(lengths > self._prompt, lengths - 1, lengths),
+        )
+        program = Program()
+        operands = self._trace, Buffer(ends), Buffer(before), Buffer(records)
+        program.add("unroll", *operands, len(heads), self._slots, self._room)
+        program.run()
         rows = np.flatnonzero(lengths > self._prompt)
         records[rows, :, lengths[rows] - 1] = nodes[rows]
         found = [self._hypothesis(*both) for both in zip(heads.tolist(), records)]

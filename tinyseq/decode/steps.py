@@ -39,6 +39,11 @@ class DecoderSteps:
         self._copies = False
         self._scores = np.zeros((0, 0), np.float32)
 
+    @property
+    def state(self) -> dict[str, np.ndarray]:
+        """What lies in rows, rows first: the last one is spare."""
+        return self._runner.state
+
     def step(
         self, tokens: np.ndarray, sources: np.ndarray, targets: np.ndarray, owners: np.ndarray
     ) -> np.ndarray:
@@ -71,13 +76,16 @@ class DecoderSteps:
         return self._rows_of(self._results[self._attention], "attention").astype(np.float32)
 
     def _rows_of(self, array: np.ndarray, what: str) -> np.ndarray:
-        """[rows, last dimension], the others being of size 1."""
-        if array.ndim < 2 or array.size != self._size * array.shape[-1]:
+        """[rows, last dimension that is not of size 1], the others being of size 1."""
+        sizes = list(array.shape)
+        while len(sizes) > 2 and sizes[-1] == 1:
+            sizes.pop()
+        if len(sizes) < 2 or array.size != self._size * sizes[-1]:
             raise ModelError(
                 f"the decoder's {what} are {list(array.shape)} for {self._size} rows; they must be "
-                "[rows, ...] with a last dimension and no other"
+                "[rows, ...] with one dimension beside the rows and no other"
             )
-        return array.reshape(self._size, array.shape[-1])
+        return array.reshape(self._size, sizes[-1])
 
     def _resize(self, count: int) -> None:
         self._count = count

@@ -16,7 +16,8 @@ from __future__ import annotations
 
 import numpy as np
 
-from tinyseq.kernels.ctc_layout import (
+from tinyseq.kernels.intrinsics import compiled, floats, integers, integers32
+from tinyseq.kernels.layout import (
     ARCS,
     ASKED,
     EMITS,
@@ -28,7 +29,6 @@ from tinyseq.kernels.ctc_layout import (
     STATE_TABLE,
     WANTED,
 )
-from tinyseq.kernels.intrinsics import compiled, floats, integers, integers32
 from tinyseq.kernels.ranking import NOTHING
 
 

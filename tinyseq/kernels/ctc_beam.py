@@ -1,10 +1,8 @@
 """Connectionist temporal classification: prefix beam search, frame by frame.
 
-The state of a stream is one block of memory without a process address in it: a head of ``HEAD`` words,
-``width`` hypotheses of ``RECORD`` words, and the pool of nodes (``prefixes.py``). A hypothesis is a prefix
-with the logarithms of its two probabilities, ended by the blank or by its last token (Hannun et al., 2014),
-and of the most probable alignment of either kind. ``search`` holds the settings, which all streams share;
-``scratch`` is working memory, of no value between calls.
+A hypothesis (``records.py``) is a prefix with the logarithms of its two probabilities, ended by the blank or
+by its last token (Hannun et al., 2014), and of the most probable alignment of either kind. ``search`` holds
+the settings, which all streams share; ``scratch`` is working memory, of no value between calls.
 """
 
 from __future__ import annotations
@@ -12,22 +10,21 @@ from __future__ import annotations
 import numpy as np
 
 from tinyseq.kernels.automata import is_asking
-from tinyseq.kernels.ctc_layout import (
+from tinyseq.kernels.fusion import fused
+from tinyseq.kernels.instructions import FAILED
+from tinyseq.kernels.intrinsics import compiled, doubles, floats, integers
+from tinyseq.kernels.layout import (
     ADDED,
     ALIGNED_BLANK,
     ALIGNED_TOKEN,
     BLANK,
     BOTH,
-    DEEPEST,
-    DEPTH,
     ENDS_BLANK,
     ENDS_TOKEN,
-    FRAME,
     FRAMES,
     FUSED,
     GAIN,
     HEAD,
-    HORIZON,
     LEAST,
     LIMITED,
     LIVE,
@@ -42,18 +39,15 @@ from tinyseq.kernels.ctc_layout import (
     PREFIX,
     PRUNE,
     RECORD,
-    SETTLED,
     STATES,
     TOKEN,
     UP,
     VOCABULARY,
     WIDTH,
 )
-from tinyseq.kernels.fusion import fused
-from tinyseq.kernels.instructions import FAILED
-from tinyseq.kernels.intrinsics import compiled, doubles, floats, integers
-from tinyseq.kernels.prefixes import aligned, child_of, drop, hold, node
+from tinyseq.kernels.prefixes import aligned, child_of, node
 from tinyseq.kernels.ranking import (
+    DONE,
     NOTHING,
     add_logs,
     best_first,
@@ -61,29 +55,11 @@ from tinyseq.kernels.ranking import (
     row_peak,
     strongest,
 )
-
-DONE = 0
+from tinyseq.kernels.records import best_alignment, end_frame, hold_all, record_of, replace
 
 RENEWED, FIRST_LONGER, NEXT_LONGER = 9, 10, 11
 """Words of a hypothesis that gets no token, in place of the states: whether its last token's alignment is a
 new one behind ``ALIGNED_TOKEN``, and the list of those hypotheses that are one token longer."""
-
-FORGETS = 64
-"""Each so many frames, hypotheses that still doubt what is behind the horizon are given up."""
-
-
-@compiled()
-def record_of(block, j):
-    return block + j * RECORD * 8
-
-
-@compiled()
-def best_alignment(record):
-    """(score, alignment) of a hypothesis' most probable alignment."""
-    values, nodes = doubles(record), integers(record)
-    if values[PATH_BLANK] >= values[PATH_TOKEN]:
-        return values[PATH_BLANK], nodes[ALIGNED_BLANK]
-    return values[PATH_TOKEN], nodes[ALIGNED_TOKEN]
 
 
 @compiled()
@@ -258,83 +234,6 @@ def _extend(search, state, pool, record, new, token, logp, frame, scorers):
 
 
 @compiled()
-def _hold_all(pool, new):
-    for k in range(PREFIX, STATES):
-        hold(pool, integers(new)[k])
-
-
-@compiled()
-def _replace(state, records, pool, news, living, count):
-    """The new hypotheses take the place of the old ones, whose nodes are given back."""
-    for j in range(living):
-        nodes = integers(record_of(records, j))
-        node(pool, nodes[PREFIX])[LIVE] = NONE
-        for k in range(PREFIX, STATES):
-            drop(state, pool, nodes[k])
-    deepest = 0
-    for j in range(count):
-        source, target = integers(record_of(news, j)), integers(record_of(records, j))
-        for k in range(RECORD):
-            target[k] = source[k]
-        prefix = node(pool, target[PREFIX])
-        prefix[LIVE] = j
-        deepest = max(deepest, np.int64(prefix[DEPTH]))
-    integers(state)[LIVING] = count
-    integers(state)[DEEPEST] = deepest
-
-
-@compiled()
-def _ancestor(pool, alignment, depth):
-    while node(pool, alignment)[DEPTH] > depth:
-        alignment = np.int64(node(pool, alignment)[UP])
-    return alignment
-
-
-@compiled()
-def _agrees(state, pool, record, old):
-    """Whether a hypothesis has an alignment that begins with ``old``; its other one, if not, is given up."""
-    values, nodes = doubles(record), integers(record)
-    depth = np.int64(node(pool, old)[DEPTH])
-    by_blank = _ancestor(pool, nodes[ALIGNED_BLANK], depth) == old
-    by_token = _ancestor(pool, nodes[ALIGNED_TOKEN], depth) == old
-    if by_blank and not by_token:
-        values[PATH_TOKEN] = NOTHING
-        hold(pool, nodes[ALIGNED_BLANK])
-        drop(state, pool, nodes[ALIGNED_TOKEN])
-        nodes[ALIGNED_TOKEN] = nodes[ALIGNED_BLANK]
-    if by_token and not by_blank:
-        values[PATH_BLANK] = NOTHING
-        hold(pool, nodes[ALIGNED_TOKEN])
-        drop(state, pool, nodes[ALIGNED_BLANK])
-        nodes[ALIGNED_BLANK] = nodes[ALIGNED_TOKEN]
-    return by_blank or by_token
-
-
-@compiled()
-def _forget(state, records, pool, oldest):
-    """Gives up the hypotheses that differ from the best one in what it has before frame ``oldest``."""
-    head = integers(state)
-    old = best_alignment(records)[1]
-    while node(pool, old)[DEPTH] > head[SETTLED] and node(pool, old)[FRAME] >= oldest:
-        old = np.int64(node(pool, old)[UP])
-    if node(pool, old)[DEPTH] <= head[SETTLED]:
-        return
-    kept = 0
-    for j in range(head[LIVING]):
-        record = record_of(records, j)
-        nodes = integers(record)
-        agrees = _agrees(state, pool, record, old)
-        node(pool, nodes[PREFIX])[LIVE] = kept if agrees else NONE
-        for k in range(PREFIX, STATES):
-            if not agrees:
-                drop(state, pool, nodes[k])
-        for k in range(RECORD):
-            integers(record_of(records, kept))[k] = nodes[k]
-        kept += 1 if agrees else 0
-    head[LIVING] = kept
-
-
-@compiled()
 def _frame(row, state, scratch, search, scorers):
     """One row: every hypothesis with every token that counts, of which the best remain.
 
@@ -353,7 +252,7 @@ def _frame(row, state, scratch, search, scorers):
     token_scores, tokens = doubles(ranks + width * 16), integers(ranks + width * 16 + most * 8)
 
     x = floats(row)
-    strongest_token = row_peak(row, settings[VOCABULARY])[2]
+    strongest_token = row_peak(row, settings[VOCABULARY])[1]
     least = min(np.float32(doubles(search)[LEAST]), x[strongest_token])
     count = strongest(row, settings[VOCABULARY], least, most, token_scores, tokens)
     last, last_token = np.float32(NOTHING), settings[VOCABULARY]
@@ -372,12 +271,9 @@ def _frame(row, state, scratch, search, scorers):
             _extend(
                 search, state, pool, record_of(records, i), new, tokens[r], token_scores[r], frame, scorers
             )
-        _hold_all(pool, new)
-    _replace(state, records, pool, news, living, kept)
-    frame += 1
-    integers(state)[FRAMES] = frame
-    if settings[HORIZON] and frame % FORGETS == 0 and kept > 1:
-        _forget(state, records, pool, frame - settings[HORIZON])
+        hold_all(pool, new)
+    replace(state, records, pool, news, living, kept)
+    end_frame(search, state, records, pool)
     return DONE
 
 

@@ -4,12 +4,10 @@ from __future__ import annotations
 
 import numpy as np
 
-from tinyseq.kernels.ctc_layout import EMITTED, HEARD, LAST, TOTAL
 from tinyseq.kernels.instructions import FAILED
 from tinyseq.kernels.intrinsics import compiled, doubles, floats, integers, integers32
-from tinyseq.kernels.ranking import row_peak, usable
-
-DONE = 0
+from tinyseq.kernels.layout import EMITTED, HEARD, LAST, TOTAL
+from tinyseq.kernels.ranking import DONE, row_peak
 
 
 @compiled()
@@ -22,8 +20,8 @@ def ctc_best_path(logp, count, vocabulary, blank, state, tokens, frames, logps):
     head, total = integers(state), doubles(state)
     for t in range(count):
         row = logp + t * vocabulary * 4
-        least, greatest, token = row_peak(row, vocabulary)
-        if not usable(least, greatest):
+        usable, token = row_peak(row, vocabulary)
+        if not usable:
             return FAILED
         value = floats(row)[token]
         total[TOTAL] += np.float64(value)

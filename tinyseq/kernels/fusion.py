@@ -1,7 +1,7 @@
 """What a search adds to the scores of a model's rows: a language model, words, hotwords.
 
 All of it is a function of the tokens alone. A hypothesis carries three states; a token moves them on and
-weighs something. ``search`` holds the settings, see ``ctc_layout.py``.
+weighs something. ``search`` holds the settings, see ``layout.py``.
 """
 
 from __future__ import annotations
@@ -9,7 +9,8 @@ from __future__ import annotations
 import numpy as np
 
 from tinyseq.kernels.automata import advance, emitted, target_of
-from tinyseq.kernels.ctc_layout import (
+from tinyseq.kernels.intrinsics import compiled, doubles, integers, integers32
+from tinyseq.kernels.layout import (
     ALPHA,
     BETA,
     CLOSED,
@@ -24,7 +25,6 @@ from tinyseq.kernels.ctc_layout import (
     WORD_MODEL,
     WORDS,
 )
-from tinyseq.kernels.intrinsics import compiled, doubles, integers, integers32
 from tinyseq.kernels.ranking import NOTHING
 
 OUT_OF_ALL = 2**31 - 2

@@ -131,6 +131,7 @@ INSTRUCTIONS = (
     Instruction("turn", ("&counter", "trips", "distance")),
     Instruction("spend", ("&left",), _ENDLESS),
     Instruction("log_softmax", ("&x", "&y", "&scratch", "rows", "count", "kind")),
+    Instruction("temper", ("&y", "rows", "count", "blank", "*options")),
     Instruction("ban_tokens", ("&y", "rows", "count", "*tokens")),
     Instruction("force_token", ("&y", "rows", "count", "token")),
     Instruction(
@@ -167,9 +168,24 @@ INSTRUCTIONS = (
     Instruction(
         "ctc_beam", ("&logp", "frames", "start", "&state", "&scratch", "&search", *_SCORERS), _NO_ROOM
     ),
-    Instruction("ctc_settle", ("&state", "width", "&count", *_EMITTED)),
     Instruction(
-        "ctc_hypotheses",
+        "transducer_path",
+        (
+            *("&y", "vocabulary", "blank", "most", "&desk", "first", "frames", "start", "place", "&state"),
+            *("&tokens", "&places", "&logps"),
+        ),
+    ),
+    Instruction(
+        "transducer_beam",
+        (
+            *("&y", "&desk", "first", "frames", "start", "place", "&state", "&scratch", "&search"),
+            *_SCORERS,
+        ),
+        _NO_ROOM,
+    ),
+    Instruction("settle", ("&state", "width", "&count", *_EMITTED)),
+    Instruction(
+        "hypotheses",
         ("&state", "&scratch", "&search", "ended", "best", "room", "&count", "&scores", *_EMITTED, *_SCORERS),
         _NO_ROOM,
     ),

@@ -79,17 +79,6 @@ def stack(element, count: int):
 
 
 @intrinsic
-def order_key(typingctx, bits):
-    """An int32 that sorts as the float32 of these bits does: NaN beyond infinity, -0 below 0."""
-
-    def codegen(context, builder, signature, args):
-        sign = builder.ashr(args[0], INT32(31))
-        return builder.xor(args[0], builder.and_(sign, INT32(0x7FFFFFFF)))
-
-    return types.int32(types.int32), codegen
-
-
-@intrinsic
 def power_of_two(typingctx, rounded):
     """2**n for ``rounded`` = 1.5 * 2**23 + n with integral n in -127 ... 127 (2**-127 gives 0)."""
 

@@ -11,9 +11,9 @@ import inspect
 from tinyseq.kernels.beam import beam, unroll
 from tinyseq.kernels.ctc_beam import ctc_beam
 from tinyseq.kernels.ctc_path import ctc_best_path
-from tinyseq.kernels.ctc_results import ctc_hypotheses, ctc_settle
 from tinyseq.kernels.elementwise import elementwise, fill
 from tinyseq.kernels.general import gru_general, lstm_general, rnn_general
+from tinyseq.kernels.hypotheses import hypotheses, settle
 from tinyseq.kernels.indexing import (
     extreme,
     extreme_integer,
@@ -32,8 +32,16 @@ from tinyseq.kernels.quantized import linear_bytes, linear_dynamic, quantize_dyn
 from tinyseq.kernels.ranking import usable_rows
 from tinyseq.kernels.recurrent import gru_reset_after, gru_reset_before, lstm, rnn
 from tinyseq.kernels.sampling import pick, warp
-from tinyseq.kernels.scores import ban_ngrams, ban_tokens, force_token, log_softmax, penalize_repetition
+from tinyseq.kernels.scores import (
+    ban_ngrams,
+    ban_tokens,
+    force_token,
+    log_softmax,
+    penalize_repetition,
+    temper,
+)
 from tinyseq.kernels.switch import switch
+from tinyseq.kernels.transducer import transducer_beam, transducer_path
 
 KERNELS = {
     kernel.__name__: kernel
@@ -44,8 +52,19 @@ KERNELS = {
         *(quantize_dynamic, linear_bytes, linear_dynamic),
         *(rnn, lstm, gru_reset_after, gru_reset_before),
         *(rnn_general, lstm_general, gru_general, lstm_projected),
-        *(log_softmax, ban_tokens, force_token, penalize_repetition, ban_ngrams, unroll, warp, pick, beam),
-        *(usable_rows, ctc_best_path, ctc_beam, ctc_settle, ctc_hypotheses),
+        *(
+            log_softmax,
+            temper,
+            ban_tokens,
+            force_token,
+            penalize_repetition,
+            ban_ngrams,
+            unroll,
+            warp,
+            pick,
+            beam,
+        ),
+        *(usable_rows, ctc_best_path, ctc_beam, transducer_path, transducer_beam, settle, hypotheses),
     )
 }
 

@@ -13,7 +13,8 @@ from __future__ import annotations
 
 import numpy as np
 
-from tinyseq.kernels.ctc_layout import (
+from tinyseq.kernels.intrinsics import compiled, floats, integers, integers32
+from tinyseq.kernels.layout import (
     ALIGNMENT,
     CHILD,
     DEPTH,
@@ -32,7 +33,6 @@ from tinyseq.kernels.ctc_layout import (
     TOKEN,
     UP,
 )
-from tinyseq.kernels.intrinsics import compiled, floats, integers, integers32
 
 
 @compiled()

@@ -9,8 +9,9 @@ from __future__ import annotations
 import numpy as np
 
 from tinyseq.kernels.instructions import FAILED
-from tinyseq.kernels.intrinsics import compiled, floats, integers, integers32, order_key
+from tinyseq.kernels.intrinsics import compiled, floats, integers
 from tinyseq.kernels.math import exp64, log64
+from tinyseq.kernels.peaks import LANES, first_equal, vector_peak
 
 DONE = 0
 
@@ -23,13 +24,7 @@ NEGLIGIBLE = -40.0
 BLOCK = 32
 """Numbers of a row that are looked at together."""
 
-SPAN = 256
-"""Of so many numbers the greatest is found before its place is looked for."""
-
-LOWEST, HIGHEST = np.int32(-(2**31)), np.int32(2**31 - 1)
-KEY_INFINITY = np.int32(0x7F800000)
-KEY_NOTHING = np.int32(-0x7F800001)
-"""Order keys of infinity and its negative."""
+INFINITY, LEAST_OF_ALL = np.float32(np.inf), np.float32(-np.inf)
 
 
 @compiled()
@@ -42,52 +37,51 @@ def add_logs(a, b):
 
 
 @compiled()
-def row_range(row, count):
-    """The least and the greatest order key of ``count`` float32."""
-    bits = integers32(row)
-    least, greatest = HIGHEST, LOWEST
-    for i in range(count):
-        key = order_key(bits[i])
-        least = key if key < least else least
-        greatest = key if key > greatest else greatest
-    return least, greatest
+def _range(row, count):
+    """The greatest of ``count`` float32, and whether one is NaN or infinity; NaN is never the greatest."""
+    x = floats(row)
+    whole = count // LANES
+    greatest, wrong = vector_peak(row, whole)
+    for i in range(whole * LANES, count):
+        value = x[i]
+        greatest = value if value > greatest else greatest
+        wrong |= not value < INFINITY
+    return greatest, wrong
 
 
 @compiled()
-def usable(least, greatest):
-    """Whether a row of that range holds a finite number, and neither NaN nor infinity."""
-    return least >= KEY_NOTHING and greatest > KEY_NOTHING and greatest < KEY_INFINITY
-
-
-@compiled()
-def usable_rows(x, rows, count, place):
-    """Fails, with the first such row in ``place``, if one of x[rows, count] is not usable."""
-    for row in range(rows):
-        least, greatest = row_range(x + row * count * 4, count)
-        if not usable(least, greatest):
-            integers(place)[0] = row
-            return FAILED
-    return DONE
-
-
-@compiled()
-def _place_of(bits, start, key):
-    """The first place from ``start`` on with that order key; it is there."""
-    while order_key(bits[start]) != key:
+def _place_of(row, count, value):
+    """The first place of a value; it is there."""
+    x = floats(row)
+    start = 0
+    while start + LANES <= count:
+        lane = first_equal(row + start * 4, value)
+        if lane < LANES:
+            return start + lane
+        start += LANES
+    while x[start] != value:
         start += 1
     return start
 
 
 @compiled()
 def row_peak(row, count):
-    """``row_range``, and the first place of the greatest number."""
-    least, greatest, best = HIGHEST, LOWEST, 0
-    for start in range(0, count, SPAN):
-        low, high = row_range(row + start * 4, min(SPAN, count - start))
-        least = low if low < least else least
-        if high > greatest:
-            greatest, best = high, start
-    return least, greatest, _place_of(integers32(row), best, greatest)
+    """Whether a row holds a finite number, and neither NaN nor infinity; and the greatest's first place."""
+    greatest, wrong = _range(row, count)
+    if wrong or not greatest > LEAST_OF_ALL:
+        return False, 0
+    return True, _place_of(row, count, greatest)
+
+
+@compiled()
+def usable_rows(x, rows, count, place):
+    """Fails, with the first such row in ``place``, if one of x[rows, count] is not usable."""
+    for row in range(rows):
+        greatest, wrong = _range(x + row * count * 4, count)
+        if wrong or not greatest > LEAST_OF_ALL:
+            integers(place)[0] = row
+            return FAILED
+    return DONE
 
 
 @compiled()

@@ -1,7 +1,8 @@
 """Kernels that make scores ready for a search: log-softmax, bans, penalties.
 
 Scores are log-probabilities or logits, float32 [rows, count]. Not-a-number counts as -infinity. A row's
-history is the tokens before, ``position`` words at ``history``, a row ``record`` words after the other.
+history is the tokens before, ``position`` words at ``history``, a row ``record`` words after the other. A
+token of it that has no score, as a start token may, is left alone.
 """
 
 from __future__ import annotations
@@ -115,10 +116,12 @@ def penalize_repetition(y, history, scratch, rows, count, position, record, pena
         scores = floats(y + row * count * 4)
         tokens = integers(history + row * record * 8)
         for i in range(position):
-            before[tokens[i]] = scores[tokens[i]]
+            if tokens[i] < count:
+                before[tokens[i]] = scores[tokens[i]]
         for i in range(position):
-            value = before[tokens[i]]
-            scores[tokens[i]] = value * factor if value < ZERO else value / factor
+            if tokens[i] < count:
+                value = before[tokens[i]]
+                scores[tokens[i]] = value * factor if value < ZERO else value / factor
 
 
 @compiled()
@@ -131,5 +134,19 @@ def ban_ngrams(y, history, rows, count, position, record, size):
             same = 0
             while same < size - 1 and tokens[start + same] == tokens[position - size + 1 + same]:
                 same += 1
-            if same == size - 1:
+            if same == size - 1 and tokens[start + size - 1] < count:
                 scores[tokens[start + size - 1]] = BANNED
+
+
+@compiled()
+def temper(y, rows, count, blank, options):
+    """y[rows, count]: a penalty is taken off the blank's score, then all are divided by a temperature.
+
+    ``options`` points to the two float64.
+    """
+    penalty, temperature = np.float32(doubles(options)[0]), np.float32(doubles(options)[1])
+    for row in range(rows):
+        scores = floats(y + row * count * 4)
+        scores[blank] -= penalty
+        for i in range(count):
+            scores[i] = scores[i] / temperature

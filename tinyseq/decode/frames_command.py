@@ -1,4 +1,4 @@
-"""``tinyseq decode``: rows of scores from a file or a model, as text or JSON."""
+"""``tinyseq decode``: rows of a CTC model, or what a transducer hears, as text or JSON."""
 
 from __future__ import annotations
 
@@ -16,6 +16,9 @@ from tinyseq.decode.ctc_options import CtcBeamSearch, CtcGreedy
 from tinyseq.decode.hypothesis import Hypothesis
 from tinyseq.decode.kenlm import read_kenlm
 from tinyseq.decode.language_model import LanguageModel
+from tinyseq.decode.transducer import TransducerDecoder
+from tinyseq.decode.transducer_desk import TransducerModel
+from tinyseq.decode.transducer_options import TransducerBeamSearch, TransducerGreedy
 from tinyseq.errors import FeedError, ModelError
 
 NUMBERS = {
@@ -29,15 +32,30 @@ NUMBERS = {
     "beta": (float, "what each word or token adds"),
     "unk_score_offset": (float, "what each unknown word or token adds"),
     "hotword_weight": (float, "of hotwords without one of their own"),
+    "max_symbols": (int, "of a transducer, greedy: tokens after which a frame is over"),
+    "blank_penalty": (float, "of a transducer: taken off the blank's score"),
+    "temperature": (float, "of a transducer: what scores are divided by"),
 }
-"""Options of ``CtcBeamSearch`` that are a number: their type and what they are."""
+"""Options of the methods that are a number: their type and what they are."""
+
+METHODS = {
+    ("CTC", False): CtcBeamSearch,
+    ("CTC", True): CtcGreedy,
+    ("transducer", False): TransducerBeamSearch,
+    ("transducer", True): TransducerGreedy,
+}
+"""By what the model is and whether the search is greedy."""
 
 
 def add_arguments(command: argparse.ArgumentParser) -> None:
     """The options of the command."""
-    defaults = {field.name: field.default for field in fields(CtcBeamSearch)}
+    defaults = {field.name: field.default for method in METHODS.values() for field in fields(method)}
+    defaults |= {field.name: field.default for field in fields(CtcBeamSearch)}
     command.add_argument(
-        "--name", help="the array of the .npz file, or the model's output, that holds the rows"
+        "--name", help="the array of the .npz file, or the model's output, that holds the rows or frames"
+    )
+    command.add_argument(
+        "--start", type=_whole_numbers, metavar="N,N", help="tokens that a transducer's predictor begins with"
     )
     command.add_argument(
         "--scores",
@@ -55,7 +73,12 @@ def add_arguments(command: argparse.ArgumentParser) -> None:
     command.add_argument(
         "--vocabulary", type=Path, metavar="FILE", help="the tokens' strings: a line for each, or a JSON list"
     )
-    command.add_argument("--greedy", action="store_true", help="the most probable alignment, no beam search")
+    command.add_argument(
+        "--greedy", action="store_true", help="the likeliest token each time, no beam search"
+    )
+    command.add_argument(
+        "--no-length-norm", action="store_true", help="of a transducer: rank results by whole scores"
+    )
     for name, (kind, what) in NUMBERS.items():
         shown = "" if defaults[name] is None else f" (default {defaults[name]:g})"
         command.add_argument(f"--{name.replace('_', '-')}", type=kind, help=what + shown)
@@ -82,11 +105,23 @@ def _whole_numbers(text: str) -> list[int]:
 
 
 def decode(args: argparse.Namespace, arrays: Mapping[str, np.ndarray]) -> None:
-    """Decodes one of the arrays and prints what was found."""
-    decoder = CtcDecoder(_options(args))
+    """Decodes the rows that one of the arrays is, and prints what was found."""
+    if args.start is not None:
+        raise FeedError("--start is for the folder of a transducer")
     logp = _logp(args, _chosen(args, arrays))
-    found = decoder.decode(logp, args.lengths)
-    sequences = found if logp.ndim == 3 else [found]
+    _print(args, CtcDecoder(_options(args, "CTC")).decode(logp, args.lengths), logp.ndim == 3)
+
+
+def decode_frames(args: argparse.Namespace, transducer: TransducerModel, frames: np.ndarray) -> None:
+    """Decodes frames [N, T, C] of a transducer's encoder, and prints what was found."""
+    if args.scores != "logp" or args.time_axis is not None:
+        raise FeedError("--scores and --time-axis are for rows of CTC models; leave them out")
+    decoder = TransducerDecoder(transducer, _options(args, "transducer"))
+    _print(args, decoder.decode(frames, args.lengths), True)
+
+
+def _print(args: argparse.Namespace, found: list, is_batch: bool) -> None:
+    sequences = found if is_batch else [found]
     if args.json:
         print(json.dumps({"sequences": [[asdict(hypothesis) for hypothesis in best] for best in sequences]}))
         return
@@ -133,23 +168,31 @@ def _logp(args: argparse.Namespace, array: np.ndarray) -> np.ndarray:
         return np.log(scores)
 
 
-def _options(args: argparse.Namespace) -> CtcGreedy | CtcBeamSearch:
+def _options(args: argparse.Namespace, model: str) -> object:
+    """The options of the method that is asked for."""
+    method = METHODS[model, args.greedy]
     vocabulary = None if args.vocabulary is None else _vocabulary(args.vocabulary)
     given = {name: getattr(args, name) for name in (*NUMBERS, "lm", "lm_level", "word_separator", "lexicon")}
     given = {name: value for name, value in given.items() if value is not None}
-    if args.greedy:
-        unused = [*given, *(["hotword"] if args.hotword else [])]
-        if unused:
-            raise FeedError(f"--greedy takes no --{unused[0].replace('_', '-')}; leave one of them out")
-        return CtcGreedy(args.blank, vocabulary)
+    if args.hotword:
+        given["hotwords"] = dict(map(_hotword, args.hotword))
+    if args.no_length_norm:
+        given["length_norm"] = False
+    own = {field.name for field in fields(method)}
+    for name in given:
+        if name not in own:
+            flag = {"hotwords": "hotword", "length_norm": "no-length-norm"}.get(name, name.replace("_", "-"))
+            search = "greedy" if args.greedy else "beam"
+            raise FeedError(f"{search} search of a {model} model takes no --{flag}; leave it out")
     if "lexicon" in given:
         given["lexicon"] = _lines(given["lexicon"])
     if "lm" in given:
         given["lm"] = _language_model(given["lm"], vocabulary, given)
-    hotwords = dict(map(_hotword, args.hotword))
-    weight = given.get("hotword_weight", CtcBeamSearch.hotword_weight)
-    hotwords = {word: weight if own is None else own for word, own in hotwords.items()}
-    return CtcBeamSearch(blank=args.blank, vocabulary=vocabulary, hotwords=hotwords, **given)
+    if args.hotword:
+        weight = given.get("hotword_weight", method.hotword_weight)
+        hotwords = given["hotwords"].items()
+        given["hotwords"] = {word: weight if own is None else own for word, own in hotwords}
+    return method(blank=args.blank, vocabulary=vocabulary, **given)
 
 
 def _language_model(path: Path, vocabulary: list[str] | None, given: dict) -> LanguageModel:

@@ -5,8 +5,10 @@ from __future__ import annotations
 import numpy as np
 
 from tinyseq.kernels.automata import is_asking
-from tinyseq.kernels.ctc_beam import DONE, best_alignment, record_of
-from tinyseq.kernels.ctc_layout import (
+from tinyseq.kernels.fusion import fused
+from tinyseq.kernels.instructions import FAILED
+from tinyseq.kernels.intrinsics import compiled, doubles, floats, integers, integers32
+from tinyseq.kernels.layout import (
     ADDED,
     ALIGNED_BLANK,
     ALIGNED_TOKEN,
@@ -18,6 +20,7 @@ from tinyseq.kernels.ctc_layout import (
     LIVING,
     LOGP,
     NODE_BYTES,
+    NORM,
     PATH_TOKEN,
     PREFIX,
     SETTLED,
@@ -27,11 +30,9 @@ from tinyseq.kernels.ctc_layout import (
     VOCABULARY,
     WIDTH,
 )
-from tinyseq.kernels.fusion import fused
-from tinyseq.kernels.instructions import FAILED
-from tinyseq.kernels.intrinsics import compiled, doubles, floats, integers, integers32
 from tinyseq.kernels.prefixes import cut, meeting, node
-from tinyseq.kernels.ranking import NOTHING, best_first, keep_best
+from tinyseq.kernels.ranking import DONE, NOTHING, best_first, keep_best
+from tinyseq.kernels.records import best_alignment, record_of
 
 
 @compiled()
@@ -58,7 +59,7 @@ def _is_open(records, living, alignment):
 
 
 @compiled()
-def ctc_settle(state, width, count, tokens, frames, logps):
+def settle(state, width, count, tokens, frames, logps):
     """Writes what all hypotheses have in common, for good, behind what was settled before, and forgets it.
 
     ``count`` is one word, the number of tokens[count], frames[count], logps[count]; there is room for all
@@ -91,14 +92,15 @@ def ctc_settle(state, width, count, tokens, frames, logps):
 
 
 @compiled()
-def ctc_hypotheses(
+def hypotheses(
     state, scratch, search, ended, best, room, count, scores, tokens, frames, logps,
     model, labels, words, hotwords, spelling,
 ):  # fmt: skip
     """The ``best`` hypotheses, best first; with ``ended`` as the end of all ranks them.
 
     scores[best] float64, tokens[best, room], frames[best, room], logps[best, room] hold what is not settled;
-    count[0] hypotheses, then the number of tokens of each. Fails where the language model asks for arcs.
+    count[0] hypotheses, then the number of tokens of each. If the settings have a ``NORM``, scores are a
+    token's share, that many tokens more counted. Fails where the language model asks for arcs.
     """
     settings = integers(search)
     width = settings[WIDTH]
@@ -113,6 +115,8 @@ def ctc_hypotheses(
             token, states = settings[VOCABULARY], record + STATES * 8
             added = fused(search, model, labels, words, hotwords, spelling, token, states)[0]
             score = doubles(record)[BOTH] + (doubles(record)[ADDED] + added)
+        if settings[NORM] > 0:
+            score /= np.float64(node(pool, integers(record)[PREFIX])[DEPTH] + settings[NORM])
         if score > NOTHING:
             kept = keep_best(ranking, keys, kept, best, score, j)
     if settings[FUSED] and is_asking(model):

@@ -1,0 +1,241 @@
+"""Decoders and their streams: what searches over frames have in common, whole or live."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Mapping, Sequence
+from typing import Any, Protocol
+
+import numpy as np
+
+from tinyseq.decode.hypothesis import Hypothesis
+from tinyseq.decode.saved import ensure, field
+from tinyseq.errors import FeedError, StateError
+from tinyseq.state import State
+
+Position = Any
+"""Where a stream is; what is in it is its search's affair."""
+
+
+MOST_SIZE = 2**22
+"""Numbers of a row that a saved stream may be for, before a search is made for it."""
+
+
+class FrameSearch(Protocol):
+    """A search over frames of ``size`` numbers; what it is given is never changed."""
+
+    size: int
+
+    def begin(self) -> Position:
+        """A stream at its start."""
+
+    def step(self, states: list[Position], chunks: list[np.ndarray]) -> list[Position]:
+        """The streams after a chunk float32[T, size] each; refuses all or none."""
+
+    def copy(self, state: Position) -> Position:
+        """The same state, to go its own way."""
+
+    def frames(self, state: Position) -> int:
+        """Frames heard."""
+
+    def fields(self, state: Position) -> dict[str, np.ndarray]:
+        """The state as arrays by name."""
+
+    def restored(self, fields: Mapping[str, np.ndarray]) -> Position:
+        """The state that ``fields`` gave.
+
+        Raises:
+            StateError: it is not of this search, or damaged.
+        """
+
+    def partial(self, state: Position) -> tuple[Hypothesis, Hypothesis]:
+        """What is certain, and how it goes on at this moment."""
+
+    def finish(self, state: Position) -> list[Hypothesis]:
+        """The best hypotheses."""
+
+
+class LiveDecoder(ABC):
+    """A decoder: options, made ready once, and shared by any number of streams.
+
+    ``decode`` begins, steps and finishes a stream for each sequence, so results of whole sequences and of
+    chunks are the same in every bit. The threads of a program may use one decoder; a stream belongs to one
+    thread at a time.
+    """
+
+    def __init__(self) -> None:
+        self._searches: dict[int, FrameSearch] = {}
+
+    @abstractmethod
+    def _search(self, size: int) -> FrameSearch:
+        """The search over frames of so many numbers."""
+
+    @property
+    @abstractmethod
+    def _any_size(self) -> int:
+        """A size of frames that there can be."""
+
+    def stream(self) -> DecoderStream:
+        """A new stream, at its start."""
+        return DecoderStream(self)
+
+    def step(self, streams: Sequence[DecoderStream], chunks: Sequence[np.ndarray]) -> None:
+        """Feeds each of several streams a chunk [T, size] of its own, T from 0 on, all of them together.
+
+        Raises:
+            FeedError: a chunk is refused; all streams are as they were.
+        """
+        rows = [_rows(chunk) for chunk in chunks]
+        if len(streams) != len(rows) or len(set(map(id, streams))) != len(streams):
+            raise FeedError(f"{len(rows)} chunks are for as many different streams, not for {len(streams)}")
+        sizes = {stream._search.size for stream in streams if stream._search is not None}
+        sizes |= {chunk.shape[1] for chunk in rows}
+        if len(sizes) > 1:
+            raise FeedError(f"rows of all chunks have one size, not {', '.join(map(str, sorted(sizes)))}")
+        if any(stream._decoder is not self for stream in streams):
+            raise FeedError("a stream is stepped by the decoder that it belongs to")
+        for size in sizes:
+            search = self._search(size)
+            try:
+                states = [search.begin() if stream._search is None else stream._state for stream in streams]
+                states = search.step(states, rows)
+            except MemoryError as error:
+                raise FeedError(
+                    f"{error}; fewer streams at once or a smaller beam_width need less"
+                ) from error
+            for stream, state in zip(streams, states):
+                stream._search, stream._state = search, state
+
+    def decode(
+        self, rows: np.ndarray, lengths: Sequence[int] | None = None
+    ) -> list[Hypothesis] | list[list[Hypothesis]]:
+        """The hypotheses of ``rows[T, size]``, best first, or for a batch ``[N, T, size]`` a list of those.
+
+        Args:
+            lengths: how many rows of each of the N sequences count; the others are never looked at.
+
+        Raises:
+            FeedError: the shape, the lengths or a row is refused.
+        """
+        rows = _floats(rows)
+        if rows.ndim == 2 and lengths is None:
+            stream = self.stream()
+            stream.step(rows)
+            return stream.finish()
+        if rows.ndim != 3:
+            raise FeedError(
+                "a sequence is [T, size], a batch, with or without lengths, [N, T, size], not "
+                f"{list(rows.shape)}"
+            )
+        chunks = [sequence[:length] for sequence, length in zip(rows, _lengths(lengths, rows.shape))]
+        streams = [self.stream() for _ in chunks]
+        self.step(streams, chunks)
+        return [stream.finish() for stream in streams]
+
+
+class DecoderStream:
+    """One live stream: feed chunks, read what is certain and what is likely, finish."""
+
+    def __init__(self, decoder: LiveDecoder) -> None:
+        self._decoder = decoder
+        self.reset()
+
+    def step(self, rows: np.ndarray) -> None:
+        """Feeds a chunk [T, size]; see ``LiveDecoder.step``."""
+        self._decoder.step([self], [rows])
+
+    def partial(self) -> tuple[Hypothesis, Hypothesis]:
+        """The stable and the tentative part of what is heard.
+
+        The stable part, which only grows, is what all living hypotheses begin with: no result can begin
+        otherwise. The tentative part is how the best one goes on at this moment.
+        """
+        search, state = self._begun()
+        return search.partial(state)
+
+    def finish(self) -> list[Hypothesis]:
+        """The hypotheses for everything that was fed, best first. The stream can go on all the same."""
+        search, state = self._begun()
+        return search.finish(state)
+
+    def _begun(self) -> tuple[FrameSearch, Position]:
+        """The search and the state; of a stream that was fed nothing, whose rows' size is not known, any."""
+        if self._search is not None:
+            return self._search, self._state
+        search = self._decoder._search(self._decoder._any_size)
+        return search, search.begin()
+
+    @property
+    def frames(self) -> int:
+        """How many rows were fed since the start."""
+        return 0 if self._search is None else self._search.frames(self._state)
+
+    def reset(self) -> None:
+        """Goes back to the start."""
+        self._search = self._state = None
+
+    def snapshot(self) -> State:
+        """A copy of the state, for streams of decoders with the same options; ``State.to_bytes`` saves it.
+
+        Raises:
+            StateError: the search asks a language model that ``read_kenlm`` has read, whose states have
+                numbers in this process only.
+        """
+        if self._search is None:
+            return State({"size": np.array(0)})
+        return State({"size": np.array(self._search.size)} | self._search.fields(self._state))
+
+    def restore(self, saved: Mapping[str, np.ndarray]) -> None:
+        """Goes back to a snapshot, of this or of another stream.
+
+        Raises:
+            StateError: it is of other options or models, or damaged; the stream is as before.
+        """
+        if not isinstance(saved, Mapping):
+            raise StateError(f"a state is a dict from name to array, not {type(saved).__name__}")
+        size = int(field(saved, "size", np.int64, ()))
+        if size == 0:
+            self.reset()
+            return
+        ensure(0 < size <= MOST_SIZE)
+        try:
+            search = self._decoder._search(size)
+        except FeedError as error:
+            raise StateError(f"the saved stream is of another search: {error}") from error
+        self._state = search.restored(saved)
+        self._search = search
+
+    def fork(self) -> DecoderStream:
+        """A stream in the same state, independent of this one."""
+        twin = DecoderStream(self._decoder)
+        if self._search is not None:
+            twin._search, twin._state = self._search, self._search.copy(self._state)
+        return twin
+
+
+def _floats(rows: object) -> np.ndarray:
+    try:
+        array = np.asarray(rows)
+        if array.dtype.kind not in "fiu":
+            raise TypeError(f"of dtype {array.dtype}")
+        return np.ascontiguousarray(array, np.float32)
+    except (TypeError, ValueError) as error:
+        raise FeedError(f"rows are an array of numbers: {error}") from error
+
+
+def _rows(chunk: object) -> np.ndarray:
+    array = _floats(chunk)
+    if array.ndim != 2 or array.shape[1] == 0:
+        raise FeedError(f"a chunk is [T, size], the size at least 1, not {list(array.shape)}")
+    return array
+
+
+def _lengths(lengths: Sequence[int] | None, shape: tuple[int, ...]) -> list[int]:
+    if lengths is None:
+        return [shape[1]] * shape[0]
+    array = np.asarray(lengths)
+    if array.shape != shape[:1] or (array.dtype.kind not in "iu" and array.size):
+        raise FeedError(f"lengths are {shape[0]} whole numbers, one for each sequence")
+    if array.size and not (array.min() >= 0 and array.max() <= shape[1]):
+        raise FeedError(f"lengths lie between 0 and the {shape[1]} frames of the sequences")
+    return array.tolist()

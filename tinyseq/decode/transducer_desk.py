@@ -1,0 +1,105 @@
+"""The desk over which a transducer search asks for rows of scores, and what serves it."""
+
+from __future__ import annotations
+
+from typing import Protocol
+
+import numpy as np
+
+from tinyseq.decode.program import Buffer
+from tinyseq.kernels.layout import (
+    ACTIVE,
+    CAPACITY,
+    DESK,
+    JOIN_FRAMES,
+    JOIN_PLACES,
+    JOINS,
+    LOOK,
+    PREDICTIONS,
+    RESUMED,
+    SOURCES,
+    TAKEN,
+    TARGETS,
+    TOKENS,
+)
+
+AHEAD = 6
+"""Rows of scores that greedy search asks for at once at the least, as long as streams have frames: as many as
+one tile of a product has, so that the joiner's weights are read once for all; most frames are blank."""
+
+
+class TransducerRows(Protocol):
+    """What a transducer search needs of models: places for the predictor's state and output.
+
+    ``state`` has what a place holds: arrays by name, places first.
+    """
+
+    state: dict[str, np.ndarray]
+
+    def join(self, frames: np.ndarray, places: np.ndarray) -> np.ndarray:
+        """Scores float32 [at least n, V], which the search may overwrite, of frames [n, C] with the
+        predictor's outputs in places[n]; they hold until the next call."""
+
+    def predict(self, tokens: np.ndarray, sources: np.ndarray, targets: np.ndarray) -> None:
+        """Lets the predictor take tokens: each reads the state in its source, all before any writes its state
+        and output into its target."""
+
+
+class TransducerModel(Protocol):
+    """What a transducer search knows of models: sizes, the start, and rows.
+
+    ``first`` is a place's part of ``TransducerRows.state`` at the start of a stream.
+    """
+
+    frame_size: int
+    vocabulary_size: int
+    kind: int
+    start_tokens: int
+    first: dict[str, np.ndarray]
+
+    def rows(self, count: int) -> TransducerRows:
+        """Rows with so many places, for nobody else until they are given back."""
+
+    def give_back(self, rows: TransducerRows) -> None:
+        """Says that rows are free for others."""
+
+
+class Desk:
+    """Rows of scores and tokens for the predictor, as streams have asked; see ``kernels/transducer.py``."""
+
+    def __init__(self, rows: TransducerRows, frames: np.ndarray, room: int) -> None:
+        self._rows, self._frames = rows, frames
+        room = max(room, AHEAD)
+        words = np.zeros(DESK + 5 * room, np.int64)
+        words[CAPACITY] = room
+        self.buffer = Buffer(words)
+        self._head = memoryview(words)
+        self._lists = words[DESK:].reshape(5, room)
+        self._head[LOOK] = 1
+        self.served = 0
+
+    @property
+    def is_asked(self) -> bool:
+        """Whether anybody has asked for anything."""
+        return bool(self._head[JOINS] or self._head[PREDICTIONS])
+
+    def serve(self, patient: bool) -> np.ndarray | None:
+        """The rows of scores that were asked for, ``served`` many, for the next run; None if none were.
+
+        Before that the predictor takes its tokens; of ``patient`` streams, once nobody asks for rows.
+        """
+        head = self._head
+        joins = self.served = head[JOINS]
+        head[RESUMED] = 0
+        if head[PREDICTIONS] and not (patient and joins):
+            given = self._lists[:, : head[PREDICTIONS]]
+            self._rows.predict(given[TOKENS], given[SOURCES], given[TARGETS])
+            head[ACTIVE] = head[PREDICTIONS]
+            head[PREDICTIONS] = 0
+            head[RESUMED] = 1
+        head[LOOK] = max(1, AHEAD // max(1, head[ACTIVE]))
+        head[JOINS] = head[TAKEN] = head[ACTIVE] = 0
+        if not joins:
+            return None
+        wanted = self._lists[:, :joins]
+        return self._rows.join(self._frames[wanted[JOIN_FRAMES]], wanted[JOIN_PLACES])

@@ -1,0 +1,298 @@
+"""Transducer searches on the kernels: what a stream keeps, and how chunks become calls."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Generic, TypeVar
+
+import numpy as np
+
+from tinyseq.decode.hypothesis import NOTHING, Emitted, Hypothesis, joined
+from tinyseq.decode.prefix_options import check_tokens
+from tinyseq.decode.prefix_search import Beam, PrefixSearch, places
+from tinyseq.decode.program import Buffer, Number, Program, float_word, groups, wrong
+from tinyseq.decode.saved import emitted, ensure, field
+from tinyseq.decode.transducer_desk import Desk, TransducerModel
+from tinyseq.decode.transducer_options import TransducerBeamSearch, TransducerGreedy
+from tinyseq.errors import FeedError
+from tinyseq.kernels.instructions import LOGITS, PROBABILITIES
+from tinyseq.kernels.layout import (
+    EMITTED,
+    HEAD,
+    HEARD,
+    JOINED,
+    LIVING,
+    PATH,
+    PLACE,
+    RECORD,
+    SYMBOLS,
+    TOTAL,
+    WAITING,
+)
+
+MOST_PLACES = 512
+"""Places of the predictor that are filled at once; more streams take turns."""
+
+
+@dataclass(slots=True)
+class Path:
+    """A greedy stream: its words, see ``layout.py``, and its tokens, none of which moves any more."""
+
+    words: Buffer
+    emitted: list[Emitted]
+
+
+Found = TypeVar("Found", Path, Beam)
+
+
+@dataclass(slots=True)
+class Hearing(Generic[Found]):
+    """A stream: what is found, and its places of the predictor: arrays by name, places first."""
+
+    found: Found
+    state: dict[str, np.ndarray]
+
+
+class _Search(ABC, Generic[Found]):
+    """What greedy and beam search have in common: frames are fed to the models as streams ask for them."""
+
+    patient: bool
+    width: int
+
+    def __init__(self, options: TransducerGreedy | TransducerBeamSearch, model: TransducerModel) -> None:
+        check_tokens(options, model.vocabulary_size)
+        self._options, self._model = options, model
+        self.size = model.frame_size
+
+    @abstractmethod
+    def _start(self) -> Found: ...
+
+    @abstractmethod
+    def _copied(self, found: Found) -> Found: ...
+
+    @abstractmethod
+    def _add(self, program: Program, found: Found, where: tuple[Buffer, Buffer, int, int, int]) -> int:
+        """Adds a stream's step; ``where`` are scores, desk, first frame, frames, first place."""
+
+    def begin(self) -> Hearing[Found]:
+        """A stream at its start."""
+        state = {}
+        for name, first in self._model.first.items():
+            state[name] = np.zeros((self.width, *first.shape), first.dtype)
+            state[name][0] = first
+        return Hearing(self._start(), state)
+
+    def copy(self, stream: Hearing[Found]) -> Hearing[Found]:
+        """The same state, to go its own way."""
+        state = {name: array.copy() for name, array in stream.state.items()}
+        return Hearing(self._copied(stream.found), state)
+
+    @abstractmethod
+    def _found_fields(self, found: Found) -> dict[str, np.ndarray]: ...
+
+    @abstractmethod
+    def _found_restored(self, fields: Mapping[str, np.ndarray]) -> Found: ...
+
+    def fields(self, stream: Hearing[Found]) -> dict[str, np.ndarray]:
+        """The state as arrays."""
+        return self._found_fields(stream.found) | stream.state
+
+    def restored(self, fields: Mapping[str, np.ndarray]) -> Hearing[Found]:
+        """The state that ``fields`` gave."""
+        state = {
+            name: field(fields, name, first.dtype, (self.width, *first.shape))
+            for name, first in self._model.first.items()
+        }
+        return Hearing(self._found_restored(fields), state)
+
+    def step(self, streams: list[Hearing[Found]], chunks: list[np.ndarray]) -> list[Hearing[Found]]:
+        """The streams after a chunk each.
+
+        Raises:
+            FeedError: a frame or a row of scores cannot be used.
+        """
+        for sequence, chunk in enumerate(chunks):
+            if not np.isfinite(chunk).all():
+                row = int(np.flatnonzero(~np.isfinite(chunk).all(1))[0])
+                raise FeedError(
+                    f"frame {row} of sequence {sequence} holds NaN or infinity. Nothing was decoded"
+                )
+        following = [self.copy(stream) for stream in streams]
+        share = max(1, MOST_PLACES // self.width)
+        for start in range(0, len(streams), share):
+            self._hear(following[start : start + share], chunks[start : start + share])
+        return following
+
+    def _hear(self, streams: list[Hearing[Found]], chunks: list[np.ndarray]) -> None:
+        """Takes streams through their chunks."""
+        rows = self._model.rows(len(streams) * self.width)
+        for name, array in rows.state.items():
+            np.concatenate([stream.state[name] for stream in streams], out=array)
+        desk = Desk(rows, np.concatenate(chunks), len(streams) * self.width)
+        program, scores, count = Program(), Buffer(np.zeros((0, 0), np.float32)), Number()
+        bad = self._prepare(program, scores, count)
+        found, first = {}, 0
+        for k, (stream, chunk) in enumerate(zip(streams, chunks)):
+            where = scores, desk.buffer, first, len(chunk), k * self.width
+            found[self._add(program, stream.found, where)] = stream.found
+            first += len(chunk)
+        self._run(program, found)
+        while desk.is_asked:
+            given = desk.serve(self.patient)
+            count.set(desk.served)
+            if given is not None and given is not scores.array:
+                scores.move(given)
+                program.moved()
+            if self._run(program, found) >= 0:
+                what = wrong(given[bad.array[0]])
+                raise FeedError(f"the joiner gives a row of scores that holds {what}. Nothing was decoded")
+        for name, array in rows.state.items():
+            for k, stream in enumerate(streams):
+                stream.state[name] = array[k * self.width : (k + 1) * self.width].copy()
+        self._model.give_back(rows)
+
+    @abstractmethod
+    def _run(self, program: Program, found: dict[int, Found]) -> int:
+        """Runs a program for streams, by the places of their steps; -1, or the place of what failed."""
+
+    def _prepare(self, program: Program, scores: Buffer, count: Number) -> Buffer:
+        """Adds what makes log-probabilities of scores and fails at those that nothing can be made of; gives
+        where the number of such a row will be."""
+        options, kind = self._options, self._model.kind
+        size = count, self._model.vocabulary_size
+        scratch, bad = Buffer(np.zeros(size[1], np.float32)), Buffer(np.zeros(1, np.int64))
+        program.add("usable_rows", scores, *size, bad)
+        if kind == PROBABILITIES:
+            program.add("log_softmax", scores, scores, scratch, *size, kind)
+            program.add("usable_rows", scores, *size, bad)
+        tempering = options.blank_penalty, options.temperature
+        if tempering != (0.0, 1.0):
+            program.add("temper", scores, *size, options.blank, *map(float_word, tempering))
+        if kind == LOGITS or tempering != (0.0, 1.0):
+            program.add("log_softmax", scores, scores, scratch, *size, LOGITS)
+        return bad
+
+
+class GreedySearch(_Search[Path]):
+    """The search of ``TransducerGreedy``."""
+
+    patient, width = True, 1
+
+    def _start(self) -> Path:
+        return Path(Buffer(np.zeros(PATH, np.int64)), [])
+
+    def _copied(self, found: Path) -> Path:
+        return Path(Buffer(found.words.array.copy()), list(found.emitted))
+
+    def _add(self, program: Program, found: Path, where: tuple[Buffer, Buffer, int, int, int]) -> int:
+        scores, desk, first, frames, place = where
+        options, words = self._options, found.words.array
+        room = Emitted.room(frames * options.max_symbols)
+        found.emitted.append(room)
+        words[EMITTED] = 0
+        return program.add(
+            "transducer_path",
+            *(scores, self._model.vocabulary_size, options.blank, options.max_symbols),
+            *(desk, first, frames, int(words[HEARD]), place, found.words, *places(room, len(room))),
+        )
+
+    def _run(self, program: Program, found: dict[int, Path]) -> int:
+        return program.run()
+
+    def step(self, streams: list[Hearing[Path]], chunks: list[np.ndarray]) -> list[Hearing[Path]]:
+        following = super().step(streams, chunks)
+        for stream in following:
+            path = stream.found
+            room = path.emitted.pop()
+            if path.words.array[EMITTED]:
+                path.emitted.append(Emitted(room.words[:, : path.words.array[EMITTED]].copy()))
+        return following
+
+    def _found_fields(self, found: Path) -> dict[str, np.ndarray]:
+        found.emitted = [joined([NOTHING, *found.emitted])]
+        return {"words": found.words.array, "tokens": found.emitted[0].words}
+
+    def _found_restored(self, fields: Mapping[str, np.ndarray]) -> Path:
+        words = field(fields, "words", np.int64, (PATH,))
+        ensure(words[HEARD] >= 0 and words[TOTAL:].view(np.float64)[0] <= np.inf)
+        ensure(words[SYMBOLS] == words[JOINED] == words[WAITING] == 0)
+        return Path(Buffer(words), [emitted(fields, self._model.vocabulary_size)])
+
+    def frames(self, stream: Hearing[Path]) -> int:
+        """Frames heard."""
+        return int(stream.found.words.array[HEARD])
+
+    def partial(self, stream: Hearing[Path]) -> tuple[Hypothesis, Hypothesis]:
+        """All tokens, for none is ever taken back; nothing."""
+        (stable,) = self.finish(stream)
+        return stable, NOTHING.hypothesis(stable.score, self._options.vocabulary)
+
+    def finish(self, stream: Hearing[Path]) -> list[Hypothesis]:
+        """The one hypothesis."""
+        path = stream.found
+        path.emitted = [joined([NOTHING, *path.emitted])]
+        score = path.words.array[TOTAL:].view(np.float64)[0]
+        return [path.emitted[0].hypothesis(score, self._options.vocabulary)]
+
+
+class BeamSearch(_Search[Beam]):
+    """The search of ``TransducerBeamSearch``."""
+
+    patient = False
+
+    def __init__(self, options: TransducerBeamSearch, model: TransducerModel) -> None:
+        super().__init__(options, model)
+        self.width = options.beam_width
+        norm = max(1, model.start_tokens) if options.length_norm else 0
+        self._prefixes = PrefixSearch(options, model.vocabulary_size, norm=norm)
+
+    def _start(self) -> Beam:
+        return self._prefixes.begin()
+
+    def _copied(self, found: Beam) -> Beam:
+        return self._prefixes.copy(found)
+
+    def _add(self, program: Program, found: Beam, where: tuple[Buffer, Buffer, int, int, int]) -> int:
+        scores, desk, first, frames, place = where
+        return program.add(
+            "transducer_beam",
+            *(scores, desk, first, frames, self._prefixes.frames(found), place, found.state),
+            *self._prefixes.operands,
+        )
+
+    def _run(self, program: Program, found: dict[int, Beam]) -> int:
+        return self._prefixes.run(program, found)
+
+    def step(self, streams: list[Hearing[Beam]], chunks: list[np.ndarray]) -> list[Hearing[Beam]]:
+        following = super().step(streams, chunks)
+        beams = [stream.found for stream in following]
+        for group in groups(len(beams)):
+            program = Program()
+            keep = self._prefixes.settling(program, beams[group], [beam.unsettled for beam in beams[group]])
+            program.run()
+            keep()
+        return following
+
+    def _found_fields(self, found: Beam) -> dict[str, np.ndarray]:
+        return self._prefixes.fields(found)
+
+    def _found_restored(self, fields: Mapping[str, np.ndarray]) -> Beam:
+        beam = self._prefixes.restored(fields)
+        words = beam.state.array
+        own = words[HEAD : HEAD + RECORD * self.width].reshape(self.width, RECORD)[: words[LIVING], PLACE]
+        ensure(((own >= 0) & (own < self.width)).all() and len(set(own.tolist())) == len(own))
+        return beam
+
+    def frames(self, stream: Hearing[Beam]) -> int:
+        """Frames heard."""
+        return self._prefixes.frames(stream.found)
+
+    def partial(self, stream: Hearing[Beam]) -> tuple[Hypothesis, Hypothesis]:
+        """What is settled; the best hypothesis behind it."""
+        return self._prefixes.partial(stream.found)
+
+    def finish(self, stream: Hearing[Beam]) -> list[Hypothesis]:
+        """The best hypotheses."""
+        return self._prefixes.finish(stream.found)

@@ -1,0 +1,88 @@
+"""The greatest of many float32 in explicit SIMD: vector IR that LLVM lowers for each ISA."""
+
+from __future__ import annotations
+
+from llvmlite import ir
+from numba import types
+from numba.core import cgutils
+from numba.extending import intrinsic
+
+from tinyseq.kernels.tiles import INT32, INT64, VECTOR
+from tinyseq.kernels.tiles import PANEL as LANES
+
+UNROLL = 4
+"""Vectors that are looked at together, each with a maximum of its own."""
+
+_FLAGS = ir.VectorType(ir.IntType(1), LANES)
+_INFINITY = float("inf")
+
+
+def _splat(value: float) -> ir.Constant:
+    return ir.Constant(VECTOR, [value] * LANES)
+
+
+def _load(builder, address):
+    return builder.load(builder.inttoptr(address, VECTOR.as_pointer()), align=4)
+
+
+def _greater(builder, value, top):
+    """The greater one of each lane; ``top`` where the value is not a number."""
+    return builder.select(builder.fcmp_ordered(">", value, top), value, top)
+
+
+@intrinsic
+def vector_peak(typingctx, address, vectors):
+    """(greatest, wrong) of ``vectors`` vectors of float32: NaN is never the greatest, but it and infinity are
+    wrong. The greatest of none is -infinity."""
+
+    def codegen(context, builder, signature, args):
+        start, count = args
+        tops = [cgutils.alloca_once_value(builder, _splat(-_INFINITY)) for _ in range(UNROLL)]
+        wrong = cgutils.alloca_once_value(builder, ir.Constant(_FLAGS, [0] * LANES))
+
+        def look(index, unroll: int) -> None:
+            values = [
+                _load(
+                    builder, builder.add(start, builder.mul(builder.add(index, INT64(k)), INT64(4 * LANES)))
+                )
+                for k in range(unroll)
+            ]
+            flags = builder.load(wrong)
+            for value, top in zip(values, tops):
+                builder.store(_greater(builder, value, builder.load(top)), top)
+                flags = builder.or_(flags, builder.fcmp_unordered(">=", value, _splat(_INFINITY)))
+            builder.store(flags, wrong)
+
+        together = builder.mul(builder.sdiv(count, INT64(UNROLL)), INT64(UNROLL))
+        with cgutils.for_range_slice(builder, INT64(0), together, INT64(UNROLL)) as (index, _):
+            look(index, UNROLL)
+        with cgutils.for_range_slice(builder, together, count, INT64(1)) as (index, _):
+            look(index, 1)
+        top, *others = [builder.load(top) for top in tops]
+        for other in others:
+            top = _greater(builder, other, top)
+        size = LANES
+        while size > 1:
+            size //= 2
+            order = ir.Constant(ir.VectorType(INT32, LANES), [(k + size) % LANES for k in range(LANES)])
+            top = _greater(builder, builder.shuffle_vector(top, top, order), top)
+        greatest = builder.extract_element(top, INT32(0))
+        bits = builder.bitcast(builder.load(wrong), ir.IntType(LANES))
+        any_wrong = builder.icmp_unsigned("!=", bits, ir.IntType(LANES)(0))
+        return context.make_tuple(builder, signature.return_type, (greatest, any_wrong))
+
+    return types.Tuple((types.float32, types.boolean))(types.int64, types.int64), codegen
+
+
+@intrinsic
+def first_equal(typingctx, address, value):
+    """The first of the ``LANES`` float32 at an address that equals a value, or ``LANES``."""
+
+    def codegen(context, builder, signature, args):
+        one = builder.insert_element(ir.Constant(VECTOR, ir.Undefined), args[1], INT32(0))
+        same = builder.shuffle_vector(one, one, ir.Constant(ir.VectorType(INT32, LANES), [0] * LANES))
+        flags = builder.fcmp_ordered("==", _load(builder, args[0]), same)
+        bits = builder.zext(builder.bitcast(flags, ir.IntType(LANES)), INT64)
+        return builder.cttz(builder.or_(bits, INT64(1 << LANES)), ir.IntType(1)(1))
+
+    return types.int64(types.int64, types.float32), codegen
