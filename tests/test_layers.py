@@ -32,8 +32,12 @@ LAYERS = {
     "kernels.layout": "",
     "kernels.library": "errors kernels.isa",
     "kernels": "errors kernels.instructions kernels.isa kernels.layout kernels.library",
+    "kernels.cuda": "errors kernels kernels.instructions",
+    "kernels.cuda.compiler": "errors kernels kernels.cuda",
+    "kernels.cuda.driver": "errors kernels.cuda kernels.cuda.compiler",
     "plan": "errors shapes ops model reference kernels.instructions",
-    "backends": "errors model feeds reference kernels.library plan",
+    "backends": "errors model feeds reference kernels.instructions kernels.library kernels.cuda "
+    "kernels.cuda.driver plan",
     "converters": "errors gates ops model format precision graph",
     "pool": "errors model state plan backends",
     "decode": "errors state kernels.instructions kernels.layout kernels.library",
@@ -54,16 +58,23 @@ LAYERS = {
     "decode.transducer_model recognizer",
     "onnx_backend": "errors session",
     "demo": "errors model session check inspection .",
-    "cli": "errors feeds model reference converters session check inspection decode decode.decoder "
+    "cli": "backends errors feeds model reference converters session check inspection decode decode.decoder "
     "decode.generate decode.transducer_model demo .",
 }
 """What each module or package may import of tinyseq beside itself, lowest first; "." is the face."""
 
-AT_IMPORT = {"kernels": {"numba", "llvmlite", "setuptools"}, "onnx_backend": {"onnx"}}
+AT_IMPORT = {
+    "kernels": {"numba", "llvmlite", "setuptools"},
+    "kernels.cuda": {"numba", "llvmlite"},
+    "kernels.cuda.driver": {"cuda"},
+    "onnx_backend": {"onnx"},
+}
 """Packages that a layer may import at once, beside NumPy, which all may."""
 
 WHEN_NEEDED = {
     "kernels": {"numba", "llvmlite"},
+    "kernels.cuda.compiler": {"numba", "cuda"},
+    "kernels.cuda.driver": {"cuda"},
     "converters": {"onnx", "safetensors", "h5py"},
     "decode": {"kenlm"},
     "format": {"safetensors"},

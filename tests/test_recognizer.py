@@ -72,8 +72,8 @@ def test_many_streams_at_once(session):
         assert recognizer.get_result(stream) == whole(recognizer, waveform)
 
 
-def test_streams_are_stepped_together_where_that_changes_no_bit(isa, monkeypatch):
-    """Over all schedules; once shapes have met, in one call for all."""
+def test_streams_are_stepped_together_and_that_changes_no_bit(isa, monkeypatch):
+    """Over all schedules; in one call for all, once a stream alone has shown what it gives."""
     session = tinyseq.load(recogniser(FEATURES))
     calls = []
     step = tinyseq.Stream.step
@@ -92,7 +92,7 @@ def test_streams_are_stepped_together_where_that_changes_no_bit(isa, monkeypatch
         stream.accept_waveform(16_000, waveform)
         stream.input_finished()
     run_out(recognizer, *streams)
-    assert len(calls) == 5
+    assert not calls
     for stream, one in zip(streams, alone):
         assert recognizer.get_result(stream) == recognizer.get_result(one)
         for name, array in stream._model.snapshot().items():
