@@ -385,7 +385,7 @@ def _meaning(intrinsic):
     return lambda: Pointer(poisoned(dtype_of(array.element), array.count), 0)
 
 
-WAITING = ("barrier", "cluster_barrier", "shuffle_xor", "acquire")
+WAITING = ("barrier", "cluster_wait", "shuffle", "shuffle_xor", "acquire")
 """The intrinsics in which a thread may wait."""
 
 _target = Target(_meaning, lambda function: function)
