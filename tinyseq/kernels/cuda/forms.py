@@ -28,25 +28,24 @@ GRID_ROWS, GRID_WARPS = 16, 8
 PER_LANE = (1, 2, 4, 8, 16, 24, 32)
 """Numbers of the state of which a lane holds the weights; 32 lanes hold them all."""
 
-MOST_SUMS = 16
-"""Sums that a lane has registers for beside the weights."""
-
 CLUSTERS_SINCE = (9, 0)
 """The compute capability from which on there are clusters."""
 
 
 class Form(NamedTuple):
     """How a layer is shared out: ``members`` blocks of up to ``warps`` share a sequence, each warp has
-    ``units``. The fewer warps there are, the more registers each of their threads has for weights."""
+    ``units``. The fewer warps there are, the more registers each of their threads has: for weights, and for
+    ``sums``."""
 
     exchange: Exchange
     members: int
     warps: int
     units: int
+    sums: int
 
 
-BLOCK_FORMS = tuple(Form(BLOCK, 1, 16, units) for units in (1, 2, 4))
-CLUSTER_FORMS = tuple(Form(CLUSTERS, CLUSTER, *shape) for shape in ((16, 1), (16, 2)))
+BLOCK_FORMS = tuple(Form(BLOCK, 1, 16, units, 8) for units in (1, 2, 4))
+CLUSTER_FORMS = tuple(Form(CLUSTERS, CLUSTER, 16, units, 8) for units in (1, 2))
 
 
 def form_for(hidden: int, rows: int, facts: Facts) -> Form | None:
@@ -57,7 +56,7 @@ def form_for(hidden: int, rows: int, facts: Facts) -> Form | None:
     for form in forms:
         if hidden <= form.members * form.warps * form.units:
             return form
-    grid = Form(GRID, -(-hidden // GRID_WARPS), GRID_WARPS, 1)
+    grid = Form(GRID, -(-hidden // GRID_WARPS), GRID_WARPS, 1, 16)
     fits = hidden <= GRID_UNITS and rows <= GRID_ROWS and grid.members <= facts.multiprocessors
     return grid if fits else None
 
@@ -79,7 +78,7 @@ def shared_out(form: Form, values: int, hidden: int, rows: int, facts: Facts) ->
     per_lane = next(count for count in PER_LANE if hidden <= count * WARP)
     teams = 1 if form.exchange is GRID else max(1, facts.multiprocessors // form.members)
     room = min(-(-rows // teams), WARP // form.units)
-    at_once = 1 if room == 1 else max(1, min(4, MOST_SUMS // padded(values)))
+    at_once = 1 if room == 1 else max(1, min(4, form.sums // padded(values)))
     room = -(-room // at_once) * at_once
     blocks = -(-rows // room) * form.members
     warps = -(-hidden // (form.members * form.units))

@@ -11,7 +11,7 @@ from collections.abc import Callable
 
 from numba import types
 
-from tinyseq.kernels.cuda.intrinsics import WARP, registers, shuffle, shuffle_xor
+from tinyseq.kernels.cuda.intrinsics import WARP, barrier, registers, shuffle, shuffle_xor
 from tinyseq.kernels.cuda.steps import column_of
 from tinyseq.kernels.intrinsics import floats, fma
 from tinyseq.kernels.math import ZERO
@@ -102,5 +102,7 @@ def loading(units: int, gates: int, per_lane: int) -> Callable[..., None]:
                     k = i // run * run * WARP + lane * run + i % run
                     there = k < hidden and first_unit + u < hidden
                     weights[(u * gates + g) * per_lane + i] = column[k * stride] if there else ZERO
+            # Without it the compiler has the addresses of all units in registers at once, and too few.
+            barrier()
 
     return load
