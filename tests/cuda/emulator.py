@@ -181,6 +181,7 @@ class Thread(greenlet):
     number: int
     waits: object = None
     offered: object = None
+    arrivals = 0
 
 
 class Block:
@@ -240,13 +241,23 @@ def _barrier() -> None:
     pause("barrier")
 
 
-def _cluster_barrier() -> None:
+def _cluster_arrive() -> None:
+    me().arrivals += 1
+
+
+def _cluster_wait() -> None:
     pause("cluster")
 
 
 def _shuffle_xor(value, mask):
     me().offered = np.float32(value)
     pause(("shuffle", int(mask)))
+    return me().offered
+
+
+def _shuffle(value, source):
+    me().offered = np.float32(value), int(source)
+    pause("gather")
     return me().offered
 
 
@@ -266,6 +277,8 @@ def _neighbour(pointer: Pointer, rank) -> Pointer:
     block = me().block
     first = block.number // block.launch.cluster * block.launch.cluster
     other = block.grid.blocks[first + int(rank)]
+    if all(thread.dead for thread in other.threads):
+        raise EmulationError("the shared memory of a block that has ended is reached for")
     key = next(key for key, array in block.shared.items() if array is pointer.array)
     if key not in other.shared:
         other.shared[key] = poisoned(pointer.array.dtype, len(pointer.array))
@@ -330,13 +343,16 @@ MEANINGS = {
     "block": lambda: me().block.number,
     "blocks": lambda: me().block.launch.blocks,
     "barrier": _barrier,
-    "cluster_barrier": _cluster_barrier,
+    "cluster_arrive": _cluster_arrive,
+    "cluster_wait": _cluster_wait,
     "cluster_rank": lambda: me().block.number % me().block.launch.cluster,
     "neighbour": _neighbour,
+    "shuffle": _shuffle,
     "shuffle_xor": _shuffle_xor,
     "acquire": _acquire,
     "release_add": _release_add,
     "load_fresh": lambda address: me().block.grid.device.pointer(address, np.float32)[0],
+    "load_fresh4": _load4(np.float32),
     "load4": _load4(np.float32),
     "load4_integers32": _load4(np.int32),
     "read4": _load4(np.float32),
@@ -369,7 +385,7 @@ def _meaning(intrinsic):
     return lambda: Pointer(poisoned(dtype_of(array.element), array.count), 0)
 
 
-WAITING = ("barrier", "cluster_barrier", "shuffle_xor", "acquire")
+WAITING = ("barrier", "cluster_wait", "shuffle", "shuffle_xor", "acquire")
 """The intrinsics in which a thread may wait."""
 
 _target = Target(_meaning, lambda function: function)
@@ -478,8 +494,8 @@ def _released(blocks: list[Block]) -> list[Thread]:
     clusters = blocks[0].launch.cluster
     for start in range(0, len(blocks), clusters):
         threads = [thread for block in blocks[start : start + clusters] for thread in block.threads]
-        if all(not thread.dead and thread.waits == "cluster" for thread in threads):
-            ready += threads
+        arrived = min((thread.arrivals for thread in threads if not thread.dead), default=0)
+        ready += [t for t in threads if not t.dead and t.waits == "cluster" and t.arrivals <= arrived]
     return ready
 
 
@@ -487,6 +503,11 @@ def _shuffled(warp: list[Thread]) -> list[Thread]:
     """A warp all of whose threads have offered numbers to each other."""
     if len(warp) < WARP or any(thread.dead for thread in warp):
         return []
+    if all(thread.waits == "gather" for thread in warp):
+        values = [value for value, _ in (thread.offered for thread in warp)]
+        for thread in warp:
+            thread.offered = values[thread.offered[1]]
+        return warp
     reasons = {thread.waits if isinstance(thread.waits, tuple) else None for thread in warp}
     if None in reasons:
         return []

@@ -13,7 +13,7 @@ from tinyseq.backends.executor import Executor
 from tinyseq.backends.planned import PlannedBackend
 from tinyseq.errors import FeedError
 from tinyseq.kernels.cuda import driver
-from tinyseq.kernels.cuda.launch import RUNNING
+from tinyseq.kernels.cuda.launch import MEETING_BYTES, RUNNING, Facts
 from tinyseq.kernels.cuda.schedule import Jump, schedule
 from tinyseq.kernels.instructions import FAILED
 from tinyseq.model import Model, Value
@@ -112,6 +112,7 @@ class CudaExecutor(Executor):
         self._arena = device.memory(plan.arena_bytes)
         self._program = uploaded(device, plan.program)
         self._status = device.memory(WORD)
+        self._meeting = device.memory(MEETING_BYTES)
         self._queue = device.queue()
         self._word = self._staged((), np.dtype(np.int64))
         self._poke(self._status.address, RUNNING)
@@ -129,7 +130,8 @@ class CudaExecutor(Executor):
     def bind(self, state) -> None:
         self._state = state
         addresses = [self._arena.address, state.address, *[memory.address for memory in self._weights]]
-        made = schedule(self._plan.program, addresses, self._program.address, self._status.address)
+        facts = Facts(self._device.capability, self._device.multiprocessors, self._meeting.address)
+        made = schedule(self._plan.program, addresses, self._program.address, self._status.address, facts)
         self._starts = made.starts
         self._steps = [
             step if isinstance(step, Jump) else self._queue.prepare(step, self._status.address)

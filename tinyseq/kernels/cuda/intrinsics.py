@@ -200,6 +200,18 @@ def shuffle_xor(typingctx, value, mask):
 
 
 @intrinsic
+def shuffle(typingctx, value, source):
+    """The float32 that the thread of number ``source`` in the warp gives; all 32 take part."""
+
+    def codegen(context, builder, signature, args):
+        function = _function(builder, "llvm.nvvm.shfl.sync.idx.f32", FLOAT, [INT32, FLOAT, INT32, INT32])
+        all_threads, clamp = INT32(0xFFFFFFFF), INT32(WARP - 1)
+        return builder.call(function, [all_threads, args[0], builder.trunc(args[1], INT32), clamp])
+
+    return types.float32(types.float32, types.int64), codegen
+
+
+@intrinsic
 def acquire(typingctx, address):
     """The int32 at an address as all of the device sees it, and with it all that was written before
     it was released."""
@@ -232,6 +244,20 @@ def load_fresh(typingctx, address):
 
 
 @intrinsic
+def load_fresh4(typingctx, address):
+    """``load_fresh`` of the four float32 at an address that is a multiple of 16."""
+
+    def codegen(context, builder, signature, args):
+        four = ir.LiteralStructType([FLOAT] * 4)
+        text = "ld.relaxed.gpu.global.v4.f32 {$0, $1, $2, $3}, [$4];"
+        loaded = _assembly(builder, text, "=f,=f,=f,=f,l,~{memory}", four, args)
+        values = [builder.extract_value(loaded, place) for place in range(4)]
+        return context.make_tuple(builder, signature.return_type, values)
+
+    return types.UniTuple(types.float32, 4)(types.int64), codegen
+
+
+@intrinsic
 def cluster_rank(typingctx):
     """This block's number in its cluster."""
 
@@ -243,12 +269,22 @@ def cluster_rank(typingctx):
 
 
 @intrinsic
-def cluster_barrier(typingctx):
-    """``barrier`` for all blocks of the cluster and the memory that they share."""
+def cluster_arrive(typingctx):
+    """Says that this thread has written what the blocks of its cluster wait for."""
 
     def codegen(context, builder, signature, args):
-        text = "barrier.cluster.arrive.release.aligned; barrier.cluster.wait.acquire.aligned;"
-        _assembly(builder, text, "~{memory}", VOID, [])
+        _assembly(builder, "barrier.cluster.arrive.release.aligned;", "~{memory}", VOID, [])
+        return context.get_dummy_value()
+
+    return types.void(), codegen
+
+
+@intrinsic
+def cluster_wait(typingctx):
+    """Waits until all threads of the cluster have arrived; what they wrote before, all see after it."""
+
+    def codegen(context, builder, signature, args):
+        _assembly(builder, "barrier.cluster.wait.acquire.aligned;", "~{memory}", VOID, [])
         return context.get_dummy_value()
 
     return types.void(), codegen

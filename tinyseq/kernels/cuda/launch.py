@@ -83,3 +83,19 @@ class Failure(NamedTuple):
 
     status: int
     place: int
+
+
+class Facts(NamedTuple):
+    """What a twin may ask about where its launches run, by a last operand ``facts``.
+
+    ``meeting`` is the address of two int32, zero at first, by which the blocks of a grid wait for each
+    other. Only the launches of one program use it, one at a time.
+    """
+
+    capability: tuple[int, int]
+    multiprocessors: int
+    meeting: int
+
+
+MEETING_BYTES = 8
+"""What lies at ``Facts.meeting``."""

@@ -1,13 +1,15 @@
 """The recurrent layers over whole sequences; the twins of ``tinyseq.kernels.recurrent``.
 
-Each frame is a launch or a few; see ``layer.py``.
+Where the recurrent weights fit the device's registers a layer is one launch; see ``forms.py``. Elsewhere
+each frame is a launch or a few; see ``layer.py``.
 """
 
 from __future__ import annotations
 
 from tinyseq.errors import UnsupportedError
 from tinyseq.kernels.cells import gru_cell, lstm_cell, rnn_cell, valid_row
-from tinyseq.kernels.cuda.launch import Launch
+from tinyseq.kernels.cuda import forms, persistent
+from tinyseq.kernels.cuda.launch import Facts, Launch
 from tinyseq.kernels.cuda.layer import Layer
 from tinyseq.kernels.cuda.product import BYTES
 from tinyseq.kernels.cuda.steps import Cell, Product
@@ -97,26 +99,31 @@ def refuse_quantised(flags: int) -> None:
 
 def rnn(
     xw: int, r: int, h: int, y: int, lengths: int,
-    frames: int, rows: int, hidden: int, reverse: int, y_frame: int, y_row: int, flags: int,
+    frames: int, rows: int, hidden: int, reverse: int, y_frame: int, y_row: int, flags: int, facts: Facts,
 ) -> list[Launch]:  # fmt: skip
     layer = Layer(frames, rows, hidden, reverse, y, y_frame, y_row, lengths, flags)
-    return layer.of_gates(RNN, xw, r, h)
+    launches = forms.sequence(persistent.RNN, layer, facts, xw, r, 0, h, 0)
+    return layer.of_gates(RNN, xw, r, h) if launches is None else launches
 
 
 def lstm(
     xw: int, r: int, h: int, c: int, y: int, rounded: int, lengths: int,
-    frames: int, rows: int, hidden: int, reverse: int, y_frame: int, y_row: int, flags: int,
+    frames: int, rows: int, hidden: int, reverse: int, y_frame: int, y_row: int, flags: int, facts: Facts,
 ) -> list[Launch]:  # fmt: skip
     refuse_quantised(flags)
     layer = Layer(frames, rows, hidden, reverse, y, y_frame, y_row, lengths, flags)
-    return layer.of_gates(LSTM, xw, r, h, others=c)
+    launches = forms.sequence(persistent.LSTM, layer, facts, xw, r, 0, h, c)
+    return layer.of_gates(LSTM, xw, r, h, others=c) if launches is None else launches
 
 
 def gru_reset_after(
     xw: int, r: int, bias: int, h: int, y: int, scratch: int, lengths: int,
-    frames: int, rows: int, hidden: int, reverse: int, y_frame: int, y_row: int, flags: int,
+    frames: int, rows: int, hidden: int, reverse: int, y_frame: int, y_row: int, flags: int, facts: Facts,
 ) -> list[Launch]:  # fmt: skip
     layer = Layer(frames, rows, hidden, reverse, y, y_frame, y_row, lengths, flags)
+    launches = forms.sequence(persistent.GRU_AFTER, layer, facts, xw, r, bias, h, 0)
+    if launches is not None:
+        return launches
     product = Product(r, 3 * hidden, bias, 0, scratch, 3 * hidden)
     launches = []
     for turn in layer.turns(xw, 3, h):
@@ -126,7 +133,10 @@ def gru_reset_after(
 
 def gru_reset_before(
     xw: int, r_gates: int, r_hidden: int, h: int, y: int, scratch: int, lengths: int,
-    frames: int, rows: int, hidden: int, reverse: int, y_frame: int, y_row: int, flags: int,
+    frames: int, rows: int, hidden: int, reverse: int, y_frame: int, y_row: int, flags: int, facts: Facts,
 ) -> list[Launch]:  # fmt: skip
     layer = Layer(frames, rows, hidden, reverse, y, y_frame, y_row, lengths, flags)
+    launches = forms.reset_sequence(layer, facts, xw, r_gates, r_hidden, h)
+    if launches is not None:
+        return launches
     return layer.of_reset_state((GRU_RESET, GRU_BEFORE), xw, (r_gates, r_hidden), h, scratch)

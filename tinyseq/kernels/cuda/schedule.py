@@ -25,7 +25,7 @@ from tinyseq.kernels.cuda.indexing import (
     within,
 )
 from tinyseq.kernels.cuda.jumps import jump, jump_unless, spend, turn
-from tinyseq.kernels.cuda.launch import Failure, Launch, Tail
+from tinyseq.kernels.cuda.launch import Facts, Failure, Launch, Tail
 from tinyseq.kernels.cuda.product import linear, pack
 from tinyseq.kernels.cuda.projected import lstm_projected
 from tinyseq.kernels.cuda.quantized import linear_bytes, linear_dynamic, quantize_dynamic
@@ -46,6 +46,9 @@ TWINS: dict[str, Callable[..., list[Launch]]] = {
 
 JUMPS: dict[str, Callable[..., int]] = {one.__name__: one for one in (jump, jump_unless, turn, spend)}
 """What decides a jump, by its name: a function of the device's memory and the operands."""
+
+ASKING = {name for name, twin in TWINS.items() if "facts" in inspect.signature(twin).parameters}
+"""The instructions whose launches depend on the device."""
 
 LEADING = {row.name for row in INSTRUCTIONS if row.operands[-1] == "distance"}
 """The instructions that lead elsewhere."""
@@ -78,7 +81,7 @@ def missing(program: np.ndarray) -> list[str]:
     return [name for name in names if name not in TWINS and name not in JUMPS]
 
 
-def schedule(program: np.ndarray, segments: list[int], address: int, status: int) -> Schedule:
+def schedule(program: np.ndarray, segments: list[int], address: int, status: int, facts: Facts) -> Schedule:
     """The steps of a program whose segments, the program itself and whose run's status are at these
     addresses of the device.
 
@@ -107,6 +110,8 @@ def schedule(program: np.ndarray, segments: list[int], address: int, status: int
             continue
         if instruction.failure:
             operands.append(Failure(status, place))
+        if instruction.name in ASKING:
+            operands.append(facts)
         steps[-1] += TWINS[instruction.name](*operands)
     starts.setdefault(program.size, len(steps))
     return Schedule(steps, starts)
@@ -137,7 +142,8 @@ def _operands(row: list[int], place: int, segments: list[int], address: int) -> 
 
 
 def _check_twins() -> None:
-    """Twins take their instruction's operands by the same names; a failure last where it may fail."""
+    """Twins take their instruction's operands by the same names, then a failure where it may fail, then
+    facts if they ask for them."""
     for row in INSTRUCTIONS:
         twin = TWINS.get(row.name) or JUMPS.get(row.name)
         names = [operand.lstrip("&*") for operand in row.operands]
@@ -145,6 +151,8 @@ def _check_twins() -> None:
             names.insert(0, "memory")
         elif row.failure:
             names.append("failure")
+        if row.name in ASKING:
+            names.append("facts")
         if twin is not None and list(inspect.signature(twin).parameters) != names:
             raise TypeError(f"the twin of {row.name} does not take the operands {names}")
 

@@ -83,7 +83,7 @@ class Frame(NamedTuple):
     flags: int
 
 
-def _column(r, k, columns, column):
+def column_of(r, k, columns, column):
     """The address of a packed matrix' column and how many elements apart its elements are."""
     group = column - column % WIDTH
     width = min(columns - group, WIDTH)
@@ -122,9 +122,9 @@ def _fused_of(cell: Cell, rows_each: int) -> Kernel:
         total, base, stride, w, part = accumulators(), bases(), strides(), weights(), parts()
         for g in range(gates):
             if g < split:
-                base[g], stride[g] = _column(r, k, columns, g * units + there)
+                base[g], stride[g] = column_of(r, k, columns, g * units + there)
             else:
-                base[g], stride[g] = _column(last_r, k, last_columns, (g - split) * units + there)
+                base[g], stride[g] = column_of(last_r, k, last_columns, (g - split) * units + there)
         for i in range(cells):
             total[i] = ZERO
         length = _run(k)

@@ -1,0 +1,120 @@
+"""Which recurrent layers run as one persistent launch, and in which form.
+
+The recurrent weights of all units have to fit the registers of the blocks that share a sequence:
+
+* up to ``BLOCK_UNITS`` units, a block runs a few rows by itself;
+* up to ``CLUSTER_UNITS`` units, a cluster does, on devices that have clusters;
+* up to ``GRID_UNITS`` units and ``GRID_ROWS`` rows, all of the grid does, if it fits the device.
+
+The first that fits is taken, whatever the number of frames. All of them give the same bits; what fits none
+runs frame by frame, with others.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+from tinyseq.kernels.cuda.exchange import BLOCK, CLUSTER, CLUSTERS, GRID, Exchange
+from tinyseq.kernels.cuda.intrinsics import WARP
+from tinyseq.kernels.cuda.launch import Facts, Launch
+from tinyseq.kernels.cuda.layer import Layer
+from tinyseq.kernels.cuda.persistent import Kind, reset_sequence_of, sequence_of
+from tinyseq.kernels.cuda.product import BYTES
+from tinyseq.kernels.cuda.warps import padded
+
+BLOCK_UNITS, CLUSTER_UNITS, GRID_UNITS = 64, 256, 1024
+GRID_ROWS, GRID_WARPS = 16, 8
+
+PER_LANE = (1, 2, 4, 8, 16, 24, 32)
+"""Numbers of the state of which a lane holds the weights; 32 lanes hold them all."""
+
+CLUSTERS_SINCE = (9, 0)
+"""The compute capability from which on there are clusters."""
+
+
+class Form(NamedTuple):
+    """How a layer is shared out: ``members`` blocks of up to ``warps`` share a sequence, each warp has
+    ``units``. The fewer warps there are, the more registers each of their threads has: for weights, and for
+    ``sums``."""
+
+    exchange: Exchange
+    members: int
+    warps: int
+    units: int
+    sums: int
+
+
+BLOCK_FORMS = tuple(Form(BLOCK, 1, 16, units, 8) for units in (1, 2, 4))
+CLUSTER_FORMS = tuple(Form(CLUSTERS, CLUSTER, 16, units, 8) for units in (1, 2))
+
+
+def form_for(hidden: int, rows: int, facts: Facts) -> Form | None:
+    """The persistent form of a layer, or None if it has none."""
+    forms = BLOCK_FORMS
+    if hidden > BLOCK_UNITS and facts.capability >= CLUSTERS_SINCE:
+        forms = CLUSTER_FORMS
+    for form in forms:
+        if hidden <= form.members * form.warps * form.units:
+            return form
+    grid = Form(GRID, -(-hidden // GRID_WARPS), GRID_WARPS, 1, 16)
+    fits = hidden <= GRID_UNITS and rows <= GRID_ROWS and grid.members <= facts.multiprocessors
+    return grid if fits else None
+
+
+class Share(NamedTuple):
+    """What the kernel and launch of a form come to: a lane's numbers, rows at once, a team's rows, blocks,
+    threads and bytes of shared memory."""
+
+    per_lane: int
+    at_once: int
+    room: int
+    blocks: int
+    threads: int
+    shared: int
+
+
+def shared_out(form: Form, values: int, hidden: int, rows: int, facts: Facts) -> Share:
+    """A layer of so many sums a warp, in a form; a unit of a row is a lane's."""
+    per_lane = next(count for count in PER_LANE if hidden <= count * WARP)
+    teams = 1 if form.exchange is GRID else max(1, facts.multiprocessors // form.members)
+    room = min(-(-rows // teams), WARP // form.units)
+    at_once = 1 if room == 1 else max(1, min(4, form.sums // padded(values)))
+    room = -(-room // at_once) * at_once
+    blocks = -(-rows // room) * form.members
+    warps = -(-hidden // (form.members * form.units))
+    return Share(per_lane, at_once, room, blocks, warps * WARP, 2 * room * per_lane * WARP * BYTES)
+
+
+def sequence(
+    kind: Kind, layer: Layer, facts: Facts, xw: int, r: int, bias: int, h: int, c: int
+) -> list[Launch] | None:
+    """The one launch of a layer, or None if it has no persistent form."""
+    form = form_for(layer.hidden, layer.rows, facts)
+    if form is None:
+        return None
+    share = shared_out(form, form.units * kind.gates, layer.hidden, layer.rows, facts)
+    kernel = sequence_of(kind, form.units, share.per_lane, share.at_once, form.exchange, form.warps * WARP)
+    return _launched(kernel, form, share, layer, facts, (xw, r, bias, h, c))
+
+
+def reset_sequence(
+    layer: Layer, facts: Facts, xw: int, r_gates: int, r_hidden: int, h: int
+) -> list[Launch] | None:
+    """``sequence`` of the GRU whose candidate sees the reset state."""
+    form = form_for(layer.hidden, layer.rows, facts)
+    if form is None:
+        return None
+    share = shared_out(form, form.units * 2, layer.hidden, layer.rows, facts)
+    kernel = reset_sequence_of(form.units, share.per_lane, share.at_once, form.exchange, form.warps * WARP)
+    return _launched(kernel, form, share, layer, facts, (xw, r_gates, r_hidden, h))
+
+
+def _launched(kernel, form: Form, share: Share, layer: Layer, facts: Facts, operands) -> list[Launch]:
+    if layer.frames == 0:
+        return []
+    arguments = (
+        *operands, layer.y, layer.lengths, layer.frames, layer.rows, layer.hidden, layer.reverse,
+        layer.y_frame, layer.y_row, layer.flags, share.room, facts.meeting,
+    )  # fmt: skip
+    cluster, together = (CLUSTER if form.exchange is CLUSTERS else 1), form.exchange is GRID
+    return [Launch(kernel, share.blocks, share.threads, arguments, share.shared, cluster, together)]
