@@ -31,21 +31,21 @@ class EmulationError(AssertionError):
 class Pointer:
     """A typed pointer into a run of memory, every access checked."""
 
-    __slots__ = ("array", "start")
+    __slots__ = ("array", "count", "start")
 
     def __init__(self, array: np.ndarray, start: int) -> None:
-        self.array, self.start = array, start
+        self.array, self.start, self.count = array, start, len(array)
 
     def __getitem__(self, index):
         place = self.start + int(index)
-        if not 0 <= place < len(self.array):
-            raise EmulationError(f"element {place} of {len(self.array)} is read")
-        return self.array[place]
+        if 0 <= place < self.count:
+            return self.array[place]
+        raise EmulationError(f"element {place} of {self.count} is read")
 
     def __setitem__(self, index, value) -> None:
         place = self.start + int(index)
-        if not 0 <= place < len(self.array):
-            raise EmulationError(f"element {place} of {len(self.array)} is written")
+        if not 0 <= place < self.count:
+            raise EmulationError(f"element {place} of {self.count} is written")
         self.array[place] = value
 
 
@@ -313,7 +313,7 @@ def _dot4(a, b, c):
 
 
 def _fma(a, b, c):
-    return np.float32(np.float64(a) * np.float64(b) + np.float64(c))
+    return np.float32(float(a) * float(b) + float(c))
 
 
 def _bits(value, source, target):
