@@ -19,10 +19,10 @@ from numba import types
 from tinyseq.kernels.cuda import compiler
 from tinyseq.kernels.cuda.elementwise import HEAVY
 from tinyseq.kernels.cuda.intrinsics import barrier, load4, registers, shared, thread
-from tinyseq.kernels.cuda.launch import Failure, Kernel, Launch, Tail
+from tinyseq.kernels.cuda.launch import Facts, Failure, Kernel, Launch, Tail
 from tinyseq.kernels.cuda.product import FEW, MANY, SOME, Form, _linear_of
 from tinyseq.kernels.cuda.rebinding import HOME
-from tinyseq.kernels.cuda.schedule import TWINS
+from tinyseq.kernels.cuda.schedule import ASKING, TWINS
 from tinyseq.kernels.instructions import FUNCTION_CODES, FUNCTIONS, GATHER, INSTRUCTIONS, RESET_AFTER, STORES
 from tinyseq.kernels.intrinsics import floats
 from tinyseq.kernels.math import ONE, ZERO
@@ -55,12 +55,19 @@ def operations(name: str) -> Iterator[dict]:
     usual = {"failure": Failure(0, 0)} if row.failure else {}
     for place, operand in enumerate(row.operands):
         usual[operand.lstrip("&*")] = 2**20 * (place + 1) if operand[0] == "&" else SIZES.get(operand, [2])[0]
+    if name in ASKING:
+        usual["facts"] = Facts(CLUSTERS, 132, 2**30)
     if "dims" in usual:
         usual["dims"] = Tail(0, [4, 4, 4])
     for operand in row.operands:
         yield from ({**usual, operand: size} for size in SIZES.get(operand, []))
     if "hidden" in usual:
         yield from ({**usual, "rows": rows, "hidden": 512} for rows in SIZES["rows"])
+    if name in ASKING:
+        large = [(1, 256), (64, 256), (1, 1024), (8, 1024)]
+        yield from ({**usual, "rows": rows, "hidden": hidden} for rows, hidden in large)
+        small = Facts(CAPABILITIES[0], 1, 2**30)
+        yield from ({**usual, "rows": rows, "hidden": 512, "facts": small} for rows in SIZES["rows"])
 
 
 def elementwise_launches(function: int) -> Iterator[Launch]:
