@@ -8,6 +8,7 @@ that is made into machine code for each.
 
 from __future__ import annotations
 
+import itertools
 import re
 from collections.abc import Callable, Iterator
 from functools import cache
@@ -49,25 +50,27 @@ SIZES = {
 """What operands of these names are; others are 2, addresses are multiples of a large number."""
 
 
+DEVICES = Facts(CAPABILITIES[0], 1, 2**30), Facts(CAPABILITIES[0], 128, 2**30), Facts(CLUSTERS, 132, 2**30)
+"""A small one, one before clusters and one with them."""
+
+
 def operations(name: str) -> Iterator[dict]:
     """Operands of an instruction, one or two of them in all their sizes."""
     row = next(row for row in INSTRUCTIONS if row.name == name)
     usual = {"failure": Failure(0, 0)} if row.failure else {}
     for place, operand in enumerate(row.operands):
         usual[operand.lstrip("&*")] = 2**20 * (place + 1) if operand[0] == "&" else SIZES.get(operand, [2])[0]
-    if name in ASKING:
-        usual["facts"] = Facts(CLUSTERS, 132, 2**30)
     if "dims" in usual:
         usual["dims"] = Tail(0, [4, 4, 4])
-    for operand in row.operands:
-        yield from ({**usual, operand: size} for size in SIZES.get(operand, []))
-    if "hidden" in usual:
-        yield from ({**usual, "rows": rows, "hidden": 512} for rows in SIZES["rows"])
-    if name in ASKING:
-        large = [(1, 256), (64, 256), (1, 1024), (8, 1024)]
-        yield from ({**usual, "rows": rows, "hidden": hidden} for rows, hidden in large)
-        small = Facts(CAPABILITIES[0], 1, 2**30)
-        yield from ({**usual, "rows": rows, "hidden": 512, "facts": small} for rows in SIZES["rows"])
+    # The oldest first: what it runs, newer ones run too.
+    for facts in DEVICES if name in ASKING else (None,):
+        if facts is not None:
+            usual["facts"] = facts
+        for operand in row.operands:
+            yield from ({**usual, operand: size} for size in SIZES.get(operand, []))
+        if "hidden" in usual:
+            sizes = itertools.product(SIZES["rows"], (256, 512, 1024) if name in ASKING else (512,))
+            yield from ({**usual, "rows": rows, "hidden": hidden} for rows, hidden in sizes)
 
 
 def elementwise_launches(function: int) -> Iterator[Launch]:
@@ -94,23 +97,26 @@ class Gated(NamedTuple):
     capabilities: list[tuple[int, int]]
 
 
-def launches_of_instructions() -> Iterator[tuple[str, Launch]]:
+def launches_of_instructions() -> Iterator[tuple[str, Launch, tuple[int, int]]]:
+    """What they are of, and the oldest architecture that is asked for them."""
+    oldest = CAPABILITIES[0]
     for name in TWINS:
         if name != "elementwise":
             for operands in operations(name):
-                yield from ((name, launch) for launch in TWINS[name](**operands))
+                asked = operands["facts"].capability if name in ASKING else oldest
+                yield from ((name, launch, asked) for launch in TWINS[name](**operands))
     for name, kinds in (("copy", "f"), ("add", "ii"), ("power", "ff"), ("where", "iff")):
         launches = elementwise_launches(FUNCTION_CODES[name, kinds])
-        yield from ((f"{name}({kinds})", launch) for launch in launches)
+        yield from ((f"{name}({kinds})", launch, oldest) for launch in launches)
     for kinds in ("ff", "ii"):
-        yield from (("fold", launch) for launch in folding_launches(FUNCTION_CODES["add", kinds]))
+        yield from (("fold", launch, oldest) for launch in folding_launches(FUNCTION_CODES["add", kinds]))
 
 
 def gated() -> list[Gated]:
     """Every kernel but those of functions in all their forms, which differ in what one element is."""
     found = {}
-    for name, launch in launches_of_instructions():
-        capabilities = [one for one in CAPABILITIES if launch.cluster == 1 or one >= CLUSTERS]
+    for name, launch, oldest in launches_of_instructions():
+        capabilities = [one for one in CAPABILITIES if one >= oldest]
         found.setdefault(launch.kernel, Gated(launch.kernel, name, capabilities))
     for function, row in enumerate(FUNCTIONS):
         launch = next(elementwise_launches(function))

@@ -181,7 +181,7 @@ H100, A100 = Facts((9, 0), 132, 0), Facts((8, 0), 108, 0)
 @pytest.mark.parametrize(
     "facts, hidden, rows, name",
     [
-        (H100, 64, 1000, "block"), (A100, 64, 1000, "block"),
+        (H100, 64, 1000, "block"), (A100, 32, 1000, "block"), (A100, 33, 16, "grid"),
         (H100, 65, 1000, "cluster"), (H100, 256, 1, "cluster"),
         (A100, 256, 1, "grid"), (A100, 256, 17, None),
         (H100, 1024, 16, "grid"), (H100, 1024, 17, None), (H100, 1025, 1, None), (A100, 1024, 1, None),

@@ -2,9 +2,12 @@
 
 The recurrent weights of all units have to fit the registers of the blocks that share a sequence:
 
-* up to ``BLOCK_UNITS`` units, a block runs a few rows by itself;
-* up to ``CLUSTER_UNITS`` units, a cluster does, on devices that have clusters;
-* up to ``GRID_UNITS`` units and ``GRID_ROWS`` rows, all of the grid does, if it fits the device.
+* up to 64 units, a block runs a few rows by itself;
+* up to 256 units, a cluster does;
+* up to 1024 units and ``GRID_ROWS`` rows, all of the grid does, if it fits the device.
+
+Before ``CLUSTERS_SINCE`` it is 32 units for a block, none for clusters, of which there are none, and 768 for
+the grid: code for older devices takes more registers.
 
 The first that fits is taken, whatever the number of frames. All of them give the same bits; what fits none
 runs frame by frame, with others.
@@ -22,7 +25,6 @@ from tinyseq.kernels.cuda.persistent import Kind, reset_sequence_of, sequence_of
 from tinyseq.kernels.cuda.product import BYTES
 from tinyseq.kernels.cuda.warps import padded
 
-BLOCK_UNITS, CLUSTER_UNITS, GRID_UNITS = 64, 256, 1024
 GRID_ROWS, GRID_WARPS = 16, 8
 
 PER_LANE = (1, 2, 4, 8, 16, 24, 32)
@@ -44,21 +46,24 @@ class Form(NamedTuple):
     sums: int
 
 
-BLOCK_FORMS = tuple(Form(BLOCK, 1, 16, units, 8) for units in (1, 2, 4))
-CLUSTER_FORMS = tuple(Form(CLUSTERS, CLUSTER, 16, units, 8) for units in (1, 2))
+OLDER_FORMS = tuple(Form(BLOCK, 1, 16, units, 8) for units in (1, 2))
+NEWER_FORMS = (
+    *OLDER_FORMS,
+    Form(BLOCK, 1, 16, 4, 8),
+    *(Form(CLUSTERS, CLUSTER, 16, units, 8) for units in (1, 2)),
+)
+"""From the fewest units on; the grid comes after them."""
 
 
 def form_for(hidden: int, rows: int, facts: Facts) -> Form | None:
     """The persistent form of a layer, or None if it has none."""
-    forms = BLOCK_FORMS
-    if hidden > BLOCK_UNITS and facts.capability >= CLUSTERS_SINCE:
-        forms = CLUSTER_FORMS
-    for form in forms:
+    newer = facts.capability >= CLUSTERS_SINCE
+    for form in NEWER_FORMS if newer else OLDER_FORMS:
         if hidden <= form.members * form.warps * form.units:
             return form
     grid = Form(GRID, -(-hidden // GRID_WARPS), GRID_WARPS, 1, 16)
-    fits = hidden <= GRID_UNITS and rows <= GRID_ROWS and grid.members <= facts.multiprocessors
-    return grid if fits else None
+    fits = hidden <= (1024 if newer else 768) and rows <= GRID_ROWS
+    return grid if fits and grid.members <= facts.multiprocessors else None
 
 
 class Share(NamedTuple):
@@ -73,12 +78,13 @@ class Share(NamedTuple):
     shared: int
 
 
-def shared_out(form: Form, values: int, hidden: int, rows: int, facts: Facts) -> Share:
-    """A layer of so many sums a warp, in a form; a unit of a row is a lane's."""
+def shared_out(form: Form, values: int, hidden: int, rows: int, facts: Facts, least: int = 1) -> Share:
+    """A layer of so many sums a warp, in a form; a unit of a row is a lane's. ``least`` rows
+    are taken at once."""
     per_lane = next(count for count in PER_LANE if hidden <= count * WARP)
     teams = 1 if form.exchange is GRID else max(1, facts.multiprocessors // form.members)
     room = min(-(-rows // teams), WARP // form.units)
-    at_once = 1 if room == 1 else max(1, min(4, form.sums // padded(values)))
+    at_once = least if room == 1 else max(least, min(4, form.sums // padded(values)))
     room = -(-room // at_once) * at_once
     blocks = -(-rows // room) * form.members
     warps = -(-hidden // (form.members * form.units))
@@ -104,7 +110,9 @@ def reset_sequence(
     form = form_for(layer.hidden, layer.rows, facts)
     if form is None:
         return None
-    share = shared_out(form, form.units * 2, layer.hidden, layer.rows, facts)
+    # For pairs of units and one row at a time, the linker's code for (12, 0) runs out of registers.
+    least = form.units if form.exchange is CLUSTERS else 1
+    share = shared_out(form, form.units * 2, layer.hidden, layer.rows, facts, least)
     kernel = reset_sequence_of(form.units, share.per_lane, share.at_once, form.exchange, form.warps * WARP)
     return _launched(kernel, form, share, layer, facts, (xw, r_gates, r_hidden, h))
 
