@@ -7,9 +7,9 @@ from tinyseq.kernels.cells import valid_row
 from tinyseq.kernels.cuda.launch import Launch
 from tinyseq.kernels.cuda.layer import Layer
 from tinyseq.kernels.cuda.product import BYTES
-from tinyseq.kernels.cuda.recurrent import keep_row, refuse_quantised
+from tinyseq.kernels.cuda.recurrent import keep_row
 from tinyseq.kernels.cuda.steps import Cell, Product
-from tinyseq.kernels.instructions import COUPLED, HAS_PEEPHOLES, RESET_AFTER
+from tinyseq.kernels.instructions import COUPLED, HAS_PEEPHOLES, QUANTIZED, RESET_AFTER
 from tinyseq.kernels.intrinsics import floats
 from tinyseq.kernels.math import ONE
 
@@ -134,9 +134,11 @@ def lstm_general(
     options: int,
     frames: int, rows: int, hidden: int, reverse: int, y_frame: int, y_row: int, flags: int,
 ) -> list[Launch]:  # fmt: skip
-    refuse_quantised(flags)
     layer = Layer(frames, rows, hidden, reverse, y, y_frame, y_row, lengths, flags)
-    return layer.of_gates(LSTM, xw, r, h, others=c, constants=peepholes, options=options)
+    operands = {"others": c, "constants": peepholes, "options": options}
+    if flags & QUANTIZED:
+        return layer.of_bytes(LSTM, xw, r, h, rounded, **operands)
+    return layer.of_gates(LSTM, xw, r, h, **operands)
 
 
 def gru_general(

@@ -8,7 +8,8 @@ from typing import NamedTuple
 from tinyseq.kernels.cuda.intrinsics import block, blocks, thread, threads
 from tinyseq.kernels.cuda.launch import Kernel, Launch
 from tinyseq.kernels.cuda.product import BYTES
-from tinyseq.kernels.cuda.steps import NO_PRODUCT, Cell, Frame, Product, step
+from tinyseq.kernels.cuda.quantized import dynamic_product
+from tinyseq.kernels.cuda.steps import NO_PRODUCT, Cell, Frame, Product, finished, step
 from tinyseq.kernels.intrinsics import floats
 
 
@@ -107,6 +108,15 @@ class Layer(NamedTuple):
             frame = self.frame(turn, gates, **operands)
             launches += self.step(cell, turn.before, frame, product)
         return launches + self.settled(xw, gates, h)
+
+    def of_bytes(self, cell: Cell, xw: int, r: int, h: int, rounded: int, **operands: int) -> list[Launch]:
+        """``of_gates`` where ``r`` is a block of bytes and each frame's state is quantised."""
+        width, launches = cell.gates * self.hidden, []
+        for turn in self.turns_in_place(xw, cell.gates, (h, self.hidden)):
+            bounds = self.lengths, turn.t, self.flags
+            launches += dynamic_product(h, self.rows, self.hidden, r, width, turn.gates, rounded, *bounds)
+            launches += finished(cell, self.rows, self.hidden, self.frame(turn, cell.gates, **operands))
+        return launches
 
     def of_reset_state(
         self,

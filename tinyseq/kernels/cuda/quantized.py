@@ -65,6 +65,11 @@ def _ranges(x, count, lengths, rows, width, y):
 def _cover(x, count, lengths, rows, width, scale, zero_point):
     """The scale and the zero point, one byte, with which unsigned bytes cover x and 0; by one block."""
     bottom, top = _range(x, _count(count, lengths, rows, width))
+    _parameters(bottom, top, scale, zero_point)
+
+
+def _parameters(bottom, top, scale, zero_point):
+    """Writes the scale and the zero point of a range."""
     if thread() == 0:
         step = (top - bottom) / BYTE_MAX if top > bottom else ONE
         floats(scale)[0], octets(zero_point)[0] = step, quantize(-bottom, step, ZERO)
@@ -78,7 +83,19 @@ def _round(x, count, lengths, rows, width, y, scale, zero_point):
         octets(y)[i] = quantize(values[i], step, shift)
 
 
+def _cover_running(x, rows, width, lengths, t, flags, scale, zero_point):
+    """``_cover`` of the rows that run for frame t or did for the one before; by one block."""
+    low, high = ZERO, ZERO
+    for row in range(rows):
+        if flags & HAS_LENGTHS == 0 or t <= integers(lengths)[row]:
+            values = floats(x + row * width * BYTES)
+            for i in range(thread(), width, threads()):
+                low, high = _lower(values[i], low), _higher(values[i], high)
+    _parameters(_lowest(low), _highest(high), scale, zero_point)
+
+
 _ranging, _covering, _rounding = Kernel(_ranges), Kernel(_cover), Kernel(_round)
+_covering_running = Kernel(_cover_running)
 
 
 def _covered(x, count, lengths, rows, width, room, scale, zero_point) -> list[Launch]:
@@ -167,9 +184,9 @@ def linear_bytes(
 def _linear_dynamic_of(form: Form) -> Kernel:
     product = product_of(SCALED, form)
 
-    def linear_dynamic(x, count, lengths, rows, k, w, n, bias, y, scale, zero_point):
+    def linear_dynamic(x, count, lengths, rows, k, w, n, start, start_stride, y, scale, zero_point):
         count = _count(count, lengths, rows, 1)
-        product(block(), x, 1, 0, count, k, k, w, n, bias, 0, y, n, scale, zero_point)
+        product(block(), x, 1, 0, count, k, k, w, n, start, start_stride, y, n, scale, zero_point)
 
     return Kernel(linear_dynamic, TILE_THREADS)
 
@@ -189,6 +206,23 @@ def linear_dynamic(
         *launched(
             _linear_dynamic_of(form),
             tiles_of(form, count, n),
-            (octet, count, *limits, k, w, n, bias, y, *parameters),
+            (octet, count, *limits, k, w, n, bias, 0, y, *parameters),
+        ),
+    ]
+
+
+def dynamic_product(
+    x: int, rows: int, k: int, w: int, n: int, y: int, rounded: int, lengths: int, t: int, flags: int
+) -> list[Launch]:
+    """y[rows, n] += x[rows, k] w[k, n], x being quantised over the rows that run for frame t."""
+    form, octet = form_for(rows, n), rounded + rows * n * BYTES
+    parameters = (rounded, octet + rows * k)
+    return [
+        Launch(_covering_running, 1, THREADS, (x, rows, k, lengths, t, flags, *parameters)),
+        *_rounding.over(rows * k, x, rows * k, 0, 0, 0, octet, *parameters),
+        *launched(
+            _linear_dynamic_of(form),
+            tiles_of(form, rows, n),
+            (octet, rows, 0, 0, k, w, n, y, n, y, *parameters),
         ),
     ]

@@ -6,7 +6,6 @@ each frame is a launch or a few; see ``layer.py``.
 
 from __future__ import annotations
 
-from tinyseq.errors import UnsupportedError
 from tinyseq.kernels.cells import gru_cell, lstm_cell, rnn_cell, valid_row
 from tinyseq.kernels.cuda import forms, persistent
 from tinyseq.kernels.cuda.launch import Facts, Launch
@@ -88,15 +87,6 @@ GRU_RESET = Cell(2, 2, _reset_gru)
 GRU_BEFORE = Cell(1, 1, _finish_gru_before)
 
 
-def refuse_quantised(flags: int) -> None:
-    """
-    Raises:
-        UnsupportedError: the layer quantises its state.
-    """
-    if flags & QUANTIZED:
-        raise UnsupportedError("no CUDA kernel for DynamicQuantizeLSTM yet; load with device='cpu'")
-
-
 def rnn(
     xw: int, r: int, h: int, y: int, lengths: int,
     frames: int, rows: int, hidden: int, reverse: int, y_frame: int, y_row: int, flags: int, facts: Facts,
@@ -110,8 +100,9 @@ def lstm(
     xw: int, r: int, h: int, c: int, y: int, rounded: int, lengths: int,
     frames: int, rows: int, hidden: int, reverse: int, y_frame: int, y_row: int, flags: int, facts: Facts,
 ) -> list[Launch]:  # fmt: skip
-    refuse_quantised(flags)
     layer = Layer(frames, rows, hidden, reverse, y, y_frame, y_row, lengths, flags)
+    if flags & QUANTIZED:
+        return layer.of_bytes(LSTM, xw, r, h, rounded, others=c)
     launches = forms.sequence(persistent.LSTM, layer, facts, xw, r, 0, h, c)
     return layer.of_gates(LSTM, xw, r, h, others=c) if launches is None else launches
 

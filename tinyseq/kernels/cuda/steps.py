@@ -189,6 +189,11 @@ def _cells_of(finish: Callable[..., None]) -> Kernel:
     return Kernel(cells)
 
 
+def finished(cell: Cell, rows: int, units: int, frame: Frame) -> list[Launch]:
+    """The cells of a frame whose sums are whole."""
+    return _cells_of(cell.finish).over(rows * units, rows, units, *frame)
+
+
 def step(
     cell: Cell,
     source: tuple[int, int],
@@ -211,4 +216,4 @@ def step(
         form = form_for(rows, one.columns)
         tiles = tiles_of(form, rows, one.columns)
         launches.append(Launch(_product_of(form), tiles, THREADS, (*source, k, rows, *one)))
-    return launches + _cells_of(cell.finish).over(rows * units, rows, units, *frame)
+    return launches + finished(cell, rows, units, frame)
