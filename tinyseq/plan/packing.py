@@ -75,9 +75,10 @@ class Weights:
 
     def zeros(self, count: int) -> np.ndarray:
         """At least ``count`` float32 zeros."""
-        if self._zeros.size < count:
-            self._zeros = aligned(4 * count).view(np.float32)
-        return self._zeros
+        zeros = self._zeros
+        if zeros.size < count:
+            zeros = self._zeros = aligned(4 * count).view(np.float32)
+        return zeros
 
     def get(self, source: np.ndarray, key: object, make: Callable[[], Any]) -> Any:
         """The result of ``make`` for ``source`` and ``key``, from the first time on."""
