@@ -51,6 +51,15 @@ def run_node(op: str, *inputs, fed=None, **settings):
     return tinyseq.load(case.model).run(case.feeds)
 
 
+def starting_at(h: np.ndarray) -> tinyseq.Session:
+    """A GRU of four units whose initial state is in the file."""
+    graph = tinyseq.Graph()
+    x = graph.input("x", ["frames", "rows", 3])
+    weights = [np.zeros(shape, np.float32) for shape in ((12, 3), (12, 4), 12, 12)]
+    graph.output("y", graph.gru(x, weights, layout="torch", h=h)[0])
+    return tinyseq.load(graph)
+
+
 def data_dependent_if() -> bytes:
     then, other = (graph([helper.make_node(op, ["x"], ["z"])], [], [value("z")]) for op in ("Relu", "Neg"))
     return model(
@@ -254,6 +263,12 @@ BAD_RUNS = {
     "a state beyond float32": bad(
         lambda: restore_scaled(1e300), tinyseq.StateError, "too large for float32"
     ),
+    "a baked state of another size": bad(
+        lambda: starting_at(np.zeros((1, 1, 5), "f4")).stream(), tinyseq.ModelError, "[1, 1, 5]", "rows, 4]"
+    ),
+    "an absent input among many": bad(
+        lambda: tinyseq.load(node("Concat", ("x", "", "x"), axis=0)), tinyseq.ModelError, "'it'", "lacks"
+    ),
     "bytes that are none": bad(lambda: tinyseq.State.from_bytes(5), tinyseq.StateError, "bytes", "int"),
     "state pairs that are no dict": bad(
         lambda: tinyseq.load(lstm_with_state(), state="h"), tinyseq.ModelError, "dict", "str"
@@ -385,6 +400,14 @@ def test_a_damaged_own_file_is_survived(tmp_path, data):
     path = tmp_path / "damaged.tinyseq"
     path.write_bytes(flipped(saved(tmp_path, recogniser()), data.draw))
     survives(lambda: use(tinyseq.load(path)))
+
+
+def test_an_initial_state_of_another_shape_is_refused(tmp_path):
+    own = tinyseq.load(lstm_with_state()).model
+    pairs = [pair._replace(initial=np.zeros((5, 5), np.float32)) for pair in own.state]
+    tinyseq.Session(own.with_state(pairs)).save(tmp_path / "own.tinyseq")
+    with pytest.raises(tinyseq.ModelError, match=r"initial value of \(5, 5\)"):
+        tinyseq.load(tmp_path / "own.tinyseq")
 
 
 def header(data: bytes) -> tuple[dict, bytes]:

@@ -122,7 +122,7 @@ def _check_state(graph: Graph, state: tuple[StatePair, ...]) -> None:
     for pair in state:
         if pair.input not in inputs or pair.output not in outputs:
             raise ValueError(f"state from {pair.output!r} to {pair.input!r}")
-        if pair.initial is not None and pair.initial.ndim > len(inputs[pair.input].shape or ()):
+        if not pair.begins(inputs[pair.input]):
             raise ValueError(f"an initial value of {pair.initial.shape} for {inputs[pair.input]}")
 
 
