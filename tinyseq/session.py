@@ -12,7 +12,7 @@ from tinyseq import backends, format, passes
 from tinyseq.errors import ModelError
 from tinyseq.model import Graph as ModelGraph
 from tinyseq.model import Model, StatePair, Value
-from tinyseq.state import State, restore
+from tinyseq.state import State, restore, room
 
 if TYPE_CHECKING:
     from tinyseq.graph import Graph
@@ -78,6 +78,7 @@ class Session:
 
         Raises:
             ModelError: the model cannot be computed step by step; says which layer and why.
+            StateError: there is no memory for the state.
         """
         self._check_streaming()
         return Stream(self._streaming, self._backend)
@@ -87,6 +88,8 @@ class Session:
 
         Raises:
             ModelError: the model cannot be computed step by step, or not many rows at a time; says why.
+            FeedError: ``count`` is no number of rows.
+            StateError: there is no memory for so many.
         """
         # Imported here: only those who pool streams should wait for it.
         from tinyseq.pool import Pool
@@ -141,7 +144,8 @@ class Stream:
     def __init__(self, model: Model, backend: backends.Backend) -> None:
         self._model = model
         self._backend = backend
-        self._runner = backend.runner()
+        with room("the state of a stream"):
+            self._runner = backend.runner()
         self.reset()
 
     def step(

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 
 import numpy as np
 
-from tinyseq.errors import StateError
+from tinyseq.errors import StateError, TinyseqError
 
 
 class State(Mapping[str, np.ndarray]):
@@ -53,6 +54,17 @@ class State(Mapping[str, np.ndarray]):
             return cls(load(data))
         except (SafetensorError, ValueError, TypeError, KeyError) as error:
             raise StateError(f"these {len(data)} bytes are no saved state, or damaged: {error}") from error
+
+
+@contextmanager
+def room(what: str) -> Iterator[None]:
+    """Explains that the memory for ``what`` is not there."""
+    try:
+        yield
+    except TinyseqError:
+        raise
+    except (MemoryError, ValueError) as error:  # NumPy's ValueError: sizes beyond any machine
+        raise StateError(f"{what} takes more memory than this machine gives: {error}") from error
 
 
 def restore(saved: Mapping[str, np.ndarray], target: Mapping[str, np.ndarray]) -> None:

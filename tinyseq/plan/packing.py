@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable, Iterable
 from typing import Any
 
@@ -11,7 +12,13 @@ from tinyseq.kernels.instructions import ALIGNMENT, GROUP, PANEL
 
 
 def aligned(size: int) -> np.ndarray:
-    """Zeroed bytes that start at a multiple of ``ALIGNMENT``."""
+    """Zeroed bytes that start at a multiple of ``ALIGNMENT``.
+
+    Raises:
+        MemoryError: there are not so many.
+    """
+    if size > sys.maxsize - ALIGNMENT:
+        raise MemoryError(f"{size} bytes are more than can be addressed")
     raw = np.zeros(size + ALIGNMENT, np.uint8)
     start = -raw.ctypes.data % ALIGNMENT
     return raw[start : start + size]
