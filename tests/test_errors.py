@@ -269,6 +269,10 @@ BAD_RUNS = {
     "an absent input among many": bad(
         lambda: tinyseq.load(node("Concat", ("x", "", "x"), axis=0)), tinyseq.ModelError, "'it'", "lacks"
     ),
+    "a state of nothing": bad(lambda: tinyseq.State(None), tinyseq.StateError, "dict", "NoneType"),
+    "a state of rags": bad(lambda: tinyseq.State({"h": [[1], [2, 3]]}), tinyseq.StateError, "'h'", "array"),
+    "a state of words": bad(lambda: tinyseq.State({"h": ["a"]}), tinyseq.StateError, "'h'", "numbers"),
+    "a state without a name": bad(lambda: tinyseq.State({None: X}), tinyseq.StateError, "None", "names"),
     "bytes that are none": bad(lambda: tinyseq.State.from_bytes(5), tinyseq.StateError, "bytes", "int"),
     "state pairs that are no dict": bad(
         lambda: tinyseq.load(lstm_with_state(), state="h"), tinyseq.ModelError, "dict", "str"
