@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import copy
 import json
+import pickle
 import struct
 import tempfile
 import time
@@ -277,9 +279,26 @@ BAD_RUNS = {
     "state pairs that are no dict": bad(
         lambda: tinyseq.load(lstm_with_state(), state="h"), tinyseq.ModelError, "dict", "str"
     ),
+    "state pairs that are no words": bad(
+        lambda: tinyseq.load(lstm_with_state(), state={"h": ["hn"]}), tinyseq.ModelError, "words", "['hn']"
+    ),
+    "a device that is no word": bad(lambda: load(recogniser(), device=X), tinyseq.TinyseqError, "choose"),
+    "a pickled model": bad(lambda: pickle.dumps(load(recogniser())), tinyseq.ModelError, "save"),
+    "a copied stream": bad(
+        lambda: copy.copy(load(recogniser()).stream()), tinyseq.StateError, "fork", "snapshot"
+    ),
+    "a pickled pool": bad(
+        lambda: pickle.dumps(load(lstm_with_state()).pool(2)), tinyseq.StateError, "snapshot(row)"
+    ),
     "a model that is no path": bad(lambda: tinyseq.load(None), tinyseq.ModelError, "path", "NoneType"),
     "a name that cannot be written": bad(
         lambda: tinyseq.load(lstm_with_state()).save(""), tinyseq.ModelError, "cannot write"
+    ),
+    "a name too long to be written": bad(
+        lambda: load(recogniser()).save("a" * 5000), tinyseq.ModelError, "cannot write", "too long"
+    ),
+    "a name that no file has": bad(
+        lambda: load(recogniser()).save("\0"), tinyseq.ModelError, "cannot write", "null"
     ),
     "Expand to a negative size": bad(
         lambda: run_node("Expand", np.ones(1, "f4"), np.array([-1]), fed=[0]), tinyseq.FeedError, "[-1]"

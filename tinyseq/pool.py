@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from typing import NoReturn
 
 import numpy as np
 
@@ -93,6 +94,11 @@ class Pool:
         if not isinstance(feeds, Mapping):
             raise FeedError(f"inputs are given as a dict from name to array, not {type(feeds).__name__}")
         return self._runner.step({**feeds, **dict.fromkeys((SOURCES, TARGETS, OWNERS), numbers)}, out)
+
+    def __reduce__(self) -> NoReturn:
+        raise StateError(
+            "a pool is not pickled or copied: open another, and restore the snapshot(row) of each row there"
+        )
 
     def reset(self, row: int) -> None:
         """Puts a stream back to its start."""

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NoReturn
 
 import numpy as np
 
 from tinyseq import backends, format, passes
-from tinyseq.errors import ModelError
+from tinyseq.errors import ModelError, StateError
 from tinyseq.model import Graph as ModelGraph
 from tinyseq.model import Model, StatePair, Value
 from tinyseq.state import State, restore, room
@@ -106,6 +106,12 @@ class Session:
         self._check_streaming()
         return self._backend.rows(layout, count)
 
+    def __reduce__(self) -> NoReturn:
+        raise ModelError(
+            "a loaded model is not pickled or copied: share it among threads, and give other processes its "
+            "path (model.save writes a file that loads in milliseconds)"
+        )
+
     def _check_streaming(self) -> None:
         if self._streaming is None:
             raise ModelError(str(self._refusal)) from self._refusal
@@ -178,6 +184,11 @@ class Stream:
         """
         restore(saved, self._runner.state)
 
+    def __reduce__(self) -> NoReturn:
+        raise StateError(
+            "a stream is not pickled or copied: fork() makes a second one, snapshot() a value to pickle"
+        )
+
     def fork(self) -> Stream:
         """A second stream that starts where this one is; from then on they are independent."""
         twin = Stream(self._model, self._backend)
@@ -204,6 +215,8 @@ def load(
     model = read(path)
     if state is not None and not isinstance(state, Mapping):
         raise ModelError(f"state names pairs as a dict, {{input: output}}, not {type(state).__name__}")
+    if state is not None and not all(isinstance(name, str) for name in (*state, *state.values())):
+        raise ModelError(f"state names pairs by words, {{input: output}}, not {dict(state)!r}")
     if state is not None:
         model = passes.name_state(model, dict(state))
     elif not model.state:
