@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import copy
 import json
+import pickle
 import struct
 import tempfile
 import time
@@ -49,6 +51,15 @@ def run_node(op: str, *inputs, fed=None, **settings):
     """Runs one node."""
     case = one_node(op, inputs, fed=fed, **settings)
     return tinyseq.load(case.model).run(case.feeds)
+
+
+def starting_at(h: np.ndarray) -> tinyseq.Session:
+    """A GRU of four units whose initial state is in the file."""
+    graph = tinyseq.Graph()
+    x = graph.input("x", ["frames", "rows", 3])
+    weights = [np.zeros(shape, np.float32) for shape in ((12, 3), (12, 4), 12, 12)]
+    graph.output("y", graph.gru(x, weights, layout="torch", h=h)[0])
+    return tinyseq.load(graph)
 
 
 def data_dependent_if() -> bytes:
@@ -254,13 +265,40 @@ BAD_RUNS = {
     "a state beyond float32": bad(
         lambda: restore_scaled(1e300), tinyseq.StateError, "too large for float32"
     ),
+    "a baked state of another size": bad(
+        lambda: starting_at(np.zeros((1, 1, 5), "f4")).stream(), tinyseq.ModelError, "[1, 1, 5]", "rows, 4]"
+    ),
+    "an absent input among many": bad(
+        lambda: tinyseq.load(node("Concat", ("x", "", "x"), axis=0)), tinyseq.ModelError, "'it'", "lacks"
+    ),
+    "a state of nothing": bad(lambda: tinyseq.State(None), tinyseq.StateError, "dict", "NoneType"),
+    "a state of rags": bad(lambda: tinyseq.State({"h": [[1], [2, 3]]}), tinyseq.StateError, "'h'", "array"),
+    "a state of words": bad(lambda: tinyseq.State({"h": ["a"]}), tinyseq.StateError, "'h'", "numbers"),
+    "a state without a name": bad(lambda: tinyseq.State({None: X}), tinyseq.StateError, "None", "names"),
     "bytes that are none": bad(lambda: tinyseq.State.from_bytes(5), tinyseq.StateError, "bytes", "int"),
     "state pairs that are no dict": bad(
         lambda: tinyseq.load(lstm_with_state(), state="h"), tinyseq.ModelError, "dict", "str"
     ),
+    "state pairs that are no words": bad(
+        lambda: tinyseq.load(lstm_with_state(), state={"h": ["hn"]}), tinyseq.ModelError, "words", "['hn']"
+    ),
+    "a device that is no word": bad(lambda: load(recogniser(), device=X), tinyseq.TinyseqError, "choose"),
+    "a pickled model": bad(lambda: pickle.dumps(load(recogniser())), tinyseq.ModelError, "save"),
+    "a copied stream": bad(
+        lambda: copy.copy(load(recogniser()).stream()), tinyseq.StateError, "fork", "snapshot"
+    ),
+    "a pickled pool": bad(
+        lambda: pickle.dumps(load(lstm_with_state()).pool(2)), tinyseq.StateError, "snapshot(row)"
+    ),
     "a model that is no path": bad(lambda: tinyseq.load(None), tinyseq.ModelError, "path", "NoneType"),
     "a name that cannot be written": bad(
         lambda: tinyseq.load(lstm_with_state()).save(""), tinyseq.ModelError, "cannot write"
+    ),
+    "a name too long to be written": bad(
+        lambda: load(recogniser()).save("a" * 5000), tinyseq.ModelError, "cannot write", "too long"
+    ),
+    "a name that no file has": bad(
+        lambda: load(recogniser()).save("\0"), tinyseq.ModelError, "cannot write", "null"
     ),
     "Expand to a negative size": bad(
         lambda: run_node("Expand", np.ones(1, "f4"), np.array([-1]), fed=[0]), tinyseq.FeedError, "[-1]"
@@ -385,6 +423,14 @@ def test_a_damaged_own_file_is_survived(tmp_path, data):
     path = tmp_path / "damaged.tinyseq"
     path.write_bytes(flipped(saved(tmp_path, recogniser()), data.draw))
     survives(lambda: use(tinyseq.load(path)))
+
+
+def test_an_initial_state_of_another_shape_is_refused(tmp_path):
+    own = tinyseq.load(lstm_with_state()).model
+    pairs = [pair._replace(initial=np.zeros((5, 5), np.float32)) for pair in own.state]
+    tinyseq.Session(own.with_state(pairs)).save(tmp_path / "own.tinyseq")
+    with pytest.raises(tinyseq.ModelError, match=r"initial value of \(5, 5\)"):
+        tinyseq.load(tmp_path / "own.tinyseq")
 
 
 def header(data: bytes) -> tuple[dict, bytes]:

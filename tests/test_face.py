@@ -183,6 +183,16 @@ def test_streaming_backward_is_refused(direction):
     assert direction in str(session)
 
 
+def test_snapshots_are_compared_by_value():
+    stream = tinyseq.load(lstm_with_state()).stream()
+    start = stream.snapshot()
+    assert start == stream.snapshot() == tinyseq.State.from_bytes(start.to_bytes())
+    stream.step({"x": chunk()})
+    assert start != stream.snapshot() and start != dict(start)
+    stream.restore({name: np.full_like(array, np.nan) for name, array in start.items()})
+    assert stream.snapshot() == stream.snapshot() != start
+
+
 def test_threads_share_a_model():
     session = tinyseq.load(recogniser())
     feeds = [{"x": chunk(frames, seed=frames)} for frames in range(1, 9)]

@@ -151,6 +151,14 @@ def test_an_input_may_be_an_output_and_one_tensor_two():
     close(run(g, x=x), [x, -x, -x])
 
 
+def test_a_convolution_of_no_channels_is_its_bias():
+    g = tinyseq.Graph()
+    x = g.input("x", ["rows", "channels", 5])
+    g.output("y", g.conv1d(x, np.zeros((2, 0, 3), np.float32), np.array([1, 2], np.float32)))
+    y = tinyseq.load(g).run({"x": np.zeros((1, 0, 5), np.float32)})["y"]
+    np.testing.assert_array_equal(y, np.array([[[1, 1, 1], [2, 2, 2]]], np.float32))
+
+
 def test_a_graph_can_be_saved(tmp_path):
     g = tinyseq.Graph()
     g.output("y", g.gru(g.input("x", ["T", "N", F]), torch_weights(3), layout="torch")[0])
@@ -174,6 +182,22 @@ WRONG = {
     "unknown attribute": (lambda g, x: g.apply("Relu", x, colour=1), "colour"),
     "missing attribute": (lambda g, x: g.apply("Concat", x), "axis"),
     "words for numbers": (lambda g, x: g.add(x, np.array(["a"])), "give numbers"),
+    "rags for numbers": (lambda g, x: g.add(x, [[1], [2, 3]]), "no array"),
+    "a size that is no whole number": (lambda g, x: g.reshape(x, [1.5, -1]), "[1.5, -1]"),
+    "an axis beyond int64": (lambda g, x: g.squeeze(x, [2**70]), "whole numbers"),
+    "a place that is no number": (lambda g, x: g.slice(x, 0, None, 1), "whole numbers"),
+    "an order that is no list": (lambda g, x: g.transpose(x, 1), "order"),
+    "tensors that are no list": (lambda g, x: g.concat(3, axis=0), "tensors"),
+    "a shape that is no list": (lambda g, x: g.input("z", 3), "list of sizes"),
+    "an unknown type": (lambda g, x: g.input("z", [3], "float33"), "float33"),
+    "a name that is no word": (lambda g, x: g.output({}, x), "{}"),
+    "a layer's name that is no word": (lambda g, x: g.dense(x, x, name={1}), "{1}"),
+    "an output that is no name": (lambda g, x: g.output("y", [x]), "['x']"),
+    "an op that is no word": (lambda g, x: g.apply(["Relu"], x), "['Relu']"),
+    "no outputs": (lambda g, x: g.apply("Relu", x, outputs=0), "1 to 1"),
+    "too many outputs": (lambda g, x: g.apply("Split", x, outputs=2**40), "1 to"),
+    "weights that are none": (lambda g, x: g.lstm(x, None, layout="torch"), "in a list"),
+    "weights that are numbers": (lambda g, x: g.lstm(x, [1, 2], layout="torch"), "single number"),
     "carries to nothing": (lambda g, x: g.output("y", g.relu(x), carries="h"), "'h'"),
     "unknown layout": (lambda g, x: g.lstm(x, torch_weights(4), layout="lua"), "'lua'"),
     "too few weights": (lambda g, x: g.lstm(x, torch_weights(4)[:1], layout="torch"), "2 to 5"),

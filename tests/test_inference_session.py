@@ -142,6 +142,28 @@ def test_what_tinyseq_does_not_do_is_refused(act, words):
         act()
 
 
+@pytest.mark.parametrize(
+    ("act", "words"),
+    [
+        (lambda: made(None, True), "providers are names or"),
+        (lambda: made(None, None, 3), "provider_options are dicts"),
+        (lambda: made().run(3, {"x": chunk()}), "words in a list, not 3"),
+        (lambda: made().run([chunk()], {"x": chunk()}), "no output"),
+        (lambda: made().run(["y", None], {"x": chunk()}), "no output None"),
+    ],
+    ids=["providers", "provider options", "names", "arrays for names", "None for a name"],
+)
+def test_arguments_that_are_none_are_refused(act, words):
+    with pytest.raises(tinyseq.FeedError, match=words):
+        act()
+
+
+@pytest.mark.parametrize("providers", [[()], [[]], [("a", {}), ()]])
+def test_a_provider_without_a_name_is_refused(providers):
+    with pytest.raises(tinyseq.UnsupportedError, match="names or"):
+        made(None, providers)
+
+
 def test_unknown_arguments_are_refused():
     with pytest.raises(TypeError, match="'threads'"):
         tinyseq.InferenceSession(recogniser(), threads=3)

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import sys
+import threading
+
 import numpy as np
 import pytest
 from hypothesis import given
@@ -17,7 +20,7 @@ from tinyseq.model import Model
 from tinyseq.plan.draft import Plan
 from tinyseq.plan.packing import Weights
 from tinyseq.plan.planner import Planner
-from tinyseq.plan.plans import Formula, Plans
+from tinyseq.plan.plans import MOST_FORMULAS, Formula, Plans
 
 
 def read(case: Case) -> Model:
@@ -137,3 +140,36 @@ def test_a_formula_refuses_other_ranks_and_sizes_that_are_not_open():
     assert formula.plan({"x": (6, 2, 3)}) is not None
     assert formula.plan({"x": (6, 3, 3)}) is None
     assert formula.plan({"x": (6, 2)}) is None
+
+
+def test_threads_that_meet_new_sizes_at_once_plan_alike():
+    """Each begins with shapes that vary at other axes than the others'."""
+    names, threads_each = [f"x{number}" for number in range(12)], 8
+    shapes = np.random.default_rng(0).integers(2, 5, (20, threads_each, 3, len(names), 3))
+    broken: list[Exception] = []
+
+    def work(plans: Plans, sizes: np.ndarray) -> None:
+        start.wait()
+        try:
+            for turn in sizes:
+                plans.plan({name: np.empty(shape, np.float32) for name, shape in zip(names, turn)})
+        except RuntimeError as error:
+            broken.append(error)
+
+    interval = sys.getswitchinterval()
+    sys.setswitchinterval(1e-6)
+    try:
+        for sizes in shapes:
+            graph, start = tinyseq.Graph(), threading.Barrier(threads_each)
+            for name in names:
+                graph.output(f"{name}.y", graph.tanh(graph.input(name, [f"{name}.{n}" for n in range(3)])))
+            plans = Plans(Planner(graph.model(), Weights(())))
+            threads = [threading.Thread(target=work, args=(plans, mine)) for mine in sizes]
+            for thread in threads:
+                thread.start()
+            for thread in threads:
+                thread.join()
+            assert broken == []
+            assert [len(f.formulas) <= MOST_FORMULAS for f in plans._families.values()] == [True]
+    finally:
+        sys.setswitchinterval(interval)

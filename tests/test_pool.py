@@ -99,6 +99,9 @@ def test_wrong_use_is_refused_and_changes_nothing(chunks):
         ([a, 2], {"x": x}, tinyseq.StateError),
         ([a, -1], {"x": x}, tinyseq.StateError),
         ([a, "b"], {"x": x}, tinyseq.StateError),
+        ("", {"x": x[:, :0]}, tinyseq.FeedError),
+        (None, {"x": x}, tinyseq.FeedError),
+        (np.array(a), {"x": x}, tinyseq.FeedError),
         ([a], {"x": x}, tinyseq.FeedError),
         ([a, b], {"z": x}, tinyseq.FeedError),
         ([a, b], None, tinyseq.FeedError),
@@ -107,6 +110,17 @@ def test_wrong_use_is_refused_and_changes_nothing(chunks):
             pool.step(rows, feeds)
     for name, array in pool.snapshot(a).items():
         np.testing.assert_array_equal(array, before[name])
-    for count in (0, -1, 1.5, True):
+    for count in (0, -1, 1.5, True, 2**70):
         with pytest.raises(tinyseq.FeedError):
             model.pool(count)
+
+
+@pytest.mark.parametrize("device", ["cpu", "reference"])
+def test_state_beyond_the_memory_is_refused(device):
+    graph = tinyseq.Graph()
+    x, h = (graph.input(name, ["rows", 2**50]) for name in "xh")
+    graph.output("hn", graph.add(x, h), carries="h")
+    model = tinyseq.load(graph, device=device)
+    for make in (model.stream, lambda: model.pool(3), lambda: model.pool(np.int64(2**31 - 1))):
+        with pytest.raises(tinyseq.StateError, match="memory"):
+            make()

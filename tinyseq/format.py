@@ -8,6 +8,7 @@ No code is in a file.
 from __future__ import annotations
 
 import json
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -55,8 +56,9 @@ def save(model: Model, path: str | Path) -> None:
         partial.write_bytes(data)
         partial.replace(path)
     except (OSError, ValueError, TypeError) as error:
-        if partial is not None and partial.is_file():
-            partial.unlink()
+        if partial is not None:
+            with suppress(OSError, ValueError):
+                partial.unlink()
         raise ModelError(
             f"cannot write {path}: {getattr(error, 'strerror', None) or error}; "
             "check the name, the folder and its permissions"
@@ -122,7 +124,7 @@ def _check_state(graph: Graph, state: tuple[StatePair, ...]) -> None:
     for pair in state:
         if pair.input not in inputs or pair.output not in outputs:
             raise ValueError(f"state from {pair.output!r} to {pair.input!r}")
-        if pair.initial is not None and pair.initial.ndim > len(inputs[pair.input].shape or ()):
+        if not pair.begins(inputs[pair.input]):
             raise ValueError(f"an initial value of {pair.initial.shape} for {inputs[pair.input]}")
 
 

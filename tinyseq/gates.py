@@ -61,16 +61,21 @@ def cells(op: str, weights: Sequence[np.ndarray | None], layout: str) -> Cells:
     Raises:
         ModelError: the layout is unknown, or shapes do not fit each other.
     """
-    if layout not in _READERS or op not in ORDERS:
+    if not isinstance(layout, str) or layout not in _READERS or op not in ORDERS:
         raise ModelError(
             f"weights of {op!r} in layout {layout!r}: ops are {', '.join(ORDERS)}, "
             f"layouts {', '.join(_READERS)}"
         )
-    arrays = [None if array is None else np.asarray(array, np.float32) for array in weights]
+    try:
+        arrays = [None if array is None else np.asarray(array, np.float32) for array in weights]
+    except (TypeError, ValueError, OverflowError) as error:
+        raise ModelError(f"the weights of a layer are arrays in a list: {error}") from error
     most = (4 if layout == "torch" else 3) + (op == "LSTM" and layout in ("torch", "onnx"))
     if not 2 <= len(arrays) <= most or arrays[0] is None or arrays[1] is None:
         raise ModelError(f"a layer in layout {layout!r} has 2 to {most} weights, not {len(arrays)}")
     try:
+        if any(array is not None and not array.ndim for array in arrays):
+            raise ValueError("a weight is a single number")
         result = _READERS[layout](op, *arrays)
         _check(op, result)
     except ValueError as error:

@@ -21,6 +21,10 @@ Tensor = str | ArrayLike
 floating numbers, becomes float32."""
 
 
+MOST_OUTPUTS = 4096
+"""Outputs that a node of an op with any number of them may have."""
+
+
 class Graph:
     """A graph under construction.
 
@@ -38,7 +42,11 @@ class Graph:
 
     def input(self, name: str, shape: Sequence[Dimension], dtype: DTypeLike = np.float32) -> str:
         """An input of the model; sizes that the feeds decide are given as words."""
-        self._inputs.append(Value(self._claimed(name), np.dtype(dtype), tuple(shape)))
+        try:
+            sizes = tuple(shape)
+        except TypeError as error:
+            raise ModelError(f"input {name!r}: its shape is a list of sizes, not {shape!r}") from error
+        self._inputs.append(Value(self._claimed(name), _dtype(dtype, name), sizes))
         return name
 
     def output(
@@ -50,13 +58,15 @@ class Graph:
             carries: the input to which this output is the next value: state of a stream.
             dtype: what the tensor holds.
         """
-        if tensor not in self._names:
+        _check_word(name)
+        if not isinstance(tensor, str) or tensor not in self._names:
             raise ModelError(f"output {name!r}: there is no tensor {tensor!r}; give what a method returned")
-        if carries is not None and carries not in (value.name for value in self._inputs):
+        named = isinstance(carries, str) and carries in (value.name for value in self._inputs)
+        if carries is not None and not named:
             raise ModelError(f"output {name!r} carries state to {carries!r}, which is no input")
         if name in self._outputs or (name in self._names and name != tensor):
             raise ModelError(f"output {name!r}: the name is taken; names of tensors must be unique")
-        self._outputs[name] = (tensor, carries, np.dtype(dtype))
+        self._outputs[name] = (tensor, carries, _dtype(dtype, name))
 
     def model(self, origin: str = "") -> Model:
         """The finished model, checked.
@@ -80,7 +90,10 @@ class Graph:
 
     def constant(self, value: ArrayLike, name: str = "constant") -> str:
         """A constant as a tensor; a number, and an array of floating numbers, becomes float32."""
-        array = np.asarray(value, np.float32 if type(value) in (int, float) else None)
+        try:
+            array = np.asarray(value, np.float32 if type(value) in (int, float) else None)
+        except (TypeError, ValueError, OverflowError) as error:
+            raise ModelError(f"constant {name!r} is no array: {error}") from error
         if array.dtype.kind not in "fiub":
             raise ModelError(f"constant {name!r} holds {array.dtype}; give numbers")
         if array.dtype.kind == "f":
@@ -99,11 +112,15 @@ class Graph:
         Returns:
             The output's name, or a tuple of names if several are wanted.
         """
-        if op not in OPS:
+        if not isinstance(op, str) or op not in OPS:
             raise UnsupportedError(
-                f"the op {op} is not in tinyseq's op table; supported are {', '.join(sorted(OPS))}"
+                f"the op {op!r} is not in tinyseq's op table; supported are {', '.join(sorted(OPS))}"
             )
-        row, name = OPS[op], _fresh(name or op.lower(), self._node_names)
+        row = OPS[op]
+        most = MOST_OUTPUTS if row.outputs[-1].variadic else len(row.outputs)
+        if type(outputs) is not int or not 1 <= outputs <= most:
+            raise ModelError(f"{op} has 1 to {most} outputs, not {outputs!r}")
+        name = _fresh(name or op.lower(), self._node_names)
         self._node_names.add(name)
         sources = [
             "" if given is None else self._tensor(given, f"{name}.{row.port(position).name}")
@@ -226,7 +243,7 @@ class Graph:
             b: [filters].
             padding: zeros at either side, or (before, after).
         """
-        pads = (padding, padding) if isinstance(padding, int) else tuple(padding)
+        pads = (padding, padding) if isinstance(padding, int) else _numbers(padding, "padding")
         return self.apply(
             "Conv", x, w, b, name=name,
             strides=(stride,), pads=pads, dilations=(dilation,), group=groups,
@@ -276,27 +293,28 @@ class Graph:
 
     def concat(self, tensors: Sequence[Tensor], axis: int) -> str:
         """Tensors end to end along an axis."""
-        return self.apply("Concat", *tensors, axis=axis)
+        return self.apply("Concat", *_listed(tensors, "tensors"), axis=axis)
 
     def transpose(self, x: Tensor, order: Sequence[int]) -> str:
         """The dimensions in another order."""
-        return self.apply("Transpose", x, perm=tuple(order))
+        return self.apply("Transpose", x, perm=_numbers(order, "order"))
 
     def reshape(self, x: Tensor, shape: Sequence[int]) -> str:
         """Other sizes: 0 keeps a dimension, one -1 takes what is left."""
-        return self.apply("Reshape", x, np.array(shape, np.int64))
+        return self.apply("Reshape", x, np.array(_numbers(shape, "shape"), np.int64))
 
     def squeeze(self, x: Tensor, axes: Sequence[int]) -> str:
         """Without dimensions of size 1."""
-        return self.apply("Squeeze", x, np.array(axes, np.int64))
+        return self.apply("Squeeze", x, np.array(_numbers(axes, "axes"), np.int64))
 
     def unsqueeze(self, x: Tensor, axes: Sequence[int]) -> str:
         """With new dimensions of size 1, at these places of the result."""
-        return self.apply("Unsqueeze", x, np.array(axes, np.int64))
+        return self.apply("Unsqueeze", x, np.array(_numbers(axes, "axes"), np.int64))
 
     def slice(self, x: Tensor, axis: int, start: int, end: int) -> str:
         """The part of x from ``start`` to before ``end`` along an axis; negative counts from its end."""
-        return self.apply("Slice", x, *(np.array([number], np.int64) for number in (start, end, axis)))
+        numbers = _numbers((start, end, axis), "start, end and axis")
+        return self.apply("Slice", x, *(np.array([number], np.int64) for number in numbers))
 
     # Names.
 
@@ -331,8 +349,36 @@ def _renamed(node: Node, names: dict[str, str]) -> Node:
     return node._replace(inputs=inputs, outputs=tuple(names.get(name, name) for name in node.outputs))
 
 
+def _check_word(name: object) -> None:
+    if not isinstance(name, str) or not name:
+        raise ModelError(f"a tensor or node cannot be named {name!r}: names are words")
+
+
+def _dtype(given: DTypeLike, name: str) -> np.dtype:
+    try:
+        return np.dtype(given)
+    except (TypeError, ValueError) as error:
+        raise ModelError(f"{name!r} is of type {given!r}, which NumPy does not know") from error
+
+
+def _listed(given: Sequence, what: str) -> tuple:
+    try:
+        return tuple(given)
+    except TypeError as error:
+        raise ModelError(f"{what} are given in a list, not as {given!r}") from error
+
+
+def _numbers(given: Sequence[int], what: str) -> tuple[int, ...]:
+    """Whole numbers that int64 holds."""
+    numbers = _listed(given, what)
+    if not all(isinstance(n, (int, np.integer)) and -(2**63) <= n < 2**63 for n in numbers):
+        raise ModelError(f"{what} are whole numbers, not {given!r}")
+    return tuple(int(number) for number in numbers)
+
+
 def _fresh(stem: str, taken: set[str]) -> str:
     """The stem, or the stem with a number where it is taken."""
+    _check_word(stem)
     name, count = stem, 1
     while name in taken:
         count += 1

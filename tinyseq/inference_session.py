@@ -117,9 +117,11 @@ class InferenceSession:
             UnsupportedError: an option asks for what tinyseq does not do.
         """
         _check_options(run_options, REFUSED_RUN_OPTIONS, "run_options")
-        names = [output_names] if isinstance(output_names, str) else output_names or self._names
+        names = self._names
+        if output_names is not None:
+            names = _listed(output_names, "output_names are words in a list") or self._names
         for name in names:
-            if name not in self._names:
+            if not isinstance(name, str) or name not in self._names:
                 raise FeedError(f"no output {name!r}; the model gives {', '.join(self._names)}")
         results = self._session.run(input_feed)
         return [results[name] for name in names]
@@ -160,11 +162,14 @@ class InferenceSession:
         provider_options: Sequence[dict] | None = None,
     ) -> None:
         """Loads the model on the first provider that is there; warns of those before it that are not."""
-        names = [given[0] if isinstance(given, (tuple, list)) else given for given in providers or ()]
+        said = "providers are names or (name, options) pairs"
+        given = [] if providers is None else _listed(providers, said)
+        names = [each[0] if isinstance(each, (tuple, list)) and each else each for each in given]
         if not all(isinstance(name, str) for name in names):
-            raise UnsupportedError(f"providers are names or (name, options) pairs, not {providers!r}")
-        if provider_options is not None and len(provider_options) != len(names):
-            raise UnsupportedError(f"{len(provider_options)} provider_options for {len(names)} providers")
+            raise UnsupportedError(f"{said}, not {providers!r}")
+        options = [] if provider_options is None else _listed(provider_options, "provider_options are dicts")
+        if provider_options is not None and len(options) != len(names):
+            raise UnsupportedError(f"{len(options)} provider_options for {len(names)} providers")
         absent = {}
         for name in (*names, PROVIDER):
             if name not in DEVICES:
@@ -226,6 +231,16 @@ class InferenceSession:
             UnsupportedError: always.
         """
         raise UnsupportedError(REFUSED_SESSION_OPTIONS["enable_profiling"])
+
+
+def _listed(given: object, said: str) -> list:
+    """What is in a sequence; a single word is a sequence of itself."""
+    if isinstance(given, str):
+        return [given]
+    try:
+        return list(given)
+    except TypeError as error:
+        raise FeedError(f"{said}, not {given!r}") from error
 
 
 def _check_options(options: Any, refused: dict[str, str], what: str) -> None:

@@ -96,6 +96,14 @@ class StatePair(NamedTuple):
     output: str
     initial: np.ndarray | None = None
 
+    def begins(self, given: Value) -> bool:
+        """Whether ``initial`` can be one row of its input."""
+        if self.initial is None:
+            return True
+        sizes = [1 if isinstance(size, str) else size for size in given.shape or ()]
+        own = self.initial.shape
+        return len(own) <= len(sizes) and all(a in (1, b) for a, b in zip(own[::-1], sizes[::-1]))
+
 
 class Model(NamedTuple):
     """A graph, its state and where it came from.
@@ -221,6 +229,8 @@ def _check_ports(node: Node, ports: tuple[Port, ...], names: tuple[str, ...], wh
             raise ModelError(f"{node} lacks its {what} {port.name!r}; the file is damaged")
         if present and not port.supported:
             raise UnsupportedError(f"{node}: the {what} {port.name!r} is not supported by tinyseq")
+        if what == "input" and port.variadic and not all(names[index:]):
+            raise ModelError(f"{node} lacks one of its inputs {port.name!r}; the file is damaged")
 
 
 def _check_value(value: Value) -> None:

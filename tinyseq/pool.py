@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from typing import NoReturn
 
 import numpy as np
 
@@ -10,7 +11,10 @@ from tinyseq.backends import Backend
 from tinyseq.errors import FeedError, ModelError, StateError
 from tinyseq.model import Model, Value
 from tinyseq.plan.rows import OWNERS, SOURCES, TARGETS, row_layout
-from tinyseq.state import State, restore
+from tinyseq.state import State, restore, room
+
+MOST_ROWS = 2**31 - 1
+"""Rows of a pool."""
 
 
 class Pool:
@@ -21,8 +25,10 @@ class Pool:
     """
 
     def __init__(self, model: Model, backend: Backend, count: int) -> None:
-        if isinstance(count, bool) or not isinstance(count, int) or count < 1:
-            raise FeedError(f"a pool has a whole number of rows from 1 on, not {count!r}")
+        whole = isinstance(count, (int, np.integer)) and not isinstance(count, bool)
+        if not whole or not 1 <= count <= MOST_ROWS:
+            raise FeedError(f"a pool has a whole number of rows from 1 to {MOST_ROWS}, not {count!r}")
+        count = int(count)
         inputs = {value.name: value for value in model.graph.inputs}
         values = [inputs[pair.input] for pair in model.state]
         axes = {value.name: _row_axis(value) for value in values}
@@ -30,7 +36,8 @@ class Pool:
             value.name: tuple(size for axis, size in enumerate(value.shape) if axis != axes[value.name])
             for value in values
         }
-        self._runner = backend.rows(row_layout(values, axes, shapes, model.state), count)
+        with room(f"the state of {count} rows"):
+            self._runner = backend.rows(row_layout(values, axes, shapes, model.state), count)
         self._initial = {pair.input: pair.initial for pair in model.state}
         self._axes = axes
         self._free = list(range(count - 1, -1, -1))
@@ -75,11 +82,15 @@ class Pool:
             FeedError: names, dtypes or shapes do not fit, or a row is named twice; the states are as before.
             StateError: a row is not open.
         """
+        try:
+            rows = list(rows)
+        except TypeError as error:
+            raise FeedError(f"rows are numbers of open() in a list, not {rows!r}") from error
         for row in rows:
             self._check(row)
         numbers = np.array(rows, np.int64)
-        if len(set(rows)) != len(rows) or not len(rows):
-            raise FeedError(f"rows {list(rows)}: a step takes one row at least and none twice")
+        if len(set(rows)) != len(rows) or not rows:
+            raise FeedError(f"rows {rows}: a step takes one row at least and none twice")
         if not isinstance(feeds, Mapping):
             raise FeedError(f"inputs are given as a dict from name to array, not {type(feeds).__name__}")
         return self._runner.step({**feeds, **dict.fromkeys((SOURCES, TARGETS, OWNERS), numbers)}, out)
@@ -106,6 +117,11 @@ class Pool:
         """``step`` of the first rows, open or not."""
         numbers = np.arange(count)
         return self._runner.step({**feeds, **dict.fromkeys((SOURCES, TARGETS, OWNERS), numbers)}, None)
+
+    def __reduce__(self) -> NoReturn:
+        raise StateError(
+            "a pool is not pickled or copied: open another, and restore the snapshot(row) of each row there"
+        )
 
     def reset(self, row: int) -> None:
         """Puts a stream back to its start."""

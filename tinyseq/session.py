@@ -4,15 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NoReturn
 
 import numpy as np
 
 from tinyseq import backends, format, passes
-from tinyseq.errors import ModelError
+from tinyseq.errors import ModelError, StateError
 from tinyseq.model import Graph as ModelGraph
 from tinyseq.model import Model, StatePair, Value
-from tinyseq.state import State, restore
+from tinyseq.state import State, restore, room
 
 if TYPE_CHECKING:
     from tinyseq.graph import Graph
@@ -78,6 +78,7 @@ class Session:
 
         Raises:
             ModelError: the model cannot be computed step by step; says which layer and why.
+            StateError: there is no memory for the state.
         """
         self._check_streaming()
         return Stream(self._streaming, self._backend)
@@ -87,6 +88,8 @@ class Session:
 
         Raises:
             ModelError: the model cannot be computed step by step, or not many rows at a time; says why.
+            FeedError: ``count`` is no number of rows.
+            StateError: there is no memory for so many.
         """
         # Imported here: only those who pool streams should wait for it.
         from tinyseq.pool import Pool
@@ -102,6 +105,12 @@ class Session:
         """
         self._check_streaming()
         return self._backend.rows(layout, count)
+
+    def __reduce__(self) -> NoReturn:
+        raise ModelError(
+            "a loaded model is not pickled or copied: share it among threads, and give other processes its "
+            "path (model.save writes a file that loads in milliseconds)"
+        )
 
     def _check_streaming(self) -> None:
         if self._streaming is None:
@@ -141,7 +150,8 @@ class Stream:
     def __init__(self, model: Model, backend: backends.Backend) -> None:
         self._model = model
         self._backend = backend
-        self._runner = backend.runner()
+        with room("the state of a stream"):
+            self._runner = backend.runner()
         self.reset()
 
     def step(
@@ -179,6 +189,11 @@ class Stream:
         """
         restore(saved, self._runner.state)
 
+    def __reduce__(self) -> NoReturn:
+        raise StateError(
+            "a stream is not pickled or copied: fork() makes a second one, snapshot() a value to pickle"
+        )
+
     def fork(self) -> Stream:
         """A second stream that starts where this one is; from then on they are independent."""
         twin = Stream(self._model, self._backend)
@@ -205,6 +220,8 @@ def load(
     model = read(path)
     if state is not None and not isinstance(state, Mapping):
         raise ModelError(f"state names pairs as a dict, {{input: output}}, not {type(state).__name__}")
+    if state is not None and not all(isinstance(name, str) for name in (*state, *state.values())):
+        raise ModelError(f"state names pairs by words, {{input: output}}, not {dict(state)!r}")
     if state is not None:
         model = passes.name_state(model, dict(state))
     elif not model.state:

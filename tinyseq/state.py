@@ -3,19 +3,33 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 
 import numpy as np
 
-from tinyseq.errors import StateError
+from tinyseq.errors import StateError, TinyseqError
 
 
 class State(Mapping[str, np.ndarray]):
-    """A snapshot: read-only arrays by name, equal to the stream's state when it was taken."""
+    """A snapshot: read-only arrays by name, equal to the stream's state when it was taken.
+
+    Snapshots of the same names, types, shapes and numbers are equal, NaN being equal to itself.
+
+    Raises:
+        StateError: a field is no array of numbers.
+    """
 
     def __init__(self, fields: Mapping[str, np.ndarray]) -> None:
-        self._fields = {name: np.array(array) for name, array in fields.items()}
-        for array in self._fields.values():
-            array.flags.writeable = False
+        if not isinstance(fields, Mapping):
+            raise StateError(f"a state is a dict from name to array, not {type(fields).__name__}")
+        self._fields = {name: _field(name, array) for name, array in fields.items()}
+
+    def __eq__(self, other: object) -> bool:
+        if not isinstance(other, State):
+            return NotImplemented
+        return self.keys() == other.keys() and all(_same(array, other[name]) for name, array in self.items())
+
+    __hash__ = None
 
     def __getitem__(self, name: str) -> np.ndarray:
         return self._fields[name]
@@ -53,6 +67,35 @@ class State(Mapping[str, np.ndarray]):
             return cls(load(data))
         except (SafetensorError, ValueError, TypeError, KeyError) as error:
             raise StateError(f"these {len(data)} bytes are no saved state, or damaged: {error}") from error
+
+
+def _field(name: object, given: object) -> np.ndarray:
+    """A read-only copy of a field."""
+    if not isinstance(name, str):
+        raise StateError(f"the fields of a state have words for names, not {name!r}")
+    try:
+        array = np.array(given)
+    except ValueError as error:
+        raise StateError(f"field {name!r} is no array: {error}") from error
+    if array.dtype.kind not in "fiub":
+        raise StateError(f"field {name!r} holds {array.dtype}; give numbers")
+    array.flags.writeable = False
+    return array
+
+
+def _same(one: np.ndarray, other: np.ndarray) -> bool:
+    return one.dtype == other.dtype and np.array_equal(one, other, equal_nan=one.dtype.kind == "f")
+
+
+@contextmanager
+def room(what: str) -> Iterator[None]:
+    """Explains that the memory for ``what`` is not there."""
+    try:
+        yield
+    except TinyseqError:
+        raise
+    except (MemoryError, ValueError) as error:  # NumPy's ValueError: sizes beyond any machine
+        raise StateError(f"{what} takes more memory than this machine gives: {error}") from error
 
 
 def restore(saved: Mapping[str, np.ndarray], target: Mapping[str, np.ndarray]) -> None:

@@ -59,17 +59,17 @@ DEVICES = ("cpu", "cuda", "reference")
 
 def create(device: str, model: Model, streaming: Model | None) -> Backend:
     """The backend of a device for a model and, if it can be streamed, its streaming form."""
+    if not isinstance(device, str) or device not in DEVICES:
+        raise TinyseqError(f"device={device!r} is unknown; choose {', '.join(map(repr, DEVICES))}")
     if device == "cpu":
         from tinyseq.backends.cpu import CpuBackend
 
         return CpuBackend(model, streaming)
     if device == "cuda":
         return _cuda()(model, streaming)
-    if device == "reference":
-        from tinyseq.backends.reference import ReferenceBackend
+    from tinyseq.backends.reference import ReferenceBackend
 
-        return ReferenceBackend(model, streaming)
-    raise TinyseqError(f"device={device!r} is unknown; choose {', '.join(map(repr, DEVICES))}")
+    return ReferenceBackend(model, streaming)
 
 
 def _cuda() -> type[Backend]:

@@ -156,7 +156,13 @@ class _Exposure:
         self.inputs.append(value)
         if all(output != other.name for other in self.graph.outputs):
             self.outputs.append(value._replace(name=output))
-        self.pairs.append(StatePair(name, output, initial))
+        pair = StatePair(name, output, initial)
+        if not pair.begins(value):
+            raise ModelError(
+                f"{node} starts at {port} of {list(initial.shape)} where {value} is needed; export the model "
+                "again"
+            )
+        self.pairs.append(pair)
         return name, output
 
     def _initial(self, node: Node, name: str) -> tuple[np.ndarray | None, bool]:

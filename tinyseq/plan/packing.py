@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable, Iterable
 from typing import Any
 
@@ -11,7 +12,13 @@ from tinyseq.kernels.instructions import ALIGNMENT, GROUP, PANEL
 
 
 def aligned(size: int) -> np.ndarray:
-    """Zeroed bytes that start at a multiple of ``ALIGNMENT``."""
+    """Zeroed bytes that start at a multiple of ``ALIGNMENT``.
+
+    Raises:
+        MemoryError: there are not so many.
+    """
+    if size > sys.maxsize - ALIGNMENT:
+        raise MemoryError(f"{size} bytes are more than can be addressed")
     raw = np.zeros(size + ALIGNMENT, np.uint8)
     start = -raw.ctypes.data % ALIGNMENT
     return raw[start : start + size]
@@ -75,9 +82,10 @@ class Weights:
 
     def zeros(self, count: int) -> np.ndarray:
         """At least ``count`` float32 zeros."""
-        if self._zeros.size < count:
-            self._zeros = aligned(4 * count).view(np.float32)
-        return self._zeros
+        zeros = self._zeros
+        if zeros.size < count:
+            zeros = self._zeros = aligned(4 * count).view(np.float32)
+        return zeros
 
     def get(self, source: np.ndarray, key: object, make: Callable[[], Any]) -> Any:
         """The result of ``make`` for ``source`` and ``key``, from the first time on."""

@@ -62,25 +62,27 @@ class Family:
 
     def __init__(self, shapes: dict[str, Shape]) -> None:
         self.shapes = shapes
-        self.varying: set[tuple[str, int]] = set()
-        self.formulas: list[Formula] = []
+        # Threads share both: they are replaced, never changed.
+        self.varying: frozenset[tuple[str, int]] = frozenset()
+        self.formulas: tuple[Formula, ...] = ()
 
     def plan(self, planner: Planner, shapes: dict[str, Shape], known: dict[str, np.ndarray]) -> Plan:
         """A plan: by a formula that holds, else by a new one in which all sizes that have varied are open."""
-        for formula in self.formulas:
+        formulas = self.formulas
+        for formula in formulas:
             plan = formula.plan(shapes)
             if plan is not None:
                 return plan
-        self.varying.update(differences(self.shapes, shapes))
+        self.varying = varying = self.varying.union(differences(self.shapes, shapes))
         # Sizes of 0 and 1 are special: dimensions vanish and broadcast.
-        opened = {(name, axis) for name, axis in self.varying if axis >= 0 and axis < len(shapes[name])}
+        opened = {(name, axis) for name, axis in varying if axis >= 0 and axis < len(shapes[name])}
         opened = {(name, axis) for name, axis in opened if shapes[name][axis] > 1}
-        if not opened or len(self.formulas) == MOST_FORMULAS:
+        if not opened or len(formulas) == MOST_FORMULAS:
             return planner.draft(shapes, known).plan()
         formula = Formula(planner, shapes, opened, known)
         plan = formula.plan(shapes)
         assert plan is not None
-        self.formulas.append(formula)
+        self.formulas = (*formulas, formula)
         return plan
 
 

@@ -119,13 +119,15 @@ def _convolved(
     windows = _windows(p, x, geometry, used, fill)
     taps = math.prod(windows.shape[rank + 1 :])
 
+    count = kernels.stop - kernels.start
+
     def matrix() -> np.ndarray | View:
         order = (*range(2, rank + 2), 1, 0)
         if isinstance(w, View):
-            own = along(w, 0, kernels.start, kernels.stop - kernels.start)
+            own = along(w, 0, kernels.start, count)
             kept = own.sliced([*[(0, 1, n) for n in own.shape[:2]], *[(a, 1, b - a) for a, b in used]])
             return reshaped(p, kept.transposed(order), (taps, own.shape[0]))
-        return w[(kernels, slice(None), *[slice(*run) for run in used])].transpose(order).reshape(taps, -1)
+        return w[(kernels, slice(None), *[slice(*run) for run in used])].transpose(order).reshape(taps, count)
 
     y = product(_flat(p, windows, rank + 1, taps), (kernels.start, *used), kernels, matrix)
     return y.transposed((0, rank + 1, *range(1, rank + 1)))
