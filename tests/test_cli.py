@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from zipfile import ZipFile
 
 import numpy as np
 import pytest
@@ -136,12 +137,28 @@ def test_convert_writes_what_verify_reads(model, tmp_path):
         (["run", "MODEL", "--input", "nothing"], USAGE, "NAME=VALUE"),
         (["run", "MODEL", "--input", "q=1"], USAGE, "takes x, h, c"),
         (["run", "MODEL", "--input", "x=[1, true, {}]"], USAGE, "neither a number"),
+        (["run", "MODEL", "--input", "x=" + 5000 * "["], USAGE, "neither a number"),
         (["run", "MODEL", "--size", "q=3"], USAGE, "leaves open"),
     ],
 )
 def test_wrong_use_is_told_from_unreadable_models(model, capsys, arguments, status, words):
     assert main([model if argument == "MODEL" else argument for argument in arguments]) == status
     assert words in capsys.readouterr().err
+
+
+def test_inputs_without_names_are_refused(model, tmp_path, capsys):
+    np.save(tmp_path / "x.npy", np.zeros((4, 1, 3), np.float32))
+    assert main(["run", model, "--inputs", str(tmp_path / "x.npy")]) == USAGE
+    assert "by name" in capsys.readouterr().err
+
+
+def test_archives_of_something_else_are_refused(model, tmp_path, capsys):
+    path = str(tmp_path / "x.npz")
+    with ZipFile(path, "w") as archive:
+        archive.writestr("x.txt", "no array")
+    for arguments in (["run", model, "--inputs", path], ["decode", path]):
+        assert main(arguments) == USAGE
+        assert "'x.txt' is no array" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("arguments", [[], ["dance"], ["verify", "m.onnx", "--seed", "-1"]])

@@ -159,7 +159,7 @@ def _load(args: argparse.Namespace) -> Session:
 
 
 def _feeds(args: argparse.Namespace, session: Session) -> dict[str, np.ndarray]:
-    given = {} if args.inputs is None else _read(args.inputs)
+    given = _inputs(args)
     values = {value.name: value for value in session.inputs}
     for name, text in _split(args.input, "--input").items():
         if name not in values:
@@ -204,6 +204,10 @@ def _read(path: Path):
         array = loaded if isinstance(loaded, np.ndarray) else dict(loaded)
     except (OSError, ValueError, EOFError, BadZipFile) as error:
         raise FeedError(f"cannot read {path}: {error}; give an .npy or .npz file of numbers") from error
+    others = [] if isinstance(array, np.ndarray) else array.items()
+    for name, other in others:
+        if not isinstance(other, np.ndarray):
+            raise FeedError(f"cannot read {path}: {name!r} is no array; give a file of numpy.savez")
     if isinstance(array, np.ndarray) != (path.suffix == ".npy"):
         raise FeedError(
             f"{path} is not what its suffix says; rename it to .npy (one array) or .npz (several)"
@@ -211,10 +215,20 @@ def _read(path: Path):
     return array
 
 
+def _inputs(args: argparse.Namespace) -> dict[str, np.ndarray]:
+    """The arrays of ``--inputs`` by name."""
+    arrays = {} if args.inputs is None else _read(args.inputs)
+    if isinstance(arrays, np.ndarray):
+        raise FeedError(
+            f"--inputs {args.inputs}: this is one array without a name; give an .npz file of arrays by name"
+        )
+    return arrays
+
+
 def _number(text: str, dtype: np.dtype) -> np.ndarray:
     try:
         return checked_array(Value("", dtype, None), json.loads(text), "value")
-    except (ValueError, TypeError, OverflowError) as error:
+    except (ValueError, TypeError, OverflowError, RecursionError) as error:
         raise FeedError(f"{text!r} is neither a number, a JSON list of numbers nor an .npy file") from error
 
 
@@ -346,7 +360,7 @@ def _generate(args: argparse.Namespace) -> int:
     )
     found = [
         [generation.described(hypothesis, known, args.separator) for hypothesis in hypotheses]
-        for hypotheses in generate(decoder, {} if args.inputs is None else _read(args.inputs), options)
+        for hypotheses in generate(decoder, _inputs(args), options)
     ]
     if args.json:
         print(json.dumps(found))
