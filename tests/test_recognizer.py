@@ -167,7 +167,13 @@ def test_an_endpoint_is_found(session):
 
 def test_refusals(session):
     stream = made(session).create_stream()
-    for rate, waveform in ((8000, sound(9)), (16_000, sound(8).reshape(2, 4)), (16_000, ["a"])):
+    for rate, waveform in (
+        (8000, sound(9)),
+        (16_000, sound(8).reshape(2, 4)),
+        (16_000, ["a"]),
+        (16_000, [[1], [2, 3]]),
+        (sound(2), sound(9)),
+    ):
         with pytest.raises(tinyseq.FeedError):
             stream.accept_waveform(rate, waveform)
     with pytest.raises(tinyseq.FeedError):
@@ -176,3 +182,22 @@ def test_refusals(session):
         tinyseq.Chunks(0, feeds)
     with pytest.raises(tinyseq.FeedError):
         tinyseq.Endpointing(rule1_min_trailing_silence=-1)
+
+
+@pytest.mark.parametrize(
+    "setting", [{"frame_seconds": "1"}, {"front_end": None}, {"decoder": tinyseq.CtcGreedy()}], ids=str
+)
+def test_settings_of_another_kind_are_refused(session, setting):
+    recognizer = made(session)
+    given = {name: getattr(recognizer, name) for name in ("front_end", "decoder", "frame_seconds")}
+    with pytest.raises(tinyseq.FeedError, match=next(iter(setting))):
+        tinyseq.Recognizer(session, **given | setting)
+    with pytest.raises(tinyseq.FeedError, match=r"tinyseq\.load"):
+        tinyseq.Recognizer(session.model, **given)
+
+
+@pytest.mark.parametrize("verb", ["is_ready", "decode", "get_result", "is_endpoint", "reset"])
+@pytest.mark.parametrize("stream", [None, 3, "ab", [None]], ids=str)
+def test_what_is_no_stream_is_refused(session, verb, stream):
+    with pytest.raises(tinyseq.FeedError, match="create_stream"):
+        getattr(made(session), verb)(stream)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable, Mapping, Sequence
+from numbers import Real
 from typing import Protocol
 
 import numpy as np
@@ -72,9 +73,14 @@ class Utterance:
         """
         if self._is_finished:
             raise FeedError("the sound of this stream was declared finished; reset it or create another")
-        if sample_rate != self._rate:
-            raise FeedError(f"sound of {sample_rate} Hz; this recognizer takes {self._rate} Hz, resample it")
-        samples = np.asarray(waveform)
+        if not isinstance(sample_rate, Real) or sample_rate != self._rate:
+            raise FeedError(
+                f"sound of {sample_rate!r} Hz; this recognizer takes {self._rate} Hz, resample it"
+            )
+        try:
+            samples = np.asarray(waveform)
+        except ValueError as error:
+            raise FeedError(f"a waveform is numbers [samples]: {error}") from error
         if samples.ndim != 1 or samples.dtype.kind not in "fiu":
             raise FeedError(f"a waveform is numbers [samples], not {samples.dtype}{list(samples.shape)}")
         self._steps += self._front_end.push(samples.astype(np.float32))
@@ -110,7 +116,13 @@ class Recognizer:
         sample_rate: int = 16_000,
         endpointing: Endpointing | None = None,
     ) -> None:
-        if not frame_seconds > 0:
+        if not isinstance(model, Session):
+            raise FeedError(f"model is what tinyseq.load gives, not a {type(model).__name__}")
+        if not callable(front_end):
+            raise FeedError(f"front_end is called for each stream, which a {type(front_end).__name__} is not")
+        if not isinstance(decoder, LiveDecoder):
+            raise FeedError(f"decoder is a CtcDecoder or TransducerDecoder, not a {type(decoder).__name__}")
+        if not isinstance(frame_seconds, Real) or not frame_seconds > 0:
             raise FeedError(f"frame_seconds is how long a row lasts, not {frame_seconds!r}")
         self.model, self.front_end, self.decoder = model, front_end, decoder
         self._together = Together(model)
@@ -130,13 +142,16 @@ class Recognizer:
 
     def is_ready(self, stream: Utterance) -> bool:
         """Whether enough was heard for a step."""
-        return bool(stream._steps)
+        return bool(_checked(stream)._steps)
 
     def decode(self, streams: Utterance | Sequence[Utterance]) -> None:
         """Goes one step on in one signal, or in each of several that are ready, all of them together: models
         whose rows keep apart in one call, and all searches in one. Results are those of each signal alone."""
-        streams = [streams] if isinstance(streams, Utterance) else dict.fromkeys(streams)
-        ready = [stream for stream in streams if stream._steps]
+        try:
+            streams = [streams] if isinstance(streams, Utterance) else list(streams)
+        except TypeError as error:
+            raise FeedError(f"streams are those of create_stream, not {streams!r}") from error
+        ready = [stream for stream in dict.fromkeys(map(_checked, streams)) if stream._steps]
         feeds = [stream._steps.popleft() for stream in ready]
         results = self._together.step([stream._model for stream in ready], feeds)
         rows = [self._rows(result[self._output]) for result in results]
@@ -153,6 +168,7 @@ class Recognizer:
 
         Its frames count from the start of the utterance.
         """
+        _checked(stream)
         if stream._is_finished and not stream._steps:
             found = stream._search.finish()
             return found[0] if found else stream._search.partial()[1]
@@ -174,7 +190,13 @@ class Recognizer:
 
     def reset(self, stream: Utterance) -> None:
         """Begins a signal's next utterance: tokens and time start anew, what the model remembers stays."""
-        stream._search.reset()
+        _checked(stream)._search.reset()
         if stream._is_finished:
             stream._is_finished = False
             stream._front_end = self.front_end()
+
+
+def _checked(stream: object) -> Utterance:
+    if not isinstance(stream, Utterance):
+        raise FeedError(f"a stream is what create_stream gives, not a {type(stream).__name__}")
+    return stream
