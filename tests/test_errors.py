@@ -53,6 +53,13 @@ def run_node(op: str, *inputs, fed=None, **settings):
     return tinyseq.load(case.model).run(case.feeds)
 
 
+def huge(device: str) -> dict:
+    """Runs one node on 2**50 numbers that take no memory."""
+    graph = tinyseq.Graph()
+    graph.output("y", graph.relu(graph.input("x", ["size"])))
+    return tinyseq.load(graph, device=device).run({"x": np.broadcast_to(np.float32(0), 2**50)})
+
+
 def starting_at(h: np.ndarray) -> tinyseq.Session:
     """A GRU of four units whose initial state is in the file."""
     graph = tinyseq.Graph()
@@ -264,6 +271,10 @@ BAD_RUNS = {
     ),
     "a state beyond float32": bad(
         lambda: restore_scaled(1e300), tinyseq.StateError, "too large for float32"
+    ),
+    "more than the machine can hold": bad(lambda: huge("cpu"), tinyseq.FeedError, "working memory"),
+    "more than the reference can hold": bad(
+        lambda: huge("reference"), tinyseq.FeedError, "float64"
     ),
     "a baked state of another size": bad(
         lambda: starting_at(np.zeros((1, 1, 5), "f4")).stream(), tinyseq.ModelError, "[1, 1, 5]", "rows, 4]"

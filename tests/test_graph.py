@@ -199,6 +199,9 @@ WRONG = {
     "weights that are none": (lambda g, x: g.lstm(x, None, layout="torch"), "in a list"),
     "weights that are numbers": (lambda g, x: g.lstm(x, [1, 2], layout="torch"), "single number"),
     "carries to nothing": (lambda g, x: g.output("y", g.relu(x), carries="h"), "'h'"),
+    "one state from two outputs": (
+        lambda g, x: [g.output(name, g.relu(x), carries=x) for name in "yz"], "already"
+    ),
     "unknown layout": (lambda g, x: g.lstm(x, torch_weights(4), layout="lua"), "'lua'"),
     "too few weights": (lambda g, x: g.lstm(x, torch_weights(4)[:1], layout="torch"), "2 to 5"),
     "weights of another kind": (lambda g, x: g.lstm(x, torch_weights(3), layout="torch"), "[15, 4]"),

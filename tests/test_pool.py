@@ -124,3 +124,20 @@ def test_state_beyond_the_memory_is_refused(device):
     for make in (model.stream, lambda: model.pool(3), lambda: model.pool(np.int64(2**31 - 1))):
         with pytest.raises(tinyseq.StateError, match="memory"):
             make()
+
+
+@pytest.mark.parametrize("device", ["cpu", "reference"])
+@pytest.mark.parametrize("width", [1, 5])
+def test_a_next_state_of_another_shape_is_refused_and_changes_nothing(device, width):
+    graph = tinyseq.Graph()
+    x, h = graph.input("x", ["rows", "width"]), graph.input("h", ["rows", 2])
+    graph.output("y", graph.relu(h))
+    graph.output("hn", x, carries="h")
+    model = tinyseq.load(graph, device=device)
+    stream, pool = model.stream(), model.pool(2)
+    row, before = pool.open(), stream.snapshot()
+    with pytest.raises(tinyseq.FeedError, match="'h'"):
+        stream.step({"x": np.ones((1, width), np.float32)})
+    with pytest.raises(tinyseq.FeedError, match="'h'"):
+        pool.step([row], {"x": np.ones((1, width), np.float32)})
+    assert stream.snapshot() == pool.snapshot(row) == before

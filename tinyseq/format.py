@@ -121,6 +121,8 @@ def _model(document: dict, tensors: dict[str, np.ndarray]) -> Model:
 def _check_state(graph: Graph, state: tuple[StatePair, ...]) -> None:
     inputs = {value.name: value for value in graph.inputs}
     outputs = {value.name for value in graph.outputs}
+    if len({pair.input for pair in state}) < len(state):
+        raise ValueError("two outputs carry state to one input")
     for pair in state:
         if pair.input not in inputs or pair.output not in outputs:
             raise ValueError(f"state from {pair.output!r} to {pair.input!r}")

@@ -64,6 +64,8 @@ class Graph:
         named = isinstance(carries, str) and carries in (value.name for value in self._inputs)
         if carries is not None and not named:
             raise ModelError(f"output {name!r} carries state to {carries!r}, which is no input")
+        if carries is not None and any(carries == other for _, other, _ in self._outputs.values()):
+            raise ModelError(f"output {name!r}: another output carries state to {carries!r} already")
         if name in self._outputs or (name in self._names and name != tensor):
             raise ModelError(f"output {name!r}: the name is taken; names of tensors must be unique")
         self._outputs[name] = (tensor, carries, _dtype(dtype, name))

@@ -45,6 +45,8 @@ class ReferenceRunner:
     ) -> dict[str, np.ndarray]:
         results = reference.run(self._model, checked_feeds(self._inputs, feeds) | self.state)
         following = {pair.input: results.pop(pair.output) for pair in self._model.state}
+        for name, array in self.state.items():
+            _check_following(name, following[name], array.shape)
         if out is not None:
             _check_out(out, results)
             for name, array in results.items():
@@ -88,6 +90,8 @@ class ReferenceRows:
             for field in self._layout.fields
             if field.output is not None
         }
+        for name, array in following.items():
+            _check_following(name, array, (len(targets), *self.state[name].shape[1:]))
         if out is not None:
             _check_out(out, results)
             for name, array in results.items():
@@ -102,6 +106,14 @@ class ReferenceRows:
 
     def release(self) -> None:
         """Nothing is shared."""
+
+
+def _check_following(name: str, array: np.ndarray, shape: tuple[int, ...]) -> None:
+    if array.shape != shape:
+        raise FeedError(
+            f"the next state {name!r} came out as {list(array.shape)} and the state is {list(shape)}; "
+            "give inputs of as many rows as are stepped"
+        )
 
 
 def _check_out(out: object, results: Mapping[str, np.ndarray]) -> None:

@@ -16,7 +16,7 @@ from importlib import import_module
 
 import numpy as np
 
-from tinyseq.errors import ModelError, TinyseqError
+from tinyseq.errors import FeedError, ModelError, TinyseqError
 from tinyseq.model import Graph, Model, Node
 from tinyseq.ops import FAMILY
 from tinyseq.reference.common import FUNCTIONS
@@ -65,7 +65,10 @@ def _applied(node: Node, function, inputs) -> tuple[np.ndarray, ...]:
 
 
 def _widened(array: np.ndarray) -> np.ndarray:
-    return array.astype(np.float64) if array.dtype in (np.float32, np.float16) else array
+    try:
+        return array.astype(np.float64) if array.dtype in (np.float32, np.float16) else array
+    except MemoryError as error:
+        raise FeedError(f"the reference cannot hold this in float64 ({error}); feed less at once") from error
 
 
 def _run_graph(graph: Graph, names: dict[str, np.ndarray], watch: Watch | None) -> list[np.ndarray]:
