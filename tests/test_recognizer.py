@@ -201,3 +201,16 @@ def test_settings_of_another_kind_are_refused(session, setting):
 def test_what_is_no_stream_is_refused(session, verb, stream):
     with pytest.raises(tinyseq.FeedError, match="create_stream"):
         getattr(made(session), verb)(stream)
+
+
+@pytest.mark.parametrize("number", [np.nan, np.inf, 1e300])
+def test_sound_that_is_not_finite_is_refused_and_forgotten(session, number):
+    recognizer = made(session)
+    stream, waveform = recognizer.create_stream(), sound(40)
+    with pytest.raises(tinyseq.FeedError, match="NaN or infinity"):
+        stream.accept_waveform(16_000, np.append(waveform.astype(np.float64), number))
+    assert not recognizer.is_ready(stream)
+    stream.accept_waveform(16_000, waveform)
+    stream.input_finished()
+    run_out(recognizer, stream)
+    assert recognizer.get_result(stream) == whole(recognizer, waveform)

@@ -83,7 +83,13 @@ class Utterance:
             raise FeedError(f"a waveform is numbers [samples]: {error}") from error
         if samples.ndim != 1 or samples.dtype.kind not in "fiu":
             raise FeedError(f"a waveform is numbers [samples], not {samples.dtype}{list(samples.shape)}")
-        self._steps += self._front_end.push(samples.astype(np.float32))
+        with np.errstate(over="ignore"):
+            samples = samples.astype(np.float32)
+        if not np.isfinite(samples).all():
+            raise FeedError(
+                "a waveform holds NaN or infinity, which the model would remember; nothing was taken"
+            )
+        self._steps += self._front_end.push(samples)
 
     def input_finished(self) -> None:
         """Says that no more sound will come: what the front end holds back becomes ready."""
