@@ -126,8 +126,9 @@ def test_a_prefix_is_given_and_not_chosen(pair):
     prefix = [whole[0][:2], whole[1][:1]]
     rest = tinyseq.generate(pair, feeds, Greedy(**OPTIONS | {"prefix": prefix}))
     assert [[*start, *h.tokens][:12] for start, (h,) in zip(prefix, rest)] == [w[:12] for w in whole]
-    with pytest.raises(tinyseq.OptionError, match="from 0 on"):
-        tinyseq.generate(pair, feeds, Greedy(**OPTIONS | {"prefix": [-1]}))
+    for wrong in ([-1], None, [None], "ab", [[1], 2], [True]):
+        with pytest.raises(tinyseq.OptionError, match="from 0 on"):
+            tinyseq.generate(pair, feeds, Greedy(**OPTIONS | {"prefix": wrong}))
     with pytest.raises(tinyseq.OptionError, match="prefix has 2 sequences for 1"):
         tinyseq.generate(pair, feeds[:1], Greedy(**OPTIONS | {"prefix": prefix}))
 

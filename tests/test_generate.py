@@ -300,6 +300,11 @@ WRONG = {
     "temperature=0": (Sampling, {"temperature": 0}),
     "top_p=1.5": (Sampling, {"top_p": 1.5}),
     "seed='x'": (Sampling, {"seed": "x"}),
+    "suppress_tokens=1 must be a list": (Greedy, {"suppress_tokens": 1}),
+    "forced_bos_token_id=''": (Greedy, {"forced_bos_token_id": ""}),
+    "from 0 to 2147483647": (Greedy, {"no_repeat_ngram_size": 2**70}),
+    "from 1 to 65536": (Sampling, {"num_return_sequences": 2**70}),
+    "num_beams=1180591620717411303424": (Beam, {"num_beams": 2**70}),
 }
 
 

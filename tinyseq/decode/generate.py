@@ -9,7 +9,7 @@ import numpy as np
 from tinyseq.decode.batches import Batch
 from tinyseq.decode.beam import BeamSearch
 from tinyseq.decode.decoder import Decoder, Feeds
-from tinyseq.decode.options import Beam, Generation, Greedy, Sampling
+from tinyseq.decode.options import MOST, Beam, Generation, Greedy, Sampling
 from tinyseq.decode.picking import Picking
 from tinyseq.decode.search import Hypothesis, Processor, Search, Streamer
 from tinyseq.errors import FeedError, OptionError
@@ -149,14 +149,24 @@ def _search(decoder, batch: Batch, options, prompts, seeds, processors, streamer
 
 def _prompts(options: Generation, inputs: int) -> list[list[int]]:
     """What each input's decoder is given before the first token is chosen."""
+    refusal = f"prefix={options.prefix!r}: a list of tokens, or one for each input, whole numbers from 0 on"
+    if not _listed(options.prefix):
+        raise OptionError(refusal)
     prefix = list(options.prefix)
-    shared = all(isinstance(token, (int, np.integer)) for token in prefix)
+    shared = not any(map(_listed, prefix))
+    if not shared and not all(map(_listed, prefix)):
+        raise OptionError(refusal)
     if not shared and len(prefix) != inputs:
         raise OptionError(f"prefix has {len(prefix)} sequences for {inputs} inputs")
-    prompts = [[options.decoder_start_token_id, *own] for own in ([prefix] * inputs if shared else prefix)]
-    if not all(isinstance(token, (int, np.integer)) and token >= 0 for prompt in prompts for token in prompt):
-        raise OptionError(f"prefix={options.prefix!r}: tokens are whole numbers from 0 on")
-    return prompts
+    given = [prefix] * inputs if shared else [list(own) for own in prefix]
+    for token in (token for own in given for token in own):
+        if not isinstance(token, (int, np.integer)) or isinstance(token, bool) or not 0 <= token <= MOST:
+            raise OptionError(refusal)
+    return [[options.decoder_start_token_id, *own] for own in given]
+
+
+def _listed(value: object) -> bool:
+    return isinstance(value, (Sequence, np.ndarray)) and not isinstance(value, (str, bytes))
 
 
 def _by_length(batch: Batch, prompts: list[list[int]]) -> list[Batch]:

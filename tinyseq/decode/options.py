@@ -11,6 +11,12 @@ from dataclasses import dataclass, fields
 
 from tinyseq.errors import OptionError
 
+MOST = 2**31 - 1
+"""The largest token and count."""
+
+MOST_HYPOTHESES = 2**16
+"""The most hypotheses of an input that are searched side by side."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class Generation:
@@ -51,7 +57,7 @@ class Generation:
     def __post_init__(self) -> None:
         for field in fields(self):
             if "token_id" in field.name or field.name.endswith("suppress_tokens"):
-                self._natural(field.name)
+                self._tokens(field.name)
         self._least("max_new_tokens", 1)
         self._least("min_new_tokens", 0)
         self._least("no_repeat_ngram_size", 0)
@@ -67,16 +73,20 @@ class Generation:
         given = self.eos_token_id
         return () if given is None else (given,) if isinstance(given, int) else tuple(given)
 
-    def _natural(self, name: str) -> None:
+    def _tokens(self, name: str) -> None:
         given = getattr(self, name)
-        for token in given if isinstance(given, Sequence) else () if given is None else (given,):
-            if isinstance(token, bool) or not isinstance(token, int) or token < 0:
-                raise OptionError(f"{name}={given!r}: tokens are whole numbers from 0 on")
+        several = name.endswith("suppress_tokens")
+        listed = isinstance(given, Sequence) and not isinstance(given, str)
+        if (several and not listed) or (listed and not several and name != "eos_token_id"):
+            raise OptionError(f"{name}={given!r} must be {'a list of tokens' if several else 'one token'}")
+        for token in given if listed else () if given is None else (given,):
+            if isinstance(token, bool) or not isinstance(token, int) or not 0 <= token <= MOST:
+                raise OptionError(f"{name}={given!r}: tokens are whole numbers from 0 to {MOST}")
 
-    def _least(self, name: str, least: int) -> None:
+    def _least(self, name: str, least: int, most: int = MOST) -> None:
         given = getattr(self, name)
-        if isinstance(given, bool) or not isinstance(given, int) or given < least:
-            raise OptionError(f"{name}={given!r} must be a whole number from {least} on")
+        if isinstance(given, bool) or not isinstance(given, int) or not least <= given <= most:
+            raise OptionError(f"{name}={given!r} must be a whole number from {least} to {most}")
 
     def _between(self, name: str, low: float, high: float = float("inf"), above: bool = False) -> None:
         given = getattr(self, name)
@@ -125,7 +135,7 @@ class Sampling(Generation):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        self._least("num_return_sequences", 1)
+        self._least("num_return_sequences", 1, MOST_HYPOTHESES)
         self._least("top_k", 0)
         self._between("temperature", 0, above=True)
         self._between("top_p", 0, 1, above=True)
@@ -181,9 +191,9 @@ class Beam(Generation):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        self._least("num_beams", 1)
-        self._least("num_beam_groups", 1)
-        self._least("num_return_sequences", 1)
+        self._least("num_beams", 1, MOST_HYPOTHESES)
+        self._least("num_beam_groups", 1, MOST_HYPOTHESES)
+        self._least("num_return_sequences", 1, MOST_HYPOTHESES)
         self._between("length_penalty", -100, 100)
         self._between("patience", 0, 100, above=True)
         self._between("coverage_penalty", 0)
