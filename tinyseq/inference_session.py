@@ -110,7 +110,8 @@ class InferenceSession:
         input_feed: Mapping[str, np.ndarray],
         run_options: object = None,
     ) -> list[np.ndarray]:
-        """The named outputs in order, or all of them for None or an empty list.
+        """The named outputs in order, or all of them for None, an empty list and, as onnxruntime has it,
+        whatever else counts as false.
 
         Raises:
             FeedError: an output is unknown, or the inputs do not fit the model.
@@ -118,8 +119,8 @@ class InferenceSession:
         """
         _check_options(run_options, REFUSED_RUN_OPTIONS, "run_options")
         names = self._names
-        if output_names is not None:
-            names = _listed(output_names, "output_names are words in a list") or self._names
+        if output_names:
+            names = _listed(output_names, "output_names are words in a list")
         for name in names:
             if not isinstance(name, str) or name not in self._names:
                 raise FeedError(f"no output {name!r}; the model gives {', '.join(self._names)}")
