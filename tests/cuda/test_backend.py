@@ -108,6 +108,23 @@ def test_wrong_arrays_on_the_device_are_refused(device, model):
             model.stream().step({"x": there(device, wrong)})
 
 
+def test_results_on_the_device_do_not_pass_the_host(device, model, monkeypatch):
+    stream, x, out = model.stream(), there(device, X), {"y": there(device, 0 * X)}
+    stream.step({"x": x}, out)
+    for name in ("read", "write"):
+        monkeypatch.setattr(type(device), name, lambda *given: pytest.fail("the host was asked"))
+        monkeypatch.setattr(type(device.queue()), name, lambda *given: pytest.fail("the host was asked"))
+    stream.step({"x": x}, out)
+    monkeypatch.undo()
+    np.testing.assert_array_equal(np.asarray(out["y"]), 4 * X)
+
+
+def test_strided_arrays_on_the_device_are_refused(device, model):
+    strided = there(device, np.concatenate([X, X, X, X]))[::2]
+    with pytest.raises(FeedError, match="contiguous copy"):
+        model.run({"x": strided, "sum": np.concatenate([X, X])})
+
+
 def test_integers_on_the_device(device):
     graph = tinyseq.Graph()
     x = graph.input("x", ["n"], np.int32)

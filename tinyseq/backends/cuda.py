@@ -93,8 +93,10 @@ CUDA_KINDS = (2, 13)
 
 
 def adopted(device, queue, array: object) -> DeviceArray:
-    """Another package's array where it lies."""
+    """A dense array where it lies, tinyseq's or another package's."""
     if isinstance(array, DeviceArray):
+        if not array.dense:
+            raise FeedError("arrays on a device must be dense, in C order; make a contiguous copy")
         return array
     address, shape, dtype, owner = queue.adopt(array)
     return DeviceArray(device, owner, address, shape, dtype)
@@ -175,39 +177,43 @@ class CudaExecutor(Executor):
         there = {name: adopted(self._device, self._queue, array) for name, array in there.items()}
         shapes = {name: np.broadcast_to(np.empty((), a.dtype), a.shape) for name, a in there.items()}
         self._check_out({**out, **shapes}, set(there))
-        self.execute()
-        for name, array, _, _ in self._outputs:
+        self._compute()
+        for name, region in self._plan.outputs.items():
             if name in there:
-                there[name][...] = self._result(name, self._plan.outputs[name])
+                self._give(there[name], name, region)
             else:
-                out[name][...] = array
+                out[name][...] = self._read(name, region)
         return out
 
     def _result(self, name: str, region: Region) -> DeviceArray:
         """An output in memory of its own on the device."""
         result = DeviceArray.new(self._device, region.shape, region.dtype)
+        self._give(result, name, region)
+        return result
+
+    def _give(self, target: DeviceArray, name: str, region: Region) -> None:
+        """Copies an output to where it is wanted; over the host only if it is stored as another type."""
         if region.value is None and storage(region.dtype) == region.dtype:
-            self._queue.copy(result.address, self._arena.address + region.offset, result.nbytes)
+            self._queue.copy(target.address, self._arena.address + region.offset, target.nbytes)
             self._queue.finish()
         else:
-            result[...] = self._read(name, region)
-        return result
+            target[...] = self._read(name, region)
 
     def _read(self, name: str, region: Region) -> np.ndarray:
         """An output on the host."""
-        if region.value is not None:
-            return region.value
-        staged = self.views[name]
-        self._queue.read(self._arena.address + region.offset, staged)
+        self._fetch(name, region)
         self._queue.finish()
-        return staged
+        return self.views[name]
+
+    def _fetch(self, name: str, region: Region) -> None:
+        """Has an output copied to the host; it is there when the queue has finished."""
+        if region.value is None and self.views[name].nbytes:
+            self._queue.read(self._arena.address + region.offset, self.views[name])
 
     def execute(self) -> None:
         self._compute()
-        for name, array, _, _ in self._outputs:
-            region = self._plan.outputs[name]
-            if region.value is None and array.nbytes:
-                self._queue.read(self._arena.address + region.offset, array)
+        for name, region in self._plan.outputs.items():
+            self._fetch(name, region)
         self._queue.finish()
 
     def _compute(self) -> None:
