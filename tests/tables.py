@@ -24,12 +24,19 @@ class Table:
         self._tables, self._attentions, self._share = tables, attentions, share
         self._positions = np.zeros(len(tables) * share, np.int64)
         self._at: tuple = ()
+        self._scores = np.zeros((0, 0), np.float32)
 
     def step(self, tokens, sources, targets, owners) -> np.ndarray:
         positions = self._positions[sources] % self._tables.shape[1]
         self._positions[targets] = self._positions[sources] + 1
         self._at = (owners // self._share, positions, tokens)
-        return np.array(self._tables[self._at], np.float32)
+        if len(self._scores) != len(tokens):
+            self._scores = np.zeros((len(tokens), self._tables.shape[-1]), np.float32)
+        self._scores[...] = self._tables[self._at]
+        return self._scores
+
+    def span(self) -> range:
+        return range(0)
 
     def attention(self) -> np.ndarray:
         return self._attentions[self._at]

@@ -11,6 +11,7 @@ from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
 from tests import tables
+from tests.strategies.generation import changing_options
 from tests.tables import run
 from tinyseq import Beam, Greedy, OptionError, Sampling
 from tinyseq.kernels.instructions import LOG_PROBABILITIES, PROBABILITIES
@@ -59,28 +60,6 @@ def test_what_is_drawn_from_is_what_transformers_draws_from(isa, case):
     share = np.exp(wanted)
     counts = np.bincount(tokens, minlength=len(wanted))
     assert (np.abs(counts - 3000 * share) <= 5 * np.sqrt(3000 * share * (1 - share))).all()
-
-
-@st.composite
-def changing_options(draw, vocabulary: int, most: int) -> dict:
-    """Any options that change scores."""
-    token = st.integers(0, vocabulary - 1)
-    few = st.lists(token, max_size=2)
-    end = draw(st.one_of(st.none(), token, st.lists(token, min_size=1, max_size=2, unique=True)))
-    options = {
-        "eos_token_id": end,
-        "repetition_penalty": draw(st.sampled_from([1.0, 1.5, 0.7])),
-        "no_repeat_ngram_size": draw(st.integers(0, 3)),
-        "min_new_tokens": draw(st.integers(0, most)),
-        "forced_bos_token_id": draw(st.one_of(st.none(), token)),
-        "forced_eos_token_id": draw(st.one_of(st.none(), token)),
-        "suppress_tokens": draw(few),
-        "begin_suppress_tokens": draw(few),
-        "prefix": draw(st.lists(token, max_size=3)),
-        "length_penalty": draw(st.sampled_from([0.0, 1.0, 0.6, 2.0, -1.0])),
-    }
-    kept = draw(st.sets(st.sampled_from(sorted(options)), max_size=4)) | {"eos_token_id", "length_penalty"}
-    return {name: value for name, value in options.items() if name in kept}
 
 
 @st.composite

@@ -11,6 +11,7 @@ from tinyseq.errors import MissingPackageError, TinyseqError
 from tinyseq.model import Model
 
 if TYPE_CHECKING:
+    from tinyseq.backends.executor import Executor
     from tinyseq.plan.rows import RowLayout
 
 Arrays = dict[str, np.ndarray]
@@ -30,6 +31,10 @@ class RowRunner(Runner, Protocol):
 
     ``state`` has rows first.
     """
+
+    @property
+    def executor(self) -> Executor | None:
+        """The plan at work that took the last step; None where there are no plans."""
 
     def advance(self, feeds: Mapping[str, object]) -> Arrays:
         """``step`` whose results hold until the next call only, and may be written to."""

@@ -48,13 +48,13 @@ class CpuExecutor(Executor):
         self._alive = [plan, state]
         addresses = [plan.program.ctypes.data, plan.program.size, self._arena.ctypes.data, state.ctypes.data]
         addresses += [weight.ctypes.data for weight in plan.weights]
-        self._context = np.array(addresses, np.int64)
-        self._address = ctypes.c_void_p(self._context.ctypes.data)
+        self.context = np.array(addresses, np.int64)
+        self._address = ctypes.c_void_p(self.context.ctypes.data)
         super().__init__(plan, known)
 
     def bind(self, state: np.ndarray) -> None:
         self._alive[1] = state
-        self._context[3] = state.ctypes.data
+        self.context[3] = state.ctypes.data
 
     def place(self, region: Region) -> np.ndarray:
         dtype = storage(region.dtype)

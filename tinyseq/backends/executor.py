@@ -17,8 +17,11 @@ class Executor(ABC):
     """A plan with an arena of its own. One thread at a time may use it.
 
     A subclass gives its memory before it calls this constructor. ``views`` are the outputs as the last
-    execution left them, by name.
+    execution left them, by name. ``context`` is what the CPU's machine runs, see ``kernels/machine.py``; None
+    where another device does.
     """
+
+    context: np.ndarray | None = None
 
     def __init__(self, plan: Plan, known: Mapping[str, np.ndarray]) -> None:
         self._places = plan.places
@@ -32,6 +35,11 @@ class Executor(ABC):
         self.views = {name: array.view() for name, array, _, _ in self._outputs}
         for name, region in plan.outputs.items():
             self.views[name].flags.writeable = region.value is None
+
+    @property
+    def inputs(self) -> dict[str, np.ndarray]:
+        """Where the inputs that are data lie; an execution may overwrite them."""
+        return {name: array for name, array, _, _ in self._inputs}
 
     @abstractmethod
     def place(self, region: Region) -> np.ndarray:

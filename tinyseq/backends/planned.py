@@ -166,6 +166,11 @@ class PlannedRunner:
         executor.execute()
         return executor.views
 
+    @property
+    def executor(self) -> Executor | None:
+        """What ran last, if it may be asked again."""
+        return self._last
+
     def _accepted(self, feeds: Mapping[str, object]) -> Executor:
         executor = self._last
         if executor is None or type(feeds) is not dict or not executor.accept(feeds):

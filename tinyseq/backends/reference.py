@@ -101,6 +101,10 @@ class ReferenceRows:
             self.state[name][targets] = array
         return results
 
+    @property
+    def executor(self) -> None:
+        """None: nothing is planned."""
+
     def advance(self, feeds: Mapping[str, object]) -> dict[str, np.ndarray]:
         return self.step(feeds, None)
 

@@ -7,9 +7,9 @@ from collections.abc import Sequence
 import numpy as np
 
 from tinyseq.decode.options import Beam
-from tinyseq.decode.program import Buffer, Number, Program, float_word
 from tinyseq.decode.search import Processor, Search, Steps
 from tinyseq.kernels.instructions import CUT, EMPTY, FIRST_FULL, HEAD, KEEP_OPEN, MOST_HOPEFUL, NODE
+from tinyseq.kernels.program import Buffer, Program, float_word
 
 _STOPPING = {False: KEEP_OPEN, True: FIRST_FULL, "never": MOST_HOPEFUL}
 
@@ -37,9 +37,8 @@ class BeamSearch(Search):
         self._pool = Buffer(np.zeros((beams, options.places, NODE), np.int64))
         self._ranking = Buffer(np.zeros((self._wanted, 2)))
         lengths = np.arange(1, options.max_new_tokens + 1, dtype=np.float64)
-        self._norms = (lengths**options.length_penalty).view(np.int64).tolist()
+        self._norms = Buffer(lengths**options.length_penalty)
         self._hopeful = options.early_stopping == "never" and options.length_penalty > 0
-        self._norm, self._best_norm = Number(), Number()
         self._positions = 0
         self._attention = Buffer(np.zeros((0, 0), np.float32))
         self._coverage = Buffer(np.zeros((2, 0, 0), np.float32))
@@ -51,36 +50,28 @@ class BeamSearch(Search):
 
     def _select(self, program: Program) -> None:
         options = self.options
-        if options.coverage_penalty:
-            self._cover()
         program.add(
             "beam",
             *(self._y, self._running, self._trace, self._pool, self._heads, self._ranking, self._live),
-            *(self._counts, self._feeds, self._status, self._attention, self._coverage),
-            *(self._width, self._vocabulary, self._now, self._slots),
+            *(self._counts, self._feeds, self._status, self._norms, self._attention, self._coverage),
+            *(self._width, self._vocabulary, self._slots),
             *(self._share, self._beams, self._wanted, options.places, int(options.compete)),
-            *(_STOPPING[options.early_stopping], self._is_last, self._prompt, self._positions),
-            *(self._norm, self._best_norm),
-            *(float_word(options.diversity_penalty), float_word(options.coverage_penalty)),
+            *(_STOPPING[options.early_stopping], self._prompt, self._most, self._positions),
+            *(int(self._hopeful), *map(float_word, (options.diversity_penalty, options.coverage_penalty))),
             *(len(options.end_tokens), *options.end_tokens),
         )
 
-    def _cover(self) -> None:
-        """Makes room for the attention that the beams have given to each position of the source."""
-        positions = self._kept[-1].shape[1]
+    def _heed(self, attention: np.ndarray) -> None:
+        super()._heed(attention)
+        if not self.options.coverage_penalty:
+            return
+        positions = attention.shape[1]
         if self._positions != positions:
+            # Room for the attention that the beams have given to each position of the source.
             self._positions = positions
             self._coverage.move(np.zeros((2, self._slots, positions), np.float32))
             self._attention.move(np.zeros((self._slots, positions), np.float32))
-
-    def _ready(self) -> tuple[Program, ...]:
-        programs = super()._ready()
-        norm = self._norms[self.position - self._prompt]
-        self._norm.set(norm)
-        self._best_norm.set(self._norms[-1] if self._hopeful else norm)
-        if self.options.coverage_penalty:
-            self._attention.array[: self._count] = self._kept[-1]
-        return programs
+        self._attention.array[: len(attention)] = attention
 
     def _results(self) -> tuple[np.ndarray, np.ndarray]:
         shape = (self._slots // self._share, self._beams * (self.options.places + self._width))

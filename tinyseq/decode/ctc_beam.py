@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from tinyseq.decode.prefix_search import Beam, PrefixSearch
-from tinyseq.decode.program import Buffer, Program, check_rows, groups
+from tinyseq.decode.rows import check_rows, groups
+from tinyseq.kernels.program import Buffer, Program
 
 if TYPE_CHECKING:
     from tinyseq.decode.ctc_options import CtcBeamSearch

@@ -8,9 +8,10 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from tinyseq.decode.hypothesis import NOTHING, Emitted, Hypothesis
-from tinyseq.decode.program import Buffer, Program, check_rows, groups
+from tinyseq.decode.rows import check_rows, groups
 from tinyseq.decode.saved import emitted, ensure, field
 from tinyseq.kernels.layout import EMITTED, HEARD, LAST, NONE, TOTAL
+from tinyseq.kernels.program import Buffer, Program
 
 if TYPE_CHECKING:
     from tinyseq.decode.ctc_options import CtcGreedy

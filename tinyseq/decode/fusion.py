@@ -14,7 +14,6 @@ import numpy as np
 from tinyseq.decode.automata import START, Automaton, automaton
 from tinyseq.decode.hotwords import hotwords_automaton
 from tinyseq.decode.language_model import BEGIN, END, UNKNOWN
-from tinyseq.decode.program import Buffer
 from tinyseq.errors import FeedError
 from tinyseq.kernels.layout import (
     EMITS,
@@ -27,6 +26,7 @@ from tinyseq.kernels.layout import (
     WORD_MODEL,
     WORDS,
 )
+from tinyseq.kernels.program import Buffer
 
 if TYPE_CHECKING:
     from tinyseq.decode.prefix_options import PrefixSearchOptions

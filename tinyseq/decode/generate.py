@@ -18,6 +18,9 @@ from tinyseq.session import Session
 MOST_ROWS = 512
 """Rows that are stepped together by one call; more inputs take turns."""
 
+TURN = 32
+"""Tokens of a hypothesis that are chosen before Python has the word again and can be interrupted."""
+
 
 class Generating:
     """A generation under way: ``step`` until it is over, or as long as you like, then ``end``.
@@ -90,7 +93,7 @@ def generate(
     found: list[tuple[int, list[Hypothesis]]] = []
     for make in _turns(decoder, feeds, options, tuple(logits_processor), streamer):
         numbers, search = make()
-        while search.step():
+        while search.step(TURN):
             pass
         found += zip(numbers, search.end())
     return [hypotheses for _, hypotheses in sorted(found, key=lambda pair: pair[0])]

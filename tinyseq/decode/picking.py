@@ -7,9 +7,9 @@ from collections.abc import Sequence
 import numpy as np
 
 from tinyseq.decode.options import Greedy, Sampling
-from tinyseq.decode.program import Buffer, Program, float_word
 from tinyseq.decode.search import Processor, Search, Steps, Streamer
 from tinyseq.kernels.instructions import CUT, EMPTY, HEAD, LOG_PROBABILITIES, LOGITS, NODE
+from tinyseq.kernels.program import Buffer, Program, float_word
 
 
 class Picking(Search):
@@ -55,22 +55,25 @@ class Picking(Search):
         program.add(
             "pick",
             *(self._y, self._trace, self._heads, self._live, self._keys, self._feeds, self._status),
-            *(self._vocabulary, self._now, self._slots),
-            *(int(draws), self._is_last, self._prompt, self._share, len(ends), *ends),
+            *(self._vocabulary, self._slots),
+            *(int(draws), self._prompt, self._most, self._share, len(ends), *ends),
         )
 
-    def step(self) -> bool:
+    @property
+    def _looks_on(self) -> bool:
+        return super()._looks_on or self._streamer is not None
+
+    def _step_rows(self, count: int) -> None:
+        live = self._live.array[:count].tolist()
+        super()._step_rows(count)
         if self._streamer is None:
-            return super().step()
-        live = self._live.array[: self._count].tolist()
-        going = super().step()
+            return
         for slot in live:
             head = self._heads.array[slot]
             # A row without a choice has ended a token shorter than the others.
             if head[HEAD - 1] == EMPTY or head[2] == self.position - self._prompt:
                 token = int(self._trace.array[self.position - 1, slot, 0])
                 self._streamer(*divmod(slot, self._share), token)
-        return going
 
     def _results(self) -> tuple[np.ndarray, np.ndarray]:
         heads = self._heads.array.copy()

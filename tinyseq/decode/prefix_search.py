@@ -9,7 +9,6 @@ import numpy as np
 from tinyseq.decode.fusion import fusion
 from tinyseq.decode.hypothesis import NOTHING, Emitted, Hypothesis, joined
 from tinyseq.decode.prefix_options import PrefixSearchOptions
-from tinyseq.decode.program import Buffer, Program
 from tinyseq.decode.saved import check_block, emitted, ensure, field
 from tinyseq.errors import StateError
 from tinyseq.kernels.layout import (
@@ -31,6 +30,7 @@ from tinyseq.kernels.layout import (
     SETTLED,
     UNKNOWN,
 )
+from tinyseq.kernels.program import Buffer, Program
 
 NODE = NODE_BYTES // 8
 """Words of a node."""

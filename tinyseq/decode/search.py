@@ -4,14 +4,27 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
-from typing import NamedTuple, Protocol
+from typing import NamedTuple, NoReturn, Protocol
 
 import numpy as np
 
 from tinyseq.decode.options import Generation
-from tinyseq.decode.program import Buffer, Number, Program, float_word
 from tinyseq.errors import OptionError
-from tinyseq.kernels.instructions import EMPTY, ENDED, HEAD, NODE
+from tinyseq.kernels.instructions import (
+    EMPTY,
+    ENDED,
+    GOES_ON,
+    HEAD,
+    LEAST,
+    MOST,
+    NODE,
+    POSITION,
+    ROWS,
+    STATUS,
+    UNITS,
+    UNTIL,
+)
+from tinyseq.kernels.program import Buffer, Operand, Program, float_word
 
 Processor = Callable[[np.ndarray, np.ndarray], "np.ndarray | None"]
 """Changes scores: given the tokens so far, int64 [rows, position], and the scores of the next, float32 [rows,
@@ -27,11 +40,22 @@ class Steps(Protocol):
     def step(
         self, tokens: np.ndarray, sources: np.ndarray, targets: np.ndarray, owners: np.ndarray
     ) -> np.ndarray:
-        """Scores of the next tokens, float32 [at least rows, vocabulary], which the search may overwrite.
+        """Scores of the next tokens, float32 [at least rows, vocabulary], which the search may overwrite: the
+        same array as long as it has so many rows.
 
         Row i reads the state in place sources[i], is given tokens[i], and writes its state into place
         targets[i]; owners[i] is the first place of its input, where what never changes lies.
         """
+
+    def span(self) -> range:
+        """How many rows may be stepped by ``chain`` after this step; none where only ``step`` can."""
+
+    def chain(self, program: Program, feeds: Buffer, rows: Operand) -> None:
+        """Adds to a program what steps rows as ``step`` does, leaving the scores where the last step left
+        them: feeds[4, places] holds what ``step`` is given, and a word in memory how many rows there are."""
+
+    def fail(self) -> NoReturn:
+        """Says why what ``chain`` added has failed."""
 
     def attention(self) -> np.ndarray:
         """The attention of the last step, float32 [at least rows, positions]."""
@@ -80,27 +104,31 @@ class Search(ABC):
         trace[: self._prompt, :, 0] = np.repeat(prompts, self._share, axis=0).T
         trace[: self._prompt, :, 3] = np.arange(self._slots)
         self._trace, self._live = Buffer(trace), Buffer(np.arange(inputs * beams))
-        self._status = Buffer(np.array([inputs * beams] * 2))
+        self._status = Buffer(np.zeros(STATUS, np.int64))
         self._totals = memoryview(self._status.array)
+        self._totals[UNITS] = self._totals[ROWS] = inputs * beams
+        self._totals[POSITION] = self._prompt
+        # Operands: words of the status.
+        self._rows, self._now = (self._status, 8 * ROWS), (self._status, 8 * POSITION)
         self._feeds = Buffer(np.zeros((4, self._slots), np.int64))
         self._kept: list[np.ndarray] = []
         self._made: dict[tuple, tuple[Program, ...]] = {}
         self._programs: tuple[Program, ...] = ()
-        self._rows, self._now, self._is_last = Number(), Number(), Number()
+        self._phase: tuple = ()
         self._until = 0
+        self._given: list[np.ndarray] = []
         self._y = Buffer(np.zeros((0, 0), np.float32))
+        self._ys: dict[int, Buffer] = {}
         self._vocabulary = 0
         self._remembers = bool(options.repetition_penalty != 1 or options.no_repeat_ngram_size or processors)
         if self._remembers:
             self._history = Buffer(np.zeros((self._slots, NODE, self._room), np.int64))
-            self._lengths = Buffer(np.zeros(self._slots, np.int64))
             # The slots whose histories are laid out: the second row of the feeds' targets.
             self._ends = self._feeds, 2 * self._slots * 8
         # Steps in which some option has a say that it has in no other.
         forced = options.forced_bos_token_id is not None
         self._special = forced + bool(options.begin_suppress_tokens)
         self._most = options.max_new_tokens
-        self.position = self._prompt
         self._begin(prompts, np.arange(inputs) * self._share)
 
     def _begin(self, prompts: np.ndarray, first: np.ndarray) -> None:
@@ -113,39 +141,64 @@ class Search(ABC):
         owners = np.repeat(first, self._beams)
         places = self._live.array * self._width
         self._feeds.array[:, : len(places)] = np.repeat(prompts[:, -1], self._beams), owners, places, owners
-        self._arrange()
 
-    def _arrange(self) -> None:
-        """Takes notice of how many rows the next step has."""
-        self._count = self._totals[1]
-        self._given = [row[: self._count] for row in self._feeds.array]
-        self._until = 0
+    @property
+    def position(self) -> int:
+        """Tokens of each hypothesis, those of the prompt included."""
+        return self._totals[POSITION]
 
     @property
     def over(self) -> bool:
         """Whether all inputs are done."""
-        return not self._count
+        return not self._totals[ROWS]
 
-    def step(self) -> bool:
-        """One token for every hypothesis; False once all inputs are done."""
-        if self.over:
-            return False
+    def step(self, most: int = 1) -> bool:
+        """Up to ``most`` tokens for every hypothesis; False once all inputs are done."""
+        end = self.position + most
+        while not self.over and self.position < end:
+            self._advance(end)
+            if self.over:
+                self.steps.release()
+        return not self.over
+
+    def _advance(self, end: int) -> None:
+        """One token, or several, but not beyond position ``end``, if nothing has to be looked at between."""
+        totals = self._totals
+        if self.position >= self._until:
+            self._choose()
+        if totals[LEAST] <= totals[ROWS] <= totals[MOST]:
+            totals[UNTIL] = min(self._until, end)
+            if self._chained().run() >= 0:
+                self.steps.fail()
+            return
+        self._step_rows(totals[ROWS])
+
+    def _step_rows(self, count: int) -> None:
+        """One token, the rows being stepped by a call of their own."""
+        if len(self._given) == 0 or len(self._given[0]) != count:
+            self._given = [row[:count] for row in self._feeds.array]
         scores = self.steps.step(*self._given)
         if scores is not self._y.array:
             self._take(scores)
         if self._wants_attention:
-            self._kept.append(np.array(self.steps.attention()[: self._count]))
+            self._heed(self.steps.attention()[:count])
         programs = self._ready()
         programs[0].run()
         if self._processors:
-            self._process(scores[: self._count])
+            self._process(scores[:count])
             programs[1].run()
-        self.position += 1
-        if self._totals[1] != self._count:
-            self._arrange()
-        if self.over:
-            self.steps.release()
-        return not self.over
+        if not self._looks_on:
+            span = self.steps.span()
+            self._totals[LEAST], self._totals[MOST] = span.start, span.stop - 1
+
+    @property
+    def _looks_on(self) -> bool:
+        """Whether something is done in Python between two tokens."""
+        return bool(self._processors) or self._wants_attention
+
+    def _heed(self, attention: np.ndarray) -> None:
+        """Takes notice of the attention of this step."""
+        self._kept.append(np.array(attention))
 
     @property
     def _wants_attention(self) -> bool:
@@ -157,9 +210,7 @@ class Search(ABC):
             self._vocabulary = scores.shape[1]
             self._check_tokens(self._vocabulary)
             self._scratch = Buffer(np.zeros(self._vocabulary, np.float32))
-            self._made = {}
-        self._y.move(scores)
-        self._until = 0
+        self._y = self._ys.setdefault(id(scores), Buffer(scores))
 
     def _check_tokens(self, vocabulary: int) -> None:
         for name in ("forced_bos_token_id", "forced_eos_token_id", "eos_token_id"):
@@ -169,7 +220,7 @@ class Search(ABC):
                     raise OptionError(f"{name}={given}: the decoder has scores for {vocabulary} tokens")
 
     def _process(self, scores: np.ndarray) -> None:
-        tokens = self._history.array[: self._count, 0, : self.position]
+        tokens = self._history.array[: len(scores), 0, : self.position]
         for processor in self._processors:
             given = processor(tokens, scores)
             if given is None:
@@ -178,35 +229,39 @@ class Search(ABC):
                 raise OptionError(f"a logits processor gave {np.shape(given)} and must give {scores.shape}")
             scores[...] = given
 
-    def _ready(self) -> tuple[Program, ...]:
-        """The programs of this step, with what changes from step to step written in."""
-        if self.position >= self._until:
-            self._choose()
-        self._now.set(self.position)
-        if self._remembers:
-            self._lengths.array[:] = self.position
-        return self._programs
-
     def _choose(self) -> None:
-        """The programs for this step and those after it in which the same options have a say."""
+        """Finds which options have a say in this step and those after it, up to some position."""
         options, new = self.options, self.position - self._prompt
         last = new + 1 == self._most
         short = new < options.min_new_tokens
         special = new < self._special
-        phase = (new if special else -1, short, last and options.forced_eos_token_id is not None)
-        programs = self._made.get(phase)
-        if programs is None:
-            programs = (Program(), Program()) if self._processors else (Program(),)
-            self._prepare(programs[0], *phase)
-            self._select(programs[-1])
-            self._made[phase] = programs
-        for program in programs:
-            program.moved()
-        self._rows.set(self._count)
-        self._is_last.set(int(last))
-        self._programs = programs
+        self._phase = (new if special else -1, short, last and options.forced_eos_token_id is not None)
         changes = (new + 1 if special else self._most, options.min_new_tokens if short else self._most)
         self._until = self._prompt + min(*changes, self._most if last else self._most - 1)
+
+    def _ready(self) -> tuple[Program, ...]:
+        """The programs of this step, for scores that are there."""
+        key = (*self._phase, self._y.address)
+        programs = self._made.get(key)
+        if programs is None:
+            programs = (Program(), Program()) if self._processors else (Program(),)
+            self._prepare(programs[0], *self._phase)
+            self._select(programs[-1])
+            self._made[key] = programs
+        return programs
+
+    def _chained(self) -> Program:
+        """The program that steps rows and chooses tokens, again and again."""
+        key = (*self._phase, self._y.address, True)
+        programs = self._made.get(key)
+        if programs is None:
+            program = Program()
+            self.steps.chain(program, self._feeds, self._rows)
+            self._prepare(program, *self._phase)
+            self._select(program)
+            program.repeat((self._status, 8 * GOES_ON))
+            programs = self._made[key] = (program,)
+        return programs[0]
 
     def _prepare(self, program: Program, new: int, short: bool, last: bool) -> None:
         """Adds what makes scores ready for token number ``new``; -1 where the number plays no part."""
@@ -214,10 +269,8 @@ class Search(ABC):
         size = self._y, self._rows, self._vocabulary
         self._normalise(program)
         if self._remembers:
-            trace, slots = self._trace, self._slots
-            program.add(
-                "unroll", trace, self._ends, self._lengths, self._history, self._rows, slots, self._room
-            )
+            sizes = self._rows, self._slots, self._room
+            program.add("unroll", self._trace, self._ends, self._now, 0, self._history, *sizes)
         before = self._now, NODE * self._room
         if options.repetition_penalty != 1:
             y, *sizes = size
@@ -241,7 +294,7 @@ class Search(ABC):
     def _normalise(self, program: Program, kind: int | None = None) -> None:
         """Adds log softmax in place, of what the model gives if ``kind`` is left out."""
         kind = self._kind if kind is None else kind
-        program.add("log_softmax", self._y, self._y, self._scratch, self._rows, self._vocabulary, kind)
+        program.add("log_softmax", self._y, self._scratch, self._rows, self._vocabulary, kind)
 
     @abstractmethod
     def _select(self, program: Program) -> None:
@@ -263,8 +316,9 @@ class Search(ABC):
             np.where(lengths > self._prompt, lengths - 1, lengths),
         )
         program = Program()
-        operands = self._trace, Buffer(ends), Buffer(before), Buffer(records)
-        program.add("unroll", *operands, len(heads), self._slots, self._room)
+        count = Buffer(np.array([len(heads)]))
+        operands = self._trace, Buffer(ends), Buffer(before), 1, Buffer(records), count
+        program.add("unroll", *operands, self._slots, self._room)
         program.run()
         rows = np.flatnonzero(lengths > self._prompt)
         records[rows, :, lengths[rows] - 1] = nodes[rows]

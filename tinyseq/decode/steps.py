@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import NoReturn
 
 import numpy as np
 
 from tinyseq.backends import RowRunner
 from tinyseq.errors import ModelError
+from tinyseq.kernels.program import Buffer, Operand, Program
 from tinyseq.model import Value
 from tinyseq.plan.rows import OWNERS, SOURCES, TARGETS
 
@@ -38,6 +40,8 @@ class DecoderSteps:
         self._given: np.ndarray | None = None
         self._copies = False
         self._scores = np.zeros((0, 0), np.float32)
+        self._failed = Buffer(np.zeros(1, np.int64))
+        self._feeds: dict[str, np.ndarray] = {}
 
     @property
     def state(self) -> dict[str, np.ndarray]:
@@ -60,12 +64,47 @@ class DecoderSteps:
         self._results = self._advance(self._feeds)
         given = self._results[self._name]
         if given is not self._given or self._copies:
-            self._given = given
-            # What cannot be written to is a constant of the model.
-            self._copies = given.dtype != np.float32 or not given.flags.writeable
-            rows = self._rows_of(given, "scores")
-            self._scores = np.array(rows, np.float32) if self._copies else rows
+            self._take(given)
         return self._scores
+
+    def _take(self, given: np.ndarray) -> None:
+        """Scores that lie elsewhere than those of the step before."""
+        rows = self._rows_of(given, "scores")
+        # What cannot be written to is a constant of the model; else a device gives a new array each time.
+        self._copies |= given.dtype != np.float32 or not given.flags.writeable
+        self._copies |= len(rows) == len(self._scores)
+        self._given = given
+        if self._copies and self._scores.shape == rows.shape:
+            self._scores[...] = rows
+        else:
+            self._scores = np.array(rows, np.float32) if self._copies else rows
+
+    def span(self) -> range:
+        """See ``Steps``."""
+        executor = self._runner.executor
+        if executor is None or executor.context is None or self._copies:
+            return range(0)
+        token = executor.inputs.get(self._value.name)
+        # The program computes integers in int64 and does not look whether they fit a narrower type.
+        if token is None or token.dtype != np.int64 or self._value.dtype.itemsize < 4:
+            return range(0)
+        return range(3 * self._size // 4 + 1, self._size + 1)
+
+    def chain(self, program: Program, feeds: Buffer, rows: Operand) -> None:
+        """See ``Steps``."""
+        executor = self._runner.executor
+        for name, array in self._fixed.items():
+            if name in executor.inputs:
+                target = executor.inputs[name]
+                program.copy(Buffer(np.ascontiguousarray(array, target.dtype)), Buffer(target))
+        targets = [Buffer(executor.inputs[name]) for name in (self._value.name, SOURCES, TARGETS, OWNERS)]
+        program.add("feed", feeds, feeds.array.shape[1], rows, *targets, self._size, self._spare)
+        program.add("run", Buffer(executor.context), self._failed)
+        program.keep(executor)
+
+    def fail(self) -> NoReturn:
+        """See ``Steps``."""
+        self._runner.executor.fail(int(self._failed.array[0]))
 
     def release(self) -> None:
         """See ``Steps``."""

@@ -6,7 +6,6 @@ from typing import Protocol
 
 import numpy as np
 
-from tinyseq.decode.program import Buffer
 from tinyseq.kernels.layout import (
     ACTIVE,
     CAPACITY,
@@ -22,6 +21,7 @@ from tinyseq.kernels.layout import (
     TARGETS,
     TOKENS,
 )
+from tinyseq.kernels.program import Buffer
 
 AHEAD = 6
 """Rows of scores that greedy search asks for at once at the least, as long as streams have frames: as many as

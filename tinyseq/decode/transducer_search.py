@@ -12,7 +12,7 @@ import numpy as np
 from tinyseq.decode.hypothesis import NOTHING, Emitted, Hypothesis, joined
 from tinyseq.decode.prefix_options import check_tokens
 from tinyseq.decode.prefix_search import Beam, PrefixSearch, places
-from tinyseq.decode.program import Buffer, Number, Program, float_word, groups, wrong
+from tinyseq.decode.rows import groups, wrong
 from tinyseq.decode.saved import emitted, ensure, field
 from tinyseq.decode.transducer_desk import Desk, TransducerModel
 from tinyseq.decode.transducer_options import TransducerBeamSearch, TransducerGreedy
@@ -31,6 +31,7 @@ from tinyseq.kernels.layout import (
     TOTAL,
     WAITING,
 )
+from tinyseq.kernels.program import Buffer, Program, float_word
 
 MOST_PLACES = 512
 """Places of the predictor that are filled at once; more streams take turns."""
@@ -131,7 +132,8 @@ class _Search(ABC, Generic[Found]):
         for name, array in rows.state.items():
             np.concatenate([stream.state[name] for stream in streams], out=array)
         desk = Desk(rows, np.concatenate(chunks), len(streams) * self.width)
-        program, scores, count = Program(), Buffer(np.zeros((0, 0), np.float32)), Number()
+        program, scores = Program(), Buffer(np.zeros((0, 0), np.float32))
+        count = Buffer(np.zeros(1, np.int64))
         bad = self._prepare(program, scores, count)
         found, first = {}, 0
         for k, (stream, chunk) in enumerate(zip(streams, chunks)):
@@ -141,7 +143,7 @@ class _Search(ABC, Generic[Found]):
         self._run(program, found)
         while desk.is_asked:
             given = desk.serve(self.patient)
-            count.set(desk.served)
+            count.array[0] = desk.served
             if given is not None and given is not scores.array:
                 scores.move(given)
                 program.moved()
@@ -157,7 +159,7 @@ class _Search(ABC, Generic[Found]):
     def _run(self, program: Program, found: dict[int, Found]) -> int:
         """Runs a program for streams, by the places of their steps; -1, or the place of what failed."""
 
-    def _prepare(self, program: Program, scores: Buffer, count: Number) -> Buffer:
+    def _prepare(self, program: Program, scores: Buffer, count: Buffer) -> Buffer:
         """Adds what makes log-probabilities of scores and fails at those that nothing can be made of; gives
         where the number of such a row will be."""
         options, kind = self._options, self._model.kind
@@ -165,13 +167,13 @@ class _Search(ABC, Generic[Found]):
         scratch, bad = Buffer(np.zeros(size[1], np.float32)), Buffer(np.zeros(1, np.int64))
         program.add("usable_rows", scores, *size, bad)
         if kind == PROBABILITIES:
-            program.add("log_softmax", scores, scores, scratch, *size, kind)
+            program.add("log_softmax", scores, scratch, *size, kind)
             program.add("usable_rows", scores, *size, bad)
         tempering = options.blank_penalty, options.temperature
         if tempering != (0.0, 1.0):
             program.add("temper", scores, *size, options.blank, *map(float_word, tempering))
         if kind == LOGITS or tempering != (0.0, 1.0):
-            program.add("log_softmax", scores, scores, scratch, *size, LOGITS)
+            program.add("log_softmax", scores, scratch, *size, LOGITS)
         return bad
 
 

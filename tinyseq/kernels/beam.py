@@ -2,7 +2,8 @@
 
 A slot is one place for a hypothesis, ``width`` of them a beam. trace[positions, slots, NODE] has for each
 position and slot the token that was chosen there, the row of scores it was chosen from, its score as float64,
-and the slot of the hypothesis it continues. heads[beams, places, HEAD] has for each finished hypothesis, in
+and the slot of the hypothesis it continues. ``status`` has words by the names ``UNITS`` to ``UNTIL``, which
+``advance`` keeps. heads[beams, places, HEAD] has for each finished hypothesis, in
 float64, its score, the sum of its tokens' scores, their number, and how it ended; pool[beams, places, NODE]
 has its last token.
 """
@@ -11,12 +12,42 @@ from __future__ import annotations
 
 import numpy as np
 
-from tinyseq.kernels.instructions import CUT, EMPTY, ENDED, FIRST_FULL, HEAD, NODE
+from tinyseq.kernels.instructions import (
+    CUT,
+    EMPTY,
+    ENDED,
+    FIRST_FULL,
+    GOES_ON,
+    HEAD,
+    LEAST,
+    MOST,
+    NODE,
+    POSITION,
+    ROWS,
+    UNITS,
+    UNTIL,
+)
 from tinyseq.kernels.intrinsics import compiled, doubles, floats, integers
 from tinyseq.kernels.math import ONE, ZERO, log
+from tinyseq.kernels.peaks import LANES, LEAST_OF_ALL, at_least, first_bit
 
 NEVER = -np.inf
-BLOCK = 16
+ROUNDING = np.float32(2.0**-22)
+"""More than rounding to float32 can change a number by, relatively."""
+
+PARENT = 32
+"""Where in a candidate's number its hypothesis begins; below lies its token."""
+TOKEN = (1 << PARENT) - 1
+
+
+@compiled()
+def advance(status, units, rows):
+    """One token further, with so many units and rows; says whether the next step is like this one."""
+    words = integers(status)
+    words[UNITS] = units
+    words[ROWS] = rows
+    words[POSITION] += 1
+    words[GOES_ON] = 1 if words[LEAST] <= rows <= words[MOST] and words[POSITION] < words[UNTIL] else 0
 
 
 @compiled()
@@ -40,25 +71,38 @@ def write_node(node, token, row, score, parent):
 
 
 @compiled()
-def write_row(feeds, slots, row, token, source, target, share):
+def write_row(feeds, slots, row, token, source, target, owner):
     """feeds[4, slots]: what row number ``row`` of the next step is given; see ``Steps`` in tinyseq.decode."""
     words = integers(feeds)
     words[row] = token
     words[slots + row] = source
     words[2 * slots + row] = target
-    words[3 * slots + row] = target // share * share
+    words[3 * slots + row] = owner
 
 
 @compiled()
-def unroll(trace, ends, lengths, history, rows, slots, room):
+def feed(feeds, slots, rows, tokens, sources, targets, owners, size, spare):
+    """feeds[4, slots] as a model of ``size`` rows takes them: the rows that are too many repeat the first one
+    and write into row ``spare``."""
+    given, count = integers(feeds), integers(rows)[0]
+    for what in range(4):
+        target = integers(tokens if what == 0 else sources if what == 1 else targets if what == 2 else owners)
+        for row in range(size):
+            target[row] = given[what * slots + (row if row < count else 0)]
+    for row in range(count, size):
+        integers(targets)[row] = spare
+
+
+@compiled()
+def unroll(trace, ends, lengths, step, history, rows, slots, room):
     """history[rows, NODE, room]: all nodes of hypotheses, first to last.
 
-    trace[positions, slots, NODE], ends[rows]: the slot of the last node, lengths[rows]: the nodes.
+    trace[positions, slots, NODE], ends[rows]: the slot of the last node, lengths[step * row]: the nodes.
     """
-    for row in range(rows):
+    for row in range(integers(rows)[0]):
         slot = integers(ends)[row]
         target = integers(history + row * NODE * room * 8)
-        for position in range(integers(lengths)[row] - 1, -1, -1):
+        for position in range(integers(lengths)[step * row] - 1, -1, -1):
             node = integers(trace + (position * slots + slot) * NODE * 8)
             for word in range(NODE):
                 target[word * room + position] = node[word]
@@ -80,28 +124,33 @@ def _ranked(best, wanted, found, value, index):
 
 
 @compiled()
+def _least(base, bound):
+    """A float32 that no score is below whose sum with ``base`` is above a bound."""
+    least = np.float32(bound - base)
+    return least - abs(least) * ROUNDING
+
+
+@compiled()
 def _candidates(y, running, width, count, best, wanted):
-    """The best continuations of ``width`` hypotheses: pairs of sum and hypothesis * count + token."""
+    """The best continuations of ``width`` hypotheses: pairs of sum and number, as ``PARENT`` says."""
     sums, values = doubles(running), doubles(best)
     found = 0
     for beam in range(width):
         base = sums[beam]
         if base == NEVER:
             continue
-        scores = floats(y + beam * count * 4)
-        for start in range(0, count, BLOCK):
-            bound = values[2 * wanted - 2] if found == wanted else NEVER
-            end = min(start + BLOCK, count)
-            above = 0
-            for i in range(start, end):
-                above += 1 if base + np.float64(scores[i]) > bound else 0
-            if above == 0:
-                continue
-            for i in range(start, end):
+        row = y + beam * count * 4
+        scores = floats(row)
+        least = _least(base, values[2 * wanted - 2]) if found == wanted else LEAST_OF_ALL
+        for start in range(0, count, LANES):
+            bits = at_least(row, start, count, least)
+            while bits:
+                i = start + first_bit(bits)
+                bits &= bits - 1
                 value = base + np.float64(scores[i])
-                bound = values[2 * wanted - 2] if found == wanted else NEVER
-                if value > bound:
-                    found = _ranked(best, wanted, found, value, beam * count + i)
+                if value > (values[2 * wanted - 2] if found == wanted else NEVER):
+                    found = _ranked(best, wanted, found, value, beam << PARENT | i)
+                    least = _least(base, values[2 * wanted - 2]) if found == wanted else LEAST_OF_ALL
     return found
 
 
@@ -210,33 +259,37 @@ def _retained(heads, places, best, found, width):
 
 @compiled()
 def beam(
-    y, running, trace, pool, heads, best, live, counts, feeds, status, attention, coverage,
-    width, count, position, slots, options,
+    y, running, trace, pool, heads, best, live, counts, feeds, status, norms, attention, coverage,
+    width, count, slots, options,
 ):  # fmt: skip
     """One step of the beams ``live``; ``tinyseq.decode.options.Beam`` says what it computes.
 
     y[rows, count], running[slots], best[wanted, 2], attention[rows, positions], coverage[2, slots,
-    positions]. The first status[0] words of ``live`` are the numbers of beams, those of ``counts`` how many
-    rows of y each has; both, status[1], the rows of all, and feeds[4, slots] become those of the next step.
-    Tokens are chosen for ``position``; the sides of ``coverage`` take turns by its parity.
+    positions], norms[most]: what sums of so many tokens are divided by. The first words of ``live`` are the
+    numbers of beams, those of ``counts`` how many rows of y each has; both, ``status`` and feeds[4, slots]
+    become those of the next step. The sides of ``coverage`` take turns by the position's parity.
     """
     words, numbers = integers(options), doubles(options)
     share, groups, wanted, places = words[0], words[1], words[2], words[3]
-    compete, early, last, prompt, positions = words[4], words[5], words[6], words[7], words[8]
-    norm, best_norm, diversity, coverage_penalty = numbers[9], numbers[10], numbers[11], numbers[12]
-    beams, rows_of, totals = integers(live), integers(counts), integers(status)
+    compete, early, prompt, most, positions = words[4], words[5], words[6], words[7], words[8]
+    hopeful, diversity, coverage_penalty = words[9], numbers[10], numbers[11]
+    beams, rows_of, position = integers(live), integers(counts), integers(status)[POSITION]
     sums, ranks = doubles(running), doubles(best)
     layer = trace + position * slots * NODE * 8
     seen = coverage + (position & 1) * slots * positions * 4
     covered = coverage + (1 - (position & 1)) * slots * positions * 4
     length = position - prompt + 1
+    last = length == most
+    norm = doubles(norms)[length - 1]
+    best_norm = doubles(norms)[most - 1] if hopeful else norm
     first_row = 0
     units_left = 0
     rows_left = 0
-    for unit in range(totals[0]):
+    for unit in range(integers(status)[UNITS]):
         number = beams[unit]
         rows = rows_of[unit]
         base = number * width
+        owner = base // share * share
         scores = y + first_row * count * 4
         own_heads = heads + number * places * HEAD * 8
         own_pool = pool + number * places * NODE * 8
@@ -253,10 +306,10 @@ def beam(
         for rank in range(found):
             total = ranks[2 * rank]
             index = integers(best)[2 * rank + 1]
-            parent, token = index // count, index % count
+            parent, token = index >> PARENT, index & TOKEN
             row = first_row + parent
             score = np.float64(floats(y)[row * count + token])
-            ended = among(token, options + 14 * 8, words[13])
+            ended = among(token, options + 13 * 8, words[12])
             if ended or last:
                 if compete or (rank < width and not (was_full and early == FIRST_FULL)):
                     value = total / norm
@@ -278,7 +331,7 @@ def beam(
                     given = floats(attention + row * positions * 4)
                     for i in range(positions):
                         new[i] = old[i] + given[i]
-                write_row(feeds, slots, rows_left + kept, token, base + parent, base + kept, share)
+                write_row(feeds, slots, rows_left + kept, token, base + parent, base + kept, owner)
                 sums[base + kept] = total
                 kept += 1
         over = kept == 0
@@ -293,5 +346,4 @@ def beam(
             units_left += 1
             rows_left += kept
         first_row += rows
-    totals[0] = units_left
-    totals[1] = rows_left
+    advance(status, units_left, rows_left)

@@ -87,6 +87,15 @@ old:
 }
 """
 
+NESTING = """
+declare i64 @tinyseq_run(ptr)
+define i64 @"{name}"(i64 %context) {{
+  %pointer = inttoptr i64 %context to ptr
+  %failed = call i64 @tinyseq_run(ptr %pointer)
+  ret i64 %failed
+}}
+"""
+
 # LLVM turns loops into calls of these; without them the library would need libc.
 MEMORY = """
 define hidden ptr @memset(ptr returned %target, i32 %value, i64 %count) #900 {
@@ -128,12 +137,12 @@ def front_end() -> str:
     from numba import types
 
     from tinyseq.kernels import tiles
+    from tinyseq.kernels.intrinsics import NESTED, compiled
 
-    # Numba readies what it compiles for this process, where the tiles do not exist; it is never called.
-    for name in tiles.names():
+    # Numba readies what it compiles for this process, where these do not exist; it is never called.
+    for name in (*tiles.names(), NESTED):
         llvm.add_symbol(name, 1)
 
-    from tinyseq.kernels.intrinsics import compiled
     from tinyseq.kernels.machine import machine
 
     signature = types.int64(types.CPointer(types.int64))
@@ -150,6 +159,7 @@ def emit(isa: Isa, kernels: str) -> bytes:
     """The object file of the kernels for one ISA, from the front end's IR."""
     import llvmlite.binding as llvm
 
+    from tinyseq.kernels.intrinsics import NESTED
     from tinyseq.kernels.tiles import definitions
 
     llvm.initialize_all_targets()
@@ -160,6 +170,7 @@ def emit(isa: Isa, kernels: str) -> bytes:
     )
     module = llvm.parse_assembly(kernels)
     module.link_in(llvm.parse_assembly(definitions(isa)))
+    module.link_in(llvm.parse_assembly(NESTING.format(name=NESTED)))
     module.triple = TRIPLE
     module.data_layout = str(target.target_data)
     for function in module.functions:

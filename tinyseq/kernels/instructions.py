@@ -54,7 +54,8 @@ _ENDLESS = (
     "that ends it, or feed less at a time"
 )
 
-_SEARCH = ("count", "position", "slots", "*options")
+_SEARCH = ("count", "slots", "*options")
+_STEPPED = ("&tokens", "&sources", "&targets", "&owners")
 _NO_ROOM = "ran out of room"
 _SCORERS = ("&model", "&labels", "&words", "&hotwords", "&spelling")
 _EMITTED = ("&tokens", "&frames", "&logps")
@@ -130,17 +131,19 @@ INSTRUCTIONS = (
     Instruction("jump_unless", ("&condition", "distance")),
     Instruction("turn", ("&counter", "trips", "distance")),
     Instruction("spend", ("&left",), _ENDLESS),
-    Instruction("log_softmax", ("&x", "&y", "&scratch", "rows", "count", "kind")),
-    Instruction("temper", ("&y", "rows", "count", "blank", "*options")),
-    Instruction("ban_tokens", ("&y", "rows", "count", "*tokens")),
-    Instruction("force_token", ("&y", "rows", "count", "token")),
+    Instruction("run", ("&context", "&place"), "failed"),
+    Instruction("feed", ("&feeds", "slots", "&rows", *_STEPPED, "size", "spare")),
+    Instruction("log_softmax", ("&y", "&scratch", "&rows", "count", "kind")),
+    Instruction("temper", ("&y", "&rows", "count", "blank", "*options")),
+    Instruction("ban_tokens", ("&y", "&rows", "count", "*tokens")),
+    Instruction("force_token", ("&y", "&rows", "count", "token")),
     Instruction(
         "penalize_repetition",
-        ("&y", "&history", "&scratch", "rows", "count", "position", "record", "*penalty"),
+        ("&y", "&history", "&scratch", "&rows", "count", "&position", "record", "*penalty"),
     ),
-    Instruction("ban_ngrams", ("&y", "&history", "rows", "count", "position", "record", "size")),
-    Instruction("unroll", ("&trace", "&ends", "&lengths", "&history", "rows", "slots", "room")),
-    Instruction("warp", ("&y", "&order", "&keys", "rows", "count", "*options")),
+    Instruction("ban_ngrams", ("&y", "&history", "&rows", "count", "&position", "record", "size")),
+    Instruction("unroll", ("&trace", "&ends", "&lengths", "step", "&history", "&rows", "slots", "room")),
+    Instruction("warp", ("&y", "&order", "&keys", "&rows", "count", "*options")),
     Instruction(
         "pick",
         ("&y", "&trace", "&heads", "&live", "&keys", "&feeds", "&status", *_SEARCH),
@@ -160,10 +163,10 @@ INSTRUCTIONS = (
                 "&feeds",
                 "&status",
             ),
-            *("&attention", "&coverage", "width", *_SEARCH),
+            *("&norms", "&attention", "&coverage", "width", *_SEARCH),
         ),
     ),
-    Instruction("usable_rows", ("&x", "rows", "count", "&place"), "met a row that is no distribution"),
+    Instruction("usable_rows", ("&x", "&rows", "count", "&place"), "met a row that is no distribution"),
     Instruction("ctc_best_path", ("&logp", "count", "vocabulary", "blank", "&state", *_EMITTED), _NO_ROOM),
     Instruction(
         "ctc_beam", ("&logp", "frames", "start", "&state", "&scratch", "&search", *_SCORERS), _NO_ROOM
@@ -277,6 +280,14 @@ LOGITS, LOG_PROBABILITIES, PROBABILITIES = range(3)
 NODE = HEAD = 4
 """Words that a token takes in the trace of a search, and words of a finished hypothesis' head; see
 ``kernels/beam.py``."""
+
+UNITS, ROWS, POSITION, GOES_ON, LEAST, MOST, UNTIL = range(7)
+"""Words of a search's status: the beams or hypotheses that are going on, the rows of the next step, the
+position of its tokens, whether it is like the one before, and what that takes: rows from ``LEAST`` to
+``MOST``, a position below ``UNTIL``."""
+
+STATUS = 7
+"""Words of a search's status."""
 
 EMPTY, ENDED, CUT = 0.0, 1.0, 2.0
 """How a hypothesis ended: there is none, by an end token, by its length."""

@@ -18,6 +18,9 @@ from tinyseq.kernels.tiles import DOUBLE, FLOAT, FMA32, FMA64, INT32, INT64, til
 compiled = partial(njit, error_model="numpy", no_cpython_wrapper=True, no_cfunc_wrapper=True)
 """Numba's compiler as every kernel needs it: IEEE division, no way in from Python."""
 
+NESTED = "tinyseq.nested"
+"""The machine, by the name by which it is called from within; ``build.py`` defines it."""
+
 MXCSR_FLUSH = 0x8040
 """Flush-to-zero and denormals-are-zero bits of the x86 control register."""
 
@@ -199,6 +202,12 @@ def denormals_restore(typingctx, former):
         return context.get_dummy_value()
 
     return types.void(types.int32), codegen
+
+
+@intrinsic
+def nested(typingctx, context):
+    """What the machine gives for the program of another context; see ``machine.py``."""
+    return types.int64(types.int64), _external(NESTED, INT64, [INT64])
 
 
 def tile(kind: str, rows: int, panels: int):

@@ -1,4 +1,4 @@
-"""Jumps: how branches and loops choose the next instruction.
+"""Jumps: how branches and loops choose the next instruction, and how one program runs another.
 
 A jump returns the distance in words from the end of its row to the row that comes next.
 """
@@ -6,7 +6,7 @@ A jump returns the distance in words from the end of its row to the row that com
 from __future__ import annotations
 
 from tinyseq.kernels.instructions import FAILED
-from tinyseq.kernels.intrinsics import compiled, integers
+from tinyseq.kernels.intrinsics import compiled, integers, nested
 
 ONWARD = 0
 
@@ -39,3 +39,11 @@ def spend(left):
         return FAILED
     count[0] -= 1
     return ONWARD
+
+
+@compiled()
+def run(context, place):
+    """Runs the program of a context; fails as it does, and leaves in ``place`` what failed there."""
+    failed = nested(context)
+    integers(place)[0] = failed
+    return ONWARD if failed < 0 else FAILED

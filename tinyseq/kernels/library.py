@@ -13,7 +13,7 @@ from tinyseq.kernels.isa import ISAS
 SOURCES = Path(__file__).parent
 FOLDER = SOURCES / "built"
 FINGERPRINT_FILE = "sources.crc32"
-NOT_COMPILED = ("__init__.py", "library.py", "pep517.py")
+NOT_COMPILED = ("__init__.py", "library.py", "pep517.py", "program.py")
 ISA_VARIABLE = "TINYSEQ_ISA"
 REBUILD = (
     "rebuild them with `python -m tinyseq.kernels.build` (needs numba and a C compiler) or reinstall tinyseq"

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import inspect
 
-from tinyseq.kernels.beam import beam, unroll
+from tinyseq.kernels.beam import beam, feed, unroll
 from tinyseq.kernels.ctc_beam import ctc_beam
 from tinyseq.kernels.ctc_path import ctc_best_path
 from tinyseq.kernels.elementwise import elementwise, fill
@@ -25,7 +25,7 @@ from tinyseq.kernels.indexing import (
 )
 from tinyseq.kernels.instructions import FAILED, INSTRUCTIONS, SEGMENT_SHIFT, Instruction
 from tinyseq.kernels.intrinsics import address_of, compiled, denormals_off, denormals_restore, integers
-from tinyseq.kernels.jumps import jump, jump_unless, spend, turn
+from tinyseq.kernels.jumps import jump, jump_unless, run, spend, turn
 from tinyseq.kernels.product import linear, pack
 from tinyseq.kernels.projected import lstm_projected
 from tinyseq.kernels.quantized import linear_bytes, linear_dynamic, quantize_dynamic
@@ -48,7 +48,7 @@ KERNELS = {
     for kernel in (
         *(fill, elementwise, pack, linear, gather, gather_elements, within, extreme, extreme_integer),
         *(top_k, top_k_integer),
-        *(jump, jump_unless, turn, spend),
+        *(jump, jump_unless, turn, spend, run),
         *(quantize_dynamic, linear_bytes, linear_dynamic),
         *(rnn, lstm, gru_reset_after, gru_reset_before),
         *(rnn_general, lstm_general, gru_general, lstm_projected),
@@ -59,6 +59,7 @@ KERNELS = {
             force_token,
             penalize_repetition,
             ban_ngrams,
+            feed,
             unroll,
             warp,
             pick,

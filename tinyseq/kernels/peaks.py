@@ -1,20 +1,23 @@
-"""The greatest of many float32 in explicit SIMD: vector IR that LLVM lowers for each ISA."""
+"""Which of many float32 are the greatest, in explicit SIMD: vector IR that LLVM lowers for each ISA."""
 
 from __future__ import annotations
 
+import numpy as np
 from llvmlite import ir
 from numba import types
 from numba.core import cgutils
 from numba.extending import intrinsic
 
+from tinyseq.kernels.intrinsics import compiled, floats
 from tinyseq.kernels.tiles import INT32, INT64, VECTOR
 from tinyseq.kernels.tiles import PANEL as LANES
+
+INFINITY, LEAST_OF_ALL = np.float32(np.inf), np.float32(-np.inf)
 
 UNROLL = 4
 """Vectors that are looked at together, each with a maximum of its own."""
 
 _FLAGS = ir.VectorType(ir.IntType(1), LANES)
-_INFINITY = float("inf")
 
 
 def _splat(value: float) -> ir.Constant:
@@ -37,7 +40,7 @@ def vector_peak(typingctx, address, vectors):
 
     def codegen(context, builder, signature, args):
         start, count = args
-        tops = [cgutils.alloca_once_value(builder, _splat(-_INFINITY)) for _ in range(UNROLL)]
+        tops = [cgutils.alloca_once_value(builder, _splat(float("-inf"))) for _ in range(UNROLL)]
         wrong = cgutils.alloca_once_value(builder, ir.Constant(_FLAGS, [0] * LANES))
 
         def look(index, unroll: int) -> None:
@@ -50,7 +53,7 @@ def vector_peak(typingctx, address, vectors):
             flags = builder.load(wrong)
             for value, top in zip(values, tops):
                 builder.store(_greater(builder, value, builder.load(top)), top)
-                flags = builder.or_(flags, builder.fcmp_unordered(">=", value, _splat(_INFINITY)))
+                flags = builder.or_(flags, builder.fcmp_unordered(">=", value, _splat(float("inf"))))
             builder.store(flags, wrong)
 
         together = builder.mul(builder.sdiv(count, INT64(UNROLL)), INT64(UNROLL))
@@ -74,15 +77,74 @@ def vector_peak(typingctx, address, vectors):
     return types.Tuple((types.float32, types.boolean))(types.int64, types.int64), codegen
 
 
+def _matching(name: str, condition: str):
+    """An intrinsic: which of the ``LANES`` float32 at an address stand in a relation to a value, as bits."""
+
+    def typing(typingctx, address, value):
+        def codegen(context, builder, signature, args):
+            one = builder.insert_element(ir.Constant(VECTOR, ir.Undefined), args[1], INT32(0))
+            same = builder.shuffle_vector(one, one, ir.Constant(ir.VectorType(INT32, LANES), [0] * LANES))
+            flags = builder.fcmp_ordered(condition, _load(builder, args[0]), same)
+            return builder.zext(builder.bitcast(flags, ir.IntType(LANES)), INT64)
+
+        return types.int64(types.int64, types.float32), codegen
+
+    typing.__name__ = name
+    return intrinsic(typing)
+
+
+_equal, _not_below = _matching("equal", "=="), _matching("not_below", ">=")
+
+
 @intrinsic
-def first_equal(typingctx, address, value):
-    """The first of the ``LANES`` float32 at an address that equals a value, or ``LANES``."""
+def first_bit(typingctx, bits):
+    """The place of the lowest bit that is set; there is one."""
 
     def codegen(context, builder, signature, args):
-        one = builder.insert_element(ir.Constant(VECTOR, ir.Undefined), args[1], INT32(0))
-        same = builder.shuffle_vector(one, one, ir.Constant(ir.VectorType(INT32, LANES), [0] * LANES))
-        flags = builder.fcmp_ordered("==", _load(builder, args[0]), same)
-        bits = builder.zext(builder.bitcast(flags, ir.IntType(LANES)), INT64)
-        return builder.cttz(builder.or_(bits, INT64(1 << LANES)), ir.IntType(1)(1))
+        return builder.cttz(args[0], ir.IntType(1)(1))
 
-    return types.int64(types.int64, types.float32), codegen
+    return types.int64(types.int64), codegen
+
+
+@compiled()
+def greatest(row, count):
+    """The greatest of ``count`` float32, and whether one is NaN or infinity; NaN is never the greatest."""
+    x = floats(row)
+    whole = count // LANES
+    top, wrong = vector_peak(row, whole)
+    for i in range(whole * LANES, count):
+        value = x[i]
+        top = value if value > top else top
+        wrong |= not value < INFINITY
+    return top, wrong
+
+
+@compiled()
+def first_place(row, count, value):
+    """The first place of a value; it is there."""
+    x = floats(row)
+    start = 0
+    while start + LANES <= count:
+        bits = _equal(row + start * 4, value)
+        if bits:
+            return start + first_bit(bits)
+        start += LANES
+    while x[start] != value:
+        start += 1
+    return start
+
+
+@compiled()
+def at_least(row, start, count, bound):
+    """Which of the ``LANES`` float32 from place ``start`` on are not below a bound, as bits; none beyond
+    ``count``."""
+    left = count - start
+    if left >= LANES:
+        return _not_below(row + start * 4, bound)
+    if count >= LANES:
+        return _not_below(row + (count - LANES) * 4, bound) >> (LANES - left)
+    x = floats(row)
+    bits = 0
+    for i in range(left):
+        bits |= 1 << i if x[start + i] >= bound else 0
+    return bits

@@ -11,7 +11,7 @@ import numpy as np
 from tinyseq.kernels.instructions import FAILED
 from tinyseq.kernels.intrinsics import compiled, floats, integers
 from tinyseq.kernels.math import exp64, log64
-from tinyseq.kernels.peaks import LANES, first_equal, vector_peak
+from tinyseq.kernels.peaks import LEAST_OF_ALL, first_place, greatest
 
 DONE = 0
 
@@ -24,8 +24,6 @@ NEGLIGIBLE = -40.0
 BLOCK = 32
 """Numbers of a row that are looked at together."""
 
-INFINITY, LEAST_OF_ALL = np.float32(np.inf), np.float32(-np.inf)
-
 
 @compiled()
 def add_logs(a, b):
@@ -37,48 +35,21 @@ def add_logs(a, b):
 
 
 @compiled()
-def _range(row, count):
-    """The greatest of ``count`` float32, and whether one is NaN or infinity; NaN is never the greatest."""
-    x = floats(row)
-    whole = count // LANES
-    greatest, wrong = vector_peak(row, whole)
-    for i in range(whole * LANES, count):
-        value = x[i]
-        greatest = value if value > greatest else greatest
-        wrong |= not value < INFINITY
-    return greatest, wrong
-
-
-@compiled()
-def _place_of(row, count, value):
-    """The first place of a value; it is there."""
-    x = floats(row)
-    start = 0
-    while start + LANES <= count:
-        lane = first_equal(row + start * 4, value)
-        if lane < LANES:
-            return start + lane
-        start += LANES
-    while x[start] != value:
-        start += 1
-    return start
-
-
-@compiled()
 def row_peak(row, count):
     """Whether a row holds a finite number, and neither NaN nor infinity; and the greatest's first place."""
-    greatest, wrong = _range(row, count)
-    if wrong or not greatest > LEAST_OF_ALL:
+    top, wrong = greatest(row, count)
+    if wrong or not top > LEAST_OF_ALL:
         return False, 0
-    return True, _place_of(row, count, greatest)
+    return True, first_place(row, count, top)
 
 
 @compiled()
 def usable_rows(x, rows, count, place):
-    """Fails, with the first such row in ``place``, if one of x[rows, count] is not usable."""
-    for row in range(rows):
-        greatest, wrong = _range(x + row * count * 4, count)
-        if wrong or not greatest > LEAST_OF_ALL:
+    """Fails, with the first such row in ``place``, if one of x[rows, count] is not usable; ``rows`` is a word
+    in memory."""
+    for row in range(integers(rows)[0]):
+        top, wrong = greatest(x + row * count * 4, count)
+        if wrong or not top > LEAST_OF_ALL:
             integers(place)[0] = row
             return FAILED
     return DONE

@@ -8,11 +8,12 @@ from __future__ import annotations
 
 import numpy as np
 
-from tinyseq.kernels.beam import among, write_head, write_node, write_row
-from tinyseq.kernels.instructions import CUT, ENDED, HEAD, NODE
+from tinyseq.kernels.beam import advance, among, write_head, write_node, write_row
+from tinyseq.kernels.instructions import CUT, ENDED, HEAD, NODE, POSITION, ROWS
 from tinyseq.kernels.intrinsics import compiled, doubles, floats, integers
 from tinyseq.kernels.math import ZERO, exp, log
-from tinyseq.kernels.scores import BANNED, largest
+from tinyseq.kernels.peaks import first_place, greatest
+from tinyseq.kernels.scores import BANNED
 
 
 @compiled()
@@ -94,7 +95,7 @@ def _keep_largest(y, order, keys, count, kept):
 def _keep_share(y, order, keys, count, share):
     """Bans all but the tokens of largest keys, as many as it takes for them to have ``share`` of all."""
     scores = floats(y)
-    top = largest(y, count)
+    top, _ = greatest(y, count)
     total = _total(scores, count, top)
     _heap(order, keys, count)
     above = 0.0
@@ -111,7 +112,7 @@ def _keep_share(y, order, keys, count, share):
 def _keep_near_best(y, count, share):
     """Bans what is less likely than ``share`` of the likeliest."""
     scores = floats(y)
-    top = largest(y, count)
+    top, _ = greatest(y, count)
     for i in range(count):
         if np.float64(exp(scores[i] - top)) < share:
             scores[i] = BANNED
@@ -121,7 +122,7 @@ def _keep_near_best(y, count, share):
 def _typicality(y, keys, count):
     """keys[i] = -|entropy + log p(i)|."""
     scores = floats(y)
-    top = largest(y, count)
+    top, _ = greatest(y, count)
     total = _total(scores, count, top)
     shift = np.float64(log(np.float32(total)))
     entropy = 0.0
@@ -144,12 +145,13 @@ def warp(y, order, keys, rows, count, options):
     words, numbers = integers(options), doubles(options)
     ranks, values = integers(order), floats(keys)
     temperature, top_k, top_p, min_p, typical_p = numbers[0], words[1], numbers[2], numbers[3], numbers[4]
-    for row in range(rows):
+    for row in range(integers(rows)[0]):
         at = y + row * count * 4
         scores = floats(at)
         for i in range(count):
             scores[i] = scores[i] / np.float32(temperature) if scores[i] == scores[i] else BANNED
-        if largest(at, count) == BANNED:
+        top, _ = greatest(at, count)
+        if top == BANNED:
             continue
         if 0 < top_k < count:
             _keep_largest(at, ranks, values, count, top_k)
@@ -165,14 +167,9 @@ def warp(y, order, keys, rows, count, options):
 
 
 @compiled()
-def _likeliest(scores, count):
-    best = -1
-    top = BANNED
-    for i in range(count):
-        if scores[i] > top:
-            best = i
-            top = scores[i]
-    return best
+def _likeliest(row, count):
+    top, _ = greatest(row, count)
+    return first_place(row, count, top) if top > BANNED else -1
 
 
 @compiled()
@@ -191,26 +188,27 @@ def _drawn(scores, count, share):
 
 
 @compiled()
-def pick(y, trace, heads, live, keys, feeds, status, count, position, slots, options):
+def pick(y, trace, heads, live, keys, feeds, status, count, slots, options):
     """Chooses a token for each row of log-probabilities and writes it into the trace.
 
-    y[rows, count], trace[positions, slots, NODE], heads[slots, HEAD], keys[slots]. The first status[1] words
-    of ``live`` are the slots of the rows; they, status[1] and feeds[4, slots] become those of the next step.
-    ``options``: whether to draw, whether this is the last step, the length of the prompt, the slots of an
+    y[rows, count], trace[positions, slots, NODE], heads[slots, HEAD], keys[slots]. The first words of
+    ``live`` are the slots of the rows; they, ``status`` (see ``advance``) and feeds[4, slots] become those of
+    the next step. ``options``: whether to draw, the length of the prompt, the most tokens, the slots of an
     input, the number of end tokens, then they.
     """
     words, table = integers(options), doubles(heads)
-    draws, last, prompt, share = words[0], words[1], words[2], words[3]
-    places, totals = integers(live), integers(status)
+    draws, prompt, most, share = words[0], words[1], words[2], words[3]
+    places, position = integers(live), integers(status)[POSITION]
+    last = position - prompt + 1 == most
     layer = trace + position * slots * NODE * 8
     left = 0
-    for row in range(totals[1]):
+    for row in range(integers(status)[ROWS]):
         slot = places[row]
         scores = floats(y + row * count * 4)
         if draws:
             token = _drawn(scores, count, _uniform(integers(keys)[slot], position - prompt))
         else:
-            token = _likeliest(scores, count)
+            token = _likeliest(y + row * count * 4, count)
         ended = token >= 0 and among(token, options + 5 * 8, words[4])
         length = position - prompt
         if token >= 0:
@@ -218,12 +216,11 @@ def pick(y, trace, heads, live, keys, feeds, status, count, position, slots, opt
             write_node(layer + slot * NODE * 8, token, row, score, slot)
             table[slot * HEAD] += score
             length += 1
-        if last != 0 or ended or token < 0:
+        if last or ended or token < 0:
             total = table[slot * HEAD]
             write_head(heads, slot, total, total, length, ENDED if ended else CUT)
         else:
             places[left] = slot
-            write_row(feeds, slots, left, token, slot, slot, share)
+            write_row(feeds, slots, left, token, slot, slot, slot // share * share)
             left += 1
-    totals[0] = left
-    totals[1] = left
+    advance(status, left, left)

@@ -1,8 +1,9 @@
 """Kernels that make scores ready for a search: log-softmax, bans, penalties.
 
-Scores are log-probabilities or logits, float32 [rows, count]. Not-a-number counts as -infinity. A row's
-history is the tokens before, ``position`` words at ``history``, a row ``record`` words after the other. A
-token of it that has no score, as a start token may, is left alone.
+Scores are log-probabilities or logits, float32 [rows, count]; how many rows there are is a word in memory.
+Not-a-number counts as -infinity. A row's history is the tokens before, as many words at ``history`` as the
+word ``position`` says, a row ``record`` words after the other. A token of it that has no score, as a start
+token may, is left alone.
 """
 
 from __future__ import annotations
@@ -12,82 +13,72 @@ import numpy as np
 from tinyseq.kernels.instructions import LOGITS, PROBABILITIES
 from tinyseq.kernels.intrinsics import compiled, doubles, floats, integers
 from tinyseq.kernels.math import ZERO, exp, log
+from tinyseq.kernels.peaks import greatest
 
 BANNED = np.float32(-np.inf)
 
 
 @compiled()
-def _larger(a, b):
-    """b if it is above a; so not-a-number never is."""
-    return b if b > a else a
+def _distance(value, top):
+    """How far a score is below the largest; not-a-number is infinitely far."""
+    distance = ZERO if value == top else value - top
+    return distance if distance <= ZERO else BANNED
 
 
 @compiled()
-def largest(x, count):
-    """The largest of the floats, not-a-number left out; -infinity where none is left."""
-    values = floats(x)
-    a, b, c, d = BANNED, BANNED, BANNED, BANNED
-    whole = count // 4 * 4
-    for i in range(0, whole, 4):
-        a = _larger(a, values[i])
-        b = _larger(b, values[i + 1])
-        c = _larger(c, values[i + 2])
-        d = _larger(d, values[i + 3])
-    for i in range(whole, count):
-        a = _larger(a, values[i])
-    return _larger(_larger(a, b), _larger(c, d))
-
-
-@compiled()
-def _log_softmax_row(x, y, scratch, count):
-    source, target, powers = floats(x), floats(y), floats(scratch)
-    top = largest(x, count)
+def _log_softmax_row(y, scratch, count):
+    """Loops over one array or from one into another, so that they vectorise."""
+    scores, powers = floats(y), floats(scratch)
+    top, _ = greatest(y, count)
     if top == BANNED:
         for i in range(count):
-            target[i] = BANNED
+            scores[i] = BANNED
         return
     for i in range(count):
-        value = source[i]
-        distance = ZERO if value == top else value - top
-        distance = distance if distance <= ZERO else BANNED
-        target[i] = distance
-        powers[i] = exp(distance)
+        powers[i] = exp(_distance(scores[i], top))
     a, b, c, d = 0.0, 0.0, 0.0, 0.0
-    whole = count // 4 * 4
-    for i in range(0, whole, 4):
+    e, f, g, h = 0.0, 0.0, 0.0, 0.0
+    whole = count // 8 * 8
+    for i in range(0, whole, 8):
         a += np.float64(powers[i])
         b += np.float64(powers[i + 1])
         c += np.float64(powers[i + 2])
         d += np.float64(powers[i + 3])
+        e += np.float64(powers[i + 4])
+        f += np.float64(powers[i + 5])
+        g += np.float64(powers[i + 6])
+        h += np.float64(powers[i + 7])
     for i in range(whole, count):
         a += np.float64(powers[i])
-    shift = log(np.float32((a + b) + (c + d)))
+    shift = log(np.float32(((a + e) + (c + g)) + ((b + f) + (d + h))))
     for i in range(count):
-        target[i] = target[i] - shift
+        scores[i] = _distance(scores[i], top) - shift
 
 
 @compiled()
-def log_softmax(x, y, scratch, rows, count, kind):
-    """x[rows, count] -> y[rows, count]: log-probabilities; y may be x. ``scratch``: count floats.
+def log_softmax(y, scratch, rows, count, kind):
+    """Turns y[rows, count] into log-probabilities. ``scratch``: count floats.
 
-    ``kind`` tells what x holds: logits, log-probabilities, taken as they are, or probabilities.
+    ``kind`` tells what y holds: logits, log-probabilities, taken as they are, or probabilities.
     """
-    for row in range(rows):
-        skip = row * count * 4
+    for row in range(integers(rows)[0]):
+        scores = floats(y + row * count * 4)
         if kind == LOGITS:
-            _log_softmax_row(x + skip, y + skip, scratch, count)
-        else:
-            source, target = floats(x + skip), floats(y + skip)
+            _log_softmax_row(y + row * count * 4, scratch, count)
+        elif kind == PROBABILITIES:
             for i in range(count):
-                value = log(source[i]) if kind == PROBABILITIES else source[i]
-                target[i] = value if value == value else BANNED
+                value = log(scores[i])
+                scores[i] = value if value == value else BANNED
+        else:
+            for i in range(count):
+                scores[i] = scores[i] if scores[i] == scores[i] else BANNED
 
 
 @compiled()
 def ban_tokens(y, rows, count, tokens):
     """y[rows, token] = -infinity for each of ``tokens``: their number, then they."""
     listed = integers(tokens)
-    for row in range(rows):
+    for row in range(integers(rows)[0]):
         scores = floats(y + row * count * 4)
         for i in range(listed[0]):
             if 0 <= listed[1 + i] < count:
@@ -97,7 +88,7 @@ def ban_tokens(y, rows, count, tokens):
 @compiled()
 def force_token(y, rows, count, token):
     """y[rows, count] = 0 for ``token``, -infinity for all others."""
-    for row in range(rows):
+    for row in range(integers(rows)[0]):
         scores = floats(y + row * count * 4)
         for i in range(count):
             scores[i] = BANNED
@@ -112,13 +103,14 @@ def penalize_repetition(y, history, scratch, rows, count, position, record, pena
     """
     factor = np.float32(doubles(penalty)[0])
     before = floats(scratch)
-    for row in range(rows):
+    length = integers(position)[0]
+    for row in range(integers(rows)[0]):
         scores = floats(y + row * count * 4)
         tokens = integers(history + row * record * 8)
-        for i in range(position):
+        for i in range(length):
             if tokens[i] < count:
                 before[tokens[i]] = scores[tokens[i]]
-        for i in range(position):
+        for i in range(length):
             if tokens[i] < count:
                 value = before[tokens[i]]
                 scores[tokens[i]] = value * factor if value < ZERO else value / factor
@@ -127,12 +119,13 @@ def penalize_repetition(y, history, scratch, rows, count, position, record, pena
 @compiled()
 def ban_ngrams(y, history, rows, count, position, record, size):
     """y = -infinity for each token that would repeat ``size`` tokens of the row's history."""
-    for row in range(rows):
+    length = integers(position)[0]
+    for row in range(integers(rows)[0]):
         scores = floats(y + row * count * 4)
         tokens = integers(history + row * record * 8)
-        for start in range(position - size + 1):
+        for start in range(length - size + 1):
             same = 0
-            while same < size - 1 and tokens[start + same] == tokens[position - size + 1 + same]:
+            while same < size - 1 and tokens[start + same] == tokens[length - size + 1 + same]:
                 same += 1
             if same == size - 1 and tokens[start + size - 1] < count:
                 scores[tokens[start + size - 1]] = BANNED
@@ -145,7 +138,7 @@ def temper(y, rows, count, blank, options):
     ``options`` points to the two float64.
     """
     penalty, temperature = np.float32(doubles(options)[0]), np.float32(doubles(options)[1])
-    for row in range(rows):
+    for row in range(integers(rows)[0]):
         scores = floats(y + row * count * 4)
         scores[blank] -= penalty
         for i in range(count):

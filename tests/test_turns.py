@@ -1,0 +1,117 @@
+"""Many tokens by one native call: bit for bit what one token at a time gives."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+import tinyseq
+from tests.strategies.generation import changing_options
+from tests.test_decoder import HIDDEN, OPTIONS, VOCABULARY, decoder_graph, table
+from tinyseq import Beam, Decoder, Greedy, Sampling
+from tinyseq.decode.generate import begin
+from tinyseq.decode.search import Search
+
+MOST = 40
+
+
+def as_is(tokens: np.ndarray, scores: np.ndarray) -> None:
+    """A processor that changes nothing; with one, each token is chosen by calls of its own."""
+
+
+@st.composite
+def generations(draw):
+    """Options, the number of inputs and a seed."""
+    options = draw(changing_options(VOCABULARY, MOST)) | {"decoder_start_token_id": 1, "max_new_tokens": MOST}
+    method = draw(st.sampled_from([Greedy, Beam, Sampling]))
+    if method is not Beam:
+        options.pop("length_penalty")
+    if method is Beam:
+        options |= {
+            "num_beams": draw(st.integers(1, 6)),
+            "early_stopping": draw(st.sampled_from([False, True, "never"])),
+            "compete": draw(st.booleans()),
+        }
+    if method is Sampling:
+        options |= {"num_return_sequences": draw(st.integers(1, 3)), "top_k": draw(st.integers(0, 4))}
+    return method(**options), draw(st.integers(1, 9)), draw(st.integers(0, 1000))
+
+
+@pytest.fixture(scope="module")
+def decoder() -> Decoder:
+    return Decoder(tinyseq.load(decoder_graph(source=True)))
+
+
+def feeds_of(count: int, seed: int, length: int = 3) -> dict[str, np.ndarray]:
+    return {
+        "h": 3 * table(1, count, HIDDEN, seed=seed),
+        "memory": table(count, length, HIDDEN, seed=seed + 1),
+    }
+
+
+@given(generations(), st.integers(1, 7))
+@settings(max_examples=150)
+def test_many_at_a_time_are_as_one_at_a_time(decoder, generation, most):
+    options, count, seed = generation
+    feeds = feeds_of(count, seed)
+    wanted = tinyseq.generate(decoder, feeds, options, logits_processor=[as_is])
+    assert tinyseq.generate(decoder, feeds, options) == wanted
+    (search,) = begin(decoder, feeds, options).searches
+    while search.step(most):
+        pass
+    assert search.end() == wanted
+
+
+@pytest.mark.parametrize("dtype", [np.int64, np.int32, np.int8])
+@pytest.mark.parametrize("method", [Greedy, Beam])
+def test_most_tokens_are_chosen_without_python(monkeypatch, method, dtype):
+    """One call for the first token and one more for each number of rows that plans are made for; where
+    tokens may not fit their type, one a token."""
+    calls = []
+    step_rows = Search._step_rows
+    monkeypatch.setattr(Search, "_step_rows", lambda *given: calls.append(1) or step_rows(*given))
+    decoder = Decoder(tinyseq.load(decoder_graph(dtype=dtype)))
+    options = method(**OPTIONS | {"eos_token_id": None, "max_new_tokens": MOST})
+    found = tinyseq.generate(decoder, {"h": table(1, 4, HIDDEN)}, options)
+    assert len(found[0][0].tokens) == MOST
+    assert len(calls) == (MOST if dtype == np.int8 else 1 if method is Greedy else 2)
+
+
+def test_what_is_the_same_for_all_rows_reaches_each_step():
+    """Inputs without rows, which a program may overwrite as it runs."""
+    g = tinyseq.Graph()
+    h = g.input("h", [1, "rows", VOCABULARY])
+    shift, open_tokens = g.input("shift", [99, VOCABULARY]), g.input("open", [VOCABULARY], np.bool_)
+    shift = g.apply("ReduceSum", shift, np.array([0]), keepdims=0)
+    x = g.embedding(g.input("token", ["rows"], np.int64), table(VOCABULARY, VOCABULARY))
+    h = g.tanh(g.add(g.add(h, g.unsqueeze(x, [0])), shift))
+    for _ in range(5):
+        h = g.tanh(g.add(h, h))
+    g.output("h_next", h, carries="h")
+    g.output("scores", g.apply("Where", open_tokens, g.squeeze(h, [0]), np.float32(-9.0)))
+    decoder = Decoder(tinyseq.load(g))
+    options = Beam(decoder_start_token_id=1, max_new_tokens=MOST)
+    feeds = {
+        "h": table(1, 3, VOCABULARY),
+        "shift": table(99, VOCABULARY, seed=3) / 9,
+        "open": np.arange(VOCABULARY) % 3 != 0,
+    }
+    wanted = tinyseq.generate(decoder, feeds, options, logits_processor=[as_is])
+    assert tinyseq.generate(decoder, feeds, options) == wanted
+    assert len({h.score for (h,) in wanted}) == 3
+
+
+@pytest.mark.parametrize("processors", [[], [as_is]])
+def test_a_token_that_the_model_refuses_ends_the_generation(processors):
+    """The scores know more tokens than the embedding."""
+    g = tinyseq.Graph()
+    h = g.input("h", [1, "rows", HIDDEN])
+    x = g.embedding(g.input("token", ["rows"], np.int64), table(3, HIDDEN))
+    h = g.tanh(g.add(h, g.unsqueeze(x, [0])))
+    g.output("h_next", h, carries="h")
+    g.output("scores", g.dense(g.squeeze(h, [0]), table(HIDDEN, 20, seed=2)))
+    options = Greedy(decoder_start_token_id=1, max_new_tokens=MOST)
+    with pytest.raises(tinyseq.FeedError, match=r"Gather.* met an index .* outside"):
+        tinyseq.generate(tinyseq.load(g), {"h": table(1, 2, HIDDEN)}, options, logits_processor=processors)
