@@ -35,8 +35,8 @@ class Table:
         self._scores[...] = self._tables[self._at]
         return self._scores
 
-    def span(self) -> range:
-        return range(0)
+    def chain(self, *given) -> None:
+        """Tables are stepped in Python."""
 
     def attention(self) -> np.ndarray:
         return self._attentions[self._at]
@@ -51,6 +51,7 @@ def search(
     prompts: Sequence[Sequence[int]] | None = None,
     kind: int = LOGITS,
     attentions: np.ndarray | None = None,
+    keys: np.ndarray | None = None,
     **more,
 ) -> Search:
     """The search for one batch of tables."""
@@ -59,7 +60,10 @@ def search(
     if prompts is None:
         prompts = [[options.decoder_start_token_id, *options.prefix]] * len(tables)
     steps = Table(tables, share, attentions)
-    return (BeamSearch if beams else Picking)(steps, kind, np.array(prompts, np.int64), options, **more)
+    given = np.array(prompts, np.int64)
+    made = (BeamSearch if beams else Picking)(steps, kind, *given.shape, options, **more)
+    made.begin(given) if keys is None else made.begin(given, keys)
+    return made
 
 
 def run(*given, **more) -> list[list[Hypothesis]]:

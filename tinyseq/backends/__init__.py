@@ -32,9 +32,8 @@ class RowRunner(Runner, Protocol):
     ``state`` has rows first.
     """
 
-    @property
-    def executor(self) -> Executor | None:
-        """The plan at work that took the last step; None where there are no plans."""
+    def bound(self, feeds: Mapping[str, object]) -> Executor | None:
+        """The plan at work for such feeds, which it has accepted; None where there are no plans."""
 
     def advance(self, feeds: Mapping[str, object]) -> Arrays:
         """``step`` whose results hold until the next call only, and may be written to."""

@@ -158,20 +158,16 @@ class PlannedRunner:
     def step(
         self, feeds: Mapping[str, object], out: Mapping[str, np.ndarray] | None
     ) -> Mapping[str, np.ndarray]:
-        return self._accepted(feeds).run(out)
+        return self.bound(feeds).run(out)
 
     def advance(self, feeds: Mapping[str, object]) -> Mapping[str, np.ndarray]:
         """``step`` that copies nothing out: its arrays hold until the next step, and may be written to."""
-        executor = self._accepted(feeds)
+        executor = self.bound(feeds)
         executor.execute()
         return executor.views
 
-    @property
-    def executor(self) -> Executor | None:
-        """What ran last, if it may be asked again."""
-        return self._last
-
-    def _accepted(self, feeds: Mapping[str, object]) -> Executor:
+    def bound(self, feeds: Mapping[str, object]) -> Executor:
+        """The plan at work for such feeds, which it has accepted."""
         executor = self._last
         if executor is None or type(feeds) is not dict or not executor.accept(feeds):
             arrays = self._backend.checked(self._plans.inputs, feeds)

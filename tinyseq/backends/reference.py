@@ -101,8 +101,7 @@ class ReferenceRows:
             self.state[name][targets] = array
         return results
 
-    @property
-    def executor(self) -> None:
+    def bound(self, feeds: Mapping[str, object]) -> None:
         """None: nothing is planned."""
 
     def advance(self, feeds: Mapping[str, object]) -> dict[str, np.ndarray]:

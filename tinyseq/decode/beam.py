@@ -15,7 +15,7 @@ _STOPPING = {False: KEEP_OPEN, True: FIRST_FULL, "never": MOST_HOPEFUL}
 
 
 class BeamSearch(Search):
-    """One batch of inputs, each with ``num_beam_groups`` beams."""
+    """Batches of inputs, each with ``num_beam_groups`` beams."""
 
     options: Beam
 
@@ -23,15 +23,16 @@ class BeamSearch(Search):
         self,
         steps: Steps,
         kind: int,
-        prompts: np.ndarray,
+        inputs: int,
+        length: int,
         options: Beam,
         processors: Sequence[Processor] = (),
     ) -> None:
-        beams = len(prompts) * options.num_beam_groups
+        beams = inputs * options.num_beam_groups
         self._wanted = options.width
         if not options.compete:
             self._wanted *= max(2, 1 + len(options.end_tokens))
-        self._counts = Buffer(np.ones(beams, np.int64))
+        self._counts = Buffer(np.zeros(beams, np.int64))
         self._running = Buffer(np.zeros((beams, options.width)))
         self._heads = Buffer(np.zeros((beams, options.places, HEAD)))
         self._pool = Buffer(np.zeros((beams, options.places, NODE), np.int64))
@@ -42,7 +43,15 @@ class BeamSearch(Search):
         self._positions = 0
         self._attention = Buffer(np.zeros((0, 0), np.float32))
         self._coverage = Buffer(np.zeros((2, 0, 0), np.float32))
-        super().__init__(steps, kind, prompts, options, options.num_beam_groups, options.width, processors)
+        sizes = options.num_beam_groups, options.width
+        super().__init__(steps, kind, inputs, length, options, *sizes, processors)
+
+    def begin(self, prompts: np.ndarray) -> None:
+        self._counts.array[:] = 1
+        self._running.array[:] = 0
+        self._heads.array[:] = EMPTY
+        self._coverage.array[:] = 0
+        super().begin(prompts)
 
     @property
     def _wants_attention(self) -> bool:
@@ -74,10 +83,13 @@ class BeamSearch(Search):
         self._attention.array[: len(attention)] = attention
 
     def _results(self) -> tuple[np.ndarray, np.ndarray]:
-        shape = (self._slots // self._share, self._beams * (self.options.places + self._width))
-        heads = np.concatenate([self._heads.array, self._standing()], axis=1).reshape(*shape, HEAD)
-        going = self._trace.array[self.position - 1].reshape(*self._running.array.shape, NODE)
-        nodes = np.concatenate([self._pool.array, going], axis=1).reshape(*shape, NODE)
+        heads, nodes = self._heads.array, self._pool.array
+        if not self.over:
+            going = self._trace.array[self.position - 1].reshape(*self._running.array.shape, NODE)
+            heads = np.concatenate([heads, self._standing()], axis=1)
+            nodes = np.concatenate([nodes, going], axis=1)
+        shape = self._inputs, self._beams * heads.shape[1]
+        heads, nodes = heads.reshape(*shape, HEAD), nodes.reshape(*shape, NODE)
         scores = np.where(heads[:, :, HEAD - 1] == EMPTY, -np.inf, heads[:, :, 0])
         order = np.argsort(-scores, axis=1, kind="stable")[:, : self.options.num_return_sequences]
         inputs = np.arange(len(heads))[:, None]
@@ -88,7 +100,7 @@ class BeamSearch(Search):
         running = self._running.array
         heads = np.zeros((*running.shape, HEAD))
         length = self.position - self._prompt
-        going = np.isfinite(running) & (not self.over)
+        going = np.isfinite(running)
         # Before the first step there is one hypothesis, of no tokens.
         going[:, 1:] &= length > 0
         heads[:, :, 0] = running / max(length, 1) ** self.options.length_penalty

@@ -9,6 +9,7 @@ import numpy as np
 
 from tinyseq import passes
 from tinyseq.decode.batches import Batch, merged, rows_first
+from tinyseq.decode.idle import Idle
 from tinyseq.decode.steps import DecoderSteps
 from tinyseq.errors import FeedError, ModelError
 from tinyseq.feeds import checked_array
@@ -93,6 +94,7 @@ class Decoder:
         axes = {name: self._axis(value) for name, value in self._inputs.items()}
         self.axes = {name: axis for name, axis in axes.items() if axis is not None}
         self._taken = self._ports()
+        self.idle = Idle()
 
     def _connections(self, given: dict[str, str]) -> dict[str, str]:
         """Where the encoder gives what the decoder takes."""
@@ -284,29 +286,23 @@ class Decoder:
         return Batch(batch.numbers, parts, fixed)
 
     def steps(self, batch: Batch, share: int) -> DecoderSteps:
-        """The batch's rows of state, ``share`` places an input, the first of which holds its start."""
+        """Rows of state for batches like this one, ``share`` places an input; they begin with this one."""
         shapes = self._part_shapes(batch)
         values = [self._inputs[name] for name in shapes]
         layout = row_layout(values, self.axes, shapes, self._pairs)
-        count = len(batch.numbers) * share
-        runner = self.session.rows(layout, count + 1)
-        initial = {pair.input: pair.initial for pair in self._pairs}
-        for name, array in runner.state.items():
-            if name in batch.parts:
-                array[:count:share] = batch.parts[name]
-            elif initial[name] is not None:
-                full = list(shapes[name])
-                full.insert(self.axes[name], 1)
-                array[:count:share] = np.moveaxis(np.broadcast_to(initial[name], full), self.axes[name], 0)
-        return DecoderSteps(
-            runner,
-            batch.fixed,
-            self._inputs[self.tokens],
-            self.axes[self.tokens],
-            self.scores,
-            self.attention,
-            count,
-        )
+        spare = len(batch.numbers) * share
+        runner = self.session.rows(layout, spare + 1)
+        initial = {}
+        for pair in self._pairs:
+            if pair.initial is not None:
+                axis, full = self.axes[pair.input], list(shapes[pair.input])
+                full.insert(axis, 1)
+                initial[pair.input] = np.moveaxis(np.broadcast_to(pair.initial, full), axis, 0)
+        tokens = self._inputs[self.tokens], self.axes[self.tokens]
+        names = self.scores, self.attention
+        steps = DecoderSteps(runner, initial, batch.fixed, *tokens, *names, share, spare)
+        steps.begin(batch.parts)
+        return steps
 
     def _part_shapes(self, batch: Batch) -> dict[str, tuple[int, ...]]:
         """Each row's part of the inputs that have rows, sizes left open taken from what is given."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 import numpy as np
 
@@ -36,6 +36,9 @@ class Generating:
     def step(self) -> bool:
         """One token for every hypothesis of every input; False once all are done."""
         going = [search.step() for search in self.searches]
+        for search, goes_on in zip(self.searches, going):
+            if not goes_on:
+                search.release()
         return any(going)
 
     def end(self) -> list[list[Hypothesis]]:
@@ -57,7 +60,7 @@ def begin(
 ) -> Generating:
     """``generate`` step by step."""
     turns = list(_turns(decoder, feeds, options, tuple(logits_processor), streamer))
-    searches = [make() for make in turns]
+    searches = [(turn.part.numbers, turn.search()) for turn in turns]
     return Generating(searches, sum(len(numbers) for numbers, _ in searches))
 
 
@@ -91,12 +94,75 @@ def generate(
         OptionError: options do not fit the model or each other.
     """
     found: list[tuple[int, list[Hypothesis]]] = []
-    for make in _turns(decoder, feeds, options, tuple(logits_processor), streamer):
-        numbers, search = make()
+    for turn in _turns(decoder, feeds, options, tuple(logits_processor), streamer):
+        found += zip(turn.part.numbers, turn.run())
+    return [hypotheses for _, hypotheses in sorted(found, key=lambda pair: pair[0])]
+
+
+class Turn:
+    """Some of the inputs, which are searched together. ``prompts`` has theirs, all equally long; ``keys`` the
+    random numbers' keys of each."""
+
+    def __init__(
+        self,
+        decoder: Decoder,
+        part: Batch,
+        options: Generation,
+        prompts: np.ndarray,
+        keys: np.ndarray | None,
+        processors: tuple[Processor, ...],
+        streamer: Streamer | None,
+    ) -> None:
+        self.part = part
+        self._decoder, self._options, self._prompts, self._keys = decoder, options, prompts, keys
+        self._processors, self._streamer = processors, streamer
+
+    def search(self) -> Search:
+        """A search that is ready to step."""
+        return self._begun(self._made())
+
+    def run(self) -> list[list[Hypothesis]]:
+        """The hypotheses, by a search that others leave for those like them."""
+        key = self._key()
+        search = None if key is None else self._decoder.idle.take(key)
+        if search is None:
+            search = self._made()
+        else:
+            search.steps.begin(self.part.parts)
+        self._begun(search)
         while search.step(TURN):
             pass
-        found += zip(numbers, search.end())
-    return [hypotheses for _, hypotheses in sorted(found, key=lambda pair: pair[0])]
+        found = search.end()
+        if key is None:
+            search.release()
+        else:
+            self._decoder.idle.leave(key, search)
+        return found
+
+    def _made(self) -> Search:
+        steps = self._decoder.steps(self.part, _share(self._options))
+        given = steps, self._decoder.kind, *self._prompts.shape, self._options, self._processors
+        if isinstance(self._options, Beam):
+            return BeamSearch(*given)
+        return Picking(*given, None if self._streamer is None else self._stream)
+
+    def _begun(self, search: Search) -> Search:
+        if isinstance(search, Picking):
+            search.begin(self._prompts, self._keys)
+        else:
+            search.begin(self._prompts)
+        return search
+
+    def _stream(self, number: int, sequence: int, token: int) -> None:
+        self._streamer(self.part.numbers[number], sequence, token)
+
+    def _key(self) -> tuple | None:
+        """What a search must have been made for to serve; None where no other one can."""
+        if self._processors or self._streamer is not None:
+            return None
+        parts = tuple((name, array.shape) for name, array in self.part.parts.items())
+        fixed = tuple((name, array.shape, array.tobytes()) for name, array in self.part.fixed.items())
+        return self._options.key, self._prompts.shape, parts, fixed
 
 
 def _turns(
@@ -105,8 +171,8 @@ def _turns(
     options: Generation,
     processors: tuple[Processor, ...],
     streamer: Streamer | None,
-):
-    """Functions that begin the search for some of the inputs each."""
+) -> Iterator[Turn]:
+    """The inputs by parts that are searched one after the other."""
     if not isinstance(options, (Greedy, Sampling, Beam)):
         raise OptionError(f"options are Greedy, Sampling or Beam, not {type(options).__name__}")
     if streamer is not None and isinstance(options, Beam):
@@ -123,10 +189,9 @@ def _turns(
     seeds = _seeds(options, inputs)
     for batch in batches:
         for part in _by_length(batch, prompts):
-            yield lambda part=part: (
-                part.numbers,
-                _search(decoder, part, options, prompts, seeds, processors, streamer),
-            )
+            own = np.array([prompts[number] for number in part.numbers], np.int64)
+            keys = None if seeds is None else seeds[part.numbers]
+            yield Turn(decoder, part, options, own, keys, processors, streamer)
 
 
 def _share(options: Generation) -> int:
@@ -134,20 +199,6 @@ def _share(options: Generation) -> int:
     if isinstance(options, Beam):
         return options.num_beams
     return options.num_return_sequences if isinstance(options, Sampling) else 1
-
-
-def _search(decoder, batch: Batch, options, prompts, seeds, processors, streamer) -> Search:
-    own = np.array([prompts[number] for number in batch.numbers], np.int64)
-    steps = decoder.steps(batch, _share(options))
-    if isinstance(options, Beam):
-        return BeamSearch(steps, decoder.kind, own, options, processors)
-    keys = None if seeds is None else seeds[batch.numbers]
-
-    def stream(number: int, sequence: int, token: int) -> None:
-        streamer(batch.numbers[number], sequence, token)
-
-    told = None if streamer is None else stream
-    return Picking(steps, decoder.kind, own, options, processors, keys, told)
 
 
 def _prompts(options: Generation, inputs: int) -> list[list[int]]:

@@ -6,8 +6,10 @@ otherwise. p(v) is the probability that the model gives to token v as the next o
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, fields
+from functools import cache
+from operator import attrgetter
 
 from tinyseq.errors import OptionError
 
@@ -16,6 +18,12 @@ MOST = 2**31 - 1
 
 MOST_HYPOTHESES = 2**16
 """The most hypotheses of an input that are searched side by side."""
+
+
+@cache
+def _key_fields(method: type[Generation]) -> Callable[[Generation], tuple]:
+    """What gives the values of all options but prefix and seed."""
+    return attrgetter(*[field.name for field in fields(method) if field.name not in ("prefix", "seed")])
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -66,6 +74,12 @@ class Generation:
             raise OptionError(
                 f"min_new_tokens={self.min_new_tokens} is more than max_new_tokens={self.max_new_tokens}"
             )
+
+    @property
+    def key(self) -> tuple:
+        """Equal for options that differ in nothing but prefix and seed."""
+        values = _key_fields(type(self))(self)
+        return type(self), *[tuple(value) if isinstance(value, list) else value for value in values]
 
     @property
     def end_tokens(self) -> tuple[int, ...]:

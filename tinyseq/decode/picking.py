@@ -13,10 +13,7 @@ from tinyseq.kernels.program import Buffer, Program, float_word
 
 
 class Picking(Search):
-    """One batch of inputs, each with its sequences side by side.
-
-    ``keys`` has a random number's key for each sequence of each input, int64 [inputs, sequences].
-    """
+    """Batches of inputs, each with its sequences side by side."""
 
     options: Greedy | Sampling
 
@@ -24,18 +21,23 @@ class Picking(Search):
         self,
         steps: Steps,
         kind: int,
-        prompts: np.ndarray,
+        inputs: int,
+        length: int,
         options: Greedy | Sampling,
         processors: Sequence[Processor] = (),
-        keys: np.ndarray | None = None,
         streamer: Streamer | None = None,
     ) -> None:
         sequences = options.num_return_sequences if isinstance(options, Sampling) else 1
-        self._heads = Buffer(np.zeros((len(prompts) * sequences, HEAD)))
-        given = np.zeros(len(prompts) * sequences, np.int64) if keys is None else keys
-        self._keys = Buffer(np.ascontiguousarray(given))
+        self._heads = Buffer(np.zeros((inputs * sequences, HEAD)))
+        self._keys = Buffer(np.zeros((inputs, sequences), np.int64))
         self._streamer = streamer
-        super().__init__(steps, kind, prompts, options, sequences, 1, processors)
+        super().__init__(steps, kind, inputs, length, options, sequences, 1, processors)
+
+    def begin(self, prompts: np.ndarray, keys: np.ndarray | None = None) -> None:
+        """``keys`` has a random number's key for each sequence of each input, int64 [inputs, sequences]."""
+        self._heads.array[:] = EMPTY
+        self._keys.array[:] = 0 if keys is None else keys
+        super().begin(prompts)
 
     def _normalise(self, program: Program, kind: int | None = None) -> None:
         """Options change the scores as the model gives them; only probabilities become logarithms first."""

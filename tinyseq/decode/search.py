@@ -34,6 +34,21 @@ Streamer = Callable[[int, int, int], object]
 """Is told of each token as it is chosen: the input's number, the sequence's number, the token."""
 
 
+class Chain(Protocol):
+    """Rows of a model, stepped within a program. ``span``: how many; ``scores`` [at least rows, vocabulary]:
+    where it leaves them."""
+
+    span: range
+    scores: Buffer
+
+    def add(self, program: Program, feeds: Buffer, rows: Operand) -> None:
+        """Adds a step: feeds[4, places] holds what ``Steps.step`` is given, and a word in memory how many
+        rows there are."""
+
+    def fail(self) -> NoReturn:
+        """Says why the program has failed."""
+
+
 class Steps(Protocol):
     """What a search needs of a model: rows of state, stepped together."""
 
@@ -47,21 +62,16 @@ class Steps(Protocol):
         targets[i]; owners[i] is the first place of its input, where what never changes lies.
         """
 
-    def span(self) -> range:
-        """How many rows may be stepped by ``chain`` after this step; none where only ``step`` can."""
-
-    def chain(self, program: Program, feeds: Buffer, rows: Operand) -> None:
-        """Adds to a program what steps rows as ``step`` does, leaving the scores where the last step left
-        them: feeds[4, places] holds what ``step`` is given, and a word in memory how many rows there are."""
-
-    def fail(self) -> NoReturn:
-        """Says why what ``chain`` added has failed."""
+    def chain(
+        self, tokens: np.ndarray, sources: np.ndarray, targets: np.ndarray, owners: np.ndarray
+    ) -> Chain | None:
+        """What takes such a step within a program; None where only ``step`` can. Nothing is stepped yet."""
 
     def attention(self) -> np.ndarray:
         """The attention of the last step, float32 [at least rows, positions]."""
 
     def release(self) -> None:
-        """Says that the last step has been."""
+        """Says that the last step has been: what ``chain`` added does not run again."""
 
 
 class Hypothesis(NamedTuple):
@@ -79,14 +89,41 @@ class Hypothesis(NamedTuple):
     attention: np.ndarray | None = None
 
 
+class Unrolling:
+    """A program that follows hypotheses of a trace back from their ends, and its operands."""
+
+    def __init__(self, trace: Buffer, most: int, slots: int, room: int) -> None:
+        self.ends, self._lengths = Buffer(np.zeros(most, np.int64)), Buffer(np.zeros(most, np.int64))
+        self._records, self._count = (
+            Buffer(np.zeros((most, NODE, room), np.int64)),
+            Buffer(np.zeros(1, np.int64)),
+        )
+        self._program = Program()
+        rows = self._records, self._count, slots, room
+        self._program.add("unroll", trace, self.ends, self._lengths, 1, *rows)
+
+    def run(self, ends: np.ndarray, lengths: np.ndarray) -> np.ndarray:
+        """records[at least n, NODE, room] of n hypotheses: in which slots they end, and how many nodes they
+        have."""
+        count = len(ends)
+        self._count.array[0] = count
+        self.ends.array[:count], self._lengths.array[:count] = ends, lengths
+        self._program.run()
+        return self._records.array
+
+
 class Search(ABC):
-    """The search for one batch: an input has ``beams`` independent beams of ``width`` places each."""
+    """The search for batches of so many inputs, one after the other, each from ``begin`` to ``end``.
+
+    An input has ``beams`` independent beams of ``width`` places each, and a prompt of ``length`` tokens.
+    """
 
     def __init__(
         self,
         steps: Steps,
         kind: int,
-        prompts: np.ndarray,
+        inputs: int,
+        length: int,
         options: Generation,
         beams: int,
         width: int,
@@ -97,28 +134,25 @@ class Search(ABC):
         self._kind = kind
         self._processors = tuple(processors)
         self._beams, self._width, self._share = beams, width, beams * width
-        inputs, self._prompt = prompts.shape
+        self._inputs, self._prompt = inputs, length
         self._slots = inputs * self._share
         self._room = self._prompt + options.max_new_tokens
-        trace = np.zeros((self._room, self._slots, NODE), np.int64)
-        trace[: self._prompt, :, 0] = np.repeat(prompts, self._share, axis=0).T
-        trace[: self._prompt, :, 3] = np.arange(self._slots)
-        self._trace, self._live = Buffer(trace), Buffer(np.arange(inputs * beams))
+        self._trace = Buffer(np.zeros((self._room, self._slots, NODE), np.int64))
+        self._trace.array[: self._prompt, :, 3] = np.arange(self._slots)
+        self._live = Buffer(np.zeros(inputs * beams, np.int64))
         self._status = Buffer(np.zeros(STATUS, np.int64))
         self._totals = memoryview(self._status.array)
-        self._totals[UNITS] = self._totals[ROWS] = inputs * beams
-        self._totals[POSITION] = self._prompt
         # Operands: words of the status.
         self._rows, self._now = (self._status, 8 * ROWS), (self._status, 8 * POSITION)
         self._feeds = Buffer(np.zeros((4, self._slots), np.int64))
         self._kept: list[np.ndarray] = []
         self._made: dict[tuple, tuple[Program, ...]] = {}
-        self._programs: tuple[Program, ...] = ()
         self._phase: tuple = ()
         self._until = 0
-        self._given: list[np.ndarray] = []
+        self._chainable = True
         self._y = Buffer(np.zeros((0, 0), np.float32))
         self._ys: dict[int, Buffer] = {}
+        self._chains: list[Chain] = []
         self._vocabulary = 0
         self._remembers = bool(options.repetition_penalty != 1 or options.no_repeat_ngram_size or processors)
         if self._remembers:
@@ -129,18 +163,42 @@ class Search(ABC):
         forced = options.forced_bos_token_id is not None
         self._special = forced + bool(options.begin_suppress_tokens)
         self._most = options.max_new_tokens
-        self._begin(prompts, np.arange(inputs) * self._share)
+        self._unrolling: Unrolling | None = None
 
-    def _begin(self, prompts: np.ndarray, first: np.ndarray) -> None:
-        """Gives the decoder all but the last token of the prompts; readies the first step, a row a beam.
-
-        ``first`` is each input's first place.
-        """
+    def begin(self, prompts: np.ndarray) -> None:
+        """Gives the decoder all but the last token of the prompts [inputs, length]; readies the first step, a
+        row a beam."""
+        self._kept = []
+        self._until = 0
+        self._trace.array[: self._prompt, :, 0] = np.repeat(prompts, self._share, axis=0).T
+        count = self._inputs * self._beams
+        self._totals[UNITS] = self._totals[ROWS] = count
+        self._totals[POSITION] = self._prompt
+        self._live.array[:] = np.arange(count)
+        first = np.arange(self._inputs) * self._share
         for column in range(self._prompt - 1):
-            self.steps.step(np.ascontiguousarray(prompts[:, column]), first, first, first)
+            self._feed(prompts[:, column], first, first)
+            self._prime()
         owners = np.repeat(first, self._beams)
-        places = self._live.array * self._width
-        self._feeds.array[:, : len(places)] = np.repeat(prompts[:, -1], self._beams), owners, places, owners
+        self._feed(np.repeat(prompts[:, -1], self._beams), owners, self._live.array * self._width)
+
+    def _feed(self, tokens: np.ndarray, sources: np.ndarray, targets: np.ndarray) -> None:
+        """What the next step is given; each source is the first place of its input."""
+        self._feeds.array[:, : len(tokens)] = tokens, sources, targets, sources
+        self._totals[ROWS] = len(tokens)
+
+    def _prime(self) -> None:
+        """A step whose scores are not asked for."""
+        chain = self._chain()
+        if chain is None:
+            self.steps.step(*self._given())
+            return
+        key = "prime", chain.scores.address
+        if key not in self._made:
+            self._made[key] = (Program(),)
+            chain.add(self._made[key][0], self._feeds, self._rows)
+        if self._made[key][0].run() >= 0:
+            chain.fail()
 
     @property
     def position(self) -> int:
@@ -157,29 +215,47 @@ class Search(ABC):
         end = self.position + most
         while not self.over and self.position < end:
             self._advance(end)
-            if self.over:
-                self.steps.release()
         return not self.over
+
+    def release(self) -> None:
+        """Says that this search will not step again."""
+        self.steps.release()
+
+    def _given(self) -> list[np.ndarray]:
+        """The rows of the next step."""
+        return [row[: self._totals[ROWS]] for row in self._feeds.array]
+
+    def _chain(self) -> Chain | None:
+        """What steps the next rows within a program; None where there is no such thing."""
+        rows = self._totals[ROWS]
+        for chain in self._chains:
+            if rows in chain.span:
+                return chain
+        chain = None if self._looks_on or not self._chainable else self.steps.chain(*self._given())
+        self._chainable = chain is not None
+        if chain is not None:
+            self._chains.append(chain)
+        return chain
 
     def _advance(self, end: int) -> None:
         """One token, or several, but not beyond position ``end``, if nothing has to be looked at between."""
         totals = self._totals
         if self.position >= self._until:
             self._choose()
-        if totals[LEAST] <= totals[ROWS] <= totals[MOST]:
-            totals[UNTIL] = min(self._until, end)
-            if self._chained().run() >= 0:
-                self.steps.fail()
+        chain = self._chain()
+        if chain is None:
+            self._step_rows(totals[ROWS])
             return
-        self._step_rows(totals[ROWS])
+        totals[LEAST], totals[MOST] = chain.span.start, chain.span.stop - 1
+        totals[UNTIL] = min(self._until, end)
+        if self._chained(chain).run() >= 0:
+            chain.fail()
 
     def _step_rows(self, count: int) -> None:
         """One token, the rows being stepped by a call of their own."""
-        if len(self._given) == 0 or len(self._given[0]) != count:
-            self._given = [row[:count] for row in self._feeds.array]
-        scores = self.steps.step(*self._given)
+        scores = self.steps.step(*self._given())
         if scores is not self._y.array:
-            self._take(scores)
+            self._take(self._ys.setdefault(id(scores), Buffer(scores)))
         if self._wants_attention:
             self._heed(self.steps.attention()[:count])
         programs = self._ready()
@@ -187,9 +263,6 @@ class Search(ABC):
         if self._processors:
             self._process(scores[:count])
             programs[1].run()
-        if not self._looks_on:
-            span = self.steps.span()
-            self._totals[LEAST], self._totals[MOST] = span.start, span.stop - 1
 
     @property
     def _looks_on(self) -> bool:
@@ -204,13 +277,14 @@ class Search(ABC):
     def _wants_attention(self) -> bool:
         return self.options.output_attentions
 
-    def _take(self, scores: np.ndarray) -> None:
+    def _take(self, y: Buffer) -> None:
         """Other rows of scores than in the step before."""
-        if self._vocabulary != scores.shape[1]:
-            self._vocabulary = scores.shape[1]
-            self._check_tokens(self._vocabulary)
-            self._scratch = Buffer(np.zeros(self._vocabulary, np.float32))
-        self._y = self._ys.setdefault(id(scores), Buffer(scores))
+        vocabulary = y.array.shape[1]
+        if self._vocabulary != vocabulary:
+            self._vocabulary = vocabulary
+            self._check_tokens(vocabulary)
+            self._scratch = Buffer(np.zeros(vocabulary, np.float32))
+        self._y = y
 
     def _check_tokens(self, vocabulary: int) -> None:
         for name in ("forced_bos_token_id", "forced_eos_token_id", "eos_token_id"):
@@ -232,12 +306,16 @@ class Search(ABC):
     def _choose(self) -> None:
         """Finds which options have a say in this step and those after it, up to some position."""
         options, new = self.options, self.position - self._prompt
-        last = new + 1 == self._most
+        last = new + 1 == self._most and options.forced_eos_token_id is not None
         short = new < options.min_new_tokens
         special = new < self._special
-        self._phase = (new if special else -1, short, last and options.forced_eos_token_id is not None)
-        changes = (new + 1 if special else self._most, options.min_new_tokens if short else self._most)
-        self._until = self._prompt + min(*changes, self._most if last else self._most - 1)
+        self._phase = (new if special else -1, short, last)
+        ends = [
+            new + 1 if special else self._most,
+            options.min_new_tokens if short else self._most,
+            self._most if last or options.forced_eos_token_id is None else self._most - 1,
+        ]
+        self._until = self._prompt + min(ends)
 
     def _ready(self) -> tuple[Program, ...]:
         """The programs of this step, for scores that are there."""
@@ -250,13 +328,14 @@ class Search(ABC):
             self._made[key] = programs
         return programs
 
-    def _chained(self) -> Program:
+    def _chained(self, chain: Chain) -> Program:
         """The program that steps rows and chooses tokens, again and again."""
-        key = (*self._phase, self._y.address, True)
+        key = (*self._phase, chain.scores.address)
         programs = self._made.get(key)
         if programs is None:
             program = Program()
-            self.steps.chain(program, self._feeds, self._rows)
+            self._take(chain.scores)
+            chain.add(program, self._feeds, self._rows)
             self._prepare(program, *self._phase)
             self._select(program)
             program.repeat((self._status, 8 * GOES_ON))
@@ -310,21 +389,20 @@ class Search(ABC):
         there = heads[:, :, HEAD - 1] != EMPTY
         heads, nodes = heads[there], nodes[there]
         lengths = heads[:, 2].astype(np.int64) + self._prompt
-        records = np.zeros((len(heads), NODE, self._room), np.int64)
-        ends, before = (
-            np.ascontiguousarray(nodes[:, 3]),
-            np.where(lengths > self._prompt, lengths - 1, lengths),
-        )
-        program = Program()
-        count = Buffer(np.array([len(heads)]))
-        operands = self._trace, Buffer(ends), Buffer(before), 1, Buffer(records), count
-        program.add("unroll", *operands, self._slots, self._room)
-        program.run()
+        records = self._paths(nodes[:, 3], np.where(lengths > self._prompt, lengths - 1, lengths))
         rows = np.flatnonzero(lengths > self._prompt)
         records[rows, :, lengths[rows] - 1] = nodes[rows]
         found = [self._hypothesis(*both) for both in zip(heads.tolist(), records)]
         bounds = np.cumsum(there.sum(1)).tolist()
         return [found[start:stop] for start, stop in zip([0, *bounds], bounds)]
+
+    def _paths(self, ends: np.ndarray, lengths: np.ndarray) -> np.ndarray:
+        """The nodes from the first to the one before last of so many hypotheses [n, NODE, room], which hold
+        until the next call."""
+        count = len(ends)
+        if self._unrolling is None or len(self._unrolling.ends.array) < count:
+            self._unrolling = Unrolling(self._trace, count, self._slots, self._room)
+        return self._unrolling.run(ends, lengths)[:count]
 
     def _hypothesis(self, head: list[float], record: np.ndarray) -> Hypothesis:
         score, _, length, how = head

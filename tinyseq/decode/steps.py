@@ -8,40 +8,81 @@ from typing import NoReturn
 import numpy as np
 
 from tinyseq.backends import RowRunner
+from tinyseq.backends.executor import Executor
 from tinyseq.errors import ModelError
 from tinyseq.kernels.program import Buffer, Operand, Program
 from tinyseq.model import Value
 from tinyseq.plan.rows import OWNERS, SOURCES, TARGETS
 
 
-class DecoderSteps:
-    """The rows of one batch, as a search steps them.
+class DecoderChain:
+    """See ``Chain``: a plan at work, for rows up to as many as it is for."""
 
-    ``fixed`` are inputs without rows, ``value`` is the input for the tokens and ``axis`` where it has its
-    rows, ``scores`` and ``attention`` are outputs by name. ``spare`` is a row that nothing reads.
+    def __init__(
+        self, executor: Executor, fixed: dict[str, np.ndarray], tokens: str, scores: np.ndarray, spare: int
+    ) -> None:
+        size = len(scores)
+        self.span = range(3 * size // 4 + 1, size + 1)
+        self.scores = Buffer(scores)
+        self._executor, self._spare, self._size = executor, spare, size
+        self._fixed = [
+            (Buffer(np.ascontiguousarray(fixed[name], place.dtype)), Buffer(place))
+            for name, place in executor.inputs.items()
+            if name in fixed
+        ]
+        self._targets = [Buffer(executor.inputs[name]) for name in (tokens, SOURCES, TARGETS, OWNERS)]
+        self._context = Buffer(executor.context)
+        self._failed = Buffer(np.zeros(1, np.int64))
+
+    def add(self, program: Program, feeds: Buffer, rows: Operand) -> None:
+        """See ``Chain``."""
+        for given, place in self._fixed:
+            program.copy(given, place)
+        program.add("feed", feeds, feeds.array.shape[1], rows, *self._targets, self._size, self._spare)
+        program.add("run", self._context, self._failed)
+
+    def fail(self) -> NoReturn:
+        """See ``Chain``."""
+        self._executor.fail(int(self._failed.array[0]))
+
+
+class DecoderSteps:
+    """The rows of batches, one after the other, as a search steps them.
+
+    ``initial`` are the values that the model gives its state at the start, rows first, ``fixed`` inputs
+    without rows, ``value`` is the input for the tokens and ``axis`` where it has its rows, ``scores`` and
+    ``attention`` are outputs by name. Each input has ``share`` places; ``spare`` comes after all of them, and
+    nothing reads it.
     """
 
     def __init__(
         self,
         runner: RowRunner,
+        initial: dict[str, np.ndarray | float],
         fixed: dict[str, np.ndarray],
         value: Value,
         axis: int,
         scores: str,
         attention: str | None,
+        share: int,
         spare: int,
     ) -> None:
         self._runner, self._advance = runner, runner.advance
+        self._initial, self._share, self._spare = initial, share, spare
         self._fixed, self._value, self._axis = fixed, value, axis
         self._name, self._attention = scores, attention
-        self._spare = spare
         self._count = self._size = -1
         self._results: Mapping[str, np.ndarray] = {}
-        self._given: np.ndarray | None = None
+        self._last: np.ndarray | None = None
         self._copies = False
         self._scores = np.zeros((0, 0), np.float32)
-        self._failed = Buffer(np.zeros(1, np.int64))
         self._feeds: dict[str, np.ndarray] = {}
+
+    def begin(self, parts: Mapping[str, np.ndarray]) -> None:
+        """The first place of each input holds its start: ``parts`` by name, rows first, else as the model
+        says."""
+        for name, array in self.state.items():
+            array[: self._spare : self._share] = parts.get(name, self._initial.get(name, 0))
 
     @property
     def state(self) -> dict[str, np.ndarray]:
@@ -52,6 +93,14 @@ class DecoderSteps:
         self, tokens: np.ndarray, sources: np.ndarray, targets: np.ndarray, owners: np.ndarray
     ) -> np.ndarray:
         """See ``Steps``."""
+        self._feed(tokens, sources, targets, owners)
+        self._results = self._advance(self._feeds)
+        given = self._results[self._name]
+        if given is not self._last or self._copies:
+            self._take(given)
+        return self._scores
+
+    def _feed(self, tokens, sources, targets, owners) -> None:
         count = len(tokens)
         if count != self._count:
             self._resize(count)
@@ -61,11 +110,6 @@ class DecoderSteps:
             feeds[SOURCES], feeds[TARGETS], feeds[OWNERS] = sources, targets, owners
         else:
             self._pad(tokens, sources, targets, owners)
-        self._results = self._advance(self._feeds)
-        given = self._results[self._name]
-        if given is not self._given or self._copies:
-            self._take(given)
-        return self._scores
 
     def _take(self, given: np.ndarray) -> None:
         """Scores that lie elsewhere than those of the step before."""
@@ -73,38 +117,27 @@ class DecoderSteps:
         # What cannot be written to is a constant of the model; else a device gives a new array each time.
         self._copies |= given.dtype != np.float32 or not given.flags.writeable
         self._copies |= len(rows) == len(self._scores)
-        self._given = given
+        self._last = given
         if self._copies and self._scores.shape == rows.shape:
             self._scores[...] = rows
         else:
             self._scores = np.array(rows, np.float32) if self._copies else rows
 
-    def span(self) -> range:
+    def chain(
+        self, tokens: np.ndarray, sources: np.ndarray, targets: np.ndarray, owners: np.ndarray
+    ) -> DecoderChain | None:
         """See ``Steps``."""
-        executor = self._runner.executor
-        if executor is None or executor.context is None or self._copies:
-            return range(0)
-        token = executor.inputs.get(self._value.name)
+        self._feed(tokens, sources, targets, owners)
+        executor = self._runner.bound(self._feeds)
+        if executor is None or executor.context is None:
+            return None
+        scores, token = executor.views[self._name], executor.inputs.get(self._value.name)
         # The program computes integers in int64 and does not look whether they fit a narrower type.
-        if token is None or token.dtype != np.int64 or self._value.dtype.itemsize < 4:
-            return range(0)
-        return range(3 * self._size // 4 + 1, self._size + 1)
-
-    def chain(self, program: Program, feeds: Buffer, rows: Operand) -> None:
-        """See ``Steps``."""
-        executor = self._runner.executor
-        for name, array in self._fixed.items():
-            if name in executor.inputs:
-                target = executor.inputs[name]
-                program.copy(Buffer(np.ascontiguousarray(array, target.dtype)), Buffer(target))
-        targets = [Buffer(executor.inputs[name]) for name in (self._value.name, SOURCES, TARGETS, OWNERS)]
-        program.add("feed", feeds, feeds.array.shape[1], rows, *targets, self._size, self._spare)
-        program.add("run", Buffer(executor.context), self._failed)
-        program.keep(executor)
-
-    def fail(self) -> NoReturn:
-        """See ``Steps``."""
-        self._runner.executor.fail(int(self._failed.array[0]))
+        fits = token is not None and token.dtype == np.int64 and self._value.dtype.itemsize >= 4
+        if not fits or scores.dtype != np.float32 or not scores.flags.writeable:
+            return None
+        rows = self._rows_of(scores, "scores")
+        return DecoderChain(executor, self._fixed, self._value.name, rows, self._spare)
 
     def release(self) -> None:
         """See ``Steps``."""
