@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import warnings
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 
 import numpy as np
 
@@ -81,6 +81,7 @@ class Builder:
         self._unrolled = 0
         self._counted = 0
         self._segments: dict[int, Buffer] = {}
+        self._postponed: dict[Buffer, Callable[[], object]] = {}
 
     def allocate(
         self, shape: Shape, strides: Shape | None = None, dtype: np.dtype = FLOAT, narrow: bool = False
@@ -134,9 +135,17 @@ class Builder:
         """A known number as a float32 tensor of any shape."""
         return self.constant(np.array(value, np.float32)).broadcast(shape)
 
-    def packed(self, source: np.ndarray, layout: object, make) -> View:
+    def owns(self, array: np.ndarray) -> bool:
+        """Whether an array is one of the model's own, so that what is made of it is kept."""
+        return self._weights.owns(array)
+
+    def made(self, source: np.ndarray, layout: object, make: Callable[[], np.ndarray]) -> np.ndarray:
         """Weights in a kernel's layout; ``make`` packs them the first time."""
-        return self.weight(self._weights.get(source, layout, make))
+        return self._weights.get(source, layout, make)
+
+    def packed(self, source: np.ndarray, layout: object, make: Callable[[], np.ndarray]) -> View:
+        """``made`` as a tensor."""
+        return self.weight(self.made(source, layout, make))
 
     def zeros(self, count: int) -> View:
         """A constant vector of zeros, shared by all that ask for no more than it holds."""
@@ -163,6 +172,8 @@ class Builder:
 
     def emit(self, name: str, *operands) -> None:
         """Appends an instruction: Views for addresses (None for an absent one), integers, a list last."""
+        if self._postponed:
+            self._demand_all(name, operands)
         words = self.words
         start = len(words)
         count = _COUNTS[name]
@@ -187,30 +198,57 @@ class Builder:
 
     def emit_checked(self, node: object, name: str, *operands) -> None:
         """``emit`` for an instruction that may fail, for which ``node`` is then blamed."""
+        if self._postponed:
+            self._demand_all(name, operands)
         self.places[len(self.words)] = f"{node} {_FAILURES[name]}"
         self.emit(name, *operands)
 
+    def postpone(self, y: View, emit: Callable[[], object]) -> None:
+        """Lets ``emit`` append what computes y when something reads it; where nothing does, never."""
+        self._postponed[y.buffer] = emit
+
+    def demand(self, view: View) -> None:
+        """Something reads the tensor."""
+        emit = self._postponed.pop(view.buffer, None)
+        if emit is not None:
+            emit()
+
+    def _demand_all(self, name: str, operands: tuple) -> None:
+        for position in _ADDRESSES[name]:
+            if operands[position] is not None:
+                self.demand(operands[position])
+
+    def settle(self) -> None:
+        """Appends what was postponed: what follows may not be run, or run several times."""
+        while self._postponed:
+            self._postponed.pop(next(iter(self._postponed)))()
+
     def mark(self) -> Mark:
         """The place of the next instruction."""
+        self.settle()
         return Mark(self)
 
     def rewind(self, mark: Mark) -> None:
         """Takes back all that was said since the mark."""
+        self._postponed.clear()
         del self.words[mark.words :], self.addresses[mark.addresses :], self.buffers[mark.buffers :]
         self.places = {place: text for place, text in self.places.items() if place < mark.words}
         self.step = mark.step
 
     def emit_jump(self, name: str, *operands) -> int:
         """Appends a jump forward; ``land`` takes what it gives and says how far."""
+        self.settle()
         self.emit(name, *operands, 0)
         return len(self.words)
 
     def land(self, jump: int) -> None:
         """The jump ends at the next instruction."""
+        self.settle()
         self.words[jump - 1] = len(self.words) - jump
 
     def repeat(self, start: Mark) -> None:
         """Jumps back to the mark."""
+        self.settle()
         self.emit("jump", 0)
         self.words[-1] = start.words - len(self.words)
 

@@ -87,9 +87,13 @@ class Weights:
             zeros = self._zeros = aligned(4 * count).view(np.float32)
         return zeros
 
+    def owns(self, array: np.ndarray) -> bool:
+        """Whether an array is of the model itself."""
+        return id(array) in self._own
+
     def get(self, source: np.ndarray, key: object, make: Callable[[], Any]) -> Any:
         """The result of ``make`` for ``source`` and ``key``, from the first time on."""
-        if id(source) not in self._own:
+        if not self.owns(source):
             return make()
         full_key = (id(source), key)
         made = self._made.get(full_key)

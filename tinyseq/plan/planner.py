@@ -211,6 +211,7 @@ def _kept(builder: Builder, outputs: dict) -> dict:
     for name, value in outputs.items():
         if isinstance(value, View):
             value = builder.wide(value)
+            builder.demand(value)
             whole = value.dense and value.offset == 0 and value.buffer.segment == ARENA
             if not whole or id(value.buffer) in taken or value.buffer.first < 0:
                 value = builder.fresh(value)

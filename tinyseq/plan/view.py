@@ -33,9 +33,12 @@ def computed(dtype: np.dtype) -> np.dtype:
 
 
 class Buffer:
-    """A run of bytes in one segment. In the arena, its place is chosen when the program is whole."""
+    """A run of bytes in one segment. In the arena, its place is chosen when the program is whole.
 
-    __slots__ = ("bytes", "first", "last", "offset", "segment")
+    ``lookup`` says where its elements come from if they are rows of a table; see ``plan/lookup.py``.
+    """
+
+    __slots__ = ("bytes", "first", "last", "lookup", "offset", "segment")
 
     def __init__(self, size: int, segment: int, offset: int | None = None) -> None:
         self.bytes = size
@@ -43,6 +46,7 @@ class Buffer:
         self.offset = offset
         self.first = -1
         self.last = -1
+        self.lookup = None
 
 
 class View:

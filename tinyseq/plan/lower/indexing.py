@@ -9,6 +9,7 @@ import numpy as np
 
 from tinyseq.errors import UnsupportedError
 from tinyseq.kernels.instructions import GATHER, OVERWRITE, STORES
+from tinyseq.plan.lookup import Lookup, gather_rows
 from tinyseq.plan.lower.elementwise import apply, number, wrapped
 from tinyseq.plan.lower.operands import along, joined, reshaped, whole
 from tinyseq.plan.view import BOOL, BYTE, INTEGER, SIGNED, View, dense_strides
@@ -21,8 +22,11 @@ if TYPE_CHECKING:
 
 def gather(p: Builder, node: Node, inputs, shapes) -> View:
     """Tables of bytes stay bytes."""
-    x, indices = p.narrow(inputs[0]) if inputs[0].dtype in (BYTE, SIGNED) else p.view(inputs[0]), inputs[1]
-    axis = axis_of(node.attributes["axis"], len(x.shape))
+    indices = inputs[1]
+    axis = axis_of(node.attributes["axis"], len(inputs[0].shape))
+    if _is_table(p, inputs[0], axis) and isinstance(indices, View):
+        return _looked_up(p, node, inputs[0], p.dense(whole(p, indices)), shapes[0])
+    x = p.narrow(inputs[0]) if inputs[0].dtype in (BYTE, SIGNED) else p.view(inputs[0])
     if isinstance(indices, np.ndarray):
         return _picked(p, x, axis, whole_numbers(indices, "indices"), shapes[0])
     x, indices = p.dense(x), p.dense(whole(p, indices))
@@ -33,6 +37,20 @@ def gather(p: Builder, node: Node, inputs, shapes) -> View:
     outer, inner = (math.prod(x.shape[:axis]), inner) if y.size else (1, 0)
     dims = [size, inner, 0]
     p.emit_checked(node, "gather", x, indices, y, outer, size * inner, indices.size, 1, inner, GATHER, dims)
+    return y
+
+
+def _is_table(p: Builder, x: np.ndarray | View, axis: int) -> bool:
+    """Whether x is a matrix of weights of which rows are picked."""
+    table = isinstance(x, np.ndarray) and x.ndim == 2 and x.dtype == np.float32 and x.size > 0
+    return table and axis == 0 and p.owns(x)
+
+
+def _looked_up(p: Builder, node: Node, table: np.ndarray, indices: View, shape) -> View:
+    """Rows of a table: computed where something reads them as they are."""
+    y = p.allocate(shape)
+    y.buffer.lookup = Lookup(node, table, indices)
+    p.postpone(y, lambda: gather_rows(p, node, p.constant(table), table.shape, indices, y))
     return y
 
 

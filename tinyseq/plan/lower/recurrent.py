@@ -17,6 +17,7 @@ from tinyseq.kernels.instructions import (
     RESET_AFTER,
 )
 from tinyseq.plan import packing
+from tinyseq.plan.lookup import gather_rows, is_worthwhile, picks, products
 from tinyseq.plan.lower.linear import linear, packed_matrix
 from tinyseq.plan.lower.operands import along, given, joined, real, reshaped, whole
 from tinyseq.plan.view import View
@@ -56,13 +57,21 @@ def bias_of(p: Builder, b, d: int, gates: int, hidden: int, sides: Sides) -> Vie
             p.elementwise("add", target, target, source)
         return total
 
+    return p.weight(known_bias(p, b, d, gates, hidden, sides))
+
+
+def known_bias(p: Builder, b: np.ndarray | None, d: int, gates: int, hidden: int, sides: Sides) -> np.ndarray:
+    """``bias_of`` where the biases are known."""
+    if b is None:
+        return packing.aligned(4 * gates * hidden).view(np.float32)
+
     def make() -> np.ndarray:
         total = np.zeros((gates, hidden), np.float32)
         for own, part in zip(sides, b[d].reshape(2, gates, hidden)):
             total[own] += part[own]
         return packing.segment(total.ravel())
 
-    return p.packed(b, ("bias", d, sides), make)
+    return p.made(b, ("bias", d, sides), make)
 
 
 BACKWARD = {"forward": [0], "reverse": [1], "bidirectional": [0, 1]}
@@ -136,9 +145,26 @@ class Layer:
 
     def input_product(self, d: int, sides: Sides | None = None) -> View:
         """x[T,N,I] times w[d], plus the biases, by default of both sides: what the time loop starts from."""
-        bias = bias_of(self.p, self.b, d, self.gates, self.hidden, sides or summed(self.gates))
+        sides = sides or summed(self.gates)
+        indices = picks(self.x) if isinstance(self.w, np.ndarray) and not isinstance(self.b, View) else None
+        if indices is not None and is_worthwhile(self.x.buffer.lookup.table, self.gates * self.hidden):
+            return self._looked_up_product(indices, d, sides)
+        bias = bias_of(self.p, self.b, d, self.gates, self.hidden, sides)
         packed = self._packed(self.w, d, range(self.gates))
         return linear(self.p, self.x, packed, self.gates * self.hidden, bias)
+
+    def _looked_up_product(self, indices: View, d: int, sides: Sides) -> View:
+        """``input_product`` of rows of a table."""
+        p, (node, table, _), n = self.p, self.x.buffer.lookup, self.gates * self.hidden
+        w, b = self.w, self.b
+
+        def make() -> np.ndarray:
+            return products(
+                table, packing.panels(w[d].T), known_bias(p, b, d, self.gates, self.hidden, sides)
+            )
+
+        of_all = p.packed(w, ("looked up", id(table), id(b), d, sides), make)
+        return gather_rows(p, node, of_all, (len(table), n), indices, p.allocate((*indices.shape, n)))
 
     def recurrent_weights(self, d: int, gates: range | None = None) -> View:
         """r[d], or some of its gates, packed."""
