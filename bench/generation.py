@@ -8,19 +8,83 @@ from __future__ import annotations
 from collections.abc import Callable
 from statistics import median
 from time import perf_counter
+from typing import NamedTuple
 
 import numpy as np
+import onnxruntime
+from onnx import helper
 
 import tinyseq
 from tests import assets, seq2seq
-from tinyseq.decode.generate import begin
+from tests.models import model, value
+from tinyseq.decode.beam import BeamSearch
+from tinyseq.decode.generate import MOST_ROWS
+from tinyseq.decode.search import Steps
+from tinyseq.kernels.program import Buffer, Program
 
+CHARACTERS = 96
 SPELLINGS = "helicopter transliterate recurrent sequence runtime kernel beam search phoneme grapheme"
 GRAPHEMES = {"decoder_start_token_id": 2, "eos_token_id": 3, "max_new_tokens": 20}
 ROMANIZER = {
     "decoder_start_token_id": 1, "eos_token_id": 2, "suppress_tokens": (0,), "min_new_tokens": 1,
     "max_new_tokens": 32, "compete": True,
 }  # fmt: skip
+
+
+def characters(hidden: int, count: int) -> dict[str, Callable[[], object]]:
+    """A language model of 96 characters, an LSTM layer between embedding and scores: a loop on onnxruntime
+    that takes the likeliest character each time, and tinyseq, greedily and by beam search."""
+    rng = np.random.default_rng(0)
+    shapes = {
+        "table": (CHARACTERS, hidden), "w": (1, 4 * hidden, hidden), "r": (1, 4 * hidden, hidden),
+        "b": (1, 8 * hidden), "out": (CHARACTERS, hidden),
+    }  # fmt: skip
+    # As small as trained ones: else rounding would grow from step to step until it chooses the character.
+    weights = {
+        name: (rng.uniform(-1, 1, shape) / np.sqrt(hidden)).astype(np.float32)
+        for name, shape in shapes.items()
+    }
+    nodes = [
+        helper.make_node("Gather", ["table", "token"], ["x"]),
+        helper.make_node("LSTM", ["x", "w", "r", "b", "", "h", "c"], ["", "hn", "cn"], hidden_size=hidden),
+        helper.make_node("Squeeze", ["hn"], ["y"]),
+        helper.make_node("Gemm", ["y", "out"], ["logits"], transB=1),
+    ]
+    given = [value("token", np.int64, [1, "rows"])]
+    state = [1, "rows", hidden]
+    given += [value(name, np.float32, state) for name in ("h", "c")]
+    found = [value("logits", np.float32, ["rows", CHARACTERS])]
+    found += [value(name, np.float32, state) for name in ("hn", "cn")]
+    nodes[2].input.append("first")
+    path = model(nodes, given, found, weights | {"first": np.array([0])})
+    start = {name: np.zeros((1, 1, hidden), np.float32) for name in ("h", "c")}
+    decoder = tinyseq.Decoder(tinyseq.load(path))
+    options = {"decoder_start_token_id": 0, "max_new_tokens": count}
+    session = one_thread(path)
+
+    def package() -> list[int]:
+        token, h, c, said = 0, *start.values(), []
+        for _ in range(count):
+            feeds = {"token": np.array([[token]]), "h": h, "c": c}
+            logits, h, c = session.run(None, feeds)
+            token = int(logits[0].argmax())
+            said.append(token)
+        return said
+
+    greedy, beam = tinyseq.Greedy(**options), tinyseq.Beam(**options)
+    _same(tinyseq.generate(decoder, start, greedy)[0][0].tokens, package())
+    return {
+        "package": package,
+        "greedy": lambda: tinyseq.generate(decoder, start, greedy),
+        "beam 5": lambda: tinyseq.generate(decoder, start, beam),
+    }
+
+
+def one_thread(path: bytes) -> onnxruntime.InferenceSession:
+    """A session that runs on the calling thread."""
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = options.inter_op_num_threads = 1
+    return onnxruntime.InferenceSession(path, options, providers=["CPUExecutionProvider"])
 
 
 def spelling(copies: int) -> dict[str, Callable[[], object]]:
@@ -63,8 +127,16 @@ def _same(found: list, wanted: list) -> None:
         raise ValueError("tinyseq and the package generate different tokens")
 
 
-def shares_of_search(rows: int, rounds: int) -> dict[str, float]:
-    """What search adds to the time of a model's steps at beam 5, for ``rows`` inputs: 0.1 is a tenth."""
+class Share(NamedTuple):
+    """What search costs beside a model's steps: choosing the tokens, as a part of the steps' time, and
+    beginning and ending, in seconds."""
+
+    choosing: float
+    edges: float
+
+
+def shares_of_search(rows: int, rounds: int) -> dict[str, Share]:
+    """What search adds to the time of a model's steps at beam 5, for ``rows`` inputs."""
     paths = assets.fetch("romanizer-encoder"), assets.fetch("romanizer-decoder")
     src = np.random.default_rng(0).integers(80, 130, size=(rows, 8))
     romanizer = tinyseq.Decoder(*(tinyseq.load(path) for path in reversed(paths)))
@@ -78,30 +150,46 @@ def shares_of_search(rows: int, rounds: int) -> dict[str, float]:
     }
 
 
-def _share(decoder: tinyseq.Decoder, feeds: dict[str, np.ndarray], options, rounds: int) -> float:
-    shares = []
-    for _ in range(rounds):
-        search = begin(decoder, feeds, options).searches[0]
+def _share(decoder: tinyseq.Decoder, feeds: dict[str, np.ndarray], options, rounds: int) -> Share:
+    (batch,) = decoder.batches(feeds, MOST_ROWS)
+    inputs = len(batch.numbers)
+    steps = decoder.steps(batch, options.num_beams)
+    search = BeamSearch(steps, decoder.kind, inputs, 1, options)
+    prompts = np.full((inputs, 1), options.decoder_start_token_id)
+    counts = []
+    search.begin(prompts)
+    while not search.over:
+        counts.append(search.rows)
         search.step()
-        clock = _Clock(search.steps)
-        search.steps = clock
+    alone = _steps_alone(decoder.steps(batch, options.num_beams), counts)
+    choosing, edges = [], []
+    for _ in range(rounds):
         start = perf_counter()
-        while search.step():
+        steps.begin(batch.parts)
+        search.begin(prompts)
+        begun = perf_counter()
+        while search.step(options.max_new_tokens):
             pass
-        shares.append((perf_counter() - start) / clock.seconds - 1)
-    return median(shares)
+        chosen = perf_counter()
+        search.end()
+        ended = perf_counter()
+        alone()
+        choosing.append((chosen - begun) / (perf_counter() - ended) - 1)
+        edges.append(begun - start + ended - chosen)
+    return Share(median(choosing), median(edges))
 
 
-class _Clock:
-    """A search's steps, timed."""
+def _steps_alone(steps: Steps, counts: list[int]) -> Callable[[], None]:
+    """Steps of so many rows each, one native call each, that read and write places without a choice."""
+    feeds, rows = Buffer(np.zeros((4, max(counts)), np.int64)), Buffer(np.zeros(1, np.int64))
+    programs = {}
+    for count in set(counts):
+        programs[count] = Program()
+        steps.chain(*feeds.array[:, :count]).add(programs[count], feeds, rows)
+    turns = [(count, programs[count]) for count in counts]
 
-    def __init__(self, steps) -> None:
-        self._steps = steps
-        self.seconds = 0.0
-        self.release = steps.release
+    def run() -> None:
+        for rows.array[0], program in turns:
+            program.run()
 
-    def step(self, *given):
-        start = perf_counter()
-        scores = self._steps.step(*given)
-        self.seconds += perf_counter() - start
-        return scores
+    return run

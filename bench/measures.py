@@ -86,6 +86,8 @@ def tasks(effort: Effort) -> Iterator[Task]:
     yield Task("bind silero frames", lambda: binding("frames", cases.silero_sequence, effort.lengths))
     yield Task("bind silero rows", lambda: binding("rows", cases.silero_chunk, effort.lengths))
     for name, make in {
+        "300 characters, H=64": partial(generation.characters, 64, 300),
+        "300 characters, H=256": partial(generation.characters, 256, 300),
         "spelling": partial(generation.spelling, 4),
         "romanizing, beam 2": partial(generation.romanizing, 2, 20),
         "romanizing, beam 5": partial(generation.romanizing, 5, 20),
@@ -153,9 +155,13 @@ def generating(name: str, calls: dict[str, Callable[[], object]], rounds: int) -
 
 
 def share_of_search(rows: int, rounds: int) -> list[Row]:
-    """Per cent that beam search adds to the time of the model's steps."""
+    """Per cent that beam search adds to the time of the model's steps, and milliseconds for begin and end."""
     shares = generation.shares_of_search(rows, rounds)
-    return [Row(f"search N={rows}", name, share * 100, "%") for name, share in shares.items()]
+    edges = f"search N={rows}, begin and end"
+    return [
+        *(Row(f"search N={rows}", name, share.choosing * 100, "%") for name, share in shares.items()),
+        *(Row(edges, name, share.edges * 1e3, "ms") for name, share in shares.items()),
+    ]
 
 
 def binding(what: str, make: Callable[[int], Case], lengths: int) -> list[Row]:

@@ -206,9 +206,14 @@ class Search(ABC):
         return self._totals[POSITION]
 
     @property
+    def rows(self) -> int:
+        """Hypotheses that the next step continues."""
+        return self._totals[ROWS]
+
+    @property
     def over(self) -> bool:
         """Whether all inputs are done."""
-        return not self._totals[ROWS]
+        return not self.rows
 
     def step(self, most: int = 1) -> bool:
         """Up to ``most`` tokens for every hypothesis; False once all inputs are done."""

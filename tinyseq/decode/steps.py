@@ -40,6 +40,7 @@ class DecoderChain:
             program.copy(given, place)
         program.add("feed", feeds, feeds.array.shape[1], rows, *self._targets, self._size, self._spare)
         program.add("run", self._context, self._failed)
+        program.keep(self._executor)
 
     def fail(self) -> NoReturn:
         """See ``Chain``."""
