@@ -153,3 +153,24 @@ def restored(session: tinyseq.Session, saved: tinyseq.State) -> tinyseq.Stream:
     stream = session.stream()
     stream.restore(saved)
     return stream
+
+
+@given(data=st.data(), rows=st.integers(1, 12), inner=st.integers(0, 40), columns=st.integers(1, 70))
+def test_products_of_computed_matrices_have_the_bits_of_packed_ones(isa, data, rows, inner, columns):
+    """Whatever the number of rows, and however the matrices lie in memory."""
+    rng = np.random.default_rng(data.draw(st.integers(0, 99)))
+    batch = (data.draw(st.integers(1, 3)), data.draw(st.integers(1, 2)))
+    turned = data.draw(st.booleans())
+    a = rng.standard_normal((*batch, rows, inner)).astype(np.float32)
+    b = rng.standard_normal((*batch, inner, columns)).astype(np.float32)
+    if data.draw(st.booleans()):
+        b = b[:, :1]
+    g = tinyseq.Graph()
+    left, right = g.input("a", list("pqmk")), g.input("b", list("rsnk" if turned else "rskn"))
+    right = g.transpose(right, [0, 1, 3, 2]) if turned else right
+    g.output("y", g.apply("MatMul", left, right))
+    found = tinyseq.load(g).run({"a": a, "b": np.ascontiguousarray(b.swapaxes(2, 3)) if turned else b})["y"]
+    for place in np.ndindex(*batch):
+        one = tinyseq.Graph()
+        one.output("y", one.apply("MatMul", one.input("a", list("mk")), b[place[0], place[1] % b.shape[1]]))
+        same_bits(found[place], tinyseq.load(one).run({"a": a[place]})["y"])

@@ -32,8 +32,8 @@ def gemm(draw, op):
 
 @case_of("MatMul: computed")
 def matmul_of_two(draw, op):
-    batch = draw(shapes(0, 2, least=1, most=3))
-    rows, inner, columns = (draw(st.integers(1, 8)) for _ in range(3))
+    batch = draw(shapes(0, 2, most=3))
+    rows, inner, columns = (draw(st.integers(1, most)) for most in (12, 12, 40))
     a = (*broadcastable(draw, batch), rows, inner)
     b = (*broadcastable(draw, batch), inner, columns)
     a, b = draw(st.sampled_from([(a, b), ((inner,), b), (a, (inner,)), ((inner,), (inner,))]))

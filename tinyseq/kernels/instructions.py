@@ -69,6 +69,13 @@ INSTRUCTIONS = (
         "linear",
         ("&x", "outer", "outer_stride", "inner", "inner_stride", "k", "&w", "n", "&bias", "&y", "y_stride"),
     ),
+    Instruction(
+        "products",
+        (
+            *("&x", "&w", "&y", "&packed", "&zeros", "m", "k", "n"),
+            *("m_stride", "k_stride", "n_stride", "rank", "*dims"),
+        ),
+    ),
     Instruction("quantize_dynamic", ("&x", "count", "&y", "&scale", "&zero_point")),
     Instruction(
         "linear_bytes",

@@ -26,7 +26,7 @@ from tinyseq.kernels.indexing import (
 from tinyseq.kernels.instructions import FAILED, INSTRUCTIONS, SEGMENT_SHIFT, Instruction
 from tinyseq.kernels.intrinsics import address_of, compiled, denormals_off, denormals_restore, integers
 from tinyseq.kernels.jumps import jump, jump_unless, run, spend, turn
-from tinyseq.kernels.product import linear, pack
+from tinyseq.kernels.product import linear, pack, products
 from tinyseq.kernels.projected import lstm_projected
 from tinyseq.kernels.quantized import linear_bytes, linear_dynamic, quantize_dynamic
 from tinyseq.kernels.ranking import usable_rows
@@ -46,8 +46,8 @@ from tinyseq.kernels.transducer import transducer_beam, transducer_path
 KERNELS = {
     kernel.__name__: kernel
     for kernel in (
-        *(fill, elementwise, pack, linear, gather, gather_elements, within, extreme, extreme_integer),
-        *(top_k, top_k_integer),
+        *(fill, elementwise, pack, linear, products),
+        *(gather, gather_elements, within, extreme, extreme_integer, top_k, top_k_integer),
         *(jump, jump_unless, turn, spend, run),
         *(quantize_dynamic, linear_bytes, linear_dynamic),
         *(rnn, lstm, gru_reset_after, gru_reset_before),

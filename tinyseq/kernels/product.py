@@ -10,11 +10,14 @@ from __future__ import annotations
 from numba import types
 
 from tinyseq.kernels.instructions import GROUP, PANEL
-from tinyseq.kernels.intrinsics import compiled, floats, integers, integers32, stack, tile
+from tinyseq.kernels.intrinsics import compiled, floats, fma, integers, integers32, stack, tile
 from tinyseq.kernels.math import ZERO
 from tinyseq.kernels.tiles import TILE_PANELS, TILE_ROWS
 
 BYTES = 4
+
+FEW = 8
+"""Below so many rows, packing a matrix takes longer than multiplying with it as it lies."""
 
 ADDRESS = SIZE = types.int64
 STRIDES = types.UniTuple(SIZE, 4)
@@ -169,3 +172,74 @@ def pack(x, w, k, n, k_stride, n_stride):
                 packed[row * width + c] = value
         target += k * width * BYTES
         column += columns
+
+
+@compiled()
+def _along_rows(x, b, y, k, n, k_stride):
+    """y[n] = x[k] @ b[k, n], whose rows are contiguous: a row of b at a time."""
+    target, factors = floats(y), floats(x)
+    for column in range(n):
+        target[column] = ZERO
+    for i in range(k):
+        factor, row = factors[i], floats(b + i * k_stride * BYTES)
+        for column in range(n):
+            target[column] = fma(factor, row[column], target[column])
+
+
+@compiled()
+def _along_columns(x, b, y, k, n, k_stride, n_stride):
+    """y[n] = x[k] @ b[k, n]: eight columns of b at a time."""
+    target, factors, source = floats(y), floats(x), floats(b)
+    whole = n // 8 * 8
+    for column in range(0, whole, 8):
+        place = column * n_stride
+        s0, s1, s2, s3, s4, s5, s6, s7 = ZERO, ZERO, ZERO, ZERO, ZERO, ZERO, ZERO, ZERO
+        for i in range(k):
+            factor, here = factors[i], place + i * k_stride
+            s0 = fma(factor, source[here], s0)
+            s1 = fma(factor, source[here + n_stride], s1)
+            s2 = fma(factor, source[here + 2 * n_stride], s2)
+            s3 = fma(factor, source[here + 3 * n_stride], s3)
+            s4 = fma(factor, source[here + 4 * n_stride], s4)
+            s5 = fma(factor, source[here + 5 * n_stride], s5)
+            s6 = fma(factor, source[here + 6 * n_stride], s6)
+            s7 = fma(factor, source[here + 7 * n_stride], s7)
+        target[column], target[column + 1], target[column + 2], target[column + 3] = s0, s1, s2, s3
+        target[column + 4], target[column + 5], target[column + 6], target[column + 7] = s4, s5, s6, s7
+    for column in range(whole, n):
+        total = ZERO
+        for i in range(k):
+            total = fma(factors[i], source[column * n_stride + i * k_stride], total)
+        target[column] = total
+
+
+@compiled()
+def products(x, w, y, packed, zeros, m, k, n, m_stride, k_stride, n_stride, rank, dims):
+    """x[batch, m, k] w[batch, k, n] -> y[batch, m, n], each as the product of packed weights has it, bit for
+    bit.
+
+    ``dims``: the ``rank`` sizes of the batch, and the strides there of x and of w. Rows of x are contiguous,
+    ``m_stride`` apart. ``packed`` has room for a w in panels, ``zeros`` are n. Strides count elements.
+    """
+    sizes = integers(dims)
+    batch = 1
+    for d in range(rank):
+        batch *= sizes[d]
+    for number in range(batch):
+        rest, left, right = number, x, w
+        for d in range(rank - 1, -1, -1):
+            left += rest % sizes[d] * sizes[rank + d] * BYTES
+            right += rest % sizes[d] * sizes[2 * rank + d] * BYTES
+            rest //= sizes[d]
+        target = y + number * m * n * BYTES
+        if m >= FEW:
+            pack(right, packed, k, n, k_stride, n_stride)
+            product(left, (1, 0, m, m_stride), k, packed, n, zeros, 0, target, n)
+            continue
+        for row in range(m):
+            if n_stride == 1:
+                _along_rows(left + row * m_stride * BYTES, right, target + row * n * BYTES, k, n, k_stride)
+            else:
+                _along_columns(
+                    left + row * m_stride * BYTES, right, target + row * n * BYTES, k, n, k_stride, n_stride
+                )

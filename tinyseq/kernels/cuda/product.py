@@ -7,16 +7,19 @@ one fma each: whatever the form of the tiles, the rows and the columns beside it
 
 from __future__ import annotations
 
+import math
+import operator
 from functools import cache
 from typing import NamedTuple
 
+import numpy as np
 from numba import types
 from numpy import float32, int64, uint32
 
 from tinyseq.kernels.cuda.intrinsics import barrier, block, blocks, load4, registers, shared, thread, threads
-from tinyseq.kernels.cuda.launch import Kernel, Launch
+from tinyseq.kernels.cuda.launch import Kernel, Launch, Tail
 from tinyseq.kernels.instructions import GROUP, PANEL
-from tinyseq.kernels.intrinsics import floats, fma
+from tinyseq.kernels.intrinsics import floats, fma, integers
 
 BYTES = 4
 WIDTH = GROUP * PANEL
@@ -238,6 +241,46 @@ def linear(
 def launched(kernel: Kernel, tiles: int, arguments: tuple[int, ...]) -> list[Launch]:
     """A block for each tile."""
     return [Launch(kernel, tiles, THREADS, arguments)] if tiles else []
+
+
+def _products(x, w, y, m, k, n, m_stride, k_stride, n_stride, batch, rank, dims):
+    """A thread computes elements of y, by their number there."""
+    left, right, target, sizes = floats(x), floats(w), floats(y), integers(dims)
+    for index in range(block() * threads() + thread(), batch * m * n, blocks() * threads()):
+        cell, column = uint32(index) // uint32(n), int64(uint32(index) % uint32(n))
+        rest, row = cell // uint32(m), int64(cell % uint32(m))
+        a, b = row * m_stride, column * n_stride
+        for d in range(rank - 1, -1, -1):
+            place = int64(rest % uint32(sizes[d]))
+            a += place * sizes[rank + d]
+            b += place * sizes[2 * rank + d]
+            rest //= uint32(sizes[d])
+        total = ZERO
+        for i in range(k):
+            total = fma(left[a + i], right[b + i * k_stride], total)
+        target[index] = total
+
+
+_one_each = Kernel(_products)
+
+
+def products(
+    x: int, w: int, y: int, packed: int, zeros: int, m: int, k: int, n: int, m_stride: int, k_stride: int,
+    n_stride: int, rank: int, dims: Tail,
+) -> list[Launch]:  # fmt: skip
+    sizes, steps, others = (dims.values[start * rank : (start + 1) * rank] for start in range(3))
+    if m < FEW.rows:
+        batch = math.prod(sizes)
+        strides = m_stride, k_stride, n_stride
+        return _one_each.over(batch * m * n, x, w, y, m, k, n, *strides, batch, rank, dims.address)
+    launches = []
+    for number, place in enumerate(np.ndindex(*sizes)):
+        left, right = (
+            start + BYTES * sum(map(operator.mul, place, own)) for start, own in ((x, steps), (w, others))
+        )
+        launches += pack(right, packed, k, n, k_stride, n_stride)
+        launches += linear(left, 1, 0, m, m_stride, k, packed, n, zeros, y + BYTES * number * m * n, n)
+    return launches
 
 
 def _pack(x, w, k, n, k_stride, n_stride):

@@ -26,7 +26,7 @@ from tinyseq.kernels.cuda.indexing import (
 )
 from tinyseq.kernels.cuda.jumps import jump, jump_unless, spend, turn
 from tinyseq.kernels.cuda.launch import Facts, Failure, Launch, Tail
-from tinyseq.kernels.cuda.product import linear, pack
+from tinyseq.kernels.cuda.product import linear, pack, products
 from tinyseq.kernels.cuda.projected import lstm_projected
 from tinyseq.kernels.cuda.quantized import linear_bytes, linear_dynamic, quantize_dynamic
 from tinyseq.kernels.cuda.recurrent import gru_reset_after, gru_reset_before, lstm, rnn
@@ -35,7 +35,7 @@ from tinyseq.kernels.instructions import INSTRUCTIONS, SEGMENT_SHIFT
 TWINS: dict[str, Callable[..., list[Launch]]] = {
     twin.__name__: twin
     for twin in (
-        *(fill, elementwise, pack, linear),
+        *(fill, elementwise, pack, linear, products),
         *(quantize_dynamic, linear_bytes, linear_dynamic),
         *(gather, gather_elements, within, extreme, extreme_integer, top_k, top_k_integer),
         *(rnn, lstm, gru_reset_after, gru_reset_before),

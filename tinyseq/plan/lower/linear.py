@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -9,7 +10,7 @@ import numpy as np
 from tinyseq.plan import packing
 from tinyseq.plan.lower.elementwise import apply
 from tinyseq.plan.lower.operands import given, real
-from tinyseq.plan.view import View
+from tinyseq.plan.view import View, collapsed
 from tinyseq.shapes import broadcast_shapes
 
 if TYPE_CHECKING:
@@ -53,7 +54,8 @@ def linear(p: Builder, x: View, w: View, n: int, bias: View | None) -> View:
 def packed_matrix(p: Builder, b: np.ndarray | View, layout: object, flip: bool = False) -> tuple[View, int]:
     """A factor [k, n] (or, to ``flip``, [n, k]) in panels, and n: packed now if known, else at run time."""
     if isinstance(b, np.ndarray):
-        matrix = b.T if flip else b
+        matrix = b.reshape(b.shape[-2:])
+        matrix = matrix.T if flip else matrix
         return p.packed(b, (layout, flip), lambda: packing.panels(matrix)), matrix.shape[1]
     b = real(p, b)
     b = b.transposed((1, 0)) if flip else b
@@ -68,7 +70,7 @@ def matmul(p: Builder, node: Node, inputs, shapes) -> View:
     a = a.reshaped((1, *a.shape)) if len(a.shape) == 1 else a
     if b.ndim == 1 if isinstance(b, np.ndarray) else len(b.shape) == 1:
         b = b.reshape(-1, 1) if isinstance(b, np.ndarray) else b.reshaped((*b.shape, 1))
-    if len(b.shape) == 2:
+    if len(b.shape) == 2 or (isinstance(b, np.ndarray) and math.prod(b.shape[:-2]) == 1):
         w, n = packed_matrix(p, b, "matmul")
         return linear(p, a, w, n, None).reshaped(shapes[0])
     return _batched(p, a, real(p, b)).reshaped(shapes[0])
@@ -79,13 +81,16 @@ def _batched(p: Builder, a: View, b: View) -> View:
     batch = broadcast_shapes(a.shape[:-2], b.shape[:-2])
     a, b = a.broadcast((*batch, *a.shape[-2:])), b.broadcast((*batch, *b.shape[-2:]))
     m, k, n = a.shape[-2], a.shape[-1], b.shape[-1]
+    if all(size == 1 or stride == 0 for size, stride in zip(batch, b.strides)):
+        w, _ = packed_matrix(p, b.matrix(), "matmul")
+        return linear(p, a, w, n, None)
     y = p.allocate((*batch, m, n))
-    for place in np.ndindex(*batch):
-        pick = [(i, 1, 1) for i in place]
-        left = a.sliced([*pick, (0, 1, m), (0, 1, k)]).matrix()
-        right = b.sliced([*pick, (0, 1, k), (0, 1, n)]).matrix()
-        w, _ = packed_matrix(p, right, "matmul")
-        p.copy(linear(p, left, w, n, None), y.sliced([*pick, (0, 1, m), (0, 1, n)]).matrix())
+    if y.size:
+        a = a if k == 1 or a.strides[-1] == 1 else p.fresh(a)
+        sizes, *steps, _ = collapsed(batch, a.strides[:-2], b.strides[:-2], y.strides[:-2])
+        packed, strides = p.allocate((packing.panels_size(k, n),)), (a.strides[-2], *b.strides[-2:])
+        dims = [*sizes, *steps[0], *steps[1]]
+        p.emit("products", a, b, y, packed, p.zeros(n), m, k, n, *strides, len(sizes), dims)
     return y
 
 
