@@ -3,15 +3,25 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from itertools import chain
 
 import numpy as np
 
 from tinyseq.decode.options import Beam
-from tinyseq.decode.search import Processor, Search, Steps
+from tinyseq.decode.search import Found, Processor, Search, Steps
 from tinyseq.kernels.instructions import CUT, EMPTY, FIRST_FULL, HEAD, KEEP_OPEN, MOST_HOPEFUL, NODE
 from tinyseq.kernels.program import Buffer, Program, float_word
 
 _STOPPING = {False: KEEP_OPEN, True: FIRST_FULL, "never": MOST_HOPEFUL}
+
+
+def _finished(heads: list[list[float]], nodes: np.ndarray) -> list[Found]:
+    """The hypotheses that there are."""
+    return [(head, node) for head, node in zip(heads, nodes) if head[HEAD - 1] != EMPTY]
+
+
+def _descending(found: Found) -> float:
+    return -found[0][0]
 
 
 class BeamSearch(Search):
@@ -82,18 +92,15 @@ class BeamSearch(Search):
             self._attention.move(np.zeros((self._slots, positions), np.float32))
         self._attention.array[: len(attention)] = attention
 
-    def _results(self) -> tuple[np.ndarray, np.ndarray]:
-        heads, nodes = self._heads.array, self._pool.array
+    def _results(self) -> list[list[Found]]:
+        beams = list(map(_finished, self._heads.array.tolist(), self._pool.array))
         if not self.over:
             going = self._trace.array[self.position - 1].reshape(*self._running.array.shape, NODE)
-            heads = np.concatenate([heads, self._standing()], axis=1)
-            nodes = np.concatenate([nodes, going], axis=1)
-        shape = self._inputs, self._beams * heads.shape[1]
-        heads, nodes = heads.reshape(*shape, HEAD), nodes.reshape(*shape, NODE)
-        scores = np.where(heads[:, :, HEAD - 1] == EMPTY, -np.inf, heads[:, :, 0])
-        order = np.argsort(-scores, axis=1, kind="stable")[:, : self.options.num_return_sequences]
-        inputs = np.arange(len(heads))[:, None]
-        return heads[inputs, order], nodes[inputs, order]
+            for found, standing in zip(beams, map(_finished, self._standing().tolist(), going)):
+                found += standing
+        inputs = [beams[start : start + self._beams] for start in range(0, len(beams), self._beams)]
+        most = self.options.num_return_sequences
+        return [sorted(chain.from_iterable(own), key=_descending)[:most] for own in inputs]
 
     def _standing(self) -> np.ndarray:
         """Heads of the hypotheses that are still going on."""

@@ -7,8 +7,8 @@ from collections.abc import Sequence
 import numpy as np
 
 from tinyseq.decode.options import Greedy, Sampling
-from tinyseq.decode.search import Processor, Search, Steps, Streamer
-from tinyseq.kernels.instructions import CUT, EMPTY, HEAD, LOG_PROBABILITIES, LOGITS, NODE
+from tinyseq.decode.search import Found, Processor, Search, Steps, Streamer
+from tinyseq.kernels.instructions import CUT, EMPTY, HEAD, LOG_PROBABILITIES, LOGITS
 from tinyseq.kernels.program import Buffer, Program, float_word
 
 
@@ -77,7 +77,7 @@ class Picking(Search):
                 token = int(self._trace.array[self.position - 1, slot, 0])
                 self._streamer(*divmod(slot, self._share), token)
 
-    def _results(self) -> tuple[np.ndarray, np.ndarray]:
+    def _results(self) -> list[list[Found]]:
         heads = self._heads.array.copy()
         going = heads[:, HEAD - 1] == EMPTY
         heads[going, 1:] = np.stack(
@@ -85,5 +85,5 @@ class Picking(Search):
         )
         last = np.maximum(heads[:, 2].astype(np.int64) + self._prompt - 1, 0)
         nodes = self._trace.array[last, np.arange(self._slots)]
-        shape = (self._slots // self._share, self._share)
-        return heads.reshape(*shape, HEAD), nodes.reshape(*shape, NODE)
+        found = list(zip(heads.tolist(), nodes))
+        return [found[start : start + self._share] for start in range(0, len(found), self._share)]

@@ -11,10 +11,8 @@ import numpy as np
 from tinyseq.decode.options import Generation
 from tinyseq.errors import OptionError
 from tinyseq.kernels.instructions import (
-    EMPTY,
     ENDED,
     GOES_ON,
-    HEAD,
     LEAST,
     MOST,
     NODE,
@@ -74,6 +72,10 @@ class Steps(Protocol):
         """Says that the last step has been: what ``chain`` added does not run again."""
 
 
+Found = tuple[list[float], np.ndarray]
+"""A hypothesis of a search: its head, HEAD numbers, and its last node [NODE]; see ``kernels/beam.py``."""
+
+
 class Hypothesis(NamedTuple):
     """One generated sequence.
 
@@ -102,7 +104,7 @@ class Unrolling:
         rows = self._records, self._count, slots, room
         self._program.add("unroll", trace, self.ends, self._lengths, 1, *rows)
 
-    def run(self, ends: np.ndarray, lengths: np.ndarray) -> np.ndarray:
+    def run(self, ends: list[int], lengths: list[int]) -> np.ndarray:
         """records[at least n, NODE, room] of n hypotheses: in which slots they end, and how many nodes they
         have."""
         count = len(ends)
@@ -385,23 +387,18 @@ class Search(ABC):
         """Adds what chooses the next tokens and readies the rows of the next step."""
 
     @abstractmethod
-    def _results(self) -> tuple[np.ndarray, np.ndarray]:
-        """Heads [inputs, places, HEAD] and last nodes [inputs, places, NODE], best first."""
+    def _results(self) -> list[list[Found]]:
+        """For each input its hypotheses, best first."""
 
     def end(self) -> list[list[Hypothesis]]:
         """For each input its hypotheses, best first; those not finished yet as they stand."""
-        heads, nodes = self._results()
-        there = heads[:, :, HEAD - 1] != EMPTY
-        heads, nodes = heads[there], nodes[there]
-        lengths = heads[:, 2].astype(np.int64) + self._prompt
-        records = self._paths(nodes[:, 3], np.where(lengths > self._prompt, lengths - 1, lengths))
-        rows = np.flatnonzero(lengths > self._prompt)
-        records[rows, :, lengths[rows] - 1] = nodes[rows]
-        found = [self._hypothesis(*both) for both in zip(heads.tolist(), records)]
-        bounds = np.cumsum(there.sum(1)).tolist()
-        return [found[start:stop] for start, stop in zip([0, *bounds], bounds)]
+        found = self._results()
+        whole = [pair for own in found for pair in own]
+        lengths = [self._prompt + max(int(head[2]) - 1, 0) for head, _ in whole]
+        records = iter(self._paths([node[3] for _, node in whole], lengths))
+        return [[self._hypothesis(head, last, next(records)) for head, last in own] for own in found]
 
-    def _paths(self, ends: np.ndarray, lengths: np.ndarray) -> np.ndarray:
+    def _paths(self, ends: list[int], lengths: list[int]) -> np.ndarray:
         """The nodes from the first to the one before last of so many hypotheses [n, NODE, room], which hold
         until the next call."""
         count = len(ends)
@@ -409,9 +406,10 @@ class Search(ABC):
             self._unrolling = Unrolling(self._trace, count, self._slots, self._room)
         return self._unrolling.run(ends, lengths)[:count]
 
-    def _hypothesis(self, head: list[float], record: np.ndarray) -> Hypothesis:
+    def _hypothesis(self, head: list[float], last: np.ndarray, record: np.ndarray) -> Hypothesis:
         score, _, length, how = head
         new = record[:, self._prompt : self._prompt + int(length)]
+        new[:, -1:] = last[:, None]
         finished = how == ENDED
         tokens = new[0].tolist()
         attention = None
