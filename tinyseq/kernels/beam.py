@@ -29,7 +29,7 @@ from tinyseq.kernels.instructions import (
 )
 from tinyseq.kernels.intrinsics import compiled, doubles, floats, integers
 from tinyseq.kernels.math import ONE, ZERO, log
-from tinyseq.kernels.peaks import LANES, LEAST_OF_ALL, at_least, first_bit
+from tinyseq.kernels.vectors import LANES, LEAST_OF_ALL, at_least, first_bit
 
 NEVER = -np.inf
 ROUNDING = np.float32(2.0**-22)

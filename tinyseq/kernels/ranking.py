@@ -11,7 +11,7 @@ import numpy as np
 from tinyseq.kernels.instructions import FAILED
 from tinyseq.kernels.intrinsics import compiled, floats, integers
 from tinyseq.kernels.math import exp64, log64
-from tinyseq.kernels.peaks import LEAST_OF_ALL, first_place, greatest
+from tinyseq.kernels.vectors import LEAST_OF_ALL, first_place, greatest
 
 DONE = 0
 

@@ -12,8 +12,8 @@ from tinyseq.kernels.beam import advance, among, write_head, write_node, write_r
 from tinyseq.kernels.instructions import CUT, ENDED, HEAD, NODE, POSITION, ROWS
 from tinyseq.kernels.intrinsics import compiled, doubles, floats, integers
 from tinyseq.kernels.math import ZERO, exp, log
-from tinyseq.kernels.peaks import first_place, greatest
 from tinyseq.kernels.scores import BANNED
+from tinyseq.kernels.vectors import first_place, greatest
 
 
 @compiled()

@@ -13,7 +13,7 @@ import numpy as np
 from tinyseq.kernels.instructions import LOGITS, PROBABILITIES
 from tinyseq.kernels.intrinsics import compiled, doubles, floats, integers
 from tinyseq.kernels.math import ZERO, exp, log
-from tinyseq.kernels.peaks import greatest
+from tinyseq.kernels.vectors import LANES, greatest, total
 
 BANNED = np.float32(-np.inf)
 
@@ -26,31 +26,30 @@ def _distance(value, top):
 
 
 @compiled()
+def _powers(y, scratch, top):
+    """scratch = exp of the distances of ``LANES`` scores, whose loop becomes one of vectors."""
+    scores, powers = floats(y), floats(scratch)
+    for i in range(LANES):
+        powers[i] = exp(_distance(scores[i], top))
+
+
+@compiled()
 def _log_softmax_row(y, scratch, count):
-    """Loops over one array or from one into another, so that they vectorise."""
     scores, powers = floats(y), floats(scratch)
     top, _ = greatest(y, count)
     if top == BANNED:
         for i in range(count):
             scores[i] = BANNED
         return
-    for i in range(count):
-        powers[i] = exp(_distance(scores[i], top))
-    a, b, c, d = 0.0, 0.0, 0.0, 0.0
-    e, f, g, h = 0.0, 0.0, 0.0, 0.0
-    whole = count // 8 * 8
-    for i in range(0, whole, 8):
-        a += np.float64(powers[i])
-        b += np.float64(powers[i + 1])
-        c += np.float64(powers[i + 2])
-        d += np.float64(powers[i + 3])
-        e += np.float64(powers[i + 4])
-        f += np.float64(powers[i + 5])
-        g += np.float64(powers[i + 6])
-        h += np.float64(powers[i + 7])
-    for i in range(whole, count):
-        a += np.float64(powers[i])
-    shift = log(np.float32(((a + e) + (c + g)) + ((b + f) + (d + h))))
+    if count < LANES:
+        for i in range(count):
+            powers[i] = exp(_distance(scores[i], top))
+    else:
+        for start in range(0, count - LANES + 1, LANES):
+            _powers(y + start * 4, scratch + start * 4, top)
+        # The last ones, some of them once more.
+        _powers(y + (count - LANES) * 4, scratch + (count - LANES) * 4, top)
+    shift = log(np.float32(total(scratch, count)))
     for i in range(count):
         scores[i] = _distance(scores[i], top) - shift
 

@@ -1,4 +1,4 @@
-"""Which of many float32 are the greatest, in explicit SIMD: vector IR that LLVM lowers for each ISA."""
+"""What many float32 have in common, in explicit SIMD: vector IR that LLVM lowers for each ISA."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from numba.core import cgutils
 from numba.extending import intrinsic
 
 from tinyseq.kernels.intrinsics import compiled, floats
-from tinyseq.kernels.tiles import INT32, INT64, VECTOR
+from tinyseq.kernels.tiles import DOUBLE, INT32, INT64, VECTOR
 from tinyseq.kernels.tiles import PANEL as LANES
 
 INFINITY, LEAST_OF_ALL = np.float32(np.inf), np.float32(-np.inf)
@@ -77,6 +77,28 @@ def vector_peak(typingctx, address, vectors):
     return types.Tuple((types.float32, types.boolean))(types.int64, types.int64), codegen
 
 
+@intrinsic
+def vector_sum(typingctx, address, vectors):
+    """The sum of ``vectors`` vectors of float32 in float64: of each lane, then of the lanes by halves."""
+    wide = ir.VectorType(DOUBLE, LANES)
+
+    def codegen(context, builder, signature, args):
+        start, count = args
+        slot = cgutils.alloca_once_value(builder, ir.Constant(wide, [0.0] * LANES))
+        with cgutils.for_range_slice(builder, INT64(0), count, INT64(1)) as (index, _):
+            values = _load(builder, builder.add(start, builder.mul(index, INT64(4 * LANES))))
+            builder.store(builder.fadd(builder.load(slot), builder.fpext(values, wide)), slot)
+        total = builder.load(slot)
+        size = LANES
+        while size > 1:
+            size //= 2
+            order = ir.Constant(ir.VectorType(INT32, LANES), [(k + size) % LANES for k in range(LANES)])
+            total = builder.fadd(total, builder.shuffle_vector(total, total, order))
+        return builder.extract_element(total, INT32(0))
+
+    return types.float64(types.int64, types.int64), codegen
+
+
 def _matching(name: str, condition: str):
     """An intrinsic: which of the ``LANES`` float32 at an address stand in a relation to a value, as bits."""
 
@@ -117,6 +139,17 @@ def greatest(row, count):
         top = value if value > top else top
         wrong |= not value < INFINITY
     return top, wrong
+
+
+@compiled()
+def total(row, count):
+    """The sum of ``count`` float32 in float64."""
+    x = floats(row)
+    whole = count // LANES
+    found = vector_sum(row, whole)
+    for i in range(whole * LANES, count):
+        found += np.float64(x[i])
+    return found
 
 
 @compiled()
