@@ -662,3 +662,21 @@ def test_without_the_kenlm_package(monkeypatch):
     monkeypatch.setitem(sys.modules, "kenlm", None)
     with pytest.raises(tinyseq.MissingPackageError, match="pip install kenlm"):
         tinyseq.read_kenlm("lm.bin", ["a"])
+
+
+OF_ANOTHER_KIND = {
+    "vocabulary is a sequence of strings": lambda: tinyseq.CtcGreedy(vocabulary=True),
+    "lm_level is 'token' or 'word'": lambda: tinyseq.CtcBeamSearch(lm_level=np.array(["word", "token"])),
+    "hotwords is a collection": lambda: tinyseq.CtcBeamSearch(hotwords=np.array("a")),
+    "lexicon is a collection": lambda: tinyseq.CtcBeamSearch(lexicon=np.array("a")),
+    "a list of streams and a list of chunks": lambda: tinyseq.CtcDecoder().step(None, []),
+    "streams are what stream": lambda: tinyseq.CtcDecoder().step([None], [np.zeros((1, 2), np.float32)]),
+    "read from a path": lambda: tinyseq.read_arpa(None),
+    "give a string for each number": lambda: tinyseq.ctc_greedy(np.zeros((1, 3)), vocabulary=["a"]),
+}
+
+
+@pytest.mark.parametrize("reason", OF_ANOTHER_KIND)
+def test_arguments_of_another_kind_are_refused(reason):
+    with pytest.raises(tinyseq.TinyseqError, match=reason):
+        OF_ANOTHER_KIND[reason]()

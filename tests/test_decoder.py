@@ -267,6 +267,45 @@ def test_more_that_is_refused(pair):
         tinyseq.generate(pair, src, Beam(output_attentions=True, **OPTIONS))
 
 
+OF_ANOTHER_KIND = {
+    "a decoder is a loaded model": lambda pair: Decoder("decoder.onnx"),
+    "an encoder is a loaded model": lambda pair: Decoder(pair.session, 3),
+    "connect is a dict": lambda pair: Decoder(pair.session, pair.encoder, connect=["memory"]),
+    "kind=": lambda pair: Decoder(pair.session, pair.encoder, kind=["logits"]),
+    "or a list of such, not NoneType": lambda pair: tinyseq.generate(pair, None, Greedy(**OPTIONS)),
+    "logits_processor is a list of functions": lambda pair: tinyseq.generate(
+        pair, sources()[0], Greedy(**OPTIONS), logits_processor=[None]
+    ),
+    "logits_processor is a list": lambda pair: tinyseq.generate(
+        pair, sources()[0], Greedy(**OPTIONS), logits_processor=np.negative
+    ),
+    "streamer is a function": lambda pair: tinyseq.generate(
+        pair, sources()[0], Greedy(**OPTIONS), streamer=True
+    ),
+    "prefix=array": lambda pair: tinyseq.generate(pair, sources()[0], Greedy(prefix=np.array(3), **OPTIONS)),
+    "compete=None must be True, False": lambda pair: Beam(compete=None, **OPTIONS),
+    "early_stopping=1 must be True, False or 'never'": lambda pair: Beam(early_stopping=1, **OPTIONS),
+    "output_attentions='yes' must be": lambda pair: Greedy(output_attentions="yes", **OPTIONS),
+    "seed='7'": lambda pair: Sampling(seed="7", **OPTIONS),
+}
+
+
+@pytest.mark.parametrize("reason", OF_ANOTHER_KIND)
+def test_arguments_of_another_kind_are_refused(pair, reason):
+    with pytest.raises(tinyseq.TinyseqError, match=reason):
+        OF_ANOTHER_KIND[reason](pair)
+
+
+def test_whole_numbers_of_numpy_are_whole_numbers(pair):
+    given = {name: np.int64(value) for name, value in OPTIONS.items()}
+    own, numpys = (
+        Sampling(top_k=kind(3), seed=kind(5), suppress_tokens=[kind(4)], **options)
+        for kind, options in ((int, OPTIONS), (np.int32, given))
+    )
+    assert own == numpys
+    assert tinyseq.generate(pair, sources()[0], own) == tinyseq.generate(pair, sources()[0], numpys)
+
+
 def test_a_seed_is_another_stream_for_each_input_and_sequence(pair):
     options = Sampling(num_return_sequences=4, temperature=3.0, seed=7, **OPTIONS)
     src = {"src": np.zeros((3, 2), np.int64)}

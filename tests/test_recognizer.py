@@ -184,6 +184,23 @@ def test_refusals(session):
         tinyseq.Endpointing(rule1_min_trailing_silence=-1)
 
 
+def test_a_signal_whose_rows_are_refused_leaves_the_others_alone(session):
+    recognizer = made(session)
+    waveforms = [sound(60, seed) for seed in range(3)]
+    streams = [recognizer.create_stream() for _ in waveforms]
+    for stream, waveform in zip(streams, waveforms):
+        stream.accept_waveform(16_000, waveform)
+    for state in streams[1]._model.state.values():
+        state[...] = np.nan
+    with pytest.raises(tinyseq.FeedError, match=r"signal 1 of those that were ready: row 0 .* NaN"):
+        recognizer.decode(streams)
+    streams[0].input_finished()
+    streams[2].input_finished()
+    run_out(recognizer, streams[0], streams[2])
+    for number in (0, 2):
+        assert recognizer.get_result(streams[number]) == whole(recognizer, waveforms[number])
+
+
 @pytest.mark.parametrize(
     "setting", [{"frame_seconds": "1"}, {"front_end": None}, {"decoder": tinyseq.CtcGreedy()}], ids=str
 )
@@ -192,7 +209,7 @@ def test_settings_of_another_kind_are_refused(session, setting):
     given = {name: getattr(recognizer, name) for name in ("front_end", "decoder", "frame_seconds")}
     with pytest.raises(tinyseq.FeedError, match=next(iter(setting))):
         tinyseq.Recognizer(session, **given | setting)
-    with pytest.raises(tinyseq.FeedError, match=r"tinyseq\.load"):
+    with pytest.raises(tinyseq.ModelError, match=r"tinyseq\.load"):
         tinyseq.Recognizer(session.model, **given)
 
 

@@ -13,7 +13,7 @@ from tinyseq.decode.endpoint import Endpointing
 from tinyseq.decode.hypothesis import Hypothesis
 from tinyseq.decode.live import LiveDecoder
 from tinyseq.errors import FeedError
-from tinyseq.session import Session
+from tinyseq.session import Session, loaded
 from tinyseq.together import Together
 
 Feeds = Mapping[str, np.ndarray]
@@ -122,15 +122,13 @@ class Recognizer:
         sample_rate: int = 16_000,
         endpointing: Endpointing | None = None,
     ) -> None:
-        if not isinstance(model, Session):
-            raise FeedError(f"model is what tinyseq.load gives, not a {type(model).__name__}")
         if not callable(front_end):
             raise FeedError(f"front_end is called for each stream, which a {type(front_end).__name__} is not")
         if not isinstance(decoder, LiveDecoder):
             raise FeedError(f"decoder is a CtcDecoder or TransducerDecoder, not a {type(decoder).__name__}")
         if not isinstance(frame_seconds, Real) or not frame_seconds > 0:
             raise FeedError(f"frame_seconds is how long a row lasts, not {frame_seconds!r}")
-        self.model, self.front_end, self.decoder = model, front_end, decoder
+        self.model, self.front_end, self.decoder = loaded(model, "model"), front_end, decoder
         self._together = Together(model)
         self.frame_seconds, self.sample_rate = frame_seconds, sample_rate
         self.endpointing = Endpointing() if endpointing is None else endpointing
@@ -152,7 +150,12 @@ class Recognizer:
 
     def decode(self, streams: Utterance | Sequence[Utterance]) -> None:
         """Goes one step on in one signal, or in each of several that are ready, all of them together: models
-        whose rows keep apart in one call, and all searches in one. Results are those of each signal alone."""
+        whose rows keep apart in one call, and all searches in one. Results are those of each signal alone.
+
+        Raises:
+            FeedError: the model made of a signal's sound what the decoder refuses, as NaN. That signal loses
+                the step; all others take it.
+        """
         try:
             streams = [streams] if isinstance(streams, Utterance) else list(streams)
         except TypeError as error:
@@ -161,7 +164,22 @@ class Recognizer:
         feeds = [stream._steps.popleft() for stream in ready]
         results = self._together.step([stream._model for stream in ready], feeds)
         rows = [self._rows(result[self._output]) for result in results]
-        self.decoder.step([stream._search for stream in ready], rows)
+        try:
+            self.decoder.step([stream._search for stream in ready], rows)
+        except FeedError:
+            self._step_apart(ready, rows)
+
+    def _step_apart(self, streams: list[Utterance], rows: list[np.ndarray]) -> None:
+        """Steps each search that takes its rows, then says which does not."""
+        refused = None
+        for number, (stream, chunk) in enumerate(zip(streams, rows)):
+            try:
+                self.decoder.step([stream._search], [chunk])
+            except FeedError as error:
+                refused = refused or (number, error)
+        if refused is not None:
+            number, error = refused
+            raise FeedError(f"signal {number} of those that were ready: {error}") from error
 
     def _rows(self, array: np.ndarray) -> np.ndarray:
         size = array.shape[-1] if array.ndim else 0

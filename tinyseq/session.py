@@ -134,6 +134,17 @@ class Session:
     __repr__ = __str__
 
 
+def loaded(given: object, what: str) -> Session:
+    """A loaded model, which was given as ``what``.
+
+    Raises:
+        ModelError: it is something else.
+    """
+    if not isinstance(given, Session):
+        raise ModelError(f"{what} is a loaded model, tinyseq.load(path), not {type(given).__name__}")
+    return given
+
+
 def _streaming_form(model: Model) -> tuple[Model | None, ModelError | None]:
     try:
         return passes.expose_state(model), None

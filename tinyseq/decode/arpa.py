@@ -10,6 +10,7 @@ from __future__ import annotations
 import gzip
 from collections.abc import Iterator
 from math import inf, log
+from os import PathLike
 from pathlib import Path
 
 import numpy as np
@@ -30,6 +31,8 @@ def read_arpa(path: str | Path) -> LanguageModel:
     Raises:
         ModelError: the file cannot be read or is no language model; names the line.
     """
+    if not isinstance(path, (str, PathLike)):
+        raise ModelError(f"a language model is read from a path, not from {type(path).__name__}")
     path = Path(path)
     opened = gzip.open if path.suffix == ".gz" else open
     try:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -16,12 +16,13 @@ from tinyseq.feeds import checked_array
 from tinyseq.kernels.instructions import LOG_PROBABILITIES, LOGITS, PROBABILITIES
 from tinyseq.model import Graph, StatePair, Value
 from tinyseq.plan.rows import row_layout
-from tinyseq.session import Session
+from tinyseq.session import Session, loaded
 
 Feeds = Mapping[str, object]
 
 KINDS = {"logits": LOGITS, "log_probabilities": LOG_PROBABILITIES, "probabilities": PROBABILITIES}
 _MAKERS = {"Softmax": PROBABILITIES, "LogSoftmax": LOG_PROBABILITIES}
+_NO_FEEDS = "inputs are a dict from name to array, or a list of such, not {}"
 _KEEP_VALUES = ("Identity", "Reshape", "Squeeze", "Unsqueeze", "Flatten", "Transpose", "Slice", "Gather")
 
 
@@ -36,7 +37,7 @@ class Port(NamedTuple):
 def kind_of(graph: Graph, scores: str, given: str | None) -> int:
     """What an output's scores are, as the user says, or by what made them."""
     if given is not None:
-        if given not in KINDS:
+        if not isinstance(given, str) or given not in KINDS:
             raise ModelError(f"kind={given!r} is unknown; scores are {', '.join(KINDS)}")
         return KINDS[given]
     makers = {name: node for node in graph.nodes for name in node.outputs}
@@ -81,10 +82,13 @@ class Decoder:
         rows: str | None = None,
         connect: Mapping[str, str] | None = None,
     ) -> None:
-        self.session, self.encoder = decoder, encoder
+        self.session = loaded(decoder, "a decoder")
+        self.encoder = None if encoder is None else loaded(encoder, "an encoder")
         self._graph: Graph = decoder.stream_graph
         self._pairs: Sequence[StatePair] = decoder.state
         self._inputs = {value.name: value for value in self._graph.inputs}
+        if connect is not None and not isinstance(connect, Mapping):
+            raise ModelError(f"connect is a dict from input to name, not {type(connect).__name__}")
         self._connect = self._connections(dict(connect or {}))
         self.tokens = self._token_input(tokens)
         self.attention = attention
@@ -203,6 +207,8 @@ class Decoder:
         """
         given = []
         count = 0
+        if not isinstance(feeds, Iterable):
+            raise FeedError(_NO_FEEDS.format(type(feeds).__name__))
         for one in [feeds] if isinstance(feeds, Mapping) else feeds:
             rows, parts, fixed = self._split(one)
             given.append(Batch(list(range(count, count + rows)), parts, fixed))
@@ -219,9 +225,7 @@ class Decoder:
     def _split(self, feeds: Feeds) -> tuple[int, dict, dict]:
         """How many rows an input has, its arrays that have them, rows first, and those that do not."""
         if not isinstance(feeds, Mapping):
-            raise FeedError(
-                f"inputs are a dict from name to array, or a list of such, not {type(feeds).__name__}"
-            )
+            raise FeedError(_NO_FEEDS.format(type(feeds).__name__))
         unknown = [name for name in feeds if name not in self._taken]
         missing = [name for name, port in self._taken.items() if port.needed and name not in feeds]
         if unknown or missing:

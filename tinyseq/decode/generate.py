@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 
 import numpy as np
 
@@ -59,7 +59,7 @@ def begin(
     streamer: Streamer | None = None,
 ) -> Generating:
     """``generate`` step by step."""
-    turns = list(_turns(decoder, feeds, options, tuple(logits_processor), streamer))
+    turns = list(_turns(decoder, feeds, options, logits_processor, streamer))
     searches = [(turn.part.numbers, turn.search()) for turn in turns]
     return Generating(searches, sum(len(numbers) for numbers, _ in searches))
 
@@ -94,7 +94,7 @@ def generate(
         OptionError: options do not fit the model or each other.
     """
     found: list[tuple[int, list[Hypothesis]]] = []
-    for turn in _turns(decoder, feeds, options, tuple(logits_processor), streamer):
+    for turn in _turns(decoder, feeds, options, logits_processor, streamer):
         found += zip(turn.part.numbers, turn.run())
     return [hypotheses for _, hypotheses in sorted(found, key=lambda pair: pair[0])]
 
@@ -169,12 +169,16 @@ def _turns(
     decoder: Session | Decoder,
     feeds: Feeds | Sequence[Feeds],
     options: Generation,
-    processors: tuple[Processor, ...],
+    processors: Sequence[Processor],
     streamer: Streamer | None,
 ) -> Iterator[Turn]:
     """The inputs by parts that are searched one after the other."""
     if not isinstance(options, (Greedy, Sampling, Beam)):
         raise OptionError(f"options are Greedy, Sampling or Beam, not {type(options).__name__}")
+    if not isinstance(processors, Iterable) or not all(map(callable, processors := tuple(processors))):
+        raise OptionError(f"logits_processor is a list of functions of tokens and scores, not {processors!r}")
+    if streamer is not None and not callable(streamer):
+        raise OptionError(f"streamer is a function of input, sequence and token, not {streamer!r}")
     if streamer is not None and isinstance(options, Beam):
         raise OptionError("beam search knows its tokens only at the end; a streamer needs Greedy or Sampling")
     decoder = decoder if isinstance(decoder, Decoder) else Decoder(decoder)
@@ -220,7 +224,9 @@ def _prompts(options: Generation, inputs: int) -> list[list[int]]:
 
 
 def _listed(value: object) -> bool:
-    return isinstance(value, (Sequence, np.ndarray)) and not isinstance(value, (str, bytes))
+    if isinstance(value, np.ndarray):
+        return value.ndim > 0
+    return isinstance(value, Sequence) and not isinstance(value, (str, bytes))
 
 
 def _by_length(batch: Batch, prompts: list[list[int]]) -> list[Batch]:

@@ -85,6 +85,14 @@ class LiveDecoder(ABC):
         Raises:
             FeedError: a chunk is refused; all streams are as they were.
         """
+        if not all(isinstance(given, Sequence) for given in (streams, chunks)):
+            raise FeedError(
+                f"a list of streams and a list of chunks are stepped, not {type(streams).__name__} and "
+                f"{type(chunks).__name__}"
+            )
+        strange = [stream for stream in streams if not isinstance(stream, DecoderStream)]
+        if strange:
+            raise FeedError(f"streams are what stream() gives, not {type(strange[0]).__name__}")
         rows = [_rows(chunk) for chunk in chunks]
         if len(streams) != len(rows) or len(set(map(id, streams))) != len(streams):
             raise FeedError(f"{len(rows)} chunks are for as many different streams, not for {len(streams)}")

@@ -9,7 +9,10 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, fields
 from functools import cache
+from numbers import Integral
 from operator import attrgetter
+
+import numpy as np
 
 from tinyseq.errors import OptionError
 
@@ -18,6 +21,10 @@ MOST = 2**31 - 1
 
 MOST_HYPOTHESES = 2**16
 """The most hypotheses of an input that are searched side by side."""
+
+
+def _is_whole(value: object) -> bool:
+    return isinstance(value, Integral) and not isinstance(value, bool)
 
 
 @cache
@@ -66,6 +73,7 @@ class Generation:
         for field in fields(self):
             if "token_id" in field.name or field.name.endswith("suppress_tokens"):
                 self._tokens(field.name)
+        self._flag("output_attentions")
         self._least("max_new_tokens", 1)
         self._least("min_new_tokens", 0)
         self._least("no_repeat_ngram_size", 0)
@@ -78,14 +86,19 @@ class Generation:
     @property
     def key(self) -> tuple:
         """Equal for options that differ in nothing but prefix and seed."""
-        values = _key_fields(type(self))(self)
-        return type(self), *[tuple(value) if isinstance(value, list) else value for value in values]
+        return type(self), *_key_fields(type(self))(self)
 
     @property
     def end_tokens(self) -> tuple[int, ...]:
         """The tokens that end a hypothesis."""
         given = self.eos_token_id
         return () if given is None else (given,) if isinstance(given, int) else tuple(given)
+
+    def _flag(self, name: str, more: str = "") -> None:
+        given = getattr(self, name)
+        if not isinstance(given, (bool, np.bool_)):
+            raise OptionError(f"{name}={given!r} must be True, False{more}")
+        object.__setattr__(self, name, bool(given))
 
     def _tokens(self, name: str) -> None:
         given = getattr(self, name)
@@ -94,13 +107,16 @@ class Generation:
         if (several and not listed) or (listed and not several and name != "eos_token_id"):
             raise OptionError(f"{name}={given!r} must be {'a list of tokens' if several else 'one token'}")
         for token in given if listed else () if given is None else (given,):
-            if isinstance(token, bool) or not isinstance(token, int) or not 0 <= token <= MOST:
+            if not _is_whole(token) or not 0 <= token <= MOST:
                 raise OptionError(f"{name}={given!r}: tokens are whole numbers from 0 to {MOST}")
+        if given is not None:
+            object.__setattr__(self, name, tuple(map(int, given)) if listed else int(given))
 
     def _least(self, name: str, least: int, most: int = MOST) -> None:
         given = getattr(self, name)
-        if isinstance(given, bool) or not isinstance(given, int) or not least <= given <= most:
+        if not _is_whole(given) or not least <= given <= most:
             raise OptionError(f"{name}={given!r} must be a whole number from {least} to {most}")
+        object.__setattr__(self, name, int(given))
 
     def _between(self, name: str, low: float, high: float = float("inf"), above: bool = False) -> None:
         given = getattr(self, name)
@@ -155,9 +171,10 @@ class Sampling(Generation):
         self._between("top_p", 0, 1, above=True)
         self._between("min_p", 0, 1)
         self._between("typical_p", 0, 1, above=True)
-        for seed in self.seed if isinstance(self.seed, Sequence) else (self.seed,):
-            if isinstance(seed, bool) or not isinstance(seed, int):
-                raise OptionError(f"seed={self.seed!r} must be a whole number, or one an input")
+        listed = isinstance(self.seed, Sequence) and not isinstance(self.seed, str)
+        if not all(map(_is_whole, self.seed if listed else (self.seed,))):
+            raise OptionError(f"seed={self.seed!r} must be a whole number, or a list of one an input")
+        object.__setattr__(self, "seed", tuple(map(int, self.seed)) if listed else int(self.seed))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -212,7 +229,10 @@ class Beam(Generation):
         self._between("patience", 0, 100, above=True)
         self._between("coverage_penalty", 0)
         self._between("diversity_penalty", 0)
-        if self.early_stopping not in (True, False, "never"):
+        self._flag("compete")
+        if not isinstance(self.early_stopping, str):
+            self._flag("early_stopping", " or 'never'")
+        elif self.early_stopping != "never":
             raise OptionError(f"early_stopping={self.early_stopping!r} must be True, False or 'never'")
         if self.num_beams % self.num_beam_groups:
             raise OptionError(

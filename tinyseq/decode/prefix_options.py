@@ -8,6 +8,8 @@ from math import inf
 from numbers import Integral, Real
 from types import NoneType
 
+import numpy as np
+
 from tinyseq.decode.language_model import LanguageModel
 from tinyseq.errors import FeedError
 
@@ -74,7 +76,7 @@ class PrefixSearchOptions:
         for name in ("beta", "unk_score_offset", "hotword_weight"):
             real(self, name, -LARGEST, LARGEST)
         real(self, "alpha", 0.0, LARGEST)
-        if self.lm_level not in ("token", "word"):
+        if not isinstance(self.lm_level, str) or self.lm_level not in ("token", "word"):
             raise FeedError(f"lm_level is 'token' or 'word', not {self.lm_level!r}")
         if self.lm is not None and not isinstance(self.lm, LanguageModel):
             raise FeedError(f"lm is what read_arpa or read_kenlm gives, not {type(self.lm).__name__}")
@@ -100,7 +102,10 @@ def check_tokens(options, tokens: int) -> None:
     if not 0 <= options.blank < tokens:
         raise FeedError(f"blank={options.blank} is no token of rows of {tokens} numbers")
     if options.vocabulary is not None and len(options.vocabulary) != tokens:
-        raise FeedError(f"the vocabulary has {len(options.vocabulary)} tokens, a row has {tokens} numbers")
+        raise FeedError(
+            f"the vocabulary has {len(options.vocabulary)} tokens, a row has {tokens} numbers: give a string "
+            "for each number of a row, the blank's too"
+        )
 
 
 def whole(options, name: str, least: int) -> None:
@@ -121,15 +126,21 @@ def strings(options, name: str) -> None:
     value = getattr(options, name)
     if value is None:
         return
-    if isinstance(value, str) or not all(isinstance(text, str) for text in value):
-        raise FeedError(f"{name} is a sequence of strings, one for each token")
+    if not _is_collection(value) or not all(isinstance(text, str) for text in value):
+        raise FeedError(f"{name} is a sequence of strings, one for each token, not {value!r}")
     object.__setattr__(options, name, tuple(value))
+
+
+def _is_collection(value: object) -> bool:
+    if isinstance(value, np.ndarray):
+        return value.ndim > 0
+    return isinstance(value, Collection) and not isinstance(value, (str, bytes))
 
 
 def _frozen(options, name: str) -> None:
     value = getattr(options, name)
     if value is None:
         return
-    if not isinstance(value, Collection) or isinstance(value, str):
+    if not _is_collection(value):
         raise FeedError(f"{name} is a collection of words, or a dict of them, not {value!r}")
     object.__setattr__(options, name, dict(value) if isinstance(value, Mapping) else tuple(value))

@@ -32,6 +32,8 @@ class TransducerDecoder(LiveDecoder):
             raise FeedError(
                 f"options are a TransducerGreedy or a TransducerBeamSearch, not {type(options).__name__}"
             )
+        if not hasattr(transducer, "vocabulary_size"):
+            raise FeedError(f"transducer is a Transducer, not {type(transducer).__name__}")
         kind = GreedySearch if isinstance(self.options, TransducerGreedy) else BeamSearch
         self._only = kind(self.options, transducer)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from os import PathLike
 from pathlib import Path
 from typing import NamedTuple
 
@@ -14,7 +15,7 @@ from tinyseq.decode.steps import rounded
 from tinyseq.errors import FeedError, ModelError
 from tinyseq.model import Value, rows_meet
 from tinyseq.plan.rows import OWNERS, SOURCES, TARGETS, RowLayout, row_layout
-from tinyseq.session import READERS, Session, load
+from tinyseq.session import READERS, Session, load, loaded
 
 OUTPUT = "predictor.output"
 """The name by which a stream's state has what the predictor gave last."""
@@ -113,7 +114,8 @@ class Transducer:
         scores: str | None = None,
         kind: str | None = None,
     ) -> None:
-        self.predictor, self.joiner, self.encoder = predictor, joiner, encoder
+        self.predictor, self.joiner = loaded(predictor, "a predictor"), loaded(joiner, "a joiner")
+        self.encoder = None if encoder is None else loaded(encoder, "an encoder")
         taken = _tokens(predictor, tokens, set(feeds or {}))
         sees = _context(taken, start) if not predictor.state else 1
         self._begin = (-1,) * (sees - 1) + (0,) if start is None else tuple(start)
@@ -150,6 +152,8 @@ class Transducer:
         Raises:
             ModelError: there is no such file or more than one; or a model cannot be read or used.
         """
+        if not isinstance(folder, (str, PathLike)):
+            raise ModelError(f"a transducer is loaded from a folder's path, not from {type(folder).__name__}")
         folder = Path(folder)
         if not folder.is_dir():
             raise ModelError(f"{folder} is no folder with the models of a transducer")
