@@ -18,6 +18,7 @@ from tinyseq.kernels.instructions import (
     NODE,
     POSITION,
     ROWS,
+    SCRATCH,
     STATUS,
     UNITS,
     UNTIL,
@@ -290,7 +291,7 @@ class Search(ABC):
         if self._vocabulary != vocabulary:
             self._vocabulary = vocabulary
             self._check_tokens(vocabulary)
-            self._scratch = Buffer(np.zeros(vocabulary, np.float32))
+            self._scratch = Buffer(np.zeros(max(vocabulary, SCRATCH), np.float32))
         self._y = y
 
     def _check_tokens(self, vocabulary: int) -> None:

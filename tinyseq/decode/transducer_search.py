@@ -17,7 +17,7 @@ from tinyseq.decode.saved import emitted, ensure, field
 from tinyseq.decode.transducer_desk import Desk, TransducerModel
 from tinyseq.decode.transducer_options import TransducerBeamSearch, TransducerGreedy
 from tinyseq.errors import FeedError
-from tinyseq.kernels.instructions import LOGITS, PROBABILITIES
+from tinyseq.kernels.instructions import LOGITS, PROBABILITIES, SCRATCH
 from tinyseq.kernels.layout import (
     EMITTED,
     HEAD,
@@ -164,7 +164,7 @@ class _Search(ABC, Generic[Found]):
         where the number of such a row will be."""
         options, kind = self._options, self._model.kind
         size = count, self._model.vocabulary_size
-        scratch, bad = Buffer(np.zeros(size[1], np.float32)), Buffer(np.zeros(1, np.int64))
+        scratch, bad = Buffer(np.zeros(max(size[1], SCRATCH), np.float32)), Buffer(np.zeros(1, np.int64))
         program.add("usable_rows", scores, *size, bad)
         if kind == PROBABILITIES:
             program.add("log_softmax", scores, scratch, *size, kind)

@@ -284,6 +284,9 @@ QUANTIZED = 64
 LOGITS, LOG_PROBABILITIES, PROBABILITIES = range(3)
 """What the scores that a model gives are."""
 
+SCRATCH = 4096
+"""Floats that log softmax wants for its rows; a longer row wants as many as it has."""
+
 NODE = HEAD = 4
 """Words that a token takes in the trace of a search, and words of a finished hypothesis' head; see
 ``kernels/beam.py``."""

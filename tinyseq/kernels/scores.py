@@ -9,13 +9,19 @@ token may, is left alone.
 from __future__ import annotations
 
 import numpy as np
+from numba import types
 
-from tinyseq.kernels.instructions import LOGITS, PROBABILITIES
-from tinyseq.kernels.intrinsics import compiled, doubles, floats, integers
+from tinyseq.kernels.instructions import LOGITS, PROBABILITIES, SCRATCH
+from tinyseq.kernels.intrinsics import compiled, doubles, floats, integers, stack
 from tinyseq.kernels.math import ZERO, exp, log
 from tinyseq.kernels.vectors import LANES, greatest, total
 
 BANNED = np.float32(-np.inf)
+
+TOGETHER = 16
+"""Rows that are worked on side by side."""
+
+_tops, _shifts = stack(types.float32, TOGETHER), stack(types.float32, TOGETHER)
 
 
 @compiled()
@@ -34,37 +40,61 @@ def _powers(y, scratch, top):
 
 
 @compiled()
-def _log_softmax_row(y, scratch, count):
-    scores, powers = floats(y), floats(scratch)
-    top, _ = greatest(y, count)
-    if top == BANNED:
-        for i in range(count):
-            scores[i] = BANNED
-        return
+def _row_powers(y, scratch, count, top):
+    """scratch = exp of the distances of a row's scores."""
     if count < LANES:
+        scores, powers = floats(y), floats(scratch)
         for i in range(count):
             powers[i] = exp(_distance(scores[i], top))
-    else:
-        for start in range(0, count - LANES + 1, LANES):
-            _powers(y + start * 4, scratch + start * 4, top)
-        # The last ones, some of them once more.
-        _powers(y + (count - LANES) * 4, scratch + (count - LANES) * 4, top)
-    shift = log(np.float32(total(scratch, count)))
-    for i in range(count):
-        scores[i] = _distance(scores[i], top) - shift
+        return
+    for start in range(0, count - LANES + 1, LANES):
+        _powers(y + start * 4, scratch + start * 4, top)
+    # The last ones, some of them once more.
+    _powers(y + (count - LANES) * 4, scratch + (count - LANES) * 4, top)
+
+
+@compiled()
+def _log_softmax_rows(y, scratch, rows, count):
+    """Turns y[rows, count], at most ``TOGETHER`` rows, from logits into log-probabilities.
+
+    Stage by stage for all rows, because each stage waits long for its own last result.
+    """
+    first, second = _tops(), _shifts()
+    tops, shifts = floats(first), floats(second)
+    for row in range(rows):
+        top, _ = greatest(y + row * count * 4, count)
+        tops[row] = top
+    for row in range(rows):
+        _row_powers(y + row * count * 4, scratch + row * count * 4, count, tops[row])
+    for row in range(rows):
+        shifts[row] = np.float32(total(scratch + row * count * 4, count))
+    for row in range(rows):
+        # Of a row without any score nothing is left, whatever is taken off.
+        shifts[row] = log(shifts[row]) if tops[row] > BANNED else ZERO
+    for row in range(rows):
+        scores, top, shift = floats(y + row * count * 4), tops[row], shifts[row]
+        for i in range(count):
+            scores[i] = _distance(scores[i], top) - shift if top > BANNED else BANNED
 
 
 @compiled()
 def log_softmax(y, scratch, rows, count, kind):
-    """Turns y[rows, count] into log-probabilities. ``scratch``: count floats.
+    """Turns y[rows, count] into log-probabilities. ``scratch``: ``SCRATCH`` floats, or count if more.
 
     ``kind`` tells what y holds: logits, log-probabilities, taken as they are, or probabilities.
     """
-    for row in range(integers(rows)[0]):
+    left, address = integers(rows)[0], y
+    if kind == LOGITS:
+        together = max(1, min(TOGETHER, SCRATCH // max(count, 1)))
+        while left > 0:
+            taken = min(left, together)
+            _log_softmax_rows(address, scratch, taken, count)
+            address += taken * count * 4
+            left -= taken
+        return
+    for row in range(left):
         scores = floats(y + row * count * 4)
-        if kind == LOGITS:
-            _log_softmax_row(y + row * count * 4, scratch, count)
-        elif kind == PROBABILITIES:
+        if kind == PROBABILITIES:
             for i in range(count):
                 value = log(scores[i])
                 scores[i] = value if value == value else BANNED

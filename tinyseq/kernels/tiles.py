@@ -20,7 +20,7 @@ PAIRS = ir.VectorType(ir.IntType(16), 2 * PANEL)
 
 FMA32, FMA64 = "tinyseq.fma32", "tinyseq.fma64"
 
-TILE_ROWS = (6, 4, 2, 1)
+TILE_ROWS = (6, 5, 4, 3, 2, 1)
 """Rows of the tiles that the product asks for, largest first."""
 
 TILE_PANELS = (4, 2, 1)

@@ -12,7 +12,7 @@ from tinyseq.plan.sizes import Tape
 from tinyseq.plan.view import Shape
 
 MOST_PLANS = 64
-"""Shapes whose plans a model keeps; the one not used for longest goes first."""
+"""Shapes whose plans a model keeps; the one met first goes first."""
 
 MOST_FORMULAS = 4
 """Formulas that a model keeps for one set of known values; beyond them every new shape is planned."""
