@@ -320,3 +320,11 @@ def test_a_start_that_has_no_score_is_counted_where_it_can_be(isa, seed, size, p
     assume(wanted)
     assert [tuple(h.tokens) for h in found] == [tokens for _, tokens in wanted]
     np.testing.assert_allclose([h.score for h in found], [score for score, _ in wanted], atol=1e-5)
+
+
+def test_hypotheses_that_nothing_can_follow_are_scored_by_their_own_length():
+    table = np.full((2, 3, 3), -np.inf, np.float32)
+    table[0, 0] = np.log([0.5, 0.3, 0.2])
+    (found,) = run(table[None], Beam(decoder_start_token_id=0, max_new_tokens=5, num_return_sequences=2))
+    assert [h.tokens for h in found] == [[0], [1]]
+    np.testing.assert_allclose([h.score for h in found], np.log([0.5, 0.3]), atol=1e-6)

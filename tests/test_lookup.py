@@ -159,3 +159,41 @@ def test_rows_that_both_branches_read():
     for level, factor in ((1, 3), (-1, 1.5)):
         found = session.run({"tokens": tokens, "levels": np.array([level, -3], np.float32)})["y"]
         np.testing.assert_array_equal(found, table[tokens] * np.float32(factor))
+
+
+def test_biases_that_depend_on_the_shape_are_each_their_own():
+    """Planning computes such a bias anew for each shape; nothing made of one may serve another."""
+    rng = np.random.default_rng(0)
+    arrays = {
+        "table": rng.standard_normal((5, 4)).astype(np.float32),
+        "w": rng.standard_normal((1, 9, 4)).astype(np.float32),
+        "r": rng.standard_normal((1, 9, 3)).astype(np.float32),
+        "start": rng.standard_normal((1, 18)).astype(np.float32),
+        "first": np.array(0),
+    }
+    nodes = [
+        helper.make_node("Shape", ["tokens"], ["shape"]),
+        helper.make_node("Gather", ["shape", "first"], ["frames"]),
+        helper.make_node("Cast", ["frames"], ["factor"], to=1),
+        helper.make_node("Mul", ["start", "factor"], ["b"]),
+        helper.make_node("Gather", ["table", "tokens"], ["x"]),
+        helper.make_node("GRU", ["x", "w", "r", "b"], ["", "y"], hidden_size=3),
+    ]
+    file = model(nodes, [value("tokens", np.int64, ["t", "n"])], [value("y")], arrays)
+    session, reference = tinyseq.load(file), tinyseq.load(file, device="reference")
+    for turn in range(150):
+        tokens = {"tokens": rng.integers(0, 5, (1 + turn * 7 % 11, 1 + turn % 5))}
+        np.testing.assert_allclose(session.run(tokens)["y"], reference.run(tokens)["y"], atol=1e-5)
+
+
+def test_tokens_that_no_layer_reads_are_looked_at_too():
+    """Rows that are cut away before the layer."""
+    rng = np.random.default_rng(0)
+    weights = [rng.standard_normal(shape).astype(np.float32) for shape in ((15, 6), (15, 5), (15,), (15,))]
+    g = tinyseq.Graph()
+    x = g.embedding(g.input("tokens", ["frames", "rows"], np.int64), rng.standard_normal((7, 6)))
+    g.output("y", g.gru(g.slice(x, 0, 1, 2**40), weights, layout="torch")[0])
+    session = tinyseq.load(g)
+    assert session.run({"tokens": np.array([[6], [1], [2]])})["y"].shape == (2, 1, 5)
+    with pytest.raises(tinyseq.FeedError, match="met an index"):
+        session.run({"tokens": np.array([[99], [1], [2]])})

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from concurrent.futures import ThreadPoolExecutor
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -114,3 +116,82 @@ def test_a_token_that_the_model_refuses_ends_the_generation(processors):
     options = Greedy(decoder_start_token_id=1, max_new_tokens=MOST)
     with pytest.raises(tinyseq.FeedError, match=r"Gather.* met an index .* outside"):
         tinyseq.generate(tinyseq.load(g), {"h": table(1, 2, HIDDEN)}, options, logits_processor=processors)
+
+
+def biased() -> Decoder:
+    """A decoder whose scores are shifted by an input without rows."""
+    graph = tinyseq.Graph()
+    h = graph.input("h", [1, "rows", HIDDEN])
+    shift = graph.input("shift", [VOCABULARY])
+    x = graph.embedding(graph.input("token", ["rows"], np.int64), table(VOCABULARY, HIDDEN))
+    h = graph.tanh(graph.add(h, graph.unsqueeze(x, [0])))
+    graph.output("h_next", h, carries="h")
+    y = graph.dense(graph.squeeze(h, [0]), table(HIDDEN, VOCABULARY, seed=2))
+    graph.output("scores", graph.add(y, shift))
+    return Decoder(tinyseq.load(graph))
+
+
+def test_what_a_decoder_keeps_does_not_change_with_the_callers_arrays_and_lists():
+    decoder, h = biased(), table(1, 2, HIDDEN)
+    shifts, own = table(2, VOCABULARY, seed=5) * 4, np.empty(VOCABULARY, np.float32)
+    banned = [3]
+    options = Greedy(suppress_tokens=banned, decoder_start_token_id=1, max_new_tokens=MOST)
+    wanted = [
+        tinyseq.generate(decoder, {"h": h, "shift": shift}, options, logits_processor=[as_is])
+        for shift in shifts
+    ]
+    own[:] = shifts[0]
+    assert tinyseq.generate(decoder, {"h": h, "shift": own}, options) == wanted[0]
+    own[:] = shifts[1]
+    banned.clear()
+    assert tinyseq.generate(decoder, {"h": h, "shift": shifts[0]}, options) == wanted[0]
+    assert tinyseq.generate(decoder, {"h": h, "shift": own}, options) == wanted[1]
+
+
+@pytest.mark.parametrize("method", [Greedy, Beam, Sampling])
+def test_a_decoder_that_has_generated_generates_as_a_new_one(decoder, method):
+    """Starts, prompts, seeds and numbers of inputs change; what is kept is for the last few kinds only."""
+    for turn in range(40):
+        rng = np.random.default_rng(turn)
+        options = {"decoder_start_token_id": 1, "eos_token_id": 2, "max_new_tokens": int(rng.integers(1, 9))}
+        options["prefix"] = rng.integers(0, VOCABULARY, rng.integers(0, 3)).tolist()
+        if method is Sampling:
+            options["seed"] = turn
+        feeds = feeds_of(int(rng.integers(1, 4)), turn)
+        fresh = Decoder(decoder.session)
+        assert tinyseq.generate(decoder, feeds, method(**options)) == tinyseq.generate(
+            fresh, feeds, method(**options)
+        )
+
+
+def test_searches_that_step_in_python_are_not_kept():
+    """On the reference nothing is prepared that another generation could use."""
+    decoder = Decoder(tinyseq.load(decoder_graph(), device="reference"))
+    tinyseq.generate(decoder, {"h": table(1, 3, HIDDEN)}, Greedy(**OPTIONS))
+    assert not decoder.idle._searches
+
+
+def test_a_failed_generation_leaves_the_decoder_as_it_was(decoder):
+    feeds, options = feeds_of(2, 0), Greedy(**OPTIONS)
+    wanted = tinyseq.generate(decoder, feeds, options)
+
+    def fails(tokens, scores):
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        tinyseq.generate(decoder, feeds, options, logits_processor=[fails])
+    (search,) = begin(decoder, feeds, Greedy(forced_bos_token_id=VOCABULARY, **OPTIONS)).searches
+    for _ in range(2):
+        with pytest.raises(tinyseq.OptionError, match="forced_bos_token_id=7"):
+            search.step()
+    assert tinyseq.generate(decoder, feeds, options) == wanted
+
+
+def test_threads_share_a_decoder(decoder):
+    feeds = [feeds_of(1 + seed % 3, seed) for seed in range(12)]
+    options = Beam(**OPTIONS)
+    wanted = [tinyseq.generate(Decoder(decoder.session), each, options) for each in feeds]
+    with ThreadPoolExecutor(4) as threads:
+        for _ in range(5):
+            found = threads.map(lambda each: tinyseq.generate(decoder, each, options), feeds)
+            assert list(found) == wanted

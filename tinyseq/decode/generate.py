@@ -77,8 +77,8 @@ def generate(
     The result for an input does not depend, in any bit, on the other inputs.
 
     Args:
-        decoder: a loaded model, or a ``Decoder``, which also says what its inputs and outputs are and has
-            an encoder.
+        decoder: a loaded model, or a ``Decoder``, which also says what its inputs and outputs are, has
+            an encoder, and keeps what one generation has prepared for the next.
         feeds: arrays by name, as the encoder takes them (or, without one, the decoder: initial state and
             what stays the same), of any number of rows; or a list of such dicts, whose shapes may differ.
         options: ``Greedy``, ``Beam`` or ``Sampling``.
@@ -101,7 +101,7 @@ def generate(
 
 class Turn:
     """Some of the inputs, which are searched together. ``prompts`` has theirs, all equally long; ``keys`` the
-    random numbers' keys of each."""
+    random numbers' keys of each; ``leaves`` says that the decoder lives on and keeps searches."""
 
     def __init__(
         self,
@@ -112,8 +112,9 @@ class Turn:
         keys: np.ndarray | None,
         processors: tuple[Processor, ...],
         streamer: Streamer | None,
+        leaves: bool,
     ) -> None:
-        self.part = part
+        self.part, self._leaves = part, leaves
         self._decoder, self._options, self._prompts, self._keys = decoder, options, prompts, keys
         self._processors, self._streamer = processors, streamer
 
@@ -133,18 +134,24 @@ class Turn:
         while search.step(TURN):
             pass
         found = search.end()
-        if key is None:
-            search.release()
-        else:
+        if key is not None and search.serves_again:
             self._decoder.idle.leave(key, search)
+        else:
+            search.release()
         return found
 
     def _made(self) -> Search:
         steps = self._decoder.steps(self.part, _share(self._options))
         given = steps, self._decoder.kind, *self._prompts.shape, self._options, self._processors
-        if isinstance(self._options, Beam):
-            return BeamSearch(*given)
-        return Picking(*given, None if self._streamer is None else self._stream)
+        try:
+            if isinstance(self._options, Beam):
+                return BeamSearch(*given)
+            return Picking(*given, None if self._streamer is None else self._stream)
+        except MemoryError as error:
+            raise OptionError(
+                f"max_new_tokens={self._options.max_new_tokens} for {len(self._prompts)} inputs: {error}; "
+                "fewer of either need less"
+            ) from error
 
     def _begun(self, search: Search) -> Search:
         if isinstance(search, Picking):
@@ -158,7 +165,7 @@ class Turn:
 
     def _key(self) -> tuple | None:
         """What a search must have been made for to serve; None where no other one can."""
-        if self._processors or self._streamer is not None:
+        if self._processors or self._streamer is not None or not self._leaves:
             return None
         parts = tuple((name, array.shape) for name, array in self.part.parts.items())
         fixed = tuple((name, array.shape, array.tobytes()) for name, array in self.part.fixed.items())
@@ -181,7 +188,8 @@ def _turns(
         raise OptionError(f"streamer is a function of input, sequence and token, not {streamer!r}")
     if streamer is not None and isinstance(options, Beam):
         raise OptionError("beam search knows its tokens only at the end; a streamer needs Greedy or Sampling")
-    decoder = decoder if isinstance(decoder, Decoder) else Decoder(decoder)
+    lives_on = isinstance(decoder, Decoder)
+    decoder = decoder if lives_on else Decoder(decoder)
     if decoder.attention is None and (options.output_attentions or getattr(options, "coverage_penalty", 0)):
         raise OptionError(
             "the attention is asked for; name the decoder's output: Decoder(..., attention=...)"
@@ -195,7 +203,7 @@ def _turns(
         for part in _by_length(batch, prompts):
             own = np.array([prompts[number] for number in part.numbers], np.int64)
             keys = None if seeds is None else seeds[part.numbers]
-            yield Turn(decoder, part, options, own, keys, processors, streamer)
+            yield Turn(decoder, part, options, own, keys, processors, streamer, lives_on)
 
 
 def _share(options: Generation) -> int:

@@ -225,6 +225,11 @@ class Search(ABC):
             self._advance(end)
         return not self.over
 
+    @property
+    def serves_again(self) -> bool:
+        """Whether another batch finds here what it needs; else it may as well begin anew."""
+        return bool(self._chains) and self._chainable
+
     def release(self) -> None:
         """Says that this search will not step again."""
         self.steps.release()
@@ -289,8 +294,8 @@ class Search(ABC):
         """Other rows of scores than in the step before."""
         vocabulary = y.array.shape[1]
         if self._vocabulary != vocabulary:
-            self._vocabulary = vocabulary
             self._check_tokens(vocabulary)
+            self._vocabulary = vocabulary
             self._scratch = Buffer(np.zeros(max(vocabulary, SCRATCH), np.float32))
         self._y = y
 

@@ -70,7 +70,9 @@ class DecoderSteps:
     ) -> None:
         self._runner, self._advance = runner, runner.advance
         self._initial, self._share, self._spare = initial, share, spare
-        self._fixed, self._value, self._axis = fixed, value, axis
+        # Copies: chains keep reading them when the caller has other things in his arrays.
+        self._fixed = {name: np.array(array) for name, array in fixed.items()}
+        self._value, self._axis = value, axis
         self._name, self._attention = scores, attention
         self._count = self._size = -1
         self._results: Mapping[str, np.ndarray] = {}

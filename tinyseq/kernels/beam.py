@@ -281,6 +281,7 @@ def beam(
     length = position - prompt + 1
     last = length == most
     norm = doubles(norms)[length - 1]
+    former_norm = doubles(norms)[length - 2] if length > 1 else 1.0
     best_norm = doubles(norms)[most - 1] if hopeful else norm
     first_row = 0
     units_left = 0
@@ -299,7 +300,7 @@ def beam(
         was_full = _full(own_heads, places)
         if found == 0:
             former = layer + (base - slots) * NODE * 8
-            _strand(former, running + base * 8, rows, own_heads, own_pool, places, length - 1, norm)
+            _strand(former, running + base * 8, rows, own_heads, own_pool, places, length - 1, former_norm)
         if compete:
             found = _retained(own_heads, places, best, found, width)
         kept = 0

@@ -62,6 +62,13 @@ def products(table: np.ndarray, w: np.ndarray, bias: np.ndarray) -> np.ndarray:
     return y
 
 
+def check_all(p: Builder, lookup: Lookup, indices: View) -> None:
+    """Lets the program look at all indices of a lookup where only some of its rows are used."""
+    if indices.size != lookup.indices.size:
+        size = len(lookup.table)
+        p.emit_checked(lookup.node, "within", lookup.indices, lookup.indices.size, -size, size - 1)
+
+
 def gather_rows(p: Builder, node: Node, table: View, shape: Shape, indices: View, y: View) -> View:
     """y = rows of a table of a shape [V, n] at computed indices. Gives y."""
     # Where nothing is moved, the indices are still looked at.

@@ -17,7 +17,7 @@ from tinyseq.kernels.instructions import (
     RESET_AFTER,
 )
 from tinyseq.plan import packing
-from tinyseq.plan.lookup import gather_rows, is_worthwhile, picks, products
+from tinyseq.plan.lookup import check_all, gather_rows, is_worthwhile, picks, products
 from tinyseq.plan.lower.linear import linear, packed_matrix
 from tinyseq.plan.lower.operands import along, given, joined, real, reshaped, whole
 from tinyseq.plan.view import View
@@ -146,17 +146,24 @@ class Layer:
     def input_product(self, d: int, sides: Sides | None = None) -> View:
         """x[T,N,I] times w[d], plus the biases, by default of both sides: what the time loop starts from."""
         sides = sides or summed(self.gates)
-        indices = picks(self.x) if isinstance(self.w, np.ndarray) and not isinstance(self.b, View) else None
+        indices = picks(self.x) if self._weighs_alone else None
         if indices is not None and is_worthwhile(self.x.buffer.lookup.table, self.gates * self.hidden):
             return self._looked_up_product(indices, d, sides)
         bias = bias_of(self.p, self.b, d, self.gates, self.hidden, sides)
         packed = self._packed(self.w, d, range(self.gates))
         return linear(self.p, self.x, packed, self.gates * self.hidden, bias)
 
+    @property
+    def _weighs_alone(self) -> bool:
+        """Whether the input's weights and biases are the model's own: what is made of others is not kept."""
+        own = [array for array in (self.w, self.b) if array is not None]
+        return all(isinstance(array, np.ndarray) and self.p.owns(array) for array in own)
+
     def _looked_up_product(self, indices: View, d: int, sides: Sides) -> View:
         """``input_product`` of rows of a table."""
         p, (node, table, _), n = self.p, self.x.buffer.lookup, self.gates * self.hidden
         w, b = self.w, self.b
+        check_all(p, self.x.buffer.lookup, indices)
 
         def make() -> np.ndarray:
             return products(
