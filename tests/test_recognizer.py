@@ -192,7 +192,7 @@ def test_a_signal_whose_rows_are_refused_leaves_the_others_alone(session):
         stream.accept_waveform(16_000, waveform)
     for state in streams[1]._model.state.values():
         state[...] = np.nan
-    with pytest.raises(tinyseq.FeedError, match=r"signal 1 of those that were ready: row 0 .* NaN"):
+    with pytest.raises(tinyseq.FeedError, match=r"signal 1: row 0 .* NaN"):
         recognizer.decode(streams)
     streams[0].input_finished()
     streams[2].input_finished()
@@ -231,3 +231,38 @@ def test_sound_that_is_not_finite_is_refused_and_forgotten(session, number):
     stream.input_finished()
     run_out(recognizer, stream)
     assert recognizer.get_result(stream) == whole(recognizer, waveform)
+
+
+def test_a_recognizer_takes_its_own_streams_only(session):
+    first, second = made(session), made(session)
+    stream = second.create_stream()
+    stream.accept_waveform(16_000, sound(40))
+    with pytest.raises(tinyseq.FeedError, match="another recognizer's"):
+        first.decode([stream])
+    assert second.is_ready(stream)
+
+
+def test_a_result_that_ends_within_a_word_is_not_lost(session):
+    """No hypothesis is whole at the end of the sound, where words come from a lexicon."""
+    recognizer = made(session)
+    stream = recognizer.create_stream()
+    stream.accept_waveform(16_000, sound(200))
+    run_out(recognizer, stream)
+    before = recognizer.get_result(stream)
+    stream._search.finish = lambda: []
+    stream.input_finished()
+    run_out(recognizer, stream)
+    assert recognizer.get_result(stream).tokens[: len(before.tokens)] == before.tokens and before.tokens
+
+
+@pytest.mark.parametrize(
+    ("setting", "reason"),
+    [
+        ({"endpointing": "x"}, "endpointing is an Endpointing"),
+        ({"sample_rate": "16000"}, "sample_rate is a number"),
+        ({"output": np.array(["y", "z"])}, "the model gives"),
+    ],
+)
+def test_more_settings_of_another_kind_are_refused(session, setting, reason):
+    with pytest.raises(tinyseq.FeedError, match=reason):
+        made(session, **setting)

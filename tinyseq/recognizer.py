@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable, Mapping, Sequence
+from math import inf
 from numbers import Real
 from typing import Protocol
 
@@ -37,6 +38,8 @@ class Chunks:
     def __init__(self, size: int, feeds: Callable[[np.ndarray], Feeds]) -> None:
         if isinstance(size, bool) or not isinstance(size, int) or size < 1:
             raise FeedError(f"a chunk has a whole number of samples from 1 on, not {size!r}")
+        if not callable(feeds):
+            raise FeedError(f"feeds is a function of samples, not {feeds!r}")
         self._size, self._feeds = size, feeds
         self._left = np.empty(0, np.float32)
 
@@ -57,8 +60,9 @@ class Utterance:
     """One live signal: what was heard and not yet decoded, the model's state and the decoder's."""
 
     def __init__(self, recognizer: Recognizer) -> None:
+        self._recognizer = recognizer
         self._rate = recognizer.sample_rate
-        self._front_end = recognizer.front_end()
+        self._front_end = recognizer.begun_front_end()
         self._steps: deque[Feeds] = deque()
         self._model = recognizer.model.stream()
         self._search = recognizer.decoder.stream()
@@ -89,13 +93,19 @@ class Utterance:
             raise FeedError(
                 "a waveform holds NaN or infinity, which the model would remember; nothing was taken"
             )
-        self._steps += self._front_end.push(samples)
+        self._take(self._front_end.push(samples))
 
     def input_finished(self) -> None:
         """Says that no more sound will come: what the front end holds back becomes ready."""
         if not self._is_finished:
             self._is_finished = True
-            self._steps += self._front_end.finish()
+            self._take(self._front_end.finish())
+
+    def _take(self, steps: list[Feeds]) -> None:
+        for feeds in steps:
+            if not isinstance(feeds, Mapping):
+                raise FeedError(f"a front end gives dicts from input to array, not {type(feeds).__name__}")
+        self._steps += steps
 
 
 class Recognizer:
@@ -126,8 +136,13 @@ class Recognizer:
             raise FeedError(f"front_end is called for each stream, which a {type(front_end).__name__} is not")
         if not isinstance(decoder, LiveDecoder):
             raise FeedError(f"decoder is a CtcDecoder or TransducerDecoder, not a {type(decoder).__name__}")
-        if not isinstance(frame_seconds, Real) or not frame_seconds > 0:
+        number = isinstance(frame_seconds, Real) and not isinstance(frame_seconds, bool)
+        if not number or not 0 < frame_seconds < inf:
             raise FeedError(f"frame_seconds is how long a row lasts, not {frame_seconds!r}")
+        if not isinstance(sample_rate, Real) or not 0 < sample_rate < inf:
+            raise FeedError(f"sample_rate is a number of Hz, not {sample_rate!r}")
+        if endpointing is not None and not isinstance(endpointing, Endpointing):
+            raise FeedError(f"endpointing is an Endpointing, not {type(endpointing).__name__}")
         self.model, self.front_end, self.decoder = loaded(model, "model"), front_end, decoder
         self._together = Together(model)
         self.frame_seconds, self.sample_rate = frame_seconds, sample_rate
@@ -136,7 +151,7 @@ class Recognizer:
         outputs = [value.name for value in model.outputs if value.name not in carried]
         if output is None and len(outputs) != 1:
             raise FeedError(f"output says which of {', '.join(outputs) or 'no outputs'} holds the rows")
-        if output is not None and output not in outputs:
+        if output is not None and not (isinstance(output, str) and output in outputs):
             raise FeedError(f"output={output!r}: the model gives {', '.join(outputs)}")
         self._output = outputs[0] if output is None else output
 
@@ -144,44 +159,70 @@ class Recognizer:
         """A new signal, at its start."""
         return Utterance(self)
 
+    def begun_front_end(self) -> FrontEnd:
+        """A front end for one signal."""
+        made = self.front_end()
+        if not (hasattr(made, "push") and hasattr(made, "finish")):
+            raise FeedError(f"front_end gives what has push and finish, as Chunks, not {type(made).__name__}")
+        return made
+
     def is_ready(self, stream: Utterance) -> bool:
         """Whether enough was heard for a step."""
-        return bool(_checked(stream)._steps)
+        return bool(self._own(stream)._steps)
 
     def decode(self, streams: Utterance | Sequence[Utterance]) -> None:
         """Goes one step on in one signal, or in each of several that are ready, all of them together: models
         whose rows keep apart in one call, and all searches in one. Results are those of each signal alone.
 
         Raises:
-            FeedError: the model made of a signal's sound what the decoder refuses, as NaN. That signal loses
-                the step; all others take it.
+            FeedError: the model refuses what the front end made of a signal, or the decoder what the model
+                made of it, as NaN. That signal has lost the step, all others have taken theirs.
         """
         try:
             streams = [streams] if isinstance(streams, Utterance) else list(streams)
         except TypeError as error:
             raise FeedError(f"streams are those of create_stream, not {streams!r}") from error
-        ready = [stream for stream in dict.fromkeys(map(_checked, streams)) if stream._steps]
+        ready = [stream for stream in dict.fromkeys(map(self._own, streams)) if stream._steps]
         feeds = [stream._steps.popleft() for stream in ready]
         results = self._together.step([stream._model for stream in ready], feeds)
-        rows = [self._rows(result[self._output]) for result in results]
-        try:
-            self.decoder.step([stream._search for stream in ready], rows)
-        except FeedError:
-            self._step_apart(ready, rows)
-
-    def _step_apart(self, streams: list[Utterance], rows: list[np.ndarray]) -> None:
-        """Steps each search that takes its rows, then says which does not."""
-        refused = None
-        for number, (stream, chunk) in enumerate(zip(streams, rows)):
+        rows = {}
+        refused = {}
+        for stream, result in zip(ready, results):
             try:
-                self.decoder.step([stream._search], [chunk])
+                rows[stream] = self._rows(result)
             except FeedError as error:
-                refused = refused or (number, error)
-        if refused is not None:
-            number, error = refused
-            raise FeedError(f"signal {number} of those that were ready: {error}") from error
+                refused[stream] = error
+        refused |= self._search(rows)
+        for stream, error in refused.items():
+            raise FeedError(
+                f"signal {streams.index(stream)}: {error}. It has lost this step, others have taken theirs"
+            ) from error
 
-    def _rows(self, array: np.ndarray) -> np.ndarray:
+    def _search(self, rows: dict[Utterance, np.ndarray]) -> dict[Utterance, FeedError]:
+        """Steps the searches of several signals; says whose rows were refused."""
+        refused = {}
+        groups = [list(rows)]
+        while groups:
+            streams = groups.pop()
+            try:
+                self.decoder.step([stream._search for stream in streams], [rows[each] for each in streams])
+            except FeedError as error:
+                if len(streams) == 1:
+                    refused[streams[0]] = error
+                else:
+                    groups += [[stream] for stream in streams]
+        return refused
+
+    def _own(self, stream: object) -> Utterance:
+        if not isinstance(stream, Utterance) or stream._recognizer is not self:
+            what = "another recognizer's" if isinstance(stream, Utterance) else type(stream).__name__
+            raise FeedError(f"a stream is what create_stream of this recognizer gives, not {what}")
+        return stream
+
+    def _rows(self, outputs: Mapping[str, np.ndarray] | FeedError) -> np.ndarray:
+        if isinstance(outputs, FeedError):
+            raise outputs
+        array = outputs[self._output]
         size = array.shape[-1] if array.ndim else 0
         if array.ndim < 2 or sum(length != 1 for length in array.shape[:-1]) > 1 or size == 0:
             raise FeedError(f"output {self._output!r} is rows [T, V] of one signal, not {list(array.shape)}")
@@ -192,10 +233,11 @@ class Recognizer:
 
         Its frames count from the start of the utterance.
         """
-        _checked(stream)
+        self._own(stream)
         if stream._is_finished and not stream._steps:
             found = stream._search.finish()
-            return found[0] if found else stream._search.partial()[1]
+            if found:
+                return found[0]
         stable, tentative = stream._search.partial()
         text = None if stable.text is None else stable.text + tentative.text
         return Hypothesis(
@@ -214,13 +256,7 @@ class Recognizer:
 
     def reset(self, stream: Utterance) -> None:
         """Begins a signal's next utterance: tokens and time start anew, what the model remembers stays."""
-        _checked(stream)._search.reset()
+        self._own(stream)._search.reset()
         if stream._is_finished:
             stream._is_finished = False
-            stream._front_end = self.front_end()
-
-
-def _checked(stream: object) -> Utterance:
-    if not isinstance(stream, Utterance):
-        raise FeedError(f"a stream is what create_stream gives, not a {type(stream).__name__}")
-    return stream
+            stream._front_end = self.begun_front_end()

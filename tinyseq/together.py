@@ -50,17 +50,14 @@ class Together:
         self._forms: dict[tuple, Form | None] = {}
         self._idle: list[Pool] = []
 
-    def step(self, streams: Sequence[Stream], feeds: Sequence[Feeds]) -> list[Feeds]:
-        """The outputs for each of several streams' next chunks; their states are advanced.
-
-        Raises:
-            FeedError: a feed is refused; streams before it may have been advanced.
-        """
+    def step(self, streams: Sequence[Stream], feeds: Sequence[Feeds]) -> list[Feeds | FeedError]:
+        """The outputs for each of several streams' next chunks, whose states are advanced, or why a stream's
+        was refused, whose state is as before."""
         arrays = [{name: np.asarray(array) for name, array in own.items()} for own in feeds]
         alike: dict[tuple, list[int]] = {}
         for number, own in enumerate(arrays):
             alike.setdefault(self._key(own), []).append(number)
-        results: list[Feeds] = [{}] * len(streams)
+        results: list[Feeds | FeedError] = [{}] * len(streams)
         for key, numbers in alike.items():
             chosen = [streams[number] for number in numbers], [arrays[number] for number in numbers]
             for number, result in zip(numbers, self._step_alike(key, *chosen)):
@@ -79,18 +76,21 @@ class Together:
         opened = self._open.get(name, ())
         return [axis for axis, size in enumerate(array.shape) if size == 1 and axis in opened]
 
-    def _step_alike(self, key: tuple, streams: Sequence[Stream], feeds: Sequence[Feeds]) -> list[Feeds]:
+    def _step_alike(
+        self, key: tuple, streams: Sequence[Stream], feeds: Sequence[Feeds]
+    ) -> list[Feeds | FeedError]:
         form = None if self._alone or len(streams) == 1 else self._forms.get(key)
         if form is not None:
             together = self._step_rows(form, streams, feeds)
             if together is not None:
                 return together
             self._forms[key] = None
-        results = [stream.step(own) for stream, own in zip(streams, feeds)]
-        if key not in self._forms:
+        results = [_stepped(stream, own) for stream, own in zip(streams, feeds)]
+        taken = [result for result in results if not isinstance(result, FeedError)]
+        if taken and key not in self._forms:
             if len(self._forms) >= MOST_FORMS:
                 self._forms.clear()
-            self._forms[key] = Form(results[0])
+            self._forms[key] = Form(taken[0])
         return results
 
     def _step_rows(self, form: Form, streams: Sequence[Stream], feeds: Sequence[Feeds]) -> list[Feeds] | None:
@@ -129,6 +129,13 @@ class Together:
         except IndexError:
             return self._session.pool(count)
         return pool if pool.count >= count else self._session.pool(1 << (count - 1).bit_length())
+
+
+def _stepped(stream: Stream, feeds: Feeds) -> Feeds | FeedError:
+    try:
+        return stream.step(feeds)
+    except FeedError as error:
+        return error
 
 
 def _joined(feeds: Sequence[Feeds], axes: Axes) -> dict[str, np.ndarray]:
