@@ -666,6 +666,19 @@ def test_without_the_kenlm_package(monkeypatch):
 
 OF_ANOTHER_KIND = {
     "vocabulary is a sequence of strings": lambda: tinyseq.CtcGreedy(vocabulary=True),
+    "sequence of strings, one for each token": lambda: tinyseq.CtcGreedy(vocabulary=iter("ab")),
+    "a hotword is a string or a sequence of tokens, not None": lambda: tinyseq.CtcBeamSearch(hotwords=[None]),
+    "a hotword is a string or a sequence of tokens": lambda: tinyseq.CtcBeamSearch(hotwords=[[-1]]),
+    "a word of the lexicon is a string": lambda: tinyseq.CtcBeamSearch(lexicon=[1]),
+    "the lexicon spells 'a' as a sequence": lambda: tinyseq.CtcBeamSearch(lexicon={"a": [1.5]}),
+    "word_separator is a string, a token": lambda: tinyseq.CtcBeamSearch(word_separator=True),
+    "names token 9, a row has 3 numbers": lambda: tinyseq.ctc_beam_search(
+        np.zeros((1, 3), np.float32), hotwords=[[9]]
+    ),
+    "holds the blank": lambda: tinyseq.ctc_beam_search(np.zeros((1, 3), np.float32), hotwords=[[0]]),
+    "lengths are 1 whole numbers": lambda: tinyseq.ctc_greedy(
+        np.zeros((1, 2, 3), np.float32), lengths=[[1], [2, 3]]
+    ),
     "lm_level is 'token' or 'word'": lambda: tinyseq.CtcBeamSearch(lm_level=np.array(["word", "token"])),
     "hotwords is a collection": lambda: tinyseq.CtcBeamSearch(hotwords=np.array("a")),
     "lexicon is a collection": lambda: tinyseq.CtcBeamSearch(lexicon=np.array("a")),
@@ -680,3 +693,21 @@ OF_ANOTHER_KIND = {
 def test_arguments_of_another_kind_are_refused(reason):
     with pytest.raises(tinyseq.TinyseqError, match=reason):
         OF_ANOTHER_KIND[reason]()
+
+
+def test_too_many_orders_are_refused(tmp_path):
+    path = tmp_path / "lm.arpa"
+    path.write_text("\\data\\\n" + "".join(f"ngram {order}=1\n" for order in range(1, 80)))
+    with pytest.raises(tinyseq.ModelError, match="more than 64 orders"):
+        tinyseq.read_arpa(path)
+
+
+def test_a_damaged_archive_is_refused(tmp_path):
+    path = tmp_path / "lm.arpa.gz"
+    whole = bytearray(gzip.compress(b"\\data\\\nngram 1=1\n" * 50))
+    for place in range(10, len(whole)):
+        whole[place] ^= 255
+        path.write_bytes(whole)
+        with pytest.raises(tinyseq.ModelError):
+            tinyseq.read_arpa(path)
+        whole[place] ^= 255

@@ -106,3 +106,27 @@ def test_a_model_that_is_asked_cannot_be_saved(monkeypatch, tmp_path):
     stream = fed(tinyseq.CtcDecoder(options).stream(), [peaked(9, len(VOCABULARY), 0)])
     with pytest.raises(tinyseq.StateError, match="read_kenlm"):
         stream.snapshot()
+
+
+OTHERS = {
+    "another blank": (tinyseq.CtcGreedy(blank=0), tinyseq.CtcGreedy(blank=1)),
+    "other strings": (
+        tinyseq.CtcGreedy(vocabulary=VOCABULARY),
+        tinyseq.CtcGreedy(vocabulary=VOCABULARY[::-1]),
+    ),
+    "other hotwords": (tinyseq.CtcBeamSearch(hotwords=[[1]]), tinyseq.CtcBeamSearch(hotwords=[[2]])),
+    "another temperature": (
+        tinyseq.TransducerGreedy(temperature=1.0),
+        tinyseq.TransducerGreedy(temperature=2.0),
+    ),
+}
+
+
+@pytest.mark.parametrize("name", OTHERS)
+def test_a_stream_of_other_options_is_refused(name):
+    one, other = map(made, OTHERS[name])
+    stream, twin = (fed(each.stream(), [rows_for(each, 9, 0)]) for each in (one, other))
+    before = twin.snapshot().to_bytes()
+    with pytest.raises(tinyseq.StateError, match="of other options or models"):
+        twin.restore(stream.snapshot())
+    assert twin.snapshot().to_bytes() == before

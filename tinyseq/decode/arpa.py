@@ -8,8 +8,9 @@ logarithms of probabilities and of back-off weights. The probability of a word w
 from __future__ import annotations
 
 import gzip
+import zlib
 from collections.abc import Iterator
-from math import inf, log
+from math import log
 from os import PathLike
 from pathlib import Path
 
@@ -21,6 +22,12 @@ from tinyseq.errors import ModelError
 from tinyseq.kernels.layout import NONE
 
 LN10 = log(10)
+
+LARGEST = 1e30
+"""No back-off is that large."""
+
+MOST_ORDERS, MOST_DIGITS = 64, 15
+"""Orders of a model, and digits of the number of its n-grams."""
 UNKNOWN_LOG10 = -100.0
 """The logarithm of an unknown word's probability in a model that has none, as KenLM sets it."""
 
@@ -39,7 +46,7 @@ def read_arpa(path: str | Path) -> LanguageModel:
         with opened(path, "rb") as file:
             reader = _Reader(path, file)
             return reader.model()
-    except (OSError, EOFError) as error:
+    except (OSError, EOFError, zlib.error) as error:
         raise ModelError(f"cannot read the language model {path}: {error}") from error
 
 
@@ -92,8 +99,11 @@ class _Reader:
             if line.startswith(b"\\"):
                 break
             name, _, number = line.partition(b"=")
-            if name.split() != [b"ngram", b"%d" % (len(counts) + 1)] or not number.strip().isdigit():
+            number = number.strip()
+            if name.split() != [b"ngram", b"%d" % (len(counts) + 1)] or not number.isdigit():
                 raise self._error(f"expected ngram {len(counts) + 1}=COUNT")
+            if len(number) > MOST_DIGITS or len(counts) == MOST_ORDERS:
+                raise self._error(f"more than {MOST_ORDERS} orders or 10**{MOST_DIGITS} n-grams")
             counts.append(int(number))
         if not counts or not counts[0]:
             raise self._error("it counts no words")
@@ -118,8 +128,8 @@ class _Reader:
                 backs.append(float(fields[order + 1]) if len(fields) > order + 1 else 0.0)
             except ValueError as error:
                 raise self._error(str(error)) from error
-            if not logps[-1] <= 0 or not backs[-1] < inf:
-                raise self._error("a logarithm of a probability is at most 0, a back-off's is finite")
+            if not logps[-1] <= 0 or not backs[-1] < LARGEST:
+                raise self._error(f"a logarithm is at most 0, a back-off's below {LARGEST:g}")
             labels += self._labels(fields[1 : order + 1])
         if len(logps) != count:
             raise self._error(f"{count} {order}-grams were announced, {len(logps)} are there")
@@ -156,8 +166,9 @@ class _Reader:
             falls[climbing] = np.where(done, found, shorter)
             climbing = climbing[~done & (shorter != NONE)]
         self._falls = np.concatenate([self._falls, np.where(falls == NONE, START, falls)])
-        self._logps = np.concatenate([self._logps, logps * LN10])
-        self._backs = np.concatenate([self._backs, backs * LN10])
+        with np.errstate(over="ignore"):
+            self._logps = np.concatenate([self._logps, logps * LN10])
+            self._backs = np.concatenate([self._backs, backs * LN10])
         keys = np.concatenate([self._keys, keys])
         targets = np.concatenate([self._targets, first + np.arange(len(labels))])
         order = np.argsort(keys, kind="stable")

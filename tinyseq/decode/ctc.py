@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 import numpy as np
 
@@ -11,7 +11,7 @@ from tinyseq.decode.ctc_options import CtcBeamSearch, CtcGreedy
 from tinyseq.decode.ctc_path import BestPaths
 from tinyseq.decode.hypothesis import Hypothesis
 from tinyseq.decode.live import LiveDecoder
-from tinyseq.decode.prefix_options import check_tokens
+from tinyseq.decode.prefix_options import check_tokens, settings
 from tinyseq.errors import FeedError
 
 
@@ -33,6 +33,10 @@ class CtcDecoder(LiveDecoder):
             kind = BestPaths if isinstance(self.options, CtcGreedy) else Beams
             self._searches[size] = kind(self.options, size)
         return self._searches[size]
+
+    @property
+    def _kind(self) -> Iterable[bytes]:
+        return settings(self.options)
 
     @property
     def _any_size(self) -> int:

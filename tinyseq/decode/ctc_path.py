@@ -9,7 +9,7 @@ import numpy as np
 
 from tinyseq.decode.hypothesis import NOTHING, Emitted, Hypothesis
 from tinyseq.decode.rows import check_rows, groups
-from tinyseq.decode.saved import emitted, ensure, field
+from tinyseq.decode.saved import MOST_FRAMES, emitted, ensure, field
 from tinyseq.kernels.layout import EMITTED, HEARD, LAST, NONE, TOTAL
 from tinyseq.kernels.program import Buffer, Program
 
@@ -82,7 +82,8 @@ class BestPaths:
     def restored(self, fields: Mapping[str, np.ndarray]) -> Path:
         """The state that ``fields`` gave."""
         path = Path(field(fields, "words", np.int64, (4,)), emitted(fields, self.size))
-        ensure(path.words[HEARD] >= 0 and NONE <= path.words[LAST] < self.size and path.score <= np.inf)
+        ensure(0 <= path.words[HEARD] < MOST_FRAMES and path.score <= np.inf)
+        ensure(NONE <= path.words[LAST] < self.size)
         ensure(path.words[EMITTED] == len(path.emitted))
         ensure(path.words[LAST] in (NONE, self._options.blank) or len(path.emitted))
         return path

@@ -253,6 +253,8 @@ def _hotwords(options: PrefixSearchOptions, spelling: Spelling) -> dict[tuple[in
         weights = dict.fromkeys(map(_hashable, weights), options.hotword_weight)
     spelt: dict[tuple[int, ...], float] = {}
     for hotword, weight in weights.items():
+        if not isinstance(hotword, str) and options.blank in hotword:
+            raise FeedError(f"the hotword {hotword!r} holds the blank, which no result has")
         symbols = spelling.of(hotword)
         if not symbols:
             raise FeedError(f"the hotword {hotword!r} is empty")

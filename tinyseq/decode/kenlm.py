@@ -42,8 +42,10 @@ def read_kenlm(path: str | Path, words: Collection[str]) -> LanguageModel:
         raise MissingPackageError(
             f"reading {path} needs the kenlm package: pip install kenlm; ARPA files are read without it"
         ) from error
-    if isinstance(words, str):
-        raise FeedError("words is a collection of words, not a single string")
+    if not isinstance(words, Collection) or isinstance(words, (str, bytes)) or np.ndim(words) == 0:
+        raise FeedError(f"words is a collection of words, not {words!r}")
+    if not all(isinstance(word, str) for word in words):
+        raise FeedError("words is a collection of strings")
     try:
         return KenlmModel(kenlm.Model(str(path)), kenlm.State, words)
     except (OSError, RuntimeError) as error:

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, Protocol
+from zlib import crc32
 
 import numpy as np
 
@@ -65,6 +66,7 @@ class LiveDecoder(ABC):
 
     def __init__(self) -> None:
         self._searches: dict[int, FrameSearch] = {}
+        self._checksum: int | None = None
 
     @abstractmethod
     def _search(self, size: int) -> FrameSearch:
@@ -74,6 +76,19 @@ class LiveDecoder(ABC):
     @abstractmethod
     def _any_size(self) -> int:
         """A size of frames that there can be."""
+
+    @property
+    @abstractmethod
+    def _kind(self) -> Iterable[bytes]:
+        """What decides results: options and models."""
+
+    def digest(self, size: int) -> int:
+        """A checksum of what decides results over rows of a size: equal where streams may be exchanged."""
+        if self._checksum is None:
+            self._checksum = 0
+            for part in self._kind:
+                self._checksum = crc32(part, self._checksum)
+        return crc32(str(size).encode(), self._checksum)
 
     def stream(self) -> DecoderStream:
         """A new stream, at its start."""
@@ -103,8 +118,8 @@ class LiveDecoder(ABC):
         if any(stream._decoder is not self for stream in streams):
             raise FeedError("a stream is stepped by the decoder that it belongs to")
         for size in sizes:
-            search = self._search(size)
             try:
+                search = self._search(size)
                 states = [search.begin() if stream._search is None else stream._state for stream in streams]
                 states = search.step(states, rows)
             except MemoryError as error:
@@ -170,7 +185,10 @@ class DecoderStream:
         """The search and the state; of a stream that was fed nothing, whose rows' size is not known, any."""
         if self._search is not None:
             return self._search, self._state
-        search = self._decoder._search(self._decoder._any_size)
+        try:
+            search = self._decoder._search(self._decoder._any_size)
+        except MemoryError as error:
+            raise FeedError(f"{error}; a smaller beam_width needs less") from error
         return search, search.begin()
 
     @property
@@ -191,7 +209,9 @@ class DecoderStream:
         """
         if self._search is None:
             return State({"size": np.array(0)})
-        return State({"size": np.array(self._search.size)} | self._search.fields(self._state))
+        size = self._search.size
+        kind = {"size": np.array(size), "search": np.array(self._decoder.digest(size))}
+        return State(kind | self._search.fields(self._state))
 
     def restore(self, saved: Mapping[str, np.ndarray]) -> None:
         """Goes back to a snapshot, of this or of another stream.
@@ -206,6 +226,8 @@ class DecoderStream:
             self.reset()
             return
         ensure(0 < size <= MOST_SIZE)
+        if int(field(saved, "search", np.int64, ())) != self._decoder.digest(size):
+            raise StateError("the saved stream is damaged, or of other options or models")
         try:
             search = self._decoder._search(size)
         except FeedError as error:
@@ -226,7 +248,8 @@ def _floats(rows: object) -> np.ndarray:
         array = np.asarray(rows)
         if array.dtype.kind not in "fiu":
             raise TypeError(f"of dtype {array.dtype}")
-        return np.ascontiguousarray(array, np.float32)
+        with np.errstate(over="ignore"):
+            return np.ascontiguousarray(array, np.float32)
     except (TypeError, ValueError) as error:
         raise FeedError(f"rows are an array of numbers: {error}") from error
 
@@ -241,7 +264,10 @@ def _rows(chunk: object) -> np.ndarray:
 def _lengths(lengths: Sequence[int] | None, shape: tuple[int, ...]) -> list[int]:
     if lengths is None:
         return [shape[1]] * shape[0]
-    array = np.asarray(lengths)
+    try:
+        array = np.asarray(lengths)
+    except ValueError as error:
+        raise FeedError(f"lengths are {shape[0]} whole numbers, one for each sequence: {error}") from error
     if array.shape != shape[:1] or (array.dtype.kind not in "iu" and array.size):
         raise FeedError(f"lengths are {shape[0]} whole numbers, one for each sequence")
     if array.size and not (array.min() >= 0 and array.max() <= shape[1]):

@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from dataclasses import dataclass, fields
 from math import inf
 from numbers import Integral, Real
-from types import NoneType
 
 import numpy as np
 
 from tinyseq.decode.language_model import LanguageModel
 from tinyseq.errors import FeedError
+
+MOST_TOKENS = 2**22
+"""Tokens that there may be."""
 
 LARGEST = 1e30
 """Far above any sensible weight; what is computed from it stays finite."""
@@ -80,25 +82,41 @@ class PrefixSearchOptions:
             raise FeedError(f"lm_level is 'token' or 'word', not {self.lm_level!r}")
         if self.lm is not None and not isinstance(self.lm, LanguageModel):
             raise FeedError(f"lm is what read_arpa or read_kenlm gives, not {type(self.lm).__name__}")
-        if not isinstance(self.word_separator, (str, int, NoneType)) or self.word_separator == "":
-            raise FeedError(f"word_separator is a string, a token or None, not {self.word_separator!r}")
+        separator = self.word_separator
+        if separator is not None and not _is_token(separator) and not (separator and _is_text(separator)):
+            raise FeedError(f"word_separator is a string, a token or None, not {separator!r}")
         strings(self, "vocabulary")
-        _frozen(self, "lexicon")
+        if self.lexicon is not None:
+            _frozen(self, "lexicon")
+            _check_lexicon(self.lexicon)
         _frozen(self, "hotwords")
+        for hotword in self.hotwords:
+            if not _is_text(hotword) and not _are_tokens(hotword):
+                raise FeedError(f"a hotword is a string or a sequence of tokens, not {hotword!r}")
+
+    @property
+    def named_tokens(self) -> int:
+        """One more than the largest token that these options name."""
+        spelt = list(self.lexicon.values()) if isinstance(self.lexicon, Mapping) else []
+        spelt += [hotword for hotword in self.hotwords if not isinstance(hotword, str)]
+        spelt.append([self.word_separator] if isinstance(self.word_separator, int) else [])
+        return 1 + max((max(tokens, default=-1) for tokens in spelt), default=-1)
 
     @property
     def fewest_tokens(self) -> int:
         """A size of rows that these options can be used with."""
         if self.vocabulary is not None:
             return len(self.vocabulary)
-        spelt = list(self.lexicon.values()) if isinstance(self.lexicon, Mapping) else []
-        spelt += [hotword for hotword in self.hotwords if not isinstance(hotword, str)]
-        separator = self.word_separator if isinstance(self.word_separator, int) else 0
-        return 1 + max(self.blank, separator, *(max(tokens, default=0) for tokens in spelt))
+        return max(1 + self.blank, self.named_tokens)
 
 
 def check_tokens(options, tokens: int) -> None:
-    """Refuses a blank or a vocabulary that does not fit rows of so many scores."""
+    """Refuses a blank, a vocabulary or a token that does not fit rows of so many scores."""
+    named = getattr(options, "named_tokens", 0)
+    if named > tokens:
+        raise FeedError(
+            f"a hotword, lexicon or separator names token {named - 1}, a row has {tokens} numbers"
+        )
     if not 0 <= options.blank < tokens:
         raise FeedError(f"blank={options.blank} is no token of rows of {tokens} numbers")
     if options.vocabulary is not None and len(options.vocabulary) != tokens:
@@ -106,6 +124,18 @@ def check_tokens(options, tokens: int) -> None:
             f"the vocabulary has {len(options.vocabulary)} tokens, a row has {tokens} numbers: give a string "
             "for each number of a row, the blank's too"
         )
+
+
+def settings(options) -> Iterator[bytes]:
+    """What decides results of options: their fields, a language model by what is in it."""
+    for name in sorted(own.name for own in fields(options)):
+        value = getattr(options, name)
+        yield name.encode()
+        if isinstance(value, LanguageModel):
+            yield value.automaton.buffer.array.tobytes()
+            yield repr((value.begin, list(value.words.items()))).encode()
+        else:
+            yield repr(value).encode()
 
 
 def whole(options, name: str, least: int) -> None:
@@ -131,6 +161,26 @@ def strings(options, name: str) -> None:
     object.__setattr__(options, name, tuple(value))
 
 
+def _check_lexicon(lexicon: Mapping[str, Sequence[int]] | tuple[str, ...]) -> None:
+    for word in lexicon:
+        if not _is_text(word):
+            raise FeedError(f"a word of the lexicon is a string, not {word!r}")
+        if isinstance(lexicon, Mapping) and not _are_tokens(lexicon[word]):
+            raise FeedError(f"the lexicon spells {word!r} as a sequence of tokens, not as {lexicon[word]!r}")
+
+
+def _is_text(value: object) -> bool:
+    return isinstance(value, str)
+
+
+def _is_token(value: object) -> bool:
+    return isinstance(value, Integral) and not isinstance(value, bool) and 0 <= value < MOST_TOKENS
+
+
+def _are_tokens(value: object) -> bool:
+    return _is_collection(value) and all(map(_is_token, value))
+
+
 def _is_collection(value: object) -> bool:
     if isinstance(value, np.ndarray):
         return value.ndim > 0
@@ -139,8 +189,6 @@ def _is_collection(value: object) -> bool:
 
 def _frozen(options, name: str) -> None:
     value = getattr(options, name)
-    if value is None:
-        return
     if not _is_collection(value):
         raise FeedError(f"{name} is a collection of words, or a dict of them, not {value!r}")
     object.__setattr__(options, name, dict(value) if isinstance(value, Mapping) else tuple(value))

@@ -35,6 +35,9 @@ from tinyseq.kernels.layout import (
     UP,
 )
 
+MOST_FRAMES = 2**48
+"""Frames that a stream may have heard."""
+
 WORDS = NODE_BYTES // 4
 """int32 words of a node."""
 
@@ -47,7 +50,10 @@ def field(
     Raises:
         StateError: it is missing, or another than it must be; None stands for any size.
     """
-    array = np.array(saved[name], order="C") if name in saved else None
+    try:
+        array = np.array(saved[name], order="C") if name in saved else None
+    except ValueError:
+        array = None
     fits = array is not None and array.dtype == dtype and array.ndim == len(shape)
     if not fits or any(size not in (None, own) for size, own in zip(shape, array.shape)):
         raise StateError(f"the field {name!r} of the saved stream is missing or not of this search")
@@ -59,6 +65,7 @@ def emitted(saved: Mapping[str, np.ndarray], tokens: int) -> Emitted:
     words = field(saved, "tokens", np.int32, (3, None))
     given = words[0]
     ensure(given.size == 0 or (given.min() >= 0 and given.max() < tokens and words[1].min() >= 0))
+    ensure((words[2].view(np.float32) < np.inf).all())
     return Emitted(words)
 
 
@@ -81,7 +88,7 @@ def check_block(words: np.ndarray, width: int, tokens: int, states: tuple[tuple[
     ensure(words.size > start)
     living, nodes, used = (int(words[place]) for place in (LIVING, NODES, NODES_USED))
     ensure(nodes > 0 and words.size == start + nodes * NODE_BYTES // 8 and 0 <= living <= width)
-    ensure(words[FRAMES] >= 0 and words[ASKED_ROWS] == 0 and 0 <= used <= nodes < 2**31)
+    ensure(0 <= words[FRAMES] < MOST_FRAMES and words[ASKED_ROWS] == 0 and 0 <= used <= nodes < 2**31)
     ensure(0 <= words[SETTLED] < 2**31)
     pool = words[start:].view(np.int32).reshape(nodes, WORDS).tolist()
     given_back = _given_back(int(words[FREE]), used, pool)

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 import numpy as np
 
 from tinyseq.decode.hypothesis import Hypothesis
 from tinyseq.decode.live import LiveDecoder
+from tinyseq.decode.prefix_options import settings
 from tinyseq.decode.transducer_desk import TransducerModel
 from tinyseq.decode.transducer_options import TransducerBeamSearch, TransducerGreedy
 from tinyseq.decode.transducer_search import BeamSearch, GreedySearch
@@ -41,6 +42,11 @@ class TransducerDecoder(LiveDecoder):
         if size != self._only.size:
             raise FeedError(f"frames have {size} numbers, the joiner takes {self._only.size}")
         return self._only
+
+    @property
+    def _kind(self) -> Iterable[bytes]:
+        yield from settings(self.options)
+        yield from getattr(self.transducer, "weights", ())
 
     @property
     def _any_size(self) -> int:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from numbers import Integral
 from os import PathLike
 from pathlib import Path
 from typing import NamedTuple
@@ -116,6 +117,10 @@ class Transducer:
     ) -> None:
         self.predictor, self.joiner = loaded(predictor, "a predictor"), loaded(joiner, "a joiner")
         self.encoder = None if encoder is None else loaded(encoder, "an encoder")
+        if feeds is not None and not isinstance(feeds, Mapping):
+            raise ModelError(f"feeds is a dict from input to array, not {type(feeds).__name__}")
+        if start is not None and not (isinstance(start, Sequence) and all(map(_is_start, start))):
+            raise ModelError(f"start={start!r} is a list of tokens, whole numbers from -1 on")
         taken = _tokens(predictor, tokens, set(feeds or {}))
         sees = _context(taken, start) if not predictor.state else 1
         self._begin = (-1,) * (sees - 1) + (0,) if start is None else tuple(start)
@@ -152,9 +157,7 @@ class Transducer:
         Raises:
             ModelError: there is no such file or more than one; or a model cannot be read or used.
         """
-        if not isinstance(folder, (str, PathLike)):
-            raise ModelError(f"a transducer is loaded from a folder's path, not from {type(folder).__name__}")
-        folder = Path(folder)
+        folder = _path(folder, "loaded from")
         if not folder.is_dir():
             raise ModelError(f"{folder} is no folder with the models of a transducer")
         found = {part: _file(folder, part, words) for part, words in PARTS.items()}
@@ -163,7 +166,7 @@ class Transducer:
 
     def save(self, folder: str | Path) -> None:
         """Writes the models into a folder, made if need be, in tinyseq's own format, for ``load``."""
-        folder = Path(folder)
+        folder = _path(folder, "saved into")
         try:
             folder.mkdir(parents=True, exist_ok=True)
         except OSError as error:
@@ -178,6 +181,14 @@ class Transducer:
         for token in self._begin if self.predictor.state else self._begin[-1:]:
             rows.predict(np.array([token], np.int64), place, place)
         return {name: array[0].copy() for name, array in rows.state.items()}
+
+    @property
+    def weights(self) -> Iterator[bytes]:
+        """What decides results of predictor and joiner: their constants and the start."""
+        yield repr(self._begin).encode()
+        for session in (self.predictor, self.joiner):
+            for name, array in session.stream_graph.constants.items():
+                yield name.encode() + str(array.dtype).encode() + array.tobytes()
 
     def rows(self, count: int) -> Rows:
         """See ``TransducerModel``."""
@@ -204,7 +215,7 @@ class Transducer:
             raise ModelError("this transducer has no encoder: Transducer(predictor, joiner, encoder)")
         results = self.encoder.run(feeds)
         names = [n for n, array in results.items() if array.ndim == 3 and self.frame_size in array.shape[1:]]
-        if output is None and len(names) != 1:
+        if (output is None and len(names) != 1) or (output is not None and output not in results):
             raise FeedError(
                 f"output says which of {', '.join(results)} holds frames [N, T, {self.frame_size}]"
             )
@@ -212,6 +223,16 @@ class Transducer:
         if frames.ndim != 3 or self.frame_size not in frames.shape[1:]:
             raise FeedError(f"the encoder's output is {list(frames.shape)}, not [N, T, {self.frame_size}]")
         return frames if frames.shape[2] == self.frame_size else np.swapaxes(frames, 1, 2)
+
+
+def _path(folder: object, what: str) -> Path:
+    if not isinstance(folder, (str, PathLike)):
+        raise ModelError(f"a transducer is {what} a folder, by its path, not {type(folder).__name__}")
+    return Path(folder)
+
+
+def _is_start(token: object) -> bool:
+    return isinstance(token, Integral) and not isinstance(token, bool) and -1 <= token < 2**31
 
 
 def _file(folder: Path, part: str, words: tuple[str, ...]) -> Path | None:

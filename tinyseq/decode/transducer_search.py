@@ -13,7 +13,7 @@ from tinyseq.decode.hypothesis import NOTHING, Emitted, Hypothesis, joined
 from tinyseq.decode.prefix_options import check_tokens
 from tinyseq.decode.prefix_search import Beam, PrefixSearch, places
 from tinyseq.decode.rows import groups, wrong
-from tinyseq.decode.saved import emitted, ensure, field
+from tinyseq.decode.saved import MOST_FRAMES, emitted, ensure, field
 from tinyseq.decode.transducer_desk import Desk, TransducerModel
 from tinyseq.decode.transducer_options import TransducerBeamSearch, TransducerGreedy
 from tinyseq.errors import FeedError
@@ -218,7 +218,7 @@ class GreedySearch(_Search[Path]):
 
     def _found_restored(self, fields: Mapping[str, np.ndarray]) -> Path:
         words = field(fields, "words", np.int64, (PATH,))
-        ensure(words[HEARD] >= 0 and words[TOTAL:].view(np.float64)[0] <= np.inf)
+        ensure(0 <= words[HEARD] < MOST_FRAMES and words[TOTAL:].view(np.float64)[0] <= np.inf)
         ensure(words[SYMBOLS] == words[JOINED] == words[WAITING] == 0)
         return Path(Buffer(words), [emitted(fields, self._model.vocabulary_size)])
 
