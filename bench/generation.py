@@ -11,10 +11,10 @@ from time import perf_counter
 from typing import NamedTuple
 
 import numpy as np
-import onnxruntime
 from onnx import helper
 
 import tinyseq
+from bench.rivals import one_thread
 from tests import assets, seq2seq
 from tests.models import model, value
 from tinyseq.decode.beam import BeamSearch
@@ -78,13 +78,6 @@ def characters(hidden: int, count: int) -> dict[str, Callable[[], object]]:
         "greedy": lambda: tinyseq.generate(decoder, start, greedy),
         "beam 5": lambda: tinyseq.generate(decoder, start, beam),
     }
-
-
-def one_thread(path: bytes) -> onnxruntime.InferenceSession:
-    """A session that runs on the calling thread."""
-    options = onnxruntime.SessionOptions()
-    options.intra_op_num_threads = options.inter_op_num_threads = 1
-    return onnxruntime.InferenceSession(path, options, providers=["CPUExecutionProvider"])
 
 
 def spelling(copies: int) -> dict[str, Callable[[], object]]:
@@ -189,7 +182,8 @@ def _steps_alone(steps: Steps, counts: list[int]) -> Callable[[], None]:
     turns = [(count, programs[count]) for count in counts]
 
     def run() -> None:
-        for rows.array[0], program in turns:
+        for count, program in turns:
+            rows.array[0] = count
             program.run()
 
     return run

@@ -46,15 +46,20 @@ class Rival(ABC):
         """The results of the last call by the model's names."""
 
 
+def one_thread(model: bytes) -> onnxruntime.InferenceSession:
+    """A session that runs on the calling thread."""
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = options.inter_op_num_threads = 1
+    return onnxruntime.InferenceSession(model, options, providers=["CPUExecutionProvider"])
+
+
 class OnnxRuntime(Rival):
     """The yardstick: outputs are checked against it, and ratios are to it."""
 
     name = package = "onnxruntime"
 
     def __init__(self, case: Case) -> None:
-        options = onnxruntime.SessionOptions()
-        options.intra_op_num_threads = options.inter_op_num_threads = 1
-        session = onnxruntime.InferenceSession(case.model, options, providers=["CPUExecutionProvider"])
+        session = one_thread(case.model)
         self._names = [value.name for value in session.get_outputs()]
         self._run = session.run
         self.feed(case.feeds)

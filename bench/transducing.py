@@ -12,12 +12,12 @@ from functools import partial
 from statistics import median
 
 import numpy as np
-import onnxruntime
 from onnx import TensorProto, helper, numpy_helper
 
 import tinyseq
 from bench import timing
 from bench.measures import Effort, Row, Task
+from bench.rivals import one_thread
 
 FRAMES, UNITS, CONTEXT = 250, 512, 2
 
@@ -105,12 +105,7 @@ def _tinyseq(case: Case, x: np.ndarray) -> Decode:
 
 
 def _loop(case: Case, x: np.ndarray) -> Decode:
-    options = onnxruntime.SessionOptions()
-    options.intra_op_num_threads = options.inter_op_num_threads = 1
-    predict, join = (
-        onnxruntime.InferenceSession(model, options, providers=["CPUExecutionProvider"])
-        for model in (predictor(case.tokens), joiner(case.tokens))
-    )
+    predict, join = map(one_thread, (predictor(case.tokens), joiner(case.tokens)))
     if case.width:
         return partial(_beam_search, predict, join, x, case.width)
     return partial(_greedy_search, predict, join, x)
