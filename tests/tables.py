@@ -10,7 +10,8 @@ import numpy as np
 from tinyseq.decode.beam import BeamSearch
 from tinyseq.decode.options import Beam, Generation
 from tinyseq.decode.picking import Picking
-from tinyseq.decode.search import Hypothesis, Search
+from tinyseq.decode.search import Search
+from tinyseq.decode.trace import Hypothesis
 from tinyseq.kernels.instructions import LOGITS
 
 

@@ -8,7 +8,7 @@ from dataclasses import fields
 from pathlib import Path
 
 from tinyseq.decode.options import Beam, Generation, Greedy, Sampling
-from tinyseq.decode.search import Hypothesis
+from tinyseq.decode.trace import Hypothesis
 from tinyseq.errors import FeedError, OptionError
 
 METHODS = {"greedy": Greedy, "beam": Beam, "sampling": Sampling}

@@ -11,7 +11,8 @@ from tinyseq.decode.beam import BeamSearch
 from tinyseq.decode.decoder import Decoder, Feeds
 from tinyseq.decode.options import MOST, Beam, Generation, Greedy, Sampling
 from tinyseq.decode.picking import Picking
-from tinyseq.decode.search import Hypothesis, Processor, Search, Streamer
+from tinyseq.decode.search import Processor, Search, Streamer
+from tinyseq.decode.trace import Hypothesis
 from tinyseq.errors import FeedError, OptionError
 from tinyseq.session import Session
 

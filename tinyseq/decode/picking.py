@@ -7,7 +7,8 @@ from collections.abc import Sequence
 import numpy as np
 
 from tinyseq.decode.options import Greedy, Sampling
-from tinyseq.decode.search import Found, Processor, Search, Steps, Streamer
+from tinyseq.decode.search import Processor, Search, Steps, Streamer
+from tinyseq.decode.trace import Found
 from tinyseq.kernels.instructions import CUT, EMPTY, HEAD, LOG_PROBABILITIES, LOGITS
 from tinyseq.kernels.program import Buffer, Program, float_word
 

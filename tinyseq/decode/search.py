@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
-from typing import NamedTuple, NoReturn, Protocol
+from typing import NoReturn, Protocol
 
 import numpy as np
 
 from tinyseq.decode.options import Generation
+from tinyseq.decode.trace import Found, Hypothesis, Reader
 from tinyseq.errors import OptionError
 from tinyseq.kernels.instructions import (
-    ENDED,
     GOES_ON,
     LEAST,
     MOST,
@@ -73,48 +73,6 @@ class Steps(Protocol):
         """Says that the last step has been: what ``chain`` added does not run again."""
 
 
-Found = tuple[list[float], np.ndarray]
-"""A hypothesis of a search: its head, HEAD numbers, and its last node [NODE]; see ``kernels/beam.py``."""
-
-
-class Hypothesis(NamedTuple):
-    """One generated sequence.
-
-    ``tokens`` are the new ones, less the end token; ``token_scores`` has one score for each, and one more for
-    the end token where ``finished`` says that there was one. ``score`` is what hypotheses are ordered by.
-    ``attention`` [tokens and end token, positions] is there if it was asked for.
-    """
-
-    tokens: list[int]
-    score: float
-    token_scores: list[float]
-    finished: bool
-    attention: np.ndarray | None = None
-
-
-class Unrolling:
-    """A program that follows hypotheses of a trace back from their ends, and its operands."""
-
-    def __init__(self, trace: Buffer, most: int, slots: int, room: int) -> None:
-        self.ends, self._lengths = Buffer(np.zeros(most, np.int64)), Buffer(np.zeros(most, np.int64))
-        self._records, self._count = (
-            Buffer(np.zeros((most, NODE, room), np.int64)),
-            Buffer(np.zeros(1, np.int64)),
-        )
-        self._program = Program()
-        rows = self._records, self._count, slots, room
-        self._program.add("unroll", trace, self.ends, self._lengths, 1, *rows)
-
-    def run(self, ends: list[int], lengths: list[int]) -> np.ndarray:
-        """records[at least n, NODE, room] of n hypotheses: in which slots they end, and how many nodes they
-        have."""
-        count = len(ends)
-        self._count.array[0] = count
-        self.ends.array[:count], self._lengths.array[:count] = ends, lengths
-        self._program.run()
-        return self._records.array
-
-
 class Search(ABC):
     """The search for batches of so many inputs, one after the other, each from ``begin`` to ``end``.
 
@@ -166,7 +124,7 @@ class Search(ABC):
         forced = options.forced_bos_token_id is not None
         self._special = forced + bool(options.begin_suppress_tokens)
         self._most = options.max_new_tokens
-        self._unrolling: Unrolling | None = None
+        self._reader = Reader(self._trace, self._prompt, options.output_attentions)
 
     def begin(self, prompts: np.ndarray) -> None:
         """Gives the decoder all but the last token of the prompts [inputs, length]; readies the first step, a
@@ -399,28 +357,5 @@ class Search(ABC):
     def end(self) -> list[list[Hypothesis]]:
         """For each input its hypotheses, best first; those not finished yet as they stand."""
         found = self._results()
-        whole = [pair for own in found for pair in own]
-        lengths = [self._prompt + max(int(head[2]) - 1, 0) for head, _ in whole]
-        records = iter(self._paths([node[3] for _, node in whole], lengths))
-        return [[self._hypothesis(head, last, next(records)) for head, last in own] for own in found]
-
-    def _paths(self, ends: list[int], lengths: list[int]) -> np.ndarray:
-        """The nodes from the first to the one before last of so many hypotheses [n, NODE, room], which hold
-        until the next call."""
-        count = len(ends)
-        if self._unrolling is None or len(self._unrolling.ends.array) < count:
-            self._unrolling = Unrolling(self._trace, count, self._slots, self._room)
-        return self._unrolling.run(ends, lengths)[:count]
-
-    def _hypothesis(self, head: list[float], last: np.ndarray, record: np.ndarray) -> Hypothesis:
-        score, _, length, how = head
-        new = record[:, self._prompt : self._prompt + int(length)]
-        new[:, -1:] = last[:, None]
-        finished = how == ENDED
-        tokens = new[0].tolist()
-        attention = None
-        if self.options.output_attentions:
-            given = [kept[row] for kept, row in zip(self._kept, new[1].tolist())]
-            attention = np.array(given) if given else np.zeros((0, *self._kept[0].shape[1:]), np.float32)
-        scores = new[2].view(np.float64).tolist()
-        return Hypothesis(tokens[:-1] if finished else tokens, score, scores, finished, attention)
+        read = iter(self._reader.read([one for own in found for one in own], self._kept))
+        return [[next(read) for _ in own] for own in found]
