@@ -711,3 +711,11 @@ def test_a_damaged_archive_is_refused(tmp_path):
         with pytest.raises(tinyseq.ModelError):
             tinyseq.read_arpa(path)
         whole[place] ^= 255
+
+
+def test_chunks_may_be_one_array_and_tokens_numpys_numbers():
+    decoder = tinyseq.CtcDecoder(tinyseq.CtcBeamSearch(word_separator=np.int64(2), hotwords=[np.array([1])]))
+    rows = np.random.default_rng(0).normal(size=(2, 5, 3)).astype(np.float32)
+    streams = tuple(decoder.stream() for _ in rows)
+    decoder.step(streams, rows)
+    assert [stream.finish() for stream in streams] == decoder.decode(rows)

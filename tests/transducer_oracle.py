@@ -26,6 +26,7 @@ class Table(TransducerModel):
         self.kind, self.start_tokens = kind, start_tokens
         self.outputs = np.random.default_rng(seed).normal(0, 2, (STATES, tokens)).astype(np.float32)
         self.first = {"history": np.array(0), "output": self.outputs[0]}
+        self.weights = (self.outputs.tobytes(),)
 
     def rows(self, count: int) -> TableRows:
         return TableRows(self, count)

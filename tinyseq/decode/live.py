@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from typing import Any, Protocol
 from zlib import crc32
 
@@ -100,11 +101,13 @@ class LiveDecoder(ABC):
         Raises:
             FeedError: a chunk is refused; all streams are as they were.
         """
-        if not all(isinstance(given, Sequence) for given in (streams, chunks)):
+        try:
+            streams, chunks = list(streams), list(chunks)
+        except TypeError as error:
             raise FeedError(
                 f"a list of streams and a list of chunks are stepped, not {type(streams).__name__} and "
                 f"{type(chunks).__name__}"
-            )
+            ) from error
         strange = [stream for stream in streams if not isinstance(stream, DecoderStream)]
         if strange:
             raise FeedError(f"streams are what stream() gives, not {type(strange[0]).__name__}")
@@ -118,14 +121,10 @@ class LiveDecoder(ABC):
         if any(stream._decoder is not self for stream in streams):
             raise FeedError("a stream is stepped by the decoder that it belongs to")
         for size in sizes:
-            try:
+            with _room():
                 search = self._search(size)
                 states = [search.begin() if stream._search is None else stream._state for stream in streams]
                 states = search.step(states, rows)
-            except MemoryError as error:
-                raise FeedError(
-                    f"{error}; fewer streams at once or a smaller beam_width need less"
-                ) from error
             for stream, state in zip(streams, states):
                 stream._search, stream._state = search, state
 
@@ -185,11 +184,9 @@ class DecoderStream:
         """The search and the state; of a stream that was fed nothing, whose rows' size is not known, any."""
         if self._search is not None:
             return self._search, self._state
-        try:
+        with _room():
             search = self._decoder._search(self._decoder._any_size)
-        except MemoryError as error:
-            raise FeedError(f"{error}; a smaller beam_width needs less") from error
-        return search, search.begin()
+            return search, search.begin()
 
     @property
     def frames(self) -> int:
@@ -229,7 +226,8 @@ class DecoderStream:
         if int(field(saved, "search", np.int64, ())) != self._decoder.digest(size):
             raise StateError("the saved stream is damaged, or of other options or models")
         try:
-            search = self._decoder._search(size)
+            with _room():
+                search = self._decoder._search(size)
         except FeedError as error:
             raise StateError(f"the saved stream is of another search: {error}") from error
         self._state = search.restored(saved)
@@ -241,6 +239,15 @@ class DecoderStream:
         if self._search is not None:
             twin._search, twin._state = self._search, self._search.copy(self._state)
         return twin
+
+
+@contextmanager
+def _room() -> Iterator[None]:
+    """Says what to do where there is not enough memory."""
+    try:
+        yield
+    except MemoryError as error:
+        raise FeedError(f"{error}; fewer streams at once or a smaller beam_width need less") from error
 
 
 def _floats(rows: object) -> np.ndarray:

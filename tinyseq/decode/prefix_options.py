@@ -85,6 +85,8 @@ class PrefixSearchOptions:
         separator = self.word_separator
         if separator is not None and not _is_token(separator) and not (separator and _is_text(separator)):
             raise FeedError(f"word_separator is a string, a token or None, not {separator!r}")
+        if _is_token(separator):
+            object.__setattr__(self, "word_separator", int(separator))
         strings(self, "vocabulary")
         if self.lexicon is not None:
             _frozen(self, "lexicon")

@@ -46,7 +46,7 @@ class TransducerDecoder(LiveDecoder):
     @property
     def _kind(self) -> Iterable[bytes]:
         yield from settings(self.options)
-        yield from getattr(self.transducer, "weights", ())
+        yield from self.transducer.weights
 
     @property
     def _any_size(self) -> int:

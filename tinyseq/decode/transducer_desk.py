@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Protocol
 
 import numpy as np
@@ -48,7 +49,8 @@ class TransducerRows(Protocol):
 class TransducerModel(Protocol):
     """What a transducer search knows of models: sizes, the start, and rows.
 
-    ``first`` is a place's part of ``TransducerRows.state`` at the start of a stream.
+    ``first`` is a place's part of ``TransducerRows.state`` at the start of a stream. ``weights`` is all that
+    decides results, for a checksum.
     """
 
     frame_size: int
@@ -56,6 +58,7 @@ class TransducerModel(Protocol):
     kind: int
     start_tokens: int
     first: dict[str, np.ndarray]
+    weights: Iterable[bytes]
 
     def rows(self, count: int) -> TransducerRows:
         """Rows with so many places, for nobody else until they are given back."""

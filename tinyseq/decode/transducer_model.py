@@ -119,7 +119,8 @@ class Transducer:
         self.encoder = None if encoder is None else loaded(encoder, "an encoder")
         if feeds is not None and not isinstance(feeds, Mapping):
             raise ModelError(f"feeds is a dict from input to array, not {type(feeds).__name__}")
-        if start is not None and not (isinstance(start, Sequence) and all(map(_is_start, start))):
+        listed = start.ndim == 1 if isinstance(start, np.ndarray) else isinstance(start, Sequence)
+        if start is not None and not (listed and all(map(_is_start, start))):
             raise ModelError(f"start={start!r} is a list of tokens, whole numbers from -1 on")
         taken = _tokens(predictor, tokens, set(feeds or {}))
         sees = _context(taken, start) if not predictor.state else 1

@@ -12,8 +12,7 @@ from typing import TYPE_CHECKING, NamedTuple
 import numpy as np
 
 from tinyseq.kernels.instructions import GATHER
-from tinyseq.kernels.program import Buffer as Operand
-from tinyseq.kernels.program import Program
+from tinyseq.kernels.program import Buffer, Program
 from tinyseq.plan.packing import aligned, segment
 from tinyseq.plan.view import Shape, View
 
@@ -57,7 +56,7 @@ def products(table: np.ndarray, w: np.ndarray, bias: np.ndarray) -> np.ndarray:
     (v, e), n = table.shape, bias.size
     y = aligned(4 * v * n).view(np.float32)
     program = Program()
-    program.add("linear", Operand(segment(table)), 1, 0, v, e, e, Operand(w), n, Operand(bias), Operand(y), n)
+    program.add("linear", Buffer(segment(table)), 1, 0, v, e, e, Buffer(w), n, Buffer(bias), Buffer(y), n)
     program.run()
     return y
 
