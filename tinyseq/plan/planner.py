@@ -19,7 +19,7 @@ from tinyseq.plan.draft import Draft
 from tinyseq.plan.lower import TAKE_NARROW, lowering
 from tinyseq.plan.needs import Needs, deciding_part
 from tinyseq.plan.packing import Weights
-from tinyseq.plan.sizes import closed, known_sizes
+from tinyseq.plan.sizes import closed, computed_sizes
 from tinyseq.plan.stream import StateInPlace, StateLayout
 from tinyseq.plan.view import Shape, View, computed
 from tinyseq.shapes import Mismatch
@@ -27,11 +27,11 @@ from tinyseq.shapes import Mismatch
 if TYPE_CHECKING:
     from tinyseq.plan.rows import StateRows
 
-OPEN = frozenset(
-    ("Shape", "Size", "Gather", "Concat", "Slice", "Squeeze", "Unsqueeze", "Reshape", "Identity")
-    + ("Add", "Sub", "Mul")
+OPEN = dict.fromkeys(("Shape", "Size", "Concat", "Add", "Sub", "Mul")) | dict.fromkeys(
+    ("Gather", "Slice", "Squeeze", "Unsqueeze", "Reshape", "Identity"), 1
 )
-"""Ops that shape arithmetic consists of and that compute with open sizes; others need plain numbers."""
+"""Ops that shape arithmetic consists of and that compute with open sizes, and how many of their inputs, from
+the first on, may hold them: all where it is None. All other ops and inputs need plain numbers."""
 
 
 class Step:
@@ -85,19 +85,20 @@ class Step:
             return self.lowering(builder, self.node, inputs, run, self.unrolled)
         if View not in map(type, inputs):
             return self._known(inputs)
+        inputs = [
+            value if index in self.known or type(value) is View else closed(value)
+            for index, value in enumerate(inputs)
+        ]
         shapes = [None if value is None else value.shape for value in inputs]
         results = self.lowering(builder, self.node, inputs, self.rule(self.attributes, shapes, inputs))
         return results if type(results) is list else (results,)
 
     def _known(self, inputs: list) -> list[np.ndarray] | tuple[np.ndarray, ...]:
         """The outputs of a node whose inputs are all known."""
-        if all([array is None or array.dtype != object for array in inputs]):
-            return reference.apply(self.node, inputs)
-        if self.node.op not in OPEN:
-            return reference.apply(self.node, [None if array is None else closed(array) for array in inputs])
-        return [
-            known_sizes(array.ravel()).reshape(array.shape) for array in reference.apply(self.node, inputs)
-        ]
+        count = OPEN.get(self.node.op, 0)
+        inputs = inputs[:count] + [closed(array) for array in inputs[count:]] if count is not None else inputs
+        results = reference.apply(self.node, inputs)
+        return [computed_sizes(array) if array.dtype == object else array for array in results]
 
 
 class Walk:

@@ -13,7 +13,7 @@ def _number(value, what: str) -> int | float:
     """The one element of a tensor."""
     if np.size(value) != 1:
         raise Mismatch(f"{what} holds {np.size(value)} elements where one is needed")
-    return np.ravel(value)[0].item()
+    return np.ravel(value).tolist()[0]
 
 
 def gather(attributes: Attributes, shapes, values) -> tuple[Shape, ...]:
