@@ -116,7 +116,8 @@ class _Importer:
 
     def note_unread(self, graph: Graph) -> None:
         """Warns of weights that no node reads."""
-        unread = [name for name in self.stored if name not in set(captured(graph))]
+        read = set(captured(graph))
+        unread = [name for name in self.stored if name not in read]
         if unread:
             warnings.warn(
                 f"{self.where}: no node reads the weight {unread[0]!r} ({len(unread)} such); if the model "
