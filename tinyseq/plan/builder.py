@@ -232,7 +232,8 @@ class Builder:
         """Takes back all that was said since the mark."""
         self._postponed.clear()
         del self.words[mark.words :], self.addresses[mark.addresses :], self.buffers[mark.buffers :]
-        self.places = {place: text for place, text in self.places.items() if place < mark.words}
+        while self.places and next(reversed(self.places)) >= mark.words:
+            self.places.popitem()
         self.step = mark.step
 
     def emit_jump(self, name: str, *operands) -> int:
@@ -255,8 +256,10 @@ class Builder:
     def outlive(self, start: Mark, others: Iterable[View]) -> None:
         """All that was emitted since the mark runs repeatedly: what it uses of former buffers, and the
         ``others``, must keep what they hold from the first turn to the last."""
-        buffers = [buffer for buffer in self.buffers[: start.buffers] if buffer.last >= start.step]
-        for buffer in (*buffers, *[view.buffer for view in others]):
+        own = {id(buffer) for buffer in self.buffers[start.buffers :]}
+        used = {id(buffer): buffer for _, buffer, _ in self.addresses[start.addresses :]}
+        former = [buffer for key, buffer in used.items() if key not in own]
+        for buffer in (*former, *[view.buffer for view in others]):
             buffer.first = min(buffer.first, start.step)
             buffer.last = self.step
 

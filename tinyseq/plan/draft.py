@@ -3,6 +3,7 @@ numbers."""
 
 from __future__ import annotations
 
+import math
 from bisect import bisect_left
 from collections.abc import Sequence
 
@@ -14,7 +15,7 @@ from tinyseq.plan.packing import aligned
 from tinyseq.plan.sizes import Size, closed
 from tinyseq.plan.view import Shape, View
 
-ENDLESS = 2**62
+ENDLESS = math.inf
 """Where the last gap of an arena ends, in bytes."""
 
 

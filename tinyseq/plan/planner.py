@@ -6,6 +6,7 @@ way and leaves nothing behind; every other node's lowering emits instructions.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from functools import cached_property
 from typing import TYPE_CHECKING
 
@@ -79,7 +80,7 @@ class Step:
                     raise Mismatch(
                         f"its {key} takes {len(walk.inputs)} inputs where it is given {len(given)}"
                     )
-                results = walk.plan(builder, names | dict(zip(walk.inputs, given, strict=True)))
+                results = walk.plan_within(builder, names, given)
                 return [builder.wide(value) if type(value) is View else value for value in results]
 
             return self.lowering(builder, self.node, inputs, run, self.unrolled)
@@ -114,6 +115,22 @@ class Walk:
     def steps(self) -> list[Step]:
         """Made when first planned: many a branch never is."""
         return [Step(node, self._needs, self._graph) for node in self._graph.nodes]
+
+    def plan_within(self, builder: Builder, names: dict, given: Sequence) -> list:
+        """``plan`` of a graph within another one, whose ``names`` are left as they were."""
+        shadowed = {name: names[name] for name in self._own if name in names}
+        names.update(zip(self.inputs, given, strict=True))
+        try:
+            return self.plan(builder, names)
+        finally:
+            for name in self._own:
+                names.pop(name, None)
+            names.update(shadowed)
+
+    @cached_property
+    def _own(self) -> set[str]:
+        """The names that planning the graph sets."""
+        return {*self.inputs, *self.constants, *(n for node in self._graph.nodes for n in node.outputs)}
 
     def plan(self, builder: Builder, names: dict) -> list:
         """Plans the graph; ``names`` maps to known arrays and Views. Gives the outputs."""
