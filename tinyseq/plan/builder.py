@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterable
 
 import numpy as np
 
+from tinyseq.effort import Allowance
 from tinyseq.errors import BroadcastWarning, UnsupportedError
 from tinyseq.kernels.instructions import (
     FUNCTION_CODES,
@@ -53,6 +54,10 @@ MOST_COUNTED = 2**16
 """How many turns of loops may be computed for one program to learn how many there are."""
 
 
+KNOWN_EFFORT, KNOWN_BYTES, KNOWN_BYTES_EACH = 2**28, 2**29, 2**28
+"""What may be computed and kept while planning, see ``effort.py``: for a plan, and for one node of it."""
+
+
 class Mark:
     """The place of the next instruction in a program under construction, to jump or to go back to."""
 
@@ -75,6 +80,7 @@ class Builder:
         self.words: list[int] = []
         self.addresses: list[tuple[int, Buffer, int]] = []
         self.buffers: list[Buffer] = []
+        self.allowance = Allowance(KNOWN_EFFORT, KNOWN_BYTES, KNOWN_BYTES_EACH)
         self._weights = weights
         self._zeros: View | None = None
         self._turns_left: View | None = None

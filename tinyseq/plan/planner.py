@@ -13,9 +13,10 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from tinyseq import reference
+from tinyseq.effort import bytes_of, effort, predicted
 from tinyseq.errors import FeedError, UnsupportedError
 from tinyseq.model import Graph, Model, Node, Value
-from tinyseq.plan.builder import ARENA, Builder
+from tinyseq.plan.builder import ARENA, KNOWN_BYTES, Builder
 from tinyseq.plan.draft import Draft
 from tinyseq.plan.lower import TAKE_NARROW, lowering
 from tinyseq.plan.needs import Needs, deciding_part
@@ -23,7 +24,7 @@ from tinyseq.plan.packing import Weights
 from tinyseq.plan.sizes import closed, known_sizes
 from tinyseq.plan.stream import StateInPlace, StateLayout
 from tinyseq.plan.view import Shape, View, computed
-from tinyseq.shapes import Mismatch
+from tinyseq.shapes import MOST_DIMENSIONS, Mismatch, checked_rank
 
 if TYPE_CHECKING:
     from tinyseq.plan.rows import StateRows
@@ -33,6 +34,10 @@ OPEN = frozenset(
     + ("Add", "Sub", "Mul")
 )
 """Ops that shape arithmetic consists of and that compute with open sizes; others need plain numbers."""
+
+
+MOST_OPEN = 1024
+"""Elements of known tensors that may hold open sizes."""
 
 
 class Step:
@@ -85,20 +90,49 @@ class Step:
 
             return self.lowering(builder, self.node, inputs, run, self.unrolled)
         if View not in map(type, inputs):
-            return self._known(inputs)
+            known = self._known(builder, inputs)
+            if known is not None:
+                return known
+            inputs = [
+                value if value is None or index in self.known else builder.constant(value)
+                for index, value in enumerate(inputs)
+            ]
         shapes = [None if value is None else value.shape for value in inputs]
-        results = self.lowering(builder, self.node, inputs, self.rule(self.attributes, shapes, inputs))
+        shapes = self.rule(self.attributes, shapes, inputs)
+        for shape in shapes:
+            if len(shape) > MOST_DIMENSIONS:
+                checked_rank(shape)
+        results = self.lowering(builder, self.node, inputs, shapes)
         return results if type(results) is list else (results,)
 
-    def _known(self, inputs: list) -> list[np.ndarray] | tuple[np.ndarray, ...]:
-        """The outputs of a node whose inputs are all known."""
-        if all([array is None or array.dtype != object for array in inputs]):
-            return reference.apply(self.node, inputs)
-        if self.node.op not in OPEN:
-            return reference.apply(self.node, [None if array is None else closed(array) for array in inputs])
-        return [
-            known_sizes(array.ravel()).reshape(array.shape) for array in reference.apply(self.node, inputs)
-        ]
+    def _known(self, builder: Builder, inputs: list) -> list[np.ndarray] | tuple[np.ndarray, ...] | None:
+        """The outputs of a node whose inputs are all known; None where they are left to run time."""
+        if any([array is not None and array.dtype == object for array in inputs]):
+            small = sum([array.size for array in inputs if array is not None]) <= MOST_OPEN
+            if small and self.node.op in OPEN:
+                return [
+                    known_sizes(array.ravel()).reshape(array.shape)
+                    for array in reference.apply(self.node, inputs)
+                ]
+            inputs = [None if array is None else closed(array) for array in inputs]
+        shapes = predicted(self.node, inputs)
+        takes, makes = effort(self.node, inputs, shapes), bytes_of(inputs, shapes)
+        allowance = builder.allowance
+        if not allowance.holds(makes):
+            raise UnsupportedError(
+                f"its result {' and '.join(str(list(shape)) for shape in shapes)} is computed before the "
+                f"model runs, and is too large for that: {allowance.each:,} bytes are the most for one, "
+                f"{KNOWN_BYTES:,} for all; feed shorter sequences or fewer rows"
+            )
+        if not allowance.takes(takes):
+            if self.lowering is not None and len(self.known) < sum(array is not None for array in inputs):
+                return None
+            raise UnsupportedError(
+                "it is computed before the model runs, and takes too long for that; feed shorter sequences "
+                "or fewer rows"
+            )
+        allowance.spend(takes, makes)
+        return reference.apply(self.node, inputs)
 
 
 class Walk:
