@@ -128,6 +128,6 @@ def predicted(node: Node, inputs: Sequence[np.ndarray | None]) -> list[Shape]:
     """
     try:
         shapes = node.row.shape(node.attributes, [None if a is None else a.shape for a in inputs], inputs)
+        return [checked_rank(shape) for shape in shapes]
     except (ValueError, TypeError, LookupError, AttributeError, ArithmeticError) as error:
         raise ModelError(f"{node} cannot be computed: {error}") from error
-    return [checked_rank(shape) for shape in shapes]

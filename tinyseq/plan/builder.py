@@ -75,6 +75,7 @@ class Builder:
 
     def __init__(self, weights: Weights) -> None:
         self.step = 0
+        self.turns = 1
         self.arrays: list[np.ndarray] = []
         self.places: dict[int, str] = {}
         self.words: list[int] = []
@@ -272,6 +273,10 @@ class Builder:
     def limit_turns(self) -> None:
         """From here on, loops may ``spend`` a number of turns that is the same for each run."""
         self._turns_left = self.copy(self.constant(np.array(MOST_TURNS)), self.allocate((), dtype=INTEGER))
+
+    def note_turns(self, count: int) -> None:
+        """Of a loop that turns so often, if it is not within another one and no other follows."""
+        self.turns = min(self.turns * max(count, 1), MOST_TURNS)
 
     def spend_turn(self, node: object) -> None:
         """Counts a turn of a loop of ``node`` at run time."""

@@ -38,10 +38,11 @@ class Plan:
     """A program for one set of shapes, immutable by convention. No process address is in it.
 
     ``weights`` are the segments that follow arena and state, each an aligned array. ``places`` tells of
-    each instruction that may fail, by its place in words, the node it is of.
+    each instruction that may fail, by its place in words, the node it is of. ``turns`` is how often a part
+    of the program may be run at the most, where it does not grow with the inputs.
     """
 
-    __slots__ = ("arena_bytes", "inputs", "outputs", "places", "program", "weights")
+    __slots__ = ("arena_bytes", "inputs", "outputs", "places", "program", "turns", "weights")
 
     def __init__(
         self,
@@ -51,6 +52,7 @@ class Plan:
         inputs: dict[str, Region],
         outputs: dict[str, Region],
         places: dict[int, str],
+        turns: int,
     ) -> None:
         self.program = program
         self.weights = weights
@@ -58,6 +60,7 @@ class Plan:
         self.inputs = inputs
         self.outputs = outputs
         self.places = places
+        self.turns = turns
 
 
 class Draft:
@@ -72,6 +75,7 @@ class Draft:
         }
         self._weights = tuple(builder.arrays)
         self._places = builder.places
+        self._loop_turns = builder.turns
         self._words, self._open_words = _split(builder.words)
         self._buffers = sorted([b for b in builder.buffers if b.last >= 0], key=lambda b: b.first)
         self._turns = _turns(self._buffers)
@@ -107,7 +111,7 @@ class Draft:
         program[self._positions] = np.array([*offsets, 0], np.int64)[self._origins] + skips
         inputs = {name: self._region(view, offsets, values) for name, view in self._inputs.items()}
         outputs = {name: self._region(value, offsets, values) for name, value in self._outputs.items()}
-        return Plan(program, self._weights, arena_bytes, inputs, outputs, self._places)
+        return Plan(program, self._weights, arena_bytes, inputs, outputs, self._places, self._loop_turns)
 
     def _region(self, value: View | np.ndarray, offsets: list[int], values: Sequence[int]) -> Region:
         if type(value) is not View:
