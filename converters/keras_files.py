@@ -18,6 +18,7 @@ from tinyseq.converters import archives, hdf5
 from tinyseq.converters.hdf5 import Contents
 from tinyseq.converters.weights import as_float32
 
+from tinyseq import files
 from tinyseq.errors import ModelError, UnsupportedError
 
 TRAINING = ("optimizer", "optimizer_weights", "seed_generator", "top_level_model_weights")
@@ -178,7 +179,7 @@ def opened(path: str | Path) -> KerasFile:
     """
     where = str(path)
     try:
-        with Path(path).open("rb") as raw:
+        with files.opened(path) as raw:
             if raw.read(2) == b"PK":
                 return _archived(raw, where)
             raw.seek(0)

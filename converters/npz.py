@@ -13,6 +13,7 @@ from numpy.lib import format as npy
 from tinyseq.converters import archives
 from tinyseq.converters.weights import as_float32
 
+from tinyseq import files, memory
 from tinyseq.errors import ModelError, UnsupportedError
 
 MOST_INFLATED, SLACK = 100, 2**20
@@ -31,12 +32,18 @@ def read(path: str | Path) -> dict[str, np.ndarray]:
     """
     where = str(path)
     try:
-        with Path(path).open("rb") as file:
+        with files.opened(path) as file:
             archive = archives.opened(file, where)
             size = file.seek(0, 2)
-            if sum(entry.file_size for entry in archive.infolist()) > max(MOST_INFLATED * size, SLACK):
+            inflated = sum(entry.file_size for entry in archive.infolist())
+            if inflated > max(MOST_INFLATED * size, SLACK):
                 raise ModelError(f"{where}: the archive inflates beyond measure; save it with numpy.savez")
+            memory.check(inflated)
             return {name.removesuffix(".npy"): _array(archive, name, where) for name in archive.namelist()}
+    except MemoryError as error:
+        raise ModelError(
+            f"cannot read {where}: its arrays are too large for this machine: {error}"
+        ) from error
     except OSError as error:
         raise ModelError(f"cannot read {where}: {error.strerror or error}; check the path") from error
 

@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 from tinyseq.converters.upgrades import UPGRADES, Draft
 
+from tinyseq import files
 from tinyseq.errors import ConversionWarning, MissingPackageError, ModelError, UnsupportedError
 from tinyseq.model import Graph, Model, Node, Value, captured, check
 from tinyseq.ops import DTYPE, OPS
@@ -29,6 +30,8 @@ def load(source: str | Path | bytes) -> Model:
     """
     onnx = _package()
     try:
+        if not isinstance(source, bytes):
+            files.check(source)
         proto = onnx.load_from_string(source) if isinstance(source, bytes) else onnx.load(source)
     except OSError as error:
         raise ModelError(f"cannot read {source}: {error.strerror or error}; check the path") from error
@@ -116,7 +119,8 @@ class _Importer:
 
     def note_unread(self, graph: Graph) -> None:
         """Warns of weights that no node reads."""
-        unread = [name for name in self.stored if name not in set(captured(graph))]
+        read = set(captured(graph))
+        unread = [name for name in self.stored if name not in read]
         if unread:
             warnings.warn(
                 f"{self.where}: no node reads the weight {unread[0]!r} ({len(unread)} such); if the model "

@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 from tinyseq.converters.weights import as_float32, from_bfloat16
 
+from tinyseq import files
 from tinyseq.errors import ModelError, UnsupportedError
 from tinyseq.format import TYPES
 
@@ -23,7 +24,7 @@ def read(path: str | Path) -> dict[str, np.ndarray]:
     from safetensors import SafetensorError, deserialize
 
     try:
-        entries = deserialize(Path(path).read_bytes())
+        entries = deserialize(files.read(path))
     except OSError as error:
         raise ModelError(f"cannot read {path}: {error.strerror or error}; check the path") from error
     except SafetensorError as error:

@@ -20,6 +20,7 @@ from tinyseq.converters import archives, pickles
 from tinyseq.converters.pickles import Global
 from tinyseq.converters.weights import as_float32, from_bfloat16
 
+from tinyseq import files
 from tinyseq.errors import ModelError, UnsupportedError
 
 LEGACY_MAGIC = 0x1950A86A20F9469CFC6C
@@ -148,7 +149,7 @@ def read(path: str | Path) -> dict[str, np.ndarray]:
     """
     where = str(path)
     try:
-        with Path(path).open("rb") as file:
+        with files.opened(path) as file:
             content, fill = (_zipped if zipfile.is_zipfile(file) else _legacy)(file, where)
             return dict(_flat(content, fill))
     except OSError as error:

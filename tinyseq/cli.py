@@ -17,7 +17,7 @@ from zipfile import BadZipFile, ZipFile
 import numpy as np
 from numpy.lib import format as npy
 
-from tinyseq import __version__
+from tinyseq import __version__, files, memory
 from tinyseq.backends import DEVICES
 from tinyseq.check import ABSOLUTE, RELATIVE, random_feeds, verify
 from tinyseq.decode import command as generation
@@ -200,9 +200,12 @@ def _size_hint(args: argparse.Namespace, session: Session) -> Iterator[None]:
 def _read(path: Path):
     """The array of an .npy file or the arrays of an .npz file; pickles are refused."""
     try:
-        loaded = np.load(path, allow_pickle=False)
-        array = loaded if isinstance(loaded, np.ndarray) else dict(loaded)
-    except (OSError, ValueError, EOFError, BadZipFile) as error:
+        with files.opened(path) as file:
+            loaded = np.load(file, allow_pickle=False)
+            if not isinstance(loaded, np.ndarray):
+                memory.check(sum(entry.file_size for entry in loaded.zip.infolist()))
+            array = loaded if isinstance(loaded, np.ndarray) else dict(loaded)
+    except (OSError, ValueError, EOFError, BadZipFile, MemoryError) as error:
         raise FeedError(f"cannot read {path}: {error}; give an .npy or .npz file of numbers") from error
     others = [] if isinstance(array, np.ndarray) else array.items()
     for name, other in others:

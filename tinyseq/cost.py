@@ -2,23 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
-from math import prod
+from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
 import numpy as np
 
 from tinyseq import passes, reference
+from tinyseq.effort import MULTIPLICATIONS
 from tinyseq.errors import TinyseqError
 from tinyseq.feeds import checked_feeds
-from tinyseq.gates import ORDERS
 from tinyseq.model import Model, Node
 from tinyseq.plan.packing import Weights
 from tinyseq.plan.planner import Planner
 from tinyseq.plan.plans import Plans
 from tinyseq.plan.stream import StateInPlace, StateLayout
-
-Shape = tuple[int, ...]
 
 
 class Memory(NamedTuple):
@@ -52,42 +49,6 @@ def operations(model: Model, feeds: Mapping[str, np.ndarray]) -> int:
     with np.errstate(all="ignore"):
         reference.run(passes.simplify(model), arrays, count)
     return total
-
-
-def _product(node: Node, shapes: list[Shape], y: Shape) -> int:
-    return prod(y) * shapes[0][-1]
-
-
-def _gemm(node: Node, shapes: list[Shape], y: Shape) -> int:
-    return prod(y) * shapes[0][0 if node.attributes["transA"] else 1]
-
-
-def _convolution(node: Node, shapes: list[Shape], y: Shape) -> int:
-    """Each number of the result is a sum over a window of the group's channels."""
-    return prod(y) * prod(shapes[1][1:])
-
-
-def _transposed(node: Node, shapes: list[Shape], y: Shape) -> int:
-    """Each number given is spread over a window of the group's filters."""
-    return prod(shapes[0]) * prod(shapes[1][1:])
-
-
-def _recurrent(node: Node, shapes: list[Shape], y: Shape) -> int:
-    x, w, r = shapes[:3]
-    op = node.op.removeprefix("DynamicQuantize")
-    hidden = node.attributes["hidden_size"]
-    state = min(r[1:]) if op != node.op else r[2]
-    return prod(x[:2]) * w[0] * (x[2] + state) * len(ORDERS[op]["onnx"]) * hidden
-
-
-MULTIPLICATIONS: dict[str, Callable[[Node, list[Shape], Shape], int]] = {
-    **dict.fromkeys(("MatMul", "MatMulInteger"), _product),
-    **dict.fromkeys(("Conv", "ConvInteger"), _convolution),
-    **dict.fromkeys(("RNN", "GRU", "LSTM", "DynamicQuantizeLSTM"), _recurrent),
-    "ConvTranspose": _transposed,
-    "Gemm": _gemm,
-}
-"""The multiplications of an op, by the shapes of its inputs and of its first output."""
 
 
 def memory(model: Model, feeds: Mapping[str, np.ndarray]) -> Memory:

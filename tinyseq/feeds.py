@@ -20,7 +20,8 @@ def checked_feeds(values: Sequence[Value], feeds: Mapping[str, object]) -> dict[
     """
     if not isinstance(feeds, Mapping):
         raise FeedError(f"inputs are given as a dict from name to array, not {type(feeds).__name__}")
-    unknown = [name for name in feeds if all(name != value.name for value in values)]
+    names = {value.name for value in values}
+    unknown = [name for name in feeds if name not in names]
     missing = [value.name for value in values if value.name not in feeds]
     if unknown or missing:
         problems = [f"missing {name!r}" for name in missing] + [f"unknown {name!r}" for name in unknown]

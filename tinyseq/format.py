@@ -14,6 +14,7 @@ from typing import Any
 
 import numpy as np
 
+from tinyseq import files
 from tinyseq.errors import ModelError
 from tinyseq.model import Graph, Model, Node, StatePair, Value, check
 from tinyseq.ops import OPS
@@ -26,6 +27,9 @@ TYPES = {
     "U64": "<u8", "U32": "<u4", "U16": "<u2", "U8": "u1", "BOOL": "?",
 }  # fmt: skip
 """What safetensors files call NumPy's types."""
+
+MOST_HEADER = 10**8
+"""Bytes of a header: as many as the safetensors package takes."""
 
 DAMAGE = (AttributeError, LookupError, OverflowError, RecursionError, TypeError, ValueError)
 """What comes of taking any JSON for what it should be."""
@@ -74,7 +78,7 @@ def load(path: str | Path) -> Model:
     if Path(path).is_dir():
         raise ModelError(f"cannot read {path}: it is a folder; give the file that model.save wrote")
     try:
-        metadata, tensors = _parts(Path(path).read_bytes())
+        metadata, tensors = _parts(files.read(path))
     except (OSError, *DAMAGE) as error:
         raise ModelError(
             f"cannot read {path}: {error}; it is missing, damaged or not a tinyseq file"
@@ -99,6 +103,8 @@ def _parts(data: bytes) -> tuple[dict[str, str], dict[str, np.ndarray]]:
     itself copies them, and importing it takes longer than reading the file.
     """
     start = 8 + int.from_bytes(data[:8], "little")
+    if start > min(len(data), MOST_HEADER):
+        raise ValueError(f"a header of {start - 8:,} bytes in a file of {len(data):,}")
     header = json.loads(data[8:start])
     metadata = dict(header.pop("__metadata__", {}))
     elements = memoryview(data)[start:]

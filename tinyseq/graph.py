@@ -39,6 +39,8 @@ class Graph:
         self._constants: dict[str, np.ndarray] = {}
         self._names: set[str] = set()
         self._node_names: set[str] = set()
+        self._numbers: dict[str, int] = {}
+        self._node_numbers: dict[str, int] = {}
 
     def input(self, name: str, shape: Sequence[Dimension], dtype: DTypeLike = np.float32) -> str:
         """An input of the model; sizes that the feeds decide are given as words."""
@@ -100,7 +102,7 @@ class Graph:
             raise ModelError(f"constant {name!r} holds {array.dtype}; give numbers")
         if array.dtype.kind == "f":
             array = array.astype(np.float32)
-        name = self._claimed(_fresh(name, self._names))
+        name = self._fresh(name)
         self._constants[name] = array
         return name
 
@@ -122,7 +124,7 @@ class Graph:
         most = MOST_OUTPUTS if row.outputs[-1].variadic else len(row.outputs)
         if type(outputs) is not int or not 1 <= outputs <= most:
             raise ModelError(f"{op} has 1 to {most} outputs, not {outputs!r}")
-        name = _fresh(name or op.lower(), self._node_names)
+        name = _fresh(name or op.lower(), self._node_names, self._node_numbers)
         self._node_names.add(name)
         sources = [
             "" if given is None else self._tensor(given, f"{name}.{row.port(position).name}")
@@ -130,7 +132,7 @@ class Graph:
         ]
         while sources and not sources[-1]:
             sources.pop()
-        results = tuple(self._claimed(_fresh(f"{name}.{index}", self._names)) for index in range(outputs))
+        results = tuple(self._fresh(f"{name}.{index}") for index in range(outputs))
         filled = model.filled_attributes(row, attributes, f"node {name!r} ({op})")
         self._nodes.append(Node(op, tuple(sources), results, filled, name))
         return results if outputs > 1 else results[0]
@@ -327,6 +329,9 @@ class Graph:
             raise ModelError(f"{name}: there is no tensor {given!r}; give what a method returned, or numbers")
         return given
 
+    def _fresh(self, stem: str) -> str:
+        return self._claimed(_fresh(stem, self._names, self._numbers))
+
     def _claimed(self, name: str) -> str:
         if not isinstance(name, str) or not name or name in self._names:
             raise ModelError(f"a tensor cannot be named {name!r}: names are words, unique in a graph")
@@ -378,11 +383,12 @@ def _numbers(given: Sequence[int], what: str) -> tuple[int, ...]:
     return tuple(int(number) for number in numbers)
 
 
-def _fresh(stem: str, taken: set[str]) -> str:
-    """The stem, or the stem with a number where it is taken."""
+def _fresh(stem: str, taken: set[str], numbers: dict[str, int]) -> str:
+    """The stem, or the stem with a number where it is taken; ``numbers`` holds the last ones given."""
     _check_word(stem)
-    name, count = stem, 1
+    name, number = stem, numbers.get(stem, 1)
     while name in taken:
-        count += 1
-        name = f"{stem}{count}"
+        number += 1
+        name = f"{stem}{number}"
+    numbers[stem] = number
     return name

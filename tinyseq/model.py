@@ -241,18 +241,22 @@ def _check_value(value: Value) -> None:
         raise ModelError(f"{value.name!r} is no name or {value.shape!r} no shape; the file is damaged")
 
 
-def check(graph: Graph, outer: frozenset[str] = frozenset()) -> None:
+def check(graph: Graph) -> None:
     """Refuses a graph whose names are undefined, doubled or used before they are computed, and nodes whose
     inputs, outputs or attributes are not those of their op.
 
     Raises:
         ModelError: names the node or output and the tensor, input or attribute.
     """
+    _check_within(graph, set())
+
+
+def _check_within(graph: Graph, known: set[str]) -> None:
+    """``known`` are the names around the graph, which are left as they were."""
     for value in graph.inputs + graph.outputs:
         _check_value(value)
-    known = set(outer) | set(graph.constants)
-    for value in graph.inputs:
-        known.add(value.name)
+    own = {*graph.constants, *(value.name for value in graph.inputs)} - known
+    known |= own
     for node in graph.nodes:
         _check_ports(node, node.row.inputs, node.inputs, "input")
         _check_ports(node, node.row.outputs, node.outputs, "output")
@@ -264,11 +268,14 @@ def check(graph: Graph, outer: frozenset[str] = frozenset()) -> None:
                     "the file is damaged or its nodes are out of order"
                 )
         for _, sub_graph in node.graphs():
-            check(sub_graph, frozenset(known))
+            _check_within(sub_graph, known)
         for name in node.outputs:
             if name and name in known:
                 raise ModelError(f"{node} writes tensor {name!r}, which exists already; names must be unique")
-            known.add(name)
+            if name:
+                known.add(name)
+                own.add(name)
     for value in graph.outputs:
         if value.name not in known:
             raise ModelError(f"output {value.name!r} is computed by no node; the file is damaged")
+    known -= own

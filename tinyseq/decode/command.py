@@ -7,6 +7,7 @@ import json
 from dataclasses import fields
 from pathlib import Path
 
+from tinyseq import files
 from tinyseq.decode.options import Beam, Generation, Greedy, Sampling
 from tinyseq.decode.trace import Hypothesis
 from tinyseq.errors import FeedError, OptionError
@@ -76,7 +77,7 @@ def vocabulary(path: Path | None) -> dict[int, str] | None:
     if path is None:
         return None
     try:
-        text = path.read_text(encoding="utf-8")
+        text = files.text(path)
         if path.suffix != ".json":
             return dict(enumerate(text.splitlines()))
         listed = json.loads(text)

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import numpy as np
 
+from tinyseq import files
 from tinyseq.decode.arpa import read_arpa
 from tinyseq.decode.ctc import CtcDecoder
 from tinyseq.decode.ctc_options import CtcBeamSearch, CtcGreedy
@@ -219,7 +220,7 @@ def _hotword(text: str) -> tuple[str, float | None]:
 
 def _text(path: Path) -> str:
     try:
-        return path.read_text(encoding="utf-8")
+        return files.text(path)
     except (OSError, UnicodeDecodeError) as error:
         raise ModelError(f"cannot read {path}: {error}") from error
 

@@ -12,6 +12,7 @@ from threading import RLock
 
 import numpy as np
 
+from tinyseq import files
 from tinyseq.decode.arpa import LN10
 from tinyseq.decode.automata import Automaton, automaton, insert, questions
 from tinyseq.decode.language_model import BEGIN, END, UNKNOWN, LanguageModel
@@ -47,6 +48,7 @@ def read_kenlm(path: str | Path, words: Collection[str]) -> LanguageModel:
     if not all(isinstance(word, str) for word in words):
         raise FeedError("words is a collection of strings")
     try:
+        files.check(path)
         return KenlmModel(kenlm.Model(str(path)), kenlm.State, words)
     except (OSError, RuntimeError) as error:
         raise ModelError(f"cannot read the language model {path}: {error}") from error

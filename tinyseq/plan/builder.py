@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterable
 
 import numpy as np
 
+from tinyseq.effort import Allowance
 from tinyseq.errors import BroadcastWarning, UnsupportedError
 from tinyseq.kernels.instructions import (
     FUNCTION_CODES,
@@ -53,6 +54,10 @@ MOST_COUNTED = 2**16
 """How many turns of loops may be computed for one program to learn how many there are."""
 
 
+KNOWN_EFFORT, KNOWN_BYTES, KNOWN_BYTES_EACH = 2**28, 2**29, 2**28
+"""What may be computed and kept while planning, see ``effort.py``: for a plan, and for one node of it."""
+
+
 class Mark:
     """The place of the next instruction in a program under construction, to jump or to go back to."""
 
@@ -70,11 +75,13 @@ class Builder:
 
     def __init__(self, weights: Weights) -> None:
         self.step = 0
+        self.turns = 1
         self.arrays: list[np.ndarray] = []
         self.places: dict[int, str] = {}
         self.words: list[int] = []
         self.addresses: list[tuple[int, Buffer, int]] = []
         self.buffers: list[Buffer] = []
+        self.allowance = Allowance(KNOWN_EFFORT, KNOWN_BYTES, KNOWN_BYTES_EACH)
         self._weights = weights
         self._zeros: View | None = None
         self._turns_left: View | None = None
@@ -232,7 +239,8 @@ class Builder:
         """Takes back all that was said since the mark."""
         self._postponed.clear()
         del self.words[mark.words :], self.addresses[mark.addresses :], self.buffers[mark.buffers :]
-        self.places = {place: text for place, text in self.places.items() if place < mark.words}
+        while self.places and next(reversed(self.places)) >= mark.words:
+            self.places.popitem()
         self.step = mark.step
 
     def emit_jump(self, name: str, *operands) -> int:
@@ -255,14 +263,20 @@ class Builder:
     def outlive(self, start: Mark, others: Iterable[View]) -> None:
         """All that was emitted since the mark runs repeatedly: what it uses of former buffers, and the
         ``others``, must keep what they hold from the first turn to the last."""
-        buffers = [buffer for buffer in self.buffers[: start.buffers] if buffer.last >= start.step]
-        for buffer in (*buffers, *[view.buffer for view in others]):
+        own = {id(buffer) for buffer in self.buffers[start.buffers :]}
+        used = {id(buffer): buffer for _, buffer, _ in self.addresses[start.addresses :]}
+        former = [buffer for key, buffer in used.items() if key not in own]
+        for buffer in (*former, *[view.buffer for view in others]):
             buffer.first = min(buffer.first, start.step)
             buffer.last = self.step
 
     def limit_turns(self) -> None:
         """From here on, loops may ``spend`` a number of turns that is the same for each run."""
         self._turns_left = self.copy(self.constant(np.array(MOST_TURNS)), self.allocate((), dtype=INTEGER))
+
+    def note_turns(self, count: int) -> None:
+        """Of a loop that turns so often, if it is not within another one and no other follows."""
+        self.turns = min(self.turns * max(count, 1), MOST_TURNS)
 
     def spend_turn(self, node: object) -> None:
         """Counts a turn of a loop of ``node`` at run time."""

@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from tinyseq import memory
 from tinyseq.kernels.instructions import ALIGNMENT, GROUP, PANEL
 
 
@@ -19,6 +20,8 @@ def aligned(size: int) -> np.ndarray:
     """
     if size > sys.maxsize - ALIGNMENT:
         raise MemoryError(f"{size} bytes are more than can be addressed")
+    if size > memory.LARGE:
+        memory.check(size)
     raw = np.zeros(size + ALIGNMENT, np.uint8)
     start = -raw.ctypes.data % ALIGNMENT
     return raw[start : start + size]

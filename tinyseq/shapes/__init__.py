@@ -6,12 +6,14 @@ odds raises ``Mismatch``, to which the caller adds the node.
 """
 
 from tinyseq.shapes.common import (
+    MOST_DIMENSIONS,
     Attributes,
     Mismatch,
     Shape,
     axes_of,
     axis_of,
     broadcast_shapes,
+    checked_rank,
     whole_numbers,
 )
 from tinyseq.shapes.control import by_graph

@@ -13,6 +13,8 @@ from tinyseq.shapes.common import (
     axes_of,
     axis_of,
     broadcast_shapes,
+    checked_rank,
+    sizes_of,
     whole_numbers,
 )
 
@@ -26,7 +28,7 @@ def size_of(attributes: Attributes, shapes, values) -> tuple[Shape, ...]:
 
 
 def constant_of_shape(attributes: Attributes, shapes, values) -> tuple[Shape, ...]:
-    return (tuple(whole_numbers(values[0], "sizes")),)
+    return (tuple(sizes_of(values[0])),)
 
 
 def concat(attributes: Attributes, shapes, values) -> tuple[Shape, ...]:
@@ -109,13 +111,14 @@ def squeeze(attributes: Attributes, shapes, values) -> tuple[Shape, ...]:
 
 def unsqueeze(attributes: Attributes, shapes, values) -> tuple[Shape, ...]:
     rank = len(shapes[0]) + np.size(values[1])
+    checked_rank(range(rank))
     axes = axes_of(values[1], rank)
     rest = iter(shapes[0])
     return (tuple(1 if axis in axes else next(rest) for axis in range(rank)),)
 
 
 def reshape(attributes: Attributes, shapes, values) -> tuple[Shape, ...]:
-    wanted = whole_numbers(values[1], "sizes")
+    wanted = sizes_of(values[1])
     if not attributes["allowzero"]:
         for axis, size in enumerate(wanted):
             if size == 0:
@@ -151,7 +154,7 @@ def transpose(attributes: Attributes, shapes, values) -> tuple[Shape, ...]:
 
 
 def expand(attributes: Attributes, shapes, values) -> tuple[Shape, ...]:
-    wanted = tuple(whole_numbers(values[1], "sizes"))
+    wanted = tuple(sizes_of(values[1]))
     if min(wanted, default=0) < 0:
         raise Mismatch(f"{list(wanted)} is no shape")
     return (broadcast_shapes(shapes[0], wanted),)
