@@ -14,6 +14,7 @@ from tinyseq.converters import archives
 from tinyseq.converters.weights import as_float32
 
 from tinyseq.errors import ModelError, UnsupportedError
+from tinyseq.given import as_path
 
 MOST_INFLATED, SLACK = 100, 2**20
 """Weights hardly compress: an archive that claims to hold more than this many times its size, and more
@@ -29,9 +30,10 @@ def read(path: str | Path) -> dict[str, np.ndarray]:
         UnsupportedError: an array is of Python objects, which only a pickle can hold.
         ModelError: the file is missing, damaged or no ``.npz`` file.
     """
+    path = as_path(path, "a file of weights")
     where = str(path)
     try:
-        with Path(path).open("rb") as file:
+        with path.open("rb") as file:
             archive = archives.opened(file, where)
             size = file.seek(0, 2)
             if sum(entry.file_size for entry in archive.infolist()) > max(MOST_INFLATED * size, SLACK):

@@ -12,6 +12,7 @@ import numpy as np
 from tinyseq.converters.upgrades import UPGRADES, Draft
 
 from tinyseq.errors import ConversionWarning, MissingPackageError, ModelError, UnsupportedError
+from tinyseq.given import as_path
 from tinyseq.model import Graph, Model, Node, Value, captured, check
 from tinyseq.ops import DTYPE, OPS
 
@@ -28,6 +29,8 @@ def load(source: str | Path | bytes) -> Model:
         UnsupportedError: it uses something outside the op table; names the node.
     """
     onnx = _package()
+    if not isinstance(source, bytes):
+        source = as_path(source, "a model")
     try:
         proto = onnx.load_from_string(source) if isinstance(source, bytes) else onnx.load(source)
     except OSError as error:

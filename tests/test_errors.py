@@ -309,7 +309,7 @@ BAD_RUNS = {
         lambda: load(recogniser()).save("a" * 5000), tinyseq.ModelError, "cannot write", "too long"
     ),
     "a name that no file has": bad(
-        lambda: load(recogniser()).save("\0"), tinyseq.ModelError, "cannot write", "null"
+        lambda: load(recogniser()).save("\0"), tinyseq.ModelError, "path", "'\\x00'", "null"
     ),
     "Expand to a negative size": bad(
         lambda: run_node("Expand", np.ones(1, "f4"), np.array([-1]), fed=[0]), tinyseq.FeedError, "[-1]"

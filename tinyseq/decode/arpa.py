@@ -11,7 +11,6 @@ import gzip
 import zlib
 from collections.abc import Iterator
 from math import log
-from os import PathLike
 from pathlib import Path
 
 import numpy as np
@@ -19,6 +18,7 @@ import numpy as np
 from tinyseq.decode.automata import START, Automaton, automaton
 from tinyseq.decode.language_model import BEGIN, UNKNOWN, LanguageModel
 from tinyseq.errors import ModelError
+from tinyseq.given import as_path
 from tinyseq.kernels.layout import NONE
 
 LN10 = log(10)
@@ -38,16 +38,15 @@ def read_arpa(path: str | Path) -> LanguageModel:
     Raises:
         ModelError: the file cannot be read or is no language model; names the line.
     """
-    if not isinstance(path, (str, PathLike)):
-        raise ModelError(f"a language model is read from a path, not from {type(path).__name__}")
-    path = Path(path)
+    path = as_path(path, "a language model")
     opened = gzip.open if path.suffix == ".gz" else open
     try:
         with opened(path, "rb") as file:
             reader = _Reader(path, file)
             return reader.model()
     except (OSError, EOFError, zlib.error) as error:
-        raise ModelError(f"cannot read the language model {path}: {error}") from error
+        why = getattr(error, "strerror", None) or error
+        raise ModelError(f"cannot read the language model {path}: {why}") from error
 
 
 class _Reader:
