@@ -20,6 +20,7 @@ from tinyseq.converters.weights import as_float32
 
 from tinyseq import files
 from tinyseq.errors import ModelError, UnsupportedError
+from tinyseq.given import as_path
 
 TRAINING = ("optimizer", "optimizer_weights", "seed_generator", "top_level_model_weights")
 """Parts of paths in a file that hold what only training needs."""
@@ -177,6 +178,7 @@ def opened(path: str | Path) -> KerasFile:
         MissingPackageError: the h5py package is not installed.
         ModelError: the file is missing, damaged or holds no model.
     """
+    path = as_path(path, "a model")
     where = str(path)
     try:
         with files.opened(path) as raw:

@@ -15,6 +15,7 @@ from tinyseq.converters.weights import as_float32
 
 from tinyseq import files, memory
 from tinyseq.errors import ModelError, UnsupportedError
+from tinyseq.given import as_path
 
 MOST_INFLATED, SLACK = 100, 2**20
 """Weights hardly compress: an archive that claims to hold more than this many times its size, and more
@@ -30,6 +31,7 @@ def read(path: str | Path) -> dict[str, np.ndarray]:
         UnsupportedError: an array is of Python objects, which only a pickle can hold.
         ModelError: the file is missing, damaged or no ``.npz`` file.
     """
+    path = as_path(path, "a file of weights")
     where = str(path)
     try:
         with files.opened(path) as file:

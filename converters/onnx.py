@@ -13,6 +13,7 @@ from tinyseq.converters.upgrades import UPGRADES, Draft
 
 from tinyseq import files
 from tinyseq.errors import ConversionWarning, MissingPackageError, ModelError, UnsupportedError
+from tinyseq.given import as_path
 from tinyseq.model import Graph, Model, Node, Value, captured, check
 from tinyseq.ops import DTYPE, OPS
 
@@ -29,6 +30,8 @@ def load(source: str | Path | bytes) -> Model:
         UnsupportedError: it uses something outside the op table; names the node.
     """
     onnx = _package()
+    if not isinstance(source, bytes):
+        source = as_path(source, "a model")
     try:
         if not isinstance(source, bytes):
             files.check(source)

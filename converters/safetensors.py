@@ -8,8 +8,9 @@ import numpy as np
 from tinyseq.converters.weights import as_float32, from_bfloat16
 
 from tinyseq import files
-from tinyseq.errors import ModelError, UnsupportedError
+from tinyseq.errors import MissingPackageError, ModelError, UnsupportedError
 from tinyseq.format import TYPES
+from tinyseq.given import as_path
 
 
 def read(path: str | Path) -> dict[str, np.ndarray]:
@@ -21,8 +22,13 @@ def read(path: str | Path) -> dict[str, np.ndarray]:
         UnsupportedError: a tensor is of a type that NumPy lacks.
         ModelError: the file is missing, damaged or no safetensors file.
     """
-    from safetensors import SafetensorError, deserialize
-
+    try:
+        from safetensors import SafetensorError, deserialize
+    except ImportError as error:
+        raise MissingPackageError(
+            "reading safetensors files needs the safetensors package: pip install safetensors"
+        ) from error
+    path = as_path(path, "a file of weights")
     try:
         entries = deserialize(files.read(path))
     except OSError as error:

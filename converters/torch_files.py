@@ -22,6 +22,7 @@ from tinyseq.converters.weights import as_float32, from_bfloat16
 
 from tinyseq import files
 from tinyseq.errors import ModelError, UnsupportedError
+from tinyseq.given import as_path
 
 LEGACY_MAGIC = 0x1950A86A20F9469CFC6C
 MOST_NESTED = 32
@@ -147,6 +148,7 @@ def read(path: str | Path) -> dict[str, np.ndarray]:
             a TorchScript program.
         ModelError: the file is missing, damaged or not PyTorch's.
     """
+    path = as_path(path, "a file of weights")
     where = str(path)
     try:
         with files.opened(path) as file:

@@ -35,6 +35,8 @@ the tests of nodes in onnx {version}; a test keeps it so. Every op is on `device
   last table names.
 - **CPU**: `yes`; or `known`, where the result is worked out when a plan is made and costs nothing afterwards.
   Integers and booleans are computed as int64: unsigned 64-bit numbers from 2**63 on count as negative.
+- **Lengths of 0** (`sequence_lens` of RNN, GRU and LSTM): such a row's outputs are zeros, its last states the
+  initial ones. onnxruntime gives zeros for the last states too.
 - **Tests**: how many of ONNX's tests of the op pass on the CPU and on the reference, of how many there are.
 
 ## The table

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import copy
+import pickle
 import threading
 import tracemalloc
 
@@ -181,6 +183,14 @@ def test_streaming_backward_is_refused(direction):
     with pytest.raises(tinyseq.ModelError, match=rf"node 'it' \(LSTM\) runs {direction}.*model\.run"):
         session.stream()
     assert direction in str(session)
+
+
+def test_what_is_unpickled_or_copied_is_read_only():
+    state = tinyseq.State({"h": np.ones((1, 2), np.float32)})
+    for twin in (pickle.loads(pickle.dumps(state)), copy.copy(state), copy.deepcopy(state)):
+        assert twin == state and not twin["h"].flags.writeable
+        with pytest.raises(ValueError):
+            twin["h"][0] = 2
 
 
 def test_snapshots_are_compared_by_value():

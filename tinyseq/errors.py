@@ -2,8 +2,17 @@
 
 from __future__ import annotations
 
+from tinyseq.text import printable
 
-class TinyseqError(Exception):
+
+class _Said:
+    """A message on one line; what names from files hold for terminals is written out."""
+
+    def __str__(self) -> str:
+        return printable(super().__str__())
+
+
+class TinyseqError(_Said, Exception):
     """The root of all of them."""
 
 
@@ -27,11 +36,11 @@ class StateError(TinyseqError, ValueError):
     """A saved state does not fit the stream that it is given to."""
 
 
-class ConversionWarning(UserWarning):
+class ConversionWarning(_Said, UserWarning):
     """Numbers are stored or given in another precision than tinyseq computes in, or nothing reads them."""
 
 
-class BroadcastWarning(UserWarning):
+class BroadcastWarning(_Said, UserWarning):
     """A constant made for one row of a batch stands for all rows."""
 
 

@@ -16,6 +16,7 @@ import numpy as np
 
 from tinyseq import files
 from tinyseq.errors import ModelError
+from tinyseq.given import as_path, is_folder
 from tinyseq.model import Graph, Model, Node, StatePair, Value, check
 from tinyseq.ops import OPS
 
@@ -75,7 +76,8 @@ def load(path: str | Path) -> Model:
     Raises:
         ModelError: the file is missing, damaged, of a newer version or not of this format.
     """
-    if Path(path).is_dir():
+    path = as_path(path, "a model")
+    if is_folder(path):
         raise ModelError(f"cannot read {path}: it is a folder; give the file that model.save wrote")
     try:
         metadata, tensors = _parts(files.read(path))

@@ -27,6 +27,7 @@ from tinyseq.ops import (
     Port,
 )
 from tinyseq.shapes import Mismatch
+from tinyseq.text import printable, shown
 
 MEETING = ("DynamicQuantizeLinear", "DynamicQuantizeLSTM")
 """Ops that see all rows of a batch at once."""
@@ -44,7 +45,7 @@ class Value(NamedTuple):
 
     def __str__(self) -> str:
         shape = "[?]" if self.shape is None else f"[{', '.join(map(str, self.shape))}]"
-        return f"{self.name} {self.dtype}{shape}"
+        return printable(f"{self.name} {self.dtype}{shape}")
 
 
 class Node(NamedTuple):
@@ -202,13 +203,13 @@ def _check_attributes(node: Node) -> None:
         absent = value is attribute.default and value is not REQUIRED
         if not absent and not _is_of_kind(value, attribute.kind):
             raise ModelError(
-                f"{node}: the attribute {attribute.name!r} must be {attribute.kind}, not {value!r}; "
+                f"{node}: the attribute {attribute.name!r} must be {attribute.kind}, not {shown(value)}; "
                 "the file is damaged"
             )
         if attribute.allowed is not None and value not in attribute.allowed:
             choices = " or ".join(map(repr, attribute.allowed))
             raise UnsupportedError(
-                f"{node}: {attribute.name}={value!r} is not supported; tinyseq takes {choices}: "
+                f"{node}: {attribute.name}={shown(value)} is not supported; tinyseq takes {choices}: "
                 "export the model with one of these"
             )
     if node.row.check is not None:

@@ -9,9 +9,11 @@ import numpy as np
 
 from tinyseq.backends import Backend
 from tinyseq.errors import FeedError, ModelError, StateError
+from tinyseq.given import is_whole
 from tinyseq.model import Model, Value
 from tinyseq.plan.rows import OWNERS, SOURCES, TARGETS, row_layout
 from tinyseq.state import State, restore, room
+from tinyseq.text import shown
 
 MOST_ROWS = 2**31 - 1
 """Rows of a pool."""
@@ -25,9 +27,8 @@ class Pool:
     """
 
     def __init__(self, model: Model, backend: Backend, count: int) -> None:
-        whole = isinstance(count, (int, np.integer)) and not isinstance(count, bool)
-        if not whole or not 1 <= count <= MOST_ROWS:
-            raise FeedError(f"a pool has a whole number of rows from 1 to {MOST_ROWS}, not {count!r}")
+        if not is_whole(count) or not 1 <= count <= MOST_ROWS:
+            raise FeedError(f"a pool has a whole number of rows from 1 to {MOST_ROWS}, not {shown(count)}")
         count = int(count)
         inputs = {value.name: value for value in model.graph.inputs}
         values = [inputs[pair.input] for pair in model.state]
@@ -85,7 +86,7 @@ class Pool:
         try:
             rows = list(rows)
         except TypeError as error:
-            raise FeedError(f"rows are numbers of open() in a list, not {rows!r}") from error
+            raise FeedError(f"rows are numbers of open() in a list, not {shown(rows)}") from error
         for row in rows:
             self._check(row)
         numbers = np.array(rows, np.int64)
@@ -156,9 +157,9 @@ class Pool:
         return fields
 
     def _check(self, row: int) -> None:
-        whole = isinstance(row, (int, np.integer)) and not isinstance(row, bool)
+        whole = type(row) is int or is_whole(row)
         if not whole or not 0 <= row < len(self._open) or not self._open[row]:
-            raise StateError(f"row {row!r} of the pool is not open; open() gives the numbers of rows")
+            raise StateError(f"row {shown(row)} of the pool is not open; open() gives the numbers of rows")
 
 
 def _row_axis(value: Value) -> int:

@@ -10,9 +10,11 @@ import numpy as np
 
 from tinyseq import backends, format, passes
 from tinyseq.errors import ModelError, StateError
+from tinyseq.given import as_path
 from tinyseq.model import Graph as ModelGraph
 from tinyseq.model import Model, StatePair, Value
 from tinyseq.state import State, restore, room
+from tinyseq.text import printable, shown
 
 if TYPE_CHECKING:
     from tinyseq.graph import Graph
@@ -118,7 +120,7 @@ class Session:
 
     def save(self, path: str | Path) -> None:
         """Writes the model in tinyseq's own format, which loads without any converter's package."""
-        format.save(self._simple, path)
+        format.save(self._simple, as_path(path, "a model"))
 
     def __str__(self) -> str:
         lines = [f"tinyseq model ({self.model.origin or 'built in Python'}) on {self.device}"]
@@ -129,7 +131,7 @@ class Session:
         else:
             shapes = {value.name: value for value in self.stream_inputs}
             lines += [f"  state   {shapes[pair.input]} -> {pair.output}" for pair in self.state]
-        return "\n".join(lines)
+        return "\n".join(map(printable, lines))
 
     __repr__ = __str__
 
@@ -232,7 +234,7 @@ def load(
     if state is not None and not isinstance(state, Mapping):
         raise ModelError(f"state names pairs as a dict, {{input: output}}, not {type(state).__name__}")
     if state is not None and not all(isinstance(name, str) for name in (*state, *state.values())):
-        raise ModelError(f"state names pairs by words, {{input: output}}, not {dict(state)!r}")
+        raise ModelError(f"state names pairs by words, {{input: output}}, not {shown(dict(state))}")
     if state is not None:
         model = passes.name_state(model, dict(state))
     elif not model.state:
@@ -246,7 +248,9 @@ def read(path: str | Path | bytes | Graph) -> Model:
         path = bytes(path)
     if not isinstance(path, (str, Path, bytes)):
         return _built(path)
-    suffix = ".onnx" if isinstance(path, bytes) else Path(path).suffix.lower()
+    if not isinstance(path, bytes):
+        path = as_path(path, "a model")
+    suffix = ".onnx" if isinstance(path, bytes) else path.suffix.lower()
     if suffix not in READERS:
         if suffix in WEIGHT_FILES:
             raise ModelError(

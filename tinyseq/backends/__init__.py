@@ -9,6 +9,7 @@ import numpy as np
 
 from tinyseq.errors import MissingPackageError, TinyseqError
 from tinyseq.model import Model
+from tinyseq.text import shown
 
 if TYPE_CHECKING:
     from tinyseq.backends.executor import Executor
@@ -64,7 +65,7 @@ DEVICES = ("cpu", "cuda", "reference")
 def create(device: str, model: Model, streaming: Model | None) -> Backend:
     """The backend of a device for a model and, if it can be streamed, its streaming form."""
     if not isinstance(device, str) or device not in DEVICES:
-        raise TinyseqError(f"device={device!r} is unknown; choose {', '.join(map(repr, DEVICES))}")
+        raise TinyseqError(f"device={shown(device)} is unknown; choose {', '.join(map(repr, DEVICES))}")
     if device == "cpu":
         from tinyseq.backends.cpu import CpuBackend
 

@@ -12,7 +12,6 @@ import zlib
 from collections.abc import Iterator
 from functools import partial
 from math import log
-from os import PathLike
 from pathlib import Path
 
 import numpy as np
@@ -21,6 +20,7 @@ from tinyseq import files
 from tinyseq.decode.automata import START, Automaton, automaton
 from tinyseq.decode.language_model import BEGIN, UNKNOWN, LanguageModel
 from tinyseq.errors import ModelError
+from tinyseq.given import as_path
 from tinyseq.kernels.layout import NONE
 
 LN10 = log(10)
@@ -46,15 +46,14 @@ def read_arpa(path: str | Path) -> LanguageModel:
     Raises:
         ModelError: the file cannot be read or is no language model; names the line.
     """
-    if not isinstance(path, (str, PathLike)):
-        raise ModelError(f"a language model is read from a path, not from {type(path).__name__}")
-    path = Path(path)
+    path = as_path(path, "a language model")
     try:
         with files.opened(path) as raw, gzip.open(raw) if path.suffix == ".gz" else raw as file:
             most = max(MOST_INFLATED * files.check(path), SLACK)
             return _Reader(path, file, most).model()
     except (OSError, EOFError, zlib.error) as error:
-        raise ModelError(f"cannot read the language model {path}: {error}") from error
+        why = getattr(error, "strerror", None) or error
+        raise ModelError(f"cannot read the language model {path}: {why}") from error
 
 
 class _Reader:

@@ -8,6 +8,7 @@ from dataclasses import fields
 from pathlib import Path
 
 from tinyseq import files
+from tinyseq.console import file_name
 from tinyseq.decode.options import Beam, Generation, Greedy, Sampling
 from tinyseq.decode.trace import Hypothesis
 from tinyseq.errors import FeedError, OptionError
@@ -18,7 +19,7 @@ _NAMES = {field.name: field for method in METHODS.values() for field in fields(m
 
 def add_arguments(command: argparse.ArgumentParser) -> None:
     """Everything but the decoder and the encoder themselves."""
-    command.add_argument("--inputs", type=Path, metavar="FILE", help="an .npz file with inputs by name")
+    command.add_argument("--inputs", type=file_name, metavar="FILE", help="an .npz file with inputs by name")
     command.add_argument("--method", choices=METHODS, default="beam", help="(default beam)")
     for name in ("tokens", "scores", "attention"):
         command.add_argument(
@@ -35,7 +36,7 @@ def add_arguments(command: argparse.ArgumentParser) -> None:
     )
     command.add_argument(
         "--vocabulary",
-        type=Path,
+        type=file_name,
         metavar="FILE",
         help="tokens, one a line, or a JSON list or {token: number}",
     )
@@ -44,7 +45,7 @@ def add_arguments(command: argparse.ArgumentParser) -> None:
     for name in _NAMES:
         required = name == "decoder_start_token_id"
         flag = f"--{name.replace('_', '-')}"
-        options.add_argument(flag, type=_value, default=None, required=required, metavar="VALUE")
+        options.add_argument(flag, type=_value, default=argparse.SUPPRESS, required=required, metavar="VALUE")
 
 
 def _value(text: str) -> object:
@@ -52,7 +53,7 @@ def _value(text: str) -> object:
     for form in (text, f"[{text}]") if "," in text else (text,):
         try:
             return json.loads(form)
-        except ValueError:
+        except (ValueError, RecursionError):
             continue
     return text
 
@@ -61,7 +62,7 @@ def options(args: argparse.Namespace) -> Generation:
     """The options that the arguments ask for."""
     method = METHODS[args.method]
     own = {field.name for field in fields(method)}
-    given = {name: value for name in _NAMES if (value := getattr(args, name)) is not None}
+    given = {name: getattr(args, name) for name in _NAMES if hasattr(args, name)}
     for name in given:
         if name not in own:
             raise OptionError(f"--{name.replace('_', '-')} is no option of --method {args.method}")
@@ -85,7 +86,7 @@ def vocabulary(path: Path | None) -> dict[int, str] | None:
         if isinstance(listed, dict):
             return {int(number): str(token) for token, number in listed.items()}
         return {number: str(token) for number, token in enumerate(listed)}
-    except (OSError, ValueError, TypeError) as error:
+    except (OSError, ValueError, TypeError, RecursionError) as error:
         raise FeedError(
             f"cannot read the vocabulary {path}: {error}; give a text file with a token a line, or a .json "
             "list or dict from token to number"

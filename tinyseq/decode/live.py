@@ -13,6 +13,7 @@ import numpy as np
 from tinyseq.decode.hypothesis import Hypothesis
 from tinyseq.decode.saved import ensure, field
 from tinyseq.errors import FeedError, StateError
+from tinyseq.given import as_array
 from tinyseq.state import State
 
 Position = Any
@@ -252,7 +253,7 @@ def _room() -> Iterator[None]:
 
 def _floats(rows: object) -> np.ndarray:
     try:
-        array = np.asarray(rows)
+        array = as_array(rows)
         if array.dtype.kind not in "fiu":
             raise TypeError(f"of dtype {array.dtype}")
         with np.errstate(over="ignore"):
@@ -272,7 +273,7 @@ def _lengths(lengths: Sequence[int] | None, shape: tuple[int, ...]) -> list[int]
     if lengths is None:
         return [shape[1]] * shape[0]
     try:
-        array = np.asarray(lengths)
+        array = as_array(lengths)
     except ValueError as error:
         raise FeedError(f"lengths are {shape[0]} whole numbers, one for each sequence: {error}") from error
     if array.shape != shape[:1] or (array.dtype.kind not in "iu" and array.size):

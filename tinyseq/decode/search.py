@@ -11,6 +11,7 @@ import numpy as np
 from tinyseq.decode.options import Generation
 from tinyseq.decode.trace import Found, Hypothesis, Reader
 from tinyseq.errors import OptionError
+from tinyseq.given import as_array
 from tinyseq.kernels.instructions import (
     GOES_ON,
     LEAST,
@@ -270,9 +271,16 @@ class Search(ABC):
             given = processor(tokens, scores)
             if given is None:
                 continue
-            if np.shape(given) != scores.shape:
-                raise OptionError(f"a logits processor gave {np.shape(given)} and must give {scores.shape}")
-            scores[...] = given
+            try:
+                changed = as_array(given)
+            except ValueError as error:
+                raise OptionError(f"a logits processor gave no array: {error}") from error
+            if changed.shape != scores.shape or changed.dtype.kind not in "fiu":
+                raise OptionError(
+                    f"a logits processor gave {changed.dtype}{list(changed.shape)} and must give numbers "
+                    f"{list(scores.shape)}"
+                )
+            scores[...] = changed
 
     def _choose(self) -> None:
         """Finds which options have a say in this step and those after it, up to some position."""
