@@ -28,6 +28,7 @@ from tinyseq.decode.transducer_model import Transducer
 from tinyseq.demo import command as demo
 from tinyseq.errors import FeedError, OptionError, TinyseqError
 from tinyseq.feeds import checked_array
+from tinyseq.files import same, writing
 from tinyseq.inspection import inspect
 from tinyseq.model import Value
 from tinyseq.reference import Watch
@@ -284,10 +285,7 @@ def _run(args: argparse.Namespace) -> int:
     with _size_hint(args, session):
         results = session.run(feeds)
     if args.output is not None:
-        try:
-            _write(args.output, results)
-        except OSError as error:
-            raise TinyseqError(f"cannot write {args.output}: {error.strerror}; check the folder") from error
+        _write(args.output, results)
     if args.json:
         print(json.dumps({name: array.tolist() for name, array in results.items()}))
     else:
@@ -298,7 +296,7 @@ def _run(args: argparse.Namespace) -> int:
 
 def _write(path: Path, arrays: dict[str, np.ndarray]) -> None:
     """Arrays of any names to an .npz file of just this name, which numpy.savez would not do."""
-    with ZipFile(path, "w") as archive:
+    with writing(path, TinyseqError) as file, ZipFile(file, "w") as archive:
         for name, array in arrays.items():
             with archive.open(f"{name}.npy", "w", force_zip64=True) as entry:
                 npy.write_array(entry, array, allow_pickle=False)
@@ -336,6 +334,8 @@ def _progress(session: Session) -> Iterator[Watch | None]:
 
 
 def _convert(args: argparse.Namespace) -> int:
+    if same(args.model, args.output):
+        raise OptionError(f"{args.output} is the model itself, which is not overwritten; give another name")
     session = _load(args)
     session.save(args.output)
     if args.json:

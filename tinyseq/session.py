@@ -117,7 +117,16 @@ class Session:
             raise ModelError(str(self._refusal)) from self._refusal
 
     def save(self, path: str | Path) -> None:
-        """Writes the model in tinyseq's own format, which loads without any converter's package."""
+        """Writes the model in tinyseq's own format, which loads without any converter's package.
+
+        The file appears whole or not at all; one that was there keeps its mode, a link stays a link.
+
+        Args:
+            path: a file that ends in ``.tinyseq``.
+
+        Raises:
+            ModelError: the name ends otherwise, stands for no file, or cannot be written to.
+        """
         format.save(self._simple, path)
 
     def __str__(self) -> str:
@@ -286,7 +295,7 @@ WEIGHT_FILES = (".pt", ".pth", ".safetensors", ".npz")
 """Suffixes of files that hold weights without a model."""
 
 READERS: dict[str, Callable[[str | Path | bytes], Model]] = {
-    ".tinyseq": format.load,
+    format.SUFFIX: format.load,
     ".onnx": _onnx,
     ".keras": _keras,
     ".h5": _keras,
