@@ -227,8 +227,8 @@ def load(
     """Loads a model.
 
     Args:
-        path: an ``.onnx`` file (or its bytes), a ``.keras`` or ``.h5`` file, a file that ``Session.save``
-            wrote, or a ``tinyseq.Graph``.
+        path: an ``.onnx`` file (or its bytes, for which no other file is read), a ``.keras`` or ``.h5`` file,
+            a file that ``Session.save`` wrote, or a ``tinyseq.Graph``.
         device: ``"cpu"``; ``"cuda"`` for the first CUDA device; ``"reference"`` for the float64 interpreter.
         state: the outputs that carry state to inputs, ``{input: output}``; without it they are found by
             name and shape.
@@ -237,16 +237,19 @@ def load(
         ModelError: the file cannot be read, or holds what tinyseq cannot run.
         DeviceError: the package, the driver or the device that ``"cuda"`` needs is missing; says which.
     """
+    return Session(prepared(path, state), device)
+
+
+def prepared(path: str | Path | bytes | Graph, state: Mapping[str, str] | None = None) -> Model:
+    """The Model of a graph or of a file, the outputs that carry state to inputs known; see ``load``."""
     model = read(path)
     if state is not None and not isinstance(state, Mapping):
         raise ModelError(f"state names pairs as a dict, {{input: output}}, not {type(state).__name__}")
     if state is not None and not all(isinstance(name, str) for name in (*state, *state.values())):
         raise ModelError(f"state names pairs by words, {{input: output}}, not {dict(state)!r}")
     if state is not None:
-        model = passes.name_state(model, dict(state))
-    elif not model.state:
-        model = passes.find_state(model)
-    return Session(model, device)
+        return passes.name_state(model, dict(state))
+    return model if model.state else passes.find_state(model)
 
 
 def read(path: str | Path | bytes | Graph) -> Model:
