@@ -9,10 +9,11 @@ from typing import TYPE_CHECKING, NoReturn
 import numpy as np
 
 from tinyseq import backends, format, passes
+from tinyseq.claim import Claim, claiming
 from tinyseq.errors import ModelError, StateError
 from tinyseq.model import Graph as ModelGraph
 from tinyseq.model import Model, StatePair, Value
-from tinyseq.state import State, restore, room
+from tinyseq.state import Fields, State, restore, room
 
 if TYPE_CHECKING:
     from tinyseq.graph import Graph
@@ -24,7 +25,7 @@ class Session:
     """A model ready to run. Its weights are shared by all streams; it keeps no state of its own.
 
     ``run`` and ``stream`` may be called from several threads at once; one stream belongs to one
-    thread at a time.
+    thread at a time and refuses a second one.
     """
 
     def __init__(self, model: Model, device: str = "cpu") -> None:
@@ -164,14 +165,18 @@ def _streaming_form(model: Model) -> tuple[Model | None, ModelError | None]:
 class Stream:
     """One live stream of a model: an explicit state, advanced by each step.
 
-    Its inputs and outputs are the model's, less those that carry state.
+    Its inputs and outputs are the model's, less those that carry state. Every method raises a StateError
+    while another thread, or the call that it is part of, is in one of them.
     """
 
     def __init__(self, model: Model, backend: backends.Backend) -> None:
         self._model = model
         self._backend = backend
+        self._claim = Claim("stream")
+        self._free = self._claim.free
         with room("the state of a stream"):
             self._runner = backend.runner()
+        self._state = Fields(self._runner.state)
         self.reset()
 
     def step(
@@ -185,39 +190,52 @@ class Stream:
         Raises:
             FeedError: names, dtypes or shapes do not fit; the state is as before.
         """
-        return self._runner.step(feeds, out)
+        # Claim.take, written out: a call of its own takes as long as the rest of what is done here.
+        try:
+            self._free.pop()
+        except BaseException as error:
+            self._claim.refuse(error)
+        try:
+            return self._runner.step(feeds, out)
+        finally:
+            self._free.append(None)
 
+    @claiming
     def reset(self) -> None:
         """Puts the state back to its start: the model's own initial values, else zeros."""
         for pair in self._model.state:
-            self._runner.state[pair.input][...] = 0 if pair.initial is None else pair.initial
+            self._state[pair.input][...] = 0 if pair.initial is None else pair.initial
 
     @property
-    def state(self) -> dict[str, np.ndarray]:
-        """The live arrays of the state, by name: what is written to them is the state."""
-        return self._runner.state
+    def state(self) -> Mapping[str, np.ndarray]:
+        """The live arrays of the state, by name: what is written to them is the state. Names stay bound to
+        their arrays: ``stream.state["h"][...] = value``, not ``stream.state["h"] = value``."""
+        return self._state
 
+    @claiming
     def snapshot(self) -> State:
         """A copy of the state."""
-        return State(self._runner.state)
+        return State(self._state)
 
+    @claiming
     def restore(self, saved: Mapping[str, np.ndarray]) -> None:
         """Goes back to a snapshot, of this or of another stream of the same model.
 
         Raises:
             StateError: it is of another model; the state is as before.
         """
-        restore(saved, self._runner.state)
+        restore(saved, self._state)
 
     def __reduce__(self) -> NoReturn:
         raise StateError(
             "a stream is not pickled or copied: fork() makes a second one, snapshot() a value to pickle"
         )
 
+    @claiming
     def fork(self) -> Stream:
         """A second stream that starts where this one is; from then on they are independent."""
         twin = Stream(self._model, self._backend)
-        twin.restore(self._runner.state)
+        twin.restore(self._state)
         return twin
 
 
