@@ -78,6 +78,7 @@ class Pool:
         """Runs the model on the next chunk of some streams and advances their states.
 
         With ``out``, a dict of arrays for all outputs, results are written there and ``out`` is returned.
+        They may overlap the feeds, which are read before, but not each other.
 
         Args:
             rows: which, in any order, none twice.

@@ -185,10 +185,10 @@ class Stream:
         """Runs the model on the next chunk and advances the state.
 
         With ``out``, a dict of arrays for all outputs, results are written there and ``out`` is
-        returned.
+        returned. They may overlap the feeds, which are read before, but neither each other nor the state.
 
         Raises:
-            FeedError: names, dtypes or shapes do not fit; the state is as before.
+            FeedError: names, dtypes or shapes do not fit, or arrays overlap; the state is as before.
         """
         # Claim.take, written out: a call of its own takes as long as the rest of what is done here.
         try:

@@ -7,6 +7,7 @@ from collections.abc import Mapping
 import numpy as np
 
 from tinyseq import reference
+from tinyseq.backends.overlap import check_apart
 from tinyseq.errors import FeedError
 from tinyseq.feeds import checked_feeds
 from tinyseq.model import Model, Value
@@ -48,10 +49,10 @@ class ReferenceRunner:
         for name, array in self.state.items():
             _check_following(name, following[name], array.shape)
         if out is not None:
-            _check_out(out, results)
+            _check_out(out, results, self.state)
             for name, array in results.items():
                 out[name][...] = array
-            results = dict(out)
+            results = out
         for name, array in self.state.items():
             array[...] = following[name]
         return results
@@ -93,10 +94,10 @@ class ReferenceRows:
         for name, array in following.items():
             _check_following(name, array, (len(targets), *self.state[name].shape[1:]))
         if out is not None:
-            _check_out(out, results)
+            _check_out(out, results, self.state)
             for name, array in results.items():
                 out[name][...] = array
-            results = dict(out)
+            results = out
         for name, array in following.items():
             self.state[name][targets] = array
         return results
@@ -124,7 +125,7 @@ def _check_following(name: str, array: np.ndarray, shape: tuple[int, ...]) -> No
         )
 
 
-def _check_out(out: object, results: Mapping[str, np.ndarray]) -> None:
+def _check_out(out: object, results: Mapping[str, np.ndarray], state: Mapping[str, np.ndarray]) -> None:
     if not isinstance(out, Mapping) or set(out) != set(results):
         raise FeedError(f"out must be a dict with an array for each of {', '.join(results)}")
     for name, array in results.items():
@@ -133,3 +134,4 @@ def _check_out(out: object, results: Mapping[str, np.ndarray]) -> None:
             raise FeedError(f"out[{name!r}] must be an array for {Value(name, array.dtype, array.shape)}")
         if not given.flags.writeable:
             raise FeedError(f"out[{name!r}] is read-only; give an array that can be written to")
+    check_apart({name: out[name] for name in results}, state)
