@@ -22,11 +22,11 @@ DOMAINS = ("", "ai.onnx")
 
 
 def load(source: str | Path | bytes) -> Model:
-    """The Model of an ONNX file, or of its bytes.
+    """The Model of an ONNX file, or of its bytes, for which no file is read.
 
     Raises:
         MissingPackageError: the onnx package is not installed.
-        ModelError: the file is missing, damaged or not ONNX.
+        ModelError: the file is missing, damaged or not ONNX; or bytes refer to other files.
         UnsupportedError: it uses something outside the op table; names the node.
     """
     onnx = _package()
@@ -145,6 +145,13 @@ class _Importer:
         return Graph(inputs, outputs, tuple(nodes), constants)
 
     def tensor(self, proto) -> np.ndarray:
+        # Of a path, onnx.load has read them; to_array would look for them in the working folder.
+        if self.onnx.external_data_helper.uses_external_data(proto):
+            location = next((entry.value for entry in proto.external_data if entry.key == "location"), "")
+            raise ModelError(
+                f"constant {proto.name!r} of {self.where} lies in another file, {location!r}, which is read "
+                "with a model that is given by its path only; give the path"
+            )
         try:
             return np.array(self.onnx.numpy_helper.to_array(proto), order="C")
         except Exception as error:

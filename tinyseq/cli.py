@@ -27,6 +27,7 @@ from tinyseq.decode.transducer_model import Transducer
 from tinyseq.demo import command as demo
 from tinyseq.errors import FeedError, OptionError, TinyseqError
 from tinyseq.feeds import checked_array
+from tinyseq.files import same
 from tinyseq.inspection import inspect
 from tinyseq.model import Value
 from tinyseq.reference import Watch
@@ -274,10 +275,7 @@ def _run(args: argparse.Namespace) -> int:
     with _size_hint(args, session):
         results = session.run(feeds)
     if args.output is not None:
-        try:
-            write_arrays(args.output, results)
-        except OSError as error:
-            raise TinyseqError(f"cannot write {args.output}: {error.strerror}; check the folder") from error
+        write_arrays(args.output, results)
     if args.json:
         say_json({name: array.tolist() for name, array in results.items()})
     else:
@@ -318,6 +316,8 @@ def _progress(session: Session) -> Iterator[Watch | None]:
 
 
 def _convert(args: argparse.Namespace) -> int:
+    if same(args.model, args.output):
+        raise OptionError(f"{args.output} is the model itself, which is not overwritten; give another name")
     session = _load(args)
     session.save(args.output)
     if args.json:

@@ -16,7 +16,7 @@ import numpy as np
 from numpy.lib import format as npy
 
 from tinyseq import files, memory
-from tinyseq.errors import FeedError, ModelError
+from tinyseq.errors import FeedError, ModelError, TinyseqError
 from tinyseq.given import as_path
 from tinyseq.text import printable
 
@@ -55,12 +55,10 @@ def read_arrays(path: Path):
 
 def write_arrays(path: Path, arrays: dict[str, np.ndarray]) -> None:
     """Arrays of any names to an .npz file of just this name, which numpy.savez would not do."""
-    content = io.BytesIO()
-    with ZipFile(content, "w") as archive:
+    with files.writing(path, TinyseqError) as file, ZipFile(file, "w") as archive:
         for name, array in arrays.items():
             with archive.open(f"{name}.npy", "w", force_zip64=True) as entry:
                 npy.write_array(entry, array, allow_pickle=False)
-    path.write_bytes(content.getbuffer())
 
 
 def say(*lines: str) -> None:

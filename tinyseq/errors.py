@@ -33,7 +33,7 @@ class OptionError(TinyseqError, ValueError):
 
 
 class StateError(TinyseqError, ValueError):
-    """A saved state does not fit the stream that it is given to."""
+    """A saved state does not fit the stream that it is given to, or a stream is in use by somebody else."""
 
 
 class ConversionWarning(_Said, UserWarning):

@@ -8,7 +8,6 @@ No code is in a file.
 from __future__ import annotations
 
 import json
-from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +21,7 @@ from tinyseq.ops import OPS
 
 VERSION = 1
 ENTRY = "tinyseq"
+SUFFIX = ".tinyseq"
 
 TYPES = {
     "F64": "<f8", "F32": "<f4", "F16": "<f2", "I64": "<i8", "I32": "<i4", "I16": "<i2", "I8": "i1",
@@ -37,7 +37,7 @@ DAMAGE = (AttributeError, LookupError, OverflowError, RecursionError, TypeError,
 
 
 def save(model: Model, path: str | Path) -> None:
-    """Writes a model; an existing file is replaced only once the new one is whole.
+    """Writes a model to a file that ends in ``.tinyseq``; see ``files.writing``.
 
     Raises:
         ModelError: the file cannot be written.
@@ -54,20 +54,8 @@ def save(model: Model, path: str | Path) -> None:
         "header": dict(model.header),
     }
     data = serialise(tensors.stored, {ENTRY: json.dumps(document, separators=(",", ":"))})
-    partial = None
-    try:
-        path = Path(path)
-        partial = path.with_name(path.name + ".partial")
-        partial.write_bytes(data)
-        partial.replace(path)
-    except (OSError, ValueError, TypeError) as error:
-        if partial is not None:
-            with suppress(OSError, ValueError):
-                partial.unlink()
-        raise ModelError(
-            f"cannot write {path}: {getattr(error, 'strerror', None) or error}; "
-            "check the name, the folder and its permissions"
-        ) from error
+    with files.writing(path, ModelError, SUFFIX) as file:
+        file.write(data)
 
 
 def load(path: str | Path) -> Model:

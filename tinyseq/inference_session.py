@@ -16,7 +16,7 @@ import numpy as np
 from tinyseq.errors import DeviceError, FeedError, MissingPackageError, UnsupportedError
 from tinyseq.given import is_one_of
 from tinyseq.model import Value
-from tinyseq.session import load
+from tinyseq.session import Session, prepared
 from tinyseq.text import shown
 
 PROVIDER = "CPUExecutionProvider"
@@ -86,6 +86,7 @@ class InferenceSession:
 
     Raises:
         ModelError: the file cannot be read, or holds what tinyseq cannot run.
+        MissingPackageError: the package that reads such files is not installed.
         UnsupportedError: an option asks for what tinyseq does not do.
     """
 
@@ -102,7 +103,7 @@ class InferenceSession:
             raise TypeError(f"InferenceSession takes no argument {sorted(unknown)[0]!r}")
         _check_options(sess_options, REFUSED_SESSION_OPTIONS, "sess_options")
         self._options = sess_options
-        self._source = path_or_bytes
+        self._model = prepared(path_or_bytes)
         self.set_providers(providers, provider_options)
         self._names = [value.name for value in self._session.outputs]
 
@@ -161,7 +162,7 @@ class InferenceSession:
         providers: Sequence[str | tuple[str, dict]] | None = None,
         provider_options: Sequence[dict] | None = None,
     ) -> None:
-        """Loads the model on the first provider that is there; warns of those before it that are not."""
+        """Puts the model on the first provider that is there; warns of those before it that are not."""
         said = "providers are names or (name, options) pairs"
         given = [] if providers is None else _listed(providers, said)
         names = [each[0] if isinstance(each, (tuple, list)) and each else each for each in given]
@@ -176,7 +177,7 @@ class InferenceSession:
                 absent[name] = "tinyseq has none"
                 continue
             try:
-                self._session = load(self._source, device=DEVICES[name])
+                self._session = Session(self._model, DEVICES[name])
             except (DeviceError, MissingPackageError) as error:
                 absent[name] = str(error)
                 continue

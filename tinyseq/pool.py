@@ -8,6 +8,7 @@ from typing import NoReturn
 import numpy as np
 
 from tinyseq.backends import Backend
+from tinyseq.claim import Claim, claiming
 from tinyseq.errors import FeedError, ModelError, StateError
 from tinyseq.given import is_whole
 from tinyseq.model import Model, Value
@@ -23,7 +24,8 @@ class Pool:
     """``count`` streams' state in one block, a row each. Made by ``Session.pool``.
 
     A row's results do not depend, in any bit, on which others are stepped with it. A pool belongs to one
-    thread at a time.
+    thread at a time: every method raises a StateError while another thread, or the call that it is part of,
+    is in one of them.
     """
 
     def __init__(self, model: Model, backend: Backend, count: int) -> None:
@@ -39,11 +41,13 @@ class Pool:
         }
         with room(f"the state of {count} rows"):
             self._runner = backend.rows(row_layout(values, axes, shapes, model.state), count)
+        self._claim = Claim("pool")
         self._initial = {pair.input: pair.initial for pair in model.state}
         self._axes = axes
         self._free = list(range(count - 1, -1, -1))
         self._open = np.zeros(count, bool)
 
+    @claiming
     def open(self) -> int:
         """The number of a row that was free, at the start of a stream.
 
@@ -56,9 +60,10 @@ class Pool:
             )
         row = self._free.pop()
         self._open[row] = True
-        self.reset(row)
+        self._begin(row)
         return row
 
+    @claiming
     def close(self, row: int) -> None:
         """Frees a row for another stream."""
         self._check(row)
@@ -74,6 +79,7 @@ class Pool:
         """Runs the model on the next chunk of some streams and advances their states.
 
         With ``out``, a dict of arrays for all outputs, results are written there and ``out`` is returned.
+        They may overlap the feeds, which are read before, but not each other.
 
         Args:
             rows: which, in any order, none twice.
@@ -83,6 +89,22 @@ class Pool:
             FeedError: names, dtypes or shapes do not fit, or a row is named twice; the states are as before.
             StateError: a row is not open.
         """
+        # Claim.take, written out: a call of its own takes longer.
+        try:
+            self._claim.free.pop()
+        except BaseException as error:
+            self._claim.refuse(error)
+        try:
+            return self._step(rows, feeds, out)
+        finally:
+            self._claim.free.append(None)
+
+    def _step(
+        self,
+        rows: Sequence[int],
+        feeds: Mapping[str, np.ndarray],
+        out: Mapping[str, np.ndarray] | None,
+    ) -> Mapping[str, np.ndarray]:
         try:
             rows = list(rows)
         except TypeError as error:
@@ -101,12 +123,14 @@ class Pool:
         """Rows, open or not."""
         return len(self._open)
 
+    @claiming
     def take(self, states: Sequence[Mapping[str, np.ndarray]]) -> None:
         """Writes streams' states into the first rows, open or not."""
         for name, array in self._runner.state.items():
             axis = self._axes[name]
             array[: len(states)] = np.moveaxis(np.concatenate([own[name] for own in states], axis), axis, 0)
 
+    @claiming
     def give(self, states: Sequence[Mapping[str, np.ndarray]]) -> None:
         """Writes the first rows into streams' states."""
         for name, array in self._runner.state.items():
@@ -114,6 +138,7 @@ class Pool:
             for row, own in enumerate(states):
                 own[name][...] = np.moveaxis(array[row : row + 1], 0, axis)
 
+    @claiming
     def step_rows(self, count: int, feeds: Mapping[str, np.ndarray]) -> Mapping[str, np.ndarray]:
         """``step`` of the first rows, open or not."""
         numbers = np.arange(count)
@@ -124,18 +149,24 @@ class Pool:
             "a pool is not pickled or copied: open another, and restore the snapshot(row) of each row there"
         )
 
+    @claiming
     def reset(self, row: int) -> None:
         """Puts a stream back to its start."""
         self._check(row)
+        self._begin(row)
+
+    def _begin(self, row: int) -> None:
         for name, field in self._row(row).items():
             initial = self._initial[name]
             field[...] = 0 if initial is None else _part(initial, field, self._axes[name])
 
+    @claiming
     def snapshot(self, row: int) -> State:
         """A copy of a stream's state, which streams of this model can restore too."""
         self._check(row)
         return State(self._fields(row))
 
+    @claiming
     def restore(self, row: int, saved: Mapping[str, np.ndarray]) -> None:
         """Goes back to a snapshot of any stream of this model.
 

@@ -9,6 +9,7 @@ from typing import Protocol
 
 import numpy as np
 
+from tinyseq.claim import Claim, claiming, put_back, take_all
 from tinyseq.decode.endpoint import Endpointing
 from tinyseq.decode.hypothesis import Hypothesis
 from tinyseq.decode.live import LiveDecoder
@@ -58,7 +59,11 @@ class Chunks:
 
 
 class Utterance:
-    """One live signal: what was heard and not yet decoded, the model's state and the decoder's."""
+    """One live signal: what was heard and not yet decoded, the model's state and the decoder's.
+
+    One thread may take sound in while another decodes; of either there can be one at a time, a second one is
+    refused by a StateError.
+    """
 
     def __init__(self, recognizer: Recognizer) -> None:
         self._recognizer = recognizer
@@ -68,7 +73,9 @@ class Utterance:
         self._model = recognizer.model.stream()
         self._search = recognizer.decoder.stream()
         self._is_finished = False
+        self._claim, self._decoding = Claim("signal"), Claim("signal")
 
+    @claiming
     def accept_waveform(self, sample_rate: int, waveform: np.ndarray) -> None:
         """Takes sound in.
 
@@ -89,11 +96,12 @@ class Utterance:
             )
         self._take(self._front_end.push(samples))
 
+    @claiming
     def input_finished(self) -> None:
         """Says that no more sound will come: what the front end holds back becomes ready."""
         if not self._is_finished:
-            self._is_finished = True
             self._take(self._front_end.finish())
+            self._is_finished = True
 
     def _take(self, steps: list[Feeds]) -> None:
         if not isinstance(steps, Sequence):
@@ -188,12 +196,25 @@ class Recognizer:
         Raises:
             FeedError: the model refuses what the front end made of a signal, or the decoder what the model
                 made of it, as NaN. That signal has lost the step, all others have taken theirs.
+            StateError: a signal is in use by another thread; none has lost anything.
         """
         try:
             streams = [streams] if isinstance(streams, Utterance) else list(streams)
         except TypeError as error:
             raise FeedError(f"streams are those of create_stream, not {shown(streams)}") from error
-        ready = [stream for stream in dict.fromkeys(map(self._own, streams)) if stream._steps]
+        own = list(dict.fromkeys(map(self._own, streams)))
+        held = take_all([stream._decoding for stream in own])
+        try:
+            refused = self._step([stream for stream in own if stream._steps])
+        finally:
+            put_back(held)
+        for stream, error in refused.items():
+            raise FeedError(
+                f"signal {streams.index(stream)}: {error}. It has lost this step, others have taken theirs"
+            ) from error
+
+    def _step(self, ready: list[Utterance]) -> dict[Utterance, FeedError]:
+        """A step of each of several signals; says whose was refused."""
         feeds = [stream._steps.popleft() for stream in ready]
         results = self._together.step([stream._model for stream in ready], feeds)
         rows = {}
@@ -203,11 +224,7 @@ class Recognizer:
                 rows[stream] = self._rows(result)
             except FeedError as error:
                 refused[stream] = error
-        refused |= self._search(rows)
-        for stream, error in refused.items():
-            raise FeedError(
-                f"signal {streams.index(stream)}: {error}. It has lost this step, others have taken theirs"
-            ) from error
+        return refused | self._search(rows)
 
     def _search(self, rows: dict[Utterance, np.ndarray]) -> dict[Utterance, FeedError]:
         """Steps the searches of several signals; says whose rows were refused."""
@@ -244,7 +261,17 @@ class Recognizer:
 
         Its frames count from the start of the utterance.
         """
-        self._own(stream)
+        return self._heard(self._own(stream))[0]
+
+    def _heard(self, stream: Utterance) -> tuple[Hypothesis, int]:
+        """The best hypothesis, and the frames of the utterance so far."""
+        stream._decoding.take()
+        try:
+            return self._result(stream), stream._search.frames
+        finally:
+            stream._decoding.free.append(None)
+
+    def _result(self, stream: Utterance) -> Hypothesis:
         if stream._is_finished and not stream._steps:
             found = stream._search.finish()
             if found:
@@ -261,13 +288,17 @@ class Recognizer:
 
     def is_endpoint(self, stream: Utterance) -> bool:
         """Whether the utterance is over; see ``Endpointing``."""
-        frames = self.get_result(stream).frames
-        last = None if not frames else (frames[-1] + 1) * self.frame_seconds
-        return self.endpointing.is_endpoint(stream._search.frames * self.frame_seconds, last)
+        found, heard = self._heard(self._own(stream))
+        last = None if not found.frames else (found.frames[-1] + 1) * self.frame_seconds
+        return self.endpointing.is_endpoint(heard * self.frame_seconds, last)
 
     def reset(self, stream: Utterance) -> None:
         """Begins a signal's next utterance: tokens and time start anew, what the model remembers stays."""
-        self._own(stream)._search.reset()
-        if stream._is_finished:
-            stream._is_finished = False
-            stream._front_end = self.begun_front_end()
+        held = take_all([self._own(stream)._decoding, stream._claim])
+        try:
+            stream._search.reset()
+            if stream._is_finished:
+                stream._front_end = self.begun_front_end()
+                stream._is_finished = False
+        finally:
+            put_back(held)

@@ -9,11 +9,12 @@ from typing import TYPE_CHECKING, NoReturn
 import numpy as np
 
 from tinyseq import backends, format, passes
+from tinyseq.claim import Claim, claiming
 from tinyseq.errors import ModelError, StateError
 from tinyseq.given import as_path
 from tinyseq.model import Graph as ModelGraph
 from tinyseq.model import Model, StatePair, Value
-from tinyseq.state import State, restore, room
+from tinyseq.state import Fields, State, restore, room
 from tinyseq.text import printable, shown
 
 if TYPE_CHECKING:
@@ -26,7 +27,7 @@ class Session:
     """A model ready to run. Its weights are shared by all streams; it keeps no state of its own.
 
     ``run`` and ``stream`` may be called from several threads at once; one stream belongs to one
-    thread at a time.
+    thread at a time and refuses a second one.
     """
 
     def __init__(self, model: Model, device: str = "cpu") -> None:
@@ -119,7 +120,16 @@ class Session:
             raise ModelError(str(self._refusal)) from self._refusal
 
     def save(self, path: str | Path) -> None:
-        """Writes the model in tinyseq's own format, which loads without any converter's package."""
+        """Writes the model in tinyseq's own format, which loads without any converter's package.
+
+        The file appears whole or not at all; one that was there keeps its mode, a link stays a link.
+
+        Args:
+            path: a file that ends in ``.tinyseq``.
+
+        Raises:
+            ModelError: the name ends otherwise, stands for no file, or cannot be written to.
+        """
         format.save(self._simple, as_path(path, "a model"))
 
     def __str__(self) -> str:
@@ -157,14 +167,18 @@ def _streaming_form(model: Model) -> tuple[Model | None, ModelError | None]:
 class Stream:
     """One live stream of a model: an explicit state, advanced by each step.
 
-    Its inputs and outputs are the model's, less those that carry state.
+    Its inputs and outputs are the model's, less those that carry state. Every method raises a StateError
+    while another thread, or the call that it is part of, is in one of them.
     """
 
     def __init__(self, model: Model, backend: backends.Backend) -> None:
         self._model = model
         self._backend = backend
+        self._claim = Claim("stream")
+        self._free = self._claim.free
         with room("the state of a stream"):
             self._runner = backend.runner()
+        self._state = Fields(self._runner.state)
         self.reset()
 
     def step(
@@ -173,44 +187,57 @@ class Stream:
         """Runs the model on the next chunk and advances the state.
 
         With ``out``, a dict of arrays for all outputs, results are written there and ``out`` is
-        returned.
+        returned. They may overlap the feeds, which are read before, but neither each other nor the state.
 
         Raises:
-            FeedError: names, dtypes or shapes do not fit; the state is as before.
+            FeedError: names, dtypes or shapes do not fit, or arrays overlap; the state is as before.
         """
-        return self._runner.step(feeds, out)
+        # Claim.take, written out: a call of its own takes as long as the rest of what is done here.
+        try:
+            self._free.pop()
+        except BaseException as error:
+            self._claim.refuse(error)
+        try:
+            return self._runner.step(feeds, out)
+        finally:
+            self._free.append(None)
 
+    @claiming
     def reset(self) -> None:
         """Puts the state back to its start: the model's own initial values, else zeros."""
         for pair in self._model.state:
-            self._runner.state[pair.input][...] = 0 if pair.initial is None else pair.initial
+            self._state[pair.input][...] = 0 if pair.initial is None else pair.initial
 
     @property
-    def state(self) -> dict[str, np.ndarray]:
-        """The live arrays of the state, by name: what is written to them is the state."""
-        return self._runner.state
+    def state(self) -> Mapping[str, np.ndarray]:
+        """The live arrays of the state, by name: what is written to them is the state. Names stay bound to
+        their arrays: ``stream.state["h"][...] = value``, not ``stream.state["h"] = value``."""
+        return self._state
 
+    @claiming
     def snapshot(self) -> State:
         """A copy of the state."""
-        return State(self._runner.state)
+        return State(self._state)
 
+    @claiming
     def restore(self, saved: Mapping[str, np.ndarray]) -> None:
         """Goes back to a snapshot, of this or of another stream of the same model.
 
         Raises:
             StateError: it is of another model; the state is as before.
         """
-        restore(saved, self._runner.state)
+        restore(saved, self._state)
 
     def __reduce__(self) -> NoReturn:
         raise StateError(
             "a stream is not pickled or copied: fork() makes a second one, snapshot() a value to pickle"
         )
 
+    @claiming
     def fork(self) -> Stream:
         """A second stream that starts where this one is; from then on they are independent."""
         twin = Stream(self._model, self._backend)
-        twin.restore(self._runner.state)
+        twin.restore(self._state)
         return twin
 
 
@@ -220,8 +247,8 @@ def load(
     """Loads a model.
 
     Args:
-        path: an ``.onnx`` file (or its bytes), a ``.keras`` or ``.h5`` file, a file that ``Session.save``
-            wrote, or a ``tinyseq.Graph``.
+        path: an ``.onnx`` file (or its bytes, for which no other file is read), a ``.keras`` or ``.h5`` file,
+            a file that ``Session.save`` wrote, or a ``tinyseq.Graph``.
         device: ``"cpu"``; ``"cuda"`` for the first CUDA device; ``"reference"`` for the float64 interpreter.
         state: the outputs that carry state to inputs, ``{input: output}``; without it they are found by
             name and shape.
@@ -230,16 +257,19 @@ def load(
         ModelError: the file cannot be read, or holds what tinyseq cannot run.
         DeviceError: the package, the driver or the device that ``"cuda"`` needs is missing; says which.
     """
+    return Session(prepared(path, state), device)
+
+
+def prepared(path: str | Path | bytes | Graph, state: Mapping[str, str] | None = None) -> Model:
+    """The Model of a graph or of a file, the outputs that carry state to inputs known; see ``load``."""
     model = read(path)
     if state is not None and not isinstance(state, Mapping):
         raise ModelError(f"state names pairs as a dict, {{input: output}}, not {type(state).__name__}")
     if state is not None and not all(isinstance(name, str) for name in (*state, *state.values())):
         raise ModelError(f"state names pairs by words, {{input: output}}, not {shown(dict(state))}")
     if state is not None:
-        model = passes.name_state(model, dict(state))
-    elif not model.state:
-        model = passes.find_state(model)
-    return Session(model, device)
+        return passes.name_state(model, dict(state))
+    return model if model.state else passes.find_state(model)
 
 
 def read(path: str | Path | bytes | Graph) -> Model:
@@ -290,7 +320,7 @@ WEIGHT_FILES = (".pt", ".pth", ".safetensors", ".npz")
 """Suffixes of files that hold weights without a model."""
 
 READERS: dict[str, Callable[[str | Path | bytes], Model]] = {
-    ".tinyseq": format.load,
+    format.SUFFIX: format.load,
     ".onnx": _onnx,
     ".keras": _keras,
     ".h5": _keras,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from typing import NoReturn
 
 import numpy as np
 
@@ -73,6 +74,22 @@ class State(Mapping[str, np.ndarray]):
             return cls(load(data))
         except (SafetensorError, ValueError, TypeError, KeyError) as error:
             raise StateError(f"these {len(data)} bytes are no saved state, or damaged: {error}") from error
+
+
+class Fields(dict[str, np.ndarray]):
+    """A stream's live arrays by name, which stay what they are; only what is in them changes. Copies are
+    dicts."""
+
+    def _refuse(self, *args: object, **kwargs: object) -> NoReturn:
+        raise StateError(
+            "the arrays of a stream's state stay what they are: write into one, as stream.state[name][...] = "
+            "value, or restore a dict of all of them"
+        )
+
+    __setitem__ = __delitem__ = __ior__ = clear = pop = popitem = setdefault = update = _refuse
+
+    def __reduce__(self) -> tuple:
+        return dict, (dict(self),)
 
 
 def _field(name: object, given: object) -> np.ndarray:

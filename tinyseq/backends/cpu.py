@@ -76,6 +76,7 @@ class CpuExecutor(Executor):
 
     def bind(self, state: np.ndarray) -> None:
         self._alive[1] = state
+        self.forget_out()
         self.context[3] = state.ctypes.data
 
     def place(self, region: Region) -> np.ndarray:

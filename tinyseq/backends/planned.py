@@ -158,7 +158,7 @@ class PlannedRunner:
     def step(
         self, feeds: Mapping[str, object], out: Mapping[str, np.ndarray] | None
     ) -> Mapping[str, np.ndarray]:
-        return self.bound(feeds).run(out)
+        return self.bound(feeds).run(out, self.state)
 
     def advance(self, feeds: Mapping[str, object]) -> Mapping[str, np.ndarray]:
         """``step`` that copies nothing out: its arrays hold until the next step, and may be written to."""

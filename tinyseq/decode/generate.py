@@ -6,6 +6,7 @@ from collections.abc import Iterator, Sequence
 
 import numpy as np
 
+from tinyseq.claim import Claim, claiming
 from tinyseq.decode.batches import Batch
 from tinyseq.decode.beam import BeamSearch
 from tinyseq.decode.decoder import Decoder, Feeds
@@ -28,14 +29,17 @@ TURN = 32
 class Generating:
     """A generation under way: ``step`` until it is over, or as long as you like, then ``end``.
 
-    It belongs to one thread at a time.
+    It belongs to one thread at a time: both raise a StateError while another thread, or the call that they
+    are part of, is in one of them.
     """
 
     def __init__(self, searches: Sequence[tuple[Sequence[int], Search]], inputs: int) -> None:
         self._numbers = [numbers for numbers, _ in searches]
         self.searches = [search for _, search in searches]
         self._inputs = inputs
+        self._claim = Claim("generation")
 
+    @claiming
     def step(self) -> bool:
         """One token for every hypothesis of every input; False once all are done."""
         going = [search.step() for search in self.searches]
@@ -44,6 +48,7 @@ class Generating:
                 search.release()
         return any(going)
 
+    @claiming
     def end(self) -> list[list[Hypothesis]]:
         """For each input its hypotheses, best first; those not finished yet as they stand."""
         found: list[list[Hypothesis]] = [[] for _ in range(self._inputs)]

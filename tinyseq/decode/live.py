@@ -10,6 +10,7 @@ from zlib import crc32
 
 import numpy as np
 
+from tinyseq.claim import Claim, claiming, put_back, take_all
 from tinyseq.decode.hypothesis import Hypothesis
 from tinyseq.decode.saved import ensure, field
 from tinyseq.errors import FeedError, StateError
@@ -63,7 +64,7 @@ class LiveDecoder(ABC):
 
     ``decode`` begins, steps and finishes a stream for each sequence, so results of whole sequences and of
     chunks are the same in every bit. The threads of a program may use one decoder; a stream belongs to one
-    thread at a time.
+    thread at a time and refuses a second one.
     """
 
     def __init__(self) -> None:
@@ -101,6 +102,7 @@ class LiveDecoder(ABC):
 
         Raises:
             FeedError: a chunk is refused; all streams are as they were.
+            StateError: a stream is in use elsewhere; all streams are as they were.
         """
         try:
             streams, chunks = list(streams), list(chunks)
@@ -115,12 +117,19 @@ class LiveDecoder(ABC):
         rows = [_rows(chunk) for chunk in chunks]
         if len(streams) != len(rows) or len(set(map(id, streams))) != len(streams):
             raise FeedError(f"{len(rows)} chunks are for as many different streams, not for {len(streams)}")
+        if any(stream._decoder is not self for stream in streams):
+            raise FeedError("a stream is stepped by the decoder that it belongs to")
+        held = take_all([stream._claim for stream in streams])
+        try:
+            self._step(streams, rows)
+        finally:
+            put_back(held)
+
+    def _step(self, streams: list[DecoderStream], rows: list[np.ndarray]) -> None:
         sizes = {stream._search.size for stream in streams if stream._search is not None}
         sizes |= {chunk.shape[1] for chunk in rows}
         if len(sizes) > 1:
             raise FeedError(f"rows of all chunks have one size, not {', '.join(map(str, sorted(sizes)))}")
-        if any(stream._decoder is not self for stream in streams):
-            raise FeedError("a stream is stepped by the decoder that it belongs to")
         for size in sizes:
             with _room():
                 search = self._search(size)
@@ -157,16 +166,21 @@ class LiveDecoder(ABC):
 
 
 class DecoderStream:
-    """One live stream: feed chunks, read what is certain and what is likely, finish."""
+    """One live stream: feed chunks, read what is certain and what is likely, finish.
+
+    All of it raises a StateError while another thread, or the call that it is part of, uses the stream.
+    """
 
     def __init__(self, decoder: LiveDecoder) -> None:
         self._decoder = decoder
-        self.reset()
+        self._claim = Claim("stream")
+        self._search = self._state = None
 
     def step(self, rows: np.ndarray) -> None:
         """Feeds a chunk [T, size]; see ``LiveDecoder.step``."""
         self._decoder.step([self], [rows])
 
+    @claiming
     def partial(self) -> tuple[Hypothesis, Hypothesis]:
         """The stable and the tentative part of what is heard.
 
@@ -176,6 +190,7 @@ class DecoderStream:
         search, state = self._begun()
         return search.partial(state)
 
+    @claiming
     def finish(self) -> list[Hypothesis]:
         """The hypotheses for everything that was fed, best first. The stream can go on all the same."""
         search, state = self._begun()
@@ -190,14 +205,17 @@ class DecoderStream:
             return search, search.begin()
 
     @property
+    @claiming
     def frames(self) -> int:
         """How many rows were fed since the start."""
         return 0 if self._search is None else self._search.frames(self._state)
 
+    @claiming
     def reset(self) -> None:
         """Goes back to the start."""
         self._search = self._state = None
 
+    @claiming
     def snapshot(self) -> State:
         """A copy of the state, for streams of decoders with the same options; ``State.to_bytes`` saves it.
 
@@ -211,6 +229,7 @@ class DecoderStream:
         kind = {"size": np.array(size), "search": np.array(self._decoder.digest(size))}
         return State(kind | self._search.fields(self._state))
 
+    @claiming
     def restore(self, saved: Mapping[str, np.ndarray]) -> None:
         """Goes back to a snapshot, of this or of another stream.
 
@@ -221,7 +240,7 @@ class DecoderStream:
             raise StateError(f"a state is a dict from name to array, not {type(saved).__name__}")
         size = int(field(saved, "size", np.int64, ()))
         if size == 0:
-            self.reset()
+            self._search = self._state = None
             return
         ensure(0 < size <= MOST_SIZE)
         if int(field(saved, "search", np.int64, ())) != self._decoder.digest(size):
@@ -234,6 +253,7 @@ class DecoderStream:
         self._state = search.restored(saved)
         self._search = search
 
+    @claiming
     def fork(self) -> DecoderStream:
         """A stream in the same state, independent of this one."""
         twin = DecoderStream(self._decoder)
