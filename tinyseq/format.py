@@ -15,8 +15,9 @@ from typing import Any
 import numpy as np
 
 from tinyseq.errors import ModelError
-from tinyseq.model import Graph, Model, Node, StatePair, Value, check
+from tinyseq.model import Graph, Model, Node, StatePair, Value
 from tinyseq.ops import OPS
+from tinyseq.types import checked_model
 
 VERSION = 1
 ENTRY = "tinyseq"
@@ -111,11 +112,10 @@ def _parts(data: bytes) -> tuple[dict[str, str], dict[str, np.ndarray]]:
 
 def _model(document: dict, tensors: dict[str, np.ndarray]) -> Model:
     graph = _graph(document["graph"], tensors)
-    check(graph)
     state = tuple(StatePair(i, o, None if v is None else tensors[v]) for i, o, v in document["state"])
     _check_state(graph, state)
     metadata, header = dict(document["metadata"]), dict(document.get("header", {}))
-    return Model(graph, state, str(document["origin"]), metadata, header)
+    return checked_model(Model(graph, state, str(document["origin"]), metadata, header))
 
 
 def _check_state(graph: Graph, state: tuple[StatePair, ...]) -> None:

@@ -31,12 +31,16 @@ from tinyseq.shapes import Mismatch
 MEETING = ("DynamicQuantizeLinear", "DynamicQuantizeLSTM")
 """Ops that see all rows of a batch at once."""
 
+MOST_DIMENSIONS = 64
+"""NumPy arrays have no more."""
+
 Dimension = int | str
 """A size, or the name of one that the inputs decide."""
 
 
 class Value(NamedTuple):
-    """A named tensor at the edge of a graph. ``shape`` is None where the file does not say it."""
+    """A named tensor at the edge of a graph. ``shape`` is None where the file does not say it, and so is
+    ``dtype`` until ``tinyseq.types`` has worked it out."""
 
     name: str
     dtype: np.dtype
@@ -233,8 +237,19 @@ def _check_ports(node: Node, ports: tuple[Port, ...], names: tuple[str, ...], wh
             raise ModelError(f"{node} lacks one of its inputs {port.name!r}; the file is damaged")
 
 
+def refuse_doubled(what: str, names: list[str]) -> None:
+    """Raises ModelError where a name is there twice."""
+    if len(set(names)) < len(names):
+        name = next(name for name in names if names.count(name) > 1)
+        raise ModelError(f"two {what} have the name {name!r}; names must be unique: export the model again")
+
+
 def _check_value(value: Value) -> None:
     sizes = value.shape or ()
+    if len(sizes) > MOST_DIMENSIONS:
+        raise ModelError(
+            f"{value.name!r} has {len(sizes)} dimensions; {MOST_DIMENSIONS} are the most that NumPy has"
+        )
     if not isinstance(value.name, str) or not all(
         isinstance(size, str) or (type(size) is int and size >= 0) for size in sizes
     ):
@@ -250,6 +265,7 @@ def check(graph: Graph, outer: frozenset[str] = frozenset()) -> None:
     """
     for value in graph.inputs + graph.outputs:
         _check_value(value)
+    refuse_doubled("inputs or constants", [*graph.constants, *[value.name for value in graph.inputs]])
     known = set(outer) | set(graph.constants)
     for value in graph.inputs:
         known.add(value.name)
