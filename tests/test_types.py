@@ -18,6 +18,8 @@ from tinyseq import reference, types
 from tinyseq.errors import ModelError
 from tinyseq.model import Graph, Model, Node, StatePair, Value
 from tinyseq.ops import FAMILY, OPS
+from tinyseq.plan.builder import Builder
+from tinyseq.plan.packing import Weights
 
 make = helper.make_node
 F = np.arange(1, 5, dtype=np.float32).reshape(2, 2)
@@ -319,3 +321,58 @@ def _type(text: str) -> np.dtype | None:
     except TypeError:
         return None
     return dtype if dtype in types.NUMBERS else None
+
+
+# The second wall.
+
+
+def plain(kind: str, narrow: bool = False):
+    plan = Builder(Weights(()))
+    return plan, plan.allocate((4,), dtype=np.dtype(kind), narrow=narrow)
+
+
+@pytest.mark.parametrize(("source", "target"), [("f4", "i8"), ("i8", "f4"), ("?", "f4"), ("f4", "?")])
+def test_no_plan_writes_elements_of_another_kind(source, target):
+    plan, x = plain(source)
+    y = plan.allocate((4,), dtype=np.dtype(target))
+    indices = plan.allocate((4,), dtype=np.dtype(np.int64))
+    for write in (
+        lambda: plan.copy(x, y),
+        lambda: plan.move([(x, y)]),
+        lambda: plan.elementwise("add", y, x, x),
+        lambda: plan.emit_checked("it", "gather", x, indices, y, 1, 4, 4, 1, 4, -1, [4, 4, 0]),
+        lambda: plan.emit_checked("it", "gather_elements", x, indices, y, 1, 4, 4, 1, 4, -1),
+    ):
+        with pytest.raises(tinyseq.errors.PlanError, match="fault in tinyseq"):
+            write()
+    assert not plan.words
+
+
+def test_no_plan_takes_numbers_for_places():
+    plan, x = plain("f4")
+    with pytest.raises(tinyseq.errors.PlanError, match="gather"):
+        plan.emit("gather", x, x, x, 1, 4, 4, 1, 4, -1, [4, 4, 0])
+    plan, x = plain("u1", narrow=True)
+    with pytest.raises(tinyseq.errors.PlanError, match="filled"):
+        plan.fill(x)
+
+
+def test_a_node_is_blamed_for_a_plan_that_would_mix_kinds(monkeypatch):
+    """As where a lowering is wrong: here one that takes what types refuse."""
+    monkeypatch.setattr(types, "results", lambda node, inputs: (np.dtype(np.float32),))
+    case = one_node("Concat", [F, WHOLE], axis=0)
+    with pytest.raises(tinyseq.errors.PlanError, match=r"node 'it' \(Concat\)"):
+        tinyseq.load(case.model).run(case.feeds)
+
+
+@pytest.mark.parametrize("rows", [False, True])
+def test_state_is_never_written_in_another_kind(monkeypatch, rows):
+    monkeypatch.setattr(types, "results", lambda node, inputs: (np.dtype(np.float32),) * len(node.outputs))
+    session = tinyseq.load(carrying(np.int64), state={"h": "hn"})
+    feeds = {"x": np.ones((1, 64), np.float32)}
+    with pytest.raises(tinyseq.errors.PlanError, match="'hn'"):
+        if rows:
+            pool = session.pool(2)
+            pool.step([pool.open()], feeds)
+        else:
+            session.stream().step(feeds)
