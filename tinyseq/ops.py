@@ -157,7 +157,7 @@ FAMILIES = {
         *_alike("Gelu", "x:F", shapes.same, A("approximate", TEXT, "none", ("none", "tanh"))),
         *_alike("IsInf", "x:f", shapes.same, A("detect_negative", INT, 1), A("detect_positive", INT, 1),
                 y="b"),
-        *_alike("Clip", "x:N min?:N max?:N", shapes.same),
+        *_alike("Clip", "x:N min?:N max?:N", shapes.clip),
         *_alike("PRelu", "x:N slope:N", shapes.onto_first),
         *_alike("Add Sub Mul Div", "a:N b:N", shapes.broadcast),
         *_alike("Pow", "a:N b:n", shapes.broadcast),
@@ -166,7 +166,8 @@ FAMILIES = {
         *_alike("Greater Less GreaterOrEqual LessOrEqual", "a:N b:N", shapes.broadcast, y="b"),
         *_alike("Mod", "a:N b:N", shapes.broadcast, A("fmod", INT, 0, (0, 1))),
         *_alike("Where", "condition:b a:A b:A", shapes.broadcast, y="A"),
-        *_alike("Max Min Sum Mean", "x*:N", shapes.broadcast),
+        *_alike("Max Min", "x*:N", shapes.broadcast),
+        *_alike("Sum Mean", "x*:F", shapes.broadcast),
     ),
     "reduction": (
         *_alike("ReduceSum ReduceMean ReduceProd ReduceL1 ReduceL2 ReduceSumSquare",

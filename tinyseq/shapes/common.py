@@ -21,6 +21,13 @@ def whole_numbers(values: np.ndarray, what: str) -> list[int]:
     return values.ravel().tolist()
 
 
+def listed(values: np.ndarray, what: str) -> list[int]:
+    """The elements of a vector of integers."""
+    if values.ndim != 1:
+        raise Mismatch(f"{what} in {values.ndim} dimensions; they are given in a list")
+    return whole_numbers(values, what)
+
+
 def axis_of(axis: int, rank: int) -> int:
     """A possibly negative axis as a position in 0 ... rank - 1."""
     if not -rank <= axis < rank:
