@@ -14,11 +14,13 @@ from tinyseq.converters.upgrades import UPGRADES, Draft
 from tinyseq import files
 from tinyseq.errors import ConversionWarning, MissingPackageError, ModelError, UnsupportedError
 from tinyseq.given import as_path
-from tinyseq.model import Graph, Model, Node, Value, captured, check
+from tinyseq.model import Graph, Model, Node, Value, captured
 from tinyseq.ops import DTYPE, OPS
+from tinyseq.types import alike, checked_model
 
 OLDEST_OPSET = 7
 DOMAINS = ("", "ai.onnx")
+FLOAT = np.dtype(np.float32)
 
 
 def load(source: str | Path | bytes) -> Model:
@@ -98,14 +100,14 @@ class _Importer:
         return version
 
     def model(self) -> Model:
-        graph = self.graph(self.proto.graph)
-        check(graph)
-        self.note_unread(graph)
+        graph = self.graph(self.proto.graph, outermost=True)
         metadata = {entry.key: entry.value for entry in self.proto.metadata_props}
         origin = f"ONNX opset {self.opset}"
         if self.proto.producer_name:
             origin += f", {self.proto.producer_name} {self.proto.producer_version}".rstrip()
-        return Model(graph, (), origin, metadata, self.header())
+        model = checked_model(Model(graph, (), origin, metadata, self.header()))
+        self.note_unread(graph)
+        return model
 
     def header(self) -> dict[str, str | int]:
         """What the file says of itself, by onnxruntime's names for it, as far as it says it."""
@@ -132,17 +134,38 @@ class _Importer:
                 stacklevel=4,
             )
 
-    def graph(self, proto) -> Graph:
+    def graph(self, proto, outermost: bool = False) -> Graph:
         if proto.sparse_initializer:
             raise UnsupportedError(f"graph {proto.name!r} has sparse weights; store them dense")
-        constants = {tensor.name: self.tensor(tensor) for tensor in proto.initializer}
+        constants: dict[str, np.ndarray] = {}
+        for tensor in proto.initializer:
+            self.store(tensor.name, self.tensor(tensor), constants)
         self.stored += constants
-        inputs = tuple(self.value(info) for info in proto.input if info.name not in constants)
+        given = [self.value(info) for info in proto.input]
+        for value in given:
+            self.check_default(value, constants)
+        inputs = tuple(value for value in given if value.name not in constants)
+        if outermost:
+            inputs = tuple(v._replace(dtype=FLOAT) if v.dtype is None else v for v in inputs)
         nodes: list[Node] = []
         for position, node in enumerate(proto.node):
             self.add(node, position, nodes, constants)
         outputs = tuple(self.value(info) for info in proto.output)
         return Graph(inputs, outputs, tuple(nodes), constants)
+
+    def store(self, name: str, array: np.ndarray, constants: dict[str, np.ndarray]) -> None:
+        if name in constants:
+            raise ModelError(f"{self.where} holds two constants of the name {name!r}; names must be unique")
+        constants[name] = array
+
+    def check_default(self, value: Value, constants: dict[str, np.ndarray]) -> None:
+        """An input that has a constant of its name is that constant."""
+        array = constants.get(value.name)
+        if array is not None and value.dtype is not None and not alike(array.dtype, value.dtype):
+            raise ModelError(
+                f"the input {value.name!r} is declared {value.dtype} and its constant is {array.dtype}; "
+                "export the model again"
+            )
 
     def tensor(self, proto) -> np.ndarray:
         # Of a path, onnx.load has read them; to_array would look for them in the working folder.
@@ -173,7 +196,7 @@ class _Importer:
         if kind not in ("tensor_type", None):
             raise UnsupportedError(f"{info.name!r} is a {kind}; tinyseq takes and gives tensors only")
         tensor = info.type.tensor_type
-        dtype = self.dtype(tensor.elem_type or 1, f"tensor {info.name!r}")
+        dtype = self.dtype(tensor.elem_type, f"tensor {info.name!r}") if tensor.elem_type else None
         if not tensor.HasField("shape"):
             return Value(info.name, dtype, None)
         shape = tuple(
@@ -193,7 +216,9 @@ class _Importer:
         types = {a.name for a in row.attributes if a.kind is DTYPE} if row else ()
         attributes = {a.name: self.attribute(a, label, a.name in types) for a in proto.attribute}
         if proto.op_type == "Constant" and proto.domain in DOMAINS:
-            constants[proto.output[0]] = self.constant(attributes, label)
+            if len(proto.output) != 1 or not proto.output[0]:
+                raise ModelError(f"{label} needs exactly one output; the file is damaged")
+            self.store(proto.output[0], self.constant(attributes, label), constants)
             return
         domain = "" if proto.domain in DOMAINS else proto.domain
         draft = Draft(

@@ -24,6 +24,10 @@ class UnsupportedError(ModelError):
     """What is asked for is valid, but tinyseq does not do it: an op, an attribute, a setting."""
 
 
+class PlanError(UnsupportedError):
+    """A plan would read or write elements of another size or kind than they have: a fault in tinyseq."""
+
+
 class FeedError(TinyseqError, ValueError):
     """The inputs given to a model do not fit it."""
 

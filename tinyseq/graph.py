@@ -17,6 +17,7 @@ from tinyseq.given import as_array, is_number, is_whole
 from tinyseq.model import Dimension, Model, Node, StatePair, Value
 from tinyseq.ops import OPS
 from tinyseq.text import shown
+from tinyseq.types import checked_model
 
 Tensor = str | ArrayLike
 """What methods take: the name of a tensor, or a constant: an array or a number. A number, and an array of
@@ -36,7 +37,7 @@ class Graph:
 
     def __init__(self) -> None:
         self._inputs: list[Value] = []
-        self._outputs: dict[str, tuple[str, str | None, np.dtype]] = {}
+        self._outputs: dict[str, tuple[str, str | None, np.dtype | None]] = {}
         self._nodes: list[Node] = []
         self._constants: dict[str, np.ndarray] = {}
         self._names: set[str] = set()
@@ -50,13 +51,13 @@ class Graph:
         return name
 
     def output(
-        self, name: str, tensor: str, *, carries: str | None = None, dtype: DTypeLike = np.float32
+        self, name: str, tensor: str, *, carries: str | None = None, dtype: DTypeLike | None = None
     ) -> None:
         """Makes a tensor an output of the model.
 
         Args:
             carries: the input to which this output is the next value: state of a stream.
-            dtype: what the tensor holds.
+            dtype: what the tensor holds; what it has if left out.
         """
         _check_word(name)
         if not isinstance(tensor, str) or tensor not in self._names:
@@ -70,7 +71,7 @@ class Graph:
             raise ModelError(f"output {name!r}: another output carries state to {shown(carries)} already")
         if name in self._outputs or (name in self._names and name != tensor):
             raise ModelError(f"output {name!r}: the name is taken; names of tensors must be unique")
-        self._outputs[name] = (tensor, carries, _dtype(dtype, name))
+        self._outputs[name] = (tensor, carries, None if dtype is None else _dtype(dtype, name))
 
     def model(self, origin: str = "") -> Model:
         """The finished model, checked.
@@ -89,8 +90,7 @@ class Graph:
         graph = model.Graph(
             tuple(self._inputs), tuple(outputs), self._with_output_names(), dict(self._constants)
         )
-        model.check(graph)
-        return Model(graph, tuple(state), origin)
+        return checked_model(Model(graph, tuple(state), origin))
 
     def constant(self, value: ArrayLike, name: str = "constant") -> str:
         """A constant as a tensor; a number, and an array of floating numbers, becomes float32."""
@@ -101,8 +101,8 @@ class Graph:
             raise ModelError(f"constant {name!r} is no array: {error}") from error
         if array.dtype.kind not in "fiub":
             raise ModelError(f"constant {name!r} holds {array.dtype}; give numbers")
-        if array.dtype.kind == "f" or type(value) is int:
-            array = array.astype(np.float32)
+        whole = array.dtype.kind != "f" and type(value) is not int
+        array = array.astype(array.dtype.newbyteorder("=") if whole else np.float32, copy=False)
         name = self._fresh(name)
         self._constants[name] = array
         return name

@@ -26,7 +26,7 @@ from tinyseq.ops import (
     Op,
     Port,
 )
-from tinyseq.shapes import Mismatch
+from tinyseq.shapes import MOST_DIMENSIONS, Mismatch
 from tinyseq.text import printable, shown
 
 MEETING = ("DynamicQuantizeLinear", "DynamicQuantizeLSTM")
@@ -37,7 +37,8 @@ Dimension = int | str
 
 
 class Value(NamedTuple):
-    """A named tensor at the edge of a graph. ``shape`` is None where the file does not say it."""
+    """A named tensor at the edge of a graph. ``shape`` is None where the file does not say it, and so is
+    ``dtype`` until ``tinyseq.types`` has worked it out."""
 
     name: str
     dtype: np.dtype
@@ -234,8 +235,19 @@ def _check_ports(node: Node, ports: tuple[Port, ...], names: tuple[str, ...], wh
             raise ModelError(f"{node} lacks one of its inputs {port.name!r}; the file is damaged")
 
 
+def refuse_doubled(what: str, names: list[str]) -> None:
+    """Raises ModelError where a name is there twice."""
+    if len(set(names)) < len(names):
+        name = next(name for name in names if names.count(name) > 1)
+        raise ModelError(f"two {what} have the name {name!r}; names must be unique: export the model again")
+
+
 def _check_value(value: Value) -> None:
     sizes = value.shape or ()
+    if len(sizes) > MOST_DIMENSIONS:
+        raise ModelError(
+            f"{value.name!r} has {len(sizes)} dimensions; {MOST_DIMENSIONS} are the most that NumPy has"
+        )
     if not isinstance(value.name, str) or not all(
         isinstance(size, str) or (type(size) is int and size >= 0) for size in sizes
     ):
@@ -256,7 +268,9 @@ def _check_within(graph: Graph, known: set[str]) -> None:
     """``known`` are the names around the graph, which are left as they were."""
     for value in graph.inputs + graph.outputs:
         _check_value(value)
-    own = {*graph.constants, *(value.name for value in graph.inputs)} - known
+    names = [*graph.constants, *[value.name for value in graph.inputs]]
+    refuse_doubled("inputs or constants", names)
+    own = set(names) - known
     known |= own
     for node in graph.nodes:
         _check_ports(node, node.row.inputs, node.inputs, "input")

@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterable
 import numpy as np
 
 from tinyseq.effort import Allowance
-from tinyseq.errors import BroadcastWarning, UnsupportedError
+from tinyseq.errors import BroadcastWarning, PlanError, UnsupportedError
 from tinyseq.kernels.instructions import (
     FUNCTION_CODES,
     INSTRUCTIONS,
@@ -17,6 +17,7 @@ from tinyseq.kernels.instructions import (
     MOST_TURNS,
     OPCODES,
 )
+from tinyseq.plan.kinds import KINDS, REPORT, RESULTS, check_kinds
 from tinyseq.plan.packing import Weights, segment
 from tinyseq.plan.sizes import closed
 from tinyseq.plan.view import (
@@ -181,6 +182,8 @@ class Builder:
         """Appends an instruction: Views for addresses (None for an absent one), integers, a list last."""
         if self._postponed:
             self._demand_all(name, operands)
+        if name in KINDS:
+            check_kinds(name, operands)
         words = self.words
         start = len(words)
         count = _COUNTS[name]
@@ -305,6 +308,8 @@ class Builder:
         if code is None:
             types = ", ".join(str(operand.dtype) for operand in (a, *others))
             raise UnsupportedError(f"{function} of {types}; cast the operands to types that the op takes")
+        if RESULTS[code] != y.kind:
+            raise PlanError(f"{function} of {a.dtype} would be written as {y.dtype}; {REPORT}")
         b, c = (*others, a, a)[:2]
         count = math.prod(y.shape)
         fills = y.offset == 0 and y.buffer.bytes - (SPARE if y.narrow else 0) == count * y.itemsize
@@ -342,7 +347,9 @@ class Builder:
         return self.copy(source, self.allocate(source.shape, dtype=source.dtype, narrow=source.narrow))
 
     def fill(self, target: View, value: float = 0.0) -> View:
-        """Sets every element of a dense tensor."""
+        """Sets every element of a dense tensor that is not narrow."""
+        if target.narrow:
+            raise PlanError(f"a narrow tensor of {target.dtype} cannot be filled; {REPORT}")
         if target.kind == "i" and value:
             return self.copy(self.constant(np.array(value, np.int64)).broadcast(target.shape), target)
         words = target.size * target.itemsize // 4

@@ -186,7 +186,7 @@ class Walk:
         except UnsupportedError as error:
             if str(error).startswith("node "):
                 raise
-            raise UnsupportedError(f"{step.node}: {error}") from error
+            raise type(error)(f"{step.node}: {error}") from error
         return [names[name] for name in self.outputs]
 
 

@@ -17,7 +17,7 @@ from tinyseq.shapes.common import (
     whole_numbers,
 )
 from tinyseq.shapes.control import by_graph
-from tinyseq.shapes.elementwise import broadcast, dropout, onto_first, same
+from tinyseq.shapes.elementwise import broadcast, clip, dropout, onto_first, same
 from tinyseq.shapes.indexing import (
     depth_to_space,
     eye_like,

@@ -32,11 +32,18 @@ def whole_numbers(values: np.ndarray, what: str) -> list[int]:
     return values.ravel().tolist()
 
 
+def listed(values: np.ndarray, what: str) -> list[int]:
+    """The elements of a vector of integers."""
+    if values.ndim != 1:
+        raise Mismatch(f"{what} in {values.ndim} dimensions; they are given in a list")
+    return whole_numbers(values, what)
+
+
 def sizes_of(values: np.ndarray) -> list[int]:
     """A shape given as a tensor; refuses one of more dimensions than a tensor may have."""
     if values.size > MOST_DIMENSIONS:
         raise Mismatch(f"{values.size:,} sizes; {MOST_DIMENSIONS} dimensions are the most")
-    return whole_numbers(values, "sizes")
+    return listed(values, "sizes")
 
 
 def axis_of(axis: int, rank: int) -> int:

@@ -6,7 +6,7 @@ import math
 
 import numpy as np
 
-from tinyseq.shapes.common import Attributes, Mismatch, Shape, axis_of, whole_numbers
+from tinyseq.shapes.common import Attributes, Mismatch, Shape, axis_of, listed, whole_numbers
 
 
 def _number(value, what: str) -> int | float:
@@ -71,7 +71,7 @@ def range_(attributes: Attributes, shapes, values) -> tuple[Shape, ...]:
 
 
 def tile(attributes: Attributes, shapes, values) -> tuple[Shape, ...]:
-    repeats = whole_numbers(values[1], "repeats")
+    repeats = listed(values[1], "repeats")
     if len(repeats) != len(shapes[0]) or min(repeats, default=0) < 0:
         raise Mismatch(f"repeats {repeats} of {list(shapes[0])}")
     return (tuple(size * count for size, count in zip(shapes[0], repeats)),)
