@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import subprocess
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -25,7 +26,7 @@ def lines(*command: str) -> list[str]:
     return subprocess.run(command, check=True, capture_output=True, text=True).stdout.splitlines()
 
 
-@pytest.mark.parametrize("name", ISAS)
+@pytest.mark.parametrize("name", library.available())
 def test_a_library_needs_nothing_and_offers_two_functions(name):
     path = str(library.FOLDER / library.library_file(name))
     assert lines("nm", "-D", "--undefined-only", path) == []
@@ -34,18 +35,29 @@ def test_a_library_needs_nothing_and_offers_two_functions(name):
     assert [line for line in lines("readelf", "-dW", path) if "NEEDED" in line] == []
 
 
-def test_a_checkout_refuses_libraries_of_other_sources(tmp_path, monkeypatch):
-    sources = tmp_path / "tinyseq" / "kernels"
-    sources.mkdir(parents=True)
+@pytest.fixture
+def checkout(tmp_path, monkeypatch) -> Path:
+    """A file in a folder of a checkout's sources, and a record of a build from them."""
+    folder = tmp_path / "tinyseq" / "kernels" / "inner"
+    folder.mkdir(parents=True)
     (tmp_path / "pyproject.toml").touch()
-    (sources / "tiles.py").write_text("as built")
-    monkeypatch.setattr(library, "SOURCES", sources)
-    monkeypatch.setattr(library, "FOLDER", sources)
-    (sources / library.FINGERPRINT_FILE).write_text(library.fingerprint())
+    (folder / "tiles.py").write_text("def f(x):\n    return x + 1\n")
+    monkeypatch.setattr(library, "SOURCES", folder.parent)
+    monkeypatch.setattr(library, "FOLDER", folder.parent)
+    (folder.parent / library.FINGERPRINT_FILE).write_text(library.fingerprint())
     library._check_sources.__wrapped__()
-    (sources / "tiles.py").write_text("as edited")
+    return folder / "tiles.py"
+
+
+def test_a_checkout_refuses_libraries_of_other_sources(checkout):
+    checkout.write_text("def f(x):\n    return x + 2\n")
     with pytest.raises(KernelsError, match="rebuild"):
         library._check_sources.__wrapped__()
+
+
+def test_what_is_said_of_sources_needs_no_build(checkout):
+    checkout.write_text('"""Tiles."""\n\n\ndef f(x):\n    """One more."""\n    return x + 1  # so\n')
+    library._check_sources.__wrapped__()
 
 
 def execute(isa: str, instruction: str, *operands) -> None:

@@ -35,7 +35,7 @@ LAYERS = {
     "kernels.program": "kernels.instructions kernels.library",
     "kernels": "errors kernels.instructions kernels.isa kernels.layout kernels.library",
     "kernels.cuda": "errors kernels kernels.instructions",
-    "kernels.cuda.compiler": "errors kernels kernels.cuda",
+    "kernels.cuda.compiler": "errors kernels kernels.cuda kernels.library",
     "kernels.cuda.driver": "errors kernels.cuda kernels.cuda.compiler",
     "plan": "errors shapes ops model reference kernels.instructions kernels.program",
     "backends": "errors model feeds reference kernels.instructions kernels.library kernels.cuda "

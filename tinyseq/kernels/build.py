@@ -1,6 +1,7 @@
 """Builds the kernels ahead of time: one freestanding shared library per ISA.
 
-``python -m tinyseq.kernels.build`` does it. Numba turns the machine and all that it calls into LLVM IR, once;
+``python -m tinyseq.kernels.build`` does it; with ``--isa native``, for the ISA that this machine picks and
+no other, which is quicker. Numba turns the machine and all that it calls into LLVM IR, once;
 then, for each ISA, its tiles are linked in, LLVM optimises for its CPU and the C compiler's linker makes a
 library without a single undefined symbol. Needs numba, llvmlite and a C compiler;
 using the libraries needs none of them.
@@ -13,11 +14,14 @@ The two C functions of a library::
 
 from __future__ import annotations
 
+import argparse
+import ctypes
 import os
 import shutil
 import subprocess
 import sys
 import tempfile
+from collections.abc import Collection
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -209,25 +213,58 @@ def link(isa: Isa, kernels: Path) -> Path:
     return library
 
 
-def build() -> None:
-    """Builds every ISA's library, all of them or none, and records what they were built from."""
+def native() -> str:
+    """The ISA that this machine picks."""
+    import llvmlite.binding as llvm
+
+    llvm.initialize_native_target()
+    llvm.initialize_native_asmprinter()
+    llvm.initialize_native_asmparser()
+    module = llvm.parse_assembly(CPU_LEVEL)
+    with llvm.create_mcjit_compiler(
+        module, llvm.Target.from_default_triple().create_target_machine()
+    ) as engine:
+        engine.finalize_object()
+        address = engine.get_function_address("tinyseq_cpu_level")
+        level = ctypes.CFUNCTYPE(ctypes.c_int64)(address)()
+    return max((isa for isa in ISAS.values() if isa.level <= level), key=lambda isa: isa.level).name
+
+
+def build(names: Collection[str] = tuple(ISAS)) -> None:
+    """Builds the libraries of some ISAs, all of them or none, and records what they were built from.
+
+    Libraries of other ISAs are removed: what lies in the folder is of one make.
+    """
     with tempfile.TemporaryDirectory() as scratch, ThreadPoolExecutor(os.cpu_count()) as pool:
         kernels = Path(scratch) / "kernels.ll"
         try:
             _run("--front-end", str(kernels))
-            libraries = list(pool.map(lambda isa: link(isa, kernels), ISAS.values()))
+            libraries = list(pool.map(lambda name: link(ISAS[name], kernels), names))
         except subprocess.CalledProcessError as error:
             raise BuildError(f"building the kernels failed: {error}") from error
         FOLDER.mkdir(exist_ok=True)
+        for name in ISAS:
+            (FOLDER / library_file(name)).unlink(missing_ok=True)
         for library in libraries:
             shutil.copy(library, FOLDER / library.name)
         (FOLDER / FINGERPRINT_FILE).write_text(fingerprint())
 
 
-if __name__ == "__main__":
-    if sys.argv[1:2] == ["--front-end"]:
-        Path(sys.argv[2]).write_text(front_end())
-    elif sys.argv[1:2] == ["--emit"]:
-        Path(sys.argv[4]).write_bytes(emit(ISAS[sys.argv[2]], Path(sys.argv[3]).read_text()))
+def main() -> None:
+    """The command; all but ``--isa`` is how it calls itself."""
+    parser = argparse.ArgumentParser(prog="python -m tinyseq.kernels.build", description="Build the kernels.")
+    parser.add_argument("--isa", choices=["native", *ISAS], action="append", help="this one only; repeatable")
+    parser.add_argument("--front-end", type=Path, help=argparse.SUPPRESS)
+    parser.add_argument("--emit", nargs=3, help=argparse.SUPPRESS)
+    given = parser.parse_args()
+    if given.front_end:
+        given.front_end.write_text(front_end())
+    elif given.emit:
+        isa, kernels, target = given.emit
+        Path(target).write_bytes(emit(ISAS[isa], Path(kernels).read_text()))
     else:
-        build()
+        build({native() if name == "native" else name for name in given.isa or ISAS})
+
+
+if __name__ == "__main__":
+    main()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ctypes
 import os
+from collections.abc import Callable, Iterable
 from functools import cache
 from pathlib import Path
 
@@ -13,7 +14,7 @@ from tinyseq.kernels.isa import ISAS
 SOURCES = Path(__file__).parent
 FOLDER = SOURCES / "built"
 FINGERPRINT_FILE = "sources.crc32"
-NOT_COMPILED = ("__init__.py", "library.py", "pep517.py", "program.py")
+NOT_COMPILED = ("__init__.py", "library.py", "pep517.py", "program.py", "cuda")
 ISA_VARIABLE = "TINYSEQ_ISA"
 REBUILD = (
     "rebuild them with `python -m tinyseq.kernels.build` (needs numba and a C compiler) or reinstall tinyseq"
@@ -25,15 +26,48 @@ def library_file(isa: str) -> str:
     return f"tinyseq_{isa}.so"
 
 
-def fingerprint() -> str:
-    """A checksum of the sources that decide what the libraries hold; against edits, not against malice."""
+def sources() -> list[Path]:
+    """The files that decide what the libraries hold."""
+    apart = {SOURCES / name for name in NOT_COMPILED}
+    return [path for path in sorted(SOURCES.rglob("*.py")) if not apart & {path, *path.parents}]
+
+
+def checksum(paths: Iterable[Path], read: Callable[[Path], bytes] = Path.read_bytes) -> str:
+    """A checksum of what ``read`` gives of files; against edits, not against malice."""
     # Imported here: users of a wheel never need it.
     from zlib import crc32
 
-    checksum = 0
-    for path in sorted(set(SOURCES.glob("*.py")) - {SOURCES / name for name in NOT_COMPILED}):
-        checksum = crc32(path.name.encode() + b"\0" + path.read_bytes(), checksum)
-    return f"{checksum:08x}"
+    total = 0
+    for path in paths:
+        total = crc32(path.relative_to(SOURCES).as_posix().encode() + b"\0" + read(path), total)
+    return f"{total:08x}"
+
+
+def _meaning(path: Path) -> bytes:
+    """A source without its comments, docstrings and layout."""
+    import ast
+
+    tree = ast.parse(path.read_bytes())
+    for node in ast.walk(tree):
+        if isinstance(getattr(node, "body", None), list):
+            node.body = [one for one in node.body if not _is_text(one)]
+    return ast.dump(tree).encode()
+
+
+def _is_text(statement: object) -> bool:
+    value = getattr(statement, "value", None)
+    return type(statement).__name__ == "Expr" and isinstance(getattr(value, "value", None), str)
+
+
+def fingerprint() -> str:
+    """What a build records of its sources: checksums of their bytes and of their meaning."""
+    return f"{checksum(sources())} {checksum(sources(), _meaning)}"
+
+
+def _as_recorded(record: str) -> bool:
+    """Whether the sources are those of a record, but for comments and docstrings."""
+    # Bytes first: to parse all sources takes a tenth of a second.
+    return checksum(sources()) in record.split()[:1] or checksum(sources(), _meaning) in record.split()[1:]
 
 
 @cache
@@ -42,7 +76,7 @@ def _check_sources() -> None:
     record = FOLDER / FINGERPRINT_FILE
     if not record.is_file():
         raise KernelsError(f"no compiled kernels in {FOLDER}: {REBUILD}")
-    if (SOURCES.parent.parent / "pyproject.toml").is_file() and record.read_text() != fingerprint():
+    if (SOURCES.parent.parent / "pyproject.toml").is_file() and not _as_recorded(record.read_text()):
         raise KernelsError(
             f"the kernels in {FOLDER} were built from other sources than those in {SOURCES}: {REBUILD}"
         )
@@ -65,9 +99,13 @@ def _open(isa: str) -> ctypes.CDLL:
 
 @cache
 def available() -> tuple[str, ...]:
-    """The ISAs that this machine's CPU can run, slowest first."""
-    level = _open("baseline").tinyseq_cpu_level()
-    return tuple(isa.name for isa in ISAS.values() if isa.level <= level)
+    """The ISAs that this machine's CPU can run, slowest first; a build may have been of some of them."""
+    _check_sources()
+    built = [isa for isa in ISAS.values() if (FOLDER / library_file(isa.name)).is_file()]
+    if not built:
+        raise KernelsError(f"no compiled kernels in {FOLDER}: {REBUILD}")
+    level = _open(built[0].name).tinyseq_cpu_level()
+    return tuple(isa.name for isa in built if isa.level <= level)
 
 
 def chosen() -> str:

@@ -24,6 +24,7 @@ from tinyseq.files import writing
 from tinyseq.kernels.cuda.intrinsics import TWINS
 from tinyseq.kernels.cuda.launch import Kernel
 from tinyseq.kernels.cuda.rebinding import Target
+from tinyseq.kernels.library import SOURCES, checksum
 
 CACHE_VARIABLE = "TINYSEQ_CACHE"
 
@@ -130,11 +131,8 @@ def _bindings(value: object) -> object:
 def _folder() -> Path:
     """Where binaries are kept: one folder for these sources and compilers."""
     base = os.environ.get(CACHE_VARIABLE) or Path.home() / ".cache" / "tinyseq"
-    checksum = 0
-    home = Path(__file__).parent
-    for path in sorted([*home.parent.glob("*.py"), *home.glob("*.py")]):
-        checksum = crc32(path.name.encode() + b"\0" + path.read_bytes(), checksum)
-    return Path(base) / "cuda" / f"{checksum:08x}-{'-'.join(map(_version, COMPILERS))}"
+    made_from = checksum(sorted(SOURCES.rglob("*.py")))
+    return Path(base) / "cuda" / f"{made_from}-{'-'.join(map(_version, COMPILERS))}"
 
 
 COMPILERS = ("numba", "numba-cuda", "nvidia-cuda-nvcc", "nvidia-nvvm", "nvidia-nvjitlink")
