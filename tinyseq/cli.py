@@ -347,7 +347,7 @@ def _generate(args: argparse.Namespace) -> int:
     if args.json:
         say_json(found)
     else:
-        say(*generation.lines(found))
+        print(*generation.lines(found), sep="\n")
     return FINE
 
 

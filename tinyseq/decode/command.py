@@ -12,6 +12,7 @@ from tinyseq.console import file_name
 from tinyseq.decode.options import Beam, Generation, Greedy, Sampling
 from tinyseq.decode.trace import Hypothesis
 from tinyseq.errors import FeedError, OptionError
+from tinyseq.text import printable
 
 METHODS = {"greedy": Greedy, "beam": Beam, "sampling": Sampling}
 _NAMES = {field.name: field for method in METHODS.values() for field in fields(method)}
@@ -109,9 +110,9 @@ def described(hypothesis: Hypothesis, known: dict[int, str] | None, separator: s
 
 
 def lines(found: list[list[dict[str, object]]]) -> list[str]:
-    """A line a hypothesis: the input's number, the score, the text or the tokens."""
+    """A line a hypothesis: the input's number, the score, the text or the tokens, with tabs between."""
     return [
-        f"{number}\t{shown['score']:.4f}\t{shown.get('text', ' '.join(map(str, shown['tokens'])))}"
+        f"{number}\t{shown['score']:.4f}\t{printable(shown.get('text', ' '.join(map(str, shown['tokens']))))}"
         for number, hypotheses in enumerate(found)
         for shown in hypotheses
     ]
