@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 
-from tinyseq import reference
+from tinyseq import memory, reference
 from tinyseq.errors import FeedError
 from tinyseq.model import Value
 from tinyseq.session import Session
@@ -49,6 +50,10 @@ def _random(value: Value, sizes: Mapping[str, int], rng: np.random.Generator) ->
     if value.shape is None:
         raise FeedError(f"the model does not say the shape of input {value.name!r}; give it with --input")
     shape = tuple(sizes.get(size, 1) if isinstance(size, str) else size for size in value.shape)
+    try:
+        memory.check(8 * math.prod(shape))
+    except MemoryError as error:
+        raise FeedError(f"input {value.name!r} of {list(shape)}: {error}; give smaller sizes") from error
     if value.dtype.kind == "f":
         return rng.standard_normal(shape).astype(value.dtype)
     return np.zeros(shape, value.dtype)

@@ -13,6 +13,11 @@ from tinyseq.errors import FeedError
 from tinyseq.given import is_number, is_whole
 from tinyseq.text import shown
 
+MOST = 2**31 - 1
+
+MOST_BEAM = 2**16
+"""Hypotheses that a search may keep."""
+
 MOST_TOKENS = 2**22
 """Tokens that there may be."""
 
@@ -71,8 +76,8 @@ class PrefixSearchOptions:
     hotword_weight: float = 10.0
 
     def __post_init__(self) -> None:
-        for name, least in (("beam_width", 1), ("nbest", 1), ("blank", 0)):
-            whole(self, name, least)
+        for name, least, most in (("beam_width", 1, MOST_BEAM), ("nbest", 1, MOST_BEAM), ("blank", 0, MOST)):
+            whole(self, name, least, most)
         if self.horizon is not None:
             whole(self, "horizon", 1)
         real(self, "beam_prune_logp", -inf, 0.0)
@@ -147,10 +152,10 @@ def settings(options) -> Iterator[bytes]:
             yield repr(value).encode()
 
 
-def whole(options, name: str, least: int) -> None:
+def whole(options, name: str, least: int, most: int = MOST) -> None:
     value = getattr(options, name)
-    if not is_whole(value) or not least <= value < 2**31:
-        raise FeedError(f"{name} is a whole number from {least} on, not {shown(value)}")
+    if not is_whole(value) or not least <= value <= most:
+        raise FeedError(f"{name} is a whole number from {least} to {most}, not {shown(value)}")
     object.__setattr__(options, name, int(value))
 
 
