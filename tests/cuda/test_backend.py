@@ -106,9 +106,10 @@ def test_results_on_the_device_are_not_written_over_each_other_or_the_state(devi
     graph = tinyseq.Graph()
     x, before = graph.input("x", [1, 3]), graph.input("sum", [1, 3])
     after = graph.add(before, x)
-    for name, tensor in (("y", graph.mul(after, 2.0)), ("z", graph.mul(x, -1.0)), ("next", after)):
-        graph.output(name, tensor)
-    stream = tinyseq.load(graph, device="cuda", state={"sum": "next"}).stream()
+    graph.output("following", after, carries="sum")
+    graph.output("y", graph.mul(after, 2.0))
+    graph.output("z", graph.mul(x, -1.0))
+    stream = tinyseq.load(graph, device="cuda").stream()
     block = there(device, np.concatenate([0 * X] * 3))
     for out, words in (
         ({"y": block[0:1], "z": block[0:1]}, r"out\['y'\] and out\['z'\] overlap"),
