@@ -5,6 +5,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from time import perf_counter
 from typing import Any, Protocol
 from zlib import crc32
 
@@ -12,14 +13,22 @@ import numpy as np
 
 from tinyseq.claim import Claim, claiming, put_back, take_all
 from tinyseq.decode.hypothesis import Hypothesis
+from tinyseq.decode.rows import check_rows
 from tinyseq.decode.saved import ensure, field
 from tinyseq.errors import FeedError, StateError
 from tinyseq.given import as_array
+from tinyseq.kernels.program import Buffer
 from tinyseq.state import State
 
 Position = Any
 """Where a stream is; what is in it is its search's affair."""
 
+
+A_CALL = 0.2
+"""Seconds that a native call may take, since a signal waits for its end."""
+
+LONG = 2**26
+"""Numbers, times the hypotheses that they are added to, from which on chunks may take longer than that."""
 
 MOST_SIZE = 2**22
 """Numbers of a row that a saved stream may be for, before a search is made for it."""
@@ -29,6 +38,8 @@ class FrameSearch(Protocol):
     """A search over frames of ``size`` numbers; what it is given is never changed."""
 
     size: int
+    width: int
+    """Hypotheses that go on from frame to frame."""
 
     def begin(self) -> Position:
         """A stream at its start."""
@@ -134,7 +145,7 @@ class LiveDecoder(ABC):
             with _room():
                 search = self._search(size)
                 states = [search.begin() if stream._search is None else stream._state for stream in streams]
-                states = search.step(states, rows)
+                states = _advanced(search, states, rows)
             for stream, state in zip(streams, states):
                 stream._search, stream._state = search, state
 
@@ -269,6 +280,26 @@ def _room() -> Iterator[None]:
         yield
     except MemoryError as error:
         raise FeedError(f"{error}; fewer streams at once or a smaller beam_width need less") from error
+
+
+def _advanced(search: FrameSearch, states: list[Position], chunks: list[np.ndarray]) -> list[Position]:
+    """The streams after their chunks. Long ones are taken piece by piece, by copies of the streams: a signal
+    waits for the end of a piece, and what it ends has changed nothing."""
+    if sum(chunk.size for chunk in chunks) * search.width < LONG:
+        return search.step(states, chunks)
+    states = [search.copy(state) for state in states]
+    start, count, longest = 0, 1, max(map(len, chunks))
+    while start < longest:
+        before = perf_counter()
+        try:
+            states = search.step(states, [chunk[start : start + count] for chunk in chunks])
+        except FeedError:
+            # Names the row by its place in the whole chunk, where it is a row that is to blame.
+            check_rows([Buffer(chunk) for chunk in chunks])
+            raise
+        start += count
+        count = max(1, min(2 * count, int(count * A_CALL / max(perf_counter() - before, 1e-9))))
+    return states
 
 
 def _floats(rows: object) -> np.ndarray:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
+from time import perf_counter
 from typing import NoReturn, Protocol
 
 import numpy as np
@@ -25,6 +26,9 @@ from tinyseq.kernels.instructions import (
     UNTIL,
 )
 from tinyseq.kernels.program import Buffer, Operand, Program, float_word
+
+A_CALL, MOST_AT_ONCE = 0.2, 2**10
+"""Seconds that a native call may take, since a signal waits for its end, and tokens that it may choose."""
 
 Processor = Callable[[np.ndarray, np.ndarray], "np.ndarray | None"]
 """Changes scores: given the tokens so far, int64 [rows, position], and the scores of the next, float32 [rows,
@@ -111,6 +115,7 @@ class Search(ABC):
         self._made: dict[tuple, tuple[Program, ...]] = {}
         self._phase: tuple = ()
         self._until = 0
+        self._at_once = 1
         self._chainable = True
         self._y = Buffer(np.zeros((0, 0), np.float32))
         self._ys: dict[int, Buffer] = {}
@@ -219,9 +224,13 @@ class Search(ABC):
             self._step_rows(totals[ROWS])
             return
         totals[LEAST], totals[MOST] = chain.span.start, chain.span.stop - 1
-        totals[UNTIL] = min(self._until, end)
-        if self._chained(chain).run() >= 0:
+        totals[UNTIL] = until = min(self._until, end, self.position + self._at_once)
+        program, begin, before = self._chained(chain), self.position, perf_counter()
+        if program.run() >= 0:
             chain.fail()
+        if self.position == until:
+            spent = (perf_counter() - before) / (until - begin)
+            self._at_once = max(1, int(min(A_CALL / max(spent, 1e-9), MOST_AT_ONCE)))
 
     def _step_rows(self, count: int) -> None:
         """One token, the rows being stepped by a call of their own."""
