@@ -35,13 +35,14 @@ def load(source: str | Path | bytes) -> Model:
     if not isinstance(source, bytes):
         source = as_path(source, "a model")
     try:
-        if not isinstance(source, bytes):
-            files.check(source)
-        proto = onnx.load_from_string(source) if isinstance(source, bytes) else onnx.load(source)
+        data = source if isinstance(source, bytes) else files.read(source)
+        proto = onnx.load_from_string(data)
     except OSError as error:
         raise ModelError(f"cannot read {source}: {error.strerror or error}; check the path") from error
     except Exception as error:
         raise ModelError(f"{_where(source)} is not an ONNX file, or is damaged: {error}") from error
+    if not isinstance(source, bytes):
+        _add_external(onnx, proto, source)
     if not all(isinstance(text, str) for text in _texts(proto)):
         raise ModelError(f"{_where(source)} is damaged: it holds names that are not UTF-8")
     if not proto.graph.output:
@@ -60,6 +61,36 @@ def _package():
             "a model saved with model.save loads without it"
         ) from error
     return onnx
+
+
+def _add_external(onnx, proto, source: Path) -> None:
+    """Reads the tensors that lie in files beside the model's."""
+    tensors = [tensor for tensor in _tensors(proto) if onnx.external_data_helper.uses_external_data(tensor)]
+    for tensor in tensors:
+        location = next((entry.value for entry in tensor.external_data if entry.key == "location"), "")
+        where = f"constant {tensor.name!r} of {source} lies in the file {location!r} beside it"
+        try:
+            files.check(source.parent / location)
+            onnx.external_data_helper.load_external_data_for_tensor(tensor, str(source.parent))
+        except FileNotFoundError as error:
+            raise ModelError(f"{where}, which is missing; put it there") from error
+        except OSError as error:
+            raise ModelError(f"{where}, which cannot be read: {error.strerror or error}") from error
+        except Exception as error:
+            raise ModelError(f"{where}, but is damaged: {error}") from error
+        tensor.data_location = onnx.TensorProto.DEFAULT
+        del tensor.external_data[:]
+
+
+def _tensors(message) -> Iterator[Any]:
+    """Every tensor in a protobuf message."""
+    if message.DESCRIPTOR.name == "TensorProto":
+        yield message
+        return
+    for field, value in message.ListFields():
+        if field.type == field.TYPE_MESSAGE:
+            for inner in [value] if hasattr(value, "ListFields") else value:
+                yield from _tensors(inner)
 
 
 def _texts(message) -> Iterator[str | bytes]:

@@ -1,5 +1,7 @@
 """Weights that lie in a file beside the model: read with a path, and never for bytes."""
 
+import os
+
 import numpy as np
 import onnx
 import pytest
@@ -72,3 +74,20 @@ def test_a_path_reads_what_lies_beside_it(tmp_path, monkeypatch, form, load):
     path.write_bytes(proto(form, "secret.key").SerializeToString())
     monkeypatch.chdir("/")
     np.testing.assert_array_equal(load(path).run({})["y"], W)
+
+
+@pytest.mark.parametrize(
+    ("what", "make"),
+    [
+        ("missing", lambda path: None),
+        ("a device or a pipe", os.mkfifo),
+        ("a folder", lambda path: path.mkdir()),
+        ("damaged", lambda path: path.symlink_to(path.with_name("secret.key"))),
+    ],
+)
+def test_what_lies_there_is_a_file(tmp_path, what, make):
+    make(tmp_path / "beside")
+    path = tmp_path / "m.onnx"
+    path.write_bytes(proto(weight, "beside").SerializeToString())
+    with pytest.raises(tinyseq.ModelError, match=rf"'w' of .* lies in the file 'beside' .*{what}"):
+        tinyseq.load(path)
