@@ -9,7 +9,8 @@ import numpy as np
 
 from tinyseq.backends import Backend
 from tinyseq.errors import FeedError, ModelError, StateError
-from tinyseq.model import Model, Value
+from tinyseq.model import Value
+from tinyseq.passes.time import Streaming
 from tinyseq.plan.rows import OWNERS, SOURCES, TARGETS, row_layout
 from tinyseq.state import State, restore, room
 
@@ -24,11 +25,11 @@ class Pool:
     thread at a time.
     """
 
-    def __init__(self, model: Model, backend: Backend, count: int) -> None:
+    def __init__(self, streaming: Streaming, backend: Backend, count: int) -> None:
         whole = isinstance(count, (int, np.integer)) and not isinstance(count, bool)
         if not whole or not 1 <= count <= MOST_ROWS:
             raise FeedError(f"a pool has a whole number of rows from 1 to {MOST_ROWS}, not {count!r}")
-        count = int(count)
+        count, model = int(count), streaming.model
         inputs = {value.name: value for value in model.graph.inputs}
         values = [inputs[pair.input] for pair in model.state]
         axes = {value.name: _row_axis(value) for value in values}

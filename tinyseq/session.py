@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, NoReturn
 
@@ -16,6 +17,7 @@ from tinyseq.state import State, restore, room
 
 if TYPE_CHECKING:
     from tinyseq.graph import Graph
+    from tinyseq.passes.time import Streaming
     from tinyseq.plan.rows import RowLayout
     from tinyseq.pool import Pool
 
@@ -32,8 +34,7 @@ class Session:
         self.device = device
         simple = passes.simplify(model)
         self._simple = simple
-        self._streaming, self._refusal = _streaming_form(simple)
-        self._backend = backends.create(device, simple, self._streaming)
+        self._backend = backends.create(device, simple, lambda: self._streams.model)
 
     @property
     def inputs(self) -> tuple[Value, ...]:
@@ -48,7 +49,7 @@ class Session:
     @property
     def state(self) -> tuple[StatePair, ...]:
         """What a stream carries from step to step; empty if the model cannot be streamed."""
-        return () if self._streaming is None else self._streaming.state
+        return () if self._refusal else self._streams.model.state
 
     @property
     def stream_graph(self) -> ModelGraph:
@@ -57,13 +58,12 @@ class Session:
         Raises:
             ModelError: the model cannot be computed step by step; says which layer and why.
         """
-        self._check_streaming()
-        return self._streaming.graph
+        return self._streams.model.graph
 
     @property
     def stream_inputs(self) -> tuple[Value, ...]:
         """What a stream's model takes, state included; empty if the model cannot be streamed."""
-        return () if self._streaming is None else self._streaming.graph.inputs
+        return () if self._refusal else self._streams.model.graph.inputs
 
     def run(self, feeds: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
         """All outputs for whole inputs, from name to array to name to new array.
@@ -80,8 +80,7 @@ class Session:
             ModelError: the model cannot be computed step by step; says which layer and why.
             StateError: there is no memory for the state.
         """
-        self._check_streaming()
-        return Stream(self._streaming, self._backend)
+        return Stream(self._streams, self._backend)
 
     def pool(self, count: int) -> Pool:
         """Room for ``count`` live streams that are stepped together, joining and leaving at any time.
@@ -94,8 +93,7 @@ class Session:
         # Imported here: only those who pool streams should wait for it.
         from tinyseq.pool import Pool
 
-        self._check_streaming()
-        return Pool(self._streaming, self._backend, count)
+        return Pool(self._streams, self._backend, count)
 
     def rows(self, layout: RowLayout, count: int) -> backends.RowRunner:
         """An executor of ``count`` streams whose state lies in rows.
@@ -103,7 +101,8 @@ class Session:
         Raises:
             ModelError: the model cannot be computed step by step; says which layer and why.
         """
-        self._check_streaming()
+        if self._refusal:
+            raise ModelError(str(self._refusal)) from self._refusal
         return self._backend.rows(layout, count)
 
     def __reduce__(self) -> NoReturn:
@@ -112,9 +111,26 @@ class Session:
             "path (model.save writes a file that loads in milliseconds)"
         )
 
-    def _check_streaming(self) -> None:
-        if self._streaming is None:
-            raise ModelError(str(self._refusal)) from self._refusal
+    @property
+    def _streams(self) -> Streaming:
+        streaming, refusal = self._streaming_form
+        if streaming is None:
+            raise ModelError(str(refusal)) from refusal
+        return streaming
+
+    @property
+    def _refusal(self) -> ModelError | None:
+        return self._streaming_form[1]
+
+    @cached_property
+    def _streaming_form(self) -> tuple[Streaming | None, ModelError | None]:
+        """Worked out when it is first asked for: who runs whole sequences need not wait for it."""
+        from tinyseq.passes.time import streaming
+
+        try:
+            return streaming(self._simple), None
+        except ModelError as error:
+            return None, error
 
     def save(self, path: str | Path) -> None:
         """Writes the model in tinyseq's own format, which loads without any converter's package."""
@@ -124,7 +140,7 @@ class Session:
         lines = [f"tinyseq model ({self.model.origin or 'built in Python'}) on {self.device}"]
         lines += [f"  input   {value}" for value in self.inputs]
         lines += [f"  output  {value}" for value in self.outputs]
-        if self._streaming is None:
+        if self._refusal:
             lines.append(f"  state   none: {self._refusal}")
         else:
             shapes = {value.name: value for value in self.stream_inputs}
@@ -145,21 +161,14 @@ def loaded(given: object, what: str) -> Session:
     return given
 
 
-def _streaming_form(model: Model) -> tuple[Model | None, ModelError | None]:
-    try:
-        return passes.expose_state(model), None
-    except ModelError as error:
-        return None, error
-
-
 class Stream:
     """One live stream of a model: an explicit state, advanced by each step.
 
     Its inputs and outputs are the model's, less those that carry state.
     """
 
-    def __init__(self, model: Model, backend: backends.Backend) -> None:
-        self._model = model
+    def __init__(self, streaming: Streaming, backend: backends.Backend) -> None:
+        self._streaming = streaming
         self._backend = backend
         with room("the state of a stream"):
             self._runner = backend.runner()
@@ -180,7 +189,7 @@ class Stream:
 
     def reset(self) -> None:
         """Puts the state back to its start: the model's own initial values, else zeros."""
-        for pair in self._model.state:
+        for pair in self._streaming.model.state:
             self._runner.state[pair.input][...] = 0 if pair.initial is None else pair.initial
 
     @property
@@ -207,7 +216,7 @@ class Stream:
 
     def fork(self) -> Stream:
         """A second stream that starts where this one is; from then on they are independent."""
-        twin = Stream(self._model, self._backend)
+        twin = Stream(self._streaming, self._backend)
         twin.restore(self._runner.state)
         return twin
 

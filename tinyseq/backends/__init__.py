@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
@@ -61,8 +61,8 @@ DEVICES = ("cpu", "cuda", "reference")
 """What runs models; the first where nothing is said."""
 
 
-def create(device: str, model: Model, streaming: Model | None) -> Backend:
-    """The backend of a device for a model and, if it can be streamed, its streaming form."""
+def create(device: str, model: Model, streaming: Callable[[], Model]) -> Backend:
+    """The backend of a device for a model and for what makes its streaming form, once that is wanted."""
     if not isinstance(device, str) or device not in DEVICES:
         raise TinyseqError(f"device={device!r} is unknown; choose {', '.join(map(repr, DEVICES))}")
     if device == "cpu":
