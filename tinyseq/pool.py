@@ -10,7 +10,7 @@ import numpy as np
 from tinyseq.backends import Backend
 from tinyseq.errors import FeedError, ModelError, StateError
 from tinyseq.model import Value
-from tinyseq.passes.time import Streaming
+from tinyseq.passes.follow import Streaming
 from tinyseq.plan.rows import OWNERS, SOURCES, TARGETS, row_layout
 from tinyseq.state import State, restore, room
 

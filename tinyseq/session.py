@@ -11,8 +11,8 @@ import numpy as np
 
 from tinyseq import backends, format, passes
 from tinyseq.errors import ModelError, StateError
+from tinyseq.model import POSITION, Model, StatePair, Value
 from tinyseq.model import Graph as ModelGraph
-from tinyseq.model import Model, StatePair, Value
 from tinyseq.state import State, restore, room
 
 if TYPE_CHECKING:
@@ -61,6 +61,17 @@ class Session:
         return self._streams.model.graph
 
     @property
+    def latency(self) -> int:
+        """How many frames of its input a stream's outputs come late, the latest of them; ``Stream.finish``
+        gives the rest. 0 if the model cannot be streamed."""
+        return 0 if self._refusal else max(self._streams.latency.values(), default=0)
+
+    @property
+    def steps_alike(self) -> bool:
+        """Whether every step of a stream computes the same, wherever the stream is."""
+        return not self._refusal and self._streams.clock is None
+
+    @property
     def stream_inputs(self) -> tuple[Value, ...]:
         """What a stream's model takes, state included; empty if the model cannot be streamed."""
         return () if self._refusal else self._streams.model.graph.inputs
@@ -101,8 +112,11 @@ class Session:
         Raises:
             ModelError: the model cannot be computed step by step; says which layer and why.
         """
-        if self._refusal:
-            raise ModelError(str(self._refusal)) from self._refusal
+        if self._streams.clock is not None:
+            raise ModelError(
+                "a search steps its models frame by frame, and this one holds frames back; step it by "
+                "model.stream and search in what comes of it"
+            )
         return self._backend.rows(layout, count)
 
     def __reduce__(self) -> NoReturn:
@@ -145,6 +159,8 @@ class Session:
         else:
             shapes = {value.name: value for value in self.stream_inputs}
             lines += [f"  state   {shapes[pair.input]} -> {pair.output}" for pair in self.state]
+            late = {name: frames for name, frames in self._streams.latency.items() if frames}
+            lines += [f"  latency {name} {frames} frames" for name, frames in late.items()]
         return "\n".join(lines)
 
     __repr__ = __str__
@@ -164,7 +180,8 @@ def loaded(given: object, what: str) -> Session:
 class Stream:
     """One live stream of a model: an explicit state, advanced by each step.
 
-    Its inputs and outputs are the model's, less those that carry state.
+    Its inputs and outputs are the model's, less those that carry state. Of a model that looks at frames to
+    come, outputs are late: a step gives the frames that are complete, maybe none, and ``finish`` the rest.
     """
 
     def __init__(self, streaming: Streaming, backend: backends.Backend) -> None:
@@ -172,7 +189,14 @@ class Stream:
         self._backend = backend
         with room("the state of a stream"):
             self._runner = backend.runner()
+        self._clock = streaming.clock
+        self._place = np.zeros(1, np.int64)
         self.reset()
+
+    @property
+    def latency(self) -> int:
+        """How many frames of the input the outputs come late, the latest of them."""
+        return max(self._streaming.latency.values(), default=0)
 
     def step(
         self, feeds: Mapping[str, np.ndarray], out: Mapping[str, np.ndarray] | None = None
@@ -184,22 +208,60 @@ class Stream:
 
         Raises:
             FeedError: names, dtypes or shapes do not fit; the state is as before.
+            StateError: the stream has been finished.
         """
-        return self._runner.step(feeds, out)
+        if self._clock is None:
+            return self._runner.step(feeds, out)
+        return self._moved(feeds, out, last=0)
+
+    def finish(self, feeds: Mapping[str, np.ndarray] | None = None) -> dict[str, np.ndarray]:
+        """Ends the stream: the outputs that are still due, after a last chunk or without one.
+
+        Of a model whose outputs are never late, nothing is due: {} without a last chunk. After ``reset`` the
+        stream begins anew.
+
+        Raises:
+            FeedError: names, dtypes or shapes do not fit; the state is as before.
+            StateError: the stream has been finished before.
+        """
+        if self._clock is None:
+            return {} if feeds is None else self._runner.step(feeds, None)
+        if feeds is None:
+            feeds = {value.name: value for value in self._streaming.model.graph.inputs}
+            feeds = {name: self._nothing(feeds[name]) for name in self._streaming.inputs}
+        return self._moved(feeds, None, last=1)
+
+    def _nothing(self, value: Value) -> np.ndarray:
+        """No frames of an input."""
+        shape = [1 if isinstance(size, str) else size for size in value.shape]
+        shape[self._streaming.inputs[value.name]] = 0
+        return np.zeros(shape, value.dtype)
+
+    def _moved(self, feeds: Mapping[str, np.ndarray], out, last: int) -> dict[str, np.ndarray]:
+        """A step of a model whose steps differ from each other."""
+        place = int(self._place[0])
+        if not 0 <= place < self._clock.places:
+            raise StateError("this stream has been finished; reset() begins it anew")
+        if isinstance(feeds, Mapping):
+            feeds = {**feeds, POSITION: np.array([place, last])}
+        results = self._runner.step(feeds, out)
+        self._place[0] = -1 if last else self._clock.place(place + self._streaming.frames(feeds))
+        return results
 
     def reset(self) -> None:
         """Puts the state back to its start: the model's own initial values, else zeros."""
         for pair in self._streaming.model.state:
             self._runner.state[pair.input][...] = 0 if pair.initial is None else pair.initial
+        self._place[0] = 0
 
     @property
     def state(self) -> dict[str, np.ndarray]:
         """The live arrays of the state, by name: what is written to them is the state."""
-        return self._runner.state
+        return self._runner.state if self._clock is None else {**self._runner.state, POSITION: self._place}
 
     def snapshot(self) -> State:
         """A copy of the state."""
-        return State(self._runner.state)
+        return State(self.state)
 
     def restore(self, saved: Mapping[str, np.ndarray]) -> None:
         """Goes back to a snapshot, of this or of another stream of the same model.
@@ -207,7 +269,7 @@ class Stream:
         Raises:
             StateError: it is of another model; the state is as before.
         """
-        restore(saved, self._runner.state)
+        restore(saved, self.state)
 
     def __reduce__(self) -> NoReturn:
         raise StateError(
@@ -217,7 +279,7 @@ class Stream:
     def fork(self) -> Stream:
         """A second stream that starts where this one is; from then on they are independent."""
         twin = Stream(self._streaming, self._backend)
-        twin.restore(self._runner.state)
+        twin.restore(self.state)
         return twin
 
 

@@ -42,7 +42,7 @@ class Together:
 
     def __init__(self, session: Session) -> None:
         self._session = session
-        self._alone = rows_meet(session.stream_graph)
+        self._alone = rows_meet(session.stream_graph) or not session.steps_alike
         self._open = {
             value.name: {axis for axis, size in enumerate(value.shape or ()) if isinstance(size, str)}
             for value in session.stream_graph.inputs

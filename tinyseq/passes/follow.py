@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from math import prod
+from typing import NamedTuple
 
 import numpy as np
 
@@ -10,13 +12,47 @@ from tinyseq.errors import ModelError
 from tinyseq.model import Graph, Model, Node, captured
 from tinyseq.passes import along
 from tinyseq.passes.axes import NO_RULE, Sizes, growing
-from tinyseq.passes.tracks import Refusal, Track
+from tinyseq.passes.rings import Rings
+from tinyseq.passes.tracks import HORIZON, Clock, Refusal, Track
 from tinyseq.shapes import Shape
 
 MOVES = ("Identity", "Transpose", "Squeeze", "Unsqueeze", "Reshape", "Flatten")
 """Ops through which padding that nothing holds yet can pass: they change no element."""
 
+YES_OR_NO = (
+    "Equal",
+    "Greater",
+    "Less",
+    "GreaterOrEqual",
+    "LessOrEqual",
+    "And",
+    "Or",
+    "Xor",
+    "Not",
+    "IsNaN",
+    "IsInf",
+)
+"""Ops whose results are truth values."""
+
 REMEDY = "give whole sequences to model.run"
+
+
+class Streaming(NamedTuple):
+    """A model as a stream runs it.
+
+    ``inputs`` are those that have frames, with their axes. Where steps differ from each other, ``clock`` says
+    after how many frames they do so no more. ``latency`` is how many frames each output comes late.
+    """
+
+    model: Model
+    inputs: dict[str, int]
+    clock: Clock | None
+    latency: dict[str, int]
+
+    def frames(self, feeds: Mapping[str, np.ndarray]) -> int:
+        """How many frames feeds hold."""
+        name, axis = next(iter(self.inputs.items()))
+        return np.shape(feeds[name])[axis]
 
 
 def frames_axis(node: Node) -> int:
@@ -28,11 +64,12 @@ class Following:
     """What is known of a graph's tensors as the frames of a stream pass through them.
 
     ``tracks`` are the tensors that have frames; ``counts`` those known from shapes that hold a number of
-    frames, by the track it is of; ``latest`` those that hold something of the frames so far. ``nodes`` are
-    the streaming graph's, as far as they are made.
+    frames, by the track it is of; ``positions`` those that number frames; ``latest`` those that hold
+    something of the frames so far. ``rings`` has the streaming graph as far as it is written. Where chunks
+    may be empty within the graph, it is ``guarded``.
     """
 
-    def __init__(self, graph: Graph, exposed: Model, sizes: Sizes, size: str) -> None:
+    def __init__(self, graph: Graph, exposed: Model, sizes: Sizes, size: str, guarded: bool = False) -> None:
         self.size = size
         self.graph = graph
         self.exposed = exposed
@@ -44,6 +81,9 @@ class Following:
         self.positions: set[str] = set()
         self.inputs: dict[str, int] = {}
         self.first: Node | None = None
+        self.guarded = guarded
+        self.rings = Rings(exposed)
+        self._sizes = sizes
         self._originals = {name: node for node in graph.nodes for name in node.outputs if name}
         self._carried = {pair.input for pair in exposed.state}
         same = {name for name in sizes.names if sizes.one(name) == size}
@@ -65,13 +105,84 @@ class Following:
             ModelError: a node's result cannot be computed chunk by chunk; says why.
         """
         for node in self.exposed.graph.nodes:
+            written = len(self.rings.nodes)
             try:
                 self._pass(node)
+                if len(self.rings.nodes) == written or node.row.state:
+                    self.rings.nodes.append(node)
             except Refusal as refusal:
                 raise ModelError(f"{node} {refusal}, so the model cannot be streamed; {REMEDY}") from None
         for value in self.graph.outputs:
             self._check_output(value.name)
         return self.first is not None
+
+    def streaming(self) -> Streaming:
+        """The streaming form of the model, once the frames are followed."""
+        clock = Clock.of(self.rings.tables, self.rings.period)
+        if clock is None:
+            raise ModelError(
+                f"{self.first} and others look along so many frames, or in such strides, that a stream would "
+                f"begin anew after more than {HORIZON // 2} of them; {REMEDY}"
+            )
+        kept = {value.name: self.tracks.get(value.name) for value in self.graph.outputs}
+        late = {name: track for name, track in kept.items() if track is not None and track.late}
+        moving = bool(self.rings.tables or late)
+        if moving and not self.guarded:
+            again = Following(self.graph, self.exposed, self._sizes, self.size, guarded=True)
+            again.follow()
+            return again.streaming()
+        latency = {name: track.latency for name, track in kept.items() if track is not None}
+        model = self.rings.model(moving)
+        return Streaming(model, self.inputs, clock if moving else None, latency)
+
+    def frames_of(self, name: str, axis: int, count: int) -> tuple[int | str, ...]:
+        """The shape of ``count`` frames of a tensor; rows are open."""
+        if (kind := self._kind(name)) != "f":
+            raise Refusal(f"would have to keep frames of {name!r}, which holds {kind}, not numbers")
+        shape: list[int | str] = list(self.shapes(name)[0])
+        shape[axis] = count
+        for place, size in enumerate(shape):
+            if place != axis and any(size % rows == 0 for rows in self.rows):
+                if size not in self.rows:
+                    raise Refusal("would have to keep frames in which rows are joined with other sizes")
+                shape[place] = "rows"
+        if shape.count("rows") > 1:
+            raise Refusal("would have to keep frames of two open sizes")
+        return tuple(shape)
+
+    def _kind(self, name: str) -> str:
+        """What a tensor holds, as far as its makers tell: "f" for numbers."""
+        while True:
+            for value in self.graph.inputs:
+                if value.name == name:
+                    return "f" if value.dtype.kind == "f" else value.dtype.name
+            if name in self.graph.constants:
+                kind = self.graph.constants[name].dtype
+                return "f" if kind.kind == "f" else kind.name
+            node = self._originals[name]
+            if node.op in YES_OR_NO:
+                return "truth values"
+            if node.op in ("Cast", "QuantizeLinear") or node.op.startswith("Arg"):
+                kind = node.attributes.get("to")
+                return "f" if kind is not None and kind.kind == "f" else "integers"
+            if node.op == "DequantizeLinear" or not any(node.inputs):
+                return "f"
+            name = node.inputs[1 if node.op == "Where" else 0]
+
+    def uniform(self, name: str) -> float | None:
+        """The one number that a tensor holds throughout, if it does."""
+        for probe in self.probes:
+            array = probe.values.get(name)
+            if array is not None:
+                first = array.ravel()[:1]
+                return float(first[0]) if array.size and (array == first).all() else None
+        node = self._originals.get(name)
+        if node is not None and node.op == "ConstantOfShape":
+            value = node.attributes["value"]
+            return 0.0 if value is None else float(np.ravel(value)[0])
+        if node is not None and node.op in ("Expand", *MOVES):
+            return self.uniform(node.inputs[0])
+        return None
 
     def _check_output(self, name: str) -> None:
         track = self.tracks.get(name)

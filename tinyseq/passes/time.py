@@ -7,23 +7,11 @@ stream.
 
 from __future__ import annotations
 
-from typing import NamedTuple
-
 from tinyseq.errors import ModelError
 from tinyseq.model import Graph, Model
 from tinyseq.passes.axes import Sizes
-from tinyseq.passes.follow import Following, frames_axis
+from tinyseq.passes.follow import Following, Streaming, frames_axis
 from tinyseq.passes.state import expose_state
-from tinyseq.passes.tracks import Clock
-
-
-class Streaming(NamedTuple):
-    """A model as a stream runs it; the inputs that have frames, with their axes; and, where steps
-    differ from each other, after how many frames they do so no more."""
-
-    model: Model
-    inputs: dict[str, int]
-    clock: Clock | None = None
 
 
 def streaming(model: Model) -> Streaming:
@@ -34,7 +22,7 @@ def streaming(model: Model) -> Streaming:
     """
     exposed = expose_state(model)
     if model.state:
-        return Streaming(model, {})
+        return Streaming(model, {}, None, {})
     sizes = Sizes(model.graph)
     ways = [Following(model.graph, exposed, sizes, name) for name in _times(model.graph, sizes)]
     looking = [way for way in ways if way.follow()]
@@ -44,7 +32,7 @@ def streaming(model: Model) -> Streaming:
             f"{looking[1].size!r}, so which of the two a stream's chunks cut is not to be told; give the one "
             "that does not grow a fixed size"
         )
-    return Streaming(exposed, {})
+    return looking[0].streaming() if looking else Streaming(exposed, {}, None, {})
 
 
 def _times(graph: Graph, sizes: Sizes) -> list[str]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from fractions import Fraction
 from math import gcd
 from typing import NamedTuple
 
@@ -47,6 +48,20 @@ class Track(NamedTuple):
             np.array_equal(self.emitted, other.emitted) and np.array_equal(self.whole, other.whole)
         )
 
+    @property
+    def late(self) -> bool:
+        """Whether frames come when no more of the stream follow."""
+        return bool((self.emitted != self.whole).any())
+
+    @property
+    def latency(self) -> int:
+        """How many frames of the stream a frame comes later than the one that it stands beside."""
+        rate = Fraction(int(self.emitted[-1] - self.emitted[HORIZON // 2]), HORIZON - HORIZON // 2)
+        counts = np.unique(self.emitted)[1:]
+        first = np.searchsorted(self.emitted, counts)
+        due = np.ceil(counts / float(rate)) if rate else counts
+        return max(0, int((first - due).max(initial=0)))
+
     def times(self, above: int, below: int = 1) -> Track | None:
         """Each frame as ``above / below`` of them; None where frames would be cut."""
         if above == below:
@@ -68,9 +83,9 @@ class Window(NamedTuple):
 
     def slides(self, track: Track) -> tuple[np.ndarray, np.ndarray]:
         """The windows that are complete, by frames of the stream: before its end and at its end."""
-        return self._complete(track.emitted, 0), self._complete(track.whole, self.after)
+        return self.complete(track.emitted, 0), self.complete(track.whole, self.after)
 
-    def _complete(self, frames: np.ndarray, after: int) -> np.ndarray:
+    def complete(self, frames: np.ndarray, after: int) -> np.ndarray:
         windows = (self.before + frames + after - self.reach) // self.stride + 1
         return np.where(np.arange(len(frames)) > 0, np.maximum(windows, 0), 0)
 
