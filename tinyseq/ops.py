@@ -281,7 +281,7 @@ _LOOKS = {
     looks.convolved: "Conv ConvInteger",
     looks.spread: "ConvTranspose",
     looks.pooled: "MaxPool AveragePool",
-    looks.recurrent: "RNN GRU LSTM",
+    looks.recurrent: "RNN GRU LSTM DynamicQuantizeLSTM",
 }
 _LOOKS_OF = {name: rule for rule, names in _LOOKS.items() for name in names.split()}
 

@@ -74,7 +74,8 @@ class Session:
     @property
     def stream_inputs(self) -> tuple[Value, ...]:
         """What a stream's model takes, state included; empty if the model cannot be streamed."""
-        return () if self._refusal else self._streams.model.graph.inputs
+        inputs = () if self._refusal else self._streams.model.graph.inputs
+        return tuple(value for value in inputs if value.name != POSITION)
 
     def run(self, feeds: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
         """All outputs for whole inputs, from name to array to name to new array.
@@ -227,25 +228,17 @@ class Stream:
         if self._clock is None:
             return {} if feeds is None else self._runner.step(feeds, None)
         if feeds is None:
-            feeds = {value.name: value for value in self._streaming.model.graph.inputs}
-            feeds = {name: self._nothing(feeds[name]) for name in self._streaming.inputs}
+            feeds = self._streaming.nothing(1)
         return self._moved(feeds, None, last=1)
-
-    def _nothing(self, value: Value) -> np.ndarray:
-        """No frames of an input."""
-        shape = [1 if isinstance(size, str) else size for size in value.shape]
-        shape[self._streaming.inputs[value.name]] = 0
-        return np.zeros(shape, value.dtype)
 
     def _moved(self, feeds: Mapping[str, np.ndarray], out, last: int) -> dict[str, np.ndarray]:
         """A step of a model whose steps differ from each other."""
         place = int(self._place[0])
-        if not 0 <= place < self._clock.places:
-            raise StateError("this stream has been finished; reset() begins it anew")
+        position = self._clock.position(place, last)
         if isinstance(feeds, Mapping):
-            feeds = {**feeds, POSITION: np.array([place, last])}
+            feeds = {**feeds, POSITION: position}
         results = self._runner.step(feeds, out)
-        self._place[0] = -1 if last else self._clock.place(place + self._streaming.frames(feeds))
+        self._place[0] = self._clock.after(place, self._streaming.frames(feeds), last)
         return results
 
     def reset(self) -> None:

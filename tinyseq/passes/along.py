@@ -16,6 +16,7 @@ from tinyseq.shapes import (
     conv_transpose_geometry,
     pad_widths,
     pool_geometry,
+    reduce_axes,
     slice_bounds,
 )
 
@@ -24,15 +25,15 @@ if TYPE_CHECKING:
 
 Handler = Callable[["Following", Node, int, Track], None]
 
+RECURRENT = ("RNN", "GRU", "LSTM", "DynamicQuantizeLSTM")
+
 NORMALISED = "is normalised over all frames"
 SUMMED = "sums over all frames"
-SCALED = "takes its scale from all frames at once"
 
 WHY = {
     **dict.fromkeys(("Softmax", "LogSoftmax", "LpNormalization", "Hardmax"), NORMALISED),
     **dict.fromkeys(("InstanceNormalization", "LayerNormalization"), NORMALISED),
     **dict.fromkeys(("MatMul", "Gemm", "MatMulInteger"), SUMMED),
-    **dict.fromkeys(("DynamicQuantizeLinear", "DynamicQuantizeLSTM"), SCALED),
     **dict.fromkeys(("ReduceMean", "GlobalAveragePool"), "is a mean over all frames"),
     "ReverseSequence": "turns the frames round, and the first of the result is the last given",
     "ConvInteger": "is a convolution of integers along the frames, which streams do not keep",
@@ -49,6 +50,8 @@ def handle(following: Following, node: Node, index: int, track: Track) -> None:
     handler = HANDLERS.get(node.op)
     if handler is None or (index and node.op != "Concat"):
         raise Refusal(WHY.get(node.op, "looks at all frames at once"))
+    if node.op not in ("Concat", *RECURRENT) and sum(name in following.tracks for name in node.inputs) > 1:
+        raise Refusal("looks along its frames by what other frames say")
     if track.padding is not None and node.op not in ("Conv", "MaxPool", "AveragePool", "Pad", "Slice"):
         raise Refusal("takes frames that are padded in time")
     handler(following, node, index, track)
@@ -81,6 +84,11 @@ def recurrent(following: Following, node: Node, index: int, track: Track) -> Non
     if y:
         following.tracks[y] = track._replace(axis=following.growing(y), alike=False)
     following.latest.update(filter(None, last))
+
+
+def quantised(following: Following, node: Node, index: int, track: Track) -> None:
+    """Bytes by the range of a chunk: frames by themselves, but for their rounding."""
+    following.tracks[node.outputs[0]] = track
 
 
 # What keeps frames.
@@ -201,6 +209,33 @@ def transposed(following: Following, node: Node, index: int, track: Track) -> No
     emitted = np.maximum(0, track.emitted * stride - before)
     whole = np.where(going, np.maximum(0, track.whole * stride - before + extra), 0)
     following.tracks[node.outputs[0]] = track._replace(emitted=emitted, whole=whole, alike=False)
+
+
+def aligned(following: Following, node: Node) -> Node:
+    """The node on frames that come together: those that come early wait for the latest."""
+    tracks = {name: following.tracks[name] for name in node.inputs if name in following.tracks}
+    emitted = np.min([track.emitted for track in tracks.values()], 0)
+    late = [name for name, track in tracks.items() if np.array_equal(track.emitted, emitted)]
+    whole = tracks[late[0]].whole if late else None
+    if whole is None or any(not np.array_equal(track.whole, whole) for track in tracks.values()):
+        raise Refusal("takes tensors whose frames do not come one beside another")
+    rings, waiting = following.rings, {}
+    count = rings.size(node, late[0], tracks[late[0]].axis)
+    for name, track in tracks.items():
+        held = track.emitted - emitted
+        if not held.any():
+            continue
+        if track.padding is not None:
+            raise Refusal("takes frames that are padded in time")
+        most = int(held.max())
+        joined, ring = rings.kept(node, name, following.frames_of(name, track.axis, most), track.axis)
+        rings.keep(node, ring, joined, track.axis)
+        start = rings.at(node, most - held)
+        end = rings.add("Add", node.name, start, count)
+        waiting[name] = rings.slice(node, joined, track.axis, start, end)
+        following.tracks[waiting[name]] = track._replace(emitted=emitted)
+    following.aligned.update(waiting.values())
+    return node._replace(inputs=tuple(waiting.get(name, name) for name in node.inputs))
 
 
 # What moves frames.
@@ -391,8 +426,24 @@ def cumulated(following: Following, node: Node, index: int, track: Track) -> Non
     following.tracks[node.outputs[0]] = track._replace(alike=False)
 
 
+def reduced(following: Following, node: Node, index: int, track: Track) -> None:
+    """The greatest, the least or the sum so far is kept."""
+    rings, axis, source = following.rings, track.axis, node.inputs[0]
+    axes = reduce_axes(node.attributes, following.shapes(source)[:1], following.values(node))
+    if node.op == "ReduceSum" and len(axes) > 1:
+        raise Refusal("sums over all frames and more, in an order that chunks would change")
+    start = {"ReduceMax": -np.inf, "ReduceMin": np.inf}.get(node.op, 0.0)
+    joined, ring = rings.kept(node, source, following.frames_of(source, axis, 1), axis, start)
+    so_far = rings.add(node.op, node.name, joined, rings.integers(axis), keepdims=1)
+    rings.keep(node, ring, so_far, axis)
+    rings.nodes.append(node._replace(inputs=(so_far, *node.inputs[1:])))
+    following.latest.add(node.outputs[0])
+
+
 HANDLERS: dict[str, Handler] = {
-    **dict.fromkeys(("RNN", "GRU", "LSTM"), recurrent),
+    **dict.fromkeys(RECURRENT, recurrent),
+    **dict.fromkeys(("ReduceMax", "ReduceMin", "ReduceSum"), reduced),
+    "DynamicQuantizeLinear": quantised,
     **dict.fromkeys(("MaxPool", "AveragePool"), pooled),
     "Conv": convolved,
     "ConvTranspose": transposed,

@@ -54,6 +54,16 @@ class Streaming(NamedTuple):
         name, axis = next(iter(self.inputs.items()))
         return np.shape(feeds[name])[axis]
 
+    def nothing(self, rows: int) -> dict[str, np.ndarray]:
+        """No frames of the inputs that have frames."""
+        given = {value.name: value for value in self.model.graph.inputs if value.name in self.inputs}
+        feeds = {}
+        for name, value in given.items():
+            shape = [rows if isinstance(size, str) else size for size in value.shape]
+            shape[self.inputs[name]] = 0
+            feeds[name] = np.zeros(shape, value.dtype)
+        return feeds
+
 
 def frames_axis(node: Node) -> int:
     """The axis of the frames in what a recurrent layer takes."""
@@ -82,6 +92,7 @@ class Following:
         self.inputs: dict[str, int] = {}
         self.first: Node | None = None
         self.guarded = guarded
+        self.aligned: set[str] = set()
         self.rings = Rings(exposed)
         self._sizes = sizes
         self._originals = {name: node for node in graph.nodes for name in node.outputs if name}
@@ -344,13 +355,15 @@ class Following:
     def _each(self, node: Node) -> None:
         """A node that takes each frame by itself."""
         tracks = [self.tracks[name] for name in node.inputs if name in self.tracks]
+        if any(not tracks[0].same_clock(track) for track in tracks):
+            node = along.aligned(self, node)
+            self.rings.nodes.append(node)
+            tracks = [self.tracks[name] for name in node.inputs if name in self.tracks]
         first = tracks[0]
-        if any(not first.same_clock(track) for track in tracks):
-            raise Refusal("takes tensors whose frames come at different times")
         padding = first.padding if len(tracks) == 1 and node.op in MOVES else None
         if padding is None and any(track.padding is not None for track in tracks):
             raise Refusal("takes frames that are padded in time")
-        name = next(name for name in node.inputs if name in self.tracks)
+        name = next(name for name in node.inputs if name in self.tracks and name not in self.aligned)
         for output in filter(None, node.outputs):
             axis = self.growing(output)
             if axis is None:

@@ -23,6 +23,12 @@ def streaming(model: Model) -> Streaming:
     exposed = expose_state(model)
     if model.state:
         return Streaming(model, {}, None, {})
+    for value in model.graph.inputs:
+        if value.shape is None:
+            raise ModelError(
+                f"input {value} has no shape, so frames cannot be followed from it and the model cannot be "
+                "streamed; export it with the shapes of its inputs"
+            )
     sizes = Sizes(model.graph)
     ways = [Following(model.graph, exposed, sizes, name) for name in _times(model.graph, sizes)]
     looking = [way for way in ways if way.follow()]

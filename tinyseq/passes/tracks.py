@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from fractions import Fraction
-from math import gcd
 from typing import NamedTuple
 
 import numpy as np
+
+from tinyseq.errors import StateError
 
 HORIZON = 4096
 """Frames of a stream for which it is worked out one by one how many have come out."""
@@ -113,18 +114,23 @@ class Clock(NamedTuple):
                 start = max(start, int(differing[-1]) + 1)
         return cls(start, period) if start <= HORIZON // 2 else None
 
-    def place(self, frames: int) -> int:
-        """The number of frames with which a stream goes on as it does after so many."""
+    def position(self, place: int, last: int) -> np.ndarray:
+        """What a step is told that begins at a place and, if it is the ``last``, ends the stream.
+
+        Raises:
+            StateError: the stream has ended.
+        """
+        if not 0 <= place < self.start + self.period:
+            raise StateError("the stream has been finished; reset it to begin anew")
+        return np.array([place, last])
+
+    def after(self, place: int, frames: int, last: int) -> int:
+        """The place after a step: the number of frames with which a stream goes on as it does after as many
+        as have gone in; -1 after the last step."""
+        frames += place
+        if last:
+            return -1
         return frames if frames < self.start else self.start + (frames - self.start) % self.period
-
-    @property
-    def places(self) -> int:
-        return self.start + self.period
-
-
-def common(one: int, other: int) -> int:
-    """The least common multiple."""
-    return one * other // gcd(one, other)
 
 
 class Refusal(Exception):
