@@ -26,7 +26,8 @@ LAYERS = {
     "state": "errors",
     "reference": "errors ops model",
     "format": "errors ops model",
-    "passes": "errors shapes ops model precision reference",
+    "streaming": "errors model",
+    "passes": "errors shapes ops model precision reference streaming",
     "kernels.instructions": "",
     "kernels.isa": "",
     "kernels.layout": "",
@@ -37,10 +38,10 @@ LAYERS = {
     "kernels.cuda.compiler": "errors kernels kernels.cuda",
     "kernels.cuda.driver": "errors kernels.cuda kernels.cuda.compiler",
     "plan": "errors shapes ops model reference kernels.instructions kernels.program",
-    "backends": "errors model feeds reference kernels.instructions kernels.library kernels.cuda "
+    "backends": "errors model streaming feeds reference kernels.instructions kernels.library kernels.cuda "
     "kernels.cuda.driver plan",
     "converters": "errors gates ops model format precision graph",
-    "pool": "errors model state plan backends",
+    "pool": "errors model state streaming plan backends",
     "decode": "errors state kernels.instructions kernels.layout kernels.program",
     "decode.steps": "errors model plan backends kernels.program",
     "session": "errors model graph state format passes backends converters pool",

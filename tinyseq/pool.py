@@ -7,14 +7,14 @@ from typing import TYPE_CHECKING, NoReturn
 
 import numpy as np
 
-from tinyseq.backends import Backend
+from tinyseq.backends import Backend, moved
 from tinyseq.errors import FeedError, ModelError, StateError
 from tinyseq.model import POSITION, Value
 from tinyseq.plan.rows import OWNERS, SOURCES, TARGETS, row_layout
 from tinyseq.state import State, restore, room
 
 if TYPE_CHECKING:
-    from tinyseq.passes.follow import Streaming
+    from tinyseq.streaming import Streaming
 
 MOST_ROWS = 2**31 - 1
 """Rows of a pool."""
@@ -40,14 +40,13 @@ class Pool:
             for value in values
         }
         with room(f"the state of {count} rows"):
-            self._runner = backend.rows(row_layout(values, axes, shapes, model.state), count)
-        self._initial = {pair.input: pair.initial for pair in model.state}
-        self._axes = axes
+            runner = backend.rows(row_layout(values, axes, shapes, model.state), count)
+        self._runner = moved(runner, streaming, count)
+        self._streaming = streaming
+        self._initial = {pair.input: pair.initial for pair in model.state} | {POSITION: None}
+        self._axes = axes | {POSITION: 0}
         self._free = list(range(count - 1, -1, -1))
         self._open = np.zeros(count, bool)
-        self._streaming = streaming
-        self._clock = streaming.clock
-        self._places = np.zeros((count, 1), np.int64)
 
     def open(self) -> int:
         """The number of a row that was free, at the start of a stream.
@@ -88,11 +87,7 @@ class Pool:
             FeedError: names, dtypes or shapes do not fit, or a row is named twice; the states are as before.
             StateError: a row is not open.
         """
-        numbers = self._numbers(rows)
-        if not isinstance(feeds, Mapping):
-            raise FeedError(f"inputs are given as a dict from name to array, not {type(feeds).__name__}")
-        feeds = {**feeds, **dict.fromkeys((SOURCES, TARGETS, OWNERS), numbers)}
-        return self._runner.step(feeds, out) if self._clock is None else self._moved(numbers, feeds, out, 0)
+        return self._runner.step(self._addressed(rows, feeds), out)
 
     def finish(
         self, rows: Sequence[int], feeds: Mapping[str, np.ndarray] | None = None
@@ -103,29 +98,13 @@ class Pool:
             FeedError: as ``step`` does.
             StateError: a row is not open, or has been finished before.
         """
-        numbers = self._numbers(rows)
-        if self._clock is None:
+        if self._streaming.clock is None:
             return {} if feeds is None else self.step(rows, feeds)
-        feeds = self._streaming.nothing(len(numbers)) if feeds is None else feeds
-        feeds = {**feeds, **dict.fromkeys((SOURCES, TARGETS, OWNERS), numbers)}
-        return self._moved(numbers, feeds, None, 1)
+        feeds = self._streaming.nothing(len(rows)) if feeds is None else feeds
+        return self._runner.step(self._addressed(rows, feeds), None, last=1)
 
-    def _moved(self, rows: np.ndarray, feeds: dict, out, last: int) -> Mapping[str, np.ndarray]:
-        """A step of a model whose steps differ from each other."""
-        places = self._places[rows, 0]
-        if (places != places[0]).any():
-            raise FeedError(
-                f"rows {rows.tolist()} are not in step: this model holds frames back, and after "
-                f"{places.tolist()} frames it gives different numbers of them; step such rows by calls of "
-                "their own"
-            )
-        feeds[POSITION] = self._clock.position(int(places[0]), last)
-        results = self._runner.step(feeds, out)
-        self._places[rows, 0] = self._clock.after(int(places[0]), self._streaming.frames(feeds), last)
-        return results
-
-    def _numbers(self, rows: Sequence[int]) -> np.ndarray:
-        """The numbers of rows, all of them open and none twice."""
+    def _addressed(self, rows: Sequence[int], feeds: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
+        """Feeds for some rows, all of them open and none twice."""
         try:
             rows = list(rows)
         except TypeError as error:
@@ -135,7 +114,9 @@ class Pool:
         numbers = np.array(rows, np.int64)
         if len(set(rows)) != len(rows) or not rows:
             raise FeedError(f"rows {rows}: a step takes one row at least and none twice")
-        return numbers
+        if not isinstance(feeds, Mapping):
+            raise FeedError(f"inputs are given as a dict from name to array, not {type(feeds).__name__}")
+        return {**feeds, **dict.fromkeys((SOURCES, TARGETS, OWNERS), numbers)}
 
     @property
     def count(self) -> int:
@@ -171,7 +152,6 @@ class Pool:
         for name, field in self._row(row).items():
             initial = self._initial[name]
             field[...] = 0 if initial is None else _part(initial, field, self._axes[name])
-        self._places[row] = 0
 
     def snapshot(self, row: int) -> State:
         """A copy of a stream's state, which streams of this model can restore too."""
@@ -196,8 +176,6 @@ class Pool:
         for name, part in self._row(row).items():
             axis = self._axes[name]
             fields[name] = part.reshape(*part.shape[:axis], 1, *part.shape[axis:])
-        if self._clock is not None:
-            fields[POSITION] = self._places[row]
         return fields
 
     def _check(self, row: int) -> None:

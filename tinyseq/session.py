@@ -17,9 +17,9 @@ from tinyseq.state import State, restore, room
 
 if TYPE_CHECKING:
     from tinyseq.graph import Graph
-    from tinyseq.passes.time import Streaming
     from tinyseq.plan.rows import RowLayout
     from tinyseq.pool import Pool
+    from tinyseq.streaming import Streaming
 
 
 class Session:
@@ -189,9 +189,7 @@ class Stream:
         self._streaming = streaming
         self._backend = backend
         with room("the state of a stream"):
-            self._runner = backend.runner()
-        self._clock = streaming.clock
-        self._place = np.zeros(1, np.int64)
+            self._runner = backends.moved(backend.runner(), streaming)
         self.reset()
 
     @property
@@ -211,9 +209,7 @@ class Stream:
             FeedError: names, dtypes or shapes do not fit; the state is as before.
             StateError: the stream has been finished.
         """
-        if self._clock is None:
-            return self._runner.step(feeds, out)
-        return self._moved(feeds, out, last=0)
+        return self._runner.step(feeds, out)
 
     def finish(self, feeds: Mapping[str, np.ndarray] | None = None) -> dict[str, np.ndarray]:
         """Ends the stream: the outputs that are still due, after a last chunk or without one.
@@ -225,36 +221,26 @@ class Stream:
             FeedError: names, dtypes or shapes do not fit; the state is as before.
             StateError: the stream has been finished before.
         """
-        if self._clock is None:
-            return {} if feeds is None else self._runner.step(feeds, None)
-        if feeds is None:
-            feeds = self._streaming.nothing(1)
-        return self._moved(feeds, None, last=1)
-
-    def _moved(self, feeds: Mapping[str, np.ndarray], out, last: int) -> dict[str, np.ndarray]:
-        """A step of a model whose steps differ from each other."""
-        place = int(self._place[0])
-        position = self._clock.position(place, last)
-        if isinstance(feeds, Mapping):
-            feeds = {**feeds, POSITION: position}
-        results = self._runner.step(feeds, out)
-        self._place[0] = self._clock.after(place, self._streaming.frames(feeds), last)
-        return results
+        if self._streaming.clock is None:
+            return {} if feeds is None else self.step(feeds)
+        feeds = self._streaming.nothing(1) if feeds is None else feeds
+        return self._runner.step(feeds, None, last=1)
 
     def reset(self) -> None:
         """Puts the state back to its start: the model's own initial values, else zeros."""
         for pair in self._streaming.model.state:
             self._runner.state[pair.input][...] = 0 if pair.initial is None else pair.initial
-        self._place[0] = 0
+        if POSITION in self._runner.state:
+            self._runner.state[POSITION][...] = 0
 
     @property
     def state(self) -> dict[str, np.ndarray]:
         """The live arrays of the state, by name: what is written to them is the state."""
-        return self._runner.state if self._clock is None else {**self._runner.state, POSITION: self._place}
+        return self._runner.state
 
     def snapshot(self) -> State:
         """A copy of the state."""
-        return State(self.state)
+        return State(self._runner.state)
 
     def restore(self, saved: Mapping[str, np.ndarray]) -> None:
         """Goes back to a snapshot, of this or of another stream of the same model.
@@ -262,7 +248,7 @@ class Stream:
         Raises:
             StateError: it is of another model; the state is as before.
         """
-        restore(saved, self.state)
+        restore(saved, self._runner.state)
 
     def __reduce__(self) -> NoReturn:
         raise StateError(
@@ -272,7 +258,7 @@ class Stream:
     def fork(self) -> Stream:
         """A second stream that starts where this one is; from then on they are independent."""
         twin = Stream(self._streaming, self._backend)
-        twin.restore(self.state)
+        twin.restore(self._runner.state)
         return twin
 
 

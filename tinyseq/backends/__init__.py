@@ -13,6 +13,7 @@ from tinyseq.model import Model
 if TYPE_CHECKING:
     from tinyseq.backends.executor import Executor
     from tinyseq.plan.rows import RowLayout
+    from tinyseq.streaming import Streaming
 
 Arrays = dict[str, np.ndarray]
 
@@ -74,6 +75,15 @@ def create(device: str, model: Model, streaming: Callable[[], Model]) -> Backend
     from tinyseq.backends.reference import ReferenceBackend
 
     return ReferenceBackend(model, streaming)
+
+
+def moved(runner: Runner, streaming: Streaming, count: int = 1) -> Runner:
+    """The runner of one stream or of ``count`` rows; one that knows where they are, if steps differ."""
+    if streaming.clock is None:
+        return runner
+    from tinyseq.backends.moving import MovingRunner
+
+    return MovingRunner(runner, streaming, count)
 
 
 def _cuda() -> type[Backend]:

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from math import prod
-from typing import NamedTuple
 
 import numpy as np
 
@@ -13,56 +11,19 @@ from tinyseq.model import Graph, Model, Node, captured
 from tinyseq.passes import along
 from tinyseq.passes.axes import NO_RULE, Sizes, growing
 from tinyseq.passes.rings import Rings
-from tinyseq.passes.tracks import HORIZON, Clock, Refusal, Track
+from tinyseq.passes.tracks import HORIZON, Refusal, Track, clock_of
 from tinyseq.shapes import Shape
+from tinyseq.streaming import Streaming
 
 MOVES = ("Identity", "Transpose", "Squeeze", "Unsqueeze", "Reshape", "Flatten")
 """Ops through which padding that nothing holds yet can pass: they change no element."""
 
-YES_OR_NO = (
-    "Equal",
-    "Greater",
-    "Less",
-    "GreaterOrEqual",
-    "LessOrEqual",
-    "And",
-    "Or",
-    "Xor",
-    "Not",
-    "IsNaN",
-    "IsInf",
-)
+YES_OR_NO = {
+    "Equal", "Greater", "Less", "GreaterOrEqual", "LessOrEqual", "And", "Or", "Xor", "Not", "IsNaN", "IsInf",
+}  # fmt: skip
 """Ops whose results are truth values."""
 
 REMEDY = "give whole sequences to model.run"
-
-
-class Streaming(NamedTuple):
-    """A model as a stream runs it.
-
-    ``inputs`` are those that have frames, with their axes. Where steps differ from each other, ``clock`` says
-    after how many frames they do so no more. ``latency`` is how many frames each output comes late.
-    """
-
-    model: Model
-    inputs: dict[str, int]
-    clock: Clock | None
-    latency: dict[str, int]
-
-    def frames(self, feeds: Mapping[str, np.ndarray]) -> int:
-        """How many frames feeds hold."""
-        name, axis = next(iter(self.inputs.items()))
-        return np.shape(feeds[name])[axis]
-
-    def nothing(self, rows: int) -> dict[str, np.ndarray]:
-        """No frames of the inputs that have frames."""
-        given = {value.name: value for value in self.model.graph.inputs if value.name in self.inputs}
-        feeds = {}
-        for name, value in given.items():
-            shape = [rows if isinstance(size, str) else size for size in value.shape]
-            shape[self.inputs[name]] = 0
-            feeds[name] = np.zeros(shape, value.dtype)
-        return feeds
 
 
 def frames_axis(node: Node) -> int:
@@ -129,7 +90,7 @@ class Following:
 
     def streaming(self) -> Streaming:
         """The streaming form of the model, once the frames are followed."""
-        clock = Clock.of(self.rings.tables, self.rings.period)
+        clock = clock_of(self.rings.tables, self.rings.period)
         if clock is None:
             raise ModelError(
                 f"{self.first} and others look along so many frames, or in such strides, that a stream would "
@@ -142,9 +103,14 @@ class Following:
             again = Following(self.graph, self.exposed, self._sizes, self.size, guarded=True)
             again.follow()
             return again.streaming()
-        latency = {name: track.latency for name, track in kept.items() if track is not None}
-        model = self.rings.model(moving)
-        return Streaming(model, self.inputs, clock if moving else None, latency)
+        kept = {name: track for name, track in kept.items() if track is not None}
+        return Streaming(
+            self.rings.model(moving),
+            self.inputs,
+            {name: track.axis for name, track in kept.items()},
+            {name: track.latency for name, track in kept.items()},
+            clock if moving else None,
+        )
 
     def frames_of(self, name: str, axis: int, count: int) -> tuple[int | str, ...]:
         """The shape of ``count`` frames of a tensor; rows are open."""

@@ -10,8 +10,9 @@ from __future__ import annotations
 from tinyseq.errors import ModelError
 from tinyseq.model import Graph, Model
 from tinyseq.passes.axes import Sizes
-from tinyseq.passes.follow import Following, Streaming, frames_axis
+from tinyseq.passes.follow import Following, frames_axis
 from tinyseq.passes.state import expose_state
+from tinyseq.streaming import Streaming
 
 
 def streaming(model: Model) -> Streaming:
@@ -22,7 +23,7 @@ def streaming(model: Model) -> Streaming:
     """
     exposed = expose_state(model)
     if model.state:
-        return Streaming(model, {}, None, {})
+        return Streaming(model)
     for value in model.graph.inputs:
         if value.shape is None:
             raise ModelError(
@@ -38,7 +39,7 @@ def streaming(model: Model) -> Streaming:
             f"{looking[1].size!r}, so which of the two a stream's chunks cut is not to be told; give the one "
             "that does not grow a fixed size"
         )
-    return looking[0].streaming() if looking else Streaming(exposed, {}, None, {})
+    return looking[0].streaming() if looking else Streaming(exposed)
 
 
 def _times(graph: Graph, sizes: Sizes) -> list[str]:

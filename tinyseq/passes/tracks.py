@@ -7,7 +7,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from tinyseq.errors import StateError
+from tinyseq.streaming import Clock
 
 HORIZON = 4096
 """Frames of a stream for which it is worked out one by one how many have come out."""
@@ -96,42 +96,17 @@ class Window(NamedTuple):
         return self.before + track.emitted - self.stride * self.slides(track)[0]
 
 
-class Clock(NamedTuple):
-    """How far the counts of a stream must be known: after ``start`` frames they repeat every ``period``."""
-
-    start: int
-    period: int
-
-    @classmethod
-    def of(cls, tables: list[np.ndarray], period: int) -> Clock | None:
-        """The clock of tables by frames that are constant or repeat; None where they do not in time."""
-        if period > HORIZON // 4:
-            return None
-        start = 0
-        for table in tables:
-            differing = np.flatnonzero(table[period:] != table[:-period])
-            if len(differing):
-                start = max(start, int(differing[-1]) + 1)
-        return cls(start, period) if start <= HORIZON // 2 else None
-
-    def position(self, place: int, last: int) -> np.ndarray:
-        """What a step is told that begins at a place and, if it is the ``last``, ends the stream.
-
-        Raises:
-            StateError: the stream has ended.
-        """
-        if not 0 <= place < self.start + self.period:
-            raise StateError("the stream has been finished; reset it to begin anew")
-        return np.array([place, last])
-
-    def after(self, place: int, frames: int, last: int) -> int:
-        """The place after a step: the number of frames with which a stream goes on as it does after as many
-        as have gone in; -1 after the last step."""
-        frames += place
-        if last:
-            return -1
-        return frames if frames < self.start else self.start + (frames - self.start) % self.period
-
-
 class Refusal(Exception):
     """Why an op has no form for chunks: words that follow the node's name."""
+
+
+def clock_of(tables: list[np.ndarray], period: int) -> Clock | None:
+    """The clock of tables by frames that have gone in; None where they do not repeat soon enough."""
+    if period > HORIZON // 4:
+        return None
+    start = 0
+    for table in tables:
+        differing = np.flatnonzero(table[period:] != table[:-period])
+        if len(differing):
+            start = max(start, int(differing[-1]) + 1)
+    return Clock(start, period) if start <= HORIZON // 2 else None
