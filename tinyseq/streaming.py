@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from types import MappingProxyType
 from typing import NamedTuple
 
 import numpy as np
@@ -39,15 +40,14 @@ class Clock(NamedTuple):
 class Streaming(NamedTuple):
     """A model as a stream runs it.
 
-    ``inputs`` and ``outputs`` are those that have frames, with their axes. ``latency`` is how many frames each
-    output comes late. Where steps differ from each other, ``clock`` says after how many frames they do so no
-    more.
+    ``inputs`` and ``outputs`` are those that have frames, with their axes. ``latency`` is how many frames late
+    each output comes. Where steps differ, ``clock`` says after how many frames they do so no more.
     """
 
     model: Model
-    inputs: dict[str, int] = {}
-    outputs: dict[str, int] = {}
-    latency: dict[str, int] = {}
+    inputs: Mapping[str, int] = MappingProxyType({})
+    outputs: Mapping[str, int] = MappingProxyType({})
+    latency: Mapping[str, int] = MappingProxyType({})
     clock: Clock | None = None
 
     def frames(self, feeds: Mapping[str, np.ndarray]) -> int:

@@ -31,7 +31,7 @@ class MovingRunner:
     def step(
         self, feeds: Mapping[str, object], out: Mapping[str, np.ndarray] | None, last: int = 0
     ) -> Arrays:
-        """Runs the model on the next chunk, or on the ``last``; if the feeds are refused, all is as before."""
+        """Runs the model on the next chunk, or on the ``last``; feeds that are refused change nothing."""
         if not isinstance(feeds, Mapping):
             return self._runner.step(feeds, out)
         rows = feeds.get(SOURCES, slice(None))
