@@ -54,6 +54,7 @@ LAYERS = {
     "together": "errors model pool session",
     "recognizer": "errors decode session together",
     "check": "errors model reference session",
+    "stream_check": "errors model state streaming session check",
     "cost": "errors feeds gates model passes plan reference",
     "inspection": "cost errors model session",
     "": "errors graph state session inference_session decode decode.decoder decode.generate "

@@ -113,6 +113,8 @@ def test_it_gives_frame_by_frame_what_it_gives_at_once(make, latency):
         np.testing.assert_array_equal(in_chunks(session, x, cuts), whole)
     assert session.latency == session.stream().latency == latency
     assert (f"latency y {latency} frames" in str(session)) == (latency > 0)
+    report = tinyseq.check_stream(built(make), trials=5)
+    assert report.passed, report
 
 
 def last(own: Layers) -> Layers:

@@ -19,7 +19,7 @@ from numpy.lib import format as npy
 
 from tinyseq import __version__
 from tinyseq.backends import DEVICES
-from tinyseq.check import ABSOLUTE, RELATIVE, random_feeds, verify
+from tinyseq.check import random_feeds, table, verify
 from tinyseq.decode import command as generation
 from tinyseq.decode import frames_command
 from tinyseq.decode.decoder import Decoder
@@ -32,6 +32,7 @@ from tinyseq.inspection import inspect
 from tinyseq.model import Value
 from tinyseq.reference import Watch
 from tinyseq.session import WEIGHT_FILES, Session, load
+from tinyseq.stream_check import FRAMES, check_stream, frame_sizes
 
 FINE, FAILED, USAGE, UNREADABLE = 0, 1, 2, 3
 INTERRUPTED = 130
@@ -74,11 +75,10 @@ def _parser() -> argparse.ArgumentParser:
     command.add_argument("--output", type=Path, metavar="FILE", help="write the outputs to an .npz file")
     command.set_defaults(command=_run)
 
-    command = commands.add_parser(
-        "verify", help="compare with the float64 reference and onnxruntime, if installed"
-    )
+    command = commands.add_parser("verify", help="compare with the float64 reference and onnxruntime")
     _add_model(command)
     _add_inputs(command)
+    command.add_argument("--stream", action="store_true", help="see if streams give the same bits as a run")
     command.set_defaults(command=_verify)
 
     command = commands.add_parser("convert", help="write a model in tinyseq's own format")
@@ -306,19 +306,21 @@ def _write(path: Path, arrays: dict[str, np.ndarray]) -> None:
 
 def _verify(args: argparse.Namespace) -> int:
     session = _load(args)
+    if args.stream:
+        args.size += [
+            f"{name}={FRAMES}" for name in frame_sizes(session) if name not in _split(args.size, "--size")
+        ]
+        report = check_stream(session, _feeds(args, session), seed=args.seed)
+        print(report.as_json() if args.json else report)
+        return FINE if report.passed else FAILED
     feeds = _feeds(args, session)
     with _size_hint(args, session), _progress(session) as watch:
         rows = verify(session, args.model, feeds, watch)
     passed = all(row.within for row in rows)
     if args.json:
         print(json.dumps({"passed": passed, "comparisons": [asdict(row) for row in rows]}))
-        return FINE if passed else FAILED
-    width = max((len(row.output) for row in rows), default=6)
-    print(f"{'output':{width}}  {'against':11}  {'largest difference':>18}  verdict")
-    for row in rows:
-        verdict = "ok" if row.within else "DIFFERS"
-        print(f"{row.output:{width}}  {row.against:11}  {row.difference:18.3g}  {verdict}")
-    print(f"tolerance: {ABSOLUTE:g} x max(1, largest |value|) + {RELATIVE:g} x |value|")
+    else:
+        print(table(rows))
     return FINE if passed else FAILED
 
 

@@ -34,7 +34,7 @@ class Session:
         self.device = device
         simple = passes.simplify(model)
         self._simple = simple
-        self._backend = backends.create(device, simple, lambda: self._streams.model)
+        self._backend = backends.create(device, simple, lambda: self.streaming.model)
 
     @property
     def inputs(self) -> tuple[Value, ...]:
@@ -49,7 +49,7 @@ class Session:
     @property
     def state(self) -> tuple[StatePair, ...]:
         """What a stream carries from step to step; empty if the model cannot be streamed."""
-        return () if self._refusal else self._streams.model.state
+        return () if self._refusal else self.streaming.model.state
 
     @property
     def stream_graph(self) -> ModelGraph:
@@ -58,23 +58,23 @@ class Session:
         Raises:
             ModelError: the model cannot be computed step by step; says which layer and why.
         """
-        return self._streams.model.graph
+        return self.streaming.model.graph
 
     @property
     def latency(self) -> int:
         """How many frames of its input a stream's outputs come late, the latest of them; ``Stream.finish``
         gives the rest. 0 if the model cannot be streamed."""
-        return 0 if self._refusal else max(self._streams.latency.values(), default=0)
+        return 0 if self._refusal else max(self.streaming.latency.values(), default=0)
 
     @property
     def steps_alike(self) -> bool:
         """Whether every step of a stream computes the same, wherever the stream is."""
-        return not self._refusal and self._streams.clock is None
+        return not self._refusal and self.streaming.clock is None
 
     @property
     def stream_inputs(self) -> tuple[Value, ...]:
         """What a stream's model takes, state included; empty if the model cannot be streamed."""
-        inputs = () if self._refusal else self._streams.model.graph.inputs
+        inputs = () if self._refusal else self.streaming.model.graph.inputs
         return tuple(value for value in inputs if value.name != POSITION)
 
     def run(self, feeds: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
@@ -92,7 +92,7 @@ class Session:
             ModelError: the model cannot be computed step by step; says which layer and why.
             StateError: there is no memory for the state.
         """
-        return Stream(self._streams, self._backend)
+        return Stream(self.streaming, self._backend)
 
     def pool(self, count: int) -> Pool:
         """Room for ``count`` live streams that are stepped together, joining and leaving at any time.
@@ -105,7 +105,7 @@ class Session:
         # Imported here: only those who pool streams should wait for it.
         from tinyseq.pool import Pool
 
-        return Pool(self._streams, self._backend, count)
+        return Pool(self.streaming, self._backend, count)
 
     def rows(self, layout: RowLayout, count: int) -> backends.RowRunner:
         """An executor of ``count`` streams whose state lies in rows.
@@ -113,7 +113,7 @@ class Session:
         Raises:
             ModelError: the model cannot be computed step by step; says which layer and why.
         """
-        if self._streams.clock is not None:
+        if self.streaming.clock is not None:
             raise ModelError(
                 "a search steps its models frame by frame, and this one holds frames back; step it by "
                 "model.stream and search in what comes of it"
@@ -127,7 +127,12 @@ class Session:
         )
 
     @property
-    def _streams(self) -> Streaming:
+    def streaming(self) -> Streaming:
+        """What a stream computes in a step, which inputs and outputs have frames, and how late they come.
+
+        Raises:
+            ModelError: the model cannot be computed step by step; says which layer and why.
+        """
         streaming, refusal = self._streaming_form
         if streaming is None:
             raise ModelError(str(refusal)) from refusal
@@ -160,7 +165,7 @@ class Session:
         else:
             shapes = {value.name: value for value in self.stream_inputs}
             lines += [f"  state   {shapes[pair.input]} -> {pair.output}" for pair in self.state]
-            late = {name: frames for name, frames in self._streams.latency.items() if frames}
+            late = {name: frames for name, frames in self.streaming.latency.items() if frames}
             lines += [f"  latency {name} {frames} frames" for name, frames in late.items()]
         return "\n".join(lines)
 

@@ -40,8 +40,8 @@ class Clock(NamedTuple):
 class Streaming(NamedTuple):
     """A model as a stream runs it.
 
-    ``inputs`` and ``outputs`` are those that have frames, with their axes. ``latency`` is how many frames late
-    each output comes. Where steps differ, ``clock`` says after how many frames they do so no more.
+    ``inputs`` and ``outputs`` are those that have frames, with their axes. ``latency`` is how many frames
+    late each output comes. Where steps differ, ``clock`` says after how many frames they do so no more.
     """
 
     model: Model
