@@ -26,11 +26,6 @@ YES_OR_NO = {
 REMEDY = "give whole sequences to model.run"
 
 
-def frames_axis(node: Node) -> int:
-    """The axis of the frames in what a recurrent layer takes."""
-    return 1 if node.attributes.get("layout") else 0
-
-
 class Following:
     """What is known of a graph's tensors as the frames of a stream pass through them.
 
@@ -70,8 +65,8 @@ class Following:
                 self.inputs[value.name] = axes[0]
                 self.tracks[value.name] = Track.source(axes[0])
 
-    def follow(self) -> bool:
-        """Follows the frames to the outputs; whether anything looks along them.
+    def follow(self) -> None:
+        """Follows the frames to the outputs; ``first`` is then the first node that looks along them.
 
         Raises:
             ModelError: a node's result cannot be computed chunk by chunk; says why.
@@ -86,7 +81,6 @@ class Following:
                 raise ModelError(f"{node} {refusal}, so the model cannot be streamed; {REMEDY}") from None
         for value in self.graph.outputs:
             self._check_output(value.name)
-        return self.first is not None
 
     def streaming(self) -> Streaming:
         """The streaming form of the model, once the frames are followed."""
@@ -313,7 +307,8 @@ class Following:
             if track is not None and track.axis in looks.get(index, ()):
                 if track.rows != 1:
                     raise Refusal("looks along an axis in which rows and frames are joined")
-                self.first = self.first or node
+                if node.op != "DynamicQuantizeLinear":
+                    self.first = self.first or node
                 along.handle(self, node, index, track)
                 return
         self._each(node)

@@ -8,9 +8,9 @@ stream.
 from __future__ import annotations
 
 from tinyseq.errors import ModelError
-from tinyseq.model import Graph, Model
+from tinyseq.model import Model, Node, Value
 from tinyseq.passes.axes import Sizes
-from tinyseq.passes.follow import Following, frames_axis
+from tinyseq.passes.follow import Following
 from tinyseq.passes.state import expose_state
 from tinyseq.streaming import Streaming
 
@@ -21,33 +21,74 @@ def streaming(model: Model) -> Streaming:
     Raises:
         ModelError: it cannot be computed chunk by chunk; names the node, its op and why.
     """
-    exposed = expose_state(model)
     if model.state:
-        return Streaming(model)
+        return Streaming(expose_state(model))
     for value in model.graph.inputs:
         if value.shape is None:
             raise ModelError(
                 f"input {value} has no shape, so frames cannot be followed from it and the model cannot be "
                 "streamed; export it with the shapes of its inputs"
             )
+    layers = [node for node in model.graph.nodes if node.row.state]
     sizes = Sizes(model.graph)
-    ways = [Following(model.graph, exposed, sizes, name) for name in _times(model.graph, sizes)]
-    looking = [way for way in ways if way.follow()]
+    times = [name for name in sizes.distinct if any(_along(sizes, name, node) == 0 for node in layers)]
+    if layers and not times:
+        return _fixed(model, layers)
+    looking = [
+        way for name in times or sizes.distinct if (way := _followed(model, sizes, name, layers)).first
+    ]
     if len(looking) > 1:
         raise ModelError(
             f"{looking[0].first} looks along {looking[0].size!r} and {looking[1].first} along "
             f"{looking[1].size!r}, so which of the two a stream's chunks cut is not to be told; give the one "
             "that does not grow a fixed size"
         )
-    return looking[0].streaming() if looking else Streaming(exposed)
+    return looking[0].streaming() if looking else Streaming(expose_state(model))
 
 
-def _times(graph: Graph, sizes: Sizes) -> list[str]:
-    """The open sizes along which recurrent layers run; without such layers, all."""
-    layers = [node for node in graph.nodes if node.row.state]
-    found = [
-        name
-        for name in sizes.distinct
-        if any(frames_axis(node) in sizes.growing(name, node.inputs[0]) for node in layers)
-    ]
-    return found or sizes.distinct
+def _along(sizes: Sizes, name: str, node: Node) -> int | None:
+    """What of a recurrent layer's input grows with a size: 0 its frames, 1 its rows, None neither."""
+    growing = sizes.growing(name, node.inputs[0])
+    if not growing or growing[0] > 1:
+        return None
+    return growing[0] ^ bool(node.attributes.get("layout"))
+
+
+def _followed(model: Model, sizes: Sizes, name: str, layers: list[Node]) -> Following:
+    """A size followed as the frames of a stream; layers across them, from feature to feature, stay apart."""
+    apart = frozenset(id(node) for node in layers if _along(sizes, name, node) == 1)
+    way = Following(model.graph, expose_state(model, apart), sizes, name)
+    way.follow()
+    return way
+
+
+def _fixed(model: Model, layers: list[Node]) -> Streaming:
+    """A model whose recurrent layers run along fixed numbers of frames: the chunks of its stream.
+
+    It is followed as if they were open, where its weights and shapes let them be.
+    """
+    graph = model.graph
+    for place, value in enumerate(graph.inputs):
+        for axis, size in enumerate(value.shape):
+            if isinstance(size, str):
+                continue
+            name = f"{value.name}.{axis}"
+            shape = (*value.shape[:axis], name, *value.shape[axis + 1 :])
+            inputs = (*graph.inputs[:place], value._replace(shape=shape), *graph.inputs[place + 1 :])
+            opened = model._replace(graph=graph._replace(inputs=inputs))
+            sizes = Sizes(opened.graph)
+            if any(_along(sizes, name, node) == 0 for node in layers):
+                return _closed(_followed(opened, sizes, name, layers).streaming(), value)
+    return Streaming(expose_state(model))
+
+
+def _closed(streaming: Streaming, value: Value) -> Streaming:
+    """The streaming form with a fixed number of frames in a chunk."""
+    if streaming.clock is not None:
+        raise ModelError(
+            f"input {value} has a fixed number of frames, so the frames that this model holds back could not "
+            "be had at the end of a stream; export it with an open number of frames"
+        )
+    graph = streaming.model.graph
+    inputs = tuple(value if value.name == other.name else other for other in graph.inputs)
+    return streaming._replace(model=streaming.model._replace(graph=graph._replace(inputs=inputs)))
