@@ -61,8 +61,8 @@ LAYERS = {
     "decode.transducer_model recognizer",
     "onnx_backend": "errors session",
     "demo": "errors model session check inspection .",
-    "cli": "backends errors feeds model reference converters session check inspection decode decode.decoder "
-    "decode.generate decode.transducer_model demo .",
+    "cli": "backends errors feeds model reference converters session check stream_check inspection decode "
+    "decode.decoder decode.generate decode.transducer_model demo .",
 }
 """What each module or package may import of tinyseq beside itself, lowest first; "." is the face."""
 

@@ -143,6 +143,12 @@ class Session:
         return self._streaming_form[1]
 
     @cached_property
+    def _notes(self) -> list[str]:
+        from tinyseq.passes.time import notes
+
+        return notes(self._simple, self.streaming)
+
+    @cached_property
     def _streaming_form(self) -> tuple[Streaming | None, ModelError | None]:
         """Worked out when it is first asked for: who runs whole sequences need not wait for it."""
         from tinyseq.passes.time import streaming
@@ -167,6 +173,7 @@ class Session:
             lines += [f"  state   {shapes[pair.input]} -> {pair.output}" for pair in self.state]
             late = {name: frames for name, frames in self.streaming.latency.items() if frames}
             lines += [f"  latency {name} {frames} frames" for name, frames in late.items()]
+            lines += [f"  note    {note}" for note in self._notes]
         return "\n".join(lines)
 
     __repr__ = __str__

@@ -46,7 +46,7 @@ class Following:
         self.latest: set[str] = set()
         self.positions: set[str] = set()
         self.inputs: dict[str, int] = {}
-        self.first: Node | None = None
+        self.looking: list[Node] = []
         self.guarded = guarded
         self.aligned: set[str] = set()
         self.rings = Rings(exposed)
@@ -66,7 +66,7 @@ class Following:
                 self.tracks[value.name] = Track.source(axes[0])
 
     def follow(self) -> None:
-        """Follows the frames to the outputs; ``first`` is then the first node that looks along them.
+        """Follows the frames to the outputs; ``looking`` are then the nodes that look along them.
 
         Raises:
             ModelError: a node's result cannot be computed chunk by chunk; says why.
@@ -87,8 +87,8 @@ class Following:
         clock = clock_of(self.rings.tables, self.rings.period)
         if clock is None:
             raise ModelError(
-                f"{self.first} and others look along so many frames, or in such strides, that a stream would "
-                f"begin anew after more than {HORIZON // 2} of them; {REMEDY}"
+                f"{self.looking[0]} and others look along so many frames, or in such strides, that the steps "
+                f"of a stream are alike after more than {HORIZON // 2} of them only; {REMEDY}"
             )
         kept = {value.name: self.tracks.get(value.name) for value in self.graph.outputs}
         late = {name: track for name, track in kept.items() if track is not None and track.late}
@@ -308,7 +308,7 @@ class Following:
                 if track.rows != 1:
                     raise Refusal("looks along an axis in which rows and frames are joined")
                 if node.op != "DynamicQuantizeLinear":
-                    self.first = self.first or node
+                    self.looking.append(node)
                 along.handle(self, node, index, track)
                 return
         self._each(node)

@@ -7,8 +7,10 @@ stream.
 
 from __future__ import annotations
 
+from contextlib import suppress
+
 from tinyseq.errors import ModelError
-from tinyseq.model import Model, Node, Value
+from tinyseq.model import Model, Node, Value, rows_meet
 from tinyseq.passes.axes import Sizes
 from tinyseq.passes.follow import Following
 from tinyseq.passes.state import expose_state
@@ -34,12 +36,11 @@ def streaming(model: Model) -> Streaming:
     times = [name for name in sizes.distinct if any(_along(sizes, name, node) == 0 for node in layers)]
     if layers and not times:
         return _fixed(model, layers)
-    looking = [
-        way for name in times or sizes.distinct if (way := _followed(model, sizes, name, layers)).first
-    ]
+    ways = [_followed(model, sizes, name, layers) for name in times or sizes.distinct]
+    looking = [way for way in ways if way.looking]
     if len(looking) > 1:
         raise ModelError(
-            f"{looking[0].first} looks along {looking[0].size!r} and {looking[1].first} along "
+            f"{looking[0].looking[0]} looks along {looking[0].size!r} and {looking[1].looking[0]} along "
             f"{looking[1].size!r}, so which of the two a stream's chunks cut is not to be told; give the one "
             "that does not grow a fixed size"
         )
@@ -92,3 +93,22 @@ def _closed(streaming: Streaming, value: Value) -> Streaming:
     graph = streaming.model.graph
     inputs = tuple(value if value.name == other.name else other for other in graph.inputs)
     return streaming._replace(model=streaming.model._replace(graph=graph._replace(inputs=inputs)))
+
+
+def notes(model: Model, streaming: Streaming) -> list[str]:
+    """What a user should know of a model's chunks: sentences."""
+    found = []
+    if rows_meet(streaming.model.graph):
+        found.append("numbers are rounded to bytes by the range of a chunk, so chunks differ by the rounding")
+    sizes = Sizes(model.graph) if model.state else None
+    for name in sizes.distinct if sizes else ():
+        way = Following(model.graph, model, sizes, name)
+        with suppress(ModelError):
+            way.follow()
+        node = next((one for one in way.looking if not one.row.state), None)
+        if node is not None:
+            found.append(
+                f"{node} looks along {name!r}: one call is one step of the model's own, and what a chunk may "
+                "be is its exporter's affair"
+            )
+    return found
