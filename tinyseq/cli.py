@@ -17,7 +17,7 @@ import numpy as np
 
 from tinyseq import __version__, console
 from tinyseq.backends import DEVICES
-from tinyseq.check import ABSOLUTE, RELATIVE, random_feeds, verify
+from tinyseq.check import random_feeds, table, verify
 from tinyseq.console import JSON_HELP, file_name, read_arrays, say, say_json, write_arrays
 from tinyseq.decode import command as generation
 from tinyseq.decode import frames_command
@@ -32,6 +32,7 @@ from tinyseq.inspection import inspect
 from tinyseq.model import Value
 from tinyseq.reference import Watch
 from tinyseq.session import WEIGHT_FILES, Session, load
+from tinyseq.stream_check import FRAMES, check_stream, frame_sizes
 from tinyseq.text import printable
 
 FINE, FAILED, USAGE, UNREADABLE = 0, 1, 2, 3
@@ -83,11 +84,10 @@ def _parser() -> argparse.ArgumentParser:
     command.add_argument("--output", type=file_name, metavar="FILE", help="write the outputs to an .npz file")
     command.set_defaults(command=_run)
 
-    command = commands.add_parser(
-        "verify", help="compare with the float64 reference and onnxruntime, if installed"
-    )
+    command = commands.add_parser("verify", help="compare with the float64 reference and onnxruntime")
     _add_model(command)
     _add_inputs(command)
+    command.add_argument("--stream", action="store_true", help="see if streams give the same bits as a run")
     command.set_defaults(command=_verify)
 
     command = commands.add_parser("convert", help="write a model in tinyseq's own format")
@@ -286,19 +286,21 @@ def _run(args: argparse.Namespace) -> int:
 
 def _verify(args: argparse.Namespace) -> int:
     session = _load(args)
+    if args.stream:
+        args.size += [
+            f"{name}={FRAMES}" for name in frame_sizes(session) if name not in _split(args.size, "--size")
+        ]
+        report = check_stream(session, _feeds(args, session), seed=args.seed)
+        say(*(report.as_json() if args.json else str(report)).split("\n"))
+        return FINE if report.passed else FAILED
     feeds = _feeds(args, session)
     with _size_hint(args, session), _progress(session) as watch:
         rows = verify(session, args.model, feeds, watch)
     passed = all(row.within for row in rows)
     if args.json:
         say_json({"passed": passed, "comparisons": [asdict(row) for row in rows]})
-        return FINE if passed else FAILED
-    width = max((len(row.output) for row in rows), default=6)
-    say(f"{'output':{width}}  {'against':11}  {'largest difference':>18}  verdict")
-    for row in rows:
-        verdict = "ok" if row.within else "DIFFERS"
-        say(f"{row.output:{width}}  {row.against:11}  {row.difference:18.3g}  {verdict}")
-    say(f"tolerance: {ABSOLUTE:g} x max(1, largest |value|) + {RELATIVE:g} x |value|")
+    else:
+        say(*table(rows).split("\n"))
     return FINE if passed else FAILED
 
 

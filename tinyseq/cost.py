@@ -11,7 +11,8 @@ from tinyseq import passes, reference
 from tinyseq.effort import MULTIPLICATIONS
 from tinyseq.errors import TinyseqError
 from tinyseq.feeds import checked_feeds
-from tinyseq.model import Model, Node
+from tinyseq.model import POSITION, Model, Node
+from tinyseq.passes.time import streaming
 from tinyseq.plan.packing import Weights
 from tinyseq.plan.planner import Planner
 from tinyseq.plan.plans import Plans
@@ -59,11 +60,12 @@ def memory(model: Model, feeds: Mapping[str, np.ndarray]) -> Memory:
     """
     simple = passes.simplify(model)
     try:
-        streaming = passes.expose_state(simple)
+        streams = streaming(simple).model
     except TinyseqError:
-        streaming = None
-    in_place = None if streaming is None else StateInPlace(StateLayout(streaming))
-    plans = Plans(Planner(streaming or simple, Weights(()), in_place))
+        streams = None
+    in_place = None if streams is None else StateInPlace(StateLayout(streams))
+    plans = Plans(Planner(streams or simple, Weights(()), in_place))
+    feeds = {**feeds, POSITION: np.zeros(2, np.int64)}
     _, plan = plans.plan({value.name: np.asarray(feeds[value.name]) for value in plans.inputs})
-    state = 0 if streaming is None else StateLayout(streaming).bytes
+    state = 0 if streams is None else StateLayout(streams).bytes
     return Memory(sum(weight.nbytes for weight in plan.weights), state, plan.arena_bytes)

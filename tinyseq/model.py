@@ -32,6 +32,10 @@ from tinyseq.text import printable, shown
 MEETING = ("DynamicQuantizeLinear", "DynamicQuantizeLSTM")
 """Ops that see all rows of a batch at once."""
 
+POSITION = "stream.position"
+"""The input, int64 [2], that tells a streaming graph whose steps differ where the stream is: how many frames
+have gone in, as far as that matters, and whether the stream ends with this step."""
+
 Dimension = int | str
 """A size, or the name of one that the inputs decide."""
 

@@ -25,6 +25,7 @@ from functools import cache
 from typing import Any, NamedTuple
 
 from tinyseq import shapes
+from tinyseq.shapes import looks
 
 REQUIRED = object()
 """The default of an attribute that has none."""
@@ -80,6 +81,8 @@ class Op(NamedTuple):
     ``shape(attributes, shapes, values)`` gives the shapes of the outputs from the inputs' shapes and,
     where known, their values (else None). ``state`` names the input and output ports that carry
     recurrent state. ``check(attributes)`` raises ``Mismatch`` for attributes that do not fit each other.
+    ``looks(attributes, shapes, values)`` gives the axes along which an element of the result needs more than
+    one element of an input, see ``shapes/looks.py``.
     """
 
     name: str
@@ -90,6 +93,7 @@ class Op(NamedTuple):
     state: tuple[tuple[str, str], ...] = ()
     check: Callable[[dict[str, Any]], None] | None = None
     domain: str = ""
+    looks: Callable = looks.everything
 
     def port(self, index: int) -> Port:
         """The input port of position ``index``; a variadic one repeats."""
@@ -280,6 +284,42 @@ FAMILIES = {
 }  # fmt: skip
 """The table. What an op means and how it is lowered stand in the files of its family's name, in ``reference``
 and ``plan/lower``; they are imported when the first op of the family needs them."""
+
+_LOOKS = {
+    looks.nothing: "Shape Size ConstantOfShape Squeeze Unsqueeze Reshape Flatten Transpose Expand OneHot "
+    "BatchNormalization QuantizeLinear DequantizeLinear",
+    looks.one_axis: "TopK ArgMax ArgMin Softmax LogSoftmax Hardmax LpNormalization Split Gather "
+    "GatherElements",
+    looks.every_axis: "Concat",
+    looks.from_axis: "LayerNormalization",
+    looks.from_second: "DepthToSpace SpaceToDepth",
+    looks.from_third: "InstanceNormalization GlobalAveragePool GlobalMaxPool",
+    looks.last_two: "Trilu",
+    looks.reduced: "ReduceSum ReduceMean ReduceProd ReduceMax ReduceMin ReduceL1 ReduceL2 ReduceSumSquare "
+    "ReduceLogSum ReduceLogSumExp",
+    looks.cumulated: "CumSum",
+    looks.cut: "Slice",
+    looks.widened: "Pad",
+    looks.repeated: "Tile",
+    looks.gathered: "GatherND",
+    looks.reversed_: "ReverseSequence",
+    looks.multiplied: "MatMul MatMulInteger",
+    looks.multiplied_turned: "Gemm",
+    looks.convolved: "Conv ConvInteger",
+    looks.spread: "ConvTranspose",
+    looks.pooled: "MaxPool AveragePool",
+    looks.recurrent: "RNN GRU LSTM DynamicQuantizeLSTM",
+}
+_LOOKS_OF = {name: rule for rule, names in _LOOKS.items() for name in names.split()}
+
+
+def _looking(family: str, row: Op) -> Op:
+    """The row with its rule; what is not listed looks at everything."""
+    rule = looks.nothing if family == "elementwise" else looks.everything
+    return row._replace(looks=_LOOKS_OF.get(row.name, rule))
+
+
+FAMILIES = {family: tuple(_looking(family, row) for row in rows) for family, rows in FAMILIES.items()}
 
 OPS = {row.name: row for rows in FAMILIES.values() for row in rows}
 """The rows by name."""

@@ -3,18 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import NoReturn
+from typing import TYPE_CHECKING, NoReturn
 
 import numpy as np
 
-from tinyseq.backends import Backend
+from tinyseq.backends import Backend, moved
 from tinyseq.claim import Claim, claiming
 from tinyseq.errors import FeedError, ModelError, StateError
 from tinyseq.given import is_whole
-from tinyseq.model import Model, Value
+from tinyseq.model import POSITION, Value
 from tinyseq.plan.rows import OWNERS, SOURCES, TARGETS, row_layout
 from tinyseq.state import State, restore, room
 from tinyseq.text import shown
+
+if TYPE_CHECKING:
+    from tinyseq.streaming import Streaming
 
 MOST_ROWS = 2**31 - 1
 """Rows of a pool."""
@@ -28,10 +31,10 @@ class Pool:
     is in one of them.
     """
 
-    def __init__(self, model: Model, backend: Backend, count: int) -> None:
+    def __init__(self, streaming: Streaming, backend: Backend, count: int) -> None:
         if not is_whole(count) or not 1 <= count <= MOST_ROWS:
             raise FeedError(f"a pool has a whole number of rows from 1 to {MOST_ROWS}, not {shown(count)}")
-        count = int(count)
+        count, model = int(count), streaming.model
         inputs = {value.name: value for value in model.graph.inputs}
         values = [inputs[pair.input] for pair in model.state]
         axes = {value.name: _row_axis(value) for value in values}
@@ -40,10 +43,12 @@ class Pool:
             for value in values
         }
         with room(f"the state of {count} rows"):
-            self._runner = backend.rows(row_layout(values, axes, shapes, model.state), count)
+            runner = backend.rows(row_layout(values, axes, shapes, model.state), count)
+        self._runner = moved(runner, streaming, count)
+        self._streaming = streaming
+        self._initial = {pair.input: pair.initial for pair in model.state} | {POSITION: None}
+        self._axes = axes | {POSITION: 0}
         self._claim = Claim("pool")
-        self._initial = {pair.input: pair.initial for pair in model.state}
-        self._axes = axes
         self._free = list(range(count - 1, -1, -1))
         self._open = np.zeros(count, bool)
 
@@ -95,16 +100,27 @@ class Pool:
         except BaseException as error:
             self._claim.refuse(error)
         try:
-            return self._step(rows, feeds, out)
+            return self._runner.step(self._addressed(rows, feeds), out)
         finally:
             self._claim.free.append(None)
 
-    def _step(
-        self,
-        rows: Sequence[int],
-        feeds: Mapping[str, np.ndarray],
-        out: Mapping[str, np.ndarray] | None,
+    @claiming
+    def finish(
+        self, rows: Sequence[int], feeds: Mapping[str, np.ndarray] | None = None
     ) -> Mapping[str, np.ndarray]:
+        """Ends some streams: the outputs that are still due, see ``Stream.finish``.
+
+        Raises:
+            FeedError: as ``step`` does.
+            StateError: a row is not open, or has been finished before.
+        """
+        if self._streaming.clock is None:
+            return {} if feeds is None else self._runner.step(self._addressed(rows, feeds), None)
+        feeds = self._streaming.nothing(len(rows)) if feeds is None else feeds
+        return self._runner.step(self._addressed(rows, feeds), None, last=1)
+
+    def _addressed(self, rows: Sequence[int], feeds: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
+        """Feeds for some rows, all of them open and none twice."""
         try:
             rows = list(rows)
         except TypeError as error:
@@ -116,7 +132,7 @@ class Pool:
             raise FeedError(f"rows {rows}: a step takes one row at least and none twice")
         if not isinstance(feeds, Mapping):
             raise FeedError(f"inputs are given as a dict from name to array, not {type(feeds).__name__}")
-        return self._runner.step({**feeds, **dict.fromkeys((SOURCES, TARGETS, OWNERS), numbers)}, out)
+        return {**feeds, **dict.fromkeys((SOURCES, TARGETS, OWNERS), numbers)}
 
     @property
     def count(self) -> int:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, NoReturn
 
@@ -12,8 +13,8 @@ from tinyseq import backends, format, passes
 from tinyseq.claim import Claim, claiming
 from tinyseq.errors import ModelError, StateError
 from tinyseq.given import as_path
+from tinyseq.model import POSITION, Model, StatePair, Value
 from tinyseq.model import Graph as ModelGraph
-from tinyseq.model import Model, StatePair, Value
 from tinyseq.state import Fields, State, restore, room
 from tinyseq.text import printable, shown
 
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
     from tinyseq.graph import Graph
     from tinyseq.plan.rows import RowLayout
     from tinyseq.pool import Pool
+    from tinyseq.streaming import Streaming
 
 
 class Session:
@@ -35,8 +37,7 @@ class Session:
         self.device = device
         simple = passes.simplify(model)
         self._simple = simple
-        self._streaming, self._refusal = _streaming_form(simple)
-        self._backend = backends.create(device, simple, self._streaming)
+        self._backend = backends.create(device, simple, lambda: self.streaming.model)
 
     @property
     def inputs(self) -> tuple[Value, ...]:
@@ -51,7 +52,7 @@ class Session:
     @property
     def state(self) -> tuple[StatePair, ...]:
         """What a stream carries from step to step; empty if the model cannot be streamed."""
-        return () if self._streaming is None else self._streaming.state
+        return () if self._refusal else self.streaming.model.state
 
     @property
     def stream_graph(self) -> ModelGraph:
@@ -60,13 +61,24 @@ class Session:
         Raises:
             ModelError: the model cannot be computed step by step; says which layer and why.
         """
-        self._check_streaming()
-        return self._streaming.graph
+        return self.streaming.model.graph
+
+    @property
+    def latency(self) -> int:
+        """How many frames of its input a stream's outputs come late, the latest of them; ``Stream.finish``
+        gives the rest. 0 if the model cannot be streamed."""
+        return 0 if self._refusal else max(self.streaming.latency.values(), default=0)
+
+    @property
+    def steps_alike(self) -> bool:
+        """Whether every step of a stream computes the same, wherever the stream is."""
+        return not self._refusal and self.streaming.clock is None
 
     @property
     def stream_inputs(self) -> tuple[Value, ...]:
         """What a stream's model takes, state included; empty if the model cannot be streamed."""
-        return () if self._streaming is None else self._streaming.graph.inputs
+        inputs = () if self._refusal else self.streaming.model.graph.inputs
+        return tuple(value for value in inputs if value.name != POSITION)
 
     def run(self, feeds: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
         """All outputs for whole inputs, from name to array to name to new array.
@@ -83,8 +95,7 @@ class Session:
             ModelError: the model cannot be computed step by step; says which layer and why.
             StateError: there is no memory for the state.
         """
-        self._check_streaming()
-        return Stream(self._streaming, self._backend)
+        return Stream(self.streaming, self._backend)
 
     def pool(self, count: int) -> Pool:
         """Room for ``count`` live streams that are stepped together, joining and leaving at any time.
@@ -97,8 +108,7 @@ class Session:
         # Imported here: only those who pool streams should wait for it.
         from tinyseq.pool import Pool
 
-        self._check_streaming()
-        return Pool(self._streaming, self._backend, count)
+        return Pool(self.streaming, self._backend, count)
 
     def rows(self, layout: RowLayout, count: int) -> backends.RowRunner:
         """An executor of ``count`` streams whose state lies in rows.
@@ -106,7 +116,11 @@ class Session:
         Raises:
             ModelError: the model cannot be computed step by step; says which layer and why.
         """
-        self._check_streaming()
+        if self.streaming.clock is not None:
+            raise ModelError(
+                "a search steps its models frame by frame, and this one holds frames back; step it by "
+                "model.stream and search in what comes of it"
+            )
         return self._backend.rows(layout, count)
 
     def __reduce__(self) -> NoReturn:
@@ -115,9 +129,37 @@ class Session:
             "path (model.save writes a file that loads in milliseconds)"
         )
 
-    def _check_streaming(self) -> None:
-        if self._streaming is None:
-            raise ModelError(str(self._refusal)) from self._refusal
+    @property
+    def streaming(self) -> Streaming:
+        """What a stream computes in a step, which inputs and outputs have frames, and how late they come.
+
+        Raises:
+            ModelError: the model cannot be computed step by step; says which layer and why.
+        """
+        streaming, refusal = self._streaming_form
+        if streaming is None:
+            raise ModelError(str(refusal)) from refusal
+        return streaming
+
+    @property
+    def _refusal(self) -> ModelError | None:
+        return self._streaming_form[1]
+
+    @cached_property
+    def _notes(self) -> list[str]:
+        from tinyseq.passes.time import notes
+
+        return notes(self._simple, self.streaming)
+
+    @cached_property
+    def _streaming_form(self) -> tuple[Streaming | None, ModelError | None]:
+        """Worked out when it is first asked for: who runs whole sequences need not wait for it."""
+        from tinyseq.passes.time import streaming
+
+        try:
+            return streaming(self._simple), None
+        except ModelError as error:
+            return None, error
 
     def save(self, path: str | Path) -> None:
         """Writes the model in tinyseq's own format, which loads without any converter's package.
@@ -136,11 +178,14 @@ class Session:
         lines = [f"tinyseq model ({self.model.origin or 'built in Python'}) on {self.device}"]
         lines += [f"  input   {value}" for value in self.inputs]
         lines += [f"  output  {value}" for value in self.outputs]
-        if self._streaming is None:
+        if self._refusal:
             lines.append(f"  state   none: {self._refusal}")
         else:
             shapes = {value.name: value for value in self.stream_inputs}
             lines += [f"  state   {shapes[pair.input]} -> {pair.output}" for pair in self.state]
+            late = {name: frames for name, frames in self.streaming.latency.items() if frames}
+            lines += [f"  latency {name} {frames} frames" for name, frames in late.items()]
+            lines += [f"  note    {note}" for note in self._notes]
         return "\n".join(map(printable, lines))
 
     __repr__ = __str__
@@ -157,29 +202,28 @@ def loaded(given: object, what: str) -> Session:
     return given
 
 
-def _streaming_form(model: Model) -> tuple[Model | None, ModelError | None]:
-    try:
-        return passes.expose_state(model), None
-    except ModelError as error:
-        return None, error
-
-
 class Stream:
     """One live stream of a model: an explicit state, advanced by each step.
 
-    Its inputs and outputs are the model's, less those that carry state. Every method raises a StateError
-    while another thread, or the call that it is part of, is in one of them.
+    Its inputs and outputs are the model's, less those that carry state. Of a model that looks at frames to
+    come, outputs are late: a step gives the frames that are complete, maybe none, and ``finish`` the rest.
+    Every method raises a StateError while another thread, or the call that it is part of, is in one of them.
     """
 
-    def __init__(self, model: Model, backend: backends.Backend) -> None:
-        self._model = model
+    def __init__(self, streaming: Streaming, backend: backends.Backend) -> None:
+        self._streaming = streaming
         self._backend = backend
         self._claim = Claim("stream")
         self._free = self._claim.free
         with room("the state of a stream"):
-            self._runner = backend.runner()
+            self._runner = backends.moved(backend.runner(), streaming)
         self._state = Fields(self._runner.state)
         self.reset()
+
+    @property
+    def latency(self) -> int:
+        """How many frames of the input the outputs come late, the latest of them."""
+        return max(self._streaming.latency.values(), default=0)
 
     def step(
         self, feeds: Mapping[str, np.ndarray], out: Mapping[str, np.ndarray] | None = None
@@ -191,6 +235,7 @@ class Stream:
 
         Raises:
             FeedError: names, dtypes or shapes do not fit, or arrays overlap; the state is as before.
+            StateError: the stream has been finished.
         """
         # Claim.take, written out: a call of its own takes as long as the rest of what is done here.
         try:
@@ -203,10 +248,28 @@ class Stream:
             self._free.append(None)
 
     @claiming
+    def finish(self, feeds: Mapping[str, np.ndarray] | None = None) -> dict[str, np.ndarray]:
+        """Ends the stream: the outputs that are still due, after a last chunk or without one.
+
+        Of a model whose outputs are never late, nothing is due: {} without a last chunk. After ``reset`` the
+        stream begins anew.
+
+        Raises:
+            FeedError: names, dtypes or shapes do not fit; the state is as before.
+            StateError: the stream has been finished before.
+        """
+        if self._streaming.clock is None:
+            return {} if feeds is None else self._runner.step(feeds, None)
+        feeds = self._streaming.nothing(1) if feeds is None else feeds
+        return self._runner.step(feeds, None, last=1)
+
+    @claiming
     def reset(self) -> None:
         """Puts the state back to its start: the model's own initial values, else zeros."""
-        for pair in self._model.state:
+        for pair in self._streaming.model.state:
             self._state[pair.input][...] = 0 if pair.initial is None else pair.initial
+        if POSITION in self._state:
+            self._state[POSITION][...] = 0
 
     @property
     def state(self) -> Mapping[str, np.ndarray]:
@@ -236,7 +299,7 @@ class Stream:
     @claiming
     def fork(self) -> Stream:
         """A second stream that starts where this one is; from then on they are independent."""
-        twin = Stream(self._model, self._backend)
+        twin = Stream(self._streaming, self._backend)
         twin.restore(self._state)
         return twin
 

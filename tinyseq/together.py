@@ -43,7 +43,7 @@ class Together:
 
     def __init__(self, session: Session) -> None:
         self._session = session
-        self._alone = rows_meet(session.stream_graph)
+        self._alone = rows_meet(session.stream_graph) or not session.steps_alike
         carried = {pair.input for pair in session.state}
         self._inputs = [value for value in session.stream_inputs if value.name not in carried]
         self._names = {value.name for value in self._inputs}

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import ctypes
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 
 import numpy as np
 
@@ -22,7 +22,7 @@ from tinyseq.plan.view import storage
 class CpuBackend(PlannedBackend):
     """Plans run by the compiled machine."""
 
-    def __init__(self, model: Model, streaming: Model | None) -> None:
+    def __init__(self, model: Model, streaming: Callable[[], Model]) -> None:
         super().__init__(model, streaming)
         self._native = library.load().tinyseq_run
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import weakref
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from itertools import combinations
 
 import numpy as np
@@ -28,7 +28,7 @@ WORD = 8
 class CudaBackend(PlannedBackend):
     """Plans run by a device, on which weights and state stay."""
 
-    def __init__(self, model: Model, streaming: Model | None) -> None:
+    def __init__(self, model: Model, streaming: Callable[[], Model]) -> None:
         super().__init__(model, streaming)
         self._device = driver.open_device()
         self._uploaded: dict[int, tuple[weakref.ref, object]] = {}

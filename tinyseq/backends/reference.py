@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 
 import numpy as np
 
@@ -18,7 +18,7 @@ from tinyseq.plan.stream import StateLayout
 class ReferenceBackend:
     """Interprets the Model; floating-point outputs are float64."""
 
-    def __init__(self, model: Model, streaming: Model | None) -> None:
+    def __init__(self, model: Model, streaming: Callable[[], Model]) -> None:
         self._model = model
         self._streaming = streaming
 
@@ -26,10 +26,10 @@ class ReferenceBackend:
         return _results(self._model, checked_feeds(self._model.graph.inputs, feeds))
 
     def runner(self) -> ReferenceRunner:
-        return ReferenceRunner(self._streaming)
+        return ReferenceRunner(self._streaming())
 
     def rows(self, layout: RowLayout, count: int) -> ReferenceRows:
-        return ReferenceRows(self._streaming, layout, count)
+        return ReferenceRows(self._streaming(), layout, count)
 
 
 class ReferenceRunner:

@@ -51,9 +51,9 @@ class Probe:
             return
         shapes = [self.shapes[name] if name else None for name in node.inputs]
         values = [self.values.get(name) if name else None for name in node.inputs]
-        if node.op in ("Shape", "Size"):
-            values = [np.broadcast_to(np.float32(0), shapes[0])]
         try:
+            if node.op in ("Shape", "Size"):
+                values = [np.broadcast_to(np.float32(0), shapes[0])]
             results = node.row.shape(node.attributes, shapes, values)
             self.shapes.update(zip(node.outputs, results))
             known = all(value is not None for value, name in zip(values, node.inputs) if name)

@@ -87,12 +87,13 @@ def name_state(model: Model, pairs: dict[str, str]) -> Model:
     return model.with_state(StatePair(given, result) for given, result in pairs.items())
 
 
-def expose_state(model: Model) -> Model:
+def expose_state(model: Model, apart: frozenset[int] = frozenset()) -> Model:
     """The model as a stream runs it: what it must carry from step to step is among its state pairs.
 
     A model that has state pairs says itself what a stream carries. Otherwise every recurrent layer,
     whose state would start anew with each chunk, gets an input, an output and a pair: it starts a
-    stream at its own initial state and goes on where the last step ended.
+    stream at its own initial state and goes on where the last step ended. Layers whose ids are in ``apart``
+    begin anew with every frame, and stay as they are.
 
     Raises:
         ModelError: a layer runs backward, or its state cannot be led out of the graph; names the node.
@@ -100,7 +101,7 @@ def expose_state(model: Model) -> Model:
     if model.state:
         return model
     graph = model.graph
-    exposure = _Exposure(graph)
+    exposure = _Exposure(graph, apart)
     nodes = tuple(exposure.node(node) for node in graph.nodes)
     graph = graph._replace(
         inputs=graph.inputs + tuple(exposure.inputs),
@@ -113,8 +114,9 @@ def expose_state(model: Model) -> Model:
 class _Exposure:
     """Leads the state of a graph's recurrent layers in and out, node by node."""
 
-    def __init__(self, graph: Graph) -> None:
+    def __init__(self, graph: Graph, apart: frozenset[int]) -> None:
         self.graph = graph
+        self._apart = apart
         self.inputs: list[Value] = []
         self.outputs: list[Value] = []
         self.pairs: list[StatePair] = []
@@ -127,7 +129,7 @@ class _Exposure:
         _refuse_carrying(node)
         for _, sub_graph in node.graphs():
             _refuse_recurrent(sub_graph)
-        if not node.row.state or self._goes_on(node):
+        if not node.row.state or id(node) in self._apart or self._goes_on(node):
             return node
         if node.attributes["direction"] != "forward":
             raise ModelError(

@@ -34,6 +34,9 @@ def _pads(x, kernel, strides, dilations, auto_pad: str, pads) -> list[tuple[int,
 def _windows(x, kernel, strides, dilations):
     """[N, C, windows..., taps...] of an input that is padded already."""
     spans = [dilation * (taps - 1) + 1 for dilation, taps in zip(dilations, kernel)]
+    if 0 in x.shape[2:]:
+        counts = [max(0, (n - span) // step + 1) for n, span, step in zip(x.shape[2:], spans, strides)]
+        return np.zeros((*x.shape[:2], *counts, *kernel), x.dtype)
     windows = np.lib.stride_tricks.sliding_window_view(x, spans, axis=tuple(range(2, x.ndim)))
     steps = tuple(slice(None, None, stride) for stride in strides)
     taps = tuple(slice(None, None, dilation) for dilation in dilations)
