@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import NoReturn
+from typing import TYPE_CHECKING, NoReturn
 
 import numpy as np
 
@@ -12,6 +12,9 @@ from tinyseq.errors import FeedError, ModelError, StateError
 from tinyseq.model import Model, Value
 from tinyseq.plan.rows import OWNERS, SOURCES, TARGETS, row_layout
 from tinyseq.state import State, restore, room
+
+if TYPE_CHECKING:
+    from tinyseq.session import Session
 
 MOST_ROWS = 2**31 - 1
 """Rows of a pool."""
@@ -24,11 +27,12 @@ class Pool:
     thread at a time.
     """
 
-    def __init__(self, model: Model, backend: Backend, count: int) -> None:
+    def __init__(self, session: Session, model: Model, backend: Backend, count: int) -> None:
         whole = isinstance(count, (int, np.integer)) and not isinstance(count, bool)
         if not whole or not 1 <= count <= MOST_ROWS:
             raise FeedError(f"a pool has a whole number of rows from 1 to {MOST_ROWS}, not {count!r}")
         count = int(count)
+        self._session = session
         inputs = {value.name: value for value in model.graph.inputs}
         values = [inputs[pair.input] for pair in model.state]
         axes = {value.name: _row_axis(value) for value in values}
@@ -93,7 +97,11 @@ class Pool:
             raise FeedError(f"rows {rows}: a step takes one row at least and none twice")
         if not isinstance(feeds, Mapping):
             raise FeedError(f"inputs are given as a dict from name to array, not {type(feeds).__name__}")
-        return self._runner.step({**feeds, **dict.fromkeys((SOURCES, TARGETS, OWNERS), numbers)}, out)
+        try:
+            return self._runner.step({**feeds, **dict.fromkeys((SOURCES, TARGETS, OWNERS), numbers)}, out)
+        except FeedError as error:
+            self._session.explain(error)
+            raise
 
     @property
     def count(self) -> int:

@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, NoReturn
 
 import numpy as np
 
 from tinyseq import backends, format, passes
-from tinyseq.errors import ModelError, StateError
+from tinyseq.errors import FeedError, ModelError, StateError
 from tinyseq.model import Graph as ModelGraph
-from tinyseq.model import Model, StatePair, Value
+from tinyseq.model import Model, StatePair, Value, given_out
 from tinyseq.state import State, restore, room
 
 if TYPE_CHECKING:
@@ -27,10 +28,10 @@ class Session:
     thread at a time.
     """
 
-    def __init__(self, model: Model, device: str = "cpu") -> None:
+    def __init__(self, model: Model, device: str = "cpu", simple: Model | None = None) -> None:
         self.model = model
         self.device = device
-        simple = passes.simplify(model)
+        simple = passes.simplify(model) if simple is None else simple
         self._simple = simple
         self._streaming, self._refusal = _streaming_form(simple)
         self._backend = backends.create(device, simple, self._streaming)
@@ -65,6 +66,13 @@ class Session:
         """What a stream's model takes, state included; empty if the model cannot be streamed."""
         return () if self._streaming is None else self._streaming.graph.inputs
 
+    @property
+    def stream_outputs(self) -> tuple[Value, ...]:
+        """What a step of a stream gives; empty if the model cannot be streamed."""
+        if self._streaming is None:
+            return ()
+        return given_out(self._streaming.graph, {pair.output for pair in self._streaming.state})
+
     def run(self, feeds: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
         """All outputs for whole inputs, from name to array to name to new array.
 
@@ -81,7 +89,7 @@ class Session:
             StateError: there is no memory for the state.
         """
         self._check_streaming()
-        return Stream(self._streaming, self._backend)
+        return Stream(self, self._streaming, self._backend)
 
     def pool(self, count: int) -> Pool:
         """Room for ``count`` live streams that are stepped together, joining and leaving at any time.
@@ -95,7 +103,7 @@ class Session:
         from tinyseq.pool import Pool
 
         self._check_streaming()
-        return Pool(self._streaming, self._backend, count)
+        return Pool(self, self._streaming, self._backend, count)
 
     def rows(self, layout: RowLayout, count: int) -> backends.RowRunner:
         """An executor of ``count`` streams whose state lies in rows.
@@ -114,7 +122,25 @@ class Session:
 
     def _check_streaming(self) -> None:
         if self._streaming is None:
-            raise ModelError(str(self._refusal)) from self._refusal
+            raise ModelError(f"{self._refusal}{self.doubts}") from self._refusal
+
+    @cached_property
+    def doubts(self) -> str:
+        """What is not known of the model's state, to be put behind a message that comes of it; empty if all
+        is known."""
+        return "".join(f". {doubt}" for doubt in self._doubts)
+
+    def explain(self, error: FeedError) -> None:
+        """Raises an error of a step with what is not known of the model's state, if there is any of it."""
+        if self.doubts:
+            raise FeedError(f"{error}{self.doubts}") from error
+
+    @cached_property
+    def _doubts(self) -> tuple[str, ...]:
+        # Imported here: only those who are in doubt should wait for it.
+        from tinyseq.passes.pairs import doubts
+
+        return doubts(self._streaming or self._simple, self.model.graph)
 
     def save(self, path: str | Path) -> None:
         """Writes the model in tinyseq's own format, which loads without any converter's package."""
@@ -129,6 +155,7 @@ class Session:
         else:
             shapes = {value.name: value for value in self.stream_inputs}
             lines += [f"  state   {shapes[pair.input]} -> {pair.output}" for pair in self.state]
+        lines += [f"  open    {doubt}" for doubt in self._doubts]
         return "\n".join(lines)
 
     __repr__ = __str__
@@ -155,10 +182,12 @@ def _streaming_form(model: Model) -> tuple[Model | None, ModelError | None]:
 class Stream:
     """One live stream of a model: an explicit state, advanced by each step.
 
-    Its inputs and outputs are the model's, less those that carry state.
+    Its inputs are the model's, less those that carry state. So are its outputs, but where the model has no
+    others: what it gives is then also what it carries.
     """
 
-    def __init__(self, model: Model, backend: backends.Backend) -> None:
+    def __init__(self, session: Session, model: Model, backend: backends.Backend) -> None:
+        self._session = session
         self._model = model
         self._backend = backend
         with room("the state of a stream"):
@@ -176,7 +205,16 @@ class Stream:
         Raises:
             FeedError: names, dtypes or shapes do not fit; the state is as before.
         """
-        return self._runner.step(feeds, out)
+        try:
+            return self._runner.step(feeds, out)
+        except FeedError as error:
+            self._session.explain(error)
+            raise
+
+    @property
+    def outputs(self) -> tuple[Value, ...]:
+        """What a step gives."""
+        return self._session.stream_outputs
 
     def reset(self) -> None:
         """Puts the state back to its start: the model's own initial values, else zeros."""
@@ -207,7 +245,7 @@ class Stream:
 
     def fork(self) -> Stream:
         """A second stream that starts where this one is; from then on they are independent."""
-        twin = Stream(self._model, self._backend)
+        twin = Stream(self._session, self._model, self._backend)
         twin.restore(self._runner.state)
         return twin
 
@@ -233,11 +271,14 @@ def load(
         raise ModelError(f"state names pairs as a dict, {{input: output}}, not {type(state).__name__}")
     if state is not None and not all(isinstance(name, str) for name in (*state, *state.values())):
         raise ModelError(f"state names pairs by words, {{input: output}}, not {dict(state)!r}")
-    if state is not None:
-        model = passes.name_state(model, dict(state))
-    elif not model.state:
-        model = passes.find_state(model)
-    return Session(model, device)
+    simple = passes.simplify(model)
+    if state is not None or not model.state:
+        # Imported here: files that tell their state need no search for it.
+        from tinyseq.passes.pairs import find_state, name_state
+
+        file = model.graph
+        simple = find_state(simple, file) if state is None else name_state(simple, file, dict(state))
+    return Session(model.with_state(simple.state), device, simple)
 
 
 def read(path: str | Path | bytes | Graph) -> Model:

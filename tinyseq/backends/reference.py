@@ -9,7 +9,7 @@ import numpy as np
 from tinyseq import reference
 from tinyseq.errors import FeedError
 from tinyseq.feeds import checked_feeds
-from tinyseq.model import Model, Value
+from tinyseq.model import Graph, Model, Value, given_out
 from tinyseq.plan.rows import OWNERS, SOURCES, TARGETS, RowLayout
 from tinyseq.plan.stream import StateLayout
 
@@ -44,9 +44,10 @@ class ReferenceRunner:
         self, feeds: Mapping[str, object], out: Mapping[str, np.ndarray] | None
     ) -> dict[str, np.ndarray]:
         results = reference.run(self._model, checked_feeds(self._inputs, feeds) | self.state)
-        following = {pair.input: results.pop(pair.output) for pair in self._model.state}
+        following = {pair.input: results[pair.output] for pair in self._model.state}
         for name, array in self.state.items():
             _check_following(name, following[name], array.shape)
+        results = _given(self._model.graph, results, [pair.output for pair in self._model.state])
         if out is not None:
             _check_out(out, results)
             for name, array in results.items():
@@ -86,12 +87,13 @@ class ReferenceRows:
         }
         results = reference.run(self._model, feeds | carried)
         following = {
-            field.name: np.moveaxis(results.pop(field.output), field.axis, 0)
+            field.name: np.moveaxis(results[field.output], field.axis, 0)
             for field in self._layout.fields
             if field.output is not None
         }
         for name, array in following.items():
             _check_following(name, array, (len(targets), *self.state[name].shape[1:]))
+        results = _given(self._model.graph, results, [field.output for field in self._layout.fields])
         if out is not None:
             _check_out(out, results)
             for name, array in results.items():
@@ -109,6 +111,11 @@ class ReferenceRows:
 
     def release(self) -> None:
         """Nothing is shared."""
+
+
+def _given(graph: Graph, results: Mapping[str, np.ndarray], carried: list) -> dict[str, np.ndarray]:
+    """What a step gives: copies, which writing the state does not change."""
+    return {value.name: results[value.name].copy() for value in given_out(graph, carried)}
 
 
 def _check_following(name: str, array: np.ndarray, shape: tuple[int, ...]) -> None:

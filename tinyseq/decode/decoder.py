@@ -7,7 +7,6 @@ from typing import NamedTuple
 
 import numpy as np
 
-from tinyseq import passes
 from tinyseq.decode.batches import Batch, merged, rows_first
 from tinyseq.decode.idle import Idle
 from tinyseq.decode.steps import DecoderSteps
@@ -15,6 +14,7 @@ from tinyseq.errors import FeedError, ModelError
 from tinyseq.feeds import checked_array
 from tinyseq.kernels.instructions import LOG_PROBABILITIES, LOGITS, PROBABILITIES
 from tinyseq.model import Graph, StatePair, Value
+from tinyseq.passes.names import alike
 from tinyseq.plan.rows import row_layout
 from tinyseq.session import Session, loaded
 
@@ -114,11 +114,10 @@ class Decoder:
                     f"encoder gives {', '.join(offered)}"
                 )
         for name in self._inputs:
-            words = passes.stem(name, passes.INPUT_WORDS)
             for values in (self.encoder.outputs, self.encoder.inputs):
                 names = [value.name for value in values]
                 fitting = [each for each in names if each == name]
-                fitting += [each for each in names if passes.stem(each, passes.OUTPUT_WORDS) == words]
+                fitting += [each for each in names if alike(name, each)]
                 if name not in given and fitting:
                     given[name] = fitting[0]
         return given
@@ -137,13 +136,13 @@ class Decoder:
         if len(free) != 1:
             raise ModelError(
                 f"the decoder takes {', '.join(map(str, self._inputs.values()))}; which is for the last "
-                "token? name it with tokens="
+                f"token? name it with tokens={self.session.doubts}"
             )
         return free[0]
 
     def _score_output(self, name: str | None) -> str:
-        results = {pair.output for pair in self._pairs}
         names = [value.name for value in self._graph.outputs]
+        results = set(names) - {value.name for value in self.session.stream_outputs}
         for given, what in ((name, "scores"), (self.attention, "attention")):
             if given is not None and (given not in names or given in results):
                 raise ModelError(f"{what}={given!r}: the decoder gives {', '.join(names)}")
@@ -153,7 +152,7 @@ class Decoder:
         if len(free) != 1:
             raise ModelError(
                 f"the decoder gives {', '.join(names)}; which are the scores of the next token? "
-                "name them with scores=, and the attention with attention="
+                f"name them with scores=, and the attention with attention={self.session.doubts}"
             )
         return free[0]
 

@@ -1,8 +1,8 @@
-"""Which inputs and outputs carry state, and the state that a graph hides in its recurrent layers."""
+"""The state that a graph hides in its recurrent layers."""
 
 from __future__ import annotations
 
-import re
+from collections.abc import Sequence
 from functools import cached_property
 from itertools import repeat
 from typing import TYPE_CHECKING
@@ -10,76 +10,13 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from tinyseq.errors import ModelError
-from tinyseq.model import Graph, Model, Node, StatePair, Value
+from tinyseq.model import Graph, Model, Node, StatePair, Value, filled_attributes
+from tinyseq.ops import OPS
+from tinyseq.passes.reach import Begin, unpaired
 from tinyseq.passes.simplify import prune, trimmed
 
 if TYPE_CHECKING:
     from tinyseq.passes.probe import Probe
-
-INPUT_WORDS = {"in", "input", "prev", "previous", "past", "initial", "init", "old", "last"}
-OUTPUT_WORDS = {"out", "output", "next", "new", "n", "final", "present", "updated", "cur", "current"}
-
-
-def stem(name: str, words: set[str]) -> tuple[str, ...]:
-    """A tensor name in lower-case words, less those that only say which way it goes."""
-    parts = re.findall(r"[A-Z]+(?![a-z])|[A-Z]?[a-z]+|\d+", name)
-    kept = tuple(part.lower() for part in parts if part.lower() not in words)
-    if (
-        len(kept) == 1
-        and len(kept[0]) > 1
-        and kept[0][-1] in "n0"
-        and kept[0][:-1] in ("h", "c", "state", "hidden", "cell")
-    ):
-        return (kept[0][:-1],)
-    return kept[:-1] if len(kept) > 1 and kept[-1] == "0" else kept
-
-
-def _fits(given: Value, result: Value) -> bool:
-    if given.dtype != result.dtype:
-        return False
-    if given.shape is None or result.shape is None:
-        return given.shape is result.shape
-    return len(given.shape) == len(result.shape) and all(
-        a == b or isinstance(a, str) or isinstance(b, str) for a, b in zip(given.shape, result.shape)
-    )
-
-
-def find_state(model: Model) -> Model:
-    """Pairs floating-point inputs with outputs of a like name and a fitting shape: ``h`` with ``hn``,
-    ``state_in`` with ``state_out``. A pair is made only where either side has no other partner."""
-    inputs = {value.name: (stem(value.name, INPUT_WORDS), value) for value in model.graph.inputs}
-    outputs = {value.name: (stem(value.name, OUTPUT_WORDS), value) for value in model.graph.outputs}
-    partners = [
-        (given, result)
-        for given, (stem, value) in inputs.items()
-        for result, (other, produced) in outputs.items()
-        if stem == other and stem and value.dtype.kind == "f" and _fits(value, produced)
-    ]
-    lefts, rights = [given for given, _ in partners], [result for _, result in partners]
-    unique = [(g, r) for g, r in partners if lefts.count(g) == 1 and rights.count(r) == 1]
-    return model.with_state(StatePair(*pair) for pair in unique)
-
-
-def name_state(model: Model, pairs: dict[str, str]) -> Model:
-    """The state pairs that the user names, input to output.
-
-    Raises:
-        ModelError: a name is no input or output of the model, or the two do not fit.
-    """
-    inputs = {value.name: value for value in model.graph.inputs}
-    outputs = {value.name: value for value in model.graph.outputs}
-    for given, result in pairs.items():
-        if given not in inputs or result not in outputs:
-            raise ModelError(
-                f"state={{{given!r}: {result!r}}}: the model's inputs are {', '.join(inputs)}, "
-                f"its outputs {', '.join(outputs)}; name an input and an output"
-            )
-        if not _fits(inputs[given], outputs[result]):
-            raise ModelError(
-                f"state={{{given!r}: {result!r}}}: {inputs[given]} cannot carry {outputs[result]} "
-                "to the next step"
-            )
-    return model.with_state(StatePair(given, result) for given, result in pairs.items())
 
 
 def expose_state(model: Model) -> Model:
@@ -87,39 +24,57 @@ def expose_state(model: Model) -> Model:
 
     A model that has state pairs says itself what a stream carries. Otherwise every recurrent layer,
     whose state would start anew with each chunk, gets an input, an output and a pair: it starts a
-    stream at its own initial state and goes on where the last step ended.
+    stream at its own initial state and goes on where the last step ended. A layer that begins at an
+    input whose next value no output holds gets an output for it, in either case.
 
     Raises:
         ModelError: a layer runs backward, or its state cannot be led out of the graph; names the node.
     """
-    if model.state:
-        return model
     graph = model.graph
-    exposure = _Exposure(graph)
+    begun = unpaired(graph, {pair.input for pair in model.state})
+    if model.state and not begun:
+        return model
+    exposure = _Exposure(model, begun)
     nodes = tuple(exposure.node(node) for node in graph.nodes)
     graph = graph._replace(
         inputs=graph.inputs + tuple(exposure.inputs),
         outputs=graph.outputs + tuple(exposure.outputs),
-        nodes=nodes,
+        nodes=(*nodes, *exposure.nodes),
     )
-    return model._replace(graph=prune(graph), state=tuple(exposure.pairs))
+    model = model._replace(graph=prune(graph), state=(*model.state, *exposure.pairs))
+    for name, node, _ in unpaired(model.graph, {pair.input for pair in model.state}):
+        raise ModelError(
+            f"{node} begins at the input {name!r}, and which output holds what follows is not known: a "
+            "stream would forget its state from step to step. Name the two with load(..., state={input: "
+            "output}), or export the model with the layer's final state as an output"
+        )
+    return model
 
 
 class _Exposure:
     """Leads the state of a graph's recurrent layers in and out, node by node."""
 
-    def __init__(self, graph: Graph) -> None:
-        self.graph = graph
+    def __init__(self, model: Model, begun: Sequence[Begin]) -> None:
+        """``begun`` are the inputs where layers begin that are in no pair."""
+        self.graph = model.graph
+        self._told = bool(model.state)
+        self._begun = {begin.input for begin in begun}
+        self._begins = {begin.node.name for begin in begun}
         self.inputs: list[Value] = []
         self.outputs: list[Value] = []
+        self.nodes: list[Node] = []
         self.pairs: list[StatePair] = []
-        self._makers = {name: node for node in graph.nodes for name in node.outputs if name}
+        self._makers = {name: node for node in self.graph.nodes for name in node.outputs if name}
 
     def node(self, node: Node) -> Node:
         """The node, its state led out if it has one."""
-        _refuse_carrying(node)
-        for _, sub_graph in node.graphs():
-            _refuse_recurrent(sub_graph)
+        if self._told:
+            if self._begun.isdisjoint(node.inputs) or not node.row.state:
+                return node
+        else:
+            _refuse_carrying(node)
+            for _, sub_graph in node.graphs():
+                _refuse_recurrent(sub_graph)
         if not node.row.state or self._goes_on(node):
             return node
         if node.attributes["direction"] != "forward":
@@ -133,10 +88,14 @@ class _Exposure:
         results = list(node.outputs) + [""] * (len(ports_out) - len(node.outputs))
         for port_in, port_out in node.row.state:
             place_in, place_out = ports_in.index(port_in), ports_out.index(port_out)
-            initial, constant = self._initial(node, sources[place_in])
-            if constant:
-                name, output = self._pair(node, port_in, results[place_out], initial)
-                sources[place_in], results[place_out] = name, output
+            name = sources[place_in]
+            if name in self._begun:
+                results[place_out] = self._led_out(node, port_in, results[place_out], name)
+            elif not self._told:
+                initial, constant = self._initial(node, name)
+                if constant:
+                    name, output = self._pair(node, port_in, results[place_out], initial)
+                    sources[place_in], results[place_out] = name, output
         return node._replace(inputs=trimmed(sources), outputs=trimmed(results))
 
     def _pair(self, node: Node, port: str, output: str, initial: np.ndarray | None) -> tuple[str, str]:
@@ -152,11 +111,9 @@ class _Exposure:
         if node.attributes["layout"]:
             shape = (shape[1], shape[0], shape[2])
         value = Value(name, np.dtype(np.float32), shape)
-        output = output or f"{name}.next"
+        output, following = self._following(output, value)
         self.inputs.append(value)
-        if all(output != other.name for other in self.graph.outputs):
-            self.outputs.append(value._replace(name=output))
-        pair = StatePair(name, output, initial)
+        pair = StatePair(name, following, initial)
         if not pair.begins(value):
             raise ModelError(
                 f"{node} starts at {port} of {list(initial.shape)} where {value} is needed; export the model "
@@ -164,6 +121,29 @@ class _Exposure:
             )
         self.pairs.append(pair)
         return name, output
+
+    def _led_out(self, node: Node, port: str, output: str, name: str) -> str:
+        """Adds the pair of an input where a layer begins; gives the name of what follows it."""
+        value = next(value for value in self.graph.inputs if value.name == name)
+        if any(pair.input == name for pair in self.pairs):
+            raise ModelError(
+                f"{node} begins at the input {name!r} as another layer does, so a stream cannot go on from "
+                "it; export the model with an input for the state of each layer"
+            )
+        output, following = self._following(output, value._replace(name=f"{node.name}.{port[-1]}"))
+        self.pairs.append(StatePair(name, following))
+        return output
+
+    def _following(self, output: str, state: Value) -> tuple[str, str]:
+        """The name of a layer's final state, and that of the output which hands it on: an output that the
+        model has already is for whoever reads it."""
+        given_out = any(output == other.name for other in self.graph.outputs)
+        following = f"{state.name}.next" if given_out or not output else output
+        self.outputs.append(state._replace(name=following))
+        if given_out:
+            attributes = filled_attributes(OPS["Identity"], {}, following)
+            self.nodes.append(Node("Identity", (output,), (following,), attributes, following))
+        return output or following, following
 
     def _initial(self, node: Node, name: str) -> tuple[np.ndarray | None, bool]:
         """An initial state's value for one row (None: zeros), and whether no value of an input decides it.
@@ -175,6 +155,11 @@ class _Exposure:
         if name in self.graph.constants:
             return _one_row(self.graph.constants[name], node.attributes["layout"]), True
         if not self._decided_by_sizes(name):
+            if node.name not in self._begins and not self._continues(node, name):
+                raise ModelError(
+                    f"{node} begins at tensor {name!r}, which the inputs decide anew in every step, so the "
+                    "model cannot be streamed; give whole sequences to model.run"
+                )
             return None, False
         value = self._uniform(name)
         if value is None:
@@ -225,14 +210,26 @@ class _Exposure:
     def _goes_on(self, node: Node) -> bool:
         """Whether another node with the same weights goes on from this one's last state: one layer, frame by
         frame, that starts anew in every call."""
-        for other in self.graph.nodes:
-            if other is not node and other.op == node.op and other.inputs[1:3] == node.inputs[1:3]:
-                name = other.inputs[5] if len(other.inputs) > 5 else ""
-                while (maker := self._makers.get(name)) is not None and maker.op in _KEEP_VALUES:
-                    name = maker.inputs[0]
-                if maker is node:
-                    return True
-        return False
+        return any(
+            other is not node and _same_layer(node, other) and self._source(name) is node
+            for other in self.graph.nodes
+            for name in other.inputs[5:6]
+        )
+
+    def _continues(self, node: Node, name: str) -> bool:
+        """Whether a node that begins at a tensor goes on from another one with the same weights."""
+        maker = self._source(name)
+        return maker is not None and _same_layer(node, maker)
+
+    def _source(self, name: str) -> Node | None:
+        """The node that computed the elements of a tensor."""
+        while (maker := self._makers.get(name)) is not None and maker.op in _KEEP_VALUES:
+            name = maker.inputs[0]
+        return maker
+
+
+def _same_layer(node: Node, other: Node) -> bool:
+    return other.op == node.op and other.inputs[1:3] == node.inputs[1:3]
 
 
 _KEEP_VALUES = {
