@@ -7,10 +7,11 @@ from typing import TYPE_CHECKING, NoReturn
 
 import numpy as np
 
+from tinyseq.apart import Apart
 from tinyseq.backends import Backend
 from tinyseq.errors import FeedError, ModelError, StateError
-from tinyseq.model import Model, Value
-from tinyseq.plan.rows import OWNERS, SOURCES, TARGETS, row_layout
+from tinyseq.model import Model, StatePair, Value
+from tinyseq.plan.rows import OWNERS, SOURCES, TARGETS, RowLayout, row_layout
 from tinyseq.state import State, restore, room
 
 if TYPE_CHECKING:
@@ -24,7 +25,8 @@ class Pool:
     """``count`` streams' state in one block, a row each. Made by ``Session.pool``.
 
     A row's results do not depend, in any bit, on which others are stepped with it. A pool belongs to one
-    thread at a time.
+    thread at a time. Rows of a model that was exported for one row are stepped one after another: the batch
+    is then along the first axis of size 1 of its inputs.
     """
 
     def __init__(self, session: Session, model: Model, backend: Backend, count: int) -> None:
@@ -35,15 +37,15 @@ class Pool:
         self._session = session
         inputs = {value.name: value for value in model.graph.inputs}
         values = [inputs[pair.input] for pair in model.state]
-        axes = {value.name: _row_axis(value) for value in values}
-        shapes = {
-            value.name: tuple(size for axis, size in enumerate(value.shape) if axis != axes[value.name])
-            for value in values
-        }
-        with room(f"the state of {count} rows"):
-            self._runner = backend.rows(row_layout(values, axes, shapes, model.state), count)
+        self.apart = session.rows_of_model == 1 or any(_is_whole(value) for value in values)
         self._initial = {pair.input: pair.initial for pair in model.state}
-        self._axes = axes
+        self._axes = {} if self.apart else {value.name: _row_axis(value) for value in values}
+        with room(f"the state of {count} rows"):
+            self._runner = (
+                Apart(model, backend, count)
+                if self.apart
+                else backend.rows(_layout(values, self._axes, model.state), count)
+            )
         self._free = list(range(count - 1, -1, -1))
         self._open = np.zeros(count, bool)
 
@@ -136,7 +138,7 @@ class Pool:
         self._check(row)
         for name, field in self._row(row).items():
             initial = self._initial[name]
-            field[...] = 0 if initial is None else _part(initial, field, self._axes[name])
+            field[...] = 0 if initial is None else _part(initial, field, self._axes.get(name))
 
     def snapshot(self, row: int) -> State:
         """A copy of a stream's state, which streams of this model can restore too."""
@@ -159,14 +161,27 @@ class Pool:
         """A row's state as the model has it: with an axis of one row."""
         fields = {}
         for name, part in self._row(row).items():
-            axis = self._axes[name]
-            fields[name] = part.reshape(*part.shape[:axis], 1, *part.shape[axis:])
+            axis = self._axes.get(name)
+            fields[name] = part if axis is None else np.expand_dims(part, axis)
         return fields
 
     def _check(self, row: int) -> None:
         whole = isinstance(row, (int, np.integer)) and not isinstance(row, bool)
         if not whole or not 0 <= row < len(self._open) or not self._open[row]:
             raise StateError(f"row {row!r} of the pool is not open; open() gives the numbers of rows")
+
+
+def _is_whole(value: Value) -> bool:
+    """Whether a state is all of one row's: no size is left open for more."""
+    return value.shape is not None and all(isinstance(size, int) for size in value.shape)
+
+
+def _layout(values: Sequence[Value], axes: dict[str, int], pairs: Sequence[StatePair]) -> RowLayout:
+    shapes = {
+        value.name: tuple(size for axis, size in enumerate(value.shape) if axis != axes[value.name])
+        for value in values
+    }
+    return row_layout(values, axes, shapes, pairs)
 
 
 def _row_axis(value: Value) -> int:
@@ -180,8 +195,9 @@ def _row_axis(value: Value) -> int:
     return open_axes[0]
 
 
-def _part(initial: np.ndarray, field: np.ndarray, axis: int) -> np.ndarray:
-    """A row's part of an initial value that is given for one row."""
+def _part(initial: np.ndarray, field: np.ndarray, axis: int | None) -> np.ndarray:
+    """A row's part of an initial value that is given for one row; all of it where a row is a whole state."""
     full = list(field.shape)
-    full.insert(axis, 1)
+    if axis is not None:
+        full.insert(axis, 1)
     return np.broadcast_to(initial, full).reshape(field.shape)

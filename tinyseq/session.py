@@ -17,6 +17,7 @@ from tinyseq.state import State, restore, room
 
 if TYPE_CHECKING:
     from tinyseq.graph import Graph
+    from tinyseq.passes.rows import FixedRows
     from tinyseq.plan.rows import RowLayout
     from tinyseq.pool import Pool
 
@@ -89,6 +90,8 @@ class Session:
             StateError: there is no memory for the state.
         """
         self._check_streaming()
+        if self._fixed_rows is not None and self._fixed_rows.count > 1:
+            raise ModelError(self._too_many_rows)
         return Stream(self, self._streaming, self._backend)
 
     def pool(self, count: int) -> Pool:
@@ -103,7 +106,34 @@ class Session:
         from tinyseq.pool import Pool
 
         self._check_streaming()
+        if isinstance(count, (int, np.integer)) and 0 < count < self.rows_of_model:
+            raise ModelError(self._too_many_rows)
         return Pool(self, self._streaming, self._backend, count)
+
+    @property
+    def rows_of_model(self) -> int:
+        """How many rows the model was exported for; 0 where that is open, or its states alone tell."""
+        return 0 if self._fixed_rows is None else self._fixed_rows.count
+
+    @cached_property
+    def _fixed_rows(self) -> FixedRows | None:
+        carried = {pair.input for pair in self.state}
+        shapes = [value.shape or () for value in self.stream_inputs if value.name not in carried]
+        if not any(isinstance(size, int) for shape in shapes for size in shape[:-1]):
+            return None
+        # Imported here: few models have fixed sizes.
+        from tinyseq.passes.rows import fixed_rows
+
+        return fixed_rows(self._streaming)
+
+    @property
+    def _too_many_rows(self) -> str:
+        node, count = self._fixed_rows
+        return (
+            f"{node} runs on {count} rows, the number that the model was exported for, and a stream is one "
+            f"row: use pool({count}) and step all of its rows together, or export the model with an open "
+            "batch size"
+        )
 
     def rows(self, layout: RowLayout, count: int) -> backends.RowRunner:
         """An executor of ``count`` streams whose state lies in rows.

@@ -21,8 +21,8 @@ from tinyseq.passes.probe import Probe
 from tinyseq.passes.reach import GATED, KEPT, MOVED, SHIFTED
 from tinyseq.shapes import axis_of
 
-MOST_ELEMENTS = 2**22
-"""Inputs of more elements than this together are not followed."""
+MOST_ELEMENTS = 2**18
+"""Inputs of more elements than this are not followed."""
 
 
 class Way(NamedTuple):
@@ -81,8 +81,8 @@ class Flow:
         self._begun: set[tuple[str, ...]] = set()
         first = 1
         for name in inputs:
-            count = math.prod(probe.shapes[name]) if name in probe.shapes else MOST_ELEMENTS
-            if first + count <= MOST_ELEMENTS:
+            count = math.prod(probe.shapes.get(name, (MOST_ELEMENTS, 2)))
+            if count <= MOST_ELEMENTS:
                 self._numbers[name] = np.arange(first, first + count).reshape(probe.shapes[name])
                 first += count
         names = _Names(dict(self._numbers), {}, probe)
