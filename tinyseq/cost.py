@@ -101,7 +101,7 @@ def memory(model: Model, feeds: Mapping[str, np.ndarray]) -> Memory:
         streaming = passes.expose_state(simple)
     except TinyseqError:
         streaming = None
-    in_place = None if streaming is None else StateInPlace(StateLayout(streaming))
+    in_place = None if streaming is None else StateInPlace(StateLayout(streaming), True)
     plans = Plans(Planner(streaming or simple, Weights(()), in_place))
     _, plan = plans.plan({value.name: np.asarray(feeds[value.name]) for value in plans.inputs})
     state = 0 if streaming is None else StateLayout(streaming).bytes

@@ -85,7 +85,8 @@ class Pool:
             feeds: as the model takes them, the batch being these rows in this order.
 
         Raises:
-            FeedError: names, dtypes or shapes do not fit, or a row is named twice; the states are as before.
+            FeedError: names, dtypes or shapes do not fit, a row is named twice, or a row's state would hold
+                NaN or infinity (see ``finite`` of ``load``); the states are as before.
             StateError: a row is not open.
         """
         try:
@@ -143,16 +144,16 @@ class Pool:
     def snapshot(self, row: int) -> State:
         """A copy of a stream's state, which streams of this model can restore too."""
         self._check(row)
-        return State(self._fields(row))
+        return State(self._fields(row), self._session)
 
     def restore(self, row: int, saved: Mapping[str, np.ndarray]) -> None:
         """Goes back to a snapshot of any stream of this model.
 
         Raises:
-            StateError: it is of another model; the state is as before.
+            StateError: it is of another model, or holds NaN or infinity; the state is as before.
         """
         self._check(row)
-        restore(saved, self._fields(row))
+        restore(saved, self._fields(row), self._session)
 
     def _row(self, row: int) -> dict[str, np.ndarray]:
         return {name: array[row] for name, array in self._runner.state.items()}

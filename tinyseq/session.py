@@ -29,13 +29,16 @@ class Session:
     thread at a time.
     """
 
-    def __init__(self, model: Model, device: str = "cpu", simple: Model | None = None) -> None:
+    def __init__(
+        self, model: Model, device: str = "cpu", simple: Model | None = None, finite: bool = True
+    ) -> None:
         self.model = model
         self.device = device
+        self.finite = finite
         simple = passes.simplify(model) if simple is None else simple
         self._simple = simple
         self._streaming, self._refusal = _streaming_form(simple)
-        self._backend = backends.create(device, simple, self._streaming)
+        self._backend = backends.create(device, simple, self._streaming, finite)
 
     @property
     def inputs(self) -> tuple[Value, ...]:
@@ -73,6 +76,11 @@ class Session:
         if self._streaming is None:
             return ()
         return given_out(self._streaming.graph, {pair.output for pair in self._streaming.state})
+
+    @cached_property
+    def fingerprint(self) -> str:
+        """What tells the model from others, whatever file it is loaded from; saved states carry it."""
+        return format.fingerprint(self._simple)
 
     def run(self, feeds: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
         """All outputs for whole inputs, from name to array to name to new array.
@@ -233,7 +241,8 @@ class Stream:
         returned.
 
         Raises:
-            FeedError: names, dtypes or shapes do not fit; the state is as before.
+            FeedError: names, dtypes or shapes do not fit, or the state would hold NaN or infinity (see
+                ``finite`` of ``load``); the state is as before.
         """
         try:
             return self._runner.step(feeds, out)
@@ -258,15 +267,15 @@ class Stream:
 
     def snapshot(self) -> State:
         """A copy of the state."""
-        return State(self._runner.state)
+        return State(self._runner.state, self._session)
 
     def restore(self, saved: Mapping[str, np.ndarray]) -> None:
         """Goes back to a snapshot, of this or of another stream of the same model.
 
         Raises:
-            StateError: it is of another model; the state is as before.
+            StateError: it is of another model, or holds NaN or infinity; the state is as before.
         """
-        restore(saved, self._runner.state)
+        restore(saved, self._runner.state, self._session)
 
     def __reduce__(self) -> NoReturn:
         raise StateError(
@@ -276,12 +285,16 @@ class Stream:
     def fork(self) -> Stream:
         """A second stream that starts where this one is; from then on they are independent."""
         twin = Stream(self._session, self._model, self._backend)
-        twin.restore(self._runner.state)
+        restore(self._runner.state, twin.state)
         return twin
 
 
 def load(
-    path: str | Path | bytes | Graph, *, device: str = "cpu", state: Mapping[str, str] | None = None
+    path: str | Path | bytes | Graph,
+    *,
+    device: str = "cpu",
+    state: Mapping[str, str] | None = None,
+    finite: bool = True,
 ) -> Session:
     """Loads a model.
 
@@ -290,7 +303,9 @@ def load(
             wrote, or a ``tinyseq.Graph``.
         device: ``"cpu"``; ``"cuda"`` for the first CUDA device; ``"reference"`` for the float64 interpreter.
         state: the outputs that carry state to inputs, ``{input: output}``; without it they are found by
-            name and shape.
+            dataflow, and by name and shape where that leaves it open.
+        finite: whether a step of a stream is refused that would leave NaN or infinity in its state, and so in
+            all that comes after; False lets a state remember all numbers.
 
     Raises:
         ModelError: the file cannot be read, or holds what tinyseq cannot run.
@@ -301,6 +316,8 @@ def load(
         raise ModelError(f"state names pairs as a dict, {{input: output}}, not {type(state).__name__}")
     if state is not None and not all(isinstance(name, str) for name in (*state, *state.values())):
         raise ModelError(f"state names pairs by words, {{input: output}}, not {dict(state)!r}")
+    if not isinstance(finite, bool):
+        raise ModelError(f"finite is True or False, not {finite!r}")
     simple = passes.simplify(model)
     if state is not None or not model.state:
         # Imported here: files that tell their state need no search for it.
@@ -308,7 +325,7 @@ def load(
 
         file = model.graph
         simple = find_state(simple, file) if state is None else name_state(simple, file, dict(state))
-    return Session(model.with_state(simple.state), device, simple)
+    return Session(model.with_state(simple.state), device, simple, finite)
 
 
 def read(path: str | Path | bytes | Graph) -> Model:

@@ -61,19 +61,20 @@ DEVICES = ("cpu", "cuda", "reference")
 """What runs models; the first where nothing is said."""
 
 
-def create(device: str, model: Model, streaming: Model | None) -> Backend:
-    """The backend of a device for a model and, if it can be streamed, its streaming form."""
+def create(device: str, model: Model, streaming: Model | None, finite: bool = True) -> Backend:
+    """The backend of a device for a model and, if it can be streamed, its streaming form, whose steps refuse
+    what would leave a state that is not ``finite``."""
     if not isinstance(device, str) or device not in DEVICES:
         raise TinyseqError(f"device={device!r} is unknown; choose {', '.join(map(repr, DEVICES))}")
     if device == "cpu":
         from tinyseq.backends.cpu import CpuBackend
 
-        return CpuBackend(model, streaming)
+        return CpuBackend(model, streaming, finite)
     if device == "cuda":
-        return _cuda()(model, streaming)
+        return _cuda()(model, streaming, finite)
     from tinyseq.backends.reference import ReferenceBackend
 
-    return ReferenceBackend(model, streaming)
+    return ReferenceBackend(model, streaming, finite)
 
 
 def _cuda() -> type[Backend]:

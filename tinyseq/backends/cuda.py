@@ -26,8 +26,8 @@ WORD = 8
 class CudaBackend(PlannedBackend):
     """Plans run by a device, on which weights and state stay."""
 
-    def __init__(self, model: Model, streaming: Model | None) -> None:
-        super().__init__(model, streaming)
+    def __init__(self, model: Model, streaming: Model | None, finite: bool) -> None:
+        super().__init__(model, streaming, finite)
         self._device = driver.open_device()
         self._uploaded: dict[int, tuple[weakref.ref, object]] = {}
 

@@ -33,12 +33,13 @@ Idle = dict[Key, list[Executor]]
 class PlannedBackend(ABC):
     """A model's weights and plans, shared by all its streams and calls. Safe to use from threads."""
 
-    def __init__(self, model: Model, streaming: Model | None) -> None:
+    def __init__(self, model: Model, streaming: Model | None, finite: bool) -> None:
         arrays = {id(array): array for array in _arrays(model.graph)}
         if streaming is not None:
             arrays |= {id(array): array for array in _arrays(streaming.graph)}
         self._weights = Weights(arrays.values())
         self._model, self._stream_model = model, streaming
+        self._finite = finite
         self._in_rows: OrderedDict[RowLayout, tuple[Plans, Idle]] = OrderedDict()
         self._idle: Idle = {}
         self._recent: list[tuple[Key, Executor]] = []
@@ -65,7 +66,7 @@ class PlannedBackend(ABC):
 
     @cached_property
     def _streaming(self) -> Plans:
-        return Plans(Planner(self._stream_model, self._weights, StateInPlace(self._layout)))
+        return Plans(Planner(self._stream_model, self._weights, StateInPlace(self._layout, self._finite)))
 
     @cached_property
     def _layout(self) -> StateLayout:
@@ -111,7 +112,7 @@ class PlannedBackend(ABC):
 
         shared = self._in_rows.get(layout)
         if shared is None:
-            plans = Plans(Planner(self._stream_model, self._weights, StateRows(layout)))
+            plans = Plans(Planner(self._stream_model, self._weights, StateRows(layout, self._finite)))
             shared = self._in_rows.setdefault(layout, (plans, {}))
             while len(self._in_rows) > MOST_PLANS:
                 self._in_rows.popitem(last=False)

@@ -149,7 +149,7 @@ class Planner:
     def __init__(self, model: Model, weights: Weights, state: StateInPlace | StateRows | None = None) -> None:
         self.model = model
         self._weights = weights
-        self._state = state or StateInPlace(StateLayout(model.with_state(())))
+        self._state = state or StateInPlace(StateLayout(model.with_state(())), True)
         own = tuple(value for value in model.graph.inputs if value.name not in self._state.carried)
         self.inputs = own + self._state.inputs
         self._given = [value.name for value in given_out(model.graph, self._state.results)]

@@ -216,6 +216,20 @@ def within(x: int, count: int, low: int, high: int, failure: Failure) -> list[La
     return _checking.over(count, x, count, low, high, *failure)
 
 
+def _finite(x, count, failed, place):
+    values = floats(x)
+    for i in range(block() * threads() + thread(), count, blocks() * threads()):
+        if values[i] - values[i] != 0:
+            _fail(failed, place)
+
+
+_finding = Kernel(_finite)
+
+
+def finite(x: int, count: int, failure: Failure) -> list[Launch]:
+    return _finding.over(count, x, count, *failure)
+
+
 def _before(a, b, sign):
     """Whether a comes before b where the largest ``sign`` * x come first; not-a-number is the largest."""
     if sign > 0:
