@@ -165,13 +165,13 @@ def restore(
     """
     if not isinstance(saved, Mapping):
         raise StateError(f"a state is a dict from name to array, not {type(saved).__name__}")
+    if set(saved) != set(target):
+        raise StateError(f"the saved state has fields {list(saved)}, this stream {list(target)}")
     if session is not None and isinstance(saved, State) and not saved.belongs_to(session):
         raise StateError(
             f"the saved state is of another model: its fingerprint is {saved.fingerprint[:12]}..., that of "
             f"this one {session.fingerprint[:12]}..."
         )
-    if set(saved) != set(target):
-        raise StateError(f"the saved state has fields {list(saved)}, this stream {list(target)}")
     fields = {name: _fitted(name, saved[name], array) for name, array in target.items()}
     if session is not None and session.finite:
         for name, field in fields.items():
