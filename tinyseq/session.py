@@ -319,13 +319,18 @@ def load(
     if not isinstance(finite, bool):
         raise ModelError(f"finite is True or False, not {finite!r}")
     simple = passes.simplify(model)
-    if state is not None or not model.state:
+    if state is not None or not (model.state or _is_own(path)):
         # Imported here: files that tell their state need no search for it.
         from tinyseq.passes.pairs import find_state, name_state
 
         file = model.graph
         simple = find_state(simple, file) if state is None else name_state(simple, file, dict(state))
     return Session(model.with_state(simple.state), device, simple, finite)
+
+
+def _is_own(path: object) -> bool:
+    """Whether a file tells of its model's state all that was known when it was saved."""
+    return isinstance(path, (str, Path)) and Path(path).suffix.lower() == ".tinyseq"
 
 
 def read(path: str | Path | bytes | Graph) -> Model:

@@ -21,6 +21,9 @@ from tinyseq.passes.probe import Probe
 from tinyseq.passes.reach import GATED, KEPT, MOVED, SHIFTED
 from tinyseq.shapes import axis_of
 
+MOST_MOVED = 2**22
+"""Elements that a node may put out to be followed through."""
+
 MOST_ELEMENTS = 2**18
 """Inputs of more elements than this are not followed."""
 
@@ -132,6 +135,9 @@ class Flow:
         places = range(len(node.inputs)) if places is None else places
         if all(node.inputs[place] not in table for place in places):
             return
+        sizes = [math.prod(probe.shapes.get(name, (0,))) for name in node.outputs]
+        if sum(sizes) > MOST_MOVED:
+            return
         inputs: list[np.ndarray | None] = []
         for place, name in enumerate(node.inputs):
             if place in places:
@@ -210,13 +216,13 @@ class Flow:
 
     def _last_frame(self, node: Node, y: str, numbers: np.ndarray, names: _Names) -> None:
         shape = names.probe.shapes.get(y)
-        if shape is None or node.attributes["direction"] != "forward":
+        if shape is None or node.attributes["direction"] != "forward" or math.prod(shape) > MOST_MOVED:
             return
-        names.follows[y] = np.zeros(shape, np.int64)
-        if node.attributes["layout"]:
-            names.follows[y][:, -1] = numbers
-        else:
-            names.follows[y][-1] = numbers
+        frames = np.zeros(shape, np.int64)
+        last = frames[:, -1:] if node.attributes["layout"] else frames[-1:]
+        if last.size == numbers.size:
+            last[...] = numbers.reshape(last.shape)
+            names.follows[y] = frames
 
     def _scan(self, node: Node, names: _Names) -> None:
         count = len(node.inputs) - node.attributes["num_scan_inputs"]
@@ -227,7 +233,10 @@ class Flow:
     def _branches(self, node: Node, names: _Names) -> None:
         """Both branches; what comes of them is what they agree on, as far as both say something."""
         ends = []
-        for _, graph in names.probe.taken(node):
+        graphs = [graph for _, graph in names.probe.taken(node)]
+        if any(len(graph.outputs) != len(node.outputs) for graph in graphs):
+            return
+        for graph in graphs:
             inner = _Names(
                 dict(names.begins), dict(names.follows), names.probe.within(graph._replace(nodes=()))
             )

@@ -75,6 +75,8 @@ class Probe:
     def _branch(self, node: Node) -> None:
         """What the branch that is taken gives, or both if that is not known and they agree."""
         taken = [graph for _, graph in self.taken(node)]
+        if any(len(graph.outputs) != len(node.outputs) for graph in taken):
+            return
         inner = [self.within(graph) for graph in taken]
         for place, name in enumerate(node.outputs):
             ends = [(probe, graph.outputs[place].name) for probe, graph in zip(inner, taken)]
