@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
@@ -14,8 +15,8 @@ if TYPE_CHECKING:
     from tinyseq.session import Session
 
 VERSION = 1
-VERSION_ENTRY = "tinyseq.state"
-"""The version of saved states, and the name of its entry in their metadata."""
+ENTRY = "tinyseq.state"
+"""The version of saved states, and where their metadata says what they are."""
 
 
 class State(Mapping[str, np.ndarray]):
@@ -73,8 +74,9 @@ class State(Mapping[str, np.ndarray]):
         from safetensors.numpy import save
 
         fields = {name: np.asarray(array, order="C") for name, array in self.items()}
-        notes = {VERSION_ENTRY: str(VERSION), "model": self.fingerprint}
-        return save(fields, notes | {"checksum": _checksum(fields, notes)})
+        notes = {"version": VERSION, "model": self.fingerprint}
+        notes["checksum"] = _checksum(fields, notes)
+        return save(fields, {ENTRY: json.dumps(notes)})
 
     @classmethod
     def from_bytes(cls, data: bytes) -> State:
@@ -91,29 +93,27 @@ class State(Mapping[str, np.ndarray]):
         data = bytes(data)
         what = f"these {len(data)} bytes"
         try:
-            notes, fields = parts(data)
-            version = notes.get(VERSION_ENTRY)
-            if version is not None and version.isdecimal() and int(version) > VERSION:
+            metadata, fields = parts(data)
+            if ENTRY not in metadata:
                 raise StateError(
-                    f"{what} are a saved state of version {version}; this tinyseq reads {VERSION}"
+                    f"{what} are a safetensors file, but no saved state, which has a version and a checksum. "
+                    "If an older tinyseq wrote them, restore(safetensors.numpy.load(data)) takes them unchecked"
                 )
-            state = cls(fields, notes.get("model", ""))
-            checksum = notes.pop("checksum", None)
+            notes = json.loads(metadata[ENTRY])
+            if notes["version"] > VERSION:
+                raise StateError(
+                    f"{what} are a state of version {notes['version']}; this tinyseq reads {VERSION}"
+                )
+            checksum, state = notes.pop("checksum"), cls(fields, str(notes["model"]))
             sound = checksum == _checksum(state, notes)
         except DAMAGE as error:
             raise StateError(f"{what} are no saved state, or damaged: {error!r}") from error
-        if version is None:
-            raise StateError(
-                f"{what} are a safetensors file, but no saved state: State.to_bytes writes its version and a "
-                "checksum. If an older tinyseq wrote them, restore(safetensors.numpy.load(data)) takes them "
-                "unchecked"
-            )
         if not sound:
             raise StateError(f"{what} are a saved state that is damaged: their checksum differs")
         return state
 
 
-def _checksum(fields: Mapping[str, np.ndarray], notes: Mapping[str, str]) -> str:
+def _checksum(fields: Mapping[str, np.ndarray], notes: Mapping[str, object]) -> str:
     """Of everything in a saved state."""
     from hashlib import sha256
 

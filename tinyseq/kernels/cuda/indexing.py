@@ -15,6 +15,7 @@ from tinyseq.kernels.cuda.intrinsics import WARP, barrier, block, blocks, shared
 from tinyseq.kernels.cuda.launch import MOST_BLOCKS, THREADS, Failure, Kernel, Launch, Tail
 from tinyseq.kernels.instructions import GATHER, OVERWRITE, STORES
 from tinyseq.kernels.intrinsics import floats, integers, integers32, octets
+from tinyseq.kernels.math import ZERO
 from tinyseq.kernels.scalars import SCALARS
 
 OUTSIDE = -1
@@ -219,7 +220,7 @@ def within(x: int, count: int, low: int, high: int, failure: Failure) -> list[La
 def _finite(x, count, failed, place):
     values = floats(x)
     for i in range(block() * threads() + thread(), count, blocks() * threads()):
-        if values[i] - values[i] != 0:
+        if values[i] - values[i] != ZERO:
             _fail(failed, place)
 
 
