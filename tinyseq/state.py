@@ -96,8 +96,8 @@ class State(Mapping[str, np.ndarray]):
             metadata, fields = parts(data)
             if ENTRY not in metadata:
                 raise StateError(
-                    f"{what} are a safetensors file, but no saved state, which has a version and a checksum. "
-                    "If an older tinyseq wrote them, restore(safetensors.numpy.load(data)) takes them unchecked"
+                    f"{what} are a safetensors file, but no saved state: they have no version. "
+                    "If an older tinyseq wrote them, restore(safetensors.numpy.load(data)) takes them"
                 )
             notes = json.loads(metadata[ENTRY])
             if notes["version"] > VERSION:
