@@ -72,7 +72,10 @@ def test_a_state_that_an_input_decides_is_none_of_the_stream():
     context = [n("ReduceMean", "x axis", "mean", keepdims=1), n("MatMul", "mean turn", "one_h"),
                n("Concat", "one_h one_h", "start", axis=0)]  # fmt: skip
     WEIGHTS["turn"] = np.ones((F, H), np.float32)
-    assert tinyseq.load(two_layers(context)).state == ()
+    session = tinyseq.load(two_layers(context))
+    assert session.state == ()
+    with pytest.raises(tinyseq.ModelError, match="begins at tensor 'h0', which the inputs decide anew"):
+        session.stream()
 
 
 @pytest.mark.parametrize("layout", [None, 1])

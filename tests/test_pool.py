@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 import tinyseq
-from tests.models import lstm_with_state, recogniser
+from tests.models import lstm_with_state, recogniser, recurrent
 
 
 @pytest.fixture(scope="module")
@@ -141,3 +141,56 @@ def test_a_next_state_of_another_shape_is_refused_and_changes_nothing(device, wi
     with pytest.raises(tinyseq.FeedError, match="'h'"):
         pool.step([row], {"x": np.ones((1, width), np.float32)})
     assert stream.snapshot() == pool.snapshot(row) == before
+
+
+@pytest.mark.parametrize("name", ["gtcrn", "dtln-1", "dtln-2"])
+def test_a_model_of_one_row_is_pooled_row_by_row(asset, name):
+    model = tinyseq.load(asset(name))
+    (value,) = [v for v in model.inputs if all(v.name != pair.input for pair in model.state)]
+    rng = np.random.default_rng(0)
+    pool, streams = model.pool(4), [model.stream() for _ in range(3)]
+    rows = [pool.open() for _ in streams]
+    for order in ([0, 1, 2], [2, 0], [1]):
+        x = rng.standard_normal((len(order), *value.shape[1:])).astype(np.float32)
+        found = pool.step([rows[index] for index in order], {value.name: x})
+        for place, index in enumerate(order):
+            alone = streams[index].step({value.name: x[place : place + 1]})
+            assert set(alone) == set(found)
+            for output, array in alone.items():
+                np.testing.assert_array_equal(found[output][place : place + 1], array)
+    for row, stream in zip(rows, streams):
+        assert pool.snapshot(row) == stream.snapshot()
+    before = [pool.snapshot(row) for row in rows]
+    with pytest.raises(tinyseq.FeedError, match=r"axis 0 is that of the rows and must be 3"):
+        pool.step(rows, {value.name: x})
+    assert [pool.snapshot(row) for row in rows] == before
+    pool.restore(rows[0], before[1])
+    pool.reset(rows[1])
+    assert pool.snapshot(rows[0]) == before[1] and pool.snapshot(rows[1]) == model.stream().snapshot()
+
+
+def test_a_model_of_one_row_without_an_axis_for_rows_is_refused(asset):
+    with pytest.raises(tinyseq.ModelError, match=r"input float32.* has no axis of size 1"):
+        tinyseq.load(asset("silero-sequence")).pool(2)
+
+
+def test_a_model_of_many_rows_is_for_pools():
+    model = tinyseq.load(recurrent("LSTM", rows=5, static=True, outputs=["y"]).model)
+    with pytest.raises(tinyseq.ModelError, match=r"node 'it' \(LSTM\) runs on 5 rows.*use pool\(5\)"):
+        model.stream()
+    with pytest.raises(tinyseq.ModelError, match=r"use pool\(5\)"):
+        model.pool(4)
+    pool = model.pool(5)
+    x = {"x": np.ones((7, 5, 5), np.float32)}
+    np.testing.assert_array_equal(pool.step([pool.open() for _ in range(5)], x)["y"], model.run(x)["y"])
+
+
+def test_a_model_of_one_row_with_hidden_state_is_pooled():
+    model = tinyseq.load(recurrent("GRU", frames=2, rows=1, static=True, outputs=["y"]).model)
+    pool, streams = model.pool(3), [model.stream() for _ in range(2)]
+    rows = [pool.open() for _ in streams]
+    x = np.random.default_rng(0).standard_normal((2, 2, 1, 5)).astype(np.float32)
+    alone = [stream.step({"x": part}) for stream, part in zip(streams, x)]
+    together = pool.step(rows, {"x": np.concatenate(list(x), 1)})["y"]
+    for index, one in enumerate(alone):
+        np.testing.assert_array_equal(together[:, [index]], one["y"])

@@ -63,7 +63,7 @@ def memory(model: Model, feeds: Mapping[str, np.ndarray]) -> Memory:
         streams = streaming(simple).model
     except TinyseqError:
         streams = None
-    in_place = None if streams is None else StateInPlace(StateLayout(streams))
+    in_place = None if streams is None else StateInPlace(StateLayout(streams), True)
     plans = Plans(Planner(streams or simple, Weights(()), in_place))
     feeds = {**feeds, POSITION: np.zeros(2, np.int64)}
     _, plan = plans.plan({value.name: np.asarray(feeds[value.name]) for value in plans.inputs})

@@ -74,7 +74,7 @@ def load(path: str | Path) -> Model:
     if is_folder(path):
         raise ModelError(f"cannot read {path}: it is a folder; give the file that model.save wrote")
     try:
-        metadata, tensors = _parts(files.read(path))
+        metadata, tensors = parts(files.read(path))
     except (OSError, *DAMAGE) as error:
         raise ModelError(
             f"cannot read {path}: {error}; it is missing, damaged or not a tinyseq file"
@@ -92,7 +92,19 @@ def load(path: str | Path) -> Model:
         raise ModelError(f"the graph in {path} is damaged: {error!r}") from error
 
 
-def _parts(data: bytes) -> tuple[dict[str, str], dict[str, np.ndarray]]:
+def fingerprint(model: Model) -> str:
+    """What tells a model from others: it is the same for a model and what ``save`` made of it."""
+    from hashlib import sha256
+
+    tensors = _Tensors()
+    document = [_graph_document(model.graph, tensors), [pair[:2] for pair in model.state]]
+    digest = sha256(json.dumps(document).encode())
+    for content in tensors.contents:
+        digest.update(repr(content).encode())
+    return digest.hexdigest()
+
+
+def parts(data: bytes) -> tuple[dict[str, str], dict[str, np.ndarray]]:
     """The metadata and the tensors of a safetensors file; the arrays lie in ``data``.
 
     Eight bytes tell the length of a header in JSON, what is behind it are the tensors' elements. The package
@@ -148,6 +160,11 @@ class _Tensors:
     def __init__(self) -> None:
         self.stored: dict[str, np.ndarray] = {}
         self._names: dict[tuple, str] = {}
+
+    @property
+    def contents(self) -> list[tuple]:
+        """What tells the tensors apart, in their order."""
+        return list(self._names)
 
     def name(self, array: np.ndarray | None) -> str | None:
         """The name under which an array is stored."""

@@ -16,7 +16,7 @@ import numpy as np
 from tinyseq.errors import DeviceError, FeedError, MissingPackageError, UnsupportedError
 from tinyseq.given import is_one_of
 from tinyseq.model import Value
-from tinyseq.session import Session, prepared
+from tinyseq.session import Session, read
 from tinyseq.text import shown
 
 PROVIDER = "CPUExecutionProvider"
@@ -103,7 +103,7 @@ class InferenceSession:
             raise TypeError(f"InferenceSession takes no argument {sorted(unknown)[0]!r}")
         _check_options(sess_options, REFUSED_SESSION_OPTIONS, "sess_options")
         self._options = sess_options
-        self._model = prepared(path_or_bytes)
+        self._model = read(path_or_bytes)
         self.set_providers(providers, provider_options)
         self._names = [value.name for value in self._session.outputs]
 

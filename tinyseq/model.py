@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from types import MappingProxyType
 from typing import Any, NamedTuple
 
@@ -137,6 +137,12 @@ def captured(graph: Graph) -> Iterator[str]:
             yield from captured(sub_graph)
     for output in graph.outputs:
         yield output.name
+
+
+def given_out(graph: Graph, carried: Collection[str]) -> tuple[Value, ...]:
+    """The outputs that a step gives, ``carried`` being those that carry state: the others; all, where there
+    are no others, as these are then what is wanted of the model too."""
+    return tuple(value for value in graph.outputs if value.name not in carried) or graph.outputs
 
 
 def rows_meet(graph: Graph) -> bool:

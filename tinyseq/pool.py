@@ -11,13 +11,17 @@ from tinyseq.backends import Backend, moved
 from tinyseq.claim import Claim, claiming
 from tinyseq.errors import FeedError, ModelError, StateError
 from tinyseq.given import is_whole
-from tinyseq.model import POSITION, Value
-from tinyseq.plan.rows import OWNERS, SOURCES, TARGETS, row_layout
+from tinyseq.model import POSITION, StatePair, Value
+from tinyseq.plan.rows import OWNERS, SOURCES, TARGETS, RowLayout, row_layout
+from tinyseq.row_by_row import RowByRow
 from tinyseq.state import State, restore, room
 from tinyseq.text import shown
 
 if TYPE_CHECKING:
     from tinyseq.streaming import Streaming
+
+if TYPE_CHECKING:
+    from tinyseq.session import Session
 
 MOST_ROWS = 2**31 - 1
 """Rows of a pool."""
@@ -28,22 +32,25 @@ class Pool:
 
     A row's results do not depend, in any bit, on which others are stepped with it. A pool belongs to one
     thread at a time: every method raises a StateError while another thread, or the call that it is part of,
-    is in one of them.
+    is in one of them. Rows of a model that was exported for one row are stepped one after another: the batch
+    is then along the first axis of size 1 of its inputs.
     """
 
-    def __init__(self, streaming: Streaming, backend: Backend, count: int) -> None:
+    def __init__(self, session: Session, streaming: Streaming, backend: Backend, count: int) -> None:
         if not is_whole(count) or not 1 <= count <= MOST_ROWS:
             raise FeedError(f"a pool has a whole number of rows from 1 to {MOST_ROWS}, not {shown(count)}")
         count, model = int(count), streaming.model
+        self._session = session
         inputs = {value.name: value for value in model.graph.inputs}
         values = [inputs[pair.input] for pair in model.state]
-        axes = {value.name: _row_axis(value) for value in values}
-        shapes = {
-            value.name: tuple(size for axis, size in enumerate(value.shape) if axis != axes[value.name])
-            for value in values
-        }
+        one_by_one = session.rows_of_model == 1 or any(_is_whole(value) for value in values)
+        axes = {} if one_by_one else {value.name: _row_axis(value) for value in values}
         with room(f"the state of {count} rows"):
-            runner = backend.rows(row_layout(values, axes, shapes, model.state), count)
+            runner = (
+                RowByRow(model, backend, count)
+                if one_by_one
+                else backend.rows(_layout(values, axes, model.state), count)
+            )
         self._runner = moved(runner, streaming, count)
         self._streaming = streaming
         self._initial = {pair.input: pair.initial for pair in model.state} | {POSITION: None}
@@ -91,7 +98,8 @@ class Pool:
             feeds: as the model takes them, the batch being these rows in this order.
 
         Raises:
-            FeedError: names, dtypes or shapes do not fit, or a row is named twice; the states are as before.
+            FeedError: names, dtypes or shapes do not fit, a row is named twice, or a row's state would hold
+                NaN or infinity (see ``finite`` of ``load``); the states are as before.
             StateError: a row is not open.
         """
         # Claim.take, written out: a call of its own takes longer.
@@ -101,6 +109,9 @@ class Pool:
             self._claim.refuse(error)
         try:
             return self._runner.step(self._addressed(rows, feeds), out)
+        except FeedError as error:
+            self._session.explain(error)
+            raise
         finally:
             self._claim.free.append(None)
 
@@ -174,23 +185,23 @@ class Pool:
     def _begin(self, row: int) -> None:
         for name, field in self._row(row).items():
             initial = self._initial[name]
-            field[...] = 0 if initial is None else _part(initial, field, self._axes[name])
+            field[...] = 0 if initial is None else _part(initial, field, self._axes.get(name))
 
     @claiming
     def snapshot(self, row: int) -> State:
         """A copy of a stream's state, which streams of this model can restore too."""
         self._check(row)
-        return State(self._fields(row))
+        return State(self._fields(row), self._session)
 
     @claiming
     def restore(self, row: int, saved: Mapping[str, np.ndarray]) -> None:
         """Goes back to a snapshot of any stream of this model.
 
         Raises:
-            StateError: it is of another model; the state is as before.
+            StateError: it is of another model, or holds NaN or infinity; the state is as before.
         """
         self._check(row)
-        restore(saved, self._fields(row))
+        restore(saved, self._fields(row), self._session)
 
     def _row(self, row: int) -> dict[str, np.ndarray]:
         return {name: array[row] for name, array in self._runner.state.items()}
@@ -199,14 +210,27 @@ class Pool:
         """A row's state as the model has it: with an axis of one row."""
         fields = {}
         for name, part in self._row(row).items():
-            axis = self._axes[name]
-            fields[name] = part.reshape(*part.shape[:axis], 1, *part.shape[axis:])
+            axis = self._axes.get(name)
+            fields[name] = part if axis is None else np.expand_dims(part, axis)
         return fields
 
     def _check(self, row: int) -> None:
         whole = type(row) is int or is_whole(row)
         if not whole or not 0 <= row < len(self._open) or not self._open[row]:
             raise StateError(f"row {shown(row)} of the pool is not open; open() gives the numbers of rows")
+
+
+def _is_whole(value: Value) -> bool:
+    """Whether a state is all of one row's: no size is left open for more."""
+    return value.shape is not None and all(isinstance(size, int) for size in value.shape)
+
+
+def _layout(values: Sequence[Value], axes: dict[str, int], pairs: Sequence[StatePair]) -> RowLayout:
+    shapes = {
+        value.name: tuple(size for axis, size in enumerate(value.shape) if axis != axes[value.name])
+        for value in values
+    }
+    return row_layout(values, axes, shapes, pairs)
 
 
 def _row_axis(value: Value) -> int:
@@ -220,8 +244,9 @@ def _row_axis(value: Value) -> int:
     return open_axes[0]
 
 
-def _part(initial: np.ndarray, field: np.ndarray, axis: int) -> np.ndarray:
-    """A row's part of an initial value that is given for one row."""
+def _part(initial: np.ndarray, field: np.ndarray, axis: int | None) -> np.ndarray:
+    """A row's part of an initial value that is given for one row; all of it where a row is a whole state."""
     full = list(field.shape)
-    full.insert(axis, 1)
+    if axis is not None:
+        full.insert(axis, 1)
     return np.broadcast_to(initial, full).reshape(field.shape)

@@ -166,8 +166,7 @@ class Recognizer:
         self._together = Together(model)
         self.frame_seconds, self.sample_rate = frame_seconds, sample_rate
         self.endpointing = Endpointing() if endpointing is None else endpointing
-        carried = {pair.output for pair in model.state}
-        outputs = [value.name for value in model.outputs if value.name not in carried]
+        outputs = [value.name for value in model.stream_outputs]
         if output is None and len(outputs) != 1:
             raise FeedError(f"output says which of {', '.join(outputs) or 'no outputs'} holds the rows")
         if output is not None and not (isinstance(output, str) and output in outputs):

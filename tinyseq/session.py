@@ -11,15 +11,16 @@ import numpy as np
 
 from tinyseq import backends, format, passes
 from tinyseq.claim import Claim, claiming
-from tinyseq.errors import ModelError, StateError
-from tinyseq.given import as_path
-from tinyseq.model import POSITION, Model, StatePair, Value
+from tinyseq.errors import FeedError, ModelError, StateError
+from tinyseq.given import as_path, is_whole
+from tinyseq.model import POSITION, Model, StatePair, Value, given_out
 from tinyseq.model import Graph as ModelGraph
 from tinyseq.state import Fields, State, restore, room
 from tinyseq.text import printable, shown
 
 if TYPE_CHECKING:
     from tinyseq.graph import Graph
+    from tinyseq.passes.rows import FixedRows
     from tinyseq.plan.rows import RowLayout
     from tinyseq.pool import Pool
     from tinyseq.streaming import Streaming
@@ -32,12 +33,15 @@ class Session:
     thread at a time and refuses a second one.
     """
 
-    def __init__(self, model: Model, device: str = "cpu") -> None:
+    def __init__(
+        self, model: Model, device: str = "cpu", simple: Model | None = None, finite: bool = True
+    ) -> None:
         self.model = model
         self.device = device
-        simple = passes.simplify(model)
+        self.finite = finite
+        simple = passes.simplify(model) if simple is None else simple
         self._simple = simple
-        self._backend = backends.create(device, simple, lambda: self.streaming.model)
+        self._backend = backends.create(device, simple, lambda: self.streaming.model, finite)
 
     @property
     def inputs(self) -> tuple[Value, ...]:
@@ -80,6 +84,19 @@ class Session:
         inputs = () if self._refusal else self.streaming.model.graph.inputs
         return tuple(value for value in inputs if value.name != POSITION)
 
+    @property
+    def stream_outputs(self) -> tuple[Value, ...]:
+        """What a step of a stream gives; empty if the model cannot be streamed."""
+        if self._refusal:
+            return ()
+        model = self.streaming.model
+        return given_out(model.graph, {pair.output for pair in model.state})
+
+    @cached_property
+    def fingerprint(self) -> str:
+        """What tells the model from others, whatever file it is loaded from; saved states carry it."""
+        return format.fingerprint(self._simple)
+
     def run(self, feeds: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
         """All outputs for whole inputs, from name to array to name to new array.
 
@@ -95,7 +112,10 @@ class Session:
             ModelError: the model cannot be computed step by step; says which layer and why.
             StateError: there is no memory for the state.
         """
-        return Stream(self.streaming, self._backend)
+        streaming = self.streaming
+        if self._fixed_rows is not None and self._fixed_rows.count > 1:
+            raise ModelError(self._too_many_rows)
+        return Stream(self, streaming, self._backend)
 
     def pool(self, count: int) -> Pool:
         """Room for ``count`` live streams that are stepped together, joining and leaving at any time.
@@ -108,7 +128,35 @@ class Session:
         # Imported here: only those who pool streams should wait for it.
         from tinyseq.pool import Pool
 
-        return Pool(self.streaming, self._backend, count)
+        streaming = self.streaming
+        if is_whole(count) and 0 < count < self.rows_of_model:
+            raise ModelError(self._too_many_rows)
+        return Pool(self, streaming, self._backend, count)
+
+    @property
+    def rows_of_model(self) -> int:
+        """How many rows the model was exported for; 0 where that is open, or its states alone tell."""
+        return 0 if self._fixed_rows is None else self._fixed_rows.count
+
+    @cached_property
+    def _fixed_rows(self) -> FixedRows | None:
+        carried = {pair.input for pair in self.state}
+        shapes = [value.shape or () for value in self.stream_inputs if value.name not in carried]
+        if not any(isinstance(size, int) for shape in shapes for size in shape[:-1]):
+            return None
+        # Imported here: few models have fixed sizes.
+        from tinyseq.passes.rows import fixed_rows
+
+        return fixed_rows(self.streaming.model)
+
+    @property
+    def _too_many_rows(self) -> str:
+        node, count = self._fixed_rows
+        return (
+            f"{node} runs on {count} rows, the number that the model was exported for, and a stream is one "
+            f"row: use pool({count}) and step all of its rows together, or export the model with an open "
+            "batch size"
+        )
 
     def rows(self, layout: RowLayout, count: int) -> backends.RowRunner:
         """An executor of ``count`` streams whose state lies in rows.
@@ -138,7 +186,7 @@ class Session:
         """
         streaming, refusal = self._streaming_form
         if streaming is None:
-            raise ModelError(str(refusal)) from refusal
+            raise ModelError(f"{refusal}{self.doubts}") from refusal
         return streaming
 
     @property
@@ -160,6 +208,24 @@ class Session:
             return streaming(self._simple), None
         except ModelError as error:
             return None, error
+
+    @cached_property
+    def doubts(self) -> str:
+        """What is not known of the model's state, to be put behind a message that comes of it; empty if all
+        is known."""
+        return "".join(f". {doubt}" for doubt in self._doubts)
+
+    def explain(self, error: FeedError) -> None:
+        """Raises an error of a step with what is not known of the model's state, if there is any of it."""
+        if self.doubts:
+            raise FeedError(f"{error}{self.doubts}") from error
+
+    @cached_property
+    def _doubts(self) -> tuple[str, ...]:
+        # Imported here: only those who are in doubt should wait for it.
+        from tinyseq.passes.pairs import doubts
+
+        return doubts(self._simple if self._refusal else self.streaming.model, self.model.graph)
 
     def save(self, path: str | Path) -> None:
         """Writes the model in tinyseq's own format, which loads without any converter's package.
@@ -186,6 +252,7 @@ class Session:
             late = {name: frames for name, frames in self.streaming.latency.items() if frames}
             lines += [f"  latency {name} {frames} frames" for name, frames in late.items()]
             lines += [f"  note    {note}" for note in self._notes]
+        lines += [f"  open    {doubt}" for doubt in self._doubts]
         return "\n".join(map(printable, lines))
 
     __repr__ = __str__
@@ -205,12 +272,14 @@ def loaded(given: object, what: str) -> Session:
 class Stream:
     """One live stream of a model: an explicit state, advanced by each step.
 
-    Its inputs and outputs are the model's, less those that carry state. Of a model that looks at frames to
-    come, outputs are late: a step gives the frames that are complete, maybe none, and ``finish`` the rest.
-    Every method raises a StateError while another thread, or the call that it is part of, is in one of them.
+    Its inputs are the model's, less those that carry state. So are its outputs, but where the model has no
+    others: what it gives is then also what it carries. Of a model that looks at frames to come, outputs are
+    late: a step gives the frames that are complete, maybe none, and ``finish`` the rest. Every method raises
+    a StateError while another thread, or the call that it is part of, is in one of them.
     """
 
-    def __init__(self, streaming: Streaming, backend: backends.Backend) -> None:
+    def __init__(self, session: Session, streaming: Streaming, backend: backends.Backend) -> None:
+        self._session = session
         self._streaming = streaming
         self._backend = backend
         self._claim = Claim("stream")
@@ -234,7 +303,8 @@ class Stream:
         returned. They may overlap the feeds, which are read before, but neither each other nor the state.
 
         Raises:
-            FeedError: names, dtypes or shapes do not fit, or arrays overlap; the state is as before.
+            FeedError: names, dtypes or shapes do not fit, arrays overlap, or the state would hold NaN or
+                infinity (see ``finite`` of ``load``); the state is as before.
             StateError: the stream has been finished.
         """
         # Claim.take, written out: a call of its own takes as long as the rest of what is done here.
@@ -244,6 +314,9 @@ class Stream:
             self._claim.refuse(error)
         try:
             return self._runner.step(feeds, out)
+        except FeedError as error:
+            self._session.explain(error)
+            raise
         finally:
             self._free.append(None)
 
@@ -263,6 +336,11 @@ class Stream:
         feeds = self._streaming.nothing(1) if feeds is None else feeds
         return self._runner.step(feeds, None, last=1)
 
+    @property
+    def outputs(self) -> tuple[Value, ...]:
+        """What a step gives."""
+        return self._session.stream_outputs
+
     @claiming
     def reset(self) -> None:
         """Puts the state back to its start: the model's own initial values, else zeros."""
@@ -280,16 +358,16 @@ class Stream:
     @claiming
     def snapshot(self) -> State:
         """A copy of the state."""
-        return State(self._state)
+        return State(self._state, self._session)
 
     @claiming
     def restore(self, saved: Mapping[str, np.ndarray]) -> None:
         """Goes back to a snapshot, of this or of another stream of the same model.
 
         Raises:
-            StateError: it is of another model; the state is as before.
+            StateError: it is of another model, or holds NaN or infinity; the state is as before.
         """
-        restore(saved, self._state)
+        restore(saved, self._state, self._session)
 
     def __reduce__(self) -> NoReturn:
         raise StateError(
@@ -299,13 +377,17 @@ class Stream:
     @claiming
     def fork(self) -> Stream:
         """A second stream that starts where this one is; from then on they are independent."""
-        twin = Stream(self._streaming, self._backend)
-        twin.restore(self._state)
+        twin = Stream(self._session, self._streaming, self._backend)
+        restore(self._state, twin._state)
         return twin
 
 
 def load(
-    path: str | Path | bytes | Graph, *, device: str = "cpu", state: Mapping[str, str] | None = None
+    path: str | Path | bytes | Graph,
+    *,
+    device: str = "cpu",
+    state: Mapping[str, str] | None = None,
+    finite: bool = True,
 ) -> Session:
     """Loads a model.
 
@@ -314,25 +396,34 @@ def load(
             a file that ``Session.save`` wrote, or a ``tinyseq.Graph``.
         device: ``"cpu"``; ``"cuda"`` for the first CUDA device; ``"reference"`` for the float64 interpreter.
         state: the outputs that carry state to inputs, ``{input: output}``; without it they are found by
-            name and shape.
+            dataflow, and by name and shape where that leaves it open.
+        finite: whether a step of a stream is refused that would leave NaN or infinity in its state, and so in
+            all that comes after; False lets a state remember all numbers.
 
     Raises:
         ModelError: the file cannot be read, or holds what tinyseq cannot run.
         DeviceError: the package, the driver or the device that ``"cuda"`` needs is missing; says which.
     """
-    return Session(prepared(path, state), device)
-
-
-def prepared(path: str | Path | bytes | Graph, state: Mapping[str, str] | None = None) -> Model:
-    """The Model of a graph or of a file, the outputs that carry state to inputs known; see ``load``."""
     model = read(path)
     if state is not None and not isinstance(state, Mapping):
         raise ModelError(f"state names pairs as a dict, {{input: output}}, not {type(state).__name__}")
     if state is not None and not all(isinstance(name, str) for name in (*state, *state.values())):
         raise ModelError(f"state names pairs by words, {{input: output}}, not {shown(dict(state))}")
-    if state is not None:
-        return passes.name_state(model, dict(state))
-    return model if model.state else passes.find_state(model)
+    if not isinstance(finite, bool):
+        raise ModelError(f"finite is True or False, not {shown(finite)}")
+    simple = passes.simplify(model)
+    if state is not None or not (model.state or _is_own(path)):
+        # Imported here: files that tell their state need no search for it.
+        from tinyseq.passes.pairs import find_state, name_state
+
+        file = model.graph
+        simple = find_state(simple, file) if state is None else name_state(simple, file, dict(state))
+    return Session(model.with_state(simple.state), device, simple, finite)
+
+
+def _is_own(path: object) -> bool:
+    """Whether a file tells of its model's state all that was known when it was saved."""
+    return isinstance(path, (str, Path)) and Path(path).suffix.lower() == ".tinyseq"
 
 
 def read(path: str | Path | bytes | Graph) -> Model:

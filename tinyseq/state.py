@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from typing import NoReturn
+from typing import TYPE_CHECKING, NoReturn
 
 import numpy as np
 
@@ -12,17 +13,26 @@ from tinyseq.errors import StateError, TinyseqError
 from tinyseq.given import as_array
 from tinyseq.text import printable, shown
 
+if TYPE_CHECKING:
+    from tinyseq.session import Session
+
+VERSION = 1
+ENTRY = "tinyseq.state"
+"""The version of saved states, and where their metadata says what they are."""
+
 
 class State(Mapping[str, np.ndarray]):
     """A snapshot: read-only arrays by name, equal to the stream's state when it was taken.
 
-    Snapshots of the same names, types, shapes and numbers are equal, NaN being equal to itself.
+    Snapshots of the same names, types, shapes and numbers are equal, NaN being equal to itself. ``model`` is
+    whose state it is: a loaded model, or its fingerprint; empty where it is no one's in particular.
 
     Raises:
         StateError: a field is no array of numbers.
     """
 
-    def __init__(self, fields: Mapping[str, np.ndarray]) -> None:
+    def __init__(self, fields: Mapping[str, np.ndarray], model: Session | str = "") -> None:
+        self._model = model
         if not isinstance(fields, Mapping):
             raise StateError(f"a state is a dict from name to array, not {type(fields).__name__}")
         self._fields = {name: _field(name, array) for name, array in fields.items()}
@@ -47,33 +57,74 @@ class State(Mapping[str, np.ndarray]):
         fields = (f"{name} {array.dtype}{list(array.shape)}" for name, array in self.items())
         return printable(f"State({', '.join(fields)})")
 
-    def __reduce__(self) -> tuple[type[State], tuple[dict[str, np.ndarray]]]:
+    def __reduce__(self) -> tuple:
         """Pickled by its fields: what is unpickled is checked and read-only too."""
-        return State, (dict(self._fields),)
+        return State, (dict(self), self.fingerprint)
+
+    @property
+    def fingerprint(self) -> str:
+        """That of the model whose state it is; empty if it is no one's in particular."""
+        return self._model if isinstance(self._model, str) else self._model.fingerprint
+
+    def belongs_to(self, session: Session) -> bool:
+        """Whether it may be the state of a model, as far as it says."""
+        known = self._model is session or self._model == ""
+        return known or self.fingerprint == session.fingerprint
 
     def to_bytes(self) -> bytes:
-        """The state as a safetensors file, for ``State.from_bytes``."""
+        """The state as a safetensors file, for ``State.from_bytes``. Its metadata has the version of this
+        format, the fingerprint of the model and a checksum of it all."""
         from safetensors.numpy import save
 
-        return save({name: np.asarray(array, order="C") for name, array in self.items()})
+        fields = {name: np.asarray(array, order="C") for name, array in self.items()}
+        notes = {"version": VERSION, "model": self.fingerprint}
+        notes["checksum"] = _checksum(fields, notes)
+        return save(fields, {ENTRY: json.dumps(notes)})
 
     @classmethod
     def from_bytes(cls, data: bytes) -> State:
         """The state that ``to_bytes`` wrote.
 
         Raises:
-            StateError: the bytes are no saved state, or damaged.
+            StateError: the bytes are no saved state, damaged, or of a newer version.
         """
-        from safetensors import SafetensorError
-        from safetensors.numpy import load
+        # Imported here: only saved states need it.
+        from tinyseq.format import DAMAGE, parts
 
         if not isinstance(data, (bytes, bytearray, memoryview)):
             raise StateError(f"a saved state is bytes, not {type(data).__name__}")
         data = bytes(data)
+        what = f"these {len(data)} bytes"
         try:
-            return cls(load(data))
-        except (SafetensorError, ValueError, TypeError, KeyError) as error:
-            raise StateError(f"these {len(data)} bytes are no saved state, or damaged: {error}") from error
+            metadata, fields = parts(data)
+            if ENTRY not in metadata:
+                raise StateError(
+                    f"{what} are a safetensors file, but no saved state: they have no version. "
+                    "If an older tinyseq wrote them, restore(safetensors.numpy.load(data)) takes them"
+                )
+            notes = json.loads(metadata[ENTRY])
+            if notes["version"] > VERSION:
+                raise StateError(
+                    f"{what} are a state of version {notes['version']}; this tinyseq reads {VERSION}"
+                )
+            checksum, state = notes.pop("checksum"), cls(fields, str(notes["model"]))
+            sound = checksum == _checksum(state, notes)
+        except DAMAGE as error:
+            raise StateError(f"{what} are no saved state, or damaged: {error!r}") from error
+        if not sound:
+            raise StateError(f"{what} are a saved state that is damaged: their checksum differs")
+        return state
+
+
+def _checksum(fields: Mapping[str, np.ndarray], notes: Mapping[str, object]) -> str:
+    """Of everything in a saved state."""
+    from hashlib import sha256
+
+    kinds = [(name, array.dtype.str, array.shape) for name, array in sorted(fields.items())]
+    digest = sha256(repr((sorted(notes.items()), kinds)).encode())
+    for _, array in sorted(fields.items()):
+        digest.update(np.ascontiguousarray(array))
+    return digest.hexdigest()
 
 
 class Fields(dict[str, np.ndarray]):
@@ -121,17 +172,29 @@ def room(what: str) -> Iterator[None]:
         raise StateError(f"{what} takes more memory than this machine gives: {error}") from error
 
 
-def restore(saved: Mapping[str, np.ndarray], target: Mapping[str, np.ndarray]) -> None:
-    """Writes saved fields over a stream's own, all of them or none.
+def restore(
+    saved: Mapping[str, np.ndarray], target: Mapping[str, np.ndarray], session: Session | None = None
+) -> None:
+    """Writes saved fields over a stream's own, all of them or none. Without the ``session`` of the stream,
+    they are its own or another's of it.
 
     Raises:
-        StateError: names, shapes or dtypes differ.
+        StateError: names, shapes or dtypes differ, the state is another model's, or it holds NaN or infinity
+            where the model's must be finite.
     """
     if not isinstance(saved, Mapping):
         raise StateError(f"a state is a dict from name to array, not {type(saved).__name__}")
     if set(saved) != set(target):
         raise StateError(f"the saved state has fields {list(saved)}, this stream {list(target)}")
+    if session is not None and isinstance(saved, State) and not saved.belongs_to(session):
+        raise StateError(
+            f"the saved state is of another model: its fingerprint is {saved.fingerprint[:12]}..., that of "
+            f"this one {session.fingerprint[:12]}..."
+        )
     fields = {name: _fitted(name, saved[name], array) for name, array in target.items()}
+    if session is not None and session.finite:
+        for name, field in fields.items():
+            _check_finite(name, field)
     for name, array in target.items():
         array[...] = fields[name]
 
@@ -152,3 +215,11 @@ def _fitted(name: str, saved: object, target: np.ndarray) -> np.ndarray:
     if not np.array_equal(np.isfinite(field), np.isfinite(given)):
         raise StateError(f"field {name!r} holds numbers too large for {target.dtype}")
     return field
+
+
+def _check_finite(name: str, field: np.ndarray) -> None:
+    if field.dtype.kind == "f" and not np.isfinite(field).all():
+        raise StateError(
+            f"field {name!r} holds NaN or infinity, which a stream would remember for ever; load the model "
+            "with finite=False to restore it nevertheless"
+        )

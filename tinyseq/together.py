@@ -98,7 +98,8 @@ class Together:
             together = self._step_rows(form, streams, feeds)
             if together is not None:
                 return together
-            self._forms[key] = None
+            if form.axes is None:
+                self._forms[key] = None
         results = [_stepped(stream, own) for stream, own in zip(streams, feeds)]
         taken = [result for result in results if not isinstance(result, FeedError)]
         if taken and key not in self._forms:
@@ -112,6 +113,9 @@ class Together:
         try:
             pool = self._pool(len(streams))
         except ModelError:
+            self._alone = True
+            return None
+        if pool.apart:
             self._alone = True
             return None
         states = [stream.state for stream in streams]

@@ -72,6 +72,38 @@ def test_a_wrong_snapshot_changes_nothing(model):
     np.testing.assert_array_equal(stream.step({"x": X})["y"], 4 * X)
 
 
+@pytest.mark.parametrize("strange", [np.nan, np.inf, -np.inf])
+def test_what_is_not_finite_is_not_remembered(device, model, strange):
+    poisoned = np.concatenate([X, X])
+    poisoned[1, 2] = strange
+    stream, pool = model.stream(), model.pool(2)
+    rows = [pool.open(), pool.open()]
+    for _ in range(3):  # straight, then as a recording
+        before = [np.array(stream.snapshot()["sum"]), *(pool.snapshot(row) for row in rows)]
+        with pytest.raises(FeedError, match="state 'sum' would be NaN or infinite"):
+            stream.step({"x": poisoned[1:]})
+        with pytest.raises(FeedError, match="state 'sum' would be NaN or infinite"):
+            pool.step(rows, {"x": poisoned})
+        np.testing.assert_array_equal(stream.snapshot()["sum"], before[0])
+        assert [pool.snapshot(row) for row in rows] == before[1:]
+        stream.step({"x": X})
+        pool.step(rows, {"x": np.concatenate([X, X])})
+    with pytest.raises(StateError, match="NaN"):
+        stream.restore({"sum": np.full_like(X, strange)})
+    loose = tinyseq.load(accumulator(), device="cuda", finite=False).stream()
+    loose.step({"x": poisoned[1:]})
+    np.testing.assert_array_equal(loose.snapshot()["sum"], poisoned[1:])
+
+
+def test_a_model_of_one_row_is_pooled(device):
+    model = tinyseq.load(accumulator(rows=1), device="cuda")
+    pool = model.pool(3)
+    a, b = pool.open(), pool.open()
+    pool.step([a, b], {"x": np.concatenate([X, 2 * X])})
+    results = pool.step([b, a], {"x": np.concatenate([X, X])})
+    np.testing.assert_array_equal(results["y"], np.concatenate([6 * X, 4 * X]))
+
+
 def test_rows_of_a_pool_are_stepped_together(device, model):
     pool = model.pool(4)
     a, b, c = (pool.open() for _ in range(3))
@@ -130,9 +162,17 @@ def test_wrong_arrays_on_the_device_are_refused(device, model):
 def test_results_on_the_device_do_not_pass_the_host(device, model, monkeypatch):
     stream, x, out = model.stream(), there(device, X), {"y": there(device, 0 * X)}
     stream.step({"x": x}, out)
+    read = type(device.queue()).read
+
+    def read_status(queue, address: int, array: np.ndarray) -> None:
+        """The word that says whether the step was refused, and nothing else."""
+        assert array.nbytes == 8
+        read(queue, address, array)
+
     for name in ("read", "write"):
         monkeypatch.setattr(type(device), name, lambda *given: pytest.fail("the host was asked"))
         monkeypatch.setattr(type(device.queue()), name, lambda *given: pytest.fail("the host was asked"))
+    monkeypatch.setattr(type(device.queue()), "read", read_status)
     stream.step({"x": x}, out)
     monkeypatch.undo()
     np.testing.assert_array_equal(np.asarray(out["y"]), 4 * X)

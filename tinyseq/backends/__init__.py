@@ -63,19 +63,20 @@ DEVICES = ("cpu", "cuda", "reference")
 """What runs models; the first where nothing is said."""
 
 
-def create(device: str, model: Model, streaming: Callable[[], Model]) -> Backend:
-    """The backend of a device for a model and for what makes its streaming form, once that is wanted."""
+def create(device: str, model: Model, streaming: Callable[[], Model], finite: bool = True) -> Backend:
+    """The backend of a device for a model and for what makes its streaming form, once that is wanted, whose
+    steps refuse what would leave a state that is not ``finite``."""
     if not isinstance(device, str) or device not in DEVICES:
         raise TinyseqError(f"device={shown(device)} is unknown; choose {', '.join(map(repr, DEVICES))}")
     if device == "cpu":
         from tinyseq.backends.cpu import CpuBackend
 
-        return CpuBackend(model, streaming)
+        return CpuBackend(model, streaming, finite)
     if device == "cuda":
-        return _cuda()(model, streaming)
+        return _cuda()(model, streaming, finite)
     from tinyseq.backends.reference import ReferenceBackend
 
-    return ReferenceBackend(model, streaming)
+    return ReferenceBackend(model, streaming, finite)
 
 
 def moved(runner: Runner, streaming: Streaming, count: int = 1) -> Runner:

@@ -22,8 +22,8 @@ from tinyseq.plan.view import storage
 class CpuBackend(PlannedBackend):
     """Plans run by the compiled machine."""
 
-    def __init__(self, model: Model, streaming: Callable[[], Model]) -> None:
-        super().__init__(model, streaming)
+    def __init__(self, model: Model, streaming: Callable[[], Model], finite: bool) -> None:
+        super().__init__(model, streaming, finite)
         self._native = library.load().tinyseq_run
 
     def executor(self, plan: Plan, state: np.ndarray, known: Mapping[str, np.ndarray]) -> CpuExecutor:

@@ -28,8 +28,8 @@ WORD = 8
 class CudaBackend(PlannedBackend):
     """Plans run by a device, on which weights and state stay."""
 
-    def __init__(self, model: Model, streaming: Callable[[], Model]) -> None:
-        super().__init__(model, streaming)
+    def __init__(self, model: Model, streaming: Callable[[], Model], finite: bool) -> None:
+        super().__init__(model, streaming, finite)
         self._device = driver.open_device()
         self._uploaded: dict[int, tuple[weakref.ref, object]] = {}
 
@@ -118,7 +118,7 @@ class CudaExecutor(Executor):
         self._status = device.memory(WORD)
         self._meeting = device.memory(MEETING_BYTES)
         self._queue = device.queue()
-        self._word = self._staged((), np.dtype(np.int64))
+        self._word, self._outcome = (self._staged((), np.dtype(np.int64)) for _ in range(2))
         self._poke(self._status.address, RUNNING)
         super().__init__(plan, known)
         self._direct: dict[str, DeviceArray] = {}
@@ -217,13 +217,19 @@ class CudaExecutor(Executor):
             self._queue.read(self._arena.address + region.offset, self.views[name])
 
     def execute(self) -> None:
-        self._compute()
+        self._launch()
         for name, region in self._plan.outputs.items():
             self._fetch(name, region)
-        self._queue.finish()
+        self._settle()
 
     def _compute(self) -> None:
         """Runs the plan; its results stay in the arena."""
+        self._launch()
+        if self._places:
+            self._settle()
+
+    def _launch(self) -> None:
+        """Asks the device to run the plan and to say how that ended."""
         self._device.use()
         for name, buffer, _, dtype in self._inputs:
             address, size = self._arena.address + self._plan.inputs[name].offset, buffer.nbytes
@@ -236,10 +242,15 @@ class CudaExecutor(Executor):
         else:
             self._walk()
         if self._places:
-            place = self._peek(self._status.address)
-            if place != RUNNING:
-                self._poke(self._status.address, RUNNING)
-                self.fail(place)
+            self._queue.read(self._status.address, self._outcome)
+
+    def _settle(self) -> None:
+        """Waits for all that the device was asked for; says what failed."""
+        self._queue.finish()
+        place = int(self._outcome) if self._places else RUNNING
+        if place != RUNNING:
+            self._poke(self._status.address, RUNNING)
+            self.fail(place)
 
     def seconds(self, repeats: int) -> float:
         """How long the device takes for the plan's launches, on average over ``repeats`` in a row.

@@ -33,9 +33,10 @@ Idle = dict[Key, list[Executor]]
 class PlannedBackend(ABC):
     """A model's weights and plans, shared by all its streams and calls. Safe to use from threads."""
 
-    def __init__(self, model: Model, streaming: Callable[[], Model]) -> None:
+    def __init__(self, model: Model, streaming: Callable[[], Model], finite: bool) -> None:
         self._weights = Weights(_arrays(model.graph))
         self._model, self._make_streaming = model, streaming
+        self._finite = finite
         self._in_rows: OrderedDict[RowLayout, tuple[Plans, Idle]] = OrderedDict()
         self._idle: Idle = {}
         self._recent: list[tuple[Key, Executor]] = []
@@ -68,7 +69,7 @@ class PlannedBackend(ABC):
 
     @cached_property
     def _streaming(self) -> Plans:
-        return Plans(Planner(self._stream_model, self._weights, StateInPlace(self._layout)))
+        return Plans(Planner(self._stream_model, self._weights, StateInPlace(self._layout, self._finite)))
 
     @cached_property
     def _layout(self) -> StateLayout:
@@ -114,7 +115,7 @@ class PlannedBackend(ABC):
 
         shared = self._in_rows.get(layout)
         if shared is None:
-            plans = Plans(Planner(self._stream_model, self._weights, StateRows(layout)))
+            plans = Plans(Planner(self._stream_model, self._weights, StateRows(layout, self._finite)))
             shared = self._in_rows.setdefault(layout, (plans, {}))
             while len(self._in_rows) > MOST_PLANS:
                 self._in_rows.popitem(last=False)

@@ -10,7 +10,8 @@ from tinyseq import reference
 from tinyseq.backends.overlap import check_apart
 from tinyseq.errors import FeedError
 from tinyseq.feeds import checked_feeds
-from tinyseq.model import Model, Value
+from tinyseq.kernels.instructions import REMEMBERED
+from tinyseq.model import Graph, Model, Value, given_out
 from tinyseq.plan.rows import OWNERS, SOURCES, TARGETS, RowLayout
 from tinyseq.plan.stream import StateLayout
 
@@ -18,25 +19,27 @@ from tinyseq.plan.stream import StateLayout
 class ReferenceBackend:
     """Interprets the Model; floating-point outputs are float64."""
 
-    def __init__(self, model: Model, streaming: Callable[[], Model]) -> None:
+    def __init__(self, model: Model, streaming: Callable[[], Model], finite: bool) -> None:
         self._model = model
         self._streaming = streaming
+        self._finite = finite
 
     def run(self, feeds: Mapping[str, object]) -> dict[str, np.ndarray]:
         return _results(self._model, checked_feeds(self._model.graph.inputs, feeds))
 
     def runner(self) -> ReferenceRunner:
-        return ReferenceRunner(self._streaming())
+        return ReferenceRunner(self._streaming(), self._finite)
 
     def rows(self, layout: RowLayout, count: int) -> ReferenceRows:
-        return ReferenceRows(self._streaming(), layout, count)
+        return ReferenceRows(self._streaming(), layout, count, self._finite)
 
 
 class ReferenceRunner:
     """One stream, its state kept in float64."""
 
-    def __init__(self, model: Model) -> None:
+    def __init__(self, model: Model, finite: bool) -> None:
         self._model = model
+        self._finite = finite
         carried = {pair.input for pair in model.state}
         self._inputs = [value for value in model.graph.inputs if value.name not in carried]
         self.state = {name: np.zeros(shape, np.float64) for name, shape in StateLayout(model).shapes.items()}
@@ -45,9 +48,10 @@ class ReferenceRunner:
         self, feeds: Mapping[str, object], out: Mapping[str, np.ndarray] | None
     ) -> dict[str, np.ndarray]:
         results = _results(self._model, checked_feeds(self._inputs, feeds) | self.state)
-        following = {pair.input: results.pop(pair.output) for pair in self._model.state}
+        following = {pair.input: results[pair.output] for pair in self._model.state}
         for name, array in self.state.items():
-            _check_following(name, following[name], array.shape)
+            _check_following(name, following[name], array.shape, self._finite)
+        results = _given(self._model.graph, results, [pair.output for pair in self._model.state])
         if out is not None:
             _check_out(out, results, self.state)
             for name, array in results.items():
@@ -61,8 +65,9 @@ class ReferenceRunner:
 class ReferenceRows:
     """Many streams, floating-point state kept in float64."""
 
-    def __init__(self, model: Model, layout: RowLayout, count: int) -> None:
+    def __init__(self, model: Model, layout: RowLayout, count: int, finite: bool) -> None:
         self._model = model
+        self._finite = finite
         self._layout = layout
         self.state = {
             field.name: np.zeros(
@@ -87,12 +92,13 @@ class ReferenceRows:
         }
         results = _results(self._model, feeds | carried)
         following = {
-            field.name: np.moveaxis(results.pop(field.output), field.axis, 0)
+            field.name: np.moveaxis(results[field.output], field.axis, 0)
             for field in self._layout.fields
             if field.output is not None
         }
         for name, array in following.items():
-            _check_following(name, array, (len(targets), *self.state[name].shape[1:]))
+            _check_following(name, array, (len(targets), *self.state[name].shape[1:]), self._finite)
+        results = _given(self._model.graph, results, [field.output for field in self._layout.fields])
         if out is not None:
             _check_out(out, results, self.state)
             for name, array in results.items():
@@ -117,12 +123,19 @@ def _results(model: Model, feeds: dict[str, np.ndarray]) -> dict[str, np.ndarray
     return {name: np.array(array) for name, array in reference.run(model, feeds).items()}
 
 
-def _check_following(name: str, array: np.ndarray, shape: tuple[int, ...]) -> None:
+def _given(graph: Graph, results: Mapping[str, np.ndarray], carried: list) -> dict[str, np.ndarray]:
+    """What a step gives."""
+    return {value.name: results[value.name] for value in given_out(graph, carried)}
+
+
+def _check_following(name: str, array: np.ndarray, shape: tuple[int, ...], finite: bool) -> None:
     if array.shape != shape:
         raise FeedError(
             f"the next state {name!r} came out as {list(array.shape)} and the state is {list(shape)}; "
             "give inputs of as many rows as are stepped"
         )
+    if finite and not np.isfinite(array).all():
+        raise FeedError(f"state {name!r} {REMEMBERED}. No state was changed")
 
 
 def _check_out(out: object, results: Mapping[str, np.ndarray], state: Mapping[str, np.ndarray]) -> None:

@@ -7,7 +7,6 @@ from typing import NamedTuple
 
 import numpy as np
 
-from tinyseq import passes
 from tinyseq.decode.batches import Batch, merged, rows_first
 from tinyseq.decode.idle import Idle
 from tinyseq.decode.steps import DecoderSteps
@@ -16,6 +15,7 @@ from tinyseq.feeds import checked_array
 from tinyseq.given import is_one_of
 from tinyseq.kernels.instructions import LOG_PROBABILITIES, LOGITS, PROBABILITIES
 from tinyseq.model import Graph, StatePair, Value
+from tinyseq.passes.names import alike
 from tinyseq.plan.rows import row_layout
 from tinyseq.session import Session, loaded
 from tinyseq.text import shown
@@ -116,11 +116,10 @@ class Decoder:
                     f"encoder gives {', '.join(offered)}"
                 )
         for name in self._inputs:
-            words = passes.stem(name, passes.INPUT_WORDS)
             for values in (self.encoder.outputs, self.encoder.inputs):
                 names = [value.name for value in values]
                 fitting = [each for each in names if each == name]
-                fitting += [each for each in names if passes.stem(each, passes.OUTPUT_WORDS) == words]
+                fitting += [each for each in names if alike(name, each)]
                 if name not in given and fitting:
                     given[name] = fitting[0]
         return given
@@ -139,13 +138,13 @@ class Decoder:
         if len(free) != 1:
             raise ModelError(
                 f"the decoder takes {', '.join(map(str, self._inputs.values()))}; which is for the last "
-                "token? name it with tokens="
+                f"token? name it with tokens={self.session.doubts}"
             )
         return free[0]
 
     def _score_output(self, name: str | None) -> str:
-        results = {pair.output for pair in self._pairs}
         names = [value.name for value in self._graph.outputs]
+        results = set(names) - {value.name for value in self.session.stream_outputs}
         for given, what in ((name, "scores"), (self.attention, "attention")):
             if given is not None and (not is_one_of(given, names) or given in results):
                 raise ModelError(f"{what}={shown(given)}: the decoder gives {', '.join(names)}")
@@ -155,7 +154,7 @@ class Decoder:
         if len(free) != 1:
             raise ModelError(
                 f"the decoder gives {', '.join(names)}; which are the scores of the next token? "
-                "name them with scores=, and the attention with attention="
+                f"name them with scores=, and the attention with attention={self.session.doubts}"
             )
         return free[0]
 

@@ -13,7 +13,7 @@ from tinyseq.decode.predictor import TOKEN, recurrent
 from tinyseq.decode.steps import rounded
 from tinyseq.errors import FeedError, ModelError
 from tinyseq.given import as_path, is_folder, is_one_of, is_whole
-from tinyseq.model import Value, rows_meet
+from tinyseq.model import Value, given_out, rows_meet
 from tinyseq.plan.rows import OWNERS, SOURCES, TARGETS, RowLayout, row_layout
 from tinyseq.session import READERS, Session, load, loaded
 from tinyseq.text import shown
@@ -254,7 +254,7 @@ def _tokens(predictor: Session, name: str | None, fed: set[str]) -> Value:
     if len(fitting) != 1:
         raise ModelError(
             f"the predictor takes {', '.join(map(str, inputs))}; name the one for tokens with tokens=, and "
-            "give what else it takes with feeds="
+            f"give what else it takes with feeds={predictor.doubts}"
         )
     return fitting[0]
 
@@ -277,11 +277,13 @@ def _context(tokens: Value, start: Sequence[int] | None) -> int:
 def _only(session: Session, name: str | None, what: str, argument: str) -> str:
     """A model's output that carries no state."""
     carried = {pair.output for pair in session.state}
-    outputs = [value.name for value in session.stream_graph.outputs if value.name not in carried]
+    outputs = [value.name for value in given_out(session.stream_graph, carried)]
     if name is None and len(outputs) == 1:
         return outputs[0]
     if not is_one_of(name, outputs):
-        raise ModelError(f"the {what} gives {', '.join(outputs)}; name its output with {argument}=")
+        raise ModelError(
+            f"the {what} gives {', '.join(outputs)}; name its output with {argument}={session.doubts}"
+        )
     return name
 
 

@@ -109,6 +109,16 @@ def within(x, count, low, high):
     return DONE
 
 
+@compiled()
+def finite(x, count):
+    """Fails unless all ``count`` numbers of x are finite."""
+    values = floats(x)
+    strange = 0
+    for i in range(count):
+        strange |= values[i] - values[i] != 0
+    return FAILED if strange else DONE
+
+
 def _extreme_of(name: str, pointer):
     def extreme(x, y, outer, count, inner, sign, last):
         """x[outer, count, inner] -> y[outer, inner] int64: where ``sign`` * x is largest along count.

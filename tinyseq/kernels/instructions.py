@@ -49,6 +49,10 @@ MOST_TURNS = 2**20
 """How many turns all nodes of the op Loop together may make in one run."""
 
 _OUTSIDE = "met an index or a length outside its tensor; check the values of the integer inputs"
+REMEMBERED = (
+    "would be NaN or infinite after this step; give finite numbers, or let streams remember all numbers with "
+    "load(..., finite=False)"
+)
 _ENDLESS = (
     f"brought the turns of the loops in one run above {MOST_TURNS:,}; check its trip count and the condition "
     "that ends it, or feed less at a time"
@@ -130,6 +134,7 @@ INSTRUCTIONS = (
         _OUTSIDE,
     ),
     Instruction("within", ("&x", "count", "low", "high"), _OUTSIDE),
+    Instruction("finite", ("&x", "count"), REMEMBERED),
     Instruction("extreme", ("&x", "&y", "outer", "count", "inner", "sign", "last")),
     Instruction("extreme_integer", ("&x", "&y", "outer", "count", "inner", "sign", "last")),
     Instruction("top_k", ("&x", "&values", "&places", "outer", "count", "inner", "k", "sign")),

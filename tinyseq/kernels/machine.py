@@ -17,6 +17,7 @@ from tinyseq.kernels.hypotheses import hypotheses, settle
 from tinyseq.kernels.indexing import (
     extreme,
     extreme_integer,
+    finite,
     gather,
     gather_elements,
     top_k,
@@ -47,7 +48,7 @@ KERNELS = {
     kernel.__name__: kernel
     for kernel in (
         *(fill, elementwise, pack, linear, products),
-        *(gather, gather_elements, within, extreme, extreme_integer, top_k, top_k_integer),
+        *(gather, gather_elements, within, finite, extreme, extreme_integer, top_k, top_k_integer),
         *(jump, jump_unless, turn, spend, run),
         *(quantize_dynamic, linear_bytes, linear_dynamic),
         *(rnn, lstm, gru_reset_after, gru_reset_before),

@@ -42,12 +42,25 @@ class Probe:
                         sizes[size] = next(choice)
                 self.shapes[value.name] = tuple(sizes.get(size, size) for size in value.shape)
         for node in graph.nodes:
-            self._follow(node)
+            self.follow(node)
 
-    def _follow(self, node: Node) -> None:
+    def within(self, graph: Graph) -> Probe:
+        """What follows in a graph that sees the tensors of this one, and takes none of its own."""
+        inner = Probe(Graph((), (), (), {}), iter(()))
+        inner.shapes |= self.shapes | {name: array.shape for name, array in graph.constants.items()}
+        inner.values |= self.values | graph.constants
+        for node in graph.nodes:
+            inner.follow(node)
+        return inner
+
+    def follow(self, node: Node) -> None:
         """Works out a node's outputs as far as its inputs allow."""
         names = [name for name in node.inputs if name]
-        if any(name not in self.shapes for name in names) or node.graphs():
+        if any(name not in self.shapes for name in names):
+            return
+        if node.op == "If":
+            self._branch(node)
+        if node.graphs():
             return
         shapes = [self.shapes[name] if name else None for name in node.inputs]
         values = [self.values.get(name) if name else None for name in node.inputs]
@@ -75,6 +88,28 @@ class Probe:
             starts = accumulate(sizes, initial=0)
             parts = self._parts[node.outputs] = dict(zip(node.outputs, zip(starts, sizes)))
         return parts[output]
+
+    def _branch(self, node: Node) -> None:
+        """What the branch that is taken gives, or both if that is not known and they agree."""
+        taken = [graph for _, graph in self.taken(node)]
+        if any(len(graph.outputs) != len(node.outputs) for graph in taken):
+            return
+        inner = [self.within(graph) for graph in taken]
+        for place, name in enumerate(node.outputs):
+            ends = [(probe, graph.outputs[place].name) for probe, graph in zip(inner, taken)]
+            shapes = [probe.shapes.get(end) for probe, end in ends]
+            if shapes[0] is not None and shapes == shapes[:1] * len(shapes):
+                self.shapes[name] = shapes[0]
+                if len(ends) == 1 and ends[0][1] in ends[0][0].values:
+                    self.values[name] = ends[0][0].values[ends[0][1]]
+
+    def taken(self, node: Node) -> list[tuple[str, Graph]]:
+        """The branches of an If that may be taken."""
+        condition = self.values.get(node.inputs[0])
+        if condition is None or condition.size != 1:
+            return node.graphs()
+        key = "then_branch" if condition.any() else "else_branch"
+        return [(key, node.attributes[key])]
 
 
 def probes(graph: Graph) -> tuple[Probe, Probe]:

@@ -1,9 +1,8 @@
-"""Which inputs and outputs carry state, and the state that a graph hides in its recurrent layers."""
+"""The state that a graph hides in its recurrent layers."""
 
 from __future__ import annotations
 
-import re
-from collections import Counter
+from collections.abc import Sequence
 from functools import cached_property
 from itertools import repeat
 from typing import TYPE_CHECKING
@@ -11,80 +10,13 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from tinyseq.errors import ModelError
-from tinyseq.model import Graph, Model, Node, StatePair, Value
+from tinyseq.model import Graph, Model, Node, StatePair, Value, filled_attributes
+from tinyseq.ops import OPS
+from tinyseq.passes.reach import Begin, unpaired
 from tinyseq.passes.simplify import prune, trimmed
 
 if TYPE_CHECKING:
     from tinyseq.passes.probe import Probe
-
-INPUT_WORDS = {"in", "input", "prev", "previous", "past", "initial", "init", "old", "last"}
-OUTPUT_WORDS = {"out", "output", "next", "new", "n", "final", "present", "updated", "cur", "current"}
-
-
-def stem(name: str, words: set[str]) -> tuple[str, ...]:
-    """A tensor name in lower-case words, less those that only say which way it goes."""
-    parts = re.findall(r"[A-Z]+(?![a-z])|[A-Z]?[a-z]+|\d+", name)
-    kept = tuple(part.lower() for part in parts if part.lower() not in words)
-    if (
-        len(kept) == 1
-        and len(kept[0]) > 1
-        and kept[0][-1] in "n0"
-        and kept[0][:-1] in ("h", "c", "state", "hidden", "cell")
-    ):
-        return (kept[0][:-1],)
-    return kept[:-1] if len(kept) > 1 and kept[-1] == "0" else kept
-
-
-def _fits(given: Value, result: Value) -> bool:
-    if given.dtype != result.dtype:
-        return False
-    if given.shape is None or result.shape is None:
-        return given.shape is result.shape
-    return len(given.shape) == len(result.shape) and all(
-        a == b or isinstance(a, str) or isinstance(b, str) for a, b in zip(given.shape, result.shape)
-    )
-
-
-def find_state(model: Model) -> Model:
-    """Pairs floating-point inputs with outputs of a like name and a fitting shape: ``h`` with ``hn``,
-    ``state_in`` with ``state_out``. A pair is made only where either side has no other partner."""
-    inputs = {value.name: (stem(value.name, INPUT_WORDS), value) for value in model.graph.inputs}
-    outputs = {value.name: (stem(value.name, OUTPUT_WORDS), value) for value in model.graph.outputs}
-    alike: dict[tuple[str, ...], list[Value]] = {}
-    for stem_, produced in outputs.values():
-        alike.setdefault(stem_, []).append(produced)
-    partners = [
-        (given, produced.name)
-        for given, (stem_, value) in inputs.items()
-        if stem_ and value.dtype.kind == "f"
-        for produced in alike.get(stem_, ())
-        if _fits(value, produced)
-    ]
-    lefts, rights = Counter(given for given, _ in partners), Counter(result for _, result in partners)
-    unique = [(g, r) for g, r in partners if lefts[g] == 1 and rights[r] == 1]
-    return model.with_state(StatePair(*pair) for pair in unique)
-
-
-def name_state(model: Model, pairs: dict[str, str]) -> Model:
-    """The state pairs that the user names, input to output.
-
-    Raises:
-        ModelError: a name is no input or output of the model, or the two do not fit.
-    """
-    inputs = {value.name: value for value in model.graph.inputs}
-    outputs = {value.name: value for value in model.graph.outputs}
-    for given, result in pairs.items():
-        if given not in inputs or result not in outputs:
-            raise ModelError(
-                f"state={{{given!r}: {result!r}}}: the model's inputs are {', '.join(inputs)}, "
-                f"its outputs {', '.join(outputs)}; name an input and an output"
-            )
-        if not _fits(inputs[given], outputs[result]):
-            raise ModelError(
-                f"state={{{given!r}: {result!r}}}: {inputs[given]} cannot carry {outputs[result]} "
-                "to the next step"
-            )
-    return model.with_state(StatePair(given, result) for given, result in pairs.items())
 
 
 def expose_state(model: Model, apart: frozenset[int] = frozenset()) -> Model:
@@ -92,43 +24,62 @@ def expose_state(model: Model, apart: frozenset[int] = frozenset()) -> Model:
 
     A model that has state pairs says itself what a stream carries. Otherwise every recurrent layer,
     whose state would start anew with each chunk, gets an input, an output and a pair: it starts a
-    stream at its own initial state and goes on where the last step ended. Layers whose ids are in ``apart``
-    begin anew with every frame, and stay as they are.
+    stream at its own initial state and goes on where the last step ended. A layer that begins at an
+    input whose next value no output holds gets an output for it, in either case. Layers whose ids are in
+    ``apart`` begin anew with every frame, and stay as they are.
 
     Raises:
         ModelError: a layer runs backward, or its state cannot be led out of the graph; names the node.
     """
-    if model.state:
-        return model
     graph = model.graph
-    exposure = _Exposure(graph, apart)
+    begun = unpaired(graph, {pair.input for pair in model.state})
+    if model.state and not begun:
+        return model
+    exposure = _Exposure(model, begun, apart)
     nodes = tuple(exposure.node(node) for node in graph.nodes)
     graph = graph._replace(
         inputs=graph.inputs + tuple(exposure.inputs),
         outputs=graph.outputs + tuple(exposure.outputs),
-        nodes=nodes,
+        nodes=(*nodes, *exposure.nodes),
     )
-    return model._replace(graph=prune(graph), state=tuple(exposure.pairs))
+    model = model._replace(graph=prune(graph), state=(*model.state, *exposure.pairs))
+    for name, node, _ in unpaired(model.graph, {pair.input for pair in model.state}):
+        raise ModelError(
+            f"{node} begins at the input {name!r}, and which output holds what follows is not known: a "
+            "stream would forget its state from step to step. Name the two with load(..., state={input: "
+            "output}), or export the model with the layer's final state as an output"
+        )
+    return model
 
 
 class _Exposure:
     """Leads the state of a graph's recurrent layers in and out, node by node."""
 
-    def __init__(self, graph: Graph, apart: frozenset[int]) -> None:
-        self.graph = graph
+    def __init__(self, model: Model, begun: Sequence[Begin], apart: frozenset[int]) -> None:
+        """``begun`` are the inputs where layers begin that are in no pair."""
+        self.graph = model.graph
+        self._told = bool(model.state)
+        self._begun = {begin.input for begin in begun}
+        self._begins = {begin.node.name for begin in begun}
         self._apart = apart
         self.inputs: list[Value] = []
         self.outputs: list[Value] = []
+        self.nodes: list[Node] = []
         self.pairs: list[StatePair] = []
-        self._makers = {name: node for node in graph.nodes for name in node.outputs if name}
-        self._taken = {value.name for value in graph.inputs} | self._makers.keys() | graph.constants.keys()
-        self._given_out = {value.name for value in graph.outputs}
+        self._makers = {name: node for node in self.graph.nodes for name in node.outputs if name}
+        names = {value.name for value in self.graph.inputs} | self.graph.constants.keys()
+        self._taken = names | self._makers.keys()
+        self._given_out = {value.name for value in self.graph.outputs}
 
     def node(self, node: Node) -> Node:
         """The node, its state led out if it has one."""
-        _refuse_carrying(node)
-        for _, sub_graph in node.graphs():
-            _refuse_recurrent(sub_graph)
+        if self._told:
+            if self._begun.isdisjoint(node.inputs) or not node.row.state:
+                return node
+        else:
+            _refuse_carrying(node)
+            for _, sub_graph in node.graphs():
+                _refuse_recurrent(sub_graph)
         if not node.row.state or id(node) in self._apart or self._goes_on(node):
             return node
         if node.attributes["direction"] != "forward":
@@ -142,10 +93,14 @@ class _Exposure:
         results = list(node.outputs) + [""] * (len(ports_out) - len(node.outputs))
         for port_in, port_out in node.row.state:
             place_in, place_out = ports_in.index(port_in), ports_out.index(port_out)
-            initial, constant = self._initial(node, sources[place_in])
-            if constant:
-                name, output = self._pair(node, port_in, results[place_out], initial)
-                sources[place_in], results[place_out] = name, output
+            name = sources[place_in]
+            if name in self._begun:
+                results[place_out] = self._led_out(node, port_in, results[place_out], name)
+            elif not self._told:
+                initial, constant = self._initial(node, name)
+                if constant:
+                    name, output = self._pair(node, port_in, results[place_out], initial)
+                    sources[place_in], results[place_out] = name, output
         return node._replace(inputs=trimmed(sources), outputs=trimmed(results))
 
     def _pair(self, node: Node, port: str, output: str, initial: np.ndarray | None) -> tuple[str, str]:
@@ -158,11 +113,9 @@ class _Exposure:
         if node.attributes["layout"]:
             shape = (shape[1], shape[0], shape[2])
         value = Value(name, np.dtype(np.float32), shape)
-        output = output or self._fresh(f"{name}.next")
+        output, following = self._following(output, value)
         self.inputs.append(value)
-        if output not in self._given_out:
-            self.outputs.append(value._replace(name=output))
-        pair = StatePair(name, output, initial)
+        pair = StatePair(name, following, initial)
         if not pair.begins(value):
             raise ModelError(
                 f"{node} starts at {port} of {list(initial.shape)} where {value} is needed; export the model "
@@ -170,6 +123,29 @@ class _Exposure:
             )
         self.pairs.append(pair)
         return name, output
+
+    def _led_out(self, node: Node, port: str, output: str, name: str) -> str:
+        """Adds the pair of an input where a layer begins; gives the name of what follows it."""
+        value = next(value for value in self.graph.inputs if value.name == name)
+        if any(pair.input == name for pair in self.pairs):
+            raise ModelError(
+                f"{node} begins at the input {name!r} as another layer does, so a stream cannot go on from "
+                "it; export the model with an input for the state of each layer"
+            )
+        output, following = self._following(output, value._replace(name=f"{node.name}.{port[-1]}"))
+        self.pairs.append(StatePair(name, following))
+        return output
+
+    def _following(self, output: str, state: Value) -> tuple[str, str]:
+        """The name of a layer's final state, and that of the output which hands it on: an output that the
+        model has already is for whoever reads it."""
+        given_out = output in self._given_out
+        following = self._fresh(f"{state.name}.next") if given_out or not output else output
+        self.outputs.append(state._replace(name=following))
+        if given_out:
+            attributes = filled_attributes(OPS["Identity"], {}, following)
+            self.nodes.append(Node("Identity", (output,), (following,), attributes, following))
+        return output or following, following
 
     def _fresh(self, stem: str) -> str:
         """The stem, or the stem with a number where it is taken."""
@@ -189,6 +165,11 @@ class _Exposure:
         if name in self.graph.constants:
             return _one_row(self.graph.constants[name], node.attributes["layout"]), True
         if name not in self._decided_by_sizes:
+            if node.name not in self._begins and not self._continues(node, name):
+                raise ModelError(
+                    f"{node} begins at tensor {name!r}, which the inputs decide anew in every step, so the "
+                    "model cannot be streamed; give whole sequences to model.run"
+                )
             return None, False
         value = self._uniform(name)
         if value is None:
@@ -233,20 +214,37 @@ class _Exposure:
     def _goes_on(self, node: Node) -> bool:
         """Whether another node with the same weights goes on from this one's last state: one layer, frame by
         frame, that starts anew in every call."""
-        return (id(node), node.inputs[1:3]) in self._gone_on
+        return _layer(node, id(node)) in self._gone_on
+
+    def _continues(self, node: Node, name: str) -> bool:
+        """Whether a node that begins at a tensor goes on from another one with the same weights."""
+        maker = self._sources.get(name)
+        return maker is not None and _layer(node) == _layer(maker)
 
     @cached_property
-    def _gone_on(self) -> set[tuple[int, tuple[str, ...]]]:
-        """The ``id`` of each node from whose last state one of its op goes on, with that one's weights."""
-        sources: dict[str, Node | None] = {}
-        found: set[tuple[int, tuple[str, ...]]] = set()
+    def _gone_on(self) -> set[tuple]:
+        """The layers from whose last state one of the same weights goes on."""
+        found = set()
         for node in self.graph.nodes:
-            name = node.inputs[5] if len(node.inputs) > 5 else ""
-            if node.row.state and (maker := sources.get(name)) is not None and maker.op == node.op:
-                found.add((id(maker), node.inputs[1:3]))
-            for output in filter(None, node.outputs):
-                sources[output] = sources.get(node.inputs[0]) if node.op in _KEEP_VALUES else node
+            maker = self._sources.get(node.inputs[5]) if len(node.inputs) > 5 and node.row.state else None
+            if maker is not None:
+                found.add(_layer(node, id(maker)))
         return found
+
+    @cached_property
+    def _sources(self) -> dict[str, Node]:
+        """The node that computed the elements of each tensor."""
+        sources: dict[str, Node] = {}
+        for node in self.graph.nodes:
+            source = sources.get(node.inputs[0]) if node.op in _KEEP_VALUES else node
+            if source is not None:
+                sources |= dict.fromkeys(filter(None, node.outputs), source)
+        return sources
+
+
+def _layer(node: Node, *place: int) -> tuple:
+    """What nodes of one layer have in common: their op and weights."""
+    return (*place, node.op, node.inputs[1:3])
 
 
 _KEEP_VALUES = {

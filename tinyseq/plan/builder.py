@@ -342,6 +342,14 @@ class Builder:
         for source, target in staged:
             self.copy(source, target)
 
+    def finite(self, what: object, view: View) -> View:
+        """The tensor, dense, where it is sure that it holds neither NaN nor infinity: the program fails
+        otherwise, for which ``what`` is then blamed."""
+        view = self.dense(view)
+        if view.kind == "f" and view.size:
+            self.emit_checked(what, "finite", view, view.size)
+        return view
+
     def fresh(self, source: View) -> View:
         """A dense copy in a buffer of its own."""
         return self.copy(source, self.allocate(source.shape, dtype=source.dtype, narrow=source.narrow))

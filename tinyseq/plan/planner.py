@@ -15,7 +15,7 @@ import numpy as np
 from tinyseq import reference
 from tinyseq.effort import bytes_of, effort, predicted
 from tinyseq.errors import FeedError, UnsupportedError
-from tinyseq.model import Graph, Model, Node, Value
+from tinyseq.model import Graph, Model, Node, Value, given_out
 from tinyseq.plan.builder import ARENA, KNOWN_BYTES, Builder
 from tinyseq.plan.draft import Draft
 from tinyseq.plan.lower import TAKE_NARROW, lowering
@@ -204,9 +204,10 @@ class Planner:
     def __init__(self, model: Model, weights: Weights, state: StateInPlace | StateRows | None = None) -> None:
         self.model = model
         self._weights = weights
-        self._state = state or StateInPlace(StateLayout(model.with_state(())))
+        self._state = state or StateInPlace(StateLayout(model.with_state(())), True)
         own = tuple(value for value in model.graph.inputs if value.name not in self._state.carried)
         self.inputs = own + self._state.inputs
+        self._given = [value.name for value in given_out(model.graph, self._state.results)]
         whole = {value.name for value in own if _may_be_known(value)}
         needs = Needs(model.graph, whole)
         self.known = {name for name in whole if (id(model.graph), name) in needs.useful}
@@ -231,8 +232,9 @@ class Planner:
         outputs = {
             value.name: result for value, result in zip(self.model.graph.outputs, results, strict=True)
         }
+        # What is given out may be state as it was before the step.
+        kept = _kept(builder, {name: outputs[name] for name in self._given})
         self._state.write(builder, outputs, given, state)
-        kept = _kept(builder, {n: v for n, v in outputs.items() if n not in self._state.results})
         for view in kept.values():
             if isinstance(view, View):
                 view.buffer.last = builder.step

@@ -78,10 +78,11 @@ def row_layout(
 
 
 class StateRows:
-    """How a plan reads and writes state that lies in rows."""
+    """How a plan reads and writes state that lies in rows. ``finite`` states are written only if all are."""
 
-    def __init__(self, layout: RowLayout) -> None:
+    def __init__(self, layout: RowLayout, finite: bool) -> None:
         self.layout = layout
+        self._finite = finite
         self.carried = {field.name for field in layout.fields}
         self.results = {field.output for field in layout.fields if field.output is not None}
         self.inputs = tuple(Value(name, INTEGER, ("rows",)) for name in (SOURCES, TARGETS, OWNERS))
@@ -98,6 +99,7 @@ class StateRows:
 
     def write(self, builder: Builder, outputs: dict, given: dict[str, View], read: dict[str, View]) -> None:
         """Scatters the new values of the fields into rows, after all of the program has run."""
+        moves = []
         for field in self.layout.fields:
             if field.output is None:
                 continue
@@ -111,7 +113,12 @@ class StateRows:
                     f"state {field.output!r} came out as {list(source.shape)} and {field.name!r} is "
                     f"{list(wanted)}: rows do not stay apart in this model"
                 )
-            self._move(builder, field, given[TARGETS], builder.dense(source), OVERWRITE)
+            source = builder.dense(source)
+            if self._finite and field.dtype.kind == "f":
+                source = builder.finite(f"state {field.name!r}", source)
+            moves.append((field, source))
+        for field, source in moves:
+            self._move(builder, field, given[TARGETS], source, OVERWRITE)
 
     def _move(self, builder: Builder, field: RowField, rows: View, tensor: View, store: int) -> None:
         if tensor.size == 0:

@@ -45,10 +45,12 @@ class StateLayout:
 
 
 class StateInPlace:
-    """How a plan reads and writes the state of one stream: where it lies."""
+    """How a plan reads and writes the state of one stream: where it lies. A ``finite`` state is written only
+    if all of it is."""
 
-    def __init__(self, layout: StateLayout) -> None:
+    def __init__(self, layout: StateLayout, finite: bool) -> None:
         self.layout = layout
+        self._finite = finite
         self.carried = {pair.input for pair in layout.pairs}
         self.results = {pair.output for pair in layout.pairs}
         self.inputs: tuple[Value, ...] = ()
@@ -76,5 +78,7 @@ class StateInPlace:
                     f"state {pair.output!r} came out as {list(source.shape)} and {pair.input!r} of a stream "
                     f"is {list(target.shape)}: a stream is one row; give inputs of one row"
                 )
+            if self._finite and not source.same(target):
+                source = builder.finite(f"state {pair.input!r}", source)
             moves.append((source, target))
         builder.move(moves)

@@ -53,6 +53,9 @@ _COMBINE = {
 @defines("ScatterND")
 def scatter_nd(x, indices, updates, *, reduction):
     y = x.copy()
+    if reduction == "none":
+        y[tuple(np.moveaxis(indices, -1, 0))] = updates
+        return y
     for place in np.ndindex(indices.shape[:-1]):
         target = tuple(indices[place].tolist())
         y[target] = _COMBINE[reduction](y[target], updates[place])

@@ -15,6 +15,7 @@ from tinyseq.kernels.cuda.intrinsics import WARP, barrier, block, blocks, shared
 from tinyseq.kernels.cuda.launch import MOST_BLOCKS, THREADS, Failure, Kernel, Launch, Tail
 from tinyseq.kernels.instructions import GATHER, OVERWRITE, STORES
 from tinyseq.kernels.intrinsics import floats, integers, integers32, octets
+from tinyseq.kernels.math import ZERO
 from tinyseq.kernels.scalars import SCALARS
 
 OUTSIDE = -1
@@ -214,6 +215,20 @@ _checking = Kernel(_within)
 
 def within(x: int, count: int, low: int, high: int, failure: Failure) -> list[Launch]:
     return _checking.over(count, x, count, low, high, *failure)
+
+
+def _finite(x, count, failed, place):
+    values = floats(x)
+    for i in range(block() * threads() + thread(), count, blocks() * threads()):
+        if values[i] - values[i] != ZERO:
+            _fail(failed, place)
+
+
+_finding = Kernel(_finite)
+
+
+def finite(x: int, count: int, failure: Failure) -> list[Launch]:
+    return _finding.over(count, x, count, *failure)
 
 
 def _before(a, b, sign):

@@ -18,6 +18,7 @@ from tinyseq.kernels.cuda.general import gru_general, lstm_general, rnn_general
 from tinyseq.kernels.cuda.indexing import (
     extreme,
     extreme_integer,
+    finite,
     gather,
     gather_elements,
     top_k,
@@ -37,7 +38,7 @@ TWINS: dict[str, Callable[..., list[Launch]]] = {
     for twin in (
         *(fill, elementwise, pack, linear, products),
         *(quantize_dynamic, linear_bytes, linear_dynamic),
-        *(gather, gather_elements, within, extreme, extreme_integer, top_k, top_k_integer),
+        *(gather, gather_elements, within, finite, extreme, extreme_integer, top_k, top_k_integer),
         *(rnn, lstm, gru_reset_after, gru_reset_before),
         *(rnn_general, lstm_general, gru_general, lstm_projected),
     )

@@ -1,0 +1,97 @@
+"""Reach: which tensors what is in an input may come to, by the graph alone, whatever the sizes."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Sequence
+from typing import NamedTuple
+
+from tinyseq.model import Graph, Node, captured
+
+MOVED = {
+    "Concat": None, "DepthToSpace": (0,), "Expand": (0,), "Flatten": (0,), "Gather": (0,),
+    "GatherElements": (0,), "GatherND": (0,), "Identity": (0,), "Pad": (0,), "Reshape": (0,),
+    "ScatterElements": (0, 2), "ScatterND": (0, 2), "Slice": (0,), "SpaceToDepth": (0,), "Split": (0,),
+    "Squeeze": (0,), "Tile": (0,), "Transpose": (0,), "Unsqueeze": (0,),
+}  # fmt: skip
+"""Ops that move elements, and the inputs whose elements they are; None: all."""
+
+KEPT = ("Cast", "CastLike", "Dropout")
+"""Ops whose result is their first input, in another form."""
+
+GATED = ("Mul", "Where")
+"""Ops that may put an element back to zero, or to its start, on its way to a layer."""
+
+SHIFTED = ("Add", "Sub", "Mul", "Div")
+"""Ops whose result is one of their inputs where the other is a single number."""
+
+Through = Callable[[Node, Sequence[int]], bool]
+"""Whether what is in some of a node's inputs, by their places, goes on to its outputs."""
+
+
+def reached(graph: Graph, names: set[str], through: Through, stop: set[str] = frozenset()) -> set[str]:
+    """The tensors that ``names`` come to, themselves included, but for those of ``stop``."""
+    found = set(names) - stop
+    for node in graph.nodes:
+        places = [place for place, name in enumerate(node.inputs) if name in found]
+        if node.op == "If":
+            for _, inner in node.graphs():
+                within = reached(inner, found, through, stop)
+                found.update(name for name, end in zip(node.outputs, inner.outputs) if end.name in within)
+        elif not places:
+            places = [-1 for _, inner in node.graphs() if not found.isdisjoint(captured(inner))][:1]
+        if places and through(node, places):
+            found.update(name for name in node.outputs if name)
+        found -= stop
+    return found
+
+
+def moves(node: Node, places: Sequence[int]) -> bool:
+    """Whether elements of some of a node's inputs, by their places, may come to its outputs as they are."""
+    own = MOVED.get(node.op, (0, 1, 2) if node.op in GATED else (0,) if node.op in KEPT else ())
+    return own is None or any(place in own for place in places)
+
+
+class Begin(NamedTuple):
+    """An input where a layer begins, and where among the layer's inputs that is."""
+
+    input: str
+    node: Node
+    place: int
+
+
+def begins(graph: Graph, alike: frozenset[str] = frozenset()) -> list[Begin]:
+    """The floating-point inputs that come to where recurrent layers begin by movement alone; of layers named
+    in ``alike``, their data too."""
+    found = []
+    for value in graph.inputs:
+        if value.dtype.kind == "f":
+            own: dict[tuple[str, int], Begin] = {}
+
+            def through(node: Node, places: Sequence[int], name: str = value.name, own: dict = own) -> bool:
+                for place in places:
+                    if begins_at(node, place) or (node.row.state and node.name in alike and not place):
+                        own.setdefault((node.name, place), Begin(name, node, place))
+                return moves(node, places)
+
+            reached(graph, {value.name}, through)
+            found += own.values()
+    return found
+
+
+def unpaired(graph: Graph, carried: Collection[str]) -> list[Begin]:
+    """Where layers begin at inputs that are not among those ``carried``, and that do not only open and close
+    the way of one which is."""
+    if all(value.dtype.kind != "f" or value.name in carried for value in graph.inputs):
+        return []
+    found = begins(graph)
+    held = {(begin.node.name, begin.place) for begin in found if begin.input in carried}
+    return [
+        begin for begin in found if begin.input not in carried and (begin.node.name, begin.place) not in held
+    ]
+
+
+def begins_at(node: Node, place: int) -> bool:
+    """Whether one of a node's inputs, by its place, is where a recurrent layer begins."""
+    if node.op == "Scan":
+        return 0 <= place < len(node.inputs) - node.attributes["num_scan_inputs"]
+    return place >= 0 and any(port == node.row.inputs[place].name for port, _ in node.row.state)
