@@ -345,16 +345,33 @@ def test_activations_named_at_run_time_change_no_bit(isa, layer, hidden, frames,
         assert found.tobytes() == expected[name].tobytes()
 
 
-def _greedy(fma, activations, peepholes, coupled):
-    def cell(x, s, h, c, k, options):
-        return activations[0](x[0], options) * x[0] + h, c
-
-    return cell
+def _reading_a_gate_again(fma, activations, peepholes, coupled):
+    return lambda x, s, h, c, k, options: (activations[0](x[0], options) * x[0], c)
 
 
-def test_a_cell_whose_loops_would_overwrite_what_they_read_is_refused():
+def _reading_the_state_again(fma, activations, peepholes, coupled):
+    return lambda x, s, h, c, k, options: (activations[0](c, options) * h, c)
+
+
+def _activating_twice(fma, activations, peepholes, coupled):
+    return lambda x, s, h, c, k, options: (activations[0](activations[0](x[0], options) + c, options), c)
+
+
+def _activating_thrice(fma, activations, peepholes, coupled):
+    (f,) = activations
+    return lambda x, s, h, c, k, options: (f(f(f(x[0], options) + c, options) + c, options), c)
+
+
+@pytest.mark.parametrize("formula", [_reading_a_gate_again, _reading_the_state_again])
+def test_a_cell_whose_loops_would_overwrite_what_they_read_is_refused(formula):
     with pytest.raises(TypeError, match="taken the place"):
-        _Passes(Variant("RNN", named=True), _greedy)
+        _Passes(Variant("RNN", general=True), formula)
+
+
+def test_activations_without_a_place_are_refused():
+    _Passes(Variant("RNN", general=True), _activating_twice)
+    with pytest.raises(TypeError, match="no place"):
+        _Passes(Variant("RNN", general=True), _activating_thrice)
 
 
 FUSED = [name for name in library.available() if ISAS[name].fma]

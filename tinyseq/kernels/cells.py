@@ -109,11 +109,12 @@ PEEPHOLES = 3
 
 
 class Variant(NamedTuple):
-    """A cell with its options: whether its activations are ``named`` at run time and clip what they are
-    given, or the default ones; whether there are ``peepholes``; whether its gates are ``coupled``."""
+    """The cell of a ``name`` with its options: whether it is ``general``, its activations being named at run
+    time and clipping what they are given, or has the default ones; whether there are ``peepholes``; whether
+    its gates are ``coupled``."""
 
     name: str
-    named: bool = False
+    general: bool = False
     peepholes: bool = False
     coupled: bool = False
 

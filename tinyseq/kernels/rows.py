@@ -76,7 +76,7 @@ def row_of(variant: Variant, formula: Callable, in_place: bool = True) -> Callab
 
     The state is read at ``before`` and left at ``h``, which is the same if ``in_place``.
     """
-    return (_in_passes if variant.named else _at_once)(variant, formula, in_place)
+    return (_in_passes if variant.general else _at_once)(variant, formula, in_place)
 
 
 def _at_once(variant: Variant, formula: Callable, in_place: bool) -> Callable:
@@ -151,15 +151,16 @@ class _Passes:
 
     def _loop(self, target: str, *values: _Expression) -> None:
         text = ", ".join(value.text for value in values)
-        if self.taken & set().union(*(value.gates for value in values)) or (
-            "new" in self.taken and "old[j]" in text
-        ):
+        read = set().union(*(value.gates for value in values)) | ({"new"} if "old[j]" in text else set())
+        if read & self.taken:
             raise TypeError(f"{text} reads what an activation has taken the place of")
         self.loops.append(f"{target} = {text}")
 
     def _activation(self, which: int) -> Callable:
         def activate(x: _Expression, options) -> _Expression:
             row = min(x.gates, default="new")
+            if row in self.taken:
+                raise TypeError(f"there is no place for the activation of {x.text}")
             self._loop(f"{row}[j]", _Expression(f"bounded({x.text}, -clip, clip)", *x.gates))
             self.loops.append(f"activate(at_{row}, hidden, options, {which})")
             self.taken |= {row}
@@ -168,7 +169,7 @@ class _Passes:
         return activate
 
     def source(self, in_place: bool) -> str:
-        lines = ["stay_apart()", f"at_new = {'before' if in_place else 'h'}", "clip = floats(options)[0]"]
+        lines = [f"at_new = {'before' if in_place else 'h'}", "clip = floats(options)[0]"]
         for row, (operand, count) in self.rows.items():
             for place in range(count):
                 lines.append(f"at_{row}{place} = {operand} + {place * BYTES} * hidden")
@@ -182,7 +183,7 @@ class _Passes:
 def _in_passes(variant: Variant, formula: Callable, in_place: bool) -> Callable:
     scope = {
         "__name__": __name__, "activate": _activate, "bounded": bounded, "floats": floats, "fma": fma,
-        "float32": np.float32, "stay_apart": stay_apart,
+        "float32": np.float32,
     }  # fmt: skip
     exec(_Passes(variant, formula).source(in_place), scope)
     return compiled()(scope["row"])

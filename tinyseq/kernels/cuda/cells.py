@@ -46,7 +46,7 @@ def _named(which: int) -> Callable:
 def computing(variant: Variant, formula: Callable) -> Callable:
     """The cell that a formula of a variant makes."""
     names = variant.cell.activations
-    own = map(_named, range(len(names))) if variant.named else map(default_of, names)
+    own = map(_named, range(len(names))) if variant.general else map(default_of, names)
     return variant.made(formula, fma, tuple(own))
 
 

@@ -196,7 +196,7 @@ class Layer:
 
     def options(self, d: int) -> View | None:
         """The clip threshold, and the activations of one direction where they are named."""
-        if not self.variant.named:
+        if not self.variant.general:
             return None
         numbers = [self.clip]
         for function in self.functions[d]:
