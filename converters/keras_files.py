@@ -18,7 +18,9 @@ from tinyseq.converters import archives, hdf5
 from tinyseq.converters.hdf5 import Contents
 from tinyseq.converters.weights import as_float32
 
+from tinyseq import files
 from tinyseq.errors import ModelError, UnsupportedError
+from tinyseq.given import as_path
 
 TRAINING = ("optimizer", "optimizer_weights", "seed_generator", "top_level_model_weights")
 """Parts of paths in a file that hold what only training needs."""
@@ -176,9 +178,10 @@ def opened(path: str | Path) -> KerasFile:
         MissingPackageError: the h5py package is not installed.
         ModelError: the file is missing, damaged or holds no model.
     """
+    path = as_path(path, "a model")
     where = str(path)
     try:
-        with Path(path).open("rb") as raw:
+        with files.opened(path) as raw:
             if raw.read(2) == b"PK":
                 return _archived(raw, where)
             raw.seek(0)

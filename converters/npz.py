@@ -13,7 +13,9 @@ from numpy.lib import format as npy
 from tinyseq.converters import archives
 from tinyseq.converters.weights import as_float32
 
+from tinyseq import files, memory
 from tinyseq.errors import ModelError, UnsupportedError
+from tinyseq.given import as_path
 
 MOST_INFLATED, SLACK = 100, 2**20
 """Weights hardly compress: an archive that claims to hold more than this many times its size, and more
@@ -29,14 +31,21 @@ def read(path: str | Path) -> dict[str, np.ndarray]:
         UnsupportedError: an array is of Python objects, which only a pickle can hold.
         ModelError: the file is missing, damaged or no ``.npz`` file.
     """
+    path = as_path(path, "a file of weights")
     where = str(path)
     try:
-        with Path(path).open("rb") as file:
+        with files.opened(path) as file:
             archive = archives.opened(file, where)
             size = file.seek(0, 2)
-            if sum(entry.file_size for entry in archive.infolist()) > max(MOST_INFLATED * size, SLACK):
+            inflated = sum(entry.file_size for entry in archive.infolist())
+            if inflated > max(MOST_INFLATED * size, SLACK):
                 raise ModelError(f"{where}: the archive inflates beyond measure; save it with numpy.savez")
+            memory.check(inflated)
             return {name.removesuffix(".npy"): _array(archive, name, where) for name in archive.namelist()}
+    except MemoryError as error:
+        raise ModelError(
+            f"cannot read {where}: its arrays are too large for this machine: {error}"
+        ) from error
     except OSError as error:
         raise ModelError(f"cannot read {where}: {error.strerror or error}; check the path") from error
 

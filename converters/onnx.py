@@ -11,29 +11,38 @@ from typing import Any
 import numpy as np
 from tinyseq.converters.upgrades import UPGRADES, Draft
 
+from tinyseq import files
 from tinyseq.errors import ConversionWarning, MissingPackageError, ModelError, UnsupportedError
-from tinyseq.model import Graph, Model, Node, Value, captured, check
+from tinyseq.given import as_path
+from tinyseq.model import Graph, Model, Node, Value, captured
 from tinyseq.ops import DTYPE, OPS
+from tinyseq.types import alike, checked_model
 
 OLDEST_OPSET = 7
 DOMAINS = ("", "ai.onnx")
+FLOAT = np.dtype(np.float32)
 
 
 def load(source: str | Path | bytes) -> Model:
-    """The Model of an ONNX file, or of its bytes.
+    """The Model of an ONNX file, or of its bytes, for which no file is read.
 
     Raises:
         MissingPackageError: the onnx package is not installed.
-        ModelError: the file is missing, damaged or not ONNX.
+        ModelError: the file is missing, damaged or not ONNX; or bytes refer to other files.
         UnsupportedError: it uses something outside the op table; names the node.
     """
     onnx = _package()
+    if not isinstance(source, bytes):
+        source = as_path(source, "a model")
     try:
-        proto = onnx.load_from_string(source) if isinstance(source, bytes) else onnx.load(source)
+        data = source if isinstance(source, bytes) else files.read(source)
+        proto = onnx.load_from_string(data)
     except OSError as error:
         raise ModelError(f"cannot read {source}: {error.strerror or error}; check the path") from error
     except Exception as error:
         raise ModelError(f"{_where(source)} is not an ONNX file, or is damaged: {error}") from error
+    if not isinstance(source, bytes):
+        _add_external(onnx, proto, source)
     if not all(isinstance(text, str) for text in _texts(proto)):
         raise ModelError(f"{_where(source)} is damaged: it holds names that are not UTF-8")
     if not proto.graph.output:
@@ -52,6 +61,36 @@ def _package():
             "a model saved with model.save loads without it"
         ) from error
     return onnx
+
+
+def _add_external(onnx, proto, source: Path) -> None:
+    """Reads the tensors that lie in files beside the model's."""
+    tensors = [tensor for tensor in _tensors(proto) if onnx.external_data_helper.uses_external_data(tensor)]
+    for tensor in tensors:
+        location = next((entry.value for entry in tensor.external_data if entry.key == "location"), "")
+        where = f"constant {tensor.name!r} of {source} lies in the file {location!r} beside it"
+        try:
+            files.check(source.parent / location)
+            onnx.external_data_helper.load_external_data_for_tensor(tensor, str(source.parent))
+        except FileNotFoundError as error:
+            raise ModelError(f"{where}, which is missing; put it there") from error
+        except OSError as error:
+            raise ModelError(f"{where}, which cannot be read: {error.strerror or error}") from error
+        except Exception as error:
+            raise ModelError(f"{where}, but is damaged: {error}") from error
+        tensor.data_location = onnx.TensorProto.DEFAULT
+        del tensor.external_data[:]
+
+
+def _tensors(message) -> Iterator[Any]:
+    """Every tensor in a protobuf message."""
+    if message.DESCRIPTOR.name == "TensorProto":
+        yield message
+        return
+    for field, value in message.ListFields():
+        if field.type == field.TYPE_MESSAGE:
+            for inner in [value] if hasattr(value, "ListFields") else value:
+                yield from _tensors(inner)
 
 
 def _texts(message) -> Iterator[str | bytes]:
@@ -92,14 +131,14 @@ class _Importer:
         return version
 
     def model(self) -> Model:
-        graph = self.graph(self.proto.graph)
-        check(graph)
-        self.note_unread(graph)
+        graph = self.graph(self.proto.graph, outermost=True)
         metadata = {entry.key: entry.value for entry in self.proto.metadata_props}
         origin = f"ONNX opset {self.opset}"
         if self.proto.producer_name:
             origin += f", {self.proto.producer_name} {self.proto.producer_version}".rstrip()
-        return Model(graph, (), origin, metadata, self.header())
+        model = checked_model(Model(graph, (), origin, metadata, self.header()))
+        self.note_unread(graph)
+        return model
 
     def header(self) -> dict[str, str | int]:
         """What the file says of itself, by onnxruntime's names for it, as far as it says it."""
@@ -116,7 +155,8 @@ class _Importer:
 
     def note_unread(self, graph: Graph) -> None:
         """Warns of weights that no node reads."""
-        unread = [name for name in self.stored if name not in set(captured(graph))]
+        read = set(captured(graph))
+        unread = [name for name in self.stored if name not in read]
         if unread:
             warnings.warn(
                 f"{self.where}: no node reads the weight {unread[0]!r} ({len(unread)} such); if the model "
@@ -125,19 +165,47 @@ class _Importer:
                 stacklevel=4,
             )
 
-    def graph(self, proto) -> Graph:
+    def graph(self, proto, outermost: bool = False) -> Graph:
         if proto.sparse_initializer:
             raise UnsupportedError(f"graph {proto.name!r} has sparse weights; store them dense")
-        constants = {tensor.name: self.tensor(tensor) for tensor in proto.initializer}
+        constants: dict[str, np.ndarray] = {}
+        for tensor in proto.initializer:
+            self.store(tensor.name, self.tensor(tensor), constants)
         self.stored += constants
-        inputs = tuple(self.value(info) for info in proto.input if info.name not in constants)
+        given = [self.value(info) for info in proto.input]
+        for value in given:
+            self.check_default(value, constants)
+        inputs = tuple(value for value in given if value.name not in constants)
+        if outermost:
+            inputs = tuple(v._replace(dtype=FLOAT) if v.dtype is None else v for v in inputs)
         nodes: list[Node] = []
         for position, node in enumerate(proto.node):
             self.add(node, position, nodes, constants)
         outputs = tuple(self.value(info) for info in proto.output)
         return Graph(inputs, outputs, tuple(nodes), constants)
 
+    def store(self, name: str, array: np.ndarray, constants: dict[str, np.ndarray]) -> None:
+        if name in constants:
+            raise ModelError(f"{self.where} holds two constants of the name {name!r}; names must be unique")
+        constants[name] = array
+
+    def check_default(self, value: Value, constants: dict[str, np.ndarray]) -> None:
+        """An input that has a constant of its name is that constant."""
+        array = constants.get(value.name)
+        if array is not None and value.dtype is not None and not alike(array.dtype, value.dtype):
+            raise ModelError(
+                f"the input {value.name!r} is declared {value.dtype} and its constant is {array.dtype}; "
+                "export the model again"
+            )
+
     def tensor(self, proto) -> np.ndarray:
+        # Of a path, onnx.load has read them; to_array would look for them in the working folder.
+        if self.onnx.external_data_helper.uses_external_data(proto):
+            location = next((entry.value for entry in proto.external_data if entry.key == "location"), "")
+            raise ModelError(
+                f"constant {proto.name!r} of {self.where} lies in another file, {location!r}, which is read "
+                "with a model that is given by its path only; give the path"
+            )
         try:
             return np.array(self.onnx.numpy_helper.to_array(proto), order="C")
         except Exception as error:
@@ -159,7 +227,7 @@ class _Importer:
         if kind not in ("tensor_type", None):
             raise UnsupportedError(f"{info.name!r} is a {kind}; tinyseq takes and gives tensors only")
         tensor = info.type.tensor_type
-        dtype = self.dtype(tensor.elem_type or 1, f"tensor {info.name!r}")
+        dtype = self.dtype(tensor.elem_type, f"tensor {info.name!r}") if tensor.elem_type else None
         if not tensor.HasField("shape"):
             return Value(info.name, dtype, None)
         shape = tuple(
@@ -179,7 +247,9 @@ class _Importer:
         types = {a.name for a in row.attributes if a.kind is DTYPE} if row else ()
         attributes = {a.name: self.attribute(a, label, a.name in types) for a in proto.attribute}
         if proto.op_type == "Constant" and proto.domain in DOMAINS:
-            constants[proto.output[0]] = self.constant(attributes, label)
+            if len(proto.output) != 1 or not proto.output[0]:
+                raise ModelError(f"{label} needs exactly one output; the file is damaged")
+            self.store(proto.output[0], self.constant(attributes, label), constants)
             return
         domain = "" if proto.domain in DOMAINS else proto.domain
         draft = Draft(

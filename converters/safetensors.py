@@ -7,8 +7,10 @@ from pathlib import Path
 import numpy as np
 from tinyseq.converters.weights import as_float32, from_bfloat16
 
-from tinyseq.errors import ModelError, UnsupportedError
+from tinyseq import files
+from tinyseq.errors import MissingPackageError, ModelError, UnsupportedError
 from tinyseq.format import TYPES
+from tinyseq.given import as_path
 
 
 def read(path: str | Path) -> dict[str, np.ndarray]:
@@ -20,10 +22,15 @@ def read(path: str | Path) -> dict[str, np.ndarray]:
         UnsupportedError: a tensor is of a type that NumPy lacks.
         ModelError: the file is missing, damaged or no safetensors file.
     """
-    from safetensors import SafetensorError, deserialize
-
     try:
-        entries = deserialize(Path(path).read_bytes())
+        from safetensors import SafetensorError, deserialize
+    except ImportError as error:
+        raise MissingPackageError(
+            "reading safetensors files needs the safetensors package: pip install safetensors"
+        ) from error
+    path = as_path(path, "a file of weights")
+    try:
+        entries = deserialize(files.read(path))
     except OSError as error:
         raise ModelError(f"cannot read {path}: {error.strerror or error}; check the path") from error
     except SafetensorError as error:

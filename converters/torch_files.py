@@ -20,7 +20,9 @@ from tinyseq.converters import archives, pickles
 from tinyseq.converters.pickles import Global
 from tinyseq.converters.weights import as_float32, from_bfloat16
 
+from tinyseq import files
 from tinyseq.errors import ModelError, UnsupportedError
+from tinyseq.given import as_path
 
 LEGACY_MAGIC = 0x1950A86A20F9469CFC6C
 MOST_NESTED = 32
@@ -146,9 +148,10 @@ def read(path: str | Path) -> dict[str, np.ndarray]:
             a TorchScript program.
         ModelError: the file is missing, damaged or not PyTorch's.
     """
+    path = as_path(path, "a file of weights")
     where = str(path)
     try:
-        with Path(path).open("rb") as file:
+        with files.opened(path) as file:
             content, fill = (_zipped if zipfile.is_zipfile(file) else _legacy)(file, where)
             return dict(_flat(content, fill))
     except OSError as error:

@@ -6,16 +6,44 @@ are those of PyTorch's documentation of ``torch.nn``.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from functools import wraps
+from inspect import signature
 from typing import Any
 
 import numpy as np
 from tinyseq.converters.weights import Weights
 
-from tinyseq.errors import UnsupportedError
+from tinyseq.errors import ModelError, UnsupportedError
+from tinyseq.given import is_one_of
 from tinyseq.graph import Graph, Tensor
+from tinyseq.text import shown
 
 
+def _layer(add: Callable) -> Callable:
+    """A layer whose graph, weights and prefix are checked."""
+    parameters = signature(add)
+
+    @wraps(add)
+    def checked(*given, **named):
+        arguments = parameters.bind(*given, **named).arguments
+        for name, kind in (("graph", Graph), ("weights", Weights)):
+            if not isinstance(arguments[name], kind):
+                raise ModelError(
+                    f"{add.__name__}: {name} is a {kind.__name__}, not {type(arguments[name]).__name__}"
+                )
+        if not isinstance(arguments.get("prefix", ""), str):
+            raise ModelError(f"{add.__name__}: prefix is a word, not {shown(arguments['prefix'])}")
+        if not isinstance(arguments.get("batch_first", False), (bool, np.bool_)):
+            raise ModelError(
+                f"{add.__name__}: batch_first is True or False, not {shown(arguments['batch_first'])}"
+            )
+        return add(*given, **named)
+
+    return checked
+
+
+@_layer
 def lstm(
     graph: Graph, x: Tensor, weights: Weights, prefix: str = "", *, batch_first: bool = False,
     h: Tensor | None = None, c: Tensor | None = None, lengths: Tensor | None = None,
@@ -35,6 +63,7 @@ def lstm(
     return _recurrent("lstm", graph, x, weights, prefix, batch_first, (h, c), lengths, {})
 
 
+@_layer
 def gru(
     graph: Graph, x: Tensor, weights: Weights, prefix: str = "", *, batch_first: bool = False,
     h: Tensor | None = None, lengths: Tensor | None = None,
@@ -43,6 +72,7 @@ def gru(
     return _recurrent("gru", graph, x, weights, prefix, batch_first, (h,), lengths, {})
 
 
+@_layer
 def rnn(
     graph: Graph, x: Tensor, weights: Weights, prefix: str = "", *, batch_first: bool = False,
     nonlinearity: str = "tanh", h: Tensor | None = None, lengths: Tensor | None = None,
@@ -54,8 +84,8 @@ def rnn(
 
 def _nonlinear(nonlinearity: str, prefix: str) -> dict[str, Any]:
     activation = {"tanh": {}, "relu": {"activations": ("Relu",)}}
-    if nonlinearity not in activation:
-        raise UnsupportedError(f"RNN {prefix!r}: nonlinearity={nonlinearity!r}; it is 'tanh' or 'relu'")
+    if not is_one_of(nonlinearity, activation):
+        raise UnsupportedError(f"RNN {prefix!r}: nonlinearity={shown(nonlinearity)}; it is 'tanh' or 'relu'")
     return activation[nonlinearity]
 
 
@@ -109,6 +139,7 @@ def _cell(weights: Weights, prefix: str, suffix: str) -> list:
     ]
 
 
+@_layer
 def lstm_cell(
     graph: Graph, x: Tensor, weights: Weights, prefix: str = "", *,
     h: Tensor | None = None, c: Tensor | None = None,
@@ -117,11 +148,13 @@ def lstm_cell(
     return _one_step("lstm", graph, x, weights, prefix, {"h": h, "c": c})
 
 
+@_layer
 def gru_cell(graph: Graph, x: Tensor, weights: Weights, prefix: str = "", *, h: Tensor | None = None) -> str:
     """``nn.GRUCell``: x [rows, features], state and result h [rows, hidden]."""
     return _one_step("gru", graph, x, weights, prefix, {"h": h})[0]
 
 
+@_layer
 def rnn_cell(
     graph: Graph, x: Tensor, weights: Weights, prefix: str = "", *,
     nonlinearity: str = "tanh", h: Tensor | None = None,
@@ -141,6 +174,7 @@ def _one_step(kind, graph, x, weights, prefix, initials, **attributes) -> tuple[
     return tuple(graph.squeeze(final, [0]) for final in finals)
 
 
+@_layer
 def linear(graph: Graph, x: Tensor, weights: Weights, prefix: str = "") -> str:
     """``nn.Linear``: ``x @ weight.T + bias``."""
     w = weights.take(f"{_dotted(prefix)}weight", None, None)
@@ -148,12 +182,14 @@ def linear(graph: Graph, x: Tensor, weights: Weights, prefix: str = "") -> str:
     return graph.dense(x, w.T, b, name=prefix or "linear")
 
 
+@_layer
 def embedding(graph: Graph, indices: Tensor, weights: Weights, prefix: str = "") -> str:
     """``nn.Embedding``: the weight's rows at whole-numbered indices."""
     table = weights.take(f"{_dotted(prefix)}weight", None, None)
     return graph.embedding(indices, table, name=prefix or "embedding")
 
 
+@_layer
 def conv1d(graph: Graph, x: Tensor, weights: Weights, prefix: str = "", **settings) -> str:
     """``nn.Conv1d``: stride, padding, dilation and groups as ``Graph.conv1d`` takes them."""
     w = weights.take(f"{_dotted(prefix)}weight", None, None, None)
@@ -161,6 +197,7 @@ def conv1d(graph: Graph, x: Tensor, weights: Weights, prefix: str = "", **settin
     return graph.conv1d(x, w, b, name=prefix or "conv", **settings)
 
 
+@_layer
 def convolution(
     graph: Graph, x: Tensor, weights: Weights, prefix: str = "", *, strides: Sequence[int],
     padding: Sequence[tuple[int, int]], dilations: Sequence[int], groups: int = 1,
@@ -175,6 +212,7 @@ def convolution(
     )  # fmt: skip
 
 
+@_layer
 def layer_norm(graph: Graph, x: Tensor, weights: Weights, prefix: str = "", *, epsilon: float = 1e-5) -> str:
     """``nn.LayerNorm`` over the dimensions of its weight."""
     scale = weights.take(f"{_dotted(prefix)}weight")
@@ -182,6 +220,7 @@ def layer_norm(graph: Graph, x: Tensor, weights: Weights, prefix: str = "", *, e
     return graph.layer_norm(x, scale, b, axis=-scale.ndim, epsilon=epsilon)
 
 
+@_layer
 def batch_norm(graph: Graph, x: Tensor, weights: Weights, prefix: str = "", *, epsilon: float = 1e-5) -> str:
     """``nn.BatchNorm1d`` and ``2d`` in eval mode: by the mean and variance that training found."""
     mean, variance = (weights.take(f"{_dotted(prefix)}running_{name}", None) for name in ("mean", "var"))

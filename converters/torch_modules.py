@@ -28,6 +28,8 @@ def from_module(module: Any, shape: Sequence[Dimension]) -> Graph:
         UnsupportedError: a module is of another class or set up in a way that tinyseq does not run.
         ModelError: the module is in training mode.
     """
+    if isinstance(module, type) or not callable(getattr(module, "state_dict", None)):
+        raise ModelError(f"a module of PyTorch is built in, not a {type(module).__name__}")
     leaves = list(_leaves(module, ""))
     for name, part in (("", module), *leaves):
         if part.training:
@@ -38,7 +40,7 @@ def from_module(module: Any, shape: Sequence[Dimension]) -> Graph:
     graph = Graph()
     whole = bool(leaves) and _kind(leaves[0][1]) == "Embedding"
     results = [graph.input("x", shape, np.int64 if whole else np.float32)]
-    build = _Builder(graph, weights, len(shape))
+    build = _Builder(graph, weights, len(tuple(shape)))
     for name, leaf in leaves:
         if len(results) > 1:
             raise UnsupportedError(

@@ -9,7 +9,9 @@ from pathlib import Path
 import numpy as np
 
 from tinyseq.errors import ConversionWarning, ModelError
+from tinyseq.given import as_array, as_path, is_one_of
 from tinyseq.precision import narrowed
+from tinyseq.text import shown
 
 MOST_LISTED = 8
 """Names that an error lists before it says how many more there are."""
@@ -47,7 +49,8 @@ def read(path: str | Path) -> dict[str, np.ndarray]:
     # Imported here: each reader imports this module.
     from tinyseq.converters import npz, safetensors, torch_files
 
-    suffix = Path(path).suffix.lower()
+    path = as_path(path, "a file of weights")
+    suffix = path.suffix.lower()
     readers = {".safetensors": safetensors.read, ".npz": npz.read}
     readers |= dict.fromkeys((".pt", ".pth"), torch_files.read)
     if suffix not in readers:
@@ -62,9 +65,11 @@ class Weights:
     """
 
     def __init__(self, arrays: Mapping[str, np.ndarray], origin: str = "the weights") -> None:
+        if not isinstance(arrays, Mapping):
+            raise ModelError(f"weights are a dict from name to array, not {type(arrays).__name__}")
         self.origin = origin
-        self._arrays = dict(arrays)
-        self._left = dict.fromkeys(arrays)
+        self._arrays = {name: _checked(name, array, origin) for name, array in arrays.items()}
+        self._left = dict.fromkeys(self._arrays)
 
     def __contains__(self, name: str) -> bool:
         return name in self._arrays
@@ -82,8 +87,8 @@ class Weights:
         Raises:
             ModelError: there is none, or it has another shape.
         """
-        if name not in self._arrays:
-            raise ModelError(f"{self.origin}: there is no {name!r}; there are {_listed(self._arrays)}")
+        if not is_one_of(name, self._arrays):
+            raise ModelError(f"{self.origin}: there is no {shown(name)}; there are {_listed(self._arrays)}")
         array = self._arrays[name]
         fits = len(shape) == array.ndim and all(w in (None, s) for w, s in zip(shape, array.shape))
         if shape and not fits:
@@ -101,6 +106,8 @@ class Weights:
 
     def under(self, prefix: str) -> Weights:
         """The weights whose names begin with ``prefix.``, without it; the rest is left out."""
+        if not isinstance(prefix, str):
+            raise ModelError(f"{self.origin}: names begin with a word, not with {shown(prefix)}")
         start = f"{prefix}."
         inner = {name[len(start) :]: a for name, a in self._arrays.items() if name.startswith(start)}
         if not inner:
@@ -116,6 +123,8 @@ class Weights:
             ModelError: there is nothing of such a name.
         """
         for name in names:
+            if not isinstance(name, str):
+                raise ModelError(f"{self.origin}: names are words, which {shown(name)} is not")
             meant = [other for other in self._arrays if other == name or other.startswith(f"{name}.")]
             if not meant:
                 raise ModelError(f"{self.origin}: there is no {name!r}; there are {_listed(self._arrays)}")
@@ -133,6 +142,18 @@ class Weights:
                 f"{self.origin}: no layer uses {_listed(self._left)}; build the layers that they belong to, "
                 "or say with leave(...) that they are no part of the model"
             )
+
+
+def _checked(name: object, given: object, origin: str) -> np.ndarray:
+    if not isinstance(name, str):
+        raise ModelError(f"{origin}: weights have words for names, not {shown(name)}")
+    try:
+        array = as_array(given)
+    except ValueError as error:
+        raise ModelError(f"{origin}: {name!r} is no array: {error}") from error
+    if array.dtype.kind not in "fiub":
+        raise ModelError(f"{origin}: {name!r} holds {array.dtype}; give numbers")
+    return array
 
 
 def _listed(names: Mapping[str, object]) -> str:

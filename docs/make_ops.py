@@ -29,12 +29,19 @@ the tests of nodes in onnx {version}; a test keeps it so. Every op is on `device
 
 - **Inputs**: `?` may be absent, `*` any number; the value of one marked `!` must be known when a plan is
   made: a constant, a shape, an integer input of the model, or computed from those.
+- **Types** stand behind a colon: `f` floating numbers, `i` integers, `n` numbers of either kind, `q` int8
+  and uint8, `b` booleans, `a` any of these, a name that type alone. All with the same capital letter are of
+  one type of its class; floating numbers of any precision count as one. Of an output, `@to` is the type that
+  the attribute tells, and `/` stands before what holds where the former is absent. A model whose types do
+  not fit is refused when it is loaded.
 - **Attributes**: with their defaults; where only some values are taken, those. Everything else is refused by
   name.
 - **Opsets**: the versions of the op in ONNX from opset {oldest} to {newest}; all are read, but for what the
   last table names.
 - **CPU**: `yes`; or `known`, where the result is worked out when a plan is made and costs nothing afterwards.
   Integers and booleans are computed as int64: unsigned 64-bit numbers from 2**63 on count as negative.
+- **Lengths of 0** (`sequence_lens` of RNN, GRU and LSTM): such a row's outputs are zeros, its last states the
+  initial ones. onnxruntime gives zeros for the last states too.
 - **Tests**: how many of ONNX's tests of the op pass on the CPU and on the reference, of how many there are.
 
 ## The table
@@ -92,7 +99,8 @@ def _row(op: Op) -> str:
 def _port(port: Port) -> str:
     if not port.supported:
         return f"~~{port.name}~~"
-    return port.name + "?" * port.optional + "\\*" * port.variadic + "!" * port.known
+    type_ = f":{port.type}" if port.type else ""
+    return port.name + "?" * port.optional + "\\*" * port.variadic + "!" * port.known + type_
 
 
 def _attribute(attribute: Attribute) -> str:

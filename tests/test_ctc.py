@@ -581,6 +581,8 @@ REFUSED = {
     "hotword of other letters": lambda: tinyseq.ctc_beam_search(LOGP, hotwords=["x"], vocabulary="_ab"),
     "hotword of other tokens": lambda: tinyseq.ctc_beam_search(LOGP, hotwords=[[3]]),
     "hotword weight": lambda: tinyseq.ctc_beam_search(LOGP, hotwords={(1,): np.nan}),
+    "hotword weight beyond float32": lambda: tinyseq.ctc_beam_search(LOGP, hotwords={(1,): 1e39}),
+    "a hotword's own weight beyond any float": lambda: tinyseq.CtcBeamSearch(hotwords={(1,): -(10**400)}),
     "lexicon without separator": lambda: tinyseq.ctc_beam_search(LOGP, lexicon=["a"], vocabulary="_ab"),
     "lexicon without vocabulary": lambda: tinyseq.ctc_beam_search(LOGP, lexicon=["a"]),
     "word of two words": lambda: tinyseq.ctc_beam_search(LOGP, lexicon=["a b"], vocabulary=["_", "a", " "]),

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import copy
+import pickle
 import threading
 import tracemalloc
 
@@ -10,9 +12,10 @@ import onnx
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from onnx import helper
 
 import tinyseq
-from tests.models import lstm_with_state, recogniser, recurrent, running_sum
+from tests.models import lstm_with_state, model, recogniser, recurrent, running_sum, value
 from tests.strategies import CASES, LAYERS
 from tests.test_differential import REFUSED
 from tinyseq.errors import ConversionWarning
@@ -84,12 +87,11 @@ def test_a_saved_model_runs_bit_by_bit_alike(tmp_path, form, data):
     session = tinyseq.load(case.model, device=device)
     path = tmp_path / "model.tinyseq"
     session.save(path)
-    copy = tinyseq.load(path, device=device)
-    assert (copy.inputs, copy.outputs) == (session.inputs, session.outputs)
-    equal(session.run(case.feeds), copy.run(case.feeds))
-    again = tmp_path / "again.tinyseq"
-    copy.save(again)
-    assert again.read_bytes() == path.read_bytes()
+    again = tinyseq.load(path, device=device)
+    assert (again.inputs, again.outputs) == (session.inputs, session.outputs)
+    equal(session.run(case.feeds), again.run(case.feeds))
+    again.save(tmp_path / "again.tinyseq")
+    assert (tmp_path / "again.tinyseq").read_bytes() == path.read_bytes()
 
 
 @pytest.mark.parametrize("model", [recogniser(), lstm_with_state()], ids=["hidden state", "named state"])
@@ -102,6 +104,62 @@ def test_a_saved_model_streams_bit_by_bit_alike(tmp_path, model):
     for seed in range(3):
         equal(one.step({"x": chunk(seed=seed)}), other.step({"x": chunk(seed=seed)}))
     equal(one.snapshot(), other.snapshot())
+
+
+CHANGES = {
+    "set": lambda state: state.__setitem__("h", np.ones(1)),
+    "set another": lambda state: state.__setitem__("other", np.ones(1)),
+    "delete": lambda state: state.__delitem__("h"),
+    "update": lambda state: state.update(h=np.ones(1)),
+    "update in place": lambda state: state.__ior__({"h": np.ones(1)}),
+    "setdefault": lambda state: state.setdefault("other", np.ones(1)),
+    "pop": lambda state: state.pop("h"),
+    "popitem": lambda state: state.popitem(),
+    "clear": lambda state: state.clear(),
+}
+
+
+@pytest.mark.parametrize("device", ["cpu", "reference"])
+@pytest.mark.parametrize("change", CHANGES)
+def test_the_arrays_of_a_state_stay(device, change):
+    stream = tinyseq.load(lstm_with_state(), device=device).stream()
+    before = {name: id(array) for name, array in stream.state.items()}
+    with pytest.raises(tinyseq.StateError, match=r"stream\.state\[name\]\[\.\.\.\] = value"):
+        CHANGES[change](stream.state)
+    assert {name: id(array) for name, array in stream.state.items()} == before
+
+
+@pytest.mark.parametrize("device", ["cpu", "reference"])
+def test_a_state_is_written_to_and_copied_as_a_dict(device):
+    stream = tinyseq.load(lstm_with_state(), device=device).stream()
+    start = copy.deepcopy(stream.state)
+    stream.state["h"][...] = 1
+    copies = copy.deepcopy(stream.state), pickle.loads(pickle.dumps(stream.state)), {**stream.snapshot()}
+    first = stream.step({"x": chunk()})
+    for saved in copies:
+        assert type(saved) is dict and list(saved) == ["h", "c"] and saved["h"].all()
+        stream.restore(saved)
+        equal(stream.step({"x": chunk()}), first)
+    assert type(stream.state | {}) is type(stream.state.copy()) is dict
+    stream.restore(start)
+    equal(stream.state, start)
+
+
+def test_the_references_results_are_new_arrays():
+    """Of a model that gives what it is given."""
+    nodes = [helper.make_node("Identity", [given], [gives]) for given, gives in (("x", "y"), ("h", "before"))]
+    nodes.append(helper.make_node("Add", ["h", "one"], ["hn"]))
+    declared = [
+        value(name, np.int64 if name in "xy" else np.float32, [1]) for name in ("x", "h", "y", "before", "hn")
+    ]
+    session = tinyseq.load(
+        model(nodes, declared[:2], declared[2:], {"one": np.ones(1, np.float32)}), device="reference"
+    )
+    stream, x = session.stream(), np.array([5])
+    results = stream.step({"x": x}), session.run({"x": x, "h": np.zeros(1, np.float32)})
+    x[...] = 6
+    stream.step({"x": x})
+    assert [(own["y"].item(), own["before"].item()) for own in results] == [(5, 0), (5, 0)]
 
 
 STATE_NAMES = [
@@ -181,6 +239,14 @@ def test_streaming_backward_is_refused(direction):
     with pytest.raises(tinyseq.ModelError, match=rf"node 'it' \(LSTM\) runs {direction}.*model\.run"):
         session.stream()
     assert direction in str(session)
+
+
+def test_what_is_unpickled_or_copied_is_read_only():
+    state = tinyseq.State({"h": np.ones((1, 2), np.float32)})
+    for twin in (pickle.loads(pickle.dumps(state)), copy.copy(state), copy.deepcopy(state)):
+        assert twin == state and not twin["h"].flags.writeable
+        with pytest.raises(ValueError):
+            twin["h"][0] = 2
 
 
 def test_snapshots_are_compared_by_value():

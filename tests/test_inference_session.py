@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import sys
+
 import numpy as np
 import onnx
 import onnxruntime
@@ -212,3 +214,10 @@ def test_a_size_without_a_name_is_none():
 def test_an_empty_list_of_outputs_is_all_of_them():
     feeds = {"x": chunk()}
     assert len(made().run([], feeds)) == len(onnxruntime.InferenceSession(recogniser()).run([], feeds)) == 1
+
+
+def test_without_the_onnx_package_it_says_what_to_install(monkeypatch):
+    monkeypatch.setitem(sys.modules, "onnx", None)
+    for providers in (None, ["CUDAExecutionProvider", "CPUExecutionProvider"]):
+        with pytest.raises(tinyseq.MissingPackageError, match=r"pip install 'tinyseq\[onnx\]'"):
+            tinyseq.InferenceSession(recogniser(), providers=providers)

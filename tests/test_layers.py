@@ -21,14 +21,16 @@ LAYERS = {
     "shapes": "kernels.activations kernels.cells",
     "ops": "shapes",
     "model": "errors shapes ops",
+    "types": "errors ops model",
     "gates": "errors",
-    "graph": "errors gates ops model",
+    "graph": "errors gates ops model types",
     "feeds": "errors model",
     "precision": "errors",
     "state": "errors",
     "reference": "errors ops model kernels.activations",
-    "format": "errors ops model",
-    "passes": "errors shapes ops model precision reference kernels.activations",
+    "format": "errors ops model types",
+    "streaming": "errors model",
+    "passes": "errors shapes ops model precision reference streaming kernels.activations",
     "kernels.instructions": "",
     "kernels.isa": "",
     "kernels.layout": "",
@@ -41,10 +43,10 @@ LAYERS = {
     "kernels.cuda.driver": "errors kernels.cuda kernels.cuda.compiler",
     "plan": "errors shapes ops model reference kernels.activations kernels.cells kernels.instructions "
     "kernels.program",
-    "backends": "errors model feeds reference kernels.instructions kernels.library kernels.cuda "
+    "backends": "errors model streaming feeds reference kernels.instructions kernels.library kernels.cuda "
     "kernels.cuda.driver plan",
-    "converters": "errors gates ops model format precision graph kernels.activations",
-    "pool": "errors model state plan backends",
+    "converters": "errors gates ops model types format precision graph kernels.activations",
+    "pool": "errors model state streaming plan backends",
     "decode": "errors state kernels.instructions kernels.layout kernels.program",
     "decode.steps": "errors model plan backends kernels.program",
     "session": "errors model graph state format passes backends converters pool",
@@ -57,14 +59,15 @@ LAYERS = {
     "together": "errors model pool session",
     "recognizer": "errors decode session together",
     "check": "errors model reference session",
+    "stream_check": "errors model state streaming session check",
     "cost": "errors feeds gates model passes plan reference",
     "inspection": "cost errors model session",
     "": "errors graph state session inference_session decode decode.decoder decode.generate "
     "decode.transducer_model recognizer",
     "onnx_backend": "errors session",
     "demo": "errors model session check inspection .",
-    "cli": "backends errors feeds model reference converters session check inspection decode decode.decoder "
-    "decode.generate decode.transducer_model demo .",
+    "cli": "backends errors feeds model reference converters session check stream_check inspection decode "
+    "decode.decoder decode.generate decode.transducer_model demo .",
 }
 """What each module or package may import of tinyseq beside itself, lowest first; "." is the face."""
 

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 
-from tinyseq import reference
+from tinyseq import memory, reference
 from tinyseq.errors import FeedError
 from tinyseq.model import Value
 from tinyseq.session import Session
@@ -49,6 +50,10 @@ def _random(value: Value, sizes: Mapping[str, int], rng: np.random.Generator) ->
     if value.shape is None:
         raise FeedError(f"the model does not say the shape of input {value.name!r}; give it with --input")
     shape = tuple(sizes.get(size, 1) if isinstance(size, str) else size for size in value.shape)
+    try:
+        memory.check(8 * math.prod(shape))
+    except MemoryError as error:
+        raise FeedError(f"input {value.name!r} of {list(shape)}: {error}; give smaller sizes") from error
     if value.dtype.kind == "f":
         return rng.standard_normal(shape).astype(value.dtype)
     return np.zeros(shape, value.dtype)
@@ -96,3 +101,14 @@ def _compared(name: str, ours: np.ndarray, against: str, theirs: np.ndarray) -> 
         allowed = ABSOLUTE * scale + RELATIVE * np.abs(b)
         within = bool(np.all((difference <= allowed) | (difference == 0)))
     return Comparison(name, ours.shape, against, float(difference.max(initial=0)), within)
+
+
+def table(rows: list[Comparison]) -> str:
+    """Comparisons as text, with the tolerance."""
+    width = max((len(row.output) for row in rows), default=6)
+    lines = [f"{'output':{width}}  {'against':11}  {'largest difference':>18}  verdict"]
+    for row in rows:
+        verdict = "ok" if row.within else "DIFFERS"
+        lines.append(f"{row.output:{width}}  {row.against:11}  {row.difference:18.3g}  {verdict}")
+    lines.append(f"tolerance: {ABSOLUTE:g} x max(1, largest |value|) + {RELATIVE:g} x |value|")
+    return "\n".join(lines)

@@ -12,14 +12,13 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict
 from pathlib import Path
-from zipfile import BadZipFile, ZipFile
 
 import numpy as np
-from numpy.lib import format as npy
 
-from tinyseq import __version__
+from tinyseq import __version__, console
 from tinyseq.backends import DEVICES
-from tinyseq.check import ABSOLUTE, RELATIVE, random_feeds, verify
+from tinyseq.check import random_feeds, table, verify
+from tinyseq.console import JSON_HELP, file_name, read_arrays, say, say_json, write_arrays
 from tinyseq.decode import command as generation
 from tinyseq.decode import frames_command
 from tinyseq.decode.decoder import Decoder
@@ -28,10 +27,13 @@ from tinyseq.decode.transducer_model import Transducer
 from tinyseq.demo import command as demo
 from tinyseq.errors import FeedError, OptionError, TinyseqError
 from tinyseq.feeds import checked_array
+from tinyseq.files import same
 from tinyseq.inspection import inspect
 from tinyseq.model import Value
 from tinyseq.reference import Watch
 from tinyseq.session import WEIGHT_FILES, Session, load
+from tinyseq.stream_check import FRAMES, check_stream, frame_sizes
+from tinyseq.text import printable
 
 FINE, FAILED, USAGE, UNREADABLE = 0, 1, 2, 3
 INTERRUPTED = 130
@@ -40,17 +42,25 @@ INTERRUPTED = 130
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Runs a command; returns the exit status."""
-    args = _parser().parse_args(arguments)
+    console.prepare()
     try:
-        return args.command(args)
+        try:
+            args = _parser().parse_args(arguments)
+            return args.command(args)
+        finally:
+            console.flush()
     except TinyseqError as error:
         print(f"tinyseq: {error}", file=sys.stderr)
         return USAGE if isinstance(error, (FeedError, OptionError)) else UNREADABLE
     except BrokenPipeError:
-        sys.stderr.close()
+        console.abandon()
         return FINE
     except OSError as error:
-        print(f"tinyseq: {error}", file=sys.stderr)
+        console.abandon()
+        print(f"tinyseq: {printable(str(error))}", file=sys.stderr)
+        return UNREADABLE
+    except MemoryError as error:
+        print(f"tinyseq: there is not enough memory: {printable(str(error))}", file=sys.stderr)
         return UNREADABLE
     except KeyboardInterrupt:
         return INTERRUPTED
@@ -71,24 +81,23 @@ def _parser() -> argparse.ArgumentParser:
     command = commands.add_parser("run", help="run a model once on given or random inputs")
     _add_model(command)
     _add_inputs(command)
-    command.add_argument("--output", type=Path, metavar="FILE", help="write the outputs to an .npz file")
+    command.add_argument("--output", type=file_name, metavar="FILE", help="write the outputs to an .npz file")
     command.set_defaults(command=_run)
 
-    command = commands.add_parser(
-        "verify", help="compare with the float64 reference and onnxruntime, if installed"
-    )
+    command = commands.add_parser("verify", help="compare with the float64 reference and onnxruntime")
     _add_model(command)
     _add_inputs(command)
+    command.add_argument("--stream", action="store_true", help="see if streams give the same bits as a run")
     command.set_defaults(command=_verify)
 
     command = commands.add_parser("convert", help="write a model in tinyseq's own format")
     _add_model(command)
-    command.add_argument("output", type=Path, help="the .tinyseq file to write")
+    command.add_argument("output", type=file_name, help="the .tinyseq file to write")
     command.set_defaults(command=_convert)
 
     command = commands.add_parser("generate", help="what an encoder and a decoder generate for inputs")
     _add_model(command)
-    command.add_argument("--encoder", type=Path, metavar="FILE", help="the model that is run first")
+    command.add_argument("--encoder", type=file_name, metavar="FILE", help="the model that is run first")
     generation.add_arguments(command)
     command.set_defaults(command=_generate)
 
@@ -113,14 +122,14 @@ MODEL_FILES = "an .onnx, .keras, .h5 or .tinyseq file"
 
 
 def _add_model(command: argparse.ArgumentParser, what: str = MODEL_FILES) -> None:
-    command.add_argument("model", type=Path, help=what)
+    command.add_argument("model", type=file_name, help=what)
     command.add_argument(
         "--state", action="append", default=[], metavar="INPUT=OUTPUT", help="a pair that carries state"
     )
     command.add_argument(
         "--device", choices=DEVICES, default=DEVICES[0], help=f"what runs it (default {DEVICES[0]})"
     )
-    command.add_argument("--json", action="store_true", help="print JSON instead of text")
+    command.add_argument("--json", action="store_true", help=JSON_HELP)
 
 
 def _add_inputs(command: argparse.ArgumentParser) -> None:
@@ -131,7 +140,7 @@ def _add_inputs(command: argparse.ArgumentParser) -> None:
         metavar="NAME=VALUE",
         help="an input: a number, or an .npy file; the others are random",
     )
-    command.add_argument("--inputs", type=Path, metavar="FILE", help="an .npz file with inputs by name")
+    command.add_argument("--inputs", type=file_name, metavar="FILE", help="an .npz file with inputs by name")
     command.add_argument(
         "--size", action="append", default=[], metavar="NAME=N", help="a named dimension of random inputs"
     )
@@ -164,7 +173,7 @@ def _feeds(args: argparse.Namespace, session: Session) -> dict[str, np.ndarray]:
     for name, text in _split(args.input, "--input").items():
         if name not in values:
             raise FeedError(f"--input {name}: the model takes {', '.join(values)}")
-        given[name] = _read(Path(text)) if text.endswith(".npy") else _number(text, values[name].dtype)
+        given[name] = read_arrays(Path(text)) if text.endswith(".npy") else _number(text, values[name].dtype)
     try:
         sizes = {name: int(text) for name, text in _split(args.size, "--size").items()}
     except ValueError as error:
@@ -197,27 +206,9 @@ def _size_hint(args: argparse.Namespace, session: Session) -> Iterator[None]:
         ) from error
 
 
-def _read(path: Path):
-    """The array of an .npy file or the arrays of an .npz file; pickles are refused."""
-    try:
-        loaded = np.load(path, allow_pickle=False)
-        array = loaded if isinstance(loaded, np.ndarray) else dict(loaded)
-    except (OSError, ValueError, EOFError, BadZipFile) as error:
-        raise FeedError(f"cannot read {path}: {error}; give an .npy or .npz file of numbers") from error
-    others = [] if isinstance(array, np.ndarray) else array.items()
-    for name, other in others:
-        if not isinstance(other, np.ndarray):
-            raise FeedError(f"cannot read {path}: {name!r} is no array; give a file of numpy.savez")
-    if isinstance(array, np.ndarray) != (path.suffix == ".npy"):
-        raise FeedError(
-            f"{path} is not what its suffix says; rename it to .npy (one array) or .npz (several)"
-        )
-    return array
-
-
 def _inputs(args: argparse.Namespace) -> dict[str, np.ndarray]:
     """The arrays of ``--inputs`` by name."""
-    arrays = {} if args.inputs is None else _read(args.inputs)
+    arrays = {} if args.inputs is None else read_arrays(args.inputs)
     if isinstance(arrays, np.ndarray):
         raise FeedError(
             f"--inputs {args.inputs}: this is one array without a name; give an .npz file of arrays by name"
@@ -244,20 +235,20 @@ def _inspect(args: argparse.Namespace) -> int:
         feeds = {}
     description = inspect(session, feeds)
     if args.json:
-        print(json.dumps(description))
+        say_json(description)
         return FINE
     print(session)
     ops = ", ".join(f"{count} {op}" for op, count in description["ops"].items())
-    print(f"  ops     {ops}")
-    print(f"  weights {description['parameters']:,} numbers, {description['parameter_bytes']:,} bytes")
+    say(f"  ops     {ops}")
+    say(f"  weights {description['parameters']:,} numbers, {description['parameter_bytes']:,} bytes")
     shapes = ", ".join(f"{name} {shape}" for name, shape in description["step_shapes"].items())
     if description["operations_per_step"] is not None:
-        print(f"  step    {description['operations_per_step']:,} operations, of {shapes}")
+        say(f"  step    {description['operations_per_step']:,} operations, of {shapes}")
     if description["memory"] is not None:
         bytes_ = "{weights:,} bytes of packed weights, {state:,} a stream, {arena:,} a call"
-        print(f"  memory  {bytes_.format(**description['memory'])}")
+        say(f"  memory  {bytes_.format(**description['memory'])}")
     if description["step_error"] is not None:
-        print(f"  step    not counted: {description['step_error']} (--size and --input say of what to count)")
+        say(f"  step    not counted: {description['step_error']} (--size and --input say of what to count)")
     return FINE
 
 
@@ -269,12 +260,12 @@ def _inspect_weights(args: argparse.Namespace) -> int:
     count, size = sum(a.size for a in arrays.values()), sum(a.nbytes for a in arrays.values())
     if args.json:
         listed = {name: {"dtype": a.dtype.name, "shape": list(a.shape)} for name, a in arrays.items()}
-        print(json.dumps({"arrays": listed, "parameters": count, "parameter_bytes": size}))
+        say_json({"arrays": listed, "parameters": count, "parameter_bytes": size})
         return FINE
-    print(f"weights without a model; tinyseq.Graph says what they are the weights of ({args.model})")
+    say(f"weights without a model; tinyseq.Graph says what they are the weights of ({args.model})")
     for name, array in arrays.items():
-        print(f"  {name} {array.dtype}{list(array.shape)}")
-    print(f"  {len(arrays)} arrays, {count:,} numbers, {size:,} bytes")
+        say(f"  {name} {array.dtype}{list(array.shape)}")
+    say(f"  {len(arrays)} arrays, {count:,} numbers, {size:,} bytes")
     return FINE
 
 
@@ -284,41 +275,32 @@ def _run(args: argparse.Namespace) -> int:
     with _size_hint(args, session):
         results = session.run(feeds)
     if args.output is not None:
-        try:
-            _write(args.output, results)
-        except OSError as error:
-            raise TinyseqError(f"cannot write {args.output}: {error.strerror}; check the folder") from error
+        write_arrays(args.output, results)
     if args.json:
-        print(json.dumps({name: array.tolist() for name, array in results.items()}))
+        say_json({name: array.tolist() for name, array in results.items()})
     else:
         for name, array in results.items():
-            print(f"{name} {array.dtype}{list(array.shape)}\n{array}")
+            say(f"{name} {array.dtype}{list(array.shape)}", *str(array).split("\n"))
     return FINE
-
-
-def _write(path: Path, arrays: dict[str, np.ndarray]) -> None:
-    """Arrays of any names to an .npz file of just this name, which numpy.savez would not do."""
-    with ZipFile(path, "w") as archive:
-        for name, array in arrays.items():
-            with archive.open(f"{name}.npy", "w", force_zip64=True) as entry:
-                npy.write_array(entry, array, allow_pickle=False)
 
 
 def _verify(args: argparse.Namespace) -> int:
     session = _load(args)
+    if args.stream:
+        args.size += [
+            f"{name}={FRAMES}" for name in frame_sizes(session) if name not in _split(args.size, "--size")
+        ]
+        report = check_stream(session, _feeds(args, session), seed=args.seed)
+        say(*(report.as_json() if args.json else str(report)).split("\n"))
+        return FINE if report.passed else FAILED
     feeds = _feeds(args, session)
     with _size_hint(args, session), _progress(session) as watch:
         rows = verify(session, args.model, feeds, watch)
     passed = all(row.within for row in rows)
     if args.json:
-        print(json.dumps({"passed": passed, "comparisons": [asdict(row) for row in rows]}))
-        return FINE if passed else FAILED
-    width = max((len(row.output) for row in rows), default=6)
-    print(f"{'output':{width}}  {'against':11}  {'largest difference':>18}  verdict")
-    for row in rows:
-        verdict = "ok" if row.within else "DIFFERS"
-        print(f"{row.output:{width}}  {row.against:11}  {row.difference:18.3g}  {verdict}")
-    print(f"tolerance: {ABSOLUTE:g} x max(1, largest |value|) + {RELATIVE:g} x |value|")
+        say_json({"passed": passed, "comparisons": [asdict(row) for row in rows]})
+    else:
+        say(*table(rows).split("\n"))
     return FINE if passed else FAILED
 
 
@@ -336,12 +318,14 @@ def _progress(session: Session) -> Iterator[Watch | None]:
 
 
 def _convert(args: argparse.Namespace) -> int:
+    if same(args.model, args.output):
+        raise OptionError(f"{args.output} is the model itself, which is not overwritten; give another name")
     session = _load(args)
     session.save(args.output)
     if args.json:
-        print(json.dumps({"output": str(args.output), "bytes": args.output.stat().st_size}))
+        say_json({"output": str(args.output), "bytes": args.output.stat().st_size})
     else:
-        print(f"wrote {args.output} ({args.output.stat().st_size:,} bytes)")
+        say(f"wrote {args.output} ({args.output.stat().st_size:,} bytes)")
     return FINE
 
 
@@ -363,7 +347,7 @@ def _generate(args: argparse.Namespace) -> int:
         for hypotheses in generate(decoder, _inputs(args), options)
     ]
     if args.json:
-        print(json.dumps(found))
+        say_json(found)
     else:
         print(*generation.lines(found), sep="\n")
     return FINE
@@ -373,9 +357,9 @@ def _decode(args: argparse.Namespace) -> int:
     if args.model.is_dir():
         return _decode_transducer(args)
     if args.model.suffix == ".npy":
-        arrays = {args.model.stem: _read(args.model)}
+        arrays = {args.model.stem: read_arrays(args.model)}
     elif args.model.suffix == ".npz":
-        arrays = _read(args.model)
+        arrays = read_arrays(args.model)
     else:
         session = _load(args)
         with _size_hint(args, session):

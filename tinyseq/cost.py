@@ -2,23 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
-from math import prod
+from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
 import numpy as np
 
 from tinyseq import passes, reference
+from tinyseq.effort import MULTIPLICATIONS
 from tinyseq.errors import TinyseqError
 from tinyseq.feeds import checked_feeds
-from tinyseq.gates import ORDERS
-from tinyseq.model import Model, Node
+from tinyseq.model import POSITION, Model, Node
+from tinyseq.passes.time import streaming
 from tinyseq.plan.packing import Weights
 from tinyseq.plan.planner import Planner
 from tinyseq.plan.plans import Plans
 from tinyseq.plan.stream import StateInPlace, StateLayout
-
-Shape = tuple[int, ...]
 
 
 class Memory(NamedTuple):
@@ -54,42 +52,6 @@ def operations(model: Model, feeds: Mapping[str, np.ndarray]) -> int:
     return total
 
 
-def _product(node: Node, shapes: list[Shape], y: Shape) -> int:
-    return prod(y) * shapes[0][-1]
-
-
-def _gemm(node: Node, shapes: list[Shape], y: Shape) -> int:
-    return prod(y) * shapes[0][0 if node.attributes["transA"] else 1]
-
-
-def _convolution(node: Node, shapes: list[Shape], y: Shape) -> int:
-    """Each number of the result is a sum over a window of the group's channels."""
-    return prod(y) * prod(shapes[1][1:])
-
-
-def _transposed(node: Node, shapes: list[Shape], y: Shape) -> int:
-    """Each number given is spread over a window of the group's filters."""
-    return prod(shapes[0]) * prod(shapes[1][1:])
-
-
-def _recurrent(node: Node, shapes: list[Shape], y: Shape) -> int:
-    x, w, r = shapes[:3]
-    op = node.op.removeprefix("DynamicQuantize")
-    hidden = node.attributes["hidden_size"]
-    state = min(r[1:]) if op != node.op else r[2]
-    return prod(x[:2]) * w[0] * (x[2] + state) * len(ORDERS[op]["onnx"]) * hidden
-
-
-MULTIPLICATIONS: dict[str, Callable[[Node, list[Shape], Shape], int]] = {
-    **dict.fromkeys(("MatMul", "MatMulInteger"), _product),
-    **dict.fromkeys(("Conv", "ConvInteger"), _convolution),
-    **dict.fromkeys(("RNN", "GRU", "LSTM", "DynamicQuantizeLSTM"), _recurrent),
-    "ConvTranspose": _transposed,
-    "Gemm": _gemm,
-}
-"""The multiplications of an op, by the shapes of its inputs and of its first output."""
-
-
 def memory(model: Model, feeds: Mapping[str, np.ndarray]) -> Memory:
     """What one stream of the model, or one run where it has no streaming form, takes on the CPU.
 
@@ -98,11 +60,12 @@ def memory(model: Model, feeds: Mapping[str, np.ndarray]) -> Memory:
     """
     simple = passes.simplify(model)
     try:
-        streaming = passes.expose_state(simple)
+        streams = streaming(simple).model
     except TinyseqError:
-        streaming = None
-    in_place = None if streaming is None else StateInPlace(StateLayout(streaming))
-    plans = Plans(Planner(streaming or simple, Weights(()), in_place))
+        streams = None
+    in_place = None if streams is None else StateInPlace(StateLayout(streams))
+    plans = Plans(Planner(streams or simple, Weights(()), in_place))
+    feeds = {**feeds, POSITION: np.zeros(2, np.int64)}
     _, plan = plans.plan({value.name: np.asarray(feeds[value.name]) for value in plans.inputs})
-    state = 0 if streaming is None else StateLayout(streaming).bytes
+    state = 0 if streams is None else StateLayout(streams).bytes
     return Memory(sum(weight.nbytes for weight in plan.weights), state, plan.arena_bytes)

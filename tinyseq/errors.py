@@ -2,8 +2,17 @@
 
 from __future__ import annotations
 
+from tinyseq.text import printable
 
-class TinyseqError(Exception):
+
+class _Said:
+    """A message on one line; what names from files hold for terminals is written out."""
+
+    def __str__(self) -> str:
+        return printable(super().__str__())
+
+
+class TinyseqError(_Said, Exception):
     """The root of all of them."""
 
 
@@ -15,6 +24,10 @@ class UnsupportedError(ModelError):
     """What is asked for is valid, but tinyseq does not do it: an op, an attribute, a setting."""
 
 
+class PlanError(UnsupportedError):
+    """A plan would read or write elements of another size or kind than they have: a fault in tinyseq."""
+
+
 class FeedError(TinyseqError, ValueError):
     """The inputs given to a model do not fit it."""
 
@@ -24,14 +37,14 @@ class OptionError(TinyseqError, ValueError):
 
 
 class StateError(TinyseqError, ValueError):
-    """A saved state does not fit the stream that it is given to."""
+    """A saved state does not fit the stream that it is given to, or a stream is in use by somebody else."""
 
 
-class ConversionWarning(UserWarning):
+class ConversionWarning(_Said, UserWarning):
     """Numbers are stored or given in another precision than tinyseq computes in, or nothing reads them."""
 
 
-class BroadcastWarning(UserWarning):
+class BroadcastWarning(_Said, UserWarning):
     """A constant made for one row of a batch stands for all rows."""
 
 

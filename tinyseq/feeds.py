@@ -7,23 +7,27 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 
 from tinyseq.errors import FeedError
+from tinyseq.given import as_array, converted, has_type
 from tinyseq.model import Value
+from tinyseq.text import shown
 
 
 def checked_feeds(values: Sequence[Value], feeds: Mapping[str, object]) -> dict[str, np.ndarray]:
     """The feeds as arrays, one for every input.
 
-    NumPy arrays must have the input's dtype; Python numbers and lists are converted to it.
+    Arrays, NumPy's and those of other packages, must have the input's dtype; Python numbers and lists are
+    converted to it. Masked arrays are refused.
 
     Raises:
         FeedError: a name is missing or unknown, or a dtype, rank or size differs; says which.
     """
     if not isinstance(feeds, Mapping):
         raise FeedError(f"inputs are given as a dict from name to array, not {type(feeds).__name__}")
-    unknown = [name for name in feeds if all(name != value.name for value in values)]
+    names = {value.name for value in values}
+    unknown = [name for name in feeds if name not in names]
     missing = [value.name for value in values if value.name not in feeds]
     if unknown or missing:
-        problems = [f"missing {name!r}" for name in missing] + [f"unknown {name!r}" for name in unknown]
+        problems = [f"missing {name!r}" for name in missing] + [f"unknown {shown(name)}" for name in unknown]
         raise FeedError(
             f"inputs do not match the model: {', '.join(problems)}; it takes {'; '.join(map(str, values))}"
         )
@@ -32,21 +36,15 @@ def checked_feeds(values: Sequence[Value], feeds: Mapping[str, object]) -> dict[
 
 def checked_array(value: Value, given: object, what: str) -> np.ndarray:
     """One array checked against its declaration; ``what`` names its part in messages."""
-    if isinstance(given, (np.ndarray, np.generic)):
-        array = np.asarray(given)
-        if array.dtype != value.dtype:
-            raise FeedError(
-                f"{what} {value.name!r} is {array.dtype} and must be {value.dtype}; "
-                f"convert it with .astype(np.{value.dtype})"
-            )
-    else:
-        try:
-            array = np.asarray(given)
-            if array.size and not np.can_cast(array.dtype, value.dtype, "same_kind"):
-                raise TypeError(f"{array.dtype} numbers given")
-            array = np.asarray(given, dtype=value.dtype)
-        except (ValueError, TypeError, OverflowError) as error:
-            raise FeedError(f"{what} {value.name!r} is not an array of {value.dtype}: {error}") from error
+    try:
+        array = as_array(given) if has_type(given) else converted(given, value.dtype)
+    except ValueError as error:
+        raise FeedError(f"{what} {value.name!r} is not an array of {value.dtype}: {error}") from error
+    if array.dtype != value.dtype:
+        raise FeedError(
+            f"{what} {value.name!r} is {array.dtype} and must be {value.dtype}; "
+            f"convert it with .astype(np.{value.dtype})"
+        )
     if value.shape is None:
         return array
     if array.ndim != len(value.shape):

@@ -8,18 +8,23 @@ No code is in a file.
 from __future__ import annotations
 
 import json
-from contextlib import suppress
+from math import prod
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from tinyseq import files
 from tinyseq.errors import ModelError
-from tinyseq.model import Graph, Model, Node, StatePair, Value, check
+from tinyseq.given import as_path, is_folder
+from tinyseq.model import Graph, Model, Node, StatePair, Value
 from tinyseq.ops import OPS
+from tinyseq.shapes import MOST_DIMENSIONS
+from tinyseq.types import checked_model
 
 VERSION = 1
 ENTRY = "tinyseq"
+SUFFIX = ".tinyseq"
 
 TYPES = {
     "F64": "<f8", "F32": "<f4", "F16": "<f2", "I64": "<i8", "I32": "<i4", "I16": "<i2", "I8": "i1",
@@ -27,12 +32,18 @@ TYPES = {
 }  # fmt: skip
 """What safetensors files call NumPy's types."""
 
+MOST_HEADER = 10**8
+"""Bytes of a header: as many as the safetensors package takes."""
+
+NAMES = {np.dtype(code).name: np.dtype(code) for code in TYPES.values()}
+"""The types by NumPy's names, which documents have."""
+
 DAMAGE = (AttributeError, LookupError, OverflowError, RecursionError, TypeError, ValueError)
 """What comes of taking any JSON for what it should be."""
 
 
 def save(model: Model, path: str | Path) -> None:
-    """Writes a model; an existing file is replaced only once the new one is whole.
+    """Writes a model to a file that ends in ``.tinyseq``; see ``files.writing``.
 
     Raises:
         ModelError: the file cannot be written.
@@ -49,20 +60,8 @@ def save(model: Model, path: str | Path) -> None:
         "header": dict(model.header),
     }
     data = serialise(tensors.stored, {ENTRY: json.dumps(document, separators=(",", ":"))})
-    partial = None
-    try:
-        path = Path(path)
-        partial = path.with_name(path.name + ".partial")
-        partial.write_bytes(data)
-        partial.replace(path)
-    except (OSError, ValueError, TypeError) as error:
-        if partial is not None:
-            with suppress(OSError, ValueError):
-                partial.unlink()
-        raise ModelError(
-            f"cannot write {path}: {getattr(error, 'strerror', None) or error}; "
-            "check the name, the folder and its permissions"
-        ) from error
+    with files.writing(path, ModelError, SUFFIX) as file:
+        file.write(data)
 
 
 def load(path: str | Path) -> Model:
@@ -71,10 +70,11 @@ def load(path: str | Path) -> Model:
     Raises:
         ModelError: the file is missing, damaged, of a newer version or not of this format.
     """
-    if Path(path).is_dir():
+    path = as_path(path, "a model")
+    if is_folder(path):
         raise ModelError(f"cannot read {path}: it is a folder; give the file that model.save wrote")
     try:
-        metadata, tensors = _parts(Path(path).read_bytes())
+        metadata, tensors = _parts(files.read(path))
     except (OSError, *DAMAGE) as error:
         raise ModelError(
             f"cannot read {path}: {error}; it is missing, damaged or not a tinyseq file"
@@ -99,23 +99,35 @@ def _parts(data: bytes) -> tuple[dict[str, str], dict[str, np.ndarray]]:
     itself copies them, and importing it takes longer than reading the file.
     """
     start = 8 + int.from_bytes(data[:8], "little")
+    if start > min(len(data), MOST_HEADER):
+        raise ValueError(f"a header of {start - 8:,} bytes in a file of {len(data):,}")
     header = json.loads(data[8:start])
     metadata = dict(header.pop("__metadata__", {}))
     elements = memoryview(data)[start:]
-    tensors = {}
-    for name, entry in header.items():
-        first, end = entry["data_offsets"]
-        tensors[name] = np.frombuffer(elements[first:end], TYPES[entry["dtype"]]).reshape(entry["shape"])
-    return metadata, tensors
+    return metadata, {name: _tensor(elements, entry) for name, entry in header.items()}
+
+
+def _tensor(elements: memoryview, entry: dict) -> np.ndarray:
+    """A tensor of a safetensors file; its bytes are as many as its shape and type say."""
+    first, end = entry["data_offsets"]
+    dtype, shape = TYPES[entry["dtype"]], entry["shape"]
+    if not all(type(number) is int and number >= 0 for number in (first, end, *shape)):
+        raise ValueError(f"a tensor of {shape} at {first} to {end}")
+    if not first <= end <= len(elements):
+        raise ValueError(f"a tensor at {first} to {end} of {len(elements)} bytes")
+    if prod(shape) * np.dtype(dtype).itemsize != end - first or len(shape) > MOST_DIMENSIONS:
+        raise ValueError(f"a tensor {dtype}{shape} in {end - first} bytes")
+    array = np.frombuffer(elements[first:end], dtype).reshape(shape)
+    # Other bytes than 0 and 1 are no booleans.
+    return array.view(np.uint8) != 0 if dtype == "?" else array
 
 
 def _model(document: dict, tensors: dict[str, np.ndarray]) -> Model:
     graph = _graph(document["graph"], tensors)
-    check(graph)
     state = tuple(StatePair(i, o, None if v is None else tensors[v]) for i, o, v in document["state"])
     _check_state(graph, state)
     metadata, header = dict(document["metadata"]), dict(document.get("header", {}))
-    return Model(graph, state, str(document["origin"]), metadata, header)
+    return checked_model(Model(graph, state, str(document["origin"]), metadata, header))
 
 
 def _check_state(graph: Graph, state: tuple[StatePair, ...]) -> None:
@@ -195,7 +207,14 @@ def _graph(document: dict, tensors: dict[str, np.ndarray]) -> Graph:
 
 def _value(document: list) -> Value:
     name, dtype, shape = document
-    return Value(name, np.dtype(dtype), None if shape is None else tuple(shape))
+    return Value(name, _dtype(dtype), None if shape is None else tuple(shape))
+
+
+def _dtype(name: object) -> np.dtype:
+    """The type of a name in a document: one of those that ``TYPES`` has."""
+    if name not in NAMES:
+        raise ValueError(f"the type {name!r}")
+    return NAMES[name]
 
 
 def _node(document: list, tensors: dict[str, np.ndarray]) -> Node:
@@ -215,4 +234,4 @@ def _attribute(document: Any, tensors: dict[str, np.ndarray]) -> Any:
     ((kind, value),) = document.items()
     if kind == "tensor":
         return tensors[value]
-    return _graph(value, tensors) if kind == "graph" else np.dtype(value)
+    return _graph(value, tensors) if kind == "graph" else _dtype(value)

@@ -13,6 +13,8 @@ from dataclasses import dataclass
 import numpy as np
 
 from tinyseq.errors import ModelError
+from tinyseq.given import as_array
+from tinyseq.text import shown
 
 ORDERS = {
     "LSTM": {"onnx": "iofc", "torch": "ifco", "keras": "ifco"},
@@ -63,27 +65,40 @@ def cells(op: str, weights: Sequence[np.ndarray | None], layout: str) -> Cells:
     """
     if not isinstance(layout, str) or layout not in _READERS or op not in ORDERS:
         raise ModelError(
-            f"weights of {op!r} in layout {layout!r}: ops are {', '.join(ORDERS)}, "
+            f"weights of {shown(op)} in layout {shown(layout)}: ops are {', '.join(ORDERS)}, "
             f"layouts {', '.join(_READERS)}"
         )
     try:
-        arrays = [None if array is None else np.asarray(array, np.float32) for array in weights]
-    except (TypeError, ValueError, OverflowError) as error:
+        arrays = [None if array is None else _weight(array) for array in weights]
+    except (TypeError, ValueError) as error:
         raise ModelError(f"the weights of a layer are arrays in a list: {error}") from error
     most = (4 if layout == "torch" else 3) + (op == "LSTM" and layout in ("torch", "onnx"))
     if not 2 <= len(arrays) <= most or arrays[0] is None or arrays[1] is None:
-        raise ModelError(f"a layer in layout {layout!r} has 2 to {most} weights, not {len(arrays)}")
+        raise ModelError(f"a layer in layout {shown(layout)} has 2 to {most} weights, not {len(arrays)}")
     try:
-        if any(array is not None and not array.ndim for array in arrays):
-            raise ValueError("a weight is a single number")
+        if any(array is not None and not 1 <= array.ndim <= 3 for array in arrays):
+            raise ValueError("a weight is a single number or has more than three dimensions")
         result = _READERS[layout](op, *arrays)
         _check(op, result)
     except ValueError as error:
         shapes = ", ".join("none" if array is None else str(list(array.shape)) for array in arrays)
         raise ModelError(
-            f"weights {shapes} are not those of one {op} layer in layout {layout!r}: {error}"
+            f"weights {shapes} are not those of one {op} layer in layout {shown(layout)}: {error}"
         ) from error
     return result
+
+
+def _weight(given: object) -> np.ndarray:
+    """A weight as float32.
+
+    Raises:
+        ValueError: it is none.
+    """
+    array = as_array(given)
+    if array.dtype.kind not in "fiub":
+        raise ValueError(f"a weight holds {array.dtype}; give numbers")
+    with np.errstate(over="ignore"):
+        return array.astype(np.float32)
 
 
 def stacked(forward: Cells, backward: Cells) -> Cells:

@@ -13,8 +13,11 @@ from numpy.typing import ArrayLike, DTypeLike
 
 from tinyseq import gates, model
 from tinyseq.errors import ModelError, UnsupportedError
+from tinyseq.given import as_array, is_number, is_whole
 from tinyseq.model import Dimension, Model, Node, StatePair, Value
 from tinyseq.ops import OPS
+from tinyseq.text import shown
+from tinyseq.types import checked_model
 
 Tensor = str | ArrayLike
 """What methods take: the name of a tensor, or a constant: an array or a number. A number, and an array of
@@ -34,41 +37,41 @@ class Graph:
 
     def __init__(self) -> None:
         self._inputs: list[Value] = []
-        self._outputs: dict[str, tuple[str, str | None, np.dtype]] = {}
+        self._outputs: dict[str, tuple[str, str | None, np.dtype | None]] = {}
         self._nodes: list[Node] = []
         self._constants: dict[str, np.ndarray] = {}
         self._names: set[str] = set()
         self._node_names: set[str] = set()
+        self._numbers: dict[str, int] = {}
+        self._node_numbers: dict[str, int] = {}
 
     def input(self, name: str, shape: Sequence[Dimension], dtype: DTypeLike = np.float32) -> str:
         """An input of the model; sizes that the feeds decide are given as words."""
-        try:
-            sizes = tuple(shape)
-        except TypeError as error:
-            raise ModelError(f"input {name!r}: its shape is a list of sizes, not {shape!r}") from error
-        self._inputs.append(Value(self._claimed(name), _dtype(dtype, name), sizes))
+        self._inputs.append(Value(self._claimed(name), _dtype(dtype, name), _sizes(shape, name)))
         return name
 
     def output(
-        self, name: str, tensor: str, *, carries: str | None = None, dtype: DTypeLike = np.float32
+        self, name: str, tensor: str, *, carries: str | None = None, dtype: DTypeLike | None = None
     ) -> None:
         """Makes a tensor an output of the model.
 
         Args:
             carries: the input to which this output is the next value: state of a stream.
-            dtype: what the tensor holds.
+            dtype: what the tensor holds; what it has if left out.
         """
         _check_word(name)
         if not isinstance(tensor, str) or tensor not in self._names:
-            raise ModelError(f"output {name!r}: there is no tensor {tensor!r}; give what a method returned")
+            raise ModelError(
+                f"output {name!r}: there is no tensor {shown(tensor)}; give what a method returned"
+            )
         named = isinstance(carries, str) and carries in (value.name for value in self._inputs)
         if carries is not None and not named:
-            raise ModelError(f"output {name!r} carries state to {carries!r}, which is no input")
+            raise ModelError(f"output {name!r} carries state to {shown(carries)}, which is no input")
         if carries is not None and any(carries == other for _, other, _ in self._outputs.values()):
-            raise ModelError(f"output {name!r}: another output carries state to {carries!r} already")
+            raise ModelError(f"output {name!r}: another output carries state to {shown(carries)} already")
         if name in self._outputs or (name in self._names and name != tensor):
             raise ModelError(f"output {name!r}: the name is taken; names of tensors must be unique")
-        self._outputs[name] = (tensor, carries, _dtype(dtype, name))
+        self._outputs[name] = (tensor, carries, None if dtype is None else _dtype(dtype, name))
 
     def model(self, origin: str = "") -> Model:
         """The finished model, checked.
@@ -87,20 +90,20 @@ class Graph:
         graph = model.Graph(
             tuple(self._inputs), tuple(outputs), self._with_output_names(), dict(self._constants)
         )
-        model.check(graph)
-        return Model(graph, tuple(state), origin)
+        return checked_model(Model(graph, tuple(state), origin))
 
     def constant(self, value: ArrayLike, name: str = "constant") -> str:
         """A constant as a tensor; a number, and an array of floating numbers, becomes float32."""
+        _check_word(name)
         try:
-            array = np.asarray(value, np.float32 if type(value) in (int, float) else None)
-        except (TypeError, ValueError, OverflowError) as error:
+            array = as_array(value)
+        except ValueError as error:
             raise ModelError(f"constant {name!r} is no array: {error}") from error
         if array.dtype.kind not in "fiub":
             raise ModelError(f"constant {name!r} holds {array.dtype}; give numbers")
-        if array.dtype.kind == "f":
-            array = array.astype(np.float32)
-        name = self._claimed(_fresh(name, self._names))
+        whole = array.dtype.kind != "f" and type(value) is not int
+        array = array.astype(array.dtype.newbyteorder("=") if whole else np.float32, copy=False)
+        name = self._fresh(name)
         self._constants[name] = array
         return name
 
@@ -116,13 +119,14 @@ class Graph:
         """
         if not isinstance(op, str) or op not in OPS:
             raise UnsupportedError(
-                f"the op {op!r} is not in tinyseq's op table; supported are {', '.join(sorted(OPS))}"
+                f"the op {shown(op)} is not in tinyseq's op table; supported are {', '.join(sorted(OPS))}"
             )
         row = OPS[op]
         most = MOST_OUTPUTS if row.outputs[-1].variadic else len(row.outputs)
         if type(outputs) is not int or not 1 <= outputs <= most:
-            raise ModelError(f"{op} has 1 to {most} outputs, not {outputs!r}")
-        name = _fresh(name or op.lower(), self._node_names)
+            raise ModelError(f"{op} has 1 to {most} outputs, not {shown(outputs)}")
+        stem = op.lower() if isinstance(name, str) and not name else name
+        name = _fresh(stem, self._node_names, self._node_numbers)
         self._node_names.add(name)
         sources = [
             "" if given is None else self._tensor(given, f"{name}.{row.port(position).name}")
@@ -130,7 +134,7 @@ class Graph:
         ]
         while sources and not sources[-1]:
             sources.pop()
-        results = tuple(self._claimed(_fresh(f"{name}.{index}", self._names)) for index in range(outputs))
+        results = tuple(self._fresh(f"{name}.{index}") for index in range(outputs))
         filled = model.filled_attributes(row, attributes, f"node {name!r} ({op})")
         self._nodes.append(Node(op, tuple(sources), results, filled, name))
         return results if outputs > 1 else results[0]
@@ -187,6 +191,8 @@ class Graph:
             reset_after: whether the reset gate acts on the recurrent product, bias included (PyTorch
                 always, Keras' default, ONNX' ``linear_before_reset=1``), or on the state before it.
         """
+        if not isinstance(reset_after, (bool, np.bool_)):
+            raise ModelError(f"reset_after is True or False, not {shown(reset_after)}")
         attributes |= {"linear_before_reset": int(reset_after)}
         return self._recurrent("GRU", x, weights, layout, backward, lengths, (h,), name, attributes)
 
@@ -259,13 +265,15 @@ class Graph:
         self, x: Tensor, scale: Tensor, b: Tensor | None = None, *, axis: int = -1, epsilon: float = 1e-5
     ) -> str:
         """Mean 0 and variance 1 over the dimensions from ``axis`` on, then ``* scale + b``."""
-        return self.apply("LayerNormalization", x, scale, b, axis=axis, epsilon=float(epsilon))
+        return self.apply("LayerNormalization", x, scale, b, axis=axis, epsilon=_float(epsilon, "epsilon"))
 
     def batch_norm(
         self, x: Tensor, scale: Tensor, b: Tensor, mean: Tensor, variance: Tensor, *, epsilon: float = 1e-5
     ) -> str:
         """x [rows, channels, ...] normed per channel by the mean and variance that training found."""
-        return self.apply("BatchNormalization", x, scale, b, mean, variance, epsilon=float(epsilon))
+        return self.apply(
+            "BatchNormalization", x, scale, b, mean, variance, epsilon=_float(epsilon, "epsilon")
+        )
 
     # Elementwise ops and shapes.
 
@@ -324,12 +332,17 @@ class Graph:
         if not isinstance(given, str):
             return self.constant(given, name)
         if given not in self._names:
-            raise ModelError(f"{name}: there is no tensor {given!r}; give what a method returned, or numbers")
+            raise ModelError(
+                f"{name}: there is no tensor {shown(given)}; give what a method returned, or numbers"
+            )
         return given
+
+    def _fresh(self, stem: str) -> str:
+        return self._claimed(_fresh(stem, self._names, self._numbers))
 
     def _claimed(self, name: str) -> str:
         if not isinstance(name, str) or not name or name in self._names:
-            raise ModelError(f"a tensor cannot be named {name!r}: names are words, unique in a graph")
+            raise ModelError(f"a tensor cannot be named {shown(name)}: names are words, unique in a graph")
         self._names.add(name)
         return name
 
@@ -353,36 +366,51 @@ def _renamed(node: Node, names: dict[str, str]) -> Node:
 
 def _check_word(name: object) -> None:
     if not isinstance(name, str) or not name:
-        raise ModelError(f"a tensor or node cannot be named {name!r}: names are words")
+        raise ModelError(f"a tensor or node cannot be named {shown(name)}: names are words")
+
+
+def _float(given: float, what: str) -> float:
+    if not is_number(given):
+        raise ModelError(f"{what} is a number, not {shown(given)}")
+    return float(given)
+
+
+def _sizes(given: Sequence[Dimension], name: str) -> tuple[Dimension, ...]:
+    try:
+        sizes = tuple(given)
+    except TypeError as error:
+        raise ModelError(f"input {name!r}: its shape is a list of sizes, not {shown(given)}") from error
+    return tuple(int(size) if is_whole(size) else size for size in sizes)
 
 
 def _dtype(given: DTypeLike, name: str) -> np.dtype:
     try:
         return np.dtype(given)
-    except (TypeError, ValueError) as error:
-        raise ModelError(f"{name!r} is of type {given!r}, which NumPy does not know") from error
+    except Exception as error:  # NumPy reads types out of objects of every kind
+        raise ModelError(f"{name!r} is of type {shown(given)}, which NumPy does not know") from error
 
 
 def _listed(given: Sequence, what: str) -> tuple:
     try:
         return tuple(given)
     except TypeError as error:
-        raise ModelError(f"{what} are given in a list, not as {given!r}") from error
+        raise ModelError(f"{what} are given in a list, not as {shown(given)}") from error
 
 
 def _numbers(given: Sequence[int], what: str) -> tuple[int, ...]:
     """Whole numbers that int64 holds."""
     numbers = _listed(given, what)
-    if not all(isinstance(n, (int, np.integer)) and -(2**63) <= n < 2**63 for n in numbers):
-        raise ModelError(f"{what} are whole numbers, not {given!r}")
+    if not all(is_whole(number) and -(2**63) <= number < 2**63 for number in numbers):
+        raise ModelError(f"{what} are whole numbers, not {shown(given)}")
     return tuple(int(number) for number in numbers)
 
 
-def _fresh(stem: str, taken: set[str]) -> str:
-    """The stem, or the stem with a number where it is taken."""
+def _fresh(stem: str, taken: set[str], numbers: dict[str, int]) -> str:
+    """The stem, or the stem with a number where it is taken; ``numbers`` holds the last ones given."""
     _check_word(stem)
-    name, count = stem, 1
+    name, number = stem, numbers.get(stem, 1)
     while name in taken:
-        count += 1
-        name = f"{stem}{count}"
+        number += 1
+        name = f"{stem}{number}"
+    numbers[stem] = number
     return name

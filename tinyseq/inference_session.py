@@ -14,8 +14,10 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from tinyseq.errors import DeviceError, FeedError, MissingPackageError, UnsupportedError
+from tinyseq.given import is_one_of
 from tinyseq.model import Value
-from tinyseq.session import load
+from tinyseq.session import Session, prepared
+from tinyseq.text import shown
 
 PROVIDER = "CPUExecutionProvider"
 
@@ -84,6 +86,7 @@ class InferenceSession:
 
     Raises:
         ModelError: the file cannot be read, or holds what tinyseq cannot run.
+        MissingPackageError: the package that reads such files is not installed.
         UnsupportedError: an option asks for what tinyseq does not do.
     """
 
@@ -100,7 +103,7 @@ class InferenceSession:
             raise TypeError(f"InferenceSession takes no argument {sorted(unknown)[0]!r}")
         _check_options(sess_options, REFUSED_SESSION_OPTIONS, "sess_options")
         self._options = sess_options
-        self._source = path_or_bytes
+        self._model = prepared(path_or_bytes)
         self.set_providers(providers, provider_options)
         self._names = [value.name for value in self._session.outputs]
 
@@ -110,22 +113,19 @@ class InferenceSession:
         input_feed: Mapping[str, np.ndarray],
         run_options: object = None,
     ) -> list[np.ndarray]:
-        """The named outputs in order, or all of them for None, an empty list and, as onnxruntime has it,
-        whatever else counts as false.
+        """The named outputs in order, or all of them for None and an empty list.
 
         Raises:
             FeedError: an output is unknown, or the inputs do not fit the model.
             UnsupportedError: an option asks for what tinyseq does not do.
         """
         _check_options(run_options, REFUSED_RUN_OPTIONS, "run_options")
-        names = self._names
-        if output_names:
-            names = _listed(output_names, "output_names are words in a list")
+        names = [] if output_names is None else _listed(output_names, "output_names are words in a list")
         for name in names:
-            if not isinstance(name, str) or name not in self._names:
-                raise FeedError(f"no output {name!r}; the model gives {', '.join(self._names)}")
+            if not is_one_of(name, self._names):
+                raise FeedError(f"no output {shown(name)}; the model gives {', '.join(self._names)}")
         results = self._session.run(input_feed)
-        return [results[name] for name in names]
+        return [results[name] for name in names or self._names]
 
     def get_inputs(self) -> list[NodeArg]:
         """The model's inputs."""
@@ -162,12 +162,12 @@ class InferenceSession:
         providers: Sequence[str | tuple[str, dict]] | None = None,
         provider_options: Sequence[dict] | None = None,
     ) -> None:
-        """Loads the model on the first provider that is there; warns of those before it that are not."""
+        """Puts the model on the first provider that is there; warns of those before it that are not."""
         said = "providers are names or (name, options) pairs"
         given = [] if providers is None else _listed(providers, said)
         names = [each[0] if isinstance(each, (tuple, list)) and each else each for each in given]
         if not all(isinstance(name, str) for name in names):
-            raise UnsupportedError(f"{said}, not {providers!r}")
+            raise UnsupportedError(f"{said}, not {shown(providers)}")
         options = [] if provider_options is None else _listed(provider_options, "provider_options are dicts")
         if provider_options is not None and len(options) != len(names):
             raise UnsupportedError(f"{len(options)} provider_options for {len(names)} providers")
@@ -177,7 +177,7 @@ class InferenceSession:
                 absent[name] = "tinyseq has none"
                 continue
             try:
-                self._session = load(self._source, device=DEVICES[name])
+                self._session = Session(self._model, DEVICES[name])
             except (DeviceError, MissingPackageError) as error:
                 absent[name] = str(error)
                 continue
@@ -241,7 +241,7 @@ def _listed(given: object, said: str) -> list:
     try:
         return list(given)
     except TypeError as error:
-        raise FeedError(f"{said}, not {given!r}") from error
+        raise FeedError(f"{said}, not {shown(given)}") from error
 
 
 def _check_options(options: Any, refused: dict[str, str], what: str) -> None:
@@ -250,7 +250,7 @@ def _check_options(options: Any, refused: dict[str, str], what: str) -> None:
     for name, why in refused.items():
         value = getattr(options, name, None)
         if value:
-            raise UnsupportedError(f"{what}.{name}={value!r}: {why}")
+            raise UnsupportedError(f"{what}.{name}={shown(value)}: {why}")
 
 
 def _node_arg(value: Value) -> NodeArg:

@@ -26,17 +26,23 @@ from tinyseq.ops import (
     Op,
     Port,
 )
-from tinyseq.shapes import Mismatch
+from tinyseq.shapes import MOST_DIMENSIONS, Mismatch
+from tinyseq.text import printable, shown
 
 MEETING = ("DynamicQuantizeLinear", "DynamicQuantizeLSTM")
 """Ops that see all rows of a batch at once."""
+
+POSITION = "stream.position"
+"""The input, int64 [2], that tells a streaming graph whose steps differ where the stream is: how many frames
+have gone in, as far as that matters, and whether the stream ends with this step."""
 
 Dimension = int | str
 """A size, or the name of one that the inputs decide."""
 
 
 class Value(NamedTuple):
-    """A named tensor at the edge of a graph. ``shape`` is None where the file does not say it."""
+    """A named tensor at the edge of a graph. ``shape`` is None where the file does not say it, and so is
+    ``dtype`` until ``tinyseq.types`` has worked it out."""
 
     name: str
     dtype: np.dtype
@@ -44,7 +50,7 @@ class Value(NamedTuple):
 
     def __str__(self) -> str:
         shape = "[?]" if self.shape is None else f"[{', '.join(map(str, self.shape))}]"
-        return f"{self.name} {self.dtype}{shape}"
+        return printable(f"{self.name} {self.dtype}{shape}")
 
 
 class Node(NamedTuple):
@@ -202,13 +208,13 @@ def _check_attributes(node: Node) -> None:
         absent = value is attribute.default and value is not REQUIRED
         if not absent and not _is_of_kind(value, attribute.kind):
             raise ModelError(
-                f"{node}: the attribute {attribute.name!r} must be {attribute.kind}, not {value!r}; "
+                f"{node}: the attribute {attribute.name!r} must be {attribute.kind}, not {shown(value)}; "
                 "the file is damaged"
             )
         if attribute.allowed is not None and value not in attribute.allowed:
             choices = " or ".join(map(repr, attribute.allowed))
             raise UnsupportedError(
-                f"{node}: {attribute.name}={value!r} is not supported; tinyseq takes {choices}: "
+                f"{node}: {attribute.name}={shown(value)} is not supported; tinyseq takes {choices}: "
                 "export the model with one of these"
             )
     if node.row.check is not None:
@@ -233,26 +239,43 @@ def _check_ports(node: Node, ports: tuple[Port, ...], names: tuple[str, ...], wh
             raise ModelError(f"{node} lacks one of its inputs {port.name!r}; the file is damaged")
 
 
+def refuse_doubled(what: str, names: list[str]) -> None:
+    """Raises ModelError where a name is there twice."""
+    if len(set(names)) < len(names):
+        name = next(name for name in names if names.count(name) > 1)
+        raise ModelError(f"two {what} have the name {name!r}; names must be unique: export the model again")
+
+
 def _check_value(value: Value) -> None:
     sizes = value.shape or ()
+    if len(sizes) > MOST_DIMENSIONS:
+        raise ModelError(
+            f"{value.name!r} has {len(sizes)} dimensions; {MOST_DIMENSIONS} are the most that NumPy has"
+        )
     if not isinstance(value.name, str) or not all(
         isinstance(size, str) or (type(size) is int and size >= 0) for size in sizes
     ):
         raise ModelError(f"{value.name!r} is no name or {value.shape!r} no shape; the file is damaged")
 
 
-def check(graph: Graph, outer: frozenset[str] = frozenset()) -> None:
+def check(graph: Graph) -> None:
     """Refuses a graph whose names are undefined, doubled or used before they are computed, and nodes whose
     inputs, outputs or attributes are not those of their op.
 
     Raises:
         ModelError: names the node or output and the tensor, input or attribute.
     """
+    _check_within(graph, set())
+
+
+def _check_within(graph: Graph, known: set[str]) -> None:
+    """``known`` are the names around the graph, which are left as they were."""
     for value in graph.inputs + graph.outputs:
         _check_value(value)
-    known = set(outer) | set(graph.constants)
-    for value in graph.inputs:
-        known.add(value.name)
+    names = [*graph.constants, *[value.name for value in graph.inputs]]
+    refuse_doubled("inputs or constants", names)
+    own = set(names) - known
+    known |= own
     for node in graph.nodes:
         _check_ports(node, node.row.inputs, node.inputs, "input")
         _check_ports(node, node.row.outputs, node.outputs, "output")
@@ -264,11 +287,14 @@ def check(graph: Graph, outer: frozenset[str] = frozenset()) -> None:
                     "the file is damaged or its nodes are out of order"
                 )
         for _, sub_graph in node.graphs():
-            check(sub_graph, frozenset(known))
+            _check_within(sub_graph, known)
         for name in node.outputs:
             if name and name in known:
                 raise ModelError(f"{node} writes tensor {name!r}, which exists already; names must be unique")
-            known.add(name)
+            if name:
+                known.add(name)
+                own.add(name)
     for value in graph.outputs:
         if value.name not in known:
             raise ModelError(f"output {value.name!r} is computed by no node; the file is damaged")
+    known -= own

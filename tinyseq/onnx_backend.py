@@ -18,7 +18,9 @@ from typing import Any
 import numpy as np
 
 from tinyseq import session
-from tinyseq.errors import FeedError, MissingPackageError, TinyseqError, UnsupportedError
+from tinyseq.errors import FeedError, MissingPackageError, ModelError, TinyseqError, UnsupportedError
+from tinyseq.given import as_array
+from tinyseq.text import shown
 
 try:
     import onnx
@@ -85,7 +87,12 @@ class Backend(base.Backend):
         """
         _refuse(kwargs, "prepare")
         if not cls.supports_device(device):
-            raise TinyseqError(f"device {device!r} is not supported; 'CPU' is")
+            raise TinyseqError(f"device {shown(device)} is not supported; 'CPU' is")
+        if not isinstance(model, onnx.ModelProto):
+            raise ModelError(
+                f"a model of the onnx package is prepared, onnx.load(path), not {shown(model)}; "
+                "tinyseq.load takes paths"
+            )
         return Prepared(session.load(model.SerializeToString(), device=cls.device))
 
     @classmethod
@@ -111,15 +118,24 @@ class Backend(base.Backend):
             outputs_info: dtype and shape of each output; without it they are inferred.
         """
         opset = kwargs.pop("opset_version", onnx.defs.onnx_opset_version())
+        if not isinstance(node, onnx.NodeProto):
+            raise ModelError(f"a node of the onnx package is run, not {shown(node)}")
         names = list(dict.fromkeys(filter(None, node.input)))
-        arrays = {name: np.asarray(array) for name, array in _by_name(names, inputs).items()}
-        model = _around(node, arrays, opset, outputs_info)
+        try:
+            arrays = {name: as_array(array) for name, array in _by_name(names, inputs).items()}
+            model = _around(node, arrays, opset, outputs_info)
+        except FeedError:
+            raise
+        except (TypeError, ValueError) as error:
+            raise FeedError(
+                f"inputs, outputs_info or opset_version are not those of a node of ONNX: {error}"
+            ) from error
         return cls.run_model(model, arrays, device, **kwargs)
 
     @classmethod
     def supports_device(cls, device: str) -> bool:
         """Whether models can be prepared for a device of ONNX's names: ``CPU``."""
-        return device == "CPU"
+        return isinstance(device, str) and device == "CPU"
 
 
 class ReferenceBackend(Backend):

@@ -9,6 +9,13 @@ any number. A ``!`` says that the value must be known when planning: a constant,
 from those and inputs; a ``~`` that planning makes use of it where it is. ``-`` stands before what the
 specification has and tinyseq refuses, ``+`` before what is tinyseq's own: files of other formats cannot
 hold it.
+
+Behind a colon stands the type. A letter is a class of types: ``f`` floating numbers, ``i`` integers, ``n``
+numbers (``f`` or ``i``), ``q`` int8 and uint8, ``b`` booleans, ``a`` any of these; a name is that type
+alone. All ports of an op with the same capital letter are of one type of its class; a digit tells two such
+types apart. Floating numbers of any precision count as one type, since all are computed in one. Of an
+output, ``@name`` is the type that an attribute tells; ``/`` stands before what holds where the former is
+absent. Ports without a type have those of the op's graphs.
 """
 
 from __future__ import annotations
@@ -18,6 +25,7 @@ from functools import cache
 from typing import Any, NamedTuple
 
 from tinyseq import shapes
+from tinyseq.shapes import looks
 
 REQUIRED = object()
 """The default of an attribute that has none."""
@@ -38,7 +46,7 @@ class Attribute(NamedTuple):
 
 
 class Port(NamedTuple):
-    """One input or output of an op."""
+    """One input or output of an op. ``type`` is written as the module says; ``tinyseq.types`` reads it."""
 
     name: str
     optional: bool
@@ -47,11 +55,13 @@ class Port(NamedTuple):
     wanted: bool
     supported: bool
     own: bool
+    type: str
 
     @classmethod
     @cache
     def parse(cls, text: str) -> Port:
         """Reads the notation of this module."""
+        text, _, type_ = text.partition(":")
         mark = text[0]
         return cls(
             text.strip("-+?*!~"),
@@ -61,6 +71,7 @@ class Port(NamedTuple):
             "~" in text,
             mark != "-",
             mark == "+",
+            type_,
         )
 
 
@@ -70,6 +81,8 @@ class Op(NamedTuple):
     ``shape(attributes, shapes, values)`` gives the shapes of the outputs from the inputs' shapes and,
     where known, their values (else None). ``state`` names the input and output ports that carry
     recurrent state. ``check(attributes)`` raises ``Mismatch`` for attributes that do not fit each other.
+    ``looks(attributes, shapes, values)`` gives the axes along which an element of the result needs more than
+    one element of an input, see ``shapes/looks.py``.
     """
 
     name: str
@@ -80,6 +93,7 @@ class Op(NamedTuple):
     state: tuple[tuple[str, str], ...] = ()
     check: Callable[[dict[str, Any]], None] | None = None
     domain: str = ""
+    looks: Callable = looks.everything
 
     def port(self, index: int) -> Port:
         """The input port of position ``index``; a variadic one repeats."""
@@ -91,9 +105,10 @@ def _op(name: str, inputs: str, outputs: str, shape: Callable, *attributes: Attr
     return Op(name, *ports, attributes, shape, **more)
 
 
-def _alike(names: str, inputs: str, shape: Callable, *attributes: Attribute) -> tuple[Op, ...]:
-    """Rows that differ in their names only."""
-    return tuple(_op(name, inputs, "y", shape, *attributes) for name in names.split())
+def _alike(names: str, inputs: str, shape: Callable, *attributes: Attribute, y: str = "") -> tuple[Op, ...]:
+    """Rows that differ in their names only. ``y`` is the output's type; the first input's if left out."""
+    output = f"y:{y or Port.parse(inputs.split()[0]).type}"
+    return tuple(_op(name, inputs, output, shape, *attributes) for name in names.split())
 
 
 A = Attribute
@@ -129,122 +144,138 @@ _HIDDEN_AND_CELL = (*_HIDDEN, ("initial_c", "y_c"))
 
 FAMILIES = {
     "elementwise": (
-        _op("Cast", "x", "y", shapes.same, A("to", DTYPE, REQUIRED), *_CAST),
-        _op("CastLike", "x like", "y", shapes.same, *_CAST),
-        _op("Dropout", "x ratio? training_mode?!", "y mask?", shapes.dropout, A("seed", INT, None)),
-        *_alike("Identity Relu Sigmoid Tanh Exp Log Sqrt Sin Cos Erf Neg Abs Sign Floor Ceil Round",
-                "x", shapes.same),
-        *_alike("Reciprocal Softplus Softsign HardSwish Mish Not IsNaN", "x", shapes.same),
-        *_alike("Elu Celu ThresholdedRelu", "x", shapes.same, A("alpha", FLOAT, 1.0)),
-        *_alike("LeakyRelu", "x", shapes.same, A("alpha", FLOAT, 0.01)),
-        *_alike("Selu", "x", shapes.same,
+        _op("Cast", "x:a", "y:@to", shapes.same, A("to", DTYPE, REQUIRED), *_CAST),
+        _op("CastLike", "x:a like:A", "y:A", shapes.same, *_CAST),
+        _op("Dropout", "x:F ratio?:f training_mode?!:b", "y:F mask?:b", shapes.dropout, A("seed", INT, None)),
+        *_alike("Identity", "x:A", shapes.same),
+        *_alike("Relu Neg Abs Sign", "x:N", shapes.same),
+        *_alike("Sigmoid Tanh Exp Log Sqrt Sin Cos Erf Floor Ceil Round", "x:F", shapes.same),
+        *_alike("Reciprocal Softplus Softsign HardSwish Mish", "x:F", shapes.same),
+        *_alike("Not", "x:b", shapes.same),
+        *_alike("IsNaN", "x:f", shapes.same, y="b"),
+        *_alike("Elu Celu ThresholdedRelu", "x:F", shapes.same, A("alpha", FLOAT, 1.0)),
+        *_alike("LeakyRelu", "x:F", shapes.same, A("alpha", FLOAT, 0.01)),
+        *_alike("Selu", "x:F", shapes.same,
                 A("alpha", FLOAT, 1.67326319217681884765625), A("gamma", FLOAT, 1.05070102214813232421875)),
-        *_alike("HardSigmoid", "x", shapes.same, A("alpha", FLOAT, 0.2), A("beta", FLOAT, 0.5)),
-        *_alike("Gelu", "x", shapes.same, A("approximate", TEXT, "none", ("none", "tanh"))),
-        *_alike("IsInf", "x", shapes.same, A("detect_negative", INT, 1), A("detect_positive", INT, 1)),
-        *_alike("Clip", "x min? max?", shapes.same),
-        *_alike("PRelu", "x slope", shapes.onto_first),
-        *_alike("Add Sub Mul Div Pow And Or Xor", "a b", shapes.broadcast),
-        *_alike("Equal Greater Less GreaterOrEqual LessOrEqual", "a b", shapes.broadcast),
-        *_alike("Mod", "a b", shapes.broadcast, A("fmod", INT, 0, (0, 1))),
-        *_alike("Where", "condition a b", shapes.broadcast),
-        *_alike("Max Min Sum Mean", "x*", shapes.broadcast),
+        *_alike("HardSigmoid", "x:F", shapes.same, A("alpha", FLOAT, 0.2), A("beta", FLOAT, 0.5)),
+        *_alike("Gelu", "x:F", shapes.same, A("approximate", TEXT, "none", ("none", "tanh"))),
+        *_alike("IsInf", "x:f", shapes.same, A("detect_negative", INT, 1), A("detect_positive", INT, 1),
+                y="b"),
+        *_alike("Clip", "x:N min?:N max?:N", shapes.clip),
+        *_alike("PRelu", "x:N slope:N", shapes.onto_first),
+        *_alike("Add Sub Mul Div", "a:N b:N", shapes.broadcast),
+        *_alike("Pow", "a:N b:n", shapes.broadcast),
+        *_alike("And Or Xor", "a:b b:b", shapes.broadcast),
+        *_alike("Equal", "a:A b:A", shapes.broadcast, y="b"),
+        *_alike("Greater Less GreaterOrEqual LessOrEqual", "a:N b:N", shapes.broadcast, y="b"),
+        *_alike("Mod", "a:N b:N", shapes.broadcast, A("fmod", INT, 0, (0, 1))),
+        *_alike("Where", "condition:b a:A b:A", shapes.broadcast, y="A"),
+        *_alike("Max Min", "x*:N", shapes.broadcast),
+        *_alike("Sum Mean", "x*:F", shapes.broadcast),
     ),
     "reduction": (
-        *_alike("ReduceSum ReduceMean ReduceProd ReduceMax ReduceMin ReduceL1 ReduceL2 ReduceSumSquare",
-                "x axes?!", shapes.reduce, *_REDUCE),
-        *_alike("ReduceLogSum ReduceLogSumExp", "x axes?!", shapes.reduce, *_REDUCE),
-        *_alike("ArgMax ArgMin", "x", shapes.arg_reduce, *_ARG),
-        *_alike("CumSum", "x axis!", shapes.cumulate, A("exclusive", INT, 0), A("reverse", INT, 0)),
-        _op("TopK", "x k!", "values indices", shapes.top_k,
+        *_alike("ReduceSum ReduceMean ReduceProd ReduceL1 ReduceL2 ReduceSumSquare",
+                "x:N axes?!:i", shapes.reduce, *_REDUCE),
+        *_alike("ReduceMax ReduceMin", "x:A axes?!:i", shapes.reduce, *_REDUCE),
+        *_alike("ReduceLogSum ReduceLogSumExp", "x:N axes?!:i", shapes.reduce, *_REDUCE),
+        *_alike("ArgMax ArgMin", "x:n", shapes.arg_reduce, *_ARG, y="int64"),
+        *_alike("CumSum", "x:N axis!:i", shapes.cumulate, A("exclusive", INT, 0), A("reverse", INT, 0)),
+        _op("TopK", "x:N k!:i", "values:N indices:int64", shapes.top_k,
             A("axis", INT, -1), A("largest", INT, 1), A("sorted", INT, 1)),
-        *_alike("Softmax LogSoftmax Hardmax", "x", shapes.softmax, A("axis", INT, -1)),
+        *_alike("Softmax LogSoftmax Hardmax", "x:F", shapes.softmax, A("axis", INT, -1)),
     ),
     "movement": (
-        *_alike("Shape", "x", shapes.shape_of, A("start", INT, 0), A("end", INT, None)),
-        *_alike("Size", "x", shapes.size_of),
-        *_alike("ConstantOfShape", "shape!", shapes.constant_of_shape, A("value", TENSOR, None)),
-        *_alike("Concat", "x*", shapes.concat, A("axis", INT, REQUIRED)),
-        _op("Split", "x split?!", "y*", shapes.split, A("axis", INT, 0), A("num_outputs", INT, None)),
-        *_alike("Slice", "x starts! ends! axes?! steps?!", shapes.slice_),
-        *_alike("Squeeze", "x axes?!", shapes.squeeze),
-        *_alike("Unsqueeze", "x axes!", shapes.unsqueeze),
-        *_alike("Reshape", "x shape!", shapes.reshape, A("allowzero", INT, 0)),
-        *_alike("Flatten", "x", shapes.flatten, A("axis", INT, 1)),
-        *_alike("Transpose", "x", shapes.transpose, A("perm", INTS, None)),
-        *_alike("Expand", "x shape!", shapes.expand),
-        *_alike("Pad", "x pads! value? axes?!", shapes.pad,
+        *_alike("Shape", "x:a", shapes.shape_of, A("start", INT, 0), A("end", INT, None), y="int64"),
+        *_alike("Size", "x:a", shapes.size_of, y="int64"),
+        *_alike("ConstantOfShape", "shape!:i", shapes.constant_of_shape, A("value", TENSOR, None),
+                y="@value/float32"),
+        *_alike("Concat", "x*:A", shapes.concat, A("axis", INT, REQUIRED)),
+        _op("Split", "x:A split?!:i", "y*:A", shapes.split, A("axis", INT, 0), A("num_outputs", INT, None)),
+        *_alike("Slice", "x:A starts!:i ends!:i axes?!:i steps?!:i", shapes.slice_),
+        *_alike("Squeeze", "x:A axes?!:i", shapes.squeeze),
+        *_alike("Unsqueeze", "x:A axes!:i", shapes.unsqueeze),
+        *_alike("Reshape", "x:A shape!:i", shapes.reshape, A("allowzero", INT, 0)),
+        *_alike("Flatten", "x:A", shapes.flatten, A("axis", INT, 1)),
+        *_alike("Transpose", "x:A", shapes.transpose, A("perm", INTS, None)),
+        *_alike("Expand", "x:A shape!:i", shapes.expand),
+        *_alike("Pad", "x:A pads!:i value?:A axes?!:i", shapes.pad,
                 A("mode", TEXT, "constant", ("constant", "reflect", "edge", "wrap"))),
-        *_alike("Tile", "x repeats!", shapes.tile),
-        *_alike("DepthToSpace", "x", shapes.depth_to_space,
+        *_alike("Tile", "x:A repeats!:i", shapes.tile),
+        *_alike("DepthToSpace", "x:A", shapes.depth_to_space,
                 A("blocksize", INT, REQUIRED), A("mode", TEXT, "DCR", ("DCR", "CRD"))),
-        *_alike("SpaceToDepth", "x", shapes.space_to_depth,
+        *_alike("SpaceToDepth", "x:A", shapes.space_to_depth,
                 A("blocksize", INT, REQUIRED), A("mode", TEXT, "DCR", ("DCR", "CRD"))),
     ),
     "indexing": (
-        *_alike("ReverseSequence", "x row_lengths", shapes.reverse_sequence,
+        *_alike("ReverseSequence", "x:A row_lengths:i", shapes.reverse_sequence,
                 A("batch_axis", INT, 1), A("time_axis", INT, 0)),
-        *_alike("Trilu", "x k?!", shapes.trilu, A("upper", INT, 1)),
-        *_alike("Gather", "x indices", shapes.gather, A("axis", INT, 0)),
-        *_alike("GatherElements", "x indices", shapes.gather_elements, A("axis", INT, 0)),
-        *_alike("GatherND", "x indices", shapes.gather_nd, A("batch_dims", INT, 0)),
-        *_alike("ScatterElements", "x indices updates", shapes.scatter_elements,
+        *_alike("Trilu", "x:A k?!:i", shapes.trilu, A("upper", INT, 1)),
+        *_alike("Gather", "x:A indices:i", shapes.gather, A("axis", INT, 0)),
+        *_alike("GatherElements", "x:A indices:i", shapes.gather_elements, A("axis", INT, 0)),
+        *_alike("GatherND", "x:A indices:i", shapes.gather_nd, A("batch_dims", INT, 0)),
+        *_alike("ScatterElements", "x:A indices:i updates:A", shapes.scatter_elements,
                 A("axis", INT, 0), _SCATTER),
-        *_alike("ScatterND", "x indices updates", shapes.scatter_nd, _SCATTER),
-        *_alike("OneHot", "indices depth! values", shapes.one_hot, A("axis", INT, -1)),
-        *_alike("Range", "start! limit! delta!", shapes.range_, A("stash_type", INT, 1, (1,))),
-        *_alike("EyeLike", "x", shapes.eye_like, A("dtype", DTYPE, None), A("k", INT, 0)),
-        *_alike("NonZero", "x!", shapes.non_zero),
+        *_alike("ScatterND", "x:A indices:i updates:A", shapes.scatter_nd, _SCATTER),
+        *_alike("OneHot", "indices:n depth!:n values:A", shapes.one_hot, A("axis", INT, -1), y="A"),
+        *_alike("Range", "start!:N limit!:N delta!:N", shapes.range_, A("stash_type", INT, 1, (1,))),
+        *_alike("EyeLike", "x:A", shapes.eye_like, A("dtype", DTYPE, None), A("k", INT, 0), y="@dtype/A"),
+        *_alike("NonZero", "x!:a", shapes.non_zero, y="int64"),
     ),
     "linear": (
-        *_alike("MatMul", "a b", shapes.matmul),
-        *_alike("Gemm", "a b c?", shapes.gemm, A("alpha", FLOAT, 1.0), A("beta", FLOAT, 1.0),
+        *_alike("MatMul", "a:N b:N", shapes.matmul),
+        *_alike("Gemm", "a:N b:N c?:N", shapes.gemm, A("alpha", FLOAT, 1.0), A("beta", FLOAT, 1.0),
                 A("transA", INT, 0), A("transB", INT, 0)),
     ),
     "normalisation": (
-        _op("BatchNormalization", "x scale bias mean variance", "y -running_mean -running_variance",
+        _op("BatchNormalization", "x:F scale:F bias:F mean:F variance:F",
+            "y:F -running_mean:F -running_variance:F",
             shapes.per_channel, _EPSILON, A("momentum", FLOAT, 0.9), A("training_mode", INT, 0, (0,))),
-        *_alike("InstanceNormalization", "x scale bias", shapes.per_channel, _EPSILON),
-        _op("LayerNormalization", "x scale bias?", "y mean? inverse?", shapes.layer_normalization,
+        *_alike("InstanceNormalization", "x:F scale:F bias:F", shapes.per_channel, _EPSILON),
+        _op("LayerNormalization", "x:F scale:F bias?:F", "y:F mean?:F inverse?:F", shapes.layer_normalization,
             A("axis", INT, -1), _EPSILON, A("stash_type", INT, 1, (1,))),
-        *_alike("LpNormalization", "x", shapes.softmax, A("axis", INT, -1), A("p", INT, 2, (1, 2))),
+        *_alike("LpNormalization", "x:F", shapes.softmax, A("axis", INT, -1), A("p", INT, 2, (1, 2))),
     ),
     "windows": (
-        *_alike("Conv", "x w b?", shapes.conv, *_CONV),
-        *_alike("ConvTranspose", "x w b?", shapes.conv_transpose, *_CONV,
+        *_alike("Conv", "x:F w:F b?:F", shapes.conv, *_CONV),
+        *_alike("ConvTranspose", "x:F w:F b?:F", shapes.conv_transpose, *_CONV,
                 A("output_padding", INTS, None), A("output_shape", INTS, None)),
-        _op("MaxPool", "x", "y indices?", shapes.pool, *_POOL, A("storage_order", INT, 0, (0, 1))),
-        *_alike("AveragePool", "x", shapes.pool, *_POOL, A("count_include_pad", INT, 0, (0, 1))),
-        *_alike("GlobalAveragePool GlobalMaxPool", "x", shapes.global_pool),
+        _op("MaxPool", "x:N", "y:N indices?:int64", shapes.pool, *_POOL, A("storage_order", INT, 0, (0, 1))),
+        *_alike("AveragePool", "x:F", shapes.pool, *_POOL, A("count_include_pad", INT, 0, (0, 1))),
+        *_alike("GlobalAveragePool GlobalMaxPool", "x:F", shapes.global_pool),
     ),
     "recurrent": (
-        _op("RNN", "x w r b? lengths? initial_h?", "y? y_h?", shapes.rnn,
+        _op("RNN", "x:F w:F r:F b?:F lengths?:i initial_h?:F", "y?:F y_h?:F", shapes.rnn,
             *_RECURRENT, state=_HIDDEN, check=shapes.check_recurrent),
-        _op("GRU", "x w r b? lengths? initial_h?", "y? y_h?", shapes.gru,
+        _op("GRU", "x:F w:F r:F b?:F lengths?:i initial_h?:F", "y?:F y_h?:F", shapes.gru,
             *_RECURRENT, A("linear_before_reset", INT, 0, (0, 1)),
             state=_HIDDEN, check=shapes.check_recurrent),
-        _op("LSTM", "x w r b? lengths? initial_h? initial_c? p? +projection?!", "y? y_h? y_c?",
-            shapes.lstm, *_RECURRENT, A("input_forget", INT, 0, (0, 1)),
+        _op("LSTM", "x:F w:F r:F b?:F lengths?:i initial_h?:F initial_c?:F p?:F +projection?!:F",
+            "y?:F y_h?:F y_c?:F", shapes.lstm, *_RECURRENT, A("input_forget", INT, 0, (0, 1)),
             state=_HIDDEN_AND_CELL, check=shapes.check_recurrent),
     ),
     "quantized": (
-        *_alike("QuantizeLinear", "x scale zero_point?", shapes.quantize, A("axis", INT, 1),
+        *_alike("QuantizeLinear", "x:n scale:n zero_point?:I", shapes.quantize, A("axis", INT, 1),
                 A("block_size", INT, 0), A("output_dtype", DTYPE, None), A("precision", DTYPE, None, (None,)),
-                A("saturate", INT, 1)),
-        *_alike("DequantizeLinear", "x scale zero_point?", shapes.quantize, A("axis", INT, 1),
-                A("block_size", INT, 0), A("output_dtype", DTYPE, None)),
-        _op("DynamicQuantizeLinear", "x", "y scale zero_point", shapes.dynamic_quantize),
-        *_alike("MatMulInteger", "a b a_zero_point? b_zero_point?", shapes.matmul_integer),
-        *_alike("ConvInteger", "x w! x_zero_point? w_zero_point?!", shapes.conv_integer, *_CONV),
+                A("saturate", INT, 1), y="I/@output_dtype/uint8"),
+        *_alike("DequantizeLinear", "x:I scale:F zero_point?:I", shapes.quantize, A("axis", INT, 1),
+                A("block_size", INT, 0), A("output_dtype", DTYPE, None), y="@output_dtype/F"),
+        _op("DynamicQuantizeLinear", "x:f", "y:uint8 scale:float32 zero_point:uint8",
+            shapes.dynamic_quantize),
+        *_alike("MatMulInteger", "a:Q1 b:Q2 a_zero_point?:Q1 b_zero_point?:Q2", shapes.matmul_integer,
+                y="int32"),
+        *_alike("ConvInteger", "x:Q1 w!:Q2 x_zero_point?:Q1 w_zero_point?!:Q2", shapes.conv_integer, *_CONV,
+                y="int32"),
         _op("DynamicQuantizeLSTM",
-            "x w! r! b?! lengths? initial_h? initial_c? p?! w_scale! w_zero_point! r_scale! r_zero_point!",
-            "y? y_h? y_c?", shapes.dynamic_quantize_lstm, *_FRAMES_FIRST, A("input_forget", INT, 0, (0, 1)),
-            state=_HIDDEN_AND_CELL, check=shapes.check_recurrent, domain="com.microsoft"),
+            "x:F w!:Q1 r!:Q2 b?!:F lengths?:i initial_h?:F initial_c?:F p?!:F "
+            "w_scale!:F w_zero_point!:Q1 r_scale!:F r_zero_point!:Q2",
+            "y?:F y_h?:F y_c?:F", shapes.dynamic_quantize_lstm, *_FRAMES_FIRST,
+            A("input_forget", INT, 0, (0, 1)), state=_HIDDEN_AND_CELL, check=shapes.check_recurrent,
+            domain="com.microsoft"),
     ),
     "control": (
-        _op("If", "condition~", "y*", shapes.by_graph,
+        _op("If", "condition~:b", "y*", shapes.by_graph,
             A("then_branch", GRAPH, REQUIRED), A("else_branch", GRAPH, REQUIRED)),
-        _op("Loop", "trips?~ condition?~ carried*", "y*", shapes.by_graph, A("body", GRAPH, REQUIRED)),
+        _op("Loop", "trips?~:i condition?~:b carried*", "y*", shapes.by_graph, A("body", GRAPH, REQUIRED)),
         _op("Scan", "x*", "y*", shapes.by_graph,
             A("body", GRAPH, REQUIRED), A("num_scan_inputs", INT, REQUIRED),
             A("scan_input_axes", INTS, None), A("scan_input_directions", INTS, None),
@@ -253,6 +284,42 @@ FAMILIES = {
 }  # fmt: skip
 """The table. What an op means and how it is lowered stand in the files of its family's name, in ``reference``
 and ``plan/lower``; they are imported when the first op of the family needs them."""
+
+_LOOKS = {
+    looks.nothing: "Shape Size ConstantOfShape Squeeze Unsqueeze Reshape Flatten Transpose Expand OneHot "
+    "BatchNormalization QuantizeLinear DequantizeLinear",
+    looks.one_axis: "TopK ArgMax ArgMin Softmax LogSoftmax Hardmax LpNormalization Split Gather "
+    "GatherElements",
+    looks.every_axis: "Concat",
+    looks.from_axis: "LayerNormalization",
+    looks.from_second: "DepthToSpace SpaceToDepth",
+    looks.from_third: "InstanceNormalization GlobalAveragePool GlobalMaxPool",
+    looks.last_two: "Trilu",
+    looks.reduced: "ReduceSum ReduceMean ReduceProd ReduceMax ReduceMin ReduceL1 ReduceL2 ReduceSumSquare "
+    "ReduceLogSum ReduceLogSumExp",
+    looks.cumulated: "CumSum",
+    looks.cut: "Slice",
+    looks.widened: "Pad",
+    looks.repeated: "Tile",
+    looks.gathered: "GatherND",
+    looks.reversed_: "ReverseSequence",
+    looks.multiplied: "MatMul MatMulInteger",
+    looks.multiplied_turned: "Gemm",
+    looks.convolved: "Conv ConvInteger",
+    looks.spread: "ConvTranspose",
+    looks.pooled: "MaxPool AveragePool",
+    looks.recurrent: "RNN GRU LSTM DynamicQuantizeLSTM",
+}
+_LOOKS_OF = {name: rule for rule, names in _LOOKS.items() for name in names.split()}
+
+
+def _looking(family: str, row: Op) -> Op:
+    """The row with its rule; what is not listed looks at everything."""
+    rule = looks.nothing if family == "elementwise" else looks.everything
+    return row._replace(looks=_LOOKS_OF.get(row.name, rule))
+
+
+FAMILIES = {family: tuple(_looking(family, row) for row in rows) for family, rows in FAMILIES.items()}
 
 OPS = {row.name: row for rows in FAMILIES.values() for row in rows}
 """The rows by name."""

@@ -3,15 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import NoReturn
+from typing import TYPE_CHECKING, NoReturn
 
 import numpy as np
 
-from tinyseq.backends import Backend
+from tinyseq.backends import Backend, moved
+from tinyseq.claim import Claim, claiming
 from tinyseq.errors import FeedError, ModelError, StateError
-from tinyseq.model import Model, Value
+from tinyseq.given import is_whole
+from tinyseq.model import POSITION, Value
 from tinyseq.plan.rows import OWNERS, SOURCES, TARGETS, row_layout
 from tinyseq.state import State, restore, room
+from tinyseq.text import shown
+
+if TYPE_CHECKING:
+    from tinyseq.streaming import Streaming
 
 MOST_ROWS = 2**31 - 1
 """Rows of a pool."""
@@ -21,14 +27,14 @@ class Pool:
     """``count`` streams' state in one block, a row each. Made by ``Session.pool``.
 
     A row's results do not depend, in any bit, on which others are stepped with it. A pool belongs to one
-    thread at a time.
+    thread at a time: every method raises a StateError while another thread, or the call that it is part of,
+    is in one of them.
     """
 
-    def __init__(self, model: Model, backend: Backend, count: int) -> None:
-        whole = isinstance(count, (int, np.integer)) and not isinstance(count, bool)
-        if not whole or not 1 <= count <= MOST_ROWS:
-            raise FeedError(f"a pool has a whole number of rows from 1 to {MOST_ROWS}, not {count!r}")
-        count = int(count)
+    def __init__(self, streaming: Streaming, backend: Backend, count: int) -> None:
+        if not is_whole(count) or not 1 <= count <= MOST_ROWS:
+            raise FeedError(f"a pool has a whole number of rows from 1 to {MOST_ROWS}, not {shown(count)}")
+        count, model = int(count), streaming.model
         inputs = {value.name: value for value in model.graph.inputs}
         values = [inputs[pair.input] for pair in model.state]
         axes = {value.name: _row_axis(value) for value in values}
@@ -37,12 +43,16 @@ class Pool:
             for value in values
         }
         with room(f"the state of {count} rows"):
-            self._runner = backend.rows(row_layout(values, axes, shapes, model.state), count)
-        self._initial = {pair.input: pair.initial for pair in model.state}
-        self._axes = axes
+            runner = backend.rows(row_layout(values, axes, shapes, model.state), count)
+        self._runner = moved(runner, streaming, count)
+        self._streaming = streaming
+        self._initial = {pair.input: pair.initial for pair in model.state} | {POSITION: None}
+        self._axes = axes | {POSITION: 0}
+        self._claim = Claim("pool")
         self._free = list(range(count - 1, -1, -1))
         self._open = np.zeros(count, bool)
 
+    @claiming
     def open(self) -> int:
         """The number of a row that was free, at the start of a stream.
 
@@ -55,9 +65,10 @@ class Pool:
             )
         row = self._free.pop()
         self._open[row] = True
-        self.reset(row)
+        self._begin(row)
         return row
 
+    @claiming
     def close(self, row: int) -> None:
         """Frees a row for another stream."""
         self._check(row)
@@ -73,6 +84,7 @@ class Pool:
         """Runs the model on the next chunk of some streams and advances their states.
 
         With ``out``, a dict of arrays for all outputs, results are written there and ``out`` is returned.
+        They may overlap the feeds, which are read before, but not each other.
 
         Args:
             rows: which, in any order, none twice.
@@ -82,10 +94,37 @@ class Pool:
             FeedError: names, dtypes or shapes do not fit, or a row is named twice; the states are as before.
             StateError: a row is not open.
         """
+        # Claim.take, written out: a call of its own takes longer.
+        try:
+            self._claim.free.pop()
+        except BaseException as error:
+            self._claim.refuse(error)
+        try:
+            return self._runner.step(self._addressed(rows, feeds), out)
+        finally:
+            self._claim.free.append(None)
+
+    @claiming
+    def finish(
+        self, rows: Sequence[int], feeds: Mapping[str, np.ndarray] | None = None
+    ) -> Mapping[str, np.ndarray]:
+        """Ends some streams: the outputs that are still due, see ``Stream.finish``.
+
+        Raises:
+            FeedError: as ``step`` does.
+            StateError: a row is not open, or has been finished before.
+        """
+        if self._streaming.clock is None:
+            return {} if feeds is None else self._runner.step(self._addressed(rows, feeds), None)
+        feeds = self._streaming.nothing(len(rows)) if feeds is None else feeds
+        return self._runner.step(self._addressed(rows, feeds), None, last=1)
+
+    def _addressed(self, rows: Sequence[int], feeds: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
+        """Feeds for some rows, all of them open and none twice."""
         try:
             rows = list(rows)
         except TypeError as error:
-            raise FeedError(f"rows are numbers of open() in a list, not {rows!r}") from error
+            raise FeedError(f"rows are numbers of open() in a list, not {shown(rows)}") from error
         for row in rows:
             self._check(row)
         numbers = np.array(rows, np.int64)
@@ -93,19 +132,21 @@ class Pool:
             raise FeedError(f"rows {rows}: a step takes one row at least and none twice")
         if not isinstance(feeds, Mapping):
             raise FeedError(f"inputs are given as a dict from name to array, not {type(feeds).__name__}")
-        return self._runner.step({**feeds, **dict.fromkeys((SOURCES, TARGETS, OWNERS), numbers)}, out)
+        return {**feeds, **dict.fromkeys((SOURCES, TARGETS, OWNERS), numbers)}
 
     @property
     def count(self) -> int:
         """Rows, open or not."""
         return len(self._open)
 
+    @claiming
     def take(self, states: Sequence[Mapping[str, np.ndarray]]) -> None:
         """Writes streams' states into the first rows, open or not."""
         for name, array in self._runner.state.items():
             axis = self._axes[name]
             array[: len(states)] = np.moveaxis(np.concatenate([own[name] for own in states], axis), axis, 0)
 
+    @claiming
     def give(self, states: Sequence[Mapping[str, np.ndarray]]) -> None:
         """Writes the first rows into streams' states."""
         for name, array in self._runner.state.items():
@@ -113,6 +154,7 @@ class Pool:
             for row, own in enumerate(states):
                 own[name][...] = np.moveaxis(array[row : row + 1], 0, axis)
 
+    @claiming
     def step_rows(self, count: int, feeds: Mapping[str, np.ndarray]) -> Mapping[str, np.ndarray]:
         """``step`` of the first rows, open or not."""
         numbers = np.arange(count)
@@ -123,18 +165,24 @@ class Pool:
             "a pool is not pickled or copied: open another, and restore the snapshot(row) of each row there"
         )
 
+    @claiming
     def reset(self, row: int) -> None:
         """Puts a stream back to its start."""
         self._check(row)
+        self._begin(row)
+
+    def _begin(self, row: int) -> None:
         for name, field in self._row(row).items():
             initial = self._initial[name]
             field[...] = 0 if initial is None else _part(initial, field, self._axes[name])
 
+    @claiming
     def snapshot(self, row: int) -> State:
         """A copy of a stream's state, which streams of this model can restore too."""
         self._check(row)
         return State(self._fields(row))
 
+    @claiming
     def restore(self, row: int, saved: Mapping[str, np.ndarray]) -> None:
         """Goes back to a snapshot of any stream of this model.
 
@@ -156,9 +204,9 @@ class Pool:
         return fields
 
     def _check(self, row: int) -> None:
-        whole = isinstance(row, (int, np.integer)) and not isinstance(row, bool)
+        whole = type(row) is int or is_whole(row)
         if not whole or not 0 <= row < len(self._open) or not self._open[row]:
-            raise StateError(f"row {row!r} of the pool is not open; open() gives the numbers of rows")
+            raise StateError(f"row {shown(row)} of the pool is not open; open() gives the numbers of rows")
 
 
 def _row_axis(value: Value) -> int:

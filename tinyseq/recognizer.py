@@ -5,16 +5,18 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Callable, Mapping, Sequence
 from math import inf
-from numbers import Real
 from typing import Protocol
 
 import numpy as np
 
+from tinyseq.claim import Claim, claiming, put_back, take_all
 from tinyseq.decode.endpoint import Endpointing
 from tinyseq.decode.hypothesis import Hypothesis
 from tinyseq.decode.live import LiveDecoder
 from tinyseq.errors import FeedError
+from tinyseq.given import as_array, is_number, is_whole
 from tinyseq.session import Session, loaded
+from tinyseq.text import shown
 from tinyseq.together import Together
 
 Feeds = Mapping[str, np.ndarray]
@@ -36,16 +38,16 @@ class Chunks:
     """A front end that gives the model each so many samples, the last ones with silence behind them."""
 
     def __init__(self, size: int, feeds: Callable[[np.ndarray], Feeds]) -> None:
-        if isinstance(size, bool) or not isinstance(size, int) or size < 1:
-            raise FeedError(f"a chunk has a whole number of samples from 1 on, not {size!r}")
+        if not is_whole(size) or size < 1:
+            raise FeedError(f"a chunk has a whole number of samples from 1 on, not {shown(size)}")
         if not callable(feeds):
-            raise FeedError(f"feeds is a function of samples, not {feeds!r}")
+            raise FeedError(f"feeds is a function of samples, not {shown(feeds)}")
         self._size, self._feeds = size, feeds
         self._left = np.empty(0, np.float32)
 
     def push(self, samples: np.ndarray) -> list[Feeds]:
         """A step for each whole chunk."""
-        sound = np.concatenate([self._left, samples])
+        sound = np.concatenate([self._left, _sound(samples)])
         whole = len(sound) - len(sound) % self._size
         self._left = sound[whole:].copy()
         return [self._feeds(chunk) for chunk in sound[:whole].reshape(-1, self._size)]
@@ -57,7 +59,11 @@ class Chunks:
 
 
 class Utterance:
-    """One live signal: what was heard and not yet decoded, the model's state and the decoder's."""
+    """One live signal: what was heard and not yet decoded, the model's state and the decoder's.
+
+    One thread may take sound in while another decodes; of either there can be one at a time, a second one is
+    refused by a StateError.
+    """
 
     def __init__(self, recognizer: Recognizer) -> None:
         self._recognizer = recognizer
@@ -67,7 +73,9 @@ class Utterance:
         self._model = recognizer.model.stream()
         self._search = recognizer.decoder.stream()
         self._is_finished = False
+        self._claim, self._decoding = Claim("signal"), Claim("signal")
 
+    @claiming
     def accept_waveform(self, sample_rate: int, waveform: np.ndarray) -> None:
         """Takes sound in.
 
@@ -77,35 +85,47 @@ class Utterance:
         """
         if self._is_finished:
             raise FeedError("the sound of this stream was declared finished; reset it or create another")
-        if not isinstance(sample_rate, Real) or sample_rate != self._rate:
+        if not is_number(sample_rate) or sample_rate != self._rate:
             raise FeedError(
-                f"sound of {sample_rate!r} Hz; this recognizer takes {self._rate} Hz, resample it"
+                f"sound of {shown(sample_rate)} Hz; this recognizer takes {self._rate} Hz, resample it"
             )
-        try:
-            samples = np.asarray(waveform)
-        except ValueError as error:
-            raise FeedError(f"a waveform is numbers [samples]: {error}") from error
-        if samples.ndim != 1 or samples.dtype.kind not in "fiu":
-            raise FeedError(f"a waveform is numbers [samples], not {samples.dtype}{list(samples.shape)}")
-        with np.errstate(over="ignore"):
-            samples = samples.astype(np.float32)
+        samples = _sound(waveform)
         if not np.isfinite(samples).all():
             raise FeedError(
                 "a waveform holds NaN or infinity, which the model would remember; nothing was taken"
             )
         self._take(self._front_end.push(samples))
 
+    @claiming
     def input_finished(self) -> None:
         """Says that no more sound will come: what the front end holds back becomes ready."""
         if not self._is_finished:
-            self._is_finished = True
             self._take(self._front_end.finish())
+            self._is_finished = True
 
     def _take(self, steps: list[Feeds]) -> None:
+        if not isinstance(steps, Sequence):
+            raise FeedError(f"a front end gives a list of dicts, not {type(steps).__name__}")
         for feeds in steps:
             if not isinstance(feeds, Mapping):
                 raise FeedError(f"a front end gives dicts from input to array, not {type(feeds).__name__}")
         self._steps += steps
+
+
+def _sound(samples: object) -> np.ndarray:
+    """Samples as float32[n].
+
+    Raises:
+        FeedError: they are no numbers in a row.
+    """
+    try:
+        array = as_array(samples)
+    except ValueError as error:
+        raise FeedError(f"a waveform is numbers [samples]: {error}") from error
+    if array.ndim != 1 or array.dtype.kind not in "fiu":
+        raise FeedError(f"a waveform is numbers [samples], not {array.dtype}{list(array.shape)}")
+    with np.errstate(over="ignore"):
+        return array.astype(np.float32)
 
 
 class Recognizer:
@@ -136,11 +156,10 @@ class Recognizer:
             raise FeedError(f"front_end is called for each stream, which a {type(front_end).__name__} is not")
         if not isinstance(decoder, LiveDecoder):
             raise FeedError(f"decoder is a CtcDecoder or TransducerDecoder, not a {type(decoder).__name__}")
-        number = isinstance(frame_seconds, Real) and not isinstance(frame_seconds, bool)
-        if not number or not 0 < frame_seconds < inf:
-            raise FeedError(f"frame_seconds is how long a row lasts, not {frame_seconds!r}")
-        if not isinstance(sample_rate, Real) or not 0 < sample_rate < inf:
-            raise FeedError(f"sample_rate is a number of Hz, not {sample_rate!r}")
+        if not is_number(frame_seconds) or not 0 < frame_seconds < inf:
+            raise FeedError(f"frame_seconds is how long a row lasts, not {shown(frame_seconds)}")
+        if not is_number(sample_rate) or not 0 < sample_rate < inf:
+            raise FeedError(f"sample_rate is a number of Hz, not {shown(sample_rate)}")
         if endpointing is not None and not isinstance(endpointing, Endpointing):
             raise FeedError(f"endpointing is an Endpointing, not {type(endpointing).__name__}")
         self.model, self.front_end, self.decoder = loaded(model, "model"), front_end, decoder
@@ -152,7 +171,7 @@ class Recognizer:
         if output is None and len(outputs) != 1:
             raise FeedError(f"output says which of {', '.join(outputs) or 'no outputs'} holds the rows")
         if output is not None and not (isinstance(output, str) and output in outputs):
-            raise FeedError(f"output={output!r}: the model gives {', '.join(outputs)}")
+            raise FeedError(f"output={shown(output)}: the model gives {', '.join(outputs)}")
         self._output = outputs[0] if output is None else output
 
     def create_stream(self) -> Utterance:
@@ -177,12 +196,25 @@ class Recognizer:
         Raises:
             FeedError: the model refuses what the front end made of a signal, or the decoder what the model
                 made of it, as NaN. That signal has lost the step, all others have taken theirs.
+            StateError: a signal is in use by another thread; none has lost anything.
         """
         try:
             streams = [streams] if isinstance(streams, Utterance) else list(streams)
         except TypeError as error:
-            raise FeedError(f"streams are those of create_stream, not {streams!r}") from error
-        ready = [stream for stream in dict.fromkeys(map(self._own, streams)) if stream._steps]
+            raise FeedError(f"streams are those of create_stream, not {shown(streams)}") from error
+        own = list(dict.fromkeys(map(self._own, streams)))
+        held = take_all([stream._decoding for stream in own])
+        try:
+            refused = self._step([stream for stream in own if stream._steps])
+        finally:
+            put_back(held)
+        for stream, error in refused.items():
+            raise FeedError(
+                f"signal {streams.index(stream)}: {error}. It has lost this step, others have taken theirs"
+            ) from error
+
+    def _step(self, ready: list[Utterance]) -> dict[Utterance, FeedError]:
+        """A step of each of several signals; says whose was refused."""
         feeds = [stream._steps.popleft() for stream in ready]
         results = self._together.step([stream._model for stream in ready], feeds)
         rows = {}
@@ -192,11 +224,7 @@ class Recognizer:
                 rows[stream] = self._rows(result)
             except FeedError as error:
                 refused[stream] = error
-        refused |= self._search(rows)
-        for stream, error in refused.items():
-            raise FeedError(
-                f"signal {streams.index(stream)}: {error}. It has lost this step, others have taken theirs"
-            ) from error
+        return refused | self._search(rows)
 
     def _search(self, rows: dict[Utterance, np.ndarray]) -> dict[Utterance, FeedError]:
         """Steps the searches of several signals; says whose rows were refused."""
@@ -233,7 +261,17 @@ class Recognizer:
 
         Its frames count from the start of the utterance.
         """
-        self._own(stream)
+        return self._heard(self._own(stream))[0]
+
+    def _heard(self, stream: Utterance) -> tuple[Hypothesis, int]:
+        """The best hypothesis, and the frames of the utterance so far."""
+        stream._decoding.take()
+        try:
+            return self._result(stream), stream._search.frames
+        finally:
+            stream._decoding.free.append(None)
+
+    def _result(self, stream: Utterance) -> Hypothesis:
         if stream._is_finished and not stream._steps:
             found = stream._search.finish()
             if found:
@@ -250,13 +288,17 @@ class Recognizer:
 
     def is_endpoint(self, stream: Utterance) -> bool:
         """Whether the utterance is over; see ``Endpointing``."""
-        frames = self.get_result(stream).frames
-        last = None if not frames else (frames[-1] + 1) * self.frame_seconds
-        return self.endpointing.is_endpoint(stream._search.frames * self.frame_seconds, last)
+        found, heard = self._heard(self._own(stream))
+        last = None if not found.frames else (found.frames[-1] + 1) * self.frame_seconds
+        return self.endpointing.is_endpoint(heard * self.frame_seconds, last)
 
     def reset(self, stream: Utterance) -> None:
         """Begins a signal's next utterance: tokens and time start anew, what the model remembers stays."""
-        self._own(stream)._search.reset()
-        if stream._is_finished:
-            stream._is_finished = False
-            stream._front_end = self.begun_front_end()
+        held = take_all([self._own(stream)._decoding, stream._claim])
+        try:
+            stream._search.reset()
+            if stream._is_finished:
+                stream._front_end = self.begun_front_end()
+                stream._is_finished = False
+        finally:
+            put_back(held)

@@ -3,28 +3,33 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, NoReturn
 
 import numpy as np
 
 from tinyseq import backends, format, passes
+from tinyseq.claim import Claim, claiming
 from tinyseq.errors import ModelError, StateError
+from tinyseq.given import as_path
+from tinyseq.model import POSITION, Model, StatePair, Value
 from tinyseq.model import Graph as ModelGraph
-from tinyseq.model import Model, StatePair, Value
-from tinyseq.state import State, restore, room
+from tinyseq.state import Fields, State, restore, room
+from tinyseq.text import printable, shown
 
 if TYPE_CHECKING:
     from tinyseq.graph import Graph
     from tinyseq.plan.rows import RowLayout
     from tinyseq.pool import Pool
+    from tinyseq.streaming import Streaming
 
 
 class Session:
     """A model ready to run. Its weights are shared by all streams; it keeps no state of its own.
 
     ``run`` and ``stream`` may be called from several threads at once; one stream belongs to one
-    thread at a time.
+    thread at a time and refuses a second one.
     """
 
     def __init__(self, model: Model, device: str = "cpu") -> None:
@@ -32,8 +37,7 @@ class Session:
         self.device = device
         simple = passes.simplify(model)
         self._simple = simple
-        self._streaming, self._refusal = _streaming_form(simple)
-        self._backend = backends.create(device, simple, self._streaming)
+        self._backend = backends.create(device, simple, lambda: self.streaming.model)
 
     @property
     def inputs(self) -> tuple[Value, ...]:
@@ -48,7 +52,7 @@ class Session:
     @property
     def state(self) -> tuple[StatePair, ...]:
         """What a stream carries from step to step; empty if the model cannot be streamed."""
-        return () if self._streaming is None else self._streaming.state
+        return () if self._refusal else self.streaming.model.state
 
     @property
     def stream_graph(self) -> ModelGraph:
@@ -57,13 +61,24 @@ class Session:
         Raises:
             ModelError: the model cannot be computed step by step; says which layer and why.
         """
-        self._check_streaming()
-        return self._streaming.graph
+        return self.streaming.model.graph
+
+    @property
+    def latency(self) -> int:
+        """How many frames of its input a stream's outputs come late, the latest of them; ``Stream.finish``
+        gives the rest. 0 if the model cannot be streamed."""
+        return 0 if self._refusal else max(self.streaming.latency.values(), default=0)
+
+    @property
+    def steps_alike(self) -> bool:
+        """Whether every step of a stream computes the same, wherever the stream is."""
+        return not self._refusal and self.streaming.clock is None
 
     @property
     def stream_inputs(self) -> tuple[Value, ...]:
         """What a stream's model takes, state included; empty if the model cannot be streamed."""
-        return () if self._streaming is None else self._streaming.graph.inputs
+        inputs = () if self._refusal else self.streaming.model.graph.inputs
+        return tuple(value for value in inputs if value.name != POSITION)
 
     def run(self, feeds: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
         """All outputs for whole inputs, from name to array to name to new array.
@@ -80,8 +95,7 @@ class Session:
             ModelError: the model cannot be computed step by step; says which layer and why.
             StateError: there is no memory for the state.
         """
-        self._check_streaming()
-        return Stream(self._streaming, self._backend)
+        return Stream(self.streaming, self._backend)
 
     def pool(self, count: int) -> Pool:
         """Room for ``count`` live streams that are stepped together, joining and leaving at any time.
@@ -94,8 +108,7 @@ class Session:
         # Imported here: only those who pool streams should wait for it.
         from tinyseq.pool import Pool
 
-        self._check_streaming()
-        return Pool(self._streaming, self._backend, count)
+        return Pool(self.streaming, self._backend, count)
 
     def rows(self, layout: RowLayout, count: int) -> backends.RowRunner:
         """An executor of ``count`` streams whose state lies in rows.
@@ -103,7 +116,11 @@ class Session:
         Raises:
             ModelError: the model cannot be computed step by step; says which layer and why.
         """
-        self._check_streaming()
+        if self.streaming.clock is not None:
+            raise ModelError(
+                "a search steps its models frame by frame, and this one holds frames back; step it by "
+                "model.stream and search in what comes of it"
+            )
         return self._backend.rows(layout, count)
 
     def __reduce__(self) -> NoReturn:
@@ -112,24 +129,64 @@ class Session:
             "path (model.save writes a file that loads in milliseconds)"
         )
 
-    def _check_streaming(self) -> None:
-        if self._streaming is None:
-            raise ModelError(str(self._refusal)) from self._refusal
+    @property
+    def streaming(self) -> Streaming:
+        """What a stream computes in a step, which inputs and outputs have frames, and how late they come.
+
+        Raises:
+            ModelError: the model cannot be computed step by step; says which layer and why.
+        """
+        streaming, refusal = self._streaming_form
+        if streaming is None:
+            raise ModelError(str(refusal)) from refusal
+        return streaming
+
+    @property
+    def _refusal(self) -> ModelError | None:
+        return self._streaming_form[1]
+
+    @cached_property
+    def _notes(self) -> list[str]:
+        from tinyseq.passes.time import notes
+
+        return notes(self._simple, self.streaming)
+
+    @cached_property
+    def _streaming_form(self) -> tuple[Streaming | None, ModelError | None]:
+        """Worked out when it is first asked for: who runs whole sequences need not wait for it."""
+        from tinyseq.passes.time import streaming
+
+        try:
+            return streaming(self._simple), None
+        except ModelError as error:
+            return None, error
 
     def save(self, path: str | Path) -> None:
-        """Writes the model in tinyseq's own format, which loads without any converter's package."""
-        format.save(self._simple, path)
+        """Writes the model in tinyseq's own format, which loads without any converter's package.
+
+        The file appears whole or not at all; one that was there keeps its mode, a link stays a link.
+
+        Args:
+            path: a file that ends in ``.tinyseq``.
+
+        Raises:
+            ModelError: the name ends otherwise, stands for no file, or cannot be written to.
+        """
+        format.save(self._simple, as_path(path, "a model"))
 
     def __str__(self) -> str:
         lines = [f"tinyseq model ({self.model.origin or 'built in Python'}) on {self.device}"]
         lines += [f"  input   {value}" for value in self.inputs]
         lines += [f"  output  {value}" for value in self.outputs]
-        if self._streaming is None:
+        if self._refusal:
             lines.append(f"  state   none: {self._refusal}")
         else:
             shapes = {value.name: value for value in self.stream_inputs}
             lines += [f"  state   {shapes[pair.input]} -> {pair.output}" for pair in self.state]
-        return "\n".join(lines)
+            late = {name: frames for name, frames in self.streaming.latency.items() if frames}
+            lines += [f"  latency {name} {frames} frames" for name, frames in late.items()]
+            lines += [f"  note    {note}" for note in self._notes]
+        return "\n".join(map(printable, lines))
 
     __repr__ = __str__
 
@@ -145,25 +202,28 @@ def loaded(given: object, what: str) -> Session:
     return given
 
 
-def _streaming_form(model: Model) -> tuple[Model | None, ModelError | None]:
-    try:
-        return passes.expose_state(model), None
-    except ModelError as error:
-        return None, error
-
-
 class Stream:
     """One live stream of a model: an explicit state, advanced by each step.
 
-    Its inputs and outputs are the model's, less those that carry state.
+    Its inputs and outputs are the model's, less those that carry state. Of a model that looks at frames to
+    come, outputs are late: a step gives the frames that are complete, maybe none, and ``finish`` the rest.
+    Every method raises a StateError while another thread, or the call that it is part of, is in one of them.
     """
 
-    def __init__(self, model: Model, backend: backends.Backend) -> None:
-        self._model = model
+    def __init__(self, streaming: Streaming, backend: backends.Backend) -> None:
+        self._streaming = streaming
         self._backend = backend
+        self._claim = Claim("stream")
+        self._free = self._claim.free
         with room("the state of a stream"):
-            self._runner = backend.runner()
+            self._runner = backends.moved(backend.runner(), streaming)
+        self._state = Fields(self._runner.state)
         self.reset()
+
+    @property
+    def latency(self) -> int:
+        """How many frames of the input the outputs come late, the latest of them."""
+        return max(self._streaming.latency.values(), default=0)
 
     def step(
         self, feeds: Mapping[str, np.ndarray], out: Mapping[str, np.ndarray] | None = None
@@ -171,44 +231,76 @@ class Stream:
         """Runs the model on the next chunk and advances the state.
 
         With ``out``, a dict of arrays for all outputs, results are written there and ``out`` is
-        returned.
+        returned. They may overlap the feeds, which are read before, but neither each other nor the state.
+
+        Raises:
+            FeedError: names, dtypes or shapes do not fit, or arrays overlap; the state is as before.
+            StateError: the stream has been finished.
+        """
+        # Claim.take, written out: a call of its own takes as long as the rest of what is done here.
+        try:
+            self._free.pop()
+        except BaseException as error:
+            self._claim.refuse(error)
+        try:
+            return self._runner.step(feeds, out)
+        finally:
+            self._free.append(None)
+
+    @claiming
+    def finish(self, feeds: Mapping[str, np.ndarray] | None = None) -> dict[str, np.ndarray]:
+        """Ends the stream: the outputs that are still due, after a last chunk or without one.
+
+        Of a model whose outputs are never late, nothing is due: {} without a last chunk. After ``reset`` the
+        stream begins anew.
 
         Raises:
             FeedError: names, dtypes or shapes do not fit; the state is as before.
+            StateError: the stream has been finished before.
         """
-        return self._runner.step(feeds, out)
+        if self._streaming.clock is None:
+            return {} if feeds is None else self._runner.step(feeds, None)
+        feeds = self._streaming.nothing(1) if feeds is None else feeds
+        return self._runner.step(feeds, None, last=1)
 
+    @claiming
     def reset(self) -> None:
         """Puts the state back to its start: the model's own initial values, else zeros."""
-        for pair in self._model.state:
-            self._runner.state[pair.input][...] = 0 if pair.initial is None else pair.initial
+        for pair in self._streaming.model.state:
+            self._state[pair.input][...] = 0 if pair.initial is None else pair.initial
+        if POSITION in self._state:
+            self._state[POSITION][...] = 0
 
     @property
-    def state(self) -> dict[str, np.ndarray]:
-        """The live arrays of the state, by name: what is written to them is the state."""
-        return self._runner.state
+    def state(self) -> Mapping[str, np.ndarray]:
+        """The live arrays of the state, by name: what is written to them is the state. Names stay bound to
+        their arrays: ``stream.state["h"][...] = value``, not ``stream.state["h"] = value``."""
+        return self._state
 
+    @claiming
     def snapshot(self) -> State:
         """A copy of the state."""
-        return State(self._runner.state)
+        return State(self._state)
 
+    @claiming
     def restore(self, saved: Mapping[str, np.ndarray]) -> None:
         """Goes back to a snapshot, of this or of another stream of the same model.
 
         Raises:
             StateError: it is of another model; the state is as before.
         """
-        restore(saved, self._runner.state)
+        restore(saved, self._state)
 
     def __reduce__(self) -> NoReturn:
         raise StateError(
             "a stream is not pickled or copied: fork() makes a second one, snapshot() a value to pickle"
         )
 
+    @claiming
     def fork(self) -> Stream:
         """A second stream that starts where this one is; from then on they are independent."""
-        twin = Stream(self._model, self._backend)
-        twin.restore(self._runner.state)
+        twin = Stream(self._streaming, self._backend)
+        twin.restore(self._state)
         return twin
 
 
@@ -218,8 +310,8 @@ def load(
     """Loads a model.
 
     Args:
-        path: an ``.onnx`` file (or its bytes), a ``.keras`` or ``.h5`` file, a file that ``Session.save``
-            wrote, or a ``tinyseq.Graph``.
+        path: an ``.onnx`` file (or its bytes, for which no other file is read), a ``.keras`` or ``.h5`` file,
+            a file that ``Session.save`` wrote, or a ``tinyseq.Graph``.
         device: ``"cpu"``; ``"cuda"`` for the first CUDA device; ``"reference"`` for the float64 interpreter.
         state: the outputs that carry state to inputs, ``{input: output}``; without it they are found by
             name and shape.
@@ -228,16 +320,19 @@ def load(
         ModelError: the file cannot be read, or holds what tinyseq cannot run.
         DeviceError: the package, the driver or the device that ``"cuda"`` needs is missing; says which.
     """
+    return Session(prepared(path, state), device)
+
+
+def prepared(path: str | Path | bytes | Graph, state: Mapping[str, str] | None = None) -> Model:
+    """The Model of a graph or of a file, the outputs that carry state to inputs known; see ``load``."""
     model = read(path)
     if state is not None and not isinstance(state, Mapping):
         raise ModelError(f"state names pairs as a dict, {{input: output}}, not {type(state).__name__}")
     if state is not None and not all(isinstance(name, str) for name in (*state, *state.values())):
-        raise ModelError(f"state names pairs by words, {{input: output}}, not {dict(state)!r}")
+        raise ModelError(f"state names pairs by words, {{input: output}}, not {shown(dict(state))}")
     if state is not None:
-        model = passes.name_state(model, dict(state))
-    elif not model.state:
-        model = passes.find_state(model)
-    return Session(model, device)
+        return passes.name_state(model, dict(state))
+    return model if model.state else passes.find_state(model)
 
 
 def read(path: str | Path | bytes | Graph) -> Model:
@@ -246,7 +341,9 @@ def read(path: str | Path | bytes | Graph) -> Model:
         path = bytes(path)
     if not isinstance(path, (str, Path, bytes)):
         return _built(path)
-    suffix = ".onnx" if isinstance(path, bytes) else Path(path).suffix.lower()
+    if not isinstance(path, bytes):
+        path = as_path(path, "a model")
+    suffix = ".onnx" if isinstance(path, bytes) else path.suffix.lower()
     if suffix not in READERS:
         if suffix in WEIGHT_FILES:
             raise ModelError(
@@ -286,7 +383,7 @@ WEIGHT_FILES = (".pt", ".pth", ".safetensors", ".npz")
 """Suffixes of files that hold weights without a model."""
 
 READERS: dict[str, Callable[[str | Path | bytes], Model]] = {
-    ".tinyseq": format.load,
+    format.SUFFIX: format.load,
     ".onnx": _onnx,
     ".keras": _keras,
     ".h5": _keras,

@@ -4,10 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from typing import NoReturn
 
 import numpy as np
 
 from tinyseq.errors import StateError, TinyseqError
+from tinyseq.given import as_array
+from tinyseq.text import printable, shown
 
 
 class State(Mapping[str, np.ndarray]):
@@ -42,7 +45,11 @@ class State(Mapping[str, np.ndarray]):
 
     def __repr__(self) -> str:
         fields = (f"{name} {array.dtype}{list(array.shape)}" for name, array in self.items())
-        return f"State({', '.join(fields)})"
+        return printable(f"State({', '.join(fields)})")
+
+    def __reduce__(self) -> tuple[type[State], tuple[dict[str, np.ndarray]]]:
+        """Pickled by its fields: what is unpickled is checked and read-only too."""
+        return State, (dict(self._fields),)
 
     def to_bytes(self) -> bytes:
         """The state as a safetensors file, for ``State.from_bytes``."""
@@ -69,12 +76,28 @@ class State(Mapping[str, np.ndarray]):
             raise StateError(f"these {len(data)} bytes are no saved state, or damaged: {error}") from error
 
 
+class Fields(dict[str, np.ndarray]):
+    """A stream's live arrays by name, which stay what they are; only what is in them changes. Copies are
+    dicts."""
+
+    def _refuse(self, *args: object, **kwargs: object) -> NoReturn:
+        raise StateError(
+            "the arrays of a stream's state stay what they are: write into one, as stream.state[name][...] = "
+            "value, or restore a dict of all of them"
+        )
+
+    __setitem__ = __delitem__ = __ior__ = clear = pop = popitem = setdefault = update = _refuse
+
+    def __reduce__(self) -> tuple:
+        return dict, (dict(self),)
+
+
 def _field(name: object, given: object) -> np.ndarray:
     """A read-only copy of a field."""
     if not isinstance(name, str):
-        raise StateError(f"the fields of a state have words for names, not {name!r}")
+        raise StateError(f"the fields of a state have words for names, not {shown(name)}")
     try:
-        array = np.array(given)
+        array = np.array(as_array(given))
     except ValueError as error:
         raise StateError(f"field {name!r} is no array: {error}") from error
     if array.dtype.kind not in "fiub":
@@ -116,7 +139,7 @@ def restore(saved: Mapping[str, np.ndarray], target: Mapping[str, np.ndarray]) -
 def _fitted(name: str, saved: object, target: np.ndarray) -> np.ndarray:
     """A saved field as the stream holds it."""
     try:
-        given = np.asarray(saved)
+        given = as_array(saved)
     except ValueError as error:
         raise StateError(f"field {name!r} is no array: {error}") from error
     if given.shape != target.shape or given.dtype.kind != target.dtype.kind:

@@ -8,6 +8,7 @@ from itertools import islice, product
 import numpy as np
 
 from tinyseq.errors import FeedError, ModelError
+from tinyseq.feeds import checked_feeds
 from tinyseq.model import rows_meet
 from tinyseq.pool import Pool
 from tinyseq.session import Session, Stream
@@ -42,7 +43,10 @@ class Together:
 
     def __init__(self, session: Session) -> None:
         self._session = session
-        self._alone = rows_meet(session.stream_graph)
+        self._alone = rows_meet(session.stream_graph) or not session.steps_alike
+        carried = {pair.input for pair in session.state}
+        self._inputs = [value for value in session.stream_inputs if value.name not in carried]
+        self._names = {value.name for value in self._inputs}
         self._open = {
             value.name: {axis for axis, size in enumerate(value.shape or ()) if isinstance(size, str)}
             for value in session.stream_graph.inputs
@@ -53,16 +57,26 @@ class Together:
     def step(self, streams: Sequence[Stream], feeds: Sequence[Feeds]) -> list[Feeds | FeedError]:
         """The outputs for each of several streams' next chunks, whose states are advanced, or why a stream's
         was refused, whose state is as before."""
-        arrays = [{name: np.asarray(array) for name, array in own.items()} for own in feeds]
+        arrays: list[Feeds] = [{}] * len(streams)
         alike: dict[tuple, list[int]] = {}
-        for number, own in enumerate(arrays):
-            alike.setdefault(self._key(own), []).append(number)
         results: list[Feeds | FeedError] = [{}] * len(streams)
+        for number, own in enumerate(feeds):
+            try:
+                arrays[number] = self._arrays(own)
+            except FeedError as error:
+                results[number] = error
+                continue
+            alike.setdefault(self._key(arrays[number]), []).append(number)
         for key, numbers in alike.items():
             chosen = [streams[number] for number in numbers], [arrays[number] for number in numbers]
             for number, result in zip(numbers, self._step_alike(key, *chosen)):
                 results[number] = result
         return results
+
+    def _arrays(self, feeds: Feeds) -> Feeds:
+        """The feeds as arrays; checked, unless they are arrays of names that the model takes."""
+        plain = all(type(array) is np.ndarray for array in feeds.values()) and self._names.issuperset(feeds)
+        return feeds if plain else checked_feeds(self._inputs, feeds)
 
     def _key(self, feeds: Feeds) -> tuple:
         """What feeds must have in common to be put together: shapes, and what has no rows altogether."""

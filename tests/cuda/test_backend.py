@@ -102,6 +102,25 @@ def test_results_go_where_out_is(device, model):
     np.testing.assert_array_equal(stream.step({"x": X})["y"], 6 * X)
 
 
+def test_results_on_the_device_are_not_written_over_each_other_or_the_state(device):
+    graph = tinyseq.Graph()
+    x, before = graph.input("x", [1, 3]), graph.input("sum", [1, 3])
+    after = graph.add(before, x)
+    graph.output("following", after, carries="sum")
+    graph.output("y", graph.mul(after, 2.0))
+    graph.output("z", graph.mul(x, -1.0))
+    stream = tinyseq.load(graph, device="cuda").stream()
+    block = there(device, np.concatenate([0 * X] * 3))
+    for out, words in (
+        ({"y": block[0:1], "z": block[0:1]}, r"out\['y'\] and out\['z'\] overlap"),
+        ({"y": stream.state["sum"], "z": block[0:1]}, r"out\['y'\] overlaps the state 'sum'"),
+    ):
+        with pytest.raises(FeedError, match=words):
+            stream.step({"x": X}, out)
+    stream.step({"x": X}, {"y": block[0:1], "z": block[2:3]})
+    np.testing.assert_array_equal(np.asarray(block), np.concatenate([2 * X, 0 * X, -X]))
+
+
 def test_wrong_arrays_on_the_device_are_refused(device, model):
     for wrong in (np.zeros((1, 4), np.float32), X.astype(np.float64), np.zeros(3, np.float32)):
         with pytest.raises(FeedError, match="'x'"):

@@ -3,6 +3,7 @@
     python -m tests.fuzz 1000                  each format, 1000 files
     python -m tests.fuzz 1000 --only h5 pt     some formats
     python -m tests.fuzz 1 --only onnx --first 4711    one case again
+    python -m tests.fuzz 1000 --only nodes     nodes of any types, beside guard pages and by the reference
 
 Files are used in child processes with little memory, and watched: one that dies or takes too long is a
 finding too, and so is anything run, written or read beside the file. Exit status 1 with findings.

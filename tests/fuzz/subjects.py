@@ -15,7 +15,7 @@ from safetensors.numpy import save
 from tinyseq.converters import npz, safetensors, torch
 
 import tinyseq
-from tests.fuzz import damage
+from tests.fuzz import damage, nodes
 from tests.models import lstm_with_state, recogniser
 
 DATA = Path(__file__).parent.parent / "data"
@@ -108,6 +108,10 @@ def subjects() -> dict[str, Subject]:
     return {
         "onnx": Subject(".onnx", recogniser(), onnx, run),
         "tinyseq": Subject(".tinyseq", _own(), header, run),
+        "nodes": Subject(
+            ".onnx", nodes.node(Random(0)), lambda rng, data, canary: nodes.node(rng), nodes.run
+        ),
+        "headers": Subject(".tinyseq", _own(), lambda rng, data, canary: damage.of_header(rng, data), run),
         "safetensors": Subject(".safetensors", save(_lstm()), header, layers_of(safetensors.read)),
         "npz": Subject(".npz", _npz(), _archive, layers_of(npz.read)),
         "pt": Subject(".pt", (DATA / "layers.pt").read_bytes(), _archive, layers_of(torch.read, "layers")),

@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
 
 from tinyseq.errors import MissingPackageError, TinyseqError
 from tinyseq.model import Model
+from tinyseq.text import shown
 
 if TYPE_CHECKING:
     from tinyseq.backends.executor import Executor
     from tinyseq.plan.rows import RowLayout
+    from tinyseq.streaming import Streaming
 
 Arrays = dict[str, np.ndarray]
 
@@ -61,10 +63,10 @@ DEVICES = ("cpu", "cuda", "reference")
 """What runs models; the first where nothing is said."""
 
 
-def create(device: str, model: Model, streaming: Model | None) -> Backend:
-    """The backend of a device for a model and, if it can be streamed, its streaming form."""
+def create(device: str, model: Model, streaming: Callable[[], Model]) -> Backend:
+    """The backend of a device for a model and for what makes its streaming form, once that is wanted."""
     if not isinstance(device, str) or device not in DEVICES:
-        raise TinyseqError(f"device={device!r} is unknown; choose {', '.join(map(repr, DEVICES))}")
+        raise TinyseqError(f"device={shown(device)} is unknown; choose {', '.join(map(repr, DEVICES))}")
     if device == "cpu":
         from tinyseq.backends.cpu import CpuBackend
 
@@ -74,6 +76,15 @@ def create(device: str, model: Model, streaming: Model | None) -> Backend:
     from tinyseq.backends.reference import ReferenceBackend
 
     return ReferenceBackend(model, streaming)
+
+
+def moved(runner: Runner, streaming: Streaming, count: int = 1) -> Runner:
+    """The runner of one stream or of ``count`` rows; one that knows where they are, if steps differ."""
+    if streaming.clock is None:
+        return runner
+    from tinyseq.backends.moving import MovingRunner
+
+    return MovingRunner(runner, streaming, count)
 
 
 def _cuda() -> type[Backend]:

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import ctypes
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 
 import numpy as np
 
+from tinyseq.backends import apart
 from tinyseq.backends.executor import Executor
 from tinyseq.backends.planned import PlannedBackend
 from tinyseq.errors import FeedError
@@ -21,15 +22,36 @@ from tinyseq.plan.view import storage
 class CpuBackend(PlannedBackend):
     """Plans run by the compiled machine."""
 
-    def __init__(self, model: Model, streaming: Model | None) -> None:
+    def __init__(self, model: Model, streaming: Callable[[], Model]) -> None:
         super().__init__(model, streaming)
         self._native = library.load().tinyseq_run
 
     def executor(self, plan: Plan, state: np.ndarray, known: Mapping[str, np.ndarray]) -> CpuExecutor:
-        return CpuExecutor(plan, state, known, self._native)
+        return (LongExecutor if _is_long(plan) else CpuExecutor)(plan, state, known, self._native)
 
     def block(self, size: int, *rows: int) -> np.ndarray:
         return aligned(math.prod(rows) * size).reshape(*rows, size)
+
+
+LONG = 2**33
+"""From how much work on a plan counts as long: some tenths of a second."""
+
+AN_INSTRUCTION = 2**8
+"""What a word of a program costs at the least each time that it is run, in the same measure."""
+
+
+def _is_long(plan: Plan) -> bool:
+    """Whether running a plan may take so long that a signal should not wait for it.
+
+    A guess from sizes: each byte of the arena is computed once, from as many numbers as a row of a matrix has
+    that takes up all the weights, or the arena.
+    """
+    arena = plan.arena_bytes
+    if arena < 2**18 and plan.turns == 1:
+        return False
+    weights = sum([weight.nbytes for weight in plan.weights])
+    work = arena * (16 + math.isqrt(weights) + math.isqrt(arena) // 16)
+    return max(work, plan.turns * plan.program.size * AN_INSTRUCTION) >= LONG
 
 
 class CpuExecutor(Executor):
@@ -42,7 +64,7 @@ class CpuExecutor(Executor):
         except MemoryError as error:
             raise FeedError(
                 f"these inputs need {plan.arena_bytes:,} bytes of working memory, which this machine does "
-                "not give; feed shorter sequences or fewer rows"
+                f"not give ({error}); feed shorter sequences or fewer rows"
             ) from error
         # The context holds addresses only: what they point to must live as long as it does.
         self._alive = [plan, state]
@@ -54,6 +76,7 @@ class CpuExecutor(Executor):
 
     def bind(self, state: np.ndarray) -> None:
         self._alive[1] = state
+        self.forget_out()
         self.context[3] = state.ctypes.data
 
     def place(self, region: Region) -> np.ndarray:
@@ -65,3 +88,43 @@ class CpuExecutor(Executor):
         failed = self._native(self._address)
         if failed >= 0:
             self.fail(failed)
+
+
+class LongExecutor(CpuExecutor):
+    """One whose native calls take long: in the main thread, a signal's exception ends them.
+
+    They work on a copy of the state, which takes the state's place once they have ended.
+    """
+
+    def __init__(self, plan: Plan, state: np.ndarray, known: Mapping[str, np.ndarray], native) -> None:
+        super().__init__(plan, state, known, native)
+        self._plan, self._given = plan, known
+
+    def execute(self) -> None:
+        if not apart.is_main_thread():
+            super().execute()
+            return
+        state = self._alive[1]
+        copy = aligned(state.nbytes).reshape(state.shape)
+        copy[...] = state
+        self.context[3] = copy.ctypes.data
+        native, address, kept = self._native, self._address, (self._arena, self.context, self._plan, copy)
+        call = apart.Apart(lambda: native(address) if kept else 0)
+        ended = False
+        try:
+            failed = call.result()
+            ended = True
+        except BaseException:
+            self.context[1] = 0
+            ended = call.ended()
+            raise
+        finally:
+            if ended:
+                self.context[1] = self._plan.program.size
+                self.context[3] = state.ctypes.data
+            else:
+                # The call goes on to the end of its instruction, in memory that is its own from now on.
+                self.__init__(self._plan, state, self._given, native)
+        if failed >= 0:
+            self.fail(failed)
+        state[...] = copy

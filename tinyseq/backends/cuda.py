@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import math
 import weakref
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from itertools import combinations
 
 import numpy as np
 
 from tinyseq.backends.device_array import DeviceArray
-from tinyseq.backends.executor import Executor
+from tinyseq.backends.executor import NO_STATE, Executor
+from tinyseq.backends.overlap import overlapping, written_over
 from tinyseq.backends.planned import PlannedBackend
 from tinyseq.errors import FeedError
 from tinyseq.kernels.cuda import driver
@@ -26,7 +28,7 @@ WORD = 8
 class CudaBackend(PlannedBackend):
     """Plans run by a device, on which weights and state stay."""
 
-    def __init__(self, model: Model, streaming: Model | None) -> None:
+    def __init__(self, model: Model, streaming: Callable[[], Model]) -> None:
         super().__init__(model, streaming)
         self._device = driver.open_device()
         self._uploaded: dict[int, tuple[weakref.ref, object]] = {}
@@ -131,6 +133,7 @@ class CudaExecutor(Executor):
 
     def bind(self, state) -> None:
         self._state = state
+        self.forget_out()
         addresses = [self._arena.address, state.address, *[memory.address for memory in self._weights]]
         facts = Facts(self._device.capability, self._device.multiprocessors, self._meeting.address)
         made = schedule(self._plan.program, addresses, self._program.address, self._status.address, facts)
@@ -163,20 +166,23 @@ class CudaExecutor(Executor):
                 buffer[...] = np.asarray(self._direct[name])
         return True
 
-    def run(self, out: Mapping[str, object] | None = None) -> Mapping[str, object]:
+    def run(
+        self, out: Mapping[str, object] | None = None, state: Mapping[str, object] = NO_STATE
+    ) -> Mapping[str, object]:
         """Runs the plan on the inputs accepted last.
 
         Where one of them was on the device, new results are too; those in ``out`` are where ``out`` is.
         """
         there = {} if out is None else {name: array for name, array in out.items() if on_device(array)}
         if not there and (out is not None or not self._direct):
-            return super().run(out)
+            return super().run(out)  # what is on the host is apart from the state
         if out is None:
             self._compute()
             return {name: self._result(name, region) for name, region in self._plan.outputs.items()}
         there = {name: adopted(self._device, self._queue, array) for name, array in there.items()}
         shapes = {name: np.broadcast_to(np.empty((), a.dtype), a.shape) for name, a in there.items()}
-        self._check_out({**out, **shapes}, set(there))
+        self._check_out({**out, **shapes}, NO_STATE, set(there))
+        _check_apart(there, state)
         self._compute()
         for name, region in self._plan.outputs.items():
             if name in there:
@@ -282,6 +288,21 @@ class CudaExecutor(Executor):
         self._word[...] = value
         self._queue.write(address, self._word)
         self._queue.finish()
+
+
+def _check_apart(out: Mapping[str, DeviceArray], state: Mapping[str, DeviceArray]) -> None:
+    """See ``overlap.check_apart``; the arrays are dense."""
+    for name, array in out.items():
+        for field, kept in state.items():
+            if _meet(array, kept):
+                raise written_over(name, field)
+    for (name, array), (other, its) in combinations(out.items(), 2):
+        if _meet(array, its):
+            raise overlapping(name, other)
+
+
+def _meet(one: DeviceArray, other: DeviceArray) -> bool:
+    return one.address < other.end and other.address < one.end
 
 
 class _Words:

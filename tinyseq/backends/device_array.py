@@ -40,6 +40,12 @@ class DeviceArray:
         return math.prod(self.shape) * self.dtype.itemsize
 
     @property
+    def end(self) -> int:
+        """The address behind its last element; its own where it has none."""
+        rows = len(self) - 1
+        return self.address + (rows * self._pitch + self._width if self.nbytes else 0)
+
+    @property
     def dense(self) -> bool:
         """Whether its elements lie one after the other."""
         return self._pitch == self._width or len(self) <= 1

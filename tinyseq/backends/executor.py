@@ -5,12 +5,16 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Container, Mapping
 from typing import NoReturn
+from weakref import ref
 
 import numpy as np
 
+from tinyseq.backends.overlap import check_apart
 from tinyseq.errors import FeedError
 from tinyseq.model import Value
 from tinyseq.plan.draft import Plan, Region
+
+NO_STATE: Mapping[str, np.ndarray] = {}
 
 
 class Executor(ABC):
@@ -32,6 +36,7 @@ class Executor(ABC):
             (name, self.place(region) if region.value is None else region.value, region.shape, region.dtype)
             for name, region in plan.outputs.items()
         ]
+        self.forget_out()
         self.views = {name: array.view() for name, array, _, _ in self._outputs}
         for name, region in plan.outputs.items():
             self.views[name].flags.writeable = region.value is None
@@ -74,28 +79,60 @@ class Executor(ABC):
                 return False
         return True
 
-    def run(self, out: Mapping[str, np.ndarray] | None = None) -> Mapping[str, np.ndarray]:
-        """Runs the plan on the inputs accepted last; the outputs are copied out."""
+    def run(
+        self, out: Mapping[str, np.ndarray] | None = None, state: Mapping[str, np.ndarray] = NO_STATE
+    ) -> Mapping[str, np.ndarray]:
+        """Runs the plan on the inputs accepted last; the outputs are copied out, into ``out`` if it is given,
+        which must be apart from ``state``: that of the block it is bound to, by name."""
         if out is None:
             self.execute()
             return {name: array.astype(dtype) for name, array, _, dtype in self._outputs}
-        self._check_out(out)
+        self._check_out(out, state)
         self.execute()
         for name, array, _, _ in self._outputs:
             out[name][...] = array
         return out
 
-    def _check_out(self, out: Mapping[str, np.ndarray], elsewhere: Container[str] = ()) -> None:
-        if not isinstance(out, Mapping):
+    def _check_out(
+        self, out: Mapping[str, np.ndarray], state: Mapping[str, np.ndarray], elsewhere: Container[str] = ()
+    ) -> None:
+        if type(out) is not dict and not isinstance(out, Mapping):
             raise FeedError(f"out is a dict from name to array, not {type(out).__name__}")
         if len(out) != len(self._outputs):
             names = ", ".join(name for name, *_ in self._outputs)
             raise FeedError(
                 f"out names {', '.join(out) or 'nothing'}; it must hold an array for each of {names}"
             )
+        owned = True
         for name, _, shape, dtype in self._outputs:
             given = out.get(name)
             if type(given) is not np.ndarray or given.shape != shape or given.dtype != dtype:
                 raise FeedError(f"out[{name!r}] must be an array for {Value(name, dtype, shape)}")
-            if name not in elsewhere and not given.flags.writeable:
+            flags = given.flags
+            if name not in elsewhere and not flags.writeable:
                 raise FeedError(f"out[{name!r}] is read-only; give an array that can be written to")
+            owned = owned and flags.owndata and flags.c_contiguous
+        # Dense arrays that own their memory are apart from one another and from the state, a part of a block.
+        if not owned or (len(out) > 1 and len(set(map(id, out.values()))) < len(out)):
+            self._check_apart(out, state, elsewhere)
+
+    def _check_apart(
+        self, out: Mapping[str, np.ndarray], state: Mapping[str, np.ndarray], elsewhere: Container[str]
+    ) -> None:
+        for name, seen in self._apart:
+            if seen() is not out[name]:
+                break
+        else:
+            return
+        here = {name: out[name] for name, _ in self._apart if name not in elsewhere}
+        check_apart(here, state)
+        if not elsewhere:  # remembered, not kept alive
+            self._apart = [(name, ref(array)) for name, array in here.items()]
+
+    def forget_out(self) -> None:
+        """Forgets which arrays are apart from its state, which is now another one."""
+        self._apart = [(name, _nothing) for name, *_ in self._outputs]
+
+
+def _nothing() -> None:
+    """In place of a reference to an array."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections import OrderedDict
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import cached_property
 from typing import TYPE_CHECKING
 
@@ -33,12 +33,9 @@ Idle = dict[Key, list[Executor]]
 class PlannedBackend(ABC):
     """A model's weights and plans, shared by all its streams and calls. Safe to use from threads."""
 
-    def __init__(self, model: Model, streaming: Model | None) -> None:
-        arrays = {id(array): array for array in _arrays(model.graph)}
-        if streaming is not None:
-            arrays |= {id(array): array for array in _arrays(streaming.graph)}
-        self._weights = Weights(arrays.values())
-        self._model, self._stream_model = model, streaming
+    def __init__(self, model: Model, streaming: Callable[[], Model]) -> None:
+        self._weights = Weights(_arrays(model.graph))
+        self._model, self._make_streaming = model, streaming
         self._in_rows: OrderedDict[RowLayout, tuple[Plans, Idle]] = OrderedDict()
         self._idle: Idle = {}
         self._recent: list[tuple[Key, Executor]] = []
@@ -58,6 +55,12 @@ class PlannedBackend(ABC):
             FeedError: a name is missing or unknown, or a dtype, rank or size differs; says which.
         """
         return checked_feeds(inputs, feeds)
+
+    @cached_property
+    def _stream_model(self) -> Model:
+        model = self._make_streaming()
+        self._weights.own(_arrays(model.graph))
+        return model
 
     @cached_property
     def _whole(self) -> Plans:
@@ -158,7 +161,7 @@ class PlannedRunner:
     def step(
         self, feeds: Mapping[str, object], out: Mapping[str, np.ndarray] | None
     ) -> Mapping[str, np.ndarray]:
-        return self.bound(feeds).run(out)
+        return self.bound(feeds).run(out, self.state)
 
     def advance(self, feeds: Mapping[str, object]) -> Mapping[str, np.ndarray]:
         """``step`` that copies nothing out: its arrays hold until the next step, and may be written to."""

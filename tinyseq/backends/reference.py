@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 
 import numpy as np
 
 from tinyseq import reference
+from tinyseq.backends.overlap import check_apart
 from tinyseq.errors import FeedError
 from tinyseq.feeds import checked_feeds
 from tinyseq.model import Model, Value
@@ -17,18 +18,18 @@ from tinyseq.plan.stream import StateLayout
 class ReferenceBackend:
     """Interprets the Model; floating-point outputs are float64."""
 
-    def __init__(self, model: Model, streaming: Model | None) -> None:
+    def __init__(self, model: Model, streaming: Callable[[], Model]) -> None:
         self._model = model
         self._streaming = streaming
 
     def run(self, feeds: Mapping[str, object]) -> dict[str, np.ndarray]:
-        return reference.run(self._model, checked_feeds(self._model.graph.inputs, feeds))
+        return _results(self._model, checked_feeds(self._model.graph.inputs, feeds))
 
     def runner(self) -> ReferenceRunner:
-        return ReferenceRunner(self._streaming)
+        return ReferenceRunner(self._streaming())
 
     def rows(self, layout: RowLayout, count: int) -> ReferenceRows:
-        return ReferenceRows(self._streaming, layout, count)
+        return ReferenceRows(self._streaming(), layout, count)
 
 
 class ReferenceRunner:
@@ -43,15 +44,15 @@ class ReferenceRunner:
     def step(
         self, feeds: Mapping[str, object], out: Mapping[str, np.ndarray] | None
     ) -> dict[str, np.ndarray]:
-        results = reference.run(self._model, checked_feeds(self._inputs, feeds) | self.state)
+        results = _results(self._model, checked_feeds(self._inputs, feeds) | self.state)
         following = {pair.input: results.pop(pair.output) for pair in self._model.state}
         for name, array in self.state.items():
             _check_following(name, following[name], array.shape)
         if out is not None:
-            _check_out(out, results)
+            _check_out(out, results, self.state)
             for name, array in results.items():
                 out[name][...] = array
-            results = dict(out)
+            results = out
         for name, array in self.state.items():
             array[...] = following[name]
         return results
@@ -84,7 +85,7 @@ class ReferenceRows:
             )
             for field in self._layout.fields
         }
-        results = reference.run(self._model, feeds | carried)
+        results = _results(self._model, feeds | carried)
         following = {
             field.name: np.moveaxis(results.pop(field.output), field.axis, 0)
             for field in self._layout.fields
@@ -93,10 +94,10 @@ class ReferenceRows:
         for name, array in following.items():
             _check_following(name, array, (len(targets), *self.state[name].shape[1:]))
         if out is not None:
-            _check_out(out, results)
+            _check_out(out, results, self.state)
             for name, array in results.items():
                 out[name][...] = array
-            results = dict(out)
+            results = out
         for name, array in following.items():
             self.state[name][targets] = array
         return results
@@ -111,6 +112,11 @@ class ReferenceRows:
         """Nothing is shared."""
 
 
+def _results(model: Model, feeds: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
+    """The outputs, in memory of their own: ops that change nothing give what they are given."""
+    return {name: np.array(array) for name, array in reference.run(model, feeds).items()}
+
+
 def _check_following(name: str, array: np.ndarray, shape: tuple[int, ...]) -> None:
     if array.shape != shape:
         raise FeedError(
@@ -119,7 +125,7 @@ def _check_following(name: str, array: np.ndarray, shape: tuple[int, ...]) -> No
         )
 
 
-def _check_out(out: object, results: Mapping[str, np.ndarray]) -> None:
+def _check_out(out: object, results: Mapping[str, np.ndarray], state: Mapping[str, np.ndarray]) -> None:
     if not isinstance(out, Mapping) or set(out) != set(results):
         raise FeedError(f"out must be a dict with an array for each of {', '.join(results)}")
     for name, array in results.items():
@@ -128,3 +134,4 @@ def _check_out(out: object, results: Mapping[str, np.ndarray]) -> None:
             raise FeedError(f"out[{name!r}] must be an array for {Value(name, array.dtype, array.shape)}")
         if not given.flags.writeable:
             raise FeedError(f"out[{name!r}] is read-only; give an array that can be written to")
+    check_apart({name: out[name] for name in results}, state)

@@ -10,15 +10,17 @@ from __future__ import annotations
 import gzip
 import zlib
 from collections.abc import Iterator
+from functools import partial
 from math import log
-from os import PathLike
 from pathlib import Path
 
 import numpy as np
 
+from tinyseq import files
 from tinyseq.decode.automata import START, Automaton, automaton
 from tinyseq.decode.language_model import BEGIN, UNKNOWN, LanguageModel
 from tinyseq.errors import ModelError
+from tinyseq.given import as_path
 from tinyseq.kernels.layout import NONE
 
 LN10 = log(10)
@@ -28,6 +30,12 @@ LARGEST = 1e30
 
 MOST_ORDERS, MOST_DIGITS = 64, 15
 """Orders of a model, and digits of the number of its n-grams."""
+MOST_IN_A_LINE = 2**20
+"""Bytes of a line."""
+
+MOST_INFLATED, SLACK = 100, 2**24
+"""A file that unpacks to more than this many times its size, and more than so many bytes, is refused."""
+
 UNKNOWN_LOG10 = -100.0
 """The logarithm of an unknown word's probability in a model that has none, as KenLM sets it."""
 
@@ -38,23 +46,21 @@ def read_arpa(path: str | Path) -> LanguageModel:
     Raises:
         ModelError: the file cannot be read or is no language model; names the line.
     """
-    if not isinstance(path, (str, PathLike)):
-        raise ModelError(f"a language model is read from a path, not from {type(path).__name__}")
-    path = Path(path)
-    opened = gzip.open if path.suffix == ".gz" else open
+    path = as_path(path, "a language model")
     try:
-        with opened(path, "rb") as file:
-            reader = _Reader(path, file)
-            return reader.model()
+        with files.opened(path) as raw, gzip.open(raw) if path.suffix == ".gz" else raw as file:
+            most = max(MOST_INFLATED * files.check(path), SLACK)
+            return _Reader(path, file, most).model()
     except (OSError, EOFError, zlib.error) as error:
-        raise ModelError(f"cannot read the language model {path}: {error}") from error
+        why = getattr(error, "strerror", None) or error
+        raise ModelError(f"cannot read the language model {path}: {why}") from error
 
 
 class _Reader:
     """Reads one file. A state is an n-gram, in the order of the file behind the empty history."""
 
-    def __init__(self, path: Path, file) -> None:
-        self._path = path
+    def __init__(self, path: Path, file, most: int) -> None:
+        self._path, self._left = path, most
         self._lines = self._numbered(file)
         self._number, self._line = 0, b""
         self._words: dict[bytes, int] = {}
@@ -81,7 +87,11 @@ class _Reader:
         return LanguageModel(words, len(counts), self._automaton(len(counts)), begin)
 
     def _numbered(self, file) -> Iterator[bytes]:
-        for number, line in enumerate(file, start=1):
+        for number, line in enumerate(iter(partial(file.readline, MOST_IN_A_LINE), b""), start=1):
+            self._left -= len(line)
+            if len(line) == MOST_IN_A_LINE or self._left < 0:
+                self._number, self._line = number, line
+                raise self._error("a line, or the file once unpacked, is too long")
             if line := line.strip():
                 self._number, self._line = number, line
                 yield line

@@ -7,9 +7,12 @@ import json
 from dataclasses import fields
 from pathlib import Path
 
+from tinyseq import files
+from tinyseq.console import file_name
 from tinyseq.decode.options import Beam, Generation, Greedy, Sampling
 from tinyseq.decode.trace import Hypothesis
 from tinyseq.errors import FeedError, OptionError
+from tinyseq.text import printable
 
 METHODS = {"greedy": Greedy, "beam": Beam, "sampling": Sampling}
 _NAMES = {field.name: field for method in METHODS.values() for field in fields(method)}
@@ -17,7 +20,7 @@ _NAMES = {field.name: field for method in METHODS.values() for field in fields(m
 
 def add_arguments(command: argparse.ArgumentParser) -> None:
     """Everything but the decoder and the encoder themselves."""
-    command.add_argument("--inputs", type=Path, metavar="FILE", help="an .npz file with inputs by name")
+    command.add_argument("--inputs", type=file_name, metavar="FILE", help="an .npz file with inputs by name")
     command.add_argument("--method", choices=METHODS, default="beam", help="(default beam)")
     for name in ("tokens", "scores", "attention"):
         command.add_argument(
@@ -34,7 +37,7 @@ def add_arguments(command: argparse.ArgumentParser) -> None:
     )
     command.add_argument(
         "--vocabulary",
-        type=Path,
+        type=file_name,
         metavar="FILE",
         help="tokens, one a line, or a JSON list or {token: number}",
     )
@@ -43,7 +46,7 @@ def add_arguments(command: argparse.ArgumentParser) -> None:
     for name in _NAMES:
         required = name == "decoder_start_token_id"
         flag = f"--{name.replace('_', '-')}"
-        options.add_argument(flag, type=_value, default=None, required=required, metavar="VALUE")
+        options.add_argument(flag, type=_value, default=argparse.SUPPRESS, required=required, metavar="VALUE")
 
 
 def _value(text: str) -> object:
@@ -51,7 +54,7 @@ def _value(text: str) -> object:
     for form in (text, f"[{text}]") if "," in text else (text,):
         try:
             return json.loads(form)
-        except ValueError:
+        except (ValueError, RecursionError):
             continue
     return text
 
@@ -60,7 +63,7 @@ def options(args: argparse.Namespace) -> Generation:
     """The options that the arguments ask for."""
     method = METHODS[args.method]
     own = {field.name for field in fields(method)}
-    given = {name: value for name in _NAMES if (value := getattr(args, name)) is not None}
+    given = {name: getattr(args, name) for name in _NAMES if hasattr(args, name)}
     for name in given:
         if name not in own:
             raise OptionError(f"--{name.replace('_', '-')} is no option of --method {args.method}")
@@ -76,7 +79,7 @@ def vocabulary(path: Path | None) -> dict[int, str] | None:
     if path is None:
         return None
     try:
-        text = path.read_text(encoding="utf-8")
+        text = files.text(path)
         if path.suffix != ".json":
             return dict(enumerate(text.splitlines()))
         listed = json.loads(text)
@@ -84,7 +87,7 @@ def vocabulary(path: Path | None) -> dict[int, str] | None:
         if isinstance(listed, dict):
             return {int(number): str(token) for token, number in listed.items()}
         return {number: str(token) for number, token in enumerate(listed)}
-    except (OSError, ValueError, TypeError) as error:
+    except (OSError, ValueError, TypeError, RecursionError) as error:
         raise FeedError(
             f"cannot read the vocabulary {path}: {error}; give a text file with a token a line, or a .json "
             "list or dict from token to number"
@@ -107,9 +110,9 @@ def described(hypothesis: Hypothesis, known: dict[int, str] | None, separator: s
 
 
 def lines(found: list[list[dict[str, object]]]) -> list[str]:
-    """A line a hypothesis: the input's number, the score, the text or the tokens."""
+    """A line a hypothesis: the input's number, the score, the text or the tokens, with tabs between."""
     return [
-        f"{number}\t{shown['score']:.4f}\t{shown.get('text', ' '.join(map(str, shown['tokens'])))}"
+        f"{number}\t{shown['score']:.4f}\t{printable(shown.get('text', ' '.join(map(str, shown['tokens']))))}"
         for number, hypotheses in enumerate(found)
         for shown in hypotheses
     ]

@@ -34,6 +34,8 @@ class Path:
 class BestPaths:
     """The search of ``CtcGreedy`` over rows of ``size`` numbers."""
 
+    width = 1
+
     def __init__(self, options: CtcGreedy, size: int) -> None:
         self._options = options
         self.size = size

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -13,10 +13,12 @@ from tinyseq.decode.idle import Idle
 from tinyseq.decode.steps import DecoderSteps
 from tinyseq.errors import FeedError, ModelError
 from tinyseq.feeds import checked_array
+from tinyseq.given import is_one_of
 from tinyseq.kernels.instructions import LOG_PROBABILITIES, LOGITS, PROBABILITIES
 from tinyseq.model import Graph, StatePair, Value
 from tinyseq.plan.rows import row_layout
 from tinyseq.session import Session, loaded
+from tinyseq.text import shown
 
 Feeds = Mapping[str, object]
 
@@ -38,7 +40,7 @@ def kind_of(graph: Graph, scores: str, given: str | None) -> int:
     """What an output's scores are, as the user says, or by what made them."""
     if given is not None:
         if not isinstance(given, str) or given not in KINDS:
-            raise ModelError(f"kind={given!r} is unknown; scores are {', '.join(KINDS)}")
+            raise ModelError(f"kind={shown(given)} is unknown; scores are {', '.join(KINDS)}")
         return KINDS[given]
     makers = {name: node for node in graph.nodes for name in node.outputs}
     node = makers.get(scores)
@@ -108,9 +110,9 @@ class Decoder:
             return {}
         offered = [value.name for value in (*self.encoder.outputs, *self.encoder.inputs)]
         for name, source in given.items():
-            if name not in self._inputs or source not in offered:
+            if not is_one_of(name, self._inputs) or not is_one_of(source, offered):
                 raise ModelError(
-                    f"connect={{{name!r}: {source!r}}}: the decoder takes {', '.join(self._inputs)}, the "
+                    f"connect={shown({name: source})}: the decoder takes {', '.join(self._inputs)}, the "
                     f"encoder gives {', '.join(offered)}"
                 )
         for name in self._inputs:
@@ -131,8 +133,8 @@ class Decoder:
             if value.dtype.kind in "iu" and value.name not in carried and value.name not in self._connect
         ]
         if name is not None:
-            if name not in self._inputs:
-                raise ModelError(f"tokens={name!r}: the decoder takes {', '.join(self._inputs)}")
+            if not is_one_of(name, self._inputs):
+                raise ModelError(f"tokens={shown(name)}: the decoder takes {', '.join(self._inputs)}")
             return name
         if len(free) != 1:
             raise ModelError(
@@ -145,8 +147,8 @@ class Decoder:
         results = {pair.output for pair in self._pairs}
         names = [value.name for value in self._graph.outputs]
         for given, what in ((name, "scores"), (self.attention, "attention")):
-            if given is not None and (given not in names or given in results):
-                raise ModelError(f"{what}={given!r}: the decoder gives {', '.join(names)}")
+            if given is not None and (not is_one_of(given, names) or given in results):
+                raise ModelError(f"{what}={shown(given)}: the decoder gives {', '.join(names)}")
         if name is not None:
             return name
         free = [each for each in names if each not in results and each != self.attention]
@@ -160,7 +162,7 @@ class Decoder:
     def _row_dimension(self, given: str | None) -> str:
         value = self._inputs[self.tokens]
         open_sizes = [size for size in value.shape or () if isinstance(size, str)]
-        if given is not None and given in open_sizes:
+        if is_one_of(given, open_sizes):
             return given
         states = [self._inputs[pair.input].shape for pair in self._pairs if self._named(pair.input)]
         fitting = [size for size in open_sizes if all(size in shape for shape in states)]
@@ -168,8 +170,8 @@ class Decoder:
             raise ModelError(
                 f"the decoder's tokens are {value}; "
                 + (
-                    f"rows={given!r} is none of their dimensions"
-                    if given
+                    f"rows={shown(given)} is none of their dimensions"
+                    if given is not None
                     else "no dimension is open for rows"
                 )
                 + "; export the model with an open batch size and name it with rows="
@@ -207,9 +209,11 @@ class Decoder:
         """
         given = []
         count = 0
-        if not isinstance(feeds, Iterable):
-            raise FeedError(_NO_FEEDS.format(type(feeds).__name__))
-        for one in [feeds] if isinstance(feeds, Mapping) else feeds:
+        try:
+            listed = [feeds] if isinstance(feeds, Mapping) else list(feeds)
+        except TypeError as error:
+            raise FeedError(_NO_FEEDS.format(type(feeds).__name__)) from error
+        for one in listed:
             rows, parts, fixed = self._split(one)
             given.append(Batch(list(range(count, count + rows)), parts, fixed))
             count += rows
@@ -226,10 +230,11 @@ class Decoder:
         """How many rows an input has, its arrays that have them, rows first, and those that do not."""
         if not isinstance(feeds, Mapping):
             raise FeedError(_NO_FEEDS.format(type(feeds).__name__))
-        unknown = [name for name in feeds if name not in self._taken]
+        unknown = [name for name in feeds if not is_one_of(name, self._taken)]
         missing = [name for name, port in self._taken.items() if port.needed and name not in feeds]
         if unknown or missing:
-            problems = [f"missing {name!r}" for name in missing] + [f"unknown {name!r}" for name in unknown]
+            problems = [f"missing {name!r}" for name in missing]
+            problems += [f"unknown {shown(name)}" for name in unknown]
             raise FeedError(f"inputs do not match: {', '.join(problems)}; taken are {', '.join(self._taken)}")
         rows, parts, fixed = None, {}, {}
         for name, given in feeds.items():

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, fields
-from math import inf
-from numbers import Real
 
 from tinyseq.errors import FeedError
+from tinyseq.given import is_number
+from tinyseq.text import shown
 
 
 @dataclass(frozen=True)
@@ -26,8 +26,7 @@ class Endpointing:
     def __post_init__(self) -> None:
         for field in fields(self):
             value = getattr(self, field.name)
-            if isinstance(value, bool) or not isinstance(value, Real) or not 0 <= value <= inf:
-                raise FeedError(f"{field.name} is a number of seconds from 0 on, not {value!r}")
+            _check_seconds(field.name, value)
 
     def is_endpoint(self, length: float, last: float | None) -> bool:
         """Whether an utterance is over.
@@ -36,9 +35,17 @@ class Endpointing:
             length: its seconds so far.
             last: the second in which its last token ended; None if nothing was said.
         """
+        _check_seconds("length", length)
+        if last is not None:
+            _check_seconds("last", last)
         silence = length if last is None else length - last
         return (
             silence >= self.rule1_min_trailing_silence
             or (last is not None and silence >= self.rule2_min_trailing_silence)
             or length >= self.rule3_min_utterance_length
         )
+
+
+def _check_seconds(name: str, value: object) -> None:
+    if not is_number(value) or not value >= 0:
+        raise FeedError(f"{name} is a number of seconds from 0 on, not {shown(value)}")

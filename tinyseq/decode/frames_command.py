@@ -10,6 +10,8 @@ from pathlib import Path
 
 import numpy as np
 
+from tinyseq import files
+from tinyseq.console import file_name, say, say_json
 from tinyseq.decode.arpa import read_arpa
 from tinyseq.decode.ctc import CtcDecoder
 from tinyseq.decode.ctc_options import CtcBeamSearch, CtcGreedy
@@ -71,7 +73,10 @@ def add_arguments(command: argparse.ArgumentParser) -> None:
     )
     command.add_argument("--blank", type=int, default=0, help="the blank's id (default 0)")
     command.add_argument(
-        "--vocabulary", type=Path, metavar="FILE", help="the tokens' strings: a line for each, or a JSON list"
+        "--vocabulary",
+        type=file_name,
+        metavar="FILE",
+        help="the tokens' strings: a line for each, or a JSON list",
     )
     command.add_argument(
         "--greedy", action="store_true", help="the likeliest token each time, no beam search"
@@ -84,7 +89,7 @@ def add_arguments(command: argparse.ArgumentParser) -> None:
         command.add_argument(f"--{name.replace('_', '-')}", type=kind, help=what + shown)
     command.add_argument(
         "--lm",
-        type=Path,
+        type=file_name,
         metavar="FILE",
         help="an n-gram model: .arpa, .arpa.gz, or what the kenlm package reads",
     )
@@ -93,7 +98,7 @@ def add_arguments(command: argparse.ArgumentParser) -> None:
         "--word-separator", metavar="TEXT", help="what parts words in the vocabulary (default a blank)"
     )
     command.add_argument(
-        "--lexicon", type=Path, metavar="FILE", help="the only words that are allowed, a line for each"
+        "--lexicon", type=file_name, metavar="FILE", help="the only words that are allowed, a line for each"
     )
     command.add_argument(
         "--hotword", action="append", default=[], metavar="TEXT[=WEIGHT]", help="a word or phrase to prefer"
@@ -123,13 +128,13 @@ def decode_frames(args: argparse.Namespace, transducer: TransducerModel, frames:
 def _print(args: argparse.Namespace, found: list, is_batch: bool) -> None:
     sequences = found if is_batch else [found]
     if args.json:
-        print(json.dumps({"sequences": [[asdict(hypothesis) for hypothesis in best] for best in sequences]}))
+        say_json({"sequences": [[asdict(hypothesis) for hypothesis in best] for best in sequences]})
         return
     for best in sequences:
         for hypothesis in best:
-            print(_line(hypothesis, scored=len(best) > 1))
+            say(_line(hypothesis, scored=len(best) > 1))
         if not best:
-            print()
+            say("")
 
 
 def _line(hypothesis: Hypothesis, scored: bool) -> str:
@@ -219,7 +224,7 @@ def _hotword(text: str) -> tuple[str, float | None]:
 
 def _text(path: Path) -> str:
     try:
-        return path.read_text(encoding="utf-8")
+        return files.text(path)
     except (OSError, UnicodeDecodeError) as error:
         raise ModelError(f"cannot read {path}: {error}") from error
 
@@ -234,7 +239,7 @@ def _vocabulary(path: Path) -> list[str]:
         return _lines(path)
     try:
         tokens = json.loads(_text(path))
-    except json.JSONDecodeError as error:
+    except (ValueError, RecursionError) as error:
         raise ModelError(f"cannot read {path}: {error}") from error
     if not isinstance(tokens, list) or not all(isinstance(token, str) for token in tokens):
         raise ModelError(f"{path} is not a JSON list of strings, one for each token")

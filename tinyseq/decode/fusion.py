@@ -5,8 +5,6 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
-from math import isfinite
-from numbers import Real
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -27,6 +25,7 @@ from tinyseq.kernels.layout import (
     WORDS,
 )
 from tinyseq.kernels.program import Buffer
+from tinyseq.text import shown
 
 if TYPE_CHECKING:
     from tinyseq.decode.prefix_options import PrefixSearchOptions
@@ -99,6 +98,11 @@ class Spelling:
         self._vocabulary, self._separator = vocabulary, separator
         self.by_tokens = vocabulary is None or isinstance(options.lexicon, Mapping)
         self._symbols: dict[str, int] = {}
+        if not self.by_tokens and isinstance(separator, int):
+            raise FeedError(
+                f"word_separator={separator} is a token, and words are spelt by the vocabulary's strings; "
+                "give the string that parts them"
+            )
         if self.by_tokens:
             self._separator = self._separating_token(separator)
             self.tokens = [self.of([token]) for token in range(tokens)]
@@ -122,7 +126,7 @@ class Spelling:
                 return [SEPARATOR if token == self._separator else token + 1 for token in what]
         if self.by_tokens:
             raise FeedError(
-                f"{what!r} cannot be spelt: give it as a sequence of tokens, or give a vocabulary and "
+                f"{shown(what)} cannot be spelt: give it as a sequence of tokens, or give a vocabulary and "
                 "no lexicon but of words"
             )
         text = what if self._separator is None else what.replace(self._separator, "\0")
@@ -135,7 +139,7 @@ class Spelling:
         """Refuses what no tokens spell."""
         known = range(1, len(self.tokens) + 1) if self.by_tokens else self._known
         if any(symbol != SEPARATOR and symbol not in known for symbol in symbols):
-            raise FeedError(f"{what!r} cannot be spelt with the vocabulary's tokens; leave it out")
+            raise FeedError(f"{shown(what)} cannot be spelt with the vocabulary's tokens; leave it out")
 
     def buffer(self) -> Buffer:
         """The table that kernels read: offsets[V + 2], symbols. The end of all is spelt as a separator."""
@@ -254,17 +258,15 @@ def _hotwords(options: PrefixSearchOptions, spelling: Spelling) -> dict[tuple[in
     spelt: dict[tuple[int, ...], float] = {}
     for hotword, weight in weights.items():
         if not isinstance(hotword, str) and options.blank in hotword:
-            raise FeedError(f"the hotword {hotword!r} holds the blank, which no result has")
+            raise FeedError(f"the hotword {shown(hotword)} holds the blank, which no result has")
         symbols = spelling.of(hotword)
         if not symbols:
-            raise FeedError(f"the hotword {hotword!r} is empty")
+            raise FeedError(f"the hotword {shown(hotword)} is empty")
         spelling.must_know(hotword, symbols)
         if spelling.separates:
             symbols = [SEPARATOR, *_stripped(symbols), SEPARATOR]
-        if not (isinstance(weight, Real) and isfinite(weight)):
-            raise FeedError(f"the weight of the hotword {hotword!r} is a finite number, not {weight!r}")
         if tuple(symbols) in spelt:
-            raise FeedError(f"the hotword {hotword!r} stands twice")
+            raise FeedError(f"the hotword {shown(hotword)} stands twice")
         spelt[tuple(symbols)] = float(weight)
     return spelt
 

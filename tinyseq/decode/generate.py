@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 
 import numpy as np
 
+from tinyseq.claim import Claim, claiming
 from tinyseq.decode.batches import Batch
 from tinyseq.decode.beam import BeamSearch
 from tinyseq.decode.decoder import Decoder, Feeds
@@ -14,7 +15,9 @@ from tinyseq.decode.picking import Picking
 from tinyseq.decode.search import Processor, Search, Streamer
 from tinyseq.decode.trace import Hypothesis
 from tinyseq.errors import FeedError, OptionError
+from tinyseq.given import is_whole
 from tinyseq.session import Session
+from tinyseq.text import shown
 
 MOST_ROWS = 512
 """Rows that are stepped together by one call; more inputs take turns."""
@@ -26,14 +29,17 @@ TURN = 32
 class Generating:
     """A generation under way: ``step`` until it is over, or as long as you like, then ``end``.
 
-    It belongs to one thread at a time.
+    It belongs to one thread at a time: both raise a StateError while another thread, or the call that they
+    are part of, is in one of them.
     """
 
     def __init__(self, searches: Sequence[tuple[Sequence[int], Search]], inputs: int) -> None:
         self._numbers = [numbers for numbers, _ in searches]
         self.searches = [search for _, search in searches]
         self._inputs = inputs
+        self._claim = Claim("generation")
 
+    @claiming
     def step(self) -> bool:
         """One token for every hypothesis of every input; False once all are done."""
         going = [search.step() for search in self.searches]
@@ -42,6 +48,7 @@ class Generating:
                 search.release()
         return any(going)
 
+    @claiming
     def end(self) -> list[list[Hypothesis]]:
         """For each input its hypotheses, best first; those not finished yet as they stand."""
         found: list[list[Hypothesis]] = [[] for _ in range(self._inputs)]
@@ -183,10 +190,12 @@ def _turns(
     """The inputs by parts that are searched one after the other."""
     if not isinstance(options, (Greedy, Sampling, Beam)):
         raise OptionError(f"options are Greedy, Sampling or Beam, not {type(options).__name__}")
-    if not isinstance(processors, Iterable) or not all(map(callable, processors := tuple(processors))):
-        raise OptionError(f"logits_processor is a list of functions of tokens and scores, not {processors!r}")
+    if not isinstance(processors, Sequence) or not all(map(callable, processors := tuple(processors))):
+        raise OptionError(
+            f"logits_processor is a list of functions of tokens and scores, not {shown(processors)}"
+        )
     if streamer is not None and not callable(streamer):
-        raise OptionError(f"streamer is a function of input, sequence and token, not {streamer!r}")
+        raise OptionError(f"streamer is a function of input, sequence and token, not {shown(streamer)}")
     if streamer is not None and isinstance(options, Beam):
         raise OptionError("beam search knows its tokens only at the end; a streamer needs Greedy or Sampling")
     lives_on = isinstance(decoder, Decoder)
@@ -216,7 +225,9 @@ def _share(options: Generation) -> int:
 
 def _prompts(options: Generation, inputs: int) -> list[list[int]]:
     """What each input's decoder is given before the first token is chosen."""
-    refusal = f"prefix={options.prefix!r}: a list of tokens, or one for each input, whole numbers from 0 on"
+    refusal = (
+        f"prefix={shown(options.prefix)}: a list of tokens, or one for each input, whole numbers from 0 on"
+    )
     if not _listed(options.prefix):
         raise OptionError(refusal)
     prefix = list(options.prefix)
@@ -227,7 +238,7 @@ def _prompts(options: Generation, inputs: int) -> list[list[int]]:
         raise OptionError(f"prefix has {len(prefix)} sequences for {inputs} inputs")
     given = [prefix] * inputs if shared else [list(own) for own in prefix]
     for token in (token for own in given for token in own):
-        if not isinstance(token, (int, np.integer)) or isinstance(token, bool) or not 0 <= token <= MOST:
+        if not is_whole(token) or not 0 <= token <= MOST:
             raise OptionError(refusal)
     return [[options.decoder_start_token_id, *own] for own in given]
 

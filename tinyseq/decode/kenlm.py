@@ -12,11 +12,14 @@ from threading import RLock
 
 import numpy as np
 
+from tinyseq import files
 from tinyseq.decode.arpa import LN10
 from tinyseq.decode.automata import Automaton, automaton, insert, questions
 from tinyseq.decode.language_model import BEGIN, END, UNKNOWN, LanguageModel
 from tinyseq.errors import FeedError, MissingPackageError, ModelError
+from tinyseq.given import as_path
 from tinyseq.kernels.layout import MASK, NONE
+from tinyseq.text import shown
 
 QUESTIONS = 4096
 """Asked at most before they are answered."""
@@ -36,6 +39,7 @@ def read_kenlm(path: str | Path, words: Collection[str]) -> LanguageModel:
         MissingPackageError: the kenlm package is not installed.
         ModelError: the file cannot be read.
     """
+    path = as_path(path, "a language model")
     try:
         import kenlm
     except ImportError as error:
@@ -43,10 +47,11 @@ def read_kenlm(path: str | Path, words: Collection[str]) -> LanguageModel:
             f"reading {path} needs the kenlm package: pip install kenlm; ARPA files are read without it"
         ) from error
     if not isinstance(words, Collection) or isinstance(words, (str, bytes)) or np.ndim(words) == 0:
-        raise FeedError(f"words is a collection of words, not {words!r}")
+        raise FeedError(f"words is a collection of words, not {shown(words)}")
     if not all(isinstance(word, str) for word in words):
         raise FeedError("words is a collection of strings")
     try:
+        files.check(path)
         return KenlmModel(kenlm.Model(str(path)), kenlm.State, words)
     except (OSError, RuntimeError) as error:
         raise ModelError(f"cannot read the language model {path}: {error}") from error

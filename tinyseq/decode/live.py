@@ -5,19 +5,30 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from time import perf_counter
 from typing import Any, Protocol
 from zlib import crc32
 
 import numpy as np
 
+from tinyseq.claim import Claim, claiming, put_back, take_all
 from tinyseq.decode.hypothesis import Hypothesis
+from tinyseq.decode.rows import check_rows
 from tinyseq.decode.saved import ensure, field
 from tinyseq.errors import FeedError, StateError
+from tinyseq.given import as_array
+from tinyseq.kernels.program import Buffer
 from tinyseq.state import State
 
 Position = Any
 """Where a stream is; what is in it is its search's affair."""
 
+
+A_CALL = 0.2
+"""Seconds that a native call may take, since a signal waits for its end."""
+
+LONG = 2**26
+"""Numbers, times the hypotheses that they are added to, from which on chunks may take longer than that."""
 
 MOST_SIZE = 2**22
 """Numbers of a row that a saved stream may be for, before a search is made for it."""
@@ -27,6 +38,8 @@ class FrameSearch(Protocol):
     """A search over frames of ``size`` numbers; what it is given is never changed."""
 
     size: int
+    width: int
+    """Hypotheses that go on from frame to frame."""
 
     def begin(self) -> Position:
         """A stream at its start."""
@@ -62,7 +75,7 @@ class LiveDecoder(ABC):
 
     ``decode`` begins, steps and finishes a stream for each sequence, so results of whole sequences and of
     chunks are the same in every bit. The threads of a program may use one decoder; a stream belongs to one
-    thread at a time.
+    thread at a time and refuses a second one.
     """
 
     def __init__(self) -> None:
@@ -100,6 +113,7 @@ class LiveDecoder(ABC):
 
         Raises:
             FeedError: a chunk is refused; all streams are as they were.
+            StateError: a stream is in use elsewhere; all streams are as they were.
         """
         try:
             streams, chunks = list(streams), list(chunks)
@@ -114,17 +128,24 @@ class LiveDecoder(ABC):
         rows = [_rows(chunk) for chunk in chunks]
         if len(streams) != len(rows) or len(set(map(id, streams))) != len(streams):
             raise FeedError(f"{len(rows)} chunks are for as many different streams, not for {len(streams)}")
+        if any(stream._decoder is not self for stream in streams):
+            raise FeedError("a stream is stepped by the decoder that it belongs to")
+        held = take_all([stream._claim for stream in streams])
+        try:
+            self._step(streams, rows)
+        finally:
+            put_back(held)
+
+    def _step(self, streams: list[DecoderStream], rows: list[np.ndarray]) -> None:
         sizes = {stream._search.size for stream in streams if stream._search is not None}
         sizes |= {chunk.shape[1] for chunk in rows}
         if len(sizes) > 1:
             raise FeedError(f"rows of all chunks have one size, not {', '.join(map(str, sorted(sizes)))}")
-        if any(stream._decoder is not self for stream in streams):
-            raise FeedError("a stream is stepped by the decoder that it belongs to")
         for size in sizes:
             with _room():
                 search = self._search(size)
                 states = [search.begin() if stream._search is None else stream._state for stream in streams]
-                states = search.step(states, rows)
+                states = _advanced(search, states, rows)
             for stream, state in zip(streams, states):
                 stream._search, stream._state = search, state
 
@@ -156,16 +177,21 @@ class LiveDecoder(ABC):
 
 
 class DecoderStream:
-    """One live stream: feed chunks, read what is certain and what is likely, finish."""
+    """One live stream: feed chunks, read what is certain and what is likely, finish.
+
+    All of it raises a StateError while another thread, or the call that it is part of, uses the stream.
+    """
 
     def __init__(self, decoder: LiveDecoder) -> None:
         self._decoder = decoder
-        self.reset()
+        self._claim = Claim("stream")
+        self._search = self._state = None
 
     def step(self, rows: np.ndarray) -> None:
         """Feeds a chunk [T, size]; see ``LiveDecoder.step``."""
         self._decoder.step([self], [rows])
 
+    @claiming
     def partial(self) -> tuple[Hypothesis, Hypothesis]:
         """The stable and the tentative part of what is heard.
 
@@ -175,6 +201,7 @@ class DecoderStream:
         search, state = self._begun()
         return search.partial(state)
 
+    @claiming
     def finish(self) -> list[Hypothesis]:
         """The hypotheses for everything that was fed, best first. The stream can go on all the same."""
         search, state = self._begun()
@@ -189,14 +216,17 @@ class DecoderStream:
             return search, search.begin()
 
     @property
+    @claiming
     def frames(self) -> int:
         """How many rows were fed since the start."""
         return 0 if self._search is None else self._search.frames(self._state)
 
+    @claiming
     def reset(self) -> None:
         """Goes back to the start."""
         self._search = self._state = None
 
+    @claiming
     def snapshot(self) -> State:
         """A copy of the state, for streams of decoders with the same options; ``State.to_bytes`` saves it.
 
@@ -210,6 +240,7 @@ class DecoderStream:
         kind = {"size": np.array(size), "search": np.array(self._decoder.digest(size))}
         return State(kind | self._search.fields(self._state))
 
+    @claiming
     def restore(self, saved: Mapping[str, np.ndarray]) -> None:
         """Goes back to a snapshot, of this or of another stream.
 
@@ -220,7 +251,7 @@ class DecoderStream:
             raise StateError(f"a state is a dict from name to array, not {type(saved).__name__}")
         size = int(field(saved, "size", np.int64, ()))
         if size == 0:
-            self.reset()
+            self._search = self._state = None
             return
         ensure(0 < size <= MOST_SIZE)
         if int(field(saved, "search", np.int64, ())) != self._decoder.digest(size):
@@ -233,6 +264,7 @@ class DecoderStream:
         self._state = search.restored(saved)
         self._search = search
 
+    @claiming
     def fork(self) -> DecoderStream:
         """A stream in the same state, independent of this one."""
         twin = DecoderStream(self._decoder)
@@ -250,9 +282,29 @@ def _room() -> Iterator[None]:
         raise FeedError(f"{error}; fewer streams at once or a smaller beam_width need less") from error
 
 
+def _advanced(search: FrameSearch, states: list[Position], chunks: list[np.ndarray]) -> list[Position]:
+    """The streams after their chunks. Long ones are taken piece by piece, by copies of the streams: a signal
+    waits for the end of a piece, and what it ends has changed nothing."""
+    if sum(chunk.size for chunk in chunks) * search.width < LONG:
+        return search.step(states, chunks)
+    states = [search.copy(state) for state in states]
+    start, count, longest = 0, 1, max(map(len, chunks))
+    while start < longest:
+        before = perf_counter()
+        try:
+            states = search.step(states, [chunk[start : start + count] for chunk in chunks])
+        except FeedError:
+            # Names the row by its place in the whole chunk, where it is a row that is to blame.
+            check_rows([Buffer(chunk) for chunk in chunks])
+            raise
+        start += count
+        count = max(1, min(2 * count, int(count * A_CALL / max(perf_counter() - before, 1e-9))))
+    return states
+
+
 def _floats(rows: object) -> np.ndarray:
     try:
-        array = np.asarray(rows)
+        array = as_array(rows)
         if array.dtype.kind not in "fiu":
             raise TypeError(f"of dtype {array.dtype}")
         with np.errstate(over="ignore"):
@@ -272,7 +324,7 @@ def _lengths(lengths: Sequence[int] | None, shape: tuple[int, ...]) -> list[int]
     if lengths is None:
         return [shape[1]] * shape[0]
     try:
-        array = np.asarray(lengths)
+        array = as_array(lengths)
     except ValueError as error:
         raise FeedError(f"lengths are {shape[0]} whole numbers, one for each sequence: {error}") from error
     if array.shape != shape[:1] or (array.dtype.kind not in "iu" and array.size):

@@ -9,22 +9,19 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, fields
 from functools import cache
-from numbers import Integral
 from operator import attrgetter
 
 import numpy as np
 
 from tinyseq.errors import OptionError
+from tinyseq.given import is_number, is_whole
+from tinyseq.text import shown
 
 MOST = 2**31 - 1
 """The largest token and count."""
 
 MOST_HYPOTHESES = 2**16
 """The most hypotheses of an input that are searched side by side."""
-
-
-def _is_whole(value: object) -> bool:
-    return isinstance(value, Integral) and not isinstance(value, bool)
 
 
 @cache
@@ -97,34 +94,38 @@ class Generation:
     def _flag(self, name: str, more: str = "") -> None:
         given = getattr(self, name)
         if not isinstance(given, (bool, np.bool_)):
-            raise OptionError(f"{name}={given!r} must be True, False{more}")
+            raise OptionError(f"{name}={shown(given)} must be True, False{more}")
         object.__setattr__(self, name, bool(given))
 
     def _tokens(self, name: str) -> None:
         given = getattr(self, name)
         several = name.endswith("suppress_tokens")
+        if given is None and name == "decoder_start_token_id":
+            raise OptionError(f"{name} is the token that the decoder is given first; it may not be None")
         listed = isinstance(given, Sequence) and not isinstance(given, str)
         if (several and not listed) or (listed and not several and name != "eos_token_id"):
-            raise OptionError(f"{name}={given!r} must be {'a list of tokens' if several else 'one token'}")
+            raise OptionError(
+                f"{name}={shown(given)} must be {'a list of tokens' if several else 'one token'}"
+            )
         for token in given if listed else () if given is None else (given,):
-            if not _is_whole(token) or not 0 <= token <= MOST:
-                raise OptionError(f"{name}={given!r}: tokens are whole numbers from 0 to {MOST}")
+            if not is_whole(token) or not 0 <= token <= MOST:
+                raise OptionError(f"{name}={shown(given)}: tokens are whole numbers from 0 to {MOST}")
         if given is not None:
             object.__setattr__(self, name, tuple(map(int, given)) if listed else int(given))
 
     def _least(self, name: str, least: int, most: int = MOST) -> None:
         given = getattr(self, name)
-        if not _is_whole(given) or not least <= given <= most:
-            raise OptionError(f"{name}={given!r} must be a whole number from {least} to {most}")
+        if not is_whole(given) or not least <= given <= most:
+            raise OptionError(f"{name}={shown(given)} must be a whole number from {least} to {most}")
         object.__setattr__(self, name, int(given))
 
     def _between(self, name: str, low: float, high: float = float("inf"), above: bool = False) -> None:
         given = getattr(self, name)
-        number = isinstance(given, (int, float)) and not isinstance(given, bool)
-        if not number or not low <= given <= high or (above and given == low) or given == float("inf"):
+        fits = is_number(given) and low <= given <= high and given != float("inf")
+        if not fits or (above and given == low):
             least = f"above {low:g}" if above else f"from {low:g} on"
             most = "" if high == float("inf") else f" and at most {high:g}"
-            raise OptionError(f"{name}={given!r} must be a number {least}{most}")
+            raise OptionError(f"{name}={shown(given)} must be a number {least}{most}")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -172,8 +173,8 @@ class Sampling(Generation):
         self._between("min_p", 0, 1)
         self._between("typical_p", 0, 1, above=True)
         listed = isinstance(self.seed, Sequence) and not isinstance(self.seed, str)
-        if not all(map(_is_whole, self.seed if listed else (self.seed,))):
-            raise OptionError(f"seed={self.seed!r} must be a whole number, or a list of one an input")
+        if not all(map(is_whole, self.seed if listed else (self.seed,))):
+            raise OptionError(f"seed={shown(self.seed)} must be a whole number, or a list of one an input")
         object.__setattr__(self, "seed", tuple(map(int, self.seed)) if listed else int(self.seed))
 
 
@@ -233,7 +234,7 @@ class Beam(Generation):
         if not isinstance(self.early_stopping, str):
             self._flag("early_stopping", " or 'never'")
         elif self.early_stopping != "never":
-            raise OptionError(f"early_stopping={self.early_stopping!r} must be True, False or 'never'")
+            raise OptionError(f"early_stopping={shown(self.early_stopping)} must be True, False or 'never'")
         if self.num_beams % self.num_beam_groups:
             raise OptionError(
                 f"num_beams={self.num_beams} does not divide into num_beam_groups={self.num_beam_groups}"

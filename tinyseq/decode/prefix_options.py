@@ -5,12 +5,18 @@ from __future__ import annotations
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, fields
 from math import inf
-from numbers import Integral, Real
 
 import numpy as np
 
 from tinyseq.decode.language_model import LanguageModel
 from tinyseq.errors import FeedError
+from tinyseq.given import is_number, is_whole
+from tinyseq.text import shown
+
+MOST = 2**31 - 1
+
+MOST_BEAM = 2**16
+"""Hypotheses that a search may keep."""
 
 MOST_TOKENS = 2**22
 """Tokens that there may be."""
@@ -70,8 +76,8 @@ class PrefixSearchOptions:
     hotword_weight: float = 10.0
 
     def __post_init__(self) -> None:
-        for name, least in (("beam_width", 1), ("nbest", 1), ("blank", 0)):
-            whole(self, name, least)
+        for name, least, most in (("beam_width", 1, MOST_BEAM), ("nbest", 1, MOST_BEAM), ("blank", 0, MOST)):
+            whole(self, name, least, most)
         if self.horizon is not None:
             whole(self, "horizon", 1)
         real(self, "beam_prune_logp", -inf, 0.0)
@@ -79,12 +85,12 @@ class PrefixSearchOptions:
             real(self, name, -LARGEST, LARGEST)
         real(self, "alpha", 0.0, LARGEST)
         if not isinstance(self.lm_level, str) or self.lm_level not in ("token", "word"):
-            raise FeedError(f"lm_level is 'token' or 'word', not {self.lm_level!r}")
+            raise FeedError(f"lm_level is 'token' or 'word', not {shown(self.lm_level)}")
         if self.lm is not None and not isinstance(self.lm, LanguageModel):
             raise FeedError(f"lm is what read_arpa or read_kenlm gives, not {type(self.lm).__name__}")
         separator = self.word_separator
-        if separator is not None and not _is_token(separator) and not (separator and _is_text(separator)):
-            raise FeedError(f"word_separator is a string, a token or None, not {separator!r}")
+        if separator is not None and not _is_token(separator) and not (_is_text(separator) and separator):
+            raise FeedError(f"word_separator is a string, a token or None, not {shown(separator)}")
         if _is_token(separator):
             object.__setattr__(self, "word_separator", int(separator))
         strings(self, "vocabulary")
@@ -94,7 +100,13 @@ class PrefixSearchOptions:
         _frozen(self, "hotwords")
         for hotword in self.hotwords:
             if not _is_text(hotword) and not _are_tokens(hotword):
-                raise FeedError(f"a hotword is a string or a sequence of tokens, not {hotword!r}")
+                raise FeedError(f"a hotword is a string or a sequence of tokens, not {shown(hotword)}")
+        for hotword, weight in self.hotwords.items() if isinstance(self.hotwords, dict) else ():
+            if not is_number(weight) or not abs(weight) <= LARGEST:
+                raise FeedError(
+                    f"the weight of the hotword {shown(hotword)} is a number from {-LARGEST:g} to "
+                    f"{LARGEST:g}, not {shown(weight)}"
+                )
 
     @property
     def named_tokens(self) -> int:
@@ -140,17 +152,17 @@ def settings(options) -> Iterator[bytes]:
             yield repr(value).encode()
 
 
-def whole(options, name: str, least: int) -> None:
+def whole(options, name: str, least: int, most: int = MOST) -> None:
     value = getattr(options, name)
-    if isinstance(value, bool) or not isinstance(value, Integral) or not least <= value < 2**31:
-        raise FeedError(f"{name} is a whole number from {least} on, not {value!r}")
+    if not is_whole(value) or not least <= value <= most:
+        raise FeedError(f"{name} is a whole number from {least} to {most}, not {shown(value)}")
     object.__setattr__(options, name, int(value))
 
 
 def real(options, name: str, least: float, most: float) -> None:
     value = getattr(options, name)
-    if isinstance(value, bool) or not isinstance(value, Real) or not least <= value <= most:
-        raise FeedError(f"{name} is a number from {least:g} to {most:g}, not {value!r}")
+    if not is_number(value) or not least <= value <= most:
+        raise FeedError(f"{name} is a number from {least:g} to {most:g}, not {shown(value)}")
     object.__setattr__(options, name, float(value))
 
 
@@ -159,16 +171,18 @@ def strings(options, name: str) -> None:
     if value is None:
         return
     if not _is_collection(value) or not all(isinstance(text, str) for text in value):
-        raise FeedError(f"{name} is a sequence of strings, one for each token, not {value!r}")
+        raise FeedError(f"{name} is a sequence of strings, one for each token, not {shown(value)}")
     object.__setattr__(options, name, tuple(value))
 
 
 def _check_lexicon(lexicon: Mapping[str, Sequence[int]] | tuple[str, ...]) -> None:
     for word in lexicon:
         if not _is_text(word):
-            raise FeedError(f"a word of the lexicon is a string, not {word!r}")
+            raise FeedError(f"a word of the lexicon is a string, not {shown(word)}")
         if isinstance(lexicon, Mapping) and not _are_tokens(lexicon[word]):
-            raise FeedError(f"the lexicon spells {word!r} as a sequence of tokens, not as {lexicon[word]!r}")
+            raise FeedError(
+                f"the lexicon spells {word!r} as a sequence of tokens, not as {shown(lexicon[word])}"
+            )
 
 
 def _is_text(value: object) -> bool:
@@ -176,7 +190,7 @@ def _is_text(value: object) -> bool:
 
 
 def _is_token(value: object) -> bool:
-    return isinstance(value, Integral) and not isinstance(value, bool) and 0 <= value < MOST_TOKENS
+    return is_whole(value) and 0 <= value < MOST_TOKENS
 
 
 def _are_tokens(value: object) -> bool:
@@ -192,5 +206,5 @@ def _is_collection(value: object) -> bool:
 def _frozen(options, name: str) -> None:
     value = getattr(options, name)
     if not _is_collection(value):
-        raise FeedError(f"{name} is a collection of words, or a dict of them, not {value!r}")
+        raise FeedError(f"{name} is a collection of words, or a dict of them, not {shown(value)}")
     object.__setattr__(options, name, dict(value) if isinstance(value, Mapping) else tuple(value))

@@ -79,13 +79,13 @@ class PrefixSearch:
     ) -> None:
         self._options, self._tokens = options, tokens
         self._fusion = fused = fusion(options, tokens)
-        self._width = width = options.beam_width
+        self.width = width = options.beam_width
         # Without anything added, no token behind the width-th that is neither blank, nor repeated, nor merged
         # can be among the best: 2 * width + 1 are enough.
         enough = tokens if fused.parts else min(tokens, 2 * width + 1)
         self._most = enough if most is None else most
         words = np.zeros(SEARCH, np.int64)
-        words[:LEAST] = tokens, options.blank, self._width, self._most, limited, fused.parts
+        words[:LEAST] = tokens, options.blank, self.width, self._most, limited, fused.parts
         words[LEAST:UNKNOWN].view(np.float64)[:] = (
             np.float32(least),
             options.beam_prune_logp,
@@ -100,13 +100,13 @@ class PrefixSearch:
 
     def _first_state(self) -> np.ndarray:
         """One hypothesis: nothing, of probability one; as CTC sees it, ended by a blank."""
-        nodes = 6 * self._width + 64
-        words = np.zeros(HEAD + RECORD * self._width + NODE * nodes, np.int64)
+        nodes = 6 * self.width + 64
+        words = np.zeros(HEAD + RECORD * self.width + NODE * nodes, np.int64)
         words[[LIVING, NODES, NODES_FREE, NODES_USED, FREE]] = 1, nodes, nodes - 2, 2, NONE
         record = words[HEAD : HEAD + RECORD]
         record[:PREFIX].view(np.float64)[:] = 0.0, -np.inf, 0.0, self._fusion.granted, 0.0, -np.inf
         record[PREFIX:] = 0, 1, 1, *self._fusion.start
-        pool = words[HEAD + RECORD * self._width :].view(np.int32)
+        pool = words[HEAD + RECORD * self.width :].view(np.int32)
         # The empty prefix: no parent, one reference, no token, depth 0, no relatives, place 0.
         pool[:8] = NONE, 1, NONE, 0, NONE, NONE, NONE, 0
         # The empty alignment, which the hypothesis points to twice.
@@ -131,7 +131,7 @@ class PrefixSearch:
         return self._scratch(), self._search, *self._fusion.buffers
 
     def _scratch(self) -> Buffer:
-        return Buffer(np.empty((2 * RECORD + 2) * self._width + 2 * self._most, np.int64))
+        return Buffer(np.empty((2 * RECORD + 2) * self.width + 2 * self._most, np.int64))
 
     def run(self, program: Program, beams: dict[int, Beam]) -> int:
         """Runs instructions, which stand in their places for ``beams``, until none lacks anything; -1, or the
@@ -153,7 +153,7 @@ class PrefixSearch:
         counts = Buffer(written)
         taken = [Emitted.room(room) for room in rooms]
         for k, (beam, room) in enumerate(zip(beams, taken)):
-            program.add("settle", beam.state, self._width, (counts, 8 * k), *places(room, len(room)))
+            program.add("settle", beam.state, self.width, (counts, 8 * k), *places(room, len(room)))
 
         def keep() -> None:
             for beam, room, count in zip(beams, taken, written.tolist()):
@@ -164,7 +164,7 @@ class PrefixSearch:
 
     def _best(self, beam: Beam, ended: bool) -> tuple[Emitted, list[tuple[float, Emitted]]]:
         """What is settled, and the best hypotheses' scores and tokens behind it."""
-        best, room = min(self._options.nbest, self._width) if ended else 1, beam.unsettled
+        best, room = min(self._options.nbest, self.width) if ended else 1, beam.unsettled
         counts, scores = np.zeros(best + 1, np.int64), np.empty(best)
         emitted = Emitted.room(best, room)
         program = Program()
@@ -197,7 +197,7 @@ class PrefixSearch:
         settings = field(fields, "settings", np.int64, self._search.array.shape)
         ensure(np.array_equal(settings, self._search.array) and not self._fusion.is_asked)
         block, settled = field(fields, "block", np.int64, (None,)), emitted(fields, self._tokens)
-        check_block(block, self._width, self._tokens, self._fusion.state_ranges)
+        check_block(block, self.width, self._tokens, self._fusion.state_ranges)
         ensure(len(settled) == block[SETTLED])
         return Beam(Buffer(block), [settled])
 

@@ -8,6 +8,7 @@ import numpy as np
 
 from tinyseq.decode.hypothesis import Emitted
 from tinyseq.errors import StateError
+from tinyseq.given import as_array
 from tinyseq.kernels.layout import (
     ALIGNMENT,
     ASKED_ROWS,
@@ -51,7 +52,7 @@ def field(
         StateError: it is missing, or another than it must be; None stands for any size.
     """
     try:
-        array = np.array(saved[name], order="C") if name in saved else None
+        array = np.array(as_array(saved[name]), order="C") if name in saved else None
     except ValueError:
         array = None
     fits = array is not None and array.dtype == dtype and array.ndim == len(shape)

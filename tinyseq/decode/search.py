@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
+from time import perf_counter
 from typing import NoReturn, Protocol
 
 import numpy as np
@@ -11,6 +12,7 @@ import numpy as np
 from tinyseq.decode.options import Generation
 from tinyseq.decode.trace import Found, Hypothesis, Reader
 from tinyseq.errors import OptionError
+from tinyseq.given import as_array
 from tinyseq.kernels.instructions import (
     GOES_ON,
     LEAST,
@@ -24,6 +26,9 @@ from tinyseq.kernels.instructions import (
     UNTIL,
 )
 from tinyseq.kernels.program import Buffer, Operand, Program, float_word
+
+A_CALL, MOST_AT_ONCE = 0.2, 2**10
+"""Seconds that a native call may take, since a signal waits for its end, and tokens that it may choose."""
 
 Processor = Callable[[np.ndarray, np.ndarray], "np.ndarray | None"]
 """Changes scores: given the tokens so far, int64 [rows, position], and the scores of the next, float32 [rows,
@@ -110,6 +115,7 @@ class Search(ABC):
         self._made: dict[tuple, tuple[Program, ...]] = {}
         self._phase: tuple = ()
         self._until = 0
+        self._at_once = 1
         self._chainable = True
         self._y = Buffer(np.zeros((0, 0), np.float32))
         self._ys: dict[int, Buffer] = {}
@@ -218,9 +224,13 @@ class Search(ABC):
             self._step_rows(totals[ROWS])
             return
         totals[LEAST], totals[MOST] = chain.span.start, chain.span.stop - 1
-        totals[UNTIL] = min(self._until, end)
-        if self._chained(chain).run() >= 0:
+        totals[UNTIL] = until = min(self._until, end, self.position + self._at_once)
+        program, begin, before = self._chained(chain), self.position, perf_counter()
+        if program.run() >= 0:
             chain.fail()
+        if self.position == until:
+            spent = (perf_counter() - before) / (until - begin)
+            self._at_once = max(1, int(min(A_CALL / max(spent, 1e-9), MOST_AT_ONCE)))
 
     def _step_rows(self, count: int) -> None:
         """One token, the rows being stepped by a call of their own."""
@@ -270,9 +280,16 @@ class Search(ABC):
             given = processor(tokens, scores)
             if given is None:
                 continue
-            if np.shape(given) != scores.shape:
-                raise OptionError(f"a logits processor gave {np.shape(given)} and must give {scores.shape}")
-            scores[...] = given
+            try:
+                changed = as_array(given)
+            except ValueError as error:
+                raise OptionError(f"a logits processor gave no array: {error}") from error
+            if changed.shape != scores.shape or changed.dtype.kind not in "fiu":
+                raise OptionError(
+                    f"a logits processor gave {changed.dtype}{list(changed.shape)} and must give numbers "
+                    f"{list(scores.shape)}"
+                )
+            scores[...] = changed
 
     def _choose(self) -> None:
         """Finds which options have a say in this step and those after it, up to some position."""

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from numbers import Integral
-from os import PathLike
 from pathlib import Path
 from typing import NamedTuple
 
@@ -14,9 +12,11 @@ from tinyseq.decode.decoder import Decoder, kind_of
 from tinyseq.decode.predictor import TOKEN, recurrent
 from tinyseq.decode.steps import rounded
 from tinyseq.errors import FeedError, ModelError
+from tinyseq.given import as_path, is_folder, is_one_of, is_whole
 from tinyseq.model import Value, rows_meet
 from tinyseq.plan.rows import OWNERS, SOURCES, TARGETS, RowLayout, row_layout
 from tinyseq.session import READERS, Session, load, loaded
+from tinyseq.text import shown
 
 OUTPUT = "predictor.output"
 """The name by which a stream's state has what the predictor gave last."""
@@ -121,7 +121,7 @@ class Transducer:
             raise ModelError(f"feeds is a dict from input to array, not {type(feeds).__name__}")
         listed = start.ndim == 1 if isinstance(start, np.ndarray) else isinstance(start, Sequence)
         if start is not None and not (listed and all(map(_is_start, start))):
-            raise ModelError(f"start={start!r} is a list of tokens, whole numbers from -1 on")
+            raise ModelError(f"start={shown(start)} is a list of tokens, whole numbers from -1 on")
         taken = _tokens(predictor, tokens, set(feeds or {}))
         sees = _context(taken, start) if not predictor.state else 1
         self._begin = (-1,) * (sees - 1) + (0,) if start is None else tuple(start)
@@ -158,8 +158,8 @@ class Transducer:
         Raises:
             ModelError: there is no such file or more than one; or a model cannot be read or used.
         """
-        folder = _path(folder, "loaded from")
-        if not folder.is_dir():
+        folder = as_path(folder, "the folder of a transducer")
+        if not is_folder(folder):
             raise ModelError(f"{folder} is no folder with the models of a transducer")
         found = {part: _file(folder, part, words) for part, words in PARTS.items()}
         models = {part: load(path, device=device) for part, path in found.items() if path is not None}
@@ -167,7 +167,7 @@ class Transducer:
 
     def save(self, folder: str | Path) -> None:
         """Writes the models into a folder, made if need be, in tinyseq's own format, for ``load``."""
-        folder = _path(folder, "saved into")
+        folder = as_path(folder, "the folder of a transducer")
         try:
             folder.mkdir(parents=True, exist_ok=True)
         except OSError as error:
@@ -216,7 +216,7 @@ class Transducer:
             raise ModelError("this transducer has no encoder: Transducer(predictor, joiner, encoder)")
         results = self.encoder.run(feeds)
         names = [n for n, array in results.items() if array.ndim == 3 and self.frame_size in array.shape[1:]]
-        if (output is None and len(names) != 1) or (output is not None and output not in results):
+        if (output is None and len(names) != 1) or (output is not None and not is_one_of(output, results)):
             raise FeedError(
                 f"output says which of {', '.join(results)} holds frames [N, T, {self.frame_size}]"
             )
@@ -226,14 +226,8 @@ class Transducer:
         return frames if frames.shape[2] == self.frame_size else np.swapaxes(frames, 1, 2)
 
 
-def _path(folder: object, what: str) -> Path:
-    if not isinstance(folder, (str, PathLike)):
-        raise ModelError(f"a transducer is {what} a folder, by its path, not {type(folder).__name__}")
-    return Path(folder)
-
-
 def _is_start(token: object) -> bool:
-    return isinstance(token, Integral) and not isinstance(token, bool) and -1 <= token < 2**31
+    return is_whole(token) and -1 <= token < 2**31
 
 
 def _file(folder: Path, part: str, words: tuple[str, ...]) -> Path | None:
@@ -256,7 +250,7 @@ def _tokens(predictor: Session, name: str | None, fed: set[str]) -> Value:
     inputs = [value for value in predictor.stream_graph.inputs if value.name not in carried]
     fitting = [value for value in inputs if value.dtype.kind in "iu"]
     if name is not None:
-        fitting = [value for value in inputs if value.name == name]
+        fitting = [value for value in inputs if is_one_of(name, [value.name])]
     if len(fitting) != 1:
         raise ModelError(
             f"the predictor takes {', '.join(map(str, inputs))}; name the one for tokens with tokens=, and "
@@ -286,7 +280,7 @@ def _only(session: Session, name: str | None, what: str, argument: str) -> str:
     outputs = [value.name for value in session.stream_graph.outputs if value.name not in carried]
     if name is None and len(outputs) == 1:
         return outputs[0]
-    if name not in outputs:
+    if not is_one_of(name, outputs):
         raise ModelError(f"the {what} gives {', '.join(outputs)}; name its output with {argument}=")
     return name
 
@@ -299,8 +293,8 @@ def _joined(joiner: Session, name: str | None) -> tuple[Port, Port]:
         raise ModelError(
             f"the joiner takes {', '.join(map(str, inputs))}; it must take a frame and the predictor's output"
         )
-    if name is not None and name not in names:
-        raise ModelError(f"frame={name!r}: the joiner takes {', '.join(names)}")
+    if name is not None and not is_one_of(name, names):
+        raise ModelError(f"frame={shown(name)}: the joiner takes {', '.join(names)}")
     marked = [each for each in names if "enc" in each.lower()]
     name = name or (marked[0] if len(marked) == 1 else names[0])
     frame, output = sorted(inputs, key=lambda value: value.name != name)

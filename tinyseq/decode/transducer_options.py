@@ -8,6 +8,7 @@ from math import inf
 
 from tinyseq.decode.prefix_options import LARGEST, PrefixSearchOptions, real, strings, whole
 from tinyseq.errors import FeedError
+from tinyseq.text import shown
 
 
 @dataclass(frozen=True)
@@ -83,7 +84,7 @@ class TransducerBeamSearch(PrefixSearchOptions):
         super().__post_init__()
         _check_tempering(self)
         if not isinstance(self.length_norm, bool):
-            raise FeedError(f"length_norm is True or False, not {self.length_norm!r}")
+            raise FeedError(f"length_norm is True or False, not {shown(self.length_norm)}")
 
 
 def _check_tempering(options: TransducerGreedy | TransducerBeamSearch) -> None:

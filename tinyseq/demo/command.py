@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import argparse
-import json
 import os
 import sys
 from pathlib import Path
 
 import numpy as np
 
+from tinyseq.console import JSON_HELP, file_name, say, say_json
 from tinyseq.demo import audio, picture, vad
 from tinyseq.demo.packages import package
 from tinyseq.session import load
@@ -22,19 +22,19 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.description = "Finds speech in a sound file, streaming a voice detector over it in 32 ms chunks."
     parser.add_argument(
         "--wav",
-        type=Path,
+        type=file_name,
         default=CLIP,
         metavar="FILE",
         help="a sound file to hear instead of the shipped clip",
     )
     parser.add_argument(
         "--picture",
-        type=Path,
+        type=file_name,
         default=Path("demo.png"),
         metavar="FILE",
         help="where to draw waveform, probability and speech, as PNG (default: %(default)s)",
     )
-    parser.add_argument("--json", action="store_true", help="print one JSON object instead of text")
+    parser.add_argument("--json", action="store_true", help=JSON_HELP)
 
 
 def run(args: argparse.Namespace) -> int:
@@ -51,7 +51,10 @@ def run(args: argparse.Namespace) -> int:
     detection = vad.detect(bar, load(vad.MODEL))
     picture.write(args.picture, _printable(args.wav.name), sound, detection)
     report = _report(args, sound, detection)
-    print(json.dumps(report, indent=2) if args.json else _text(report))
+    if args.json:
+        say_json(report, indent=2)
+    else:
+        say(*_text(report).split("\n"))
     return 0
 
 

@@ -11,6 +11,7 @@ from tinyseq.demo.audio import Audio
 from tinyseq.demo.packages import package
 from tinyseq.demo.vad import CHUNK, END_THRESHOLD, SAMPLE_RATE, START_THRESHOLD, Detection, Segment
 from tinyseq.errors import PictureError
+from tinyseq.files import writable, writing
 
 INCHES = (11, 4.8)
 DPI = 150
@@ -25,12 +26,9 @@ def check(path: Path) -> None:
     """Refuses a name that no picture can be written to.
 
     Raises:
-        PictureError: it does not end in .png, or its folder is missing.
+        PictureError: it does not end in .png, stands for no file, or its folder is missing.
     """
-    if path.suffix.lower() != ".png":
-        raise PictureError(f"cannot write the picture to {path}: it is a PNG; give a name that ends in .png")
-    if not path.parent.is_dir():
-        raise PictureError(f"cannot write the picture to {path}: No such file or directory; check the folder")
+    writable(path, PictureError, ".png")
 
 
 def write(path: str | Path, title: str, audio: Audio, detection: Detection) -> None:
@@ -40,15 +38,8 @@ def write(path: str | Path, title: str, audio: Audio, detection: Detection) -> N
         PictureError: the name does not end in .png, or the file cannot be written.
         MissingPackageError: matplotlib is not installed.
     """
-    path = Path(path)
-    check(path)
-    png = draw(title, audio, detection)
-    try:
-        path.write_bytes(png)
-    except OSError as error:
-        raise PictureError(
-            f"cannot write the picture to {path}: {error.strerror}; check the folder and its permissions"
-        ) from error
+    with writing(path, PictureError, ".png") as file:
+        file.write(draw(title, audio, detection))
 
 
 def draw(title: str, audio: Audio, detection: Detection) -> bytes:

@@ -94,7 +94,8 @@ def stay_apart(typingctx):
 
 @intrinsic
 def power_of_two(typingctx, rounded):
-    """2**n for ``rounded`` = 1.5 * 2**23 + n with integral n in -127 ... 127 (2**-127 gives 0)."""
+    """2**n for ``rounded`` = 1.5 * 2**23 + n with integral n in -127 ... 128: 2**-127 gives 0 and
+    2**128 infinity."""
 
     def codegen(context, builder, signature, args):
         bits = builder.bitcast(args[0], INT32)

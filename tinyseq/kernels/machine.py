@@ -105,18 +105,18 @@ def machine(context):
     """Runs a program; gives -1, or the place in words of the instruction that failed and ended it.
 
     ``context`` points to int64 words: the address of the program, its length in words, then the
-    address of each segment. Denormal numbers count as zero while it runs.
+    address of each segment. Denormal numbers count as zero while it runs. Another thread may set the length
+    to 0: then it ends before the next instruction.
     """
     former = denormals_off()
     row = context[0]
-    end = row + context[1] * 8
     segments = address_of(context) + 16
     failed = -1
-    while row < end:
+    while row < context[0] + context[1] * 8:
         further = _execute(integers(row)[0], row, segments)
         if further == FAILED:
             failed = (row - context[0]) // 8
-            row = end
+            break
         else:
             row += (integers(row)[1] + further) * 8
     denormals_restore(former)

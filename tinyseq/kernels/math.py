@@ -52,6 +52,10 @@ TURN0, TURN1, TURN2, TURN3, TURN4, TURN5, TURN6 = (
 """2 / pi in words of 32 bits."""
 MASK32 = np.int64(0xFFFFFFFF)
 SIGMOID_MAX = np.float32(87.0)
+SIGMOID_MIN = np.float32(-88.37)
+"""Below it, 2**128 is a factor of exp(-x)."""
+BEYOND = np.float32(-89.0)
+"""Below ``SIGMOID_MIN``, and so that both factors of its exponential are at least 1."""
 TANH_MAX = np.float32(10.0)
 
 
@@ -84,9 +88,9 @@ def exp(x):
 
 @compiled()
 def sigmoid(x):
-    """1 / (1 + exp(-x))."""
+    """1 / (1 + exp(-x)); zero below ``SIGMOID_MIN``, so that x times it is, too."""
     bounded = SIGMOID_MAX if x > SIGMOID_MAX else x
-    bounded = -SIGMOID_MAX if bounded < -SIGMOID_MAX else bounded
+    bounded = BEYOND if bounded < SIGMOID_MIN else bounded
     t, p = _exponential_parts(-bounded)
     scale = power_of_two(t)
     return ONE / (ONE + fma(scale, p, scale))

@@ -11,10 +11,13 @@ import numpy as np
 from tinyseq.model import Graph, Node
 from tinyseq.passes.patterns import View
 from tinyseq.passes.probe import Probe, probes
-from tinyseq.shapes import Shape, axis_of, slice_bounds, split_sizes
+from tinyseq.shapes import Shape, axis_of, slice_bounds
 
 MOST_NESTED = 16
 """A sum within more sums than this is taken as a tensor itself."""
+
+MOST_TERMS, MOST_BYTES = 64, 2**28
+"""So is one of more terms, and all those after matrices of so many bytes had to be added up for others."""
 
 
 class Affine(NamedTuple):
@@ -67,6 +70,9 @@ class Affines:
         self.view = view
         self._graph = graph
         self._made: dict[str, Affine | None] = {}
+        self._transposed: dict[str, np.ndarray] = {}
+        self._added: set[int] = set(map(id, graph.constants.values()))
+        self._bytes = 0
         self._depth = 0
 
     @cached_property
@@ -76,7 +82,8 @@ class Affines:
 
     def shapes(self, name: str) -> tuple[Shape | None, ...]:
         """The shape of a tensor under each probe."""
-        return tuple(probe.shapes.get(name) for probe in self.probes)
+        first, second = self.probes
+        return first.shapes.get(name), second.shapes.get(name)
 
     def width(self, name: str) -> int | None:
         """The last size of a tensor if it is known and the same for all inputs."""
@@ -103,31 +110,44 @@ class Affines:
             return None
         rule = RULES.get(node.op) if node is not None and self._depth < MOST_NESTED else None
         found = rule(self, node, name) if rule else None
-        return found or Affine({name: None}, np.zeros(width, np.float32))
+        itself = found is None or len(found.terms) > MOST_TERMS or not self._has_room(found)
+        return Affine({name: None}, np.zeros(width, np.float32)) if itself else found
+
+    def _has_room(self, found: Affine) -> bool:
+        """Whether the matrices that were made so far, with these, are not too large to be kept."""
+        for matrix in found.terms.values():
+            if matrix is not None and matrix.flags.owndata and id(matrix) not in self._added:
+                self._added.add(id(matrix))
+                self._bytes += matrix.nbytes
+        return self._bytes <= MOST_BYTES
 
     def product(self, name: str, x: str, w: str, transposed: bool = False) -> Affine | None:
         """``x @ w``, x taken apart where it is put together from others; None unless w is a constant."""
-        x, matrix = self.view.source(x), self.view.constants.get(self.view.source(w))
+        x, w = self.view.source(x), self.view.source(w)
+        matrix = self.view.constants.get(w)
         if matrix is None or matrix.ndim != 2 or matrix.dtype != np.float32 or x in self.view.constants:
             return None
-        matrix = matrix.T if transposed else matrix
-        parts = self._parts(x)
+        if transposed:
+            matrix = self._transposed.setdefault(w, matrix.T)
+        parts = self._parts(x) if self.width(x) == len(matrix) else [x]
+        if len(parts) == 1:
+            return Affine({x: matrix}, np.zeros(matrix.shape[1], np.float32), frozenset([name]))
         stops = np.cumsum([self.width(part) for part in parts[:-1]])
         terms: dict[str, np.ndarray | None] = {}
         for part, rows in zip(parts, np.split(matrix, stops)):
             terms[part] = terms[part] + rows if part in terms else rows
         return Affine(terms, np.zeros(matrix.shape[1], np.float32), frozenset([name]))
 
-    def _parts(self, x: str) -> list[str]:
+    def _parts(self, x: str, depth: int = 0) -> list[str]:
         """The tensors that lie side by side in each row of x."""
         node, shape = self.view.makers.get(x), self.probes[0].shapes.get(x)
-        if node is None or node.op != "Concat" or shape is None:
+        if node is None or node.op != "Concat" or shape is None or depth == MOST_NESTED:
             return [x]
         parts = [self.view.source(part) for part in node.inputs]
-        fixed = all(self.width(part) is not None and part not in self.view.constants for part in parts)
+        fixed = all(self.width(part) and part not in self.view.constants for part in parts)
         if axis_of(node.attributes["axis"], len(shape)) != len(shape) - 1 or not fixed:
             return [x]
-        return [inner for part in parts for inner in self._parts(part)]
+        return [inner for part in parts for inner in self._parts(part, depth + 1)]
 
 
 def _matmul(affines: Affines, node: Node, name: str) -> Affine | None:
@@ -186,8 +206,8 @@ def part_bounds(node: Node, name: str, probes: tuple[Probe, Probe]) -> list[tupl
         if node.op == "Slice":
             bounds = slice_bounds(shape, values)
         else:
-            sizes, place = split_sizes(node.attributes, [shape], values), node.outputs.index(name)
-            bounds[axis_of(node.attributes["axis"], len(shape))] = (sum(sizes[:place]), 1, sizes[place])
+            start, size = probe.part(node, name)
+            bounds[axis_of(node.attributes["axis"], len(shape))] = (start, 1, size)
         whole = [(0, 1, size) for size in shape]
         found.append((bounds, [None if bound == all_ else bound for bound, all_ in zip(bounds, whole)]))
     return found[0][0] if found[0][1] == found[1][1] else None

@@ -101,9 +101,21 @@ class Cell(NamedTuple):
         w = np.concatenate([self.matrix(name) for name in self.x], 1)
         return tuple(np.ascontiguousarray(array[None], np.float32) for array in (w, self.matrix(self.h), b))
 
+    def multiplied_alike(self, name: str, other: Cell, of: str) -> bool:
+        """Whether a tensor is multiplied by what another one is multiplied by in another cell."""
+        pairs = [(a.terms.get(name), b.terms.get(of)) for a, b in zip(self.gates, other.gates)]
+        return all(_one(a, b) for a, b in pairs) or np.array_equal(self.matrix(name), other.matrix(of))
+
     def with_state(self, name: str) -> Cell:
         """The same cell with another of its tensors taken for h."""
         return self._replace(states=(name, *(other for other in self.states if other != name)))
+
+
+def _one(a: np.ndarray | None, b: np.ndarray | None) -> bool:
+    """Whether two arrays are the same elements in memory, or both are absent."""
+    if a is None or b is None or a.shape != b.shape or a.strides != b.strides:
+        return a is b
+    return a is b or a.__array_interface__["data"] == b.__array_interface__["data"]
 
 
 def gated_cell(node_op: str, y_h: str, affines: Affines) -> Cell | None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import cached_property
 from typing import NamedTuple
 
 import numpy as np
@@ -35,8 +36,9 @@ class Writer:
         self._graph = graph
         self._taken = {name for node in graph.nodes for name in (*node.inputs, *node.outputs)}
         self._taken.update(graph.constants, (value.name for value in graph.inputs))
+        self._numbers: dict[str, int] = {}
         self._nodes: list[Node] = []
-        self._weights: list[tuple[str, np.ndarray]] = []
+        self._weights: dict[tuple, list[tuple[str, np.ndarray]]] = {}
 
     def layer(self, chain: Chain) -> None:
         """Adds the layer of a chain."""
@@ -116,19 +118,29 @@ class Writer:
 
     def _together(self, name: str, frames: str, places: dict[str, int]) -> None:
         """What puts all outputs together again, each with a dimension of its own, takes them as they are."""
-        view = self._affines.view
-        for node in self._graph.nodes:
-            if node.op != "Concat" or len(node.inputs) != len(places):
-                continue
-            parts = [view.maker(part) for part in node.inputs]
-            if any(part is None or part.op != "Unsqueeze" for part in parts):
-                continue
-            order = [places.get(view.source(part.inputs[0])) for part in parts]
+        wanted = sorted(places.values())
+        for node, parts, sources in self._stacks.get(min(places, key=places.get), ()):
+            order = [places.get(source) for source in sources]
             axes = {axis for part in parts for axis in self._unsqueezed(part)} | {node.attributes["axis"]}
-            if order == sorted(places.values()) and axes in ({0}, {1}):
+            if order == wanted and axes in ({0}, {1}):
                 perm = (0, 1, 2) if axes == {0} else (1, 0, 2)
                 self.replacing[node.outputs[0]] = []
                 self._node("Transpose", name, frames, perm=perm, output=node.outputs[0])
+
+    @cached_property
+    def _stacks(self) -> dict[str, list[tuple[Node, list[Node], list[str]]]]:
+        """What puts tensors together that each have a dimension of their own: by the first of these tensors,
+        the Concat, the nodes that give them the dimension, and all of the tensors."""
+        view = self._affines.view
+        found: dict[str, list[tuple[Node, list[Node], list[str]]]] = {}
+        for node in self._graph.nodes:
+            if node.op != "Concat" or not node.inputs:
+                continue
+            parts = [view.maker(part) for part in node.inputs]
+            if all(part is not None and part.op == "Unsqueeze" for part in parts):
+                sources = [view.source(part.inputs[0]) for part in parts]
+                found.setdefault(sources[0], []).append((node, parts, sources))
+        return found
 
     def _unsqueezed(self, node: Node) -> tuple[int, ...]:
         """The axes that an Unsqueeze adds; none if they are not constants."""
@@ -145,11 +157,12 @@ class Writer:
 
     def _weight(self, array: np.ndarray, name: str) -> str:
         """A constant; equal ones of several layers are one."""
-        for known, weight in self._weights:
+        alike = self._weights.setdefault((array.shape, hash(array.tobytes())), [])
+        for known, weight in alike:
             if np.array_equal(weight, array):
                 return known
-        self._weights.append((self._constant(array, name), array))
-        return self._weights[-1][0]
+        alike.append((self._constant(array, name), array))
+        return alike[-1][0]
 
     def _node(self, op: str, name: str, *inputs: str, output: str = "", **attributes) -> str:
         output = output or self._fresh(f"{name}.{op.lower()}")
@@ -161,9 +174,10 @@ class Writer:
         self._nodes.append(Node(op, tuple(inputs), tuple(outputs), filled, name))
 
     def _fresh(self, stem: str) -> str:
-        name, number = stem, 1
+        name, number = stem, self._numbers.get(stem, 1)
         while name in self._taken:
             number += 1
             name = f"{stem}{number}"
+        self._numbers[stem] = number
         self._taken.add(name)
         return name

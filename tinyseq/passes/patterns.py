@@ -17,6 +17,8 @@ from collections.abc import Iterator
 from functools import cache
 from typing import Any, NamedTuple
 
+import numpy as np
+
 from tinyseq.kernels import activations
 from tinyseq.model import Graph, Node
 from tinyseq.ops import OPS
@@ -57,12 +59,15 @@ class View:
     def __init__(self, graph: Graph) -> None:
         self.constants = graph.constants
         self.makers = {name: node for node in graph.nodes for name in node.outputs if name}
+        self._sources: dict[str, str] = {}
+        self._numbers: dict[str, float | None] = {}
+        for node in graph.nodes:
+            if node.op == "Identity":
+                self._sources[node.outputs[0]] = self.source(node.inputs[0])
 
     def source(self, name: str) -> str:
         """The tensor that a tensor is a copy of."""
-        while (node := self.makers.get(name)) is not None and node.op == "Identity":
-            name = node.inputs[0]
-        return name
+        return self._sources.get(name, name)
 
     def maker(self, name: str) -> Node | None:
         """The node that makes a tensor, copies passed over."""
@@ -70,11 +75,18 @@ class View:
 
     def number(self, name: str) -> float | None:
         """The value of a tensor that is one number, or the same everywhere."""
-        array = self.constants.get(self.source(name))
-        if array is None or array.size == 0 or array.dtype.kind != "f":
-            return None
-        first = array.flat[0]
-        return float(first) if array.size == 1 or (array == first).all() else None
+        name = self.source(name)
+        if name not in self._numbers:
+            array = self.constants.get(name)
+            self._numbers[name] = None if array is None else _number(array)
+        return self._numbers[name]
+
+
+def _number(array: np.ndarray) -> float | None:
+    if array.size == 0 or array.dtype.kind != "f":
+        return None
+    first = array.flat[0]
+    return float(first) if array.size == 1 or (array == first).all() else None
 
 
 def matches(pattern: str, tensor: str, view: View, bound: Binding | None = None) -> Iterator[Binding]:

@@ -7,20 +7,23 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator
-from itertools import count
+from itertools import accumulate, count
 
 import numpy as np
 
 from tinyseq import reference
 from tinyseq.errors import TinyseqError
 from tinyseq.model import Graph, Node
-from tinyseq.shapes import Shape
+from tinyseq.shapes import Shape, split_sizes
 
 FIRST_PRIMES = (1009, 2003)
 """Where the primes of each probe begin: above the sizes that models have by nature."""
 
 MOST_ELEMENTS = 2**16
 """Larger tensors take part with their shape only, not their values."""
+
+MOST_KEPT = 2**22
+"""So do all that come after values of so many elements."""
 
 
 class Probe:
@@ -30,6 +33,8 @@ class Probe:
         sizes: dict[str, int] = {}
         self.shapes: dict[str, Shape] = {name: array.shape for name, array in graph.constants.items()}
         self.values: dict[str, np.ndarray] = dict(graph.constants)
+        self._parts: dict[tuple[str, ...], dict[str, tuple[int, int]]] = {}
+        self._room = MOST_KEPT
         for value in graph.inputs:
             if value.shape is not None:
                 for size in value.shape:
@@ -46,18 +51,30 @@ class Probe:
             return
         shapes = [self.shapes[name] if name else None for name in node.inputs]
         values = [self.values.get(name) if name else None for name in node.inputs]
-        if node.op in ("Shape", "Size"):
-            values = [np.broadcast_to(np.float32(0), shapes[0])]
         try:
+            if node.op in ("Shape", "Size"):
+                values = [np.broadcast_to(np.float32(0), shapes[0])]
             results = node.row.shape(node.attributes, shapes, values)
             self.shapes.update(zip(node.outputs, results))
             known = all(value is not None for value, name in zip(values, node.inputs) if name)
-            if known and sum(map(math.prod, results)) <= MOST_ELEMENTS:
+            elements = sum(map(math.prod, results))
+            if known and elements <= min(MOST_ELEMENTS, self._room):
+                self._room -= elements
                 self.values.update(zip(node.outputs, reference.apply(node, values)))
         except (TinyseqError, ValueError, TypeError, AttributeError, LookupError, ArithmeticError):
             # A node that does not fit, or a rule that needs a value which no probe can know; what follows
             # stays unknown too. Planning tells the user what is wrong.
             return
+
+    def part(self, node: Node, output: str) -> tuple[int, int]:
+        """Where along its axis a part begins that a Split with known sizes cuts out, and its size."""
+        parts = self._parts.get(node.outputs)
+        if parts is None:
+            values = [self.values.get(name) for name in node.inputs]
+            sizes = split_sizes(node.attributes, [self.shapes[node.inputs[0]]], values)
+            starts = accumulate(sizes, initial=0)
+            parts = self._parts[node.outputs] = dict(zip(node.outputs, zip(starts, sizes)))
+        return parts[output]
 
 
 def probes(graph: Graph) -> tuple[Probe, Probe]:

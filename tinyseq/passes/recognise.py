@@ -25,6 +25,12 @@ MOVEMENT = {
 }  # fmt: skip
 """Ops that compute nothing: what only they lead to from the model's inputs is carried from outside."""
 
+MOST_ROUNDS = 64
+"""A graph is left as it is where so often some of its cells could not be put together for others."""
+
+MOST_AT_ONCE = 4096
+"""Chains that are followed through a graph at the same time."""
+
 
 def recognise(graph: Graph) -> Graph:
     """The graph with recurrent layers in place of the cells in it.
@@ -33,8 +39,10 @@ def recognise(graph: Graph) -> Graph:
     """
     view = View(graph)
     affines = Affines(view, graph)
-    chains = _chains(_settled(_cells(graph, affines), graph, view), view)
-    while chains:
+    chains = _chains(_settled(_cells(graph, affines), graph), graph)
+    for _ in range(MOST_ROUNDS):
+        if not chains:
+            break
         rewritten = _rewritten(graph, chains, affines)
         if rewritten is None:
             if all(len(chain) == 1 for chain in chains):
@@ -42,7 +50,7 @@ def recognise(graph: Graph) -> Graph:
             # Layers that feed each other frame by frame have to go frame by frame.
             chains = [(cell,) for chain in chains for cell in chain]
             continue
-        spoilt = [_spoilt(chain, rewritten) for chain in chains]
+        spoilt = _spoilt(chains, rewritten)
         if not any(spoilt):
             return rewritten
         apart = [(cell,) for chain, bad in zip(chains, spoilt) if bad and len(chain) > 1 for cell in chain]
@@ -81,7 +89,7 @@ def _sums_products(name: str, view: View, depth: int = 4) -> int:
     return sum(_sums_products(side, view, depth - 1) for side in sides if side) + (node.op != "Add")
 
 
-def _settled(cells: list[Cell], graph: Graph, view: View) -> list[Cell]:
+def _settled(cells: list[Cell], graph: Graph) -> list[Cell]:
     """The cells with their h told from their inputs.
 
     A cell goes on from another one, or another one goes on from it with the same weights, or its state
@@ -90,16 +98,16 @@ def _settled(cells: list[Cell], graph: Graph, view: View) -> list[Cell]:
     """
     makers = {cell.y_h: cell for cell in cells}
     readers = {name: cell for cell in cells for name in cell.states}
+    computed, given_out = _computed(graph), _given_out(graph)
     settled = []
     for cell in cells:
         before = [name for name in cell.states if name in makers and _goes_on(cell, makers[name], name)]
         after = readers.get(cell.y_h)
         if after is not None and _goes_on(after, cell, cell.y_h):
-            wanted = after.matrix(cell.y_h)
-            before += [name for name in cell.states if np.array_equal(cell.matrix(name), wanted)]
-        carried = [name for name in cell.states if _carried(name, view)]
+            before += [name for name in cell.states if cell.multiplied_alike(name, after, cell.y_h)]
+        carried = [name for name in cell.states if name not in computed]
         if cell.op == "RNN":
-            found = before or (carried if _given_out(cell.y_h, graph) else [])
+            found = before or (carried if cell.y_h in given_out else [])
         else:
             found = [*before, *carried, *cell.states]
         settled += [cell.with_state(name) for name in found[:1]]
@@ -110,27 +118,28 @@ def _goes_on(cell: Cell, other: Cell, name: str) -> bool:
     """Whether a cell may have its state from another one, by way of the tensor ``name``."""
     if cell.op != other.op or cell.attributes != other.attributes or cell.c != other.y_c:
         return False
-    return bool(cell.c) or any(np.array_equal(cell.matrix(name), other.matrix(h)) for h in other.states)
+    return bool(cell.c) or any(cell.multiplied_alike(name, other, h) for h in other.states)
 
 
-def _carried(name: str, view: View) -> bool:
-    """Whether a tensor is made of the model's inputs and constants by movement alone."""
-    node = view.makers.get(name)
-    while node is not None and node.op in MOVEMENT:
-        node = view.makers.get(node.inputs[0]) if node.inputs else None
-    return node is None
-
-
-def _given_out(name: str, graph: Graph) -> bool:
-    """Whether a tensor reaches the model's outputs by movement alone."""
-    reached = {name}
+def _computed(graph: Graph) -> set[str]:
+    """The tensors that are not made of the model's inputs and constants by movement alone."""
+    found: set[str] = set()
     for node in graph.nodes:
-        if node.op in MOVEMENT and not reached.isdisjoint(node.inputs):
-            reached.update(node.outputs)
-    return any(value.name in reached for value in graph.outputs)
+        if node.op not in MOVEMENT or (node.inputs and node.inputs[0] in found):
+            found.update(node.outputs)
+    return found
 
 
-def _chains(cells: list[Cell], view: View) -> list[Chain]:
+def _given_out(graph: Graph) -> set[str]:
+    """The tensors that reach the model's outputs by movement alone."""
+    found = {value.name for value in graph.outputs}
+    for node in reversed(graph.nodes):
+        if node.op in MOVEMENT and not found.isdisjoint(node.outputs):
+            found.update(filter(None, node.inputs))
+    return found
+
+
+def _chains(cells: list[Cell], graph: Graph) -> list[Chain]:
     """Cells put in rows of those that one layer can run."""
     following: dict[tuple[str, str], list[Cell]] = {}
     for cell in cells:
@@ -147,33 +156,59 @@ def _chains(cells: list[Cell], view: View) -> list[Chain]:
             chain = [cell]
             while chain[-1].y_h in nexts:
                 chain.append(nexts[chain[-1].y_h])
-            whole = tuple(chain)
-            chains += [whole] if _independent(whole, view) else [(one,) for one in chain]
-    return [chain for chain in chains if len(chain) > 1 or _independent(chain, view)]
+            chains.append(tuple(chain))
+    chains = [
+        part
+        for chain, good in zip(chains, _independent(chains, graph))
+        for part in ([chain] if good else [(one,) for one in chain])
+    ]
+    independent = _independent(chains, graph)
+    return [chain for chain, good in zip(chains, independent) if good]
 
 
 def _alike(cell: Cell, other: Cell) -> bool:
     """Whether two cells are one layer at different frames."""
     if cell.op != other.op or cell.attributes != other.attributes or len(cell.x) != len(other.x):
         return False
+    if len(cell.gates) != len(other.gates) or not np.array_equal(cell.recurrent_bias, other.recurrent_bias):
+        return False
+    names = list(zip((*cell.x, cell.h), (*other.x, other.h)))
+    if all(cell.multiplied_alike(name, other, of) for name, of in names):
+        return all(
+            np.array_equal(*np.broadcast_arrays(a.bias, b.bias)) for a, b in zip(cell.gates, other.gates)
+        )
     return all(a.shape == b.shape and np.array_equal(a, b) for a, b in zip(cell.weights(), other.weights()))
 
 
-def _independent(chain: Chain, view: View) -> bool:
-    """Whether no input of the cells depends on what they put out."""
-    outputs = {name for cell in chain for name in (cell.y_h, cell.y_c) if name}
-    left = [name for cell in chain for name in cell.x]
-    seen = set(left)
-    while left:
-        name = left.pop()
-        if name in outputs:
-            return False
-        node = view.makers.get(name)
-        for given in _reads(node) if node is not None else ():
-            if given not in seen:
-                seen.add(given)
-                left.append(given)
-    return True
+def _independent(chains: list[Chain], graph: Graph) -> list[bool]:
+    """For each chain whether no input of its cells depends on what they put out."""
+    found = []
+    for start in range(0, len(chains), MOST_AT_ONCE):
+        some = chains[start : start + MOST_AT_ONCE]
+        marks: dict[str, int] = {}
+        for place, chain in enumerate(some):
+            for name in (name for cell in chain for name in (cell.y_h, cell.y_c) if name):
+                marks[name] = marks.get(name, 0) | 1 << place
+        behind = _behind(graph, marks)
+        found += [
+            not any(behind.get(name, 0) >> place & 1 for cell in chain for name in cell.x)
+            for place, chain in enumerate(some)
+        ]
+    return found
+
+
+def _behind(graph: Graph, marks: dict[str, int]) -> dict[str, int]:
+    """For each tensor the bits of all marks on it and on what it is computed from."""
+    found: dict[str, int] = {}
+    for node in graph.nodes:
+        bits = 0
+        for name in _reads(node):
+            bits |= found.get(name, 0)
+        for name in node.outputs:
+            own = bits | marks.get(name, 0)
+            if own:
+                found[name] = own
+    return found
 
 
 def _reads(node: Node) -> Iterator[str]:
@@ -219,12 +254,13 @@ def _in_order(nodes: list[Node]) -> list[Node]:
     return ordered
 
 
-def _spoilt(chain: Chain, graph: Graph) -> bool:
-    """Whether something else in the graph needs what only the cells' own nodes computed: a cell state between
-    two frames, or a product, which would then be computed twice."""
+def _spoilt(chains: list[Chain], graph: Graph) -> list[bool]:
+    """For each chain whether something else in the graph needs what only the cells' own nodes computed: a
+    cell state between two frames, or a product, which would then be computed twice."""
     made = {name for node in graph.nodes for name in node.outputs}
-    if any(not made.isdisjoint(cell.products) for cell in chain):
-        return True
-    between = {cell.y_c for cell, _ in pairwise(chain) if cell.y_c}
     needed = {name for node in graph.nodes for name in _reads(node)} | {v.name for v in graph.outputs}
-    return not needed.isdisjoint(between)
+    return [
+        any(not made.isdisjoint(cell.products) for cell in chain)
+        or any(cell.y_c in needed for cell, _ in pairwise(chain) if cell.y_c)
+        for chain in chains
+    ]

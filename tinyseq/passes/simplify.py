@@ -6,10 +6,14 @@ from collections.abc import Iterator
 
 import numpy as np
 
+from tinyseq.effort import Allowance, bytes_of, effort, predicted
 from tinyseq.model import Graph, Model, Node, captured
 
-MOST_FOLDED_BYTES = 2**30
-"""A constant that folding makes larger than this stays computed at run time."""
+FOLDING_EFFORT, FOLDED_BYTES = 2**28, 2**28
+"""What folding may take and make, see ``effort.py``; what takes or makes more is left to run time."""
+
+A_STORED_BYTE = 8
+"""What folding may take and make besides for each byte of the constants that there are."""
 
 
 def simplify(model: Model) -> Model:
@@ -19,7 +23,7 @@ def simplify(model: Model) -> Model:
     Raises:
         ModelError: a constant cannot be computed, or is too large for float32; names it.
     """
-    graph = prune(_fold(model.graph, {}))
+    graph = prune(_fold(model.graph, {}, _allowance(model.graph)))
     if any(dtype.kind == "f" and dtype != np.float32 for dtype in _dtypes(graph)):
         # Imported here, as the next: few models need it.
         from tinyseq.passes.precision import narrow
@@ -47,7 +51,19 @@ def _may_hold_cells(graph: Graph) -> bool:
     return products > 1 or (products == 1 and any(node.op == "Mul" for node in graph.nodes))
 
 
-def _fold(graph: Graph, outer: dict[str, np.ndarray]) -> Graph:
+def _allowance(graph: Graph) -> Allowance:
+    """What folding a graph may take and make."""
+    further = A_STORED_BYTE * _stored(graph)
+    return Allowance(FOLDING_EFFORT + further, FOLDED_BYTES + further)
+
+
+def _stored(graph: Graph) -> int:
+    """The bytes of all constants, sub-graphs included."""
+    inner = (sub_graph for node in graph.nodes for _, sub_graph in node.graphs())
+    return sum(array.nbytes for array in graph.constants.values()) + sum(map(_stored, inner))
+
+
+def _fold(graph: Graph, outer: dict[str, np.ndarray], allowance: Allowance) -> Graph:
     """Computes the nodes whose inputs are constants, here and in sub-graphs."""
     known = dict(outer)
     for value in graph.inputs:
@@ -56,25 +72,32 @@ def _fold(graph: Graph, outer: dict[str, np.ndarray]) -> Graph:
     constants = dict(graph.constants)
     nodes: list[Node] = []
     for node in graph.nodes:
-        results = _computed(node, known)
+        results = _computed(node, known, allowance)
         if results is not None:
             computed = {name: array for name, array in zip(node.outputs, results) if name}
             constants |= computed
             known |= computed
             continue
-        folded = {key: _fold(sub_graph, known) for key, sub_graph in node.graphs()}
+        folded = {key: _fold(sub_graph, known, allowance) for key, sub_graph in node.graphs()}
         nodes.append(node._replace(attributes=node.attributes | folded) if folded else node)
     return graph._replace(nodes=tuple(nodes), constants=constants)
 
 
-def _computed(node: Node, known: dict[str, np.ndarray]) -> tuple[np.ndarray, ...] | None:
+def _computed(
+    node: Node, known: dict[str, np.ndarray], allowance: Allowance
+) -> tuple[np.ndarray, ...] | None:
     if node.graphs() or not all(name in known for name in node.inputs if name):
         return None
     # Imported here: importing tinyseq need not wait for what only a model needs.
     from tinyseq import reference
 
-    results = reference.apply(node, [known[name] if name else None for name in node.inputs])
-    return results if sum(array.nbytes for array in results) <= MOST_FOLDED_BYTES else None
+    inputs = [known[name] if name else None for name in node.inputs]
+    shapes = predicted(node, inputs)
+    takes, makes = effort(node, inputs, shapes), bytes_of(inputs, shapes)
+    if not (allowance.takes(takes) and allowance.holds(makes)):
+        return None
+    allowance.spend(takes, makes)
+    return reference.apply(node, inputs)
 
 
 def prune(graph: Graph) -> Graph:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections import Counter
 from functools import cached_property
 from itertools import repeat
 from typing import TYPE_CHECKING
@@ -49,14 +50,18 @@ def find_state(model: Model) -> Model:
     ``state_in`` with ``state_out``. A pair is made only where either side has no other partner."""
     inputs = {value.name: (stem(value.name, INPUT_WORDS), value) for value in model.graph.inputs}
     outputs = {value.name: (stem(value.name, OUTPUT_WORDS), value) for value in model.graph.outputs}
+    alike: dict[tuple[str, ...], list[Value]] = {}
+    for stem_, produced in outputs.values():
+        alike.setdefault(stem_, []).append(produced)
     partners = [
-        (given, result)
-        for given, (stem, value) in inputs.items()
-        for result, (other, produced) in outputs.items()
-        if stem == other and stem and value.dtype.kind == "f" and _fits(value, produced)
+        (given, produced.name)
+        for given, (stem_, value) in inputs.items()
+        if stem_ and value.dtype.kind == "f"
+        for produced in alike.get(stem_, ())
+        if _fits(value, produced)
     ]
-    lefts, rights = [given for given, _ in partners], [result for _, result in partners]
-    unique = [(g, r) for g, r in partners if lefts.count(g) == 1 and rights.count(r) == 1]
+    lefts, rights = Counter(given for given, _ in partners), Counter(result for _, result in partners)
+    unique = [(g, r) for g, r in partners if lefts[g] == 1 and rights[r] == 1]
     return model.with_state(StatePair(*pair) for pair in unique)
 
 
@@ -82,12 +87,13 @@ def name_state(model: Model, pairs: dict[str, str]) -> Model:
     return model.with_state(StatePair(given, result) for given, result in pairs.items())
 
 
-def expose_state(model: Model) -> Model:
+def expose_state(model: Model, apart: frozenset[int] = frozenset()) -> Model:
     """The model as a stream runs it: what it must carry from step to step is among its state pairs.
 
     A model that has state pairs says itself what a stream carries. Otherwise every recurrent layer,
     whose state would start anew with each chunk, gets an input, an output and a pair: it starts a
-    stream at its own initial state and goes on where the last step ended.
+    stream at its own initial state and goes on where the last step ended. Layers whose ids are in ``apart``
+    begin anew with every frame, and stay as they are.
 
     Raises:
         ModelError: a layer runs backward, or its state cannot be led out of the graph; names the node.
@@ -95,7 +101,7 @@ def expose_state(model: Model) -> Model:
     if model.state:
         return model
     graph = model.graph
-    exposure = _Exposure(graph)
+    exposure = _Exposure(graph, apart)
     nodes = tuple(exposure.node(node) for node in graph.nodes)
     graph = graph._replace(
         inputs=graph.inputs + tuple(exposure.inputs),
@@ -108,19 +114,22 @@ def expose_state(model: Model) -> Model:
 class _Exposure:
     """Leads the state of a graph's recurrent layers in and out, node by node."""
 
-    def __init__(self, graph: Graph) -> None:
+    def __init__(self, graph: Graph, apart: frozenset[int]) -> None:
         self.graph = graph
+        self._apart = apart
         self.inputs: list[Value] = []
         self.outputs: list[Value] = []
         self.pairs: list[StatePair] = []
         self._makers = {name: node for node in graph.nodes for name in node.outputs if name}
+        self._taken = {value.name for value in graph.inputs} | self._makers.keys() | graph.constants.keys()
+        self._given_out = {value.name for value in graph.outputs}
 
     def node(self, node: Node) -> Node:
         """The node, its state led out if it has one."""
         _refuse_carrying(node)
         for _, sub_graph in node.graphs():
             _refuse_recurrent(sub_graph)
-        if not node.row.state or self._goes_on(node):
+        if not node.row.state or id(node) in self._apart or self._goes_on(node):
             return node
         if node.attributes["direction"] != "forward":
             raise ModelError(
@@ -141,10 +150,7 @@ class _Exposure:
 
     def _pair(self, node: Node, port: str, output: str, initial: np.ndarray | None) -> tuple[str, str]:
         """Adds an input, an output and their pair; gives the two names."""
-        taken = {value.name for value in (*self.graph.inputs, *self.inputs)} | self._makers.keys()
-        name = stem = f"{node.name}.{port.removeprefix('initial_')}"
-        while name in taken:
-            name = f"{stem}.{len(self.inputs)}"
+        name = self._fresh(f"{node.name}.{port.removeprefix('initial_')}")
         given = {port.name: tensor for port, tensor in zip(node.row.inputs, node.inputs)}
         projection = given.get("projection") if port == "initial_h" else None
         units = self.graph.constants[projection].shape[1] if projection else node.attributes["hidden_size"]
@@ -152,9 +158,9 @@ class _Exposure:
         if node.attributes["layout"]:
             shape = (shape[1], shape[0], shape[2])
         value = Value(name, np.dtype(np.float32), shape)
-        output = output or f"{name}.next"
+        output = output or self._fresh(f"{name}.next")
         self.inputs.append(value)
-        if all(output != other.name for other in self.graph.outputs):
+        if output not in self._given_out:
             self.outputs.append(value._replace(name=output))
         pair = StatePair(name, output, initial)
         if not pair.begins(value):
@@ -165,6 +171,14 @@ class _Exposure:
         self.pairs.append(pair)
         return name, output
 
+    def _fresh(self, stem: str) -> str:
+        """The stem, or the stem with a number where it is taken."""
+        name, number = stem, len(self.inputs)
+        while name in self._taken:
+            name, number = f"{stem}.{number}", number + 1
+        self._taken.add(name)
+        return name
+
     def _initial(self, node: Node, name: str) -> tuple[np.ndarray | None, bool]:
         """An initial state's value for one row (None: zeros), and whether no value of an input decides it.
 
@@ -174,7 +188,7 @@ class _Exposure:
             return None, True
         if name in self.graph.constants:
             return _one_row(self.graph.constants[name], node.attributes["layout"]), True
-        if not self._decided_by_sizes(name):
+        if name not in self._decided_by_sizes:
             return None, False
         value = self._uniform(name)
         if value is None:
@@ -187,20 +201,14 @@ class _Exposure:
             )
         return _one_row(value, node.attributes["layout"]), True
 
-    def _decided_by_sizes(self, name: str) -> bool:
-        """Whether no value of an input takes part in a tensor."""
-        left, seen = [name], {name}
-        while left:
-            name = left.pop()
-            node = self._makers.get(name)
-            if name in self.graph.constants or (node is not None and node.op in ("Shape", "Size")):
-                continue
-            if node is None or node.graphs():
-                return False
-            fresh = [given for given in node.inputs if given and given not in seen]
-            seen.update(fresh)
-            left += fresh
-        return True
+    @cached_property
+    def _decided_by_sizes(self) -> set[str]:
+        """The tensors in which no value of an input takes part."""
+        found = {"", *self.graph.constants}
+        for node in self.graph.nodes:
+            if node.op in ("Shape", "Size") or (not node.graphs() and found.issuperset(node.inputs)):
+                found.update(node.outputs)
+        return found
 
     def _uniform(self, name: str) -> np.ndarray | None:
         """The one number that a tensor holds everywhere, whatever its shape."""
@@ -225,14 +233,20 @@ class _Exposure:
     def _goes_on(self, node: Node) -> bool:
         """Whether another node with the same weights goes on from this one's last state: one layer, frame by
         frame, that starts anew in every call."""
-        for other in self.graph.nodes:
-            if other is not node and other.op == node.op and other.inputs[1:3] == node.inputs[1:3]:
-                name = other.inputs[5] if len(other.inputs) > 5 else ""
-                while (maker := self._makers.get(name)) is not None and maker.op in _KEEP_VALUES:
-                    name = maker.inputs[0]
-                if maker is node:
-                    return True
-        return False
+        return (id(node), node.inputs[1:3]) in self._gone_on
+
+    @cached_property
+    def _gone_on(self) -> set[tuple[int, tuple[str, ...]]]:
+        """The ``id`` of each node from whose last state one of its op goes on, with that one's weights."""
+        sources: dict[str, Node | None] = {}
+        found: set[tuple[int, tuple[str, ...]]] = set()
+        for node in self.graph.nodes:
+            name = node.inputs[5] if len(node.inputs) > 5 else ""
+            if node.row.state and (maker := sources.get(name)) is not None and maker.op == node.op:
+                found.add((id(maker), node.inputs[1:3]))
+            for output in filter(None, node.outputs):
+                sources[output] = sources.get(node.inputs[0]) if node.op in _KEEP_VALUES else node
+        return found
 
 
 _KEEP_VALUES = {

@@ -8,7 +8,8 @@ from collections.abc import Callable, Iterable
 
 import numpy as np
 
-from tinyseq.errors import BroadcastWarning, UnsupportedError
+from tinyseq.effort import Allowance
+from tinyseq.errors import BroadcastWarning, PlanError, UnsupportedError
 from tinyseq.kernels.instructions import (
     FUNCTION_CODES,
     INSTRUCTIONS,
@@ -16,6 +17,7 @@ from tinyseq.kernels.instructions import (
     MOST_TURNS,
     OPCODES,
 )
+from tinyseq.plan.kinds import KINDS, REPORT, RESULTS, check_kinds
 from tinyseq.plan.packing import Weights, segment
 from tinyseq.plan.sizes import closed
 from tinyseq.plan.view import (
@@ -53,6 +55,10 @@ MOST_COUNTED = 2**16
 """How many turns of loops may be computed for one program to learn how many there are."""
 
 
+KNOWN_EFFORT, KNOWN_BYTES, KNOWN_BYTES_EACH = 2**28, 2**29, 2**28
+"""What may be computed and kept while planning, see ``effort.py``: for a plan, and for one node of it."""
+
+
 class Mark:
     """The place of the next instruction in a program under construction, to jump or to go back to."""
 
@@ -70,11 +76,13 @@ class Builder:
 
     def __init__(self, weights: Weights) -> None:
         self.step = 0
+        self.turns = 1
         self.arrays: list[np.ndarray] = []
         self.places: dict[int, str] = {}
         self.words: list[int] = []
         self.addresses: list[tuple[int, Buffer, int]] = []
         self.buffers: list[Buffer] = []
+        self.allowance = Allowance(KNOWN_EFFORT, KNOWN_BYTES, KNOWN_BYTES_EACH)
         self._weights = weights
         self._zeros: View | None = None
         self._turns_left: View | None = None
@@ -174,6 +182,8 @@ class Builder:
         """Appends an instruction: Views for addresses (None for an absent one), integers, a list last."""
         if self._postponed:
             self._demand_all(name, operands)
+        if name in KINDS:
+            check_kinds(name, operands)
         words = self.words
         start = len(words)
         count = _COUNTS[name]
@@ -232,7 +242,8 @@ class Builder:
         """Takes back all that was said since the mark."""
         self._postponed.clear()
         del self.words[mark.words :], self.addresses[mark.addresses :], self.buffers[mark.buffers :]
-        self.places = {place: text for place, text in self.places.items() if place < mark.words}
+        while self.places and next(reversed(self.places)) >= mark.words:
+            self.places.popitem()
         self.step = mark.step
 
     def emit_jump(self, name: str, *operands) -> int:
@@ -255,14 +266,20 @@ class Builder:
     def outlive(self, start: Mark, others: Iterable[View]) -> None:
         """All that was emitted since the mark runs repeatedly: what it uses of former buffers, and the
         ``others``, must keep what they hold from the first turn to the last."""
-        buffers = [buffer for buffer in self.buffers[: start.buffers] if buffer.last >= start.step]
-        for buffer in (*buffers, *[view.buffer for view in others]):
+        own = {id(buffer) for buffer in self.buffers[start.buffers :]}
+        used = {id(buffer): buffer for _, buffer, _ in self.addresses[start.addresses :]}
+        former = [buffer for key, buffer in used.items() if key not in own]
+        for buffer in (*former, *[view.buffer for view in others]):
             buffer.first = min(buffer.first, start.step)
             buffer.last = self.step
 
     def limit_turns(self) -> None:
         """From here on, loops may ``spend`` a number of turns that is the same for each run."""
         self._turns_left = self.copy(self.constant(np.array(MOST_TURNS)), self.allocate((), dtype=INTEGER))
+
+    def note_turns(self, count: int) -> None:
+        """Of a loop that turns so often, if it is not within another one and no other follows."""
+        self.turns = min(self.turns * max(count, 1), MOST_TURNS)
 
     def spend_turn(self, node: object) -> None:
         """Counts a turn of a loop of ``node`` at run time."""
@@ -291,6 +308,8 @@ class Builder:
         if code is None:
             types = ", ".join(str(operand.dtype) for operand in (a, *others))
             raise UnsupportedError(f"{function} of {types}; cast the operands to types that the op takes")
+        if RESULTS[code] != y.kind:
+            raise PlanError(f"{function} of {a.dtype} would be written as {y.dtype}; {REPORT}")
         b, c = (*others, a, a)[:2]
         count = math.prod(y.shape)
         fills = y.offset == 0 and y.buffer.bytes - (SPARE if y.narrow else 0) == count * y.itemsize
@@ -328,7 +347,9 @@ class Builder:
         return self.copy(source, self.allocate(source.shape, dtype=source.dtype, narrow=source.narrow))
 
     def fill(self, target: View, value: float = 0.0) -> View:
-        """Sets every element of a dense tensor."""
+        """Sets every element of a dense tensor that is not narrow."""
+        if target.narrow:
+            raise PlanError(f"a narrow tensor of {target.dtype} cannot be filled; {REPORT}")
         if target.kind == "i" and value:
             return self.copy(self.constant(np.array(value, np.int64)).broadcast(target.shape), target)
         words = target.size * target.itemsize // 4

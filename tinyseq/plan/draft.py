@@ -3,6 +3,8 @@ numbers."""
 
 from __future__ import annotations
 
+import math
+from bisect import bisect_left
 from collections.abc import Sequence
 
 import numpy as np
@@ -12,6 +14,9 @@ from tinyseq.plan.builder import Builder
 from tinyseq.plan.packing import aligned
 from tinyseq.plan.sizes import Size, closed
 from tinyseq.plan.view import Shape, View
+
+ENDLESS = math.inf
+"""Where the last gap of an arena ends, in bytes."""
 
 
 class Region:
@@ -33,10 +38,11 @@ class Plan:
     """A program for one set of shapes, immutable by convention. No process address is in it.
 
     ``weights`` are the segments that follow arena and state, each an aligned array. ``places`` tells of
-    each instruction that may fail, by its place in words, the node it is of.
+    each instruction that may fail, by its place in words, the node it is of. ``turns`` is how often a part
+    of the program may be run at the most, where it does not grow with the inputs.
     """
 
-    __slots__ = ("arena_bytes", "inputs", "outputs", "places", "program", "weights")
+    __slots__ = ("arena_bytes", "inputs", "outputs", "places", "program", "turns", "weights")
 
     def __init__(
         self,
@@ -46,6 +52,7 @@ class Plan:
         inputs: dict[str, Region],
         outputs: dict[str, Region],
         places: dict[int, str],
+        turns: int,
     ) -> None:
         self.program = program
         self.weights = weights
@@ -53,6 +60,7 @@ class Plan:
         self.inputs = inputs
         self.outputs = outputs
         self.places = places
+        self.turns = turns
 
 
 class Draft:
@@ -67,8 +75,10 @@ class Draft:
         }
         self._weights = tuple(builder.arrays)
         self._places = builder.places
+        self._loop_turns = builder.turns
         self._words, self._open_words = _split(builder.words)
         self._buffers = sorted([b for b in builder.buffers if b.last >= 0], key=lambda b: b.first)
+        self._turns = _turns(self._buffers)
         self._number = {id(buffer): number for number, buffer in enumerate(self._buffers)}
         self._positions = np.array([position for position, _, _ in builder.addresses], np.intp)
         self._origins, self._skips, self._open_skips = self._addressed(builder.addresses)
@@ -88,7 +98,9 @@ class Draft:
 
     def plan(self, values: Sequence[int] = ()) -> Plan:
         """The plan; ``values`` holds the open sizes by their places on the tape."""
-        offsets, arena_bytes = _placed(self._buffers, values)
+        offsets, arena_bytes = _placed(
+            [_closed(buffer.bytes, values) for buffer in self._buffers], self._turns
+        )
         program = aligned(len(self._words) * 8).view(np.int64)
         program[:] = self._words
         for position, place in self._open_words:
@@ -99,7 +111,7 @@ class Draft:
         program[self._positions] = np.array([*offsets, 0], np.int64)[self._origins] + skips
         inputs = {name: self._region(view, offsets, values) for name, view in self._inputs.items()}
         outputs = {name: self._region(value, offsets, values) for name, value in self._outputs.items()}
-        return Plan(program, self._weights, arena_bytes, inputs, outputs, self._places)
+        return Plan(program, self._weights, arena_bytes, inputs, outputs, self._places, self._loop_turns)
 
     def _region(self, value: View | np.ndarray, offsets: list[int], values: Sequence[int]) -> Region:
         if type(value) is not View:
@@ -120,27 +132,49 @@ def _closed(size: Size | int, values: Sequence[int]) -> int:
     return values[size.place] if type(size) is Size else size
 
 
-def _placed(buffers: list, values: Sequence[int]) -> tuple[list[int], int]:
+def _turns(buffers: list) -> list[tuple[int, bool]]:
+    """Buffers, sorted by when they come to life, by their numbers in the order in which they take places
+    (True) and leave them."""
+    ends = sorted(range(len(buffers)), key=lambda number: buffers[number].last, reverse=True)
+    turns = []
+    for number, buffer in enumerate(buffers):
+        while buffers[ends[-1]].last < buffer.first:
+            turns.append((ends.pop(), False))
+        turns.append((number, True))
+    return turns
+
+
+def _placed(sizes: list[int], turns: list[tuple[int, bool]]) -> tuple[list[int], int]:
     """An offset for every arena buffer so that those alive together do not overlap, and the arena's bytes.
 
-    First fit in the order in which buffers come to life.
+    First fit. The gaps between buffers lie in two lists, by where they begin and end.
     """
-    living: list[tuple[int, int, int]] = []
-    offsets = []
+    starts, ends = [0], [ENDLESS]
+    offsets = [0] * len(sizes)
     total = 0
-    for buffer in buffers:
-        first = buffer.first
-        size = _closed(buffer.bytes, values)
-        living = [other for other in living if other[0] >= first]
-        offset = 0
-        place = 0
-        for _, start, end in living:
-            if offset + size <= start:
-                break
-            offset = end
-            place += 1
-        end = offset + -(-size // ALIGNMENT) * ALIGNMENT
-        living.insert(place, (buffer.last, offset, end))
-        offsets.append(offset)
-        total = max(total, end)
+    for number, arrives in turns:
+        size = -(-sizes[number] // ALIGNMENT) * ALIGNMENT
+        if arrives:
+            place = 0
+            while ends[place] - starts[place] < size:
+                place += 1
+            offset = offsets[number] = starts[place]
+            starts[place] = end = offset + size
+            if end == ends[place]:
+                del starts[place], ends[place]
+            if end > total:
+                total = end
+            continue
+        start = offsets[number]
+        end = start + size
+        place = bisect_left(starts, start)
+        if starts[place] == end:
+            starts[place] = start
+            if place and ends[place - 1] == start:
+                del starts[place], ends[place - 1]
+        elif place and ends[place - 1] == start:
+            ends[place - 1] = end
+        else:
+            starts.insert(place, start)
+            ends.insert(place, end)
     return offsets, total

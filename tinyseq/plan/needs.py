@@ -104,22 +104,20 @@ def deciding_part(body: Graph) -> Graph | None:
     """
     carried = body.inputs[FORMAL["Loop"] :]
     condition, following = body.outputs[0], body.outputs[1 : 1 + len(carried)]
-    formal = {value.name for value in carried}
-    matter: set[str] = set()
-    while True:
-        needed = {condition.name}
-        needed.update(result.name for value, result in zip(carried, following) if value.name in matter)
-        nodes = []
-        for node in reversed(body.nodes):
-            if not needed.isdisjoint(node.outputs):
-                nodes.append(node)
-                needed.update(node.inputs)
-        if needed & formal == matter:
-            break
-        matter = needed & formal
+    makers = {name: node for node in body.nodes for name in node.outputs if name}
+    after = {value.name: result.name for value, result in zip(carried, following)}
+    needed: set[str] = set()
+    waiting = [condition.name]
+    while waiting:
+        name = waiting.pop()
+        if name and name not in needed:
+            needed.add(name)
+            waiting += makers[name].inputs if name in makers else [after[name]] if name in after else ()
+    matter = {value.name for value in carried} & needed
     if not matter and body.inputs[0].name not in needed:
         return None
+    nodes = tuple(node for node in body.nodes if not needed.isdisjoint(node.outputs))
     if any(node.graphs() for node in nodes):
         return None
     results = [result if value.name in matter else value for value, result in zip(carried, following)]
-    return body._replace(outputs=(condition, *results), nodes=tuple(reversed(nodes)))
+    return body._replace(outputs=(condition, *results), nodes=nodes)

@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from tinyseq import memory
 from tinyseq.kernels.instructions import ALIGNMENT, GROUP, PANEL
 
 
@@ -19,6 +20,8 @@ def aligned(size: int) -> np.ndarray:
     """
     if size > sys.maxsize - ALIGNMENT:
         raise MemoryError(f"{size} bytes are more than can be addressed")
+    if size > memory.LARGE:
+        memory.check(size)
     raw = np.zeros(size + ALIGNMENT, np.uint8)
     start = -raw.ctypes.data % ALIGNMENT
     return raw[start : start + size]
@@ -75,10 +78,15 @@ class Weights:
     """
 
     def __init__(self, arrays: Iterable[np.ndarray]) -> None:
-        self._own = {id(array): array for array in arrays}
+        self._own: dict[int, np.ndarray] = {}
+        self.own(arrays)
         self._made: dict[tuple, Any] = {}
         self.notes: set[str] = set()
         self._zeros = aligned(0).view(np.float32)
+
+    def own(self, arrays: Iterable[np.ndarray]) -> None:
+        """Counts further arrays among the model's own."""
+        self._own.update((id(array), array) for array in arrays)
 
     def zeros(self, count: int) -> np.ndarray:
         """At least ``count`` float32 zeros."""

@@ -6,32 +6,38 @@ way and leaves nothing behind; every other node's lowering emits instructions.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from functools import cached_property
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 from tinyseq import reference
+from tinyseq.effort import bytes_of, effort, predicted
 from tinyseq.errors import FeedError, UnsupportedError
 from tinyseq.model import Graph, Model, Node, Value
-from tinyseq.plan.builder import ARENA, Builder
+from tinyseq.plan.builder import ARENA, KNOWN_BYTES, Builder
 from tinyseq.plan.draft import Draft
 from tinyseq.plan.lower import TAKE_NARROW, lowering
 from tinyseq.plan.needs import Needs, deciding_part
 from tinyseq.plan.packing import Weights
-from tinyseq.plan.sizes import closed, known_sizes
+from tinyseq.plan.sizes import closed, computed_sizes
 from tinyseq.plan.stream import StateInPlace, StateLayout
 from tinyseq.plan.view import Shape, View, computed
-from tinyseq.shapes import Mismatch
+from tinyseq.shapes import MOST_DIMENSIONS, Mismatch, checked_rank
 
 if TYPE_CHECKING:
     from tinyseq.plan.rows import StateRows
 
-OPEN = frozenset(
-    ("Shape", "Size", "Gather", "Concat", "Slice", "Squeeze", "Unsqueeze", "Reshape", "Identity")
-    + ("Add", "Sub", "Mul")
+OPEN = dict.fromkeys(("Shape", "Size", "Concat", "Add", "Sub", "Mul")) | dict.fromkeys(
+    ("Gather", "Slice", "Squeeze", "Unsqueeze", "Reshape", "Identity"), 1
 )
-"""Ops that shape arithmetic consists of and that compute with open sizes; others need plain numbers."""
+"""Ops that shape arithmetic consists of and that compute with open sizes, and how many of their inputs, from
+the first on, may hold them: all where it is None. All other ops and inputs need plain numbers."""
+
+
+MOST_OPEN = 1024
+"""Elements of known tensors that may hold open sizes."""
 
 
 class Step:
@@ -79,25 +85,58 @@ class Step:
                     raise Mismatch(
                         f"its {key} takes {len(walk.inputs)} inputs where it is given {len(given)}"
                     )
-                results = walk.plan(builder, names | dict(zip(walk.inputs, given, strict=True)))
+                results = walk.plan_within(builder, names, given)
                 return [builder.wide(value) if type(value) is View else value for value in results]
 
             return self.lowering(builder, self.node, inputs, run, self.unrolled)
         if View not in map(type, inputs):
-            return self._known(inputs)
+            known = self._known(builder, inputs)
+            if known is not None:
+                return known
+            inputs = [
+                value if value is None or index in self.known else builder.constant(value)
+                for index, value in enumerate(inputs)
+            ]
+        inputs = [
+            value if index in self.known or type(value) is View else closed(value)
+            for index, value in enumerate(inputs)
+        ]
         shapes = [None if value is None else value.shape for value in inputs]
-        results = self.lowering(builder, self.node, inputs, self.rule(self.attributes, shapes, inputs))
+        shapes = self.rule(self.attributes, shapes, inputs)
+        for shape in shapes:
+            if len(shape) > MOST_DIMENSIONS:
+                checked_rank(shape)
+        results = self.lowering(builder, self.node, inputs, shapes)
         return results if type(results) is list else (results,)
 
-    def _known(self, inputs: list) -> list[np.ndarray] | tuple[np.ndarray, ...]:
-        """The outputs of a node whose inputs are all known."""
-        if all([array is None or array.dtype != object for array in inputs]):
-            return reference.apply(self.node, inputs)
-        if self.node.op not in OPEN:
-            return reference.apply(self.node, [None if array is None else closed(array) for array in inputs])
-        return [
-            known_sizes(array.ravel()).reshape(array.shape) for array in reference.apply(self.node, inputs)
-        ]
+    def _known(self, builder: Builder, inputs: list) -> list[np.ndarray] | tuple[np.ndarray, ...] | None:
+        """The outputs of a node whose inputs are all known; None where they are left to run time."""
+        if any([array is not None and array.dtype == object for array in inputs]):
+            small = sum([array.size for array in inputs if array is not None]) <= MOST_OPEN
+            count = OPEN.get(self.node.op, 0) if small else 0
+            if count is not None:
+                inputs = inputs[:count] + [closed(array) for array in inputs[count:]]
+            if count != 0:
+                results = reference.apply(self.node, inputs)
+                return [computed_sizes(array) if array.dtype == object else array for array in results]
+        shapes = predicted(self.node, inputs)
+        takes, makes = effort(self.node, inputs, shapes), bytes_of(inputs, shapes)
+        allowance = builder.allowance
+        if not allowance.holds(makes):
+            raise UnsupportedError(
+                f"its result {' and '.join(str(list(shape)) for shape in shapes)} is computed before the "
+                f"model runs, and is too large for that: {allowance.each:,} bytes are the most for one, "
+                f"{KNOWN_BYTES:,} for all; feed shorter sequences or fewer rows"
+            )
+        if not allowance.takes(takes):
+            if self.lowering is not None and len(self.known) < sum(array is not None for array in inputs):
+                return None
+            raise UnsupportedError(
+                "it is computed before the model runs, and takes too long for that; feed shorter sequences "
+                "or fewer rows"
+            )
+        allowance.spend(takes, makes)
+        return reference.apply(self.node, inputs)
 
 
 class Walk:
@@ -115,6 +154,22 @@ class Walk:
         """Made when first planned: many a branch never is."""
         return [Step(node, self._needs, self._graph) for node in self._graph.nodes]
 
+    def plan_within(self, builder: Builder, names: dict, given: Sequence) -> list:
+        """``plan`` of a graph within another one, whose ``names`` are left as they were."""
+        shadowed = {name: names[name] for name in self._own if name in names}
+        names.update(zip(self.inputs, given, strict=True))
+        try:
+            return self.plan(builder, names)
+        finally:
+            for name in self._own:
+                names.pop(name, None)
+            names.update(shadowed)
+
+    @cached_property
+    def _own(self) -> set[str]:
+        """The names that planning the graph sets."""
+        return {*self.inputs, *self.constants, *(n for node in self._graph.nodes for n in node.outputs)}
+
     def plan(self, builder: Builder, names: dict) -> list:
         """Plans the graph; ``names`` maps to known arrays and Views. Gives the outputs."""
         names.update(self.constants)
@@ -131,7 +186,7 @@ class Walk:
         except UnsupportedError as error:
             if str(error).startswith("node "):
                 raise
-            raise UnsupportedError(f"{step.node}: {error}") from error
+            raise type(error)(f"{step.node}: {error}") from error
         return [names[name] for name in self.outputs]
 
 

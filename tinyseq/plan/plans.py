@@ -8,7 +8,7 @@ import numpy as np
 
 from tinyseq.plan.draft import Draft, Plan
 from tinyseq.plan.planner import Planner
-from tinyseq.plan.sizes import Tape
+from tinyseq.plan.sizes import Tape, Wrapped
 from tinyseq.plan.view import Shape
 
 MOST_PLANS = 64
@@ -79,7 +79,10 @@ class Family:
         opened = {(name, axis) for name, axis in opened if shapes[name][axis] > 1}
         if not opened or len(formulas) == MOST_FORMULAS:
             return planner.draft(shapes, known).plan()
-        formula = Formula(planner, shapes, opened, known)
+        try:
+            formula = Formula(planner, shapes, opened, known)
+        except Wrapped:
+            return planner.draft(shapes, known).plan()
         plan = formula.plan(shapes)
         assert plan is not None
         self.formulas = (*formulas, formula)

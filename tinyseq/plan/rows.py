@@ -14,10 +14,11 @@ from typing import NamedTuple
 
 import numpy as np
 
-from tinyseq.errors import FeedError
+from tinyseq.errors import FeedError, PlanError
 from tinyseq.kernels.instructions import ALIGNMENT, GATHER, OVERWRITE
 from tinyseq.model import StatePair, Value
 from tinyseq.plan.builder import STATE, Builder
+from tinyseq.plan.kinds import REPORT
 from tinyseq.plan.view import INTEGER, Buffer, Shape, View, computed, storage
 
 SOURCES, TARGETS, OWNERS = "rows.sources", "rows.targets", "rows.owners"
@@ -101,6 +102,10 @@ class StateRows:
             if field.output is None:
                 continue
             source, wanted = builder.view(outputs[field.output]), read[field.name].shape
+            if source.kind != read[field.name].kind:
+                raise PlanError(
+                    f"state {field.output!r} of {source.dtype} for {field.name!r} of {field.dtype}; {REPORT}"
+                )
             if source.shape != wanted:
                 raise FeedError(
                     f"state {field.output!r} came out as {list(source.shape)} and {field.name!r} is "
@@ -113,6 +118,7 @@ class StateRows:
             return
         outer = math.prod(field.shape[: field.axis])
         inner = math.prod(field.shape[field.axis :]) * tensor.itemsize
-        block = View(Buffer(0, STATE, 0), (1,), (1,), field.offset // tensor.itemsize, tensor.dtype)
+        place = field.offset // storage(field.dtype).itemsize
+        block = View(Buffer(0, STATE, 0), (1,), (1,), place, field.dtype)
         dims = [MOST_ROWS, self.layout.bytes, 0]
         builder.emit("gather", block, rows, tensor, outer, inner, rows.size, 1, inner, store, dims)

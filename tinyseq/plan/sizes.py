@@ -15,6 +15,10 @@ from collections.abc import Callable, Iterable
 import numpy as np
 
 
+class Wrapped(ArithmeticError):
+    """A computed element is beyond 64 bits, where integers wrap around and those on a tape do not."""
+
+
 class Tape:
     """Every computation with sizes and every condition on them, in order, each once."""
 
@@ -173,12 +177,28 @@ class Size:
         return format(self.value, spec)
 
 
+def _fits(value: int, _: int) -> bool:
+    return -(2**63) <= value < 2**63
+
+
 def known_sizes(values: Iterable[Size | int]) -> np.ndarray:
     """Sizes as a known tensor [n]: int64, or of objects where one of them is open."""
     values = list(values)
     return np.array(values, object if any(type(value) is Size for value in values) else np.int64)
 
 
-def closed(array: np.ndarray) -> np.ndarray:
+def computed_sizes(array: np.ndarray) -> np.ndarray:
+    """What was computed with sizes, an array of objects, as a known tensor.
+
+    Raises:
+        Wrapped: an element does not fit into 64 bits. That all do becomes a condition.
+    """
+    for value in array.flat:
+        if not (value.tape.ask(_fits, value, 0) if type(value) is Size else _fits(value, 0)):
+            raise Wrapped
+    return known_sizes(array.flat).reshape(array.shape)
+
+
+def closed(array: np.ndarray | None) -> np.ndarray | None:
     """A known tensor as plain numbers; that they are these becomes a condition."""
-    return array.astype(np.int64) if array.dtype == object else array
+    return array if array is None or array.dtype != object else array.astype(np.int64)

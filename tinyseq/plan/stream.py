@@ -6,10 +6,11 @@ import math
 
 import numpy as np
 
-from tinyseq.errors import FeedError, UnsupportedError
+from tinyseq.errors import FeedError, PlanError, UnsupportedError
 from tinyseq.kernels.instructions import ALIGNMENT
 from tinyseq.model import Model, Value
 from tinyseq.plan.builder import STATE, Builder
+from tinyseq.plan.kinds import REPORT
 from tinyseq.plan.view import FLOAT, Buffer, Shape, View, dense_strides
 
 
@@ -66,6 +67,10 @@ class StateInPlace:
         for pair in self.layout.pairs:
             target = read[pair.input]
             source = builder.view(outputs[pair.output])
+            if source.kind != target.kind:
+                raise PlanError(
+                    f"state {pair.output!r} of {source.dtype} for {pair.input!r} of {target.dtype}; {REPORT}"
+                )
             if source.shape != target.shape:
                 raise FeedError(
                     f"state {pair.output!r} came out as {list(source.shape)} and {pair.input!r} of a stream "

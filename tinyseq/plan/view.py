@@ -9,6 +9,8 @@ import math
 
 import numpy as np
 
+from tinyseq.shapes import Mismatch
+
 Shape = tuple[int, ...]
 
 FLOAT = np.dtype(np.float32)
@@ -145,6 +147,8 @@ class View:
         if shape == self.shape:
             return self
         missing = len(shape) - len(self.shape)
+        if missing < 0 or any([a != 1 and a != b for a, b in zip(self.shape, shape[missing:])]):
+            raise Mismatch(f"{list(self.shape)} does not broadcast to {list(shape)}")
         strides = tuple(
             0 if size == 1 and wanted != 1 else stride
             for size, stride, wanted in zip(self.shape, self.strides, shape[missing:])

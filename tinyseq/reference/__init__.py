@@ -10,16 +10,28 @@ The same functions compute, in the arrays' own types, what is known before a mod
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+import math
+from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 from importlib import import_module
 
 import numpy as np
 
+from tinyseq import memory
+from tinyseq.effort import predicted
 from tinyseq.errors import FeedError, ModelError, TinyseqError
+from tinyseq.kernels.instructions import INSTRUCTIONS, MOST_TURNS
 from tinyseq.model import Graph, Model, Node
 from tinyseq.ops import FAMILY
 from tinyseq.reference.common import FUNCTIONS
+
+GROWING = {"ConstantOfShape", "Expand", "EyeLike", "OneHot", "Pad", "Range", "Tile"}
+"""Ops whose results may be far larger than what they are given."""
+
+MOST_UNASKED = 2**16
+"""Nodes of larger inputs, in elements, may have results that are too large."""
+
+TOO_MANY_TURNS = next(row.failure for row in INSTRUCTIONS if row.name == "spend")
 
 
 def meaning(op: str) -> Callable:
@@ -45,7 +57,8 @@ Watch = Callable[[Node, Sequence[np.ndarray | None], Sequence[np.ndarray]], None
 def run(model: Model, feeds: dict[str, np.ndarray], watch: Watch | None = None) -> dict[str, np.ndarray]:
     """All outputs of a model, floating-point ones in float64."""
     graph = model.graph
-    results = _run_graph(graph, {name: _widened(array) for name, array in feeds.items()}, watch)
+    given = {name: _widened(array) for name, array in feeds.items()}
+    results = _run_graph(graph, given, watch, iter(range(MOST_TURNS)))
     return {value.name: array for value, array in zip(graph.outputs, results)}
 
 
@@ -56,12 +69,29 @@ def _applied(node: Node, function, inputs) -> tuple[np.ndarray, ...]:
         result = function(*inputs, **node.attributes)
     except TinyseqError:
         raise
-    except (ValueError, IndexError, TypeError, OverflowError, ZeroDivisionError, MemoryError) as error:
+    except (
+        *(ValueError, IndexError, TypeError, OverflowError, ZeroDivisionError, MemoryError),
+        # NumPy's broadcasting raises it where there are too many dimensions.
+        RuntimeError,
+    ) as error:
         raise ModelError(f"{node} cannot be computed: {error}") from error
     results = tuple(map(np.asarray, result)) if isinstance(result, (tuple, list)) else (np.asarray(result),)
     if len(results) < len(node.outputs):
         raise ModelError(f"{node} cannot be computed: {len(results)} results for {len(node.outputs)} outputs")
     return results
+
+
+def _check_room(node: Node, inputs: Sequence[np.ndarray | None]) -> None:
+    """Refuses a node whose results, told from its inputs, this machine cannot hold in float64."""
+    try:
+        shapes = predicted(node, inputs)
+    except TinyseqError:
+        # What the node's function takes decides; rules may ask for more.
+        return
+    try:
+        memory.check(8 * sum(map(math.prod, shapes)))
+    except MemoryError as error:
+        raise FeedError(f"{node}: {error}; feed shorter sequences or fewer rows") from error
 
 
 def _widened(array: np.ndarray) -> np.ndarray:
@@ -71,19 +101,26 @@ def _widened(array: np.ndarray) -> np.ndarray:
         raise FeedError(f"the reference cannot hold this in float64 ({error}); feed less at once") from error
 
 
-def _run_graph(graph: Graph, names: dict[str, np.ndarray], watch: Watch | None) -> list[np.ndarray]:
-    """The outputs of a graph; ``names`` maps what it reads to arrays."""
+def _run_graph(
+    graph: Graph, names: dict[str, np.ndarray], watch: Watch | None, turns: Iterator[int]
+) -> list[np.ndarray]:
+    """The outputs of a graph; ``names`` maps what it reads to arrays; ``turns`` are those that its loops may
+    still make."""
     names = names | {name: _widened(array) for name, array in graph.constants.items()}
 
     def run_inner(inner: Graph, *inputs) -> list[np.ndarray]:
         given = {value.name: array for value, array in zip(inner.inputs, inputs, strict=True)}
-        return _run_graph(inner, names | given, watch)
+        if node.op == "Loop" and next(turns, None) is None:
+            raise FeedError(f"{node} {TOO_MANY_TURNS}. No state was changed")
+        return _run_graph(inner, names | given, watch, turns)
 
     for node in graph.nodes:
         inputs = [names[name] if name else None for name in node.inputs]
         if FAMILY[node.op] == "control":
             results = _applied(node, partial(meaning(node.op), run_inner), inputs)
         else:
+            if node.op in GROWING or sum(np.size(array) for array in inputs) > MOST_UNASKED:
+                _check_room(node, inputs)
             results = apply(node, inputs)
         if watch is not None:
             watch(node, inputs, results)

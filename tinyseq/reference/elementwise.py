@@ -188,6 +188,8 @@ def gelu(x, *, approximate):
 @defines("Clip")
 def clip(x, least=None, most=None):
     """Where the bounds cross, the upper one holds."""
+    if any(bound is not None and (bound.size != 1 or bound.ndim > x.ndim) for bound in (least, most)):
+        raise ValueError("a bound is one number")
     x = x if least is None else np.maximum(x, least.astype(x.dtype))
     return x if most is None else np.minimum(x, most.astype(x.dtype))
 

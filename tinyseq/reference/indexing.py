@@ -23,7 +23,9 @@ def gather(x, indices, *, axis):
 
 @defines("GatherElements")
 def gather_elements(x, indices, *, axis):
-    return np.take_along_axis(x, _checked_indices(indices, x.shape[axis]), axis)
+    axis %= x.ndim
+    part = x[tuple([slice(None if a == axis else n) for a, n in enumerate(indices.shape)])]
+    return np.take_along_axis(part, _checked_indices(indices, x.shape[axis]), axis)
 
 
 @defines("GatherND")

@@ -15,4 +15,4 @@ def matmul(a, b):
 @defines("Gemm")
 def gemm(a, b, c=None, *, alpha, beta, transA, transB):
     y = alpha * ((a.T if transA else a) @ (b.T if transB else b))
-    return y if c is None else y + beta * c
+    return (y if c is None else y + beta * c).astype(a.dtype)

@@ -94,6 +94,8 @@ def pad(x, pads, value=None, axes=None, *, mode):
     widths = [[0, 0] for _ in range(x.ndim)]
     for position, axis in enumerate(axes):
         widths[axis] = [int(pads[position]), int(pads[position + len(axes)])]
+    if not x.ndim:
+        return x
     crop = tuple(slice(max(0, -a), size - max(0, -b)) for size, (a, b) in zip(x.shape, widths))
     widths = [[max(0, a), max(0, b)] for a, b in widths]
     if mode == "constant":

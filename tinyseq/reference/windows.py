@@ -34,6 +34,9 @@ def _pads(x, kernel, strides, dilations, auto_pad: str, pads) -> list[tuple[int,
 def _windows(x, kernel, strides, dilations):
     """[N, C, windows..., taps...] of an input that is padded already."""
     spans = [dilation * (taps - 1) + 1 for dilation, taps in zip(dilations, kernel)]
+    if 0 in x.shape[2:]:
+        counts = [max(0, (n - span) // step + 1) for n, span, step in zip(x.shape[2:], spans, strides)]
+        return np.zeros((*x.shape[:2], *counts, *kernel), x.dtype)
     windows = np.lib.stride_tricks.sliding_window_view(x, spans, axis=tuple(range(2, x.ndim)))
     steps = tuple(slice(None, None, stride) for stride in strides)
     taps = tuple(slice(None, None, dilation) for dilation in dilations)
@@ -103,19 +106,23 @@ def _pooled(x, kernel_shape, strides, dilations, auto_pad, pads, ceil_mode):
     rank = x.ndim - 2
     strides, dilations = strides or [1] * rank, dilations or [1] * rank
     pads = _pads(x, kernel_shape, strides, dilations, auto_pad, pads)
-    beyond = []
+    beyond, kept = [], []
     for size, taps, s, d, (before, after) in zip(x.shape[2:], kernel_shape, strides, dilations, pads):
         span = size + before + after - d * (taps - 1) - 1
         count = (math.ceil(span / s) if ceil_mode else span // s) + 1
         if ceil_mode and (count - 1) * s >= size + before:
             count -= 1
         beyond.append((0, max(0, (count - 1) * s - span)))
+        kept.append(slice(count))
     positions = np.arange(math.prod(x.shape[2:])).reshape(1, 1, *x.shape[2:])
     edges = [(0, 0), (0, 0)]
     positions = np.pad(positions, [*edges, *pads], constant_values=-1)
     positions = np.pad(positions, [*edges, *beyond], constant_values=-2)
     x = np.pad(np.pad(x, [*edges, *pads]), [*edges, *beyond])
-    return tuple(_windows(array, kernel_shape, strides, dilations) for array in (x, positions))
+    return tuple(
+        _windows(array, kernel_shape, strides, dilations)[(slice(None), slice(None), *kept)]
+        for array in (x, positions)
+    )
 
 
 @defines("AveragePool")

@@ -6,16 +6,18 @@ odds raises ``Mismatch``, to which the caller adds the node.
 """
 
 from tinyseq.shapes.common import (
+    MOST_DIMENSIONS,
     Attributes,
     Mismatch,
     Shape,
     axes_of,
     axis_of,
     broadcast_shapes,
+    checked_rank,
     whole_numbers,
 )
 from tinyseq.shapes.control import by_graph
-from tinyseq.shapes.elementwise import broadcast, dropout, onto_first, same
+from tinyseq.shapes.elementwise import broadcast, clip, dropout, onto_first, same
 from tinyseq.shapes.indexing import (
     depth_to_space,
     eye_like,

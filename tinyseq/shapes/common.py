@@ -14,11 +14,36 @@ class Mismatch(ValueError):
     """Inputs that do not fit each other or the op."""
 
 
+MOST_DIMENSIONS = 64 if int(np.__version__.split(".")[0]) > 1 else 32
+"""Dimensions that a tensor may have: as many as NumPy's arrays."""
+
+
+def checked_rank(shape: Shape) -> Shape:
+    """A shape that is not of more dimensions than a tensor may have."""
+    if len(shape) > MOST_DIMENSIONS:
+        raise Mismatch(f"a result of {len(shape):,} dimensions; {MOST_DIMENSIONS} are the most")
+    return shape
+
+
 def whole_numbers(values: np.ndarray, what: str) -> list[int]:
     """The elements of a tensor of integers; refuses one of others. Open sizes are objects and stay open."""
     if values.dtype.kind not in "iuO" and values.size:
         raise Mismatch(f"{what} given as {values.dtype}; they are whole numbers")
     return values.ravel().tolist()
+
+
+def listed(values: np.ndarray, what: str) -> list[int]:
+    """The elements of a vector of integers."""
+    if values.ndim != 1:
+        raise Mismatch(f"{what} in {values.ndim} dimensions; they are given in a list")
+    return whole_numbers(values, what)
+
+
+def sizes_of(values: np.ndarray) -> list[int]:
+    """A shape given as a tensor; refuses one of more dimensions than a tensor may have."""
+    if values.size > MOST_DIMENSIONS:
+        raise Mismatch(f"{values.size:,} sizes; {MOST_DIMENSIONS} dimensions are the most")
+    return listed(values, "sizes")
 
 
 def axis_of(axis: int, rank: int) -> int:

@@ -9,6 +9,13 @@ def same(attributes: Attributes, shapes, values) -> tuple[Shape, ...]:
     return (shapes[0],)
 
 
+def clip(attributes: Attributes, shapes, values) -> tuple[Shape, ...]:
+    for shape in shapes[1:]:
+        if shape is not None and (len(shape) > len(shapes[0]) or any(size != 1 for size in shape)):
+            raise Mismatch(f"a bound of {list(shape)} where one number is needed")
+    return (shapes[0],)
+
+
 def dropout(attributes: Attributes, shapes, values) -> tuple[Shape, ...]:
     return shapes[0], shapes[0]
 

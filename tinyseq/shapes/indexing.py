@@ -6,14 +6,14 @@ import math
 
 import numpy as np
 
-from tinyseq.shapes.common import Attributes, Mismatch, Shape, axis_of, whole_numbers
+from tinyseq.shapes.common import Attributes, Mismatch, Shape, axis_of, listed, whole_numbers
 
 
 def _number(value, what: str) -> int | float:
     """The one element of a tensor."""
     if np.size(value) != 1:
         raise Mismatch(f"{what} holds {np.size(value)} elements where one is needed")
-    return np.ravel(value)[0].item()
+    return np.ravel(value).tolist()[0]
 
 
 def gather(attributes: Attributes, shapes, values) -> tuple[Shape, ...]:
@@ -71,7 +71,7 @@ def range_(attributes: Attributes, shapes, values) -> tuple[Shape, ...]:
 
 
 def tile(attributes: Attributes, shapes, values) -> tuple[Shape, ...]:
-    repeats = whole_numbers(values[1], "repeats")
+    repeats = listed(values[1], "repeats")
     if len(repeats) != len(shapes[0]) or min(repeats, default=0) < 0:
         raise Mismatch(f"repeats {repeats} of {list(shapes[0])}")
     return (tuple(size * count for size, count in zip(shapes[0], repeats)),)

@@ -13,6 +13,9 @@ from tinyseq.shapes.common import (
     axes_of,
     axis_of,
     broadcast_shapes,
+    checked_rank,
+    listed,
+    sizes_of,
     whole_numbers,
 )
 
@@ -26,7 +29,7 @@ def size_of(attributes: Attributes, shapes, values) -> tuple[Shape, ...]:
 
 
 def constant_of_shape(attributes: Attributes, shapes, values) -> tuple[Shape, ...]:
-    return (tuple(whole_numbers(values[0], "sizes")),)
+    return (tuple(sizes_of(values[0])),)
 
 
 def concat(attributes: Attributes, shapes, values) -> tuple[Shape, ...]:
@@ -62,11 +65,11 @@ def split(attributes: Attributes, shapes, values) -> tuple[Shape, ...]:
 
 def slice_bounds(shape: Shape, values) -> list[tuple[int, int, int]]:
     """For each dimension (start, step, count) of a Slice, from its input values."""
-    starts, ends = (whole_numbers(value, "places") for value in values[1:3])
+    starts, ends = (listed(value, "places") for value in values[1:3])
     axes = values[3] if len(values) > 3 and values[3] is not None else range(len(starts))
     steps = [1] * len(starts)
     if len(values) > 4 and values[4] is not None:
-        steps = whole_numbers(values[4], "steps")
+        steps = listed(values[4], "steps")
     positions = axes_of(axes, len(shape))
     if not len(starts) == len(ends) == len(positions) == len(steps):
         raise Mismatch("starts, ends, axes and steps have different lengths")
@@ -109,13 +112,14 @@ def squeeze(attributes: Attributes, shapes, values) -> tuple[Shape, ...]:
 
 def unsqueeze(attributes: Attributes, shapes, values) -> tuple[Shape, ...]:
     rank = len(shapes[0]) + np.size(values[1])
+    checked_rank(range(rank))
     axes = axes_of(values[1], rank)
     rest = iter(shapes[0])
     return (tuple(1 if axis in axes else next(rest) for axis in range(rank)),)
 
 
 def reshape(attributes: Attributes, shapes, values) -> tuple[Shape, ...]:
-    wanted = whole_numbers(values[1], "sizes")
+    wanted = sizes_of(values[1])
     if not attributes["allowzero"]:
         for axis, size in enumerate(wanted):
             if size == 0:
@@ -151,7 +155,7 @@ def transpose(attributes: Attributes, shapes, values) -> tuple[Shape, ...]:
 
 
 def expand(attributes: Attributes, shapes, values) -> tuple[Shape, ...]:
-    wanted = tuple(whole_numbers(values[1], "sizes"))
+    wanted = tuple(sizes_of(values[1]))
     if min(wanted, default=0) < 0:
         raise Mismatch(f"{list(wanted)} is no shape")
     return (broadcast_shapes(shapes[0], wanted),)
@@ -159,7 +163,7 @@ def expand(attributes: Attributes, shapes, values) -> tuple[Shape, ...]:
 
 def pad_widths(shape: Shape, values) -> list[tuple[int, int]]:
     """For each dimension (before, after) of a Pad; negative widths crop."""
-    widths = whole_numbers(values[1], "pads")
+    widths = listed(values[1], "pads")
     axes = axes_of(values[3], len(shape)) if len(values) > 3 and values[3] is not None else range(len(shape))
     if len(widths) != 2 * len(axes):
         raise Mismatch(f"{len(widths)} pads for {len(axes)} axes")
@@ -170,6 +174,8 @@ def pad_widths(shape: Shape, values) -> list[tuple[int, int]]:
 
 
 def pad(attributes: Attributes, shapes, values) -> tuple[Shape, ...]:
+    if len(shapes) > 2 and shapes[2] is not None and math.prod(shapes[2]) != 1:
+        raise Mismatch(f"a value of {list(shapes[2])} where one number is needed")
     shape = []
     for size, (before, after) in zip(shapes[0], pad_widths(shapes[0], values)):
         kept, most = size + min(0, before) + min(0, after), max(before, after)

@@ -58,11 +58,17 @@ def _window(attributes: Attributes, x: Shape, kernel: Shape) -> Geometry:
 
 
 def _slid(x: Shape, geometry: Geometry, ceil: int = 0) -> list[int]:
-    """How many windows fit along each axis; with ``ceil`` one more may reach beyond the end padding."""
+    """How many windows fit along each axis; with ``ceil`` one more may reach beyond the end padding.
+
+    None fit along an axis without elements, such as that of frames while a stream waits for more.
+    """
     counts = []
     for size, kernel, stride, dilation, before, after in zip(x[2:], *geometry):
         reach = dilation * (kernel - 1) + 1
         span = size + before + after - reach
+        if span < 0 and size == 0:
+            counts.append(0)
+            continue
         if span < 0:
             raise Mismatch(f"a kernel spanning {reach} over {size + before + after} elements")
         count = (-(-span // stride) if ceil else span // stride) + 1

@@ -9,9 +9,8 @@ from __future__ import annotations
 import inspect
 import os
 import re
-import tempfile
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from functools import cache
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -20,6 +19,8 @@ from types import FunctionType
 from typing import NamedTuple
 from zlib import crc32
 
+from tinyseq.errors import DeviceError
+from tinyseq.files import writing
 from tinyseq.kernels.cuda.intrinsics import TWINS
 from tinyseq.kernels.cuda.launch import Kernel
 from tinyseq.kernels.cuda.rebinding import Target
@@ -156,10 +157,7 @@ def _kept(path: Path) -> Binary | None:
 
 def _keep(path: Path, made: Binary) -> None:
     """Writes a file in one step; without a cache folder that can be written to, not at all."""
-    try:
+    with suppress(OSError, DeviceError):
         path.parent.mkdir(parents=True, exist_ok=True)
-        with tempfile.NamedTemporaryFile(dir=path.parent, delete=False) as file:
+        with writing(path, DeviceError) as file:
             file.write(f"{made.name} {crc32(made.code):08x}\n".encode() + made.code)
-        Path(file.name).replace(path)
-    except OSError:
-        return

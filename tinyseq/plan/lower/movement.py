@@ -107,7 +107,8 @@ def padded(p: Builder, x: View, widths, shape: Shape, mode: str, value: float | 
 
 def _border(mode: str, before: int, size: int, after: int) -> Iterator[tuple[int, tuple[int, int, int]]]:
     """Where along an axis a piece of the border begins and the run (start, step, count) that it repeats:
-    of one element (edge), of the inside walked backwards (reflect), or of its other end (wrap)."""
+    of one element (edge), of the inside walked backwards (reflect), or of its other end (wrap): there the
+    runs double, for each repeats what is there already."""
     end = before + size
     if mode == "edge":
         yield 0, (before, 0, before)
@@ -116,11 +117,18 @@ def _border(mode: str, before: int, size: int, after: int) -> Iterator[tuple[int
         yield 0, (2 * before, -1, before)
         yield end, (end - 2, -1, after)
     else:
-        for stop in range(before, 0, -size):
-            count = min(size, stop)
-            yield stop - count, (stop - count + size, 1, count)
-        for start in range(end, end + after, size):
-            yield start, (start - size, 1, min(size, end + after - start))
+        stop, period = before, size
+        while stop > 0:
+            count = min(period, stop)
+            stop -= count
+            yield stop, (stop + period, 1, count)
+            period *= 2
+        start, period = end, size
+        while start < end + after:
+            count = min(period, end + after - start)
+            yield start, (start - period, 1, count)
+            start += count
+            period *= 2
 
 
 def tile(p: Builder, node: Node, inputs, shapes) -> View:

@@ -116,6 +116,7 @@ class Repetition:
         leaving = [p.emit_jump("jump_unless", self.goes_on)] if isinstance(self.goes_on, View) else []
         start = p.mark()
         computed = isinstance(self.trips, View)
+        p.note_turns(MOST_TURNS if computed else self.trips if type(self.trips) is int else 1)
         leaving.append(p.emit_jump("turn", counter, ENDLESS if computed else self.trips))
         if computed:
             left = apply(p, "less", counter, self.trips.reshaped(()), dtype=BOOL)

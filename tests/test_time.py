@@ -1,0 +1,280 @@
+"""Time in streams: what streams gives in chunks what a run gives at once, and the rest is refused."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+import tinyseq
+from tests.strategies.streams import CHANNELS, Layers, layered
+
+FRAMES = 40
+
+
+def signal(frames: int = FRAMES, rows: int = 1, seed: int = 0) -> np.ndarray:
+    return np.random.default_rng(seed).standard_normal((rows, frames, CHANNELS)).astype(np.float32)
+
+
+def in_chunks(session: tinyseq.Session, x: np.ndarray, cuts: Sequence[int]) -> np.ndarray:
+    stream = session.stream()
+    parts = [stream.step({"x": part})["y"] for part in np.split(x, cuts, 1)]
+    return np.concatenate([*parts, *stream.finish().values()], 1)
+
+
+@given(data=st.data(), layers=layered())
+def test_layers_give_in_chunks_what_they_give_at_once(data, layers):
+    session = layers.model()
+    x = signal(data.draw(st.integers(1, FRAMES)))
+    try:
+        stream = session.stream()
+    except tinyseq.ModelError as error:
+        assert "some come late and some do not" in str(error)
+        return
+    try:
+        whole = session.run({"x": x})["y"]
+    except tinyseq.FeedError:  # Fewer frames than a window of the run needs.
+        whole = None
+    cuts = data.draw(st.lists(st.integers(0, x.shape[1]), max_size=6).map(sorted))
+    if session.steps_alike:
+        cuts = sorted(set(cuts) - {0, x.shape[1]})
+    y = in_chunks(session, x, cuts)
+    assert whole is None or np.array_equal(y, whole, equal_nan=True)
+    assert stream.latency == session.latency
+
+
+# What streams, and how late.
+
+IN_TIME = {
+    "a causal convolution": (lambda own: own.conv(3, pads=(2, 0)), 0),
+    "one that is padded by another op": (
+        lambda own: own.then("Pad", np.array([0, 2, 0, 0, 0, 0])).conv(3),
+        0,
+    ),
+    "one behind constant frames": (
+        lambda own: setattr(own, "x", own.graph.concat([np.zeros((1, 2, 4), "f4"), own.x], 1)) or own.conv(3),
+        0,
+    ),
+    "one that is padded at both ends and cut": (lambda own: own.conv(3, pads=(2, 2)).cut(0, -2), 0),
+    "one channel by channel": (lambda own: own.conv(3, 4, pads=(2, 0)), 0),
+    "one of frames far apart": (lambda own: own.conv(3, dilations=(4,), pads=(8, 0)), 0),
+    "one every second frame": (lambda own: own.conv(3, strides=(2,), pads=(2, 0)), 0),
+    "a centred convolution": (lambda own: own.conv(3, pads=(1, 1)), 1),
+    "one with auto_pad": (lambda own: own.conv(4, auto_pad="SAME_LOWER"), 1),
+    "two of them": (lambda own: own.conv(5, pads=(2, 2)).conv(3, pads=(1, 1)), 3),
+    "one beside what it is of": (lambda own: own.beside(lambda own: own.conv(3, pads=(1, 1))), 1),
+    "one joined with what it is of": (
+        lambda own: own.beside(lambda own: own.conv(3, pads=(1, 1)), "Concat", axis=2),
+        1,
+    ),
+    "a convolution without padding": (lambda own: own.conv(3), 2),
+    "a pool of pairs": (lambda own: own.slid("MaxPool", kernel_shape=(2,), strides=(2,)), 0),
+    "a pool of the past": (lambda own: own.slid("MaxPool", kernel_shape=(3,), pads=(2, 0)), 0),
+    "a mean of pairs": (lambda own: own.slid("AveragePool", kernel_shape=(2,), strides=(2,)), 0),
+    "a transposed convolution": (
+        lambda own: own.slid("ConvTranspose", own.weights(4, 4, 4), strides=(2,)),
+        0,
+    ),
+    "frames less the first": (lambda own: own.cut(1), 1),
+    "frames less the last two": (lambda own: own.cut(0, -2), 2),
+    "every third frame": (lambda own: own.cut(0, step=3), 0),
+    "the change from frame to frame": (lambda own: delta(own), 1),
+    "a running sum": (lambda own: own.then("CumSum", np.array(1)), 0),
+    "a running sum of those before": (lambda own: own.then("CumSum", np.array(1), exclusive=1), 0),
+    "layers of all kinds": (
+        lambda own: (
+            own.conv(3, pads=(1, 1)).lstm().conv(3, strides=(2,), pads=(1, 1)).then("Relu").lstm("GRU")
+        ),
+        1,
+    ),
+}
+
+
+def delta(own: Layers) -> None:
+    x = own.x
+    later, own.x = own.cut(1).x, x
+    own.x = own.graph.apply("Sub", later, own.cut(0, -1).x)
+
+
+def built(make, rows: int | str = "rows", device: str = "cpu") -> tinyseq.Session:
+    layers = Layers(rows=rows)
+    make(layers)
+    return layers.model(device)
+
+
+@pytest.mark.parametrize(("make", "latency"), IN_TIME.values(), ids=IN_TIME)
+def test_it_gives_frame_by_frame_what_it_gives_at_once(make, latency):
+    session, x = built(make, rows=1), signal()
+    whole = session.run({"x": x})["y"]
+    for cuts in (range(1, FRAMES), range(7, FRAMES, 7), [1, 2, 39], []):
+        np.testing.assert_array_equal(in_chunks(session, x, cuts), whole)
+    assert session.latency == session.stream().latency == latency
+    assert (f"latency y {latency} frames" in str(session)) == (latency > 0)
+    report = tinyseq.check_stream(built(make), trials=5)
+    assert report.passed, report
+
+
+def last(own: Layers) -> Layers:
+    """The last frame alone, for every frame."""
+    x = own.x
+    own.x = own.graph.add(x, own.cut(-1).x)
+    return own
+
+
+def backward(own: Layers) -> None:
+    own.cut(-1, -(2**62), -1).lstm().cut(-1, -(2**62), -1)
+
+
+def counted(own: Layers) -> None:
+    """x by the number of its frames."""
+    size = own.graph.apply("Cast", own.graph.apply("Shape", own.x, start=1, end=2), to=np.dtype("f4"))
+    own.x = own.graph.apply("Div", own.x, size)
+
+
+def placed(own: Layers) -> None:
+    """x and positions that count from its first frame."""
+    size = own.graph.apply("Squeeze", own.graph.apply("Shape", own.x, start=1, end=2))
+    places = own.graph.apply("Range", np.array(0), size, np.array(1))
+    places = own.graph.apply("Cast", places, to=np.dtype("f4"))
+    own.x = own.graph.add(own.x, own.graph.unsqueeze(places, [1]))
+
+
+def attending(own: Layers) -> None:
+    scores = own.graph.apply("MatMul", own.x, own.graph.transpose(own.x, (0, 2, 1)))
+    own.x = own.graph.apply("MatMul", own.graph.softmax(scores), own.x)
+
+
+REFUSED = {
+    "Softmax": (lambda own: own.then("Softmax", axis=1), "normalised over all frames"),
+    "ReduceMean": (lambda own: own.then("ReduceMean", np.array([1])), "a mean over all frames"),
+    "GlobalAveragePool": (lambda own: own.slid("GlobalAveragePool"), "a mean over all frames"),
+    "InstanceNormalization": (
+        lambda own: own.slid("InstanceNormalization", own.weights(4), own.weights(4)),
+        "normalised over all frames",
+    ),
+    "LayerNormalization": (
+        lambda own: own.then("LayerNormalization", np.ones(4, "f4"), axis=1),
+        "normalised over all frames",
+    ),
+    "LpNormalization": (lambda own: own.then("LpNormalization", axis=1), "normalised over all frames"),
+    "Hardmax": (lambda own: own.then("Hardmax", axis=1), "normalised over all frames"),
+    "ArgMax": (lambda own: own.then("ArgMax", axis=1), "looks at all frames"),
+    "CumSum": (lambda own: own.then("CumSum", np.array(1), reverse=1), "from the last frame on"),
+    "MatMul": (attending, "every frame against every other"),
+    "Slice": (backward, "turns the frames round"),
+    "Add": (last, "known after the last frame"),
+    "Div": (counted, "how many frames there are in all"),
+    "Range": (placed, "positions"),
+    "Gather": (lambda own: own.then("Gather", np.array([0, 1]), axis=1), "by their places"),
+    "Split": (lambda own: own.then("Split", num_outputs=2, axis=1), "looks at all frames"),
+    "Tile": (lambda own: own.then("Tile", np.array([1, 2, 1])), "looks at all frames"),
+    "Pad": (
+        lambda own: own.then("Pad", np.array([0, 2, 0, 0, 0, 0]), mode="reflect").conv(3),
+        "repeats frames",
+    ),
+    "LSTM": (lambda own: own.then("Pad", np.array([0, 2, 0, 0, 0, 0])).lstm(), "padded in time"),
+    "MaxPool": (
+        lambda own: own.slid("MaxPool", kernel_shape=(3,), strides=(2,), ceil_mode=1),
+        "ceil_mode=1",
+    ),
+    "AveragePool": (
+        lambda own: own.slid("AveragePool", kernel_shape=(3,), pads=(2, 0)),
+        "count_include_pad=0",
+    ),
+    "Conv": (
+        lambda own: own.conv(3, strides=(2,), auto_pad="SAME_UPPER"),
+        "as much as the number of frames asks for",
+    ),
+    "ConvTranspose": (
+        lambda own: own.slid("ConvTranspose", own.weights(4, 4, 2), strides=(3,)),
+        "cuts off more than its last frame adds",
+    ),
+    "Concat": (lambda own: own.beside(lambda own: own.then("Relu"), "Concat", axis=1), "one after the other"),
+}
+
+
+@pytest.mark.parametrize(("make", "reason"), REFUSED.values(), ids=REFUSED)
+def test_what_needs_frames_to_come_is_refused_with_its_node(make, reason):
+    session = built(make)
+    with pytest.raises(tinyseq.ModelError) as raised:
+        session.stream()
+    message = str(raised.value)
+    assert reason in message, message
+    assert message.startswith("node '") and "give whole sequences to model.run" in message
+    assert message in str(session)
+
+
+def test_what_is_looked_along_must_be_one_size():
+    graph = tinyseq.Graph()
+    x = graph.input("x", ["rows", 1, "height", "width"])
+    graph.output("y", graph.apply("Conv", x, np.ones((1, 1, 3, 3), np.float32)))
+    with pytest.raises(tinyseq.ModelError, match="two open sizes"):
+        tinyseq.load(graph).stream()
+
+
+# Streams apart, together, saved.
+
+
+@pytest.mark.parametrize("rows", [1, 3])
+def test_rows_of_a_pool_do_not_meet(rows):
+    session = built(lambda own: own.conv(3, pads=(1, 1)).lstm().conv(2, pads=(1, 0)))
+    x = signal(FRAMES, rows)
+    expected = [in_chunks(session, one[None], [5, 9, 30]) for one in x]
+    pool = session.pool(rows + 2)
+    noise = pool.open()
+    for part in (np.full((1, 3, CHANNELS), np.nan, np.float32), 1e30 * signal(4)):
+        pool.step([noise], {"x": part})
+    own = [pool.open() for _ in x]
+    parts = [pool.step(own, {"x": part})["y"] for part in np.split(x, [5, 9, 30], 1)]
+    whole = np.concatenate([*parts, pool.finish(own)["y"]], 1)
+    for row, one in zip(whole, expected):
+        np.testing.assert_array_equal(row, one[0])
+    with pytest.raises(tinyseq.StateError, match="finished"):
+        pool.step(own, {"x": x})
+    pool.reset(own[0])
+    np.testing.assert_array_equal(pool.step(own[:1], {"x": x[:1]})["y"], expected[0][:, : FRAMES - 1])
+
+
+def test_rows_that_are_not_in_step_are_refused():
+    session = built(lambda own: own.conv(3, strides=(2,), pads=(2, 0)))
+    pool = session.pool(2)
+    a, b = pool.open(), pool.open()
+    pool.step([a], {"x": signal(1)})
+    with pytest.raises(tinyseq.FeedError, match="not in step"):
+        pool.step([a, b], {"x": signal(1, 2)})
+    pool.step([b], {"x": signal(1)})
+    assert pool.step([a, b], {"x": signal(2, 2)})["y"].shape == (2, 1, CHANNELS)
+
+
+def test_a_stream_goes_on_from_what_was_saved():
+    session = built(lambda own: own.conv(4, strides=(3,), pads=(2, 1)).lstm())
+    x, stream = signal(), session.stream()
+    start = stream.step({"x": x[:, :8]})["y"]
+    saved = tinyseq.State.from_bytes(stream.snapshot().to_bytes())
+    rest = [stream.step({"x": x[:, 8:]})["y"], stream.finish()["y"]]
+    np.testing.assert_array_equal(np.concatenate([start, *rest], 1), session.run({"x": x})["y"])
+    with pytest.raises(tinyseq.StateError, match="finished"):
+        stream.step({"x": x})
+    other = session.stream()
+    other.restore(saved)
+    for twin in (other, other.fork()):
+        np.testing.assert_array_equal(twin.finish({"x": x[:, 8:]})["y"], np.concatenate(rest, 1))
+    stream.reset()
+    np.testing.assert_array_equal(stream.step({"x": x[:, :8]})["y"], start)
+
+
+def test_a_model_that_is_never_late_owes_nothing():
+    session = built(lambda own: own.conv(3, pads=(2, 0)).lstm())
+    stream, x = session.stream(), signal(5)
+    assert stream.finish() == {}
+    np.testing.assert_array_equal(stream.finish({"x": x})["y"], session.run({"x": x})["y"])
+
+
+def test_the_reference_streams_alike():
+    make = lambda own: own.conv(3, pads=(1, 1)).lstm()  # noqa: E731
+    x = signal()
+    exact = in_chunks(built(make, device="reference"), x, [3, 20])
+    np.testing.assert_allclose(in_chunks(built(make), x, [3, 20]), exact, atol=1e-5)

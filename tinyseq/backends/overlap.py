@@ -1,0 +1,66 @@
+"""Where results may be written: nowhere twice, and not over the state."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from itertools import combinations
+
+import numpy as np
+
+from tinyseq.errors import FeedError
+
+MOST_WORK = 1000
+"""Steps of NumPy's search for a shared element; where they are not enough, there may be one."""
+
+
+def check_apart(out: Mapping[str, np.ndarray], state: Mapping[str, np.ndarray]) -> None:
+    """Refuses arrays in which one result would be written over another, over itself or over the state.
+
+    Raises:
+        FeedError: two share elements, or are so interleaved that they may; says which.
+    """
+    for name, array in out.items():
+        if _meets_itself(array):
+            raise FeedError(
+                f"out[{name!r}] has several elements in one place (shape {list(array.shape)}, strides "
+                f"{list(array.strides)}); give an array that holds each once, as np.empty makes it"
+            )
+        for field, kept in state.items():
+            if _meet(array, kept):
+                raise written_over(name, field)
+    for (name, array), (other, its) in combinations(out.items(), 2):
+        if _meet(array, its):
+            raise overlapping(name, other)
+
+
+def written_over(name: str, field: str) -> FeedError:
+    """The refusal of one that overlaps a field of the state."""
+    return FeedError(
+        f"out[{name!r}] overlaps the state {field!r}, over which the result would be written; give an array "
+        "of its own"
+    )
+
+
+def overlapping(name: str, other: str) -> FeedError:
+    """The refusal of two that overlap."""
+    return FeedError(f"out[{name!r}] and out[{other!r}] overlap; give each result an array of its own")
+
+
+def _meet(one: np.ndarray, other: np.ndarray) -> bool:
+    try:
+        return np.shares_memory(one, other, max_work=MOST_WORK)
+    except np.exceptions.TooHardError:
+        return True
+
+
+def _meets_itself(array: np.ndarray) -> bool:
+    """Whether a step along some axis does not lead past all elements of the axes with smaller steps, as it
+    does in every part of an array."""
+    if array.flags.forc:
+        return False
+    reach = array.itemsize
+    for stride, size in sorted((abs(stride), size) for stride, size in zip(array.strides, array.shape)):
+        if size > 1 and stride < reach:
+            return True
+        reach += stride * (size - 1)
+    return False

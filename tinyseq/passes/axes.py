@@ -1,0 +1,123 @@
+"""Axes: which dimensions of a graph's tensors grow with which of its open sizes."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from itertools import combinations
+
+from tinyseq.errors import TinyseqError
+from tinyseq.model import Graph, Node
+from tinyseq.passes.probe import Probe, _primes
+from tinyseq.shapes import Shape
+
+ROUND = 2520
+"""A multiple of what strides and stacked frames divide sizes by."""
+
+FIRST, OTHER, REST = 11, 13, 1009
+"""Primes for the size that is looked into, and where those for the others begin."""
+
+MOST_TOGETHER = 2
+"""Sizes that one node may tell of at once."""
+
+NO_RULE = (TinyseqError, ValueError, TypeError, AttributeError, LookupError, ArithmeticError)
+"""What shape rules raise where shapes do not fit, or where they need values that nobody knows."""
+
+
+class Sizes:
+    """A graph's tensors under choices of its open sizes. Sizes that must be the same for a node, or must be
+    numbers, are taken to be."""
+
+    def __init__(self, graph: Graph) -> None:
+        self._graph = graph
+        shapes = [value.shape for value in graph.inputs if value.shape is not None]
+        self.names = list(dict.fromkeys(size for shape in shapes for size in shape if isinstance(size, str)))
+        self._is: dict[str, str | int] = {}
+        self._along: dict[str, tuple[Probe, Probe]] = {}
+        self._base = self._probed({})
+        for node in graph.nodes:
+            if not node.graphs() and self._given(node) and not self._follows(node):
+                self._unite(node)
+
+    def one(self, name: str) -> str | int:
+        """What a size is: a name that stands for all that are the same, or a number."""
+        while name in self._is:
+            name = self._is[name]
+        return name
+
+    @property
+    def distinct(self) -> list[str]:
+        """The sizes that are open and not the same as another."""
+        return [name for name in self.names if name not in self._is]
+
+    def number(self, name: str) -> int:
+        """A size where it is not looked into."""
+        return self._numbers({})[name]
+
+    def along(self, name: str) -> tuple[Probe, Probe]:
+        """Two probes that differ in one size."""
+        made = self._along.get(name)
+        if made is None:
+            first, other = ({name: ROUND * prime} for prime in (FIRST, OTHER))
+            made = self._along[name] = self._probed(first), self._probed(other)
+        return made
+
+    def growing(self, name: str, tensor: str) -> tuple[int, ...]:
+        """The dimensions of a tensor that grow with a size; none of a tensor of unknown shape."""
+        shapes = [probe.shapes[tensor] for probe in self.along(name) if tensor in probe.shapes]
+        return growing(*shapes) if len(shapes) == 2 else ()
+
+    def _numbers(self, changed: dict[str, int]) -> dict[str, int]:
+        numbers = dict(zip(self.names, _primes(REST))) | changed
+        ones = {name: self.one(name) for name in self.names}
+        return {name: numbers[one] if isinstance(one, str) else one for name, one in ones.items()}
+
+    def _probed(self, changed: dict[str, int]) -> Probe:
+        numbers = self._numbers(changed)
+        return Probe(self._graph, iter([numbers[name] for name in self.names]))
+
+    def _given(self, node: Node) -> bool:
+        return all(name in self._base.shapes for name in node.inputs if name)
+
+    def _follows(self, node: Node) -> bool:
+        return all(name in self._base.shapes for name in node.outputs if name)
+
+    def _unite(self, node: Node) -> None:
+        """Takes sizes for the same, or for numbers, where a node cannot be otherwise."""
+        meeting = list(self._meeting(node))
+        for count in range(1, MOST_TOGETHER + 1):
+            for chosen in combinations(meeting, count):
+                if self._fits(node, dict(chosen)):
+                    self._is.update(chosen)
+                    self._base = self._probed({})
+                    return
+
+    def _meeting(self, node: Node) -> Iterator[tuple[str, str | int]]:
+        """The sizes that meet in a node, and others or numbers that each of them may be."""
+        sizes = list(dict.fromkeys(size for name in node.inputs if name for size in self._base.shapes[name]))
+        met = [name for name in self.distinct if self.number(name) in sizes]
+        numbers = [size for size in sizes if all(size != self.number(name) for name in met)]
+        for place, name in enumerate(met):
+            for other in (*met[:place], *numbers):
+                yield name, other
+
+    def _fits(self, node: Node, chosen: dict[str, str | int]) -> bool:
+        """Whether a node takes its inputs if sizes are what is chosen."""
+        becomes = {
+            self.number(name): other if isinstance(other, int) else self.number(other)
+            for name, other in chosen.items()
+        }
+        shapes = [
+            tuple(becomes.get(size, size) for size in self._base.shapes[name]) if name else None
+            for name in node.inputs
+        ]
+        values = [self._base.values.get(name) if name else None for name in node.inputs]
+        try:
+            node.row.shape(node.attributes, shapes, values)
+        except NO_RULE:
+            return False
+        return True
+
+
+def growing(one: Shape, other: Shape) -> tuple[int, ...]:
+    """The dimensions in which two shapes of one tensor differ."""
+    return tuple(axis for axis, pair in enumerate(zip(one, other)) if pair[0] != pair[1])

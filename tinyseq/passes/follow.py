@@ -1,0 +1,369 @@
+"""Following one open size of a graph, the stream's frames, from node to node."""
+
+from __future__ import annotations
+
+from math import prod
+
+import numpy as np
+
+from tinyseq.errors import ModelError
+from tinyseq.model import Graph, Model, Node, captured
+from tinyseq.passes import along
+from tinyseq.passes.axes import NO_RULE, Sizes, growing
+from tinyseq.passes.rings import Rings
+from tinyseq.passes.tracks import HORIZON, Refusal, Track, clock_of
+from tinyseq.shapes import Shape
+from tinyseq.streaming import Streaming
+
+MOVES = ("Identity", "Transpose", "Squeeze", "Unsqueeze", "Reshape", "Flatten")
+"""Ops through which padding that nothing holds yet can pass: they change no element."""
+
+YES_OR_NO = {
+    "Equal", "Greater", "Less", "GreaterOrEqual", "LessOrEqual", "And", "Or", "Xor", "Not", "IsNaN", "IsInf",
+}  # fmt: skip
+"""Ops whose results are truth values."""
+
+REMEDY = "give whole sequences to model.run"
+
+
+class Following:
+    """What is known of a graph's tensors as the frames of a stream pass through them.
+
+    ``tracks`` are the tensors that have frames; ``counts`` those known from shapes that hold a number of
+    frames, by the track it is of; ``positions`` those that number frames; ``latest`` those that hold
+    something of the frames so far. ``rings`` has the streaming graph as far as it is written. Where chunks
+    may be empty within the graph, it is ``guarded``.
+    """
+
+    def __init__(self, graph: Graph, exposed: Model, sizes: Sizes, size: str, guarded: bool = False) -> None:
+        self.size = size
+        self.graph = graph
+        self.exposed = exposed
+        self.probes = sizes.along(size)
+        self.rows = [sizes.number(name) for name in sizes.distinct if name != size]
+        self.tracks: dict[str, Track] = {}
+        self.counts: dict[str, Track] = {}
+        self.latest: set[str] = set()
+        self.positions: set[str] = set()
+        self.inputs: dict[str, int] = {}
+        self.looking: list[Node] = []
+        self.guarded = guarded
+        self.aligned: set[str] = set()
+        self.rings = Rings(exposed)
+        self._sizes = sizes
+        self._originals = {name: node for node in graph.nodes for name in node.outputs if name}
+        self._carried = {pair.input for pair in exposed.state}
+        same = {name for name in sizes.names if sizes.one(name) == size}
+        for value in graph.inputs:
+            axes = [axis for axis, name in enumerate(value.shape or ()) if name in same]
+            if len(axes) > 1:
+                raise ModelError(
+                    f"input {value} grows along two axes with {size!r}, so the model cannot be streamed; "
+                    f"{REMEDY}"
+                )
+            if axes:
+                self.inputs[value.name] = axes[0]
+                self.tracks[value.name] = Track.source(axes[0])
+
+    def follow(self) -> None:
+        """Follows the frames to the outputs; ``looking`` are then the nodes that look along them.
+
+        Raises:
+            ModelError: a node's result cannot be computed chunk by chunk; says why.
+        """
+        for node in self.exposed.graph.nodes:
+            written = len(self.rings.nodes)
+            try:
+                self._pass(node)
+                if len(self.rings.nodes) == written or node.row.state:
+                    self.rings.nodes.append(node)
+            except Refusal as refusal:
+                raise ModelError(f"{node} {refusal}, so the model cannot be streamed; {REMEDY}") from None
+        for value in self.graph.outputs:
+            self._check_output(value.name)
+
+    def streaming(self) -> Streaming:
+        """The streaming form of the model, once the frames are followed."""
+        clock = clock_of(self.rings.tables, self.rings.period)
+        if clock is None:
+            raise ModelError(
+                f"{self.looking[0]} and others look along so many frames, or in such strides, that the steps "
+                f"of a stream are alike after more than {HORIZON // 2} of them only; {REMEDY}"
+            )
+        kept = {value.name: self.tracks.get(value.name) for value in self.graph.outputs}
+        late = {name: track for name, track in kept.items() if track is not None and track.late}
+        moving = bool(self.rings.tables or late)
+        if moving and not self.guarded:
+            again = Following(self.graph, self.exposed, self._sizes, self.size, guarded=True)
+            again.follow()
+            return again.streaming()
+        kept = {name: track for name, track in kept.items() if track is not None}
+        return Streaming(
+            self.rings.model(moving),
+            self.inputs,
+            {name: track.axis for name, track in kept.items()},
+            {name: track.latency for name, track in kept.items()},
+            clock if moving else None,
+        )
+
+    def frames_of(self, name: str, axis: int, count: int) -> tuple[int | str, ...]:
+        """The shape of ``count`` frames of a tensor; rows are open."""
+        if (kind := self._kind(name)) != "f":
+            raise Refusal(f"would have to keep frames of {name!r}, which holds {kind}, not numbers")
+        shape: list[int | str] = list(self.shapes(name)[0])
+        shape[axis] = count
+        for place, size in enumerate(shape):
+            if place != axis and any(size % rows == 0 for rows in self.rows):
+                if size not in self.rows:
+                    raise Refusal("would have to keep frames in which rows are joined with other sizes")
+                shape[place] = "rows"
+        if shape.count("rows") > 1:
+            raise Refusal("would have to keep frames of two open sizes")
+        return tuple(shape)
+
+    def _kind(self, name: str) -> str:
+        """What a tensor holds, as far as its makers tell: "f" for numbers."""
+        while True:
+            for value in self.graph.inputs:
+                if value.name == name:
+                    return "f" if value.dtype.kind == "f" else value.dtype.name
+            if name in self.graph.constants:
+                kind = self.graph.constants[name].dtype
+                return "f" if kind.kind == "f" else kind.name
+            node = self._originals[name]
+            if node.op in YES_OR_NO:
+                return "truth values"
+            if node.op in ("Cast", "QuantizeLinear") or node.op.startswith("Arg"):
+                kind = node.attributes.get("to")
+                return "f" if kind is not None and kind.kind == "f" else "integers"
+            if node.op == "DequantizeLinear" or not any(node.inputs):
+                return "f"
+            name = node.inputs[1 if node.op == "Where" else 0]
+
+    def uniform(self, name: str) -> float | None:
+        """The one number that a tensor holds throughout, if it does."""
+        for probe in self.probes:
+            array = probe.values.get(name)
+            if array is not None:
+                first = array.ravel()[:1]
+                return float(first[0]) if array.size and (array == first).all() else None
+        node = self._originals.get(name)
+        if node is not None and node.op == "ConstantOfShape":
+            value = node.attributes["value"]
+            return 0.0 if value is None else float(np.ravel(value)[0])
+        if node is not None and node.op in ("Expand", *MOVES):
+            return self.uniform(node.inputs[0])
+        return None
+
+    def _check_output(self, name: str) -> None:
+        track = self.tracks.get(name)
+        if name in self.counts or name in self.positions:
+            what = "depends on how many frames there are"
+        elif track is not None and track.padding is not None:
+            what = "begins or ends with padding in time"
+        else:
+            return
+        raise ModelError(f"output {name!r} {what}, so the model cannot be streamed; {REMEDY}")
+
+    # What is known of tensors.
+
+    def shapes(self, name: str) -> tuple[Shape, Shape]:
+        """A tensor's shape for one number of frames and for another."""
+        one, other = (probe.shapes.get(name) for probe in self.probes)
+        if one is None or other is None:
+            raise Refusal(f"meets tensor {name!r}, whose shape cannot be told before it is computed")
+        return one, other
+
+    def growing(self, name: str) -> int | None:
+        """The axis along which a tensor grows with the frames."""
+        axes = growing(*self.shapes(name))
+        if len(axes) > 1:
+            raise Refusal("sets every frame against every other")
+        return axes[0] if axes else None
+
+    def values(self, node: Node) -> list[np.ndarray | None]:
+        """The values of a node's inputs, as far as they follow from constants and shapes."""
+        return [self.probes[0].values.get(name) if name else None for name in node.inputs]
+
+    def _touched(self, names) -> bool:
+        kinds = (self.tracks, self.counts, self.latest, self.positions)
+        return any(name in kind for name in names for kind in kinds)
+
+    def _known(self, name: str) -> bool:
+        """Whether constants and shapes alone decide a tensor."""
+        return not name or name in self.counts or name in self.positions or name in self.graph.constants
+
+    # Nodes.
+
+    def _pass(self, node: Node) -> None:
+        names = set(filter(None, node.inputs))
+        for _, inner in node.graphs():
+            names.update(captured(inner))
+        if not self._touched(names):
+            return
+        if node.graphs():
+            raise Refusal("runs a graph on frames or their number")
+        node = self._original(node)
+        if node.op in ("Shape", "Size"):
+            self._count(node)
+        elif all(map(self._decided, node.inputs)):
+            self._decide(node)
+        elif any(name in self.tracks for name in node.inputs):
+            self._check_ports(node)
+            self._advance(node)
+        elif any(name in self.latest for name in node.inputs):
+            self._check_ports(node)
+            self.latest.update(filter(None, node.outputs))
+        else:
+            self._check_ports(node)
+            self._grow(node)
+
+    def _original(self, node: Node) -> Node:
+        """The node as it was before its state was led out."""
+        return next((self._originals[name] for name in node.outputs if name in self._originals), node)
+
+    def _count(self, node: Node) -> None:
+        track = self.tracks.get(node.inputs[0])
+        if track is not None:
+            self.counts[node.outputs[0]] = track
+        elif node.inputs[0] in self.counts or node.inputs[0] in self.positions:
+            self.counts[node.outputs[0]] = self.counts.get(node.inputs[0]) or Track.source(0)
+
+    def _decided(self, name: str) -> bool:
+        """Whether no element of an input decides a tensor: shapes and constants do."""
+        return not name or (
+            name not in self.tracks
+            and name not in self.latest
+            and (name in self.counts or name in self.positions or name in self.probes[0].values)
+        )
+
+    def _decide(self, node: Node) -> None:
+        """A node that numbers of frames decide: another such number, or frames all alike."""
+        track = self._clock_of(node)
+        for name in filter(None, node.outputs):
+            one, other = (probe.values.get(name) for probe in self.probes)
+            if self.growing(name) is not None:
+                self._grow(node)
+            elif one is None or other is None or not np.array_equal(one, other):
+                self.counts[name] = track
+
+    def _clock_of(self, node: Node) -> Track:
+        """The track whose number of frames a node takes."""
+        tracks = [self.counts[name] for name in node.inputs if name in self.counts]
+        if any(not track.same_clock(tracks[0]) for track in tracks):
+            raise Refusal("puts together the numbers of frames of tensors that come at different times")
+        return tracks[0] if tracks else Track.source(0)
+
+    def _check_ports(self, node: Node) -> None:
+        for index, name in enumerate(node.inputs):
+            if name in self.positions:
+                raise Refusal(f"takes {name!r}, positions of frames that would begin anew with every chunk")
+            if name in self.counts and not node.row.port(index).known:
+                raise Refusal(f"takes {name!r}, which depends on how many frames there are in all")
+            if name in self.counts and any(other in self.tracks for other in node.inputs):
+                clocks = [self.tracks[other] for other in node.inputs if other in self.tracks]
+                if not all(self.counts[name].same_clock(track) for track in clocks):
+                    raise Refusal(
+                        f"takes {name!r}, the number of frames of a tensor that comes earlier or later"
+                    )
+
+    def _grow(self, node: Node) -> None:
+        """Frames made where there were none: the same again and again, or positions."""
+        for name in filter(None, node.outputs):
+            axis = self.growing(name)
+            if axis is None:
+                continue
+            clock = self._clock_of(node)
+            alike = node.op in ("ConstantOfShape", "Expand") or (
+                node.op == "Tile" and self.growing_from_one(node, axis)
+            )
+            if not alike:
+                self.positions.add(name)
+                continue
+            one, other = (shape[axis] for shape in self.shapes(name))
+            frames = self.probes[0], self.probes[1]
+            track = along.scaled(clock, one, other, *(self._frames(probe) for probe in frames))
+            self.tracks[name] = track._replace(axis=axis, rows=1, alike=True, padding=None)
+
+    def growing_from_one(self, node: Node, axis: int) -> bool:
+        return self.shapes(node.inputs[0])[0][axis] == 1
+
+    def _frames(self, probe) -> int:
+        name, axis = next(iter(self.inputs.items()))
+        return probe.shapes[name][axis]
+
+    def _advance(self, node: Node) -> None:
+        """A node that takes frames."""
+        if any(name in self.latest for name in node.inputs) and not node.row.state:
+            name = next(name for name in node.inputs if name in self.latest)
+            raise Refusal(f"needs {name!r}, which is known after the last frame, for every frame")
+        shapes = [self.shapes(name)[0] if name else None for name in node.inputs]
+        try:
+            looks = node.row.looks(node.attributes, shapes, self.values(node))
+        except NO_RULE:
+            raise Refusal("meets frames in a way that shapes do not tell") from None
+        for index, name in enumerate(node.inputs):
+            track = self.tracks.get(name)
+            if track is not None and track.axis in looks.get(index, ()):
+                if track.rows != 1:
+                    raise Refusal("looks along an axis in which rows and frames are joined")
+                if node.op != "DynamicQuantizeLinear":
+                    self.looking.append(node)
+                along.handle(self, node, index, track)
+                return
+        self._each(node)
+
+    def _each(self, node: Node) -> None:
+        """A node that takes each frame by itself."""
+        tracks = [self.tracks[name] for name in node.inputs if name in self.tracks]
+        if any(not tracks[0].same_clock(track) for track in tracks):
+            node = along.aligned(self, node)
+            self.rings.nodes.append(node)
+            tracks = [self.tracks[name] for name in node.inputs if name in self.tracks]
+        first = tracks[0]
+        padding = first.padding if len(tracks) == 1 and node.op in MOVES else None
+        if padding is None and any(track.padding is not None for track in tracks):
+            raise Refusal("takes frames that are padded in time")
+        name = next(name for name in node.inputs if name in self.tracks and name not in self.aligned)
+        for output in filter(None, node.outputs):
+            axis = self.growing(output)
+            if axis is None:
+                raise Refusal("makes of all frames what does not grow with them")
+            if node.op in ("Reshape", "Flatten"):
+                track = self._reshaped(name, output, axis)
+            else:
+                track = self._kept(name, output, axis, tracks)
+            alike = all(track.alike for track in tracks) and all(
+                other in self.tracks or self._known(other) for other in node.inputs
+            )
+            self.tracks[output] = track._replace(alike=alike, padding=padding)
+
+    def _kept(self, name: str, output: str, axis: int, tracks: list[Track]) -> Track:
+        before, after = self.shapes(name), self.shapes(output)
+        own = self.tracks[name].axis
+        if any(one[own] != other[axis] for one, other in zip(before, after)):
+            raise Refusal("changes the number of frames in a way that is not known")
+        if len({track.rows for track in tracks}) > 1:
+            raise Refusal("takes frames that are joined with rows, and others")
+        return self.tracks[name]._replace(axis=axis)
+
+    def _reshaped(self, name: str, output: str, axis: int) -> Track:
+        """Frames that are joined with what lies within or around them, or parted from it."""
+        track = self.tracks[name]
+        before, after = self.shapes(name)[0], self.shapes(output)[0]
+        outside = prod(before[: track.axis]) * track.rows
+        within, kept = prod(before[track.axis + 1 :]), prod(after[axis + 1 :])
+        rows, rest = divmod(outside, prod(after[:axis]))
+        if rest or not self._only_rows(rows):
+            raise Refusal("lays frames and what lies around them together anew")
+        joined = track.times(within, kept)
+        if joined is None:
+            raise Refusal(f"puts several frames together, {within} elements as {kept}")
+        return joined._replace(axis=axis, rows=rows)
+
+    def _only_rows(self, count: int) -> bool:
+        """Whether a number is one of rows: a product of open sizes."""
+        for size in self.rows:
+            if count % size == 0:
+                count //= size
+        return count == 1

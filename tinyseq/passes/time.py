@@ -1,0 +1,114 @@
+"""Time: the stream's axis followed through a graph, and what its ops need of the past made state.
+
+A stream gives in chunks what a run gives at once. For that every op along whose frames its results look at
+others must have a form that carries what it needs from chunk to chunk; where one has none, there is no
+stream.
+"""
+
+from __future__ import annotations
+
+from contextlib import suppress
+
+from tinyseq.errors import ModelError
+from tinyseq.model import Model, Node, Value, rows_meet
+from tinyseq.passes.axes import Sizes
+from tinyseq.passes.follow import Following
+from tinyseq.passes.state import expose_state
+from tinyseq.streaming import Streaming
+
+
+def streaming(model: Model) -> Streaming:
+    """The model as a stream runs it.
+
+    Raises:
+        ModelError: it cannot be computed chunk by chunk; names the node, its op and why.
+    """
+    if model.state:
+        return Streaming(expose_state(model))
+    for value in model.graph.inputs:
+        if value.shape is None:
+            raise ModelError(
+                f"input {value} has no shape, so frames cannot be followed from it and the model cannot be "
+                "streamed; export it with the shapes of its inputs"
+            )
+    layers = [node for node in model.graph.nodes if node.row.state]
+    sizes = Sizes(model.graph)
+    times = [name for name in sizes.distinct if any(_along(sizes, name, node) == 0 for node in layers)]
+    if layers and not times:
+        return _fixed(model, layers)
+    ways = [_followed(model, sizes, name, layers) for name in times or sizes.distinct]
+    looking = [way for way in ways if way.looking]
+    if len(looking) > 1:
+        raise ModelError(
+            f"{looking[0].looking[0]} looks along {looking[0].size!r} and {looking[1].looking[0]} along "
+            f"{looking[1].size!r}, so which of the two a stream's chunks cut is not to be told; give the one "
+            "that does not grow a fixed size"
+        )
+    return looking[0].streaming() if looking else Streaming(expose_state(model))
+
+
+def _along(sizes: Sizes, name: str, node: Node) -> int | None:
+    """What of a recurrent layer's input grows with a size: 0 its frames, 1 its rows, None neither."""
+    growing = sizes.growing(name, node.inputs[0])
+    if not growing or growing[0] > 1:
+        return None
+    return growing[0] ^ bool(node.attributes.get("layout"))
+
+
+def _followed(model: Model, sizes: Sizes, name: str, layers: list[Node]) -> Following:
+    """A size followed as the frames of a stream; layers across them, from feature to feature, stay apart."""
+    apart = frozenset(id(node) for node in layers if _along(sizes, name, node) == 1)
+    way = Following(model.graph, expose_state(model, apart), sizes, name)
+    way.follow()
+    return way
+
+
+def _fixed(model: Model, layers: list[Node]) -> Streaming:
+    """A model whose recurrent layers run along fixed numbers of frames: the chunks of its stream.
+
+    It is followed as if they were open, where its weights and shapes let them be.
+    """
+    graph = model.graph
+    for place, value in enumerate(graph.inputs):
+        for axis, size in enumerate(value.shape):
+            if isinstance(size, str):
+                continue
+            name = f"{value.name}.{axis}"
+            shape = (*value.shape[:axis], name, *value.shape[axis + 1 :])
+            inputs = (*graph.inputs[:place], value._replace(shape=shape), *graph.inputs[place + 1 :])
+            opened = model._replace(graph=graph._replace(inputs=inputs))
+            sizes = Sizes(opened.graph)
+            if any(_along(sizes, name, node) == 0 for node in layers):
+                return _closed(_followed(opened, sizes, name, layers).streaming(), value)
+    return Streaming(expose_state(model))
+
+
+def _closed(streaming: Streaming, value: Value) -> Streaming:
+    """The streaming form with a fixed number of frames in a chunk."""
+    if streaming.clock is not None:
+        raise ModelError(
+            f"input {value} has a fixed number of frames, so the frames that this model holds back could not "
+            "be had at the end of a stream; export it with an open number of frames"
+        )
+    graph = streaming.model.graph
+    inputs = tuple(value if value.name == other.name else other for other in graph.inputs)
+    return streaming._replace(model=streaming.model._replace(graph=graph._replace(inputs=inputs)))
+
+
+def notes(model: Model, streaming: Streaming) -> list[str]:
+    """What a user should know of a model's chunks: sentences."""
+    found = []
+    if rows_meet(streaming.model.graph):
+        found.append("numbers are rounded to bytes by the range of a chunk, so chunks differ by the rounding")
+    sizes = Sizes(model.graph) if model.state else None
+    for name in sizes.distinct if sizes else ():
+        way = Following(model.graph, model, sizes, name)
+        with suppress(ModelError):
+            way.follow()
+        node = next((one for one in way.looking if not one.row.state), None)
+        if node is not None:
+            found.append(
+                f"{node} looks along {name!r}: one call is one step of the model's own, and what a chunk may "
+                "be is its exporter's affair"
+            )
+    return found

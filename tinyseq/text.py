@@ -1,0 +1,37 @@
+"""What is shown to people: names and values of any kind, safe for a terminal and of bounded length."""
+
+from __future__ import annotations
+
+import re
+from reprlib import Repr
+
+_CONTROLS = re.compile("[\x00-\x1f\x7f-\x9f\u2028\u2029\ud800-\udfff]")
+"""Control characters, which terminals obey, line separators, and surrogates, which cannot be encoded."""
+
+
+def printable(text: str) -> str:
+    """A text on one line, control characters in it written as Python writes them: ``\\x1b``."""
+    return _CONTROLS.sub(lambda found: found[0].encode("unicode_escape").decode("ascii"), text)
+
+
+class _Short(Repr):
+    """``repr`` of bounded length and depth."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.maxstring = self.maxother = self.maxlong = 200
+        self.maxlist = self.maxtuple = self.maxdict = self.maxset = self.maxfrozenset = 16
+
+    def repr_ndarray(self, array, level: int) -> str:
+        return repr(array) if array.size <= 4 else f"array of {array.dtype}{list(array.shape)}"
+
+
+_short = _Short().repr
+
+
+def shown(value: object) -> str:
+    """What a message calls a value that may be anything: its ``repr``, shortened."""
+    try:
+        return _short(value)
+    except Exception:  # an object that has no representation, or an int with too many digits for one
+        return f"a value of type {type(value).__name__}"
