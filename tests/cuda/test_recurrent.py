@@ -14,6 +14,7 @@ from tests.cuda.emulator import EmulatedDevice, EmulationError
 from tests.cuda.memory import On
 from tests.models import Case, recurrent
 from tests.test_differential import bound_of, close
+from tests.test_projection import layers_of_any_kind
 from tinyseq.kernels.cells import VARIANT_CODES, Variant
 from tinyseq.kernels.cuda import driver, forms
 from tinyseq.kernels.cuda.exchange import BLOCK, CLUSTER, CLUSTERS, GRID, Exchange
@@ -97,6 +98,16 @@ def test_many_rows_frame_by_frame(op, attributes):
         attributes = {name: value for name, value in attributes.items() if name != "linear_before_reset"}
     lengths = [row % 3 for row in range(18)]
     agrees(recurrent(op, 2, 18, 3, 7, initial=True, lengths=lengths, **attributes), FORMS["frames"])
+
+
+@settings(max_examples=5, deadline=None)
+@given(case=layers_of_any_kind(), seed=st.integers(0, 99))
+def test_projected_layers(case, seed):
+    graph, feeds = case
+    expected = tinyseq.load(graph, device="reference").run(feeds)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(driver, "open_device", lambda: EmulatedDevice(seed))
+        close(tinyseq.load(graph, device="cuda").run(feeds), expected, bound_of("LSTM"))
 
 
 @pytest.mark.parametrize("op", OPS)
