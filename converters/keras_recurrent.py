@@ -12,9 +12,10 @@ from typing import Any
 import numpy as np
 from tinyseq.converters.keras_files import Variables
 from tinyseq.converters.keras_masks import Compacted
-from tinyseq.converters.keras_settings import Settings, Tensor, hard_sigmoid_slope
+from tinyseq.converters.keras_settings import Settings, Tensor, parameters_of
 
 from tinyseq.graph import Graph
+from tinyseq.kernels.activations import ACTIVATIONS
 
 KINDS = {
     "LSTM": ("LSTM", "keras"),
@@ -26,11 +27,8 @@ KINDS = {
 """The op and the layout of the weights, by class."""
 
 GATES = {"LSTM": 4, "GRU": 3, "RNN": 1}
-FUNCTIONS = {
-    "tanh": "Tanh", "sigmoid": "Sigmoid", "hard_sigmoid": "HardSigmoid", "relu": "Relu",
-    "softsign": "Softsign", "softplus": "Softplus",
-}  # fmt: skip
-"""Activations within a layer, as ONNX calls them."""
+FUNCTIONS = {row.keras: row for row in ACTIVATIONS.values() if row.keras}
+"""Activations within a layer, by Keras' names."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,13 +95,12 @@ class Layer:
         if own == "tanh" and (recurrent == "sigmoid" or self.op == "RNN"):
             return {}
         used = {"LSTM": (recurrent, own, own), "GRU": (recurrent, own), "RNN": (own,)}[self.op]
-        attributes: dict[str, Any] = {
-            "activations": tuple(FUNCTIONS[function] for function in used) * directions
-        }
-        hard = used.count("hard_sigmoid") * directions
-        if hard:
-            attributes["activation_alpha"] = (hard_sigmoid_slope(version),) * hard
-            attributes["activation_beta"] = (0.5,) * hard
+        rows = [FUNCTIONS[function] for function in used] * directions
+        attributes: dict[str, Any] = {"activations": tuple(row.name for row in rows)}
+        for kind in ("alpha", "beta"):
+            numbers = [parameters_of(row, version)[kind] for row in rows if kind in row.parameters]
+            if numbers:
+                attributes[f"activation_{kind}"] = tuple(numbers)
         return attributes
 
 

@@ -9,6 +9,8 @@ from typing import Any
 
 from tinyseq.errors import ModelError, UnsupportedError
 from tinyseq.graph import Graph
+from tinyseq.kernels.activations import ACTIVATIONS, Activation
+from tinyseq.ops import OPS
 
 HARMLESS = re.compile(
     r".*_(initializer|regularizer|constraint)|name|trainable|batch_(input_)?shape|seed|autocast|sparse|ragged"
@@ -112,9 +114,14 @@ def one_input(settings: Settings, inputs: Sequence[Tensor], *ranks: int) -> Tens
     return inputs[0]
 
 
-def hard_sigmoid_slope(version: int) -> float:
-    """Keras 2 has ``clip(0.2 x + 0.5, 0, 1)``, Keras 3 ``relu6(x + 3) / 6``."""
-    return 0.2 if version == 2 else 1 / 6
+def parameters_of(row: Activation, version: int) -> dict[str, float]:
+    """The parameters of an activation function in a version of Keras.
+
+    For ``hard_sigmoid``, Keras 2 has ``clip(0.2 x + 0.5, 0, 1)``, Keras 3 ``relu6(x + 3) / 6``.
+    """
+    if row.name == "HardSigmoid":
+        return {"alpha": 0.2 if version == 2 else 1 / 6, "beta": 0.5}
+    return {**row.parameters, **row.keras_parameters}
 
 
 def activate(graph: Graph, x: str, function: str, settings: Settings) -> str:
@@ -123,35 +130,32 @@ def activate(graph: Graph, x: str, function: str, settings: Settings) -> str:
     Raises:
         UnsupportedError: it is not known.
     """
-    slope = hard_sigmoid_slope(settings.version)
     if function == "linear":
         return x
     if function in ("swish", "silu"):
         return graph.mul(x, graph.sigmoid(x))
     if function in ("hard_swish", "hard_silu"):
-        return graph.mul(x, graph.apply("HardSigmoid", x, alpha=slope, beta=0.5))
+        return graph.mul(x, activate(graph, x, "hard_sigmoid", settings))
     if function == "relu6":
         return graph.apply("Clip", x, 0.0, 6.0)
-    ops = ACTIVATIONS | {"hard_sigmoid": ("HardSigmoid", {"alpha": slope, "beta": 0.5})}
+    own = {
+        row.keras: (row.name, parameters_of(row, settings.version))
+        for row in ACTIVATIONS.values()
+        if row.keras and row.name in OPS
+    }
+    ops = own | OTHERS
     if function not in ops:
         raise settings.refusal(f"the activation {function!r} is not known")
     op, attributes = ops[function]
     return graph.apply(op, x, **attributes)
 
 
-ACTIVATIONS: dict[str, tuple[str, dict[str, Any]]] = {
-    "relu": ("Relu", {}),
-    "sigmoid": ("Sigmoid", {}),
-    "tanh": ("Tanh", {}),
+OTHERS: dict[str, tuple[str, dict[str, Any]]] = {
     "softmax": ("Softmax", {"axis": -1}),
     "log_softmax": ("LogSoftmax", {"axis": -1}),
-    "elu": ("Elu", {"alpha": 1.0}),
     "selu": ("Selu", {}),
-    "softplus": ("Softplus", {}),
-    "softsign": ("Softsign", {}),
     "exponential": ("Exp", {}),
-    "leaky_relu": ("LeakyRelu", {"alpha": 0.2}),
     "gelu": ("Gelu", {"approximate": "none"}),
     "mish": ("Mish", {}),
 }
-"""Activation functions that are one op."""
+"""Activation functions that are one op and none of recurrent layers."""

@@ -17,6 +17,7 @@ import pytest
 import tinyseq
 from tests.test_errors import survives
 from tinyseq.errors import ConversionWarning
+from tinyseq.kernels import activations
 
 DATA = Path(__file__).parent / "data"
 EXPECTED = dict(np.load(DATA / "keras_expected.npz"))
@@ -160,6 +161,36 @@ def test_a_keras_2_sequence(tmp_path):
 
     y = rnn(X, *rnns[0]) + rnn(X[:, ::-1], *rnns[1])[:, ::-1]
     close(results(path), ((y - mean) / np.sqrt(variance + 0.001) + beta) @ kernel)
+
+
+ACTIVATIONS = {
+    "linear": lambda x: x,
+    "relu": lambda x: np.maximum(x, 0),
+    "sigmoid": lambda x: 1 / (1 + np.exp(-x)),
+    "tanh": np.tanh,
+    "softsign": lambda x: x / (1 + abs(x)),
+    "softplus": lambda x: np.log1p(np.exp(x)),
+    "elu": lambda x: np.where(x < 0, np.expm1(x), x),
+    "leaky_relu": lambda x: np.where(x < 0, 0.2 * x, x),
+    "hard_sigmoid": lambda x: np.clip(0.2 * x + 0.5, 0, 1),
+}
+
+
+@pytest.mark.parametrize("name", ACTIVATIONS)
+def test_activations_alone_and_within_a_layer(tmp_path, name):
+    weights = [some(4, 3), some(3, 3), some(3)]
+    within = keras2(tmp_path / "a.h5", [layer("SimpleRNN", **RECURRENT, activation=name)], {"it": weights})
+    h, wanted = np.zeros((2, 3)), []
+    for frame in X.swapaxes(0, 1):
+        h = ACTIVATIONS[name](frame @ weights[0] + h @ weights[1] + weights[2])
+        wanted.append(h)
+    close(results(within), np.stack(wanted, 1))
+    alone = keras2(tmp_path / "b.h5", [layer("Activation", activation=name, **SHAPE)], {})
+    close(results(alone), ACTIVATIONS[name](X))
+
+
+def test_all_activations_of_the_table_are_here():
+    assert {row.keras for row in activations.ACTIVATIONS.values() if row.keras} == ACTIVATIONS.keys()
 
 
 def test_models_within_models_of_keras_2(tmp_path):

@@ -12,11 +12,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import tinyseq
-from tests.models import one_node
+from tests.models import one_node, recurrent
 from tinyseq.errors import KernelsError
 from tinyseq.kernels import library
+from tinyseq.kernels.cells import Variant
 from tinyseq.kernels.instructions import FUNCTION_CODES, FUNCTIONS, OPCODES, SEGMENT_SHIFT, Function
 from tinyseq.kernels.isa import ISAS
+from tinyseq.kernels.rows import _Passes
 
 TINY = 2.0**-126
 """The smallest normal float32; what is below counts as zero."""
@@ -314,6 +316,62 @@ def test_a_fold_runs_in_order(isa, function, rows, count, step):
     elementwise(isa, function, *(np.broadcast_to(y[:, None], b.shape),) * 2, b)
     in_order = getattr(np, function).accumulate(np.insert(b, 0, 1, axis=1), axis=1)[:, -1]
     np.testing.assert_array_equal(y, in_order)
+
+
+LAYERS = {
+    "rnn": ("RNN", {}),
+    "lstm": ("LSTM", {}),
+    "lstm, peepholes, coupled": ("LSTM", {"peepholes": True, "input_forget": 1}),
+    "gru, reset after": ("GRU", {"linear_before_reset": 1}),
+    "gru, reset before": ("GRU", {"linear_before_reset": 0}),
+}
+
+
+@pytest.mark.parametrize("layer", LAYERS)
+@given(
+    hidden=st.integers(1, 70),
+    frames=st.integers(1, 4),
+    rows=st.integers(1, 5),
+    direction=st.sampled_from(["forward", "reverse", "bidirectional"]),
+)
+def test_activations_named_at_run_time_change_no_bit(isa, layer, hidden, frames, rows, direction):
+    """A threshold that nothing reaches has a layer computed the general way."""
+    op, attributes = LAYERS[layer]
+    lengths = [row % (frames + 1) for row in range(rows)] if rows > 2 else None
+    settings = {"direction": direction, "initial": True, "lengths": lengths, "seed": hidden, **attributes}
+    plain, general = (recurrent(op, frames, rows, 3, hidden, clip=clip, **settings) for clip in (None, 1e6))
+    expected = tinyseq.load(plain.model).run(plain.feeds)
+    for name, found in tinyseq.load(general.model).run(general.feeds).items():
+        assert found.tobytes() == expected[name].tobytes()
+
+
+def _reading_a_gate_again(fma, activations, peepholes, coupled):
+    return lambda x, s, h, c, k, options: (activations[0](x[0], options) * x[0], c)
+
+
+def _reading_the_state_again(fma, activations, peepholes, coupled):
+    return lambda x, s, h, c, k, options: (activations[0](c, options) * h, c)
+
+
+def _activating_twice(fma, activations, peepholes, coupled):
+    return lambda x, s, h, c, k, options: (activations[0](activations[0](x[0], options) + c, options), c)
+
+
+def _activating_thrice(fma, activations, peepholes, coupled):
+    (f,) = activations
+    return lambda x, s, h, c, k, options: (f(f(f(x[0], options) + c, options) + c, options), c)
+
+
+@pytest.mark.parametrize("formula", [_reading_a_gate_again, _reading_the_state_again])
+def test_a_cell_whose_loops_would_overwrite_what_they_read_is_refused(formula):
+    with pytest.raises(TypeError, match="taken the place"):
+        _Passes(Variant("RNN", general=True), formula)
+
+
+def test_activations_without_a_place_are_refused():
+    _Passes(Variant("RNN", general=True), _activating_twice)
+    with pytest.raises(TypeError, match="no place"):
+        _Passes(Variant("RNN", general=True), _activating_thrice)
 
 
 FUSED = [name for name in library.available() if ISAS[name].fma]

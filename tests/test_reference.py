@@ -11,6 +11,7 @@ from onnx import helper
 import tinyseq
 from tests.models import Case, graph, model, recurrent, value
 from tests.strategies import LAYERS
+from tinyseq.kernels.activations import ACTIVATIONS
 
 DIRECTIONS = ("forward", "reverse", "bidirectional")
 
@@ -83,7 +84,7 @@ PARAMETERS = {
 }
 
 
-@pytest.mark.parametrize("name", ["Relu", "Tanh", "Sigmoid", "Softsign", "Softplus", *PARAMETERS])
+@pytest.mark.parametrize("name", ACTIVATIONS)
 @pytest.mark.parametrize("clip", [None, 0.25])
 def test_activations_are_those_of_the_specification(name, clip):
     """A layer of one unit, written out number by number."""

@@ -17,6 +17,7 @@ from typing import NamedTuple
 import pytest
 from numba import types
 
+from tinyseq.kernels.cells import VARIANT_CODES, VARIANTS, Variant
 from tinyseq.kernels.cuda import compiler
 from tinyseq.kernels.cuda.elementwise import HEAVY
 from tinyseq.kernels.cuda.intrinsics import barrier, load4, registers, shared, thread
@@ -24,7 +25,16 @@ from tinyseq.kernels.cuda.launch import Facts, Failure, Kernel, Launch, Tail
 from tinyseq.kernels.cuda.product import FEW, MANY, SOME, Form, _linear_of
 from tinyseq.kernels.cuda.rebinding import HOME
 from tinyseq.kernels.cuda.schedule import ASKING, TWINS
-from tinyseq.kernels.instructions import FUNCTION_CODES, FUNCTIONS, GATHER, INSTRUCTIONS, RESET_AFTER, STORES
+from tinyseq.kernels.instructions import (
+    FUNCTION_CODES,
+    FUNCTIONS,
+    GATHER,
+    INSTRUCTIONS,
+    OPERANDS,
+    PROJECTED,
+    QUANTIZED,
+    STORES,
+)
 from tinyseq.kernels.intrinsics import floats
 from tinyseq.kernels.math import ONE, ZERO
 
@@ -45,7 +55,8 @@ SIZES = {
     "count": [100, 100_000],
     "frames": [2, 2048],
     "hidden": [64, 512],
-    "flags": [0, RESET_AFTER],
+    "cell": range(len(VARIANTS)),
+    "flags": [0, QUANTIZED, PROJECTED],
 }
 """What operands of these names are; others are 2, addresses are multiples of a large number."""
 
@@ -58,8 +69,8 @@ def operations(name: str) -> Iterator[dict]:
     """Operands of an instruction, one or two of them in all their sizes."""
     row = next(row for row in INSTRUCTIONS if row.name == name)
     usual = {"failure": Failure(0, 0)} if row.failure else {}
-    for place, operand in enumerate(row.operands):
-        usual[operand.lstrip("&*")] = 2**20 * (place + 1) if operand[0] == "&" else SIZES.get(operand, [2])[0]
+    for place, (operand, plain) in enumerate(zip(row.operands, OPERANDS[name])):
+        usual[plain] = 2**20 * (place + 1) if operand[0] == "&" else SIZES.get(operand, [2])[0]
     if "dims" in usual:
         usual["dims"] = Tail(0, [4, 4, 4])
     # The oldest first: what it runs, newer ones run too.
@@ -68,9 +79,12 @@ def operations(name: str) -> Iterator[dict]:
             usual["facts"] = facts
         for operand in row.operands:
             yield from ({**usual, operand: size} for size in SIZES.get(operand, []))
-        if "hidden" in usual:
-            sizes = itertools.product(SIZES["rows"], (256, 512, 1024) if name in ASKING else (512,))
-            yield from ({**usual, "rows": rows, "hidden": hidden} for rows, hidden in sizes)
+        if "cell" in usual:
+            sizes = itertools.product(SIZES["cell"], SIZES["rows"], (64, 256, 512, 1024))
+            yield from ({**usual, "cell": cell, "rows": rows, "hidden": n} for cell, rows, n in sizes)
+            lstms = VARIANT_CODES[Variant("LSTM")], VARIANT_CODES[Variant("LSTM", True, True, True)]
+            options = itertools.product(lstms, SIZES["flags"], SIZES["rows"])
+            yield from ({**usual, "cell": cell, "flags": flags, "rows": n} for cell, flags, n in options)
 
 
 def elementwise_launches(function: int) -> Iterator[Launch]:

@@ -14,6 +14,8 @@ from tests.cuda.emulator import EmulatedDevice, EmulationError
 from tests.cuda.memory import On
 from tests.models import Case, recurrent
 from tests.test_differential import bound_of, close
+from tests.test_projection import layers_of_any_kind
+from tinyseq.kernels.cells import VARIANT_CODES, Variant
 from tinyseq.kernels.cuda import driver, forms
 from tinyseq.kernels.cuda.exchange import BLOCK, CLUSTER, CLUSTERS, GRID, Exchange
 from tinyseq.kernels.cuda.forms import Form, form_for
@@ -35,6 +37,7 @@ FORMS: dict[str, Callable[[int], Form | None]] = {
     "grid": of_grid(GRID),
     "frames": lambda hidden: None,
 }
+LSTM = VARIANT_CODES[Variant("LSTM")]
 PERSISTENT = [name for name in FORMS if name != "frames"]
 
 OPS = {
@@ -97,6 +100,28 @@ def test_many_rows_frame_by_frame(op, attributes):
     agrees(recurrent(op, 2, 18, 3, 7, initial=True, lengths=lengths, **attributes), FORMS["frames"])
 
 
+@settings(max_examples=5, deadline=None)
+@given(case=layers_of_any_kind(), seed=st.integers(0, 99))
+def test_projected_layers(case, seed):
+    graph, feeds = case
+    expected = tinyseq.load(graph, device="reference").run(feeds)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(driver, "open_device", lambda: EmulatedDevice(seed))
+        close(tinyseq.load(graph, device="cuda").run(feeds), expected, bound_of("LSTM"))
+
+
+@pytest.mark.parametrize("op", OPS)
+def test_activations_named_at_run_time_change_no_bit(op):
+    name, attributes = OPS[op]
+    plain, general = (
+        run(recurrent(name, 2, 3, 3, 7, initial=True, clip=clip, **attributes), FORMS["frames"])
+        for clip in (None, 1e6)
+    )
+    assert {key: array.tobytes() for key, array in plain.items()} == {
+        key: array.tobytes() for key, array in general.items()
+    }
+
+
 @pytest.mark.parametrize("op", ["LSTM", "GRU, reset before"])
 def test_forms_rows_and_frames_change_no_bit(op):
     name, attributes = OPS[op]
@@ -141,10 +166,9 @@ def lstm_on_grid(counter: int) -> np.ndarray:
     meeting = on.put(np.array([counter, counter], np.int64).astype(np.int32))
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(forms, "form_for", lambda hidden, rows, facts: FORMS["grid"](hidden))
-        operands = on.put(xw), on.put(panels(r)), on.put(h), on.put(c), y, 0, 0
-        launches = TWINS["lstm"](
-            *operands, frames, 1, hidden, 0, hidden, hidden, HAS_Y, Facts((9, 0), 4, meeting)
-        )
+        operands = on.put(xw), on.put(panels(r)), 0, 0, 0, 0, on.put(h), on.put(c), y, 0, 0, 0
+        sizes = frames, 1, hidden, hidden, 0, hidden, hidden, HAS_Y
+        launches = TWINS["recurrent"](LSTM, *operands, *sizes, Facts((9, 0), 4, meeting))
     assert on.run(launches)
     return on.get(y, (frames, hidden), np.float32)
 
@@ -193,7 +217,8 @@ def test_the_form_fits_the_device(facts, hidden, rows, name):
 
 
 def launches(frames: int, hidden: int = 1024) -> list[Launch]:
-    return TWINS["lstm"](*[2**20] * 7, frames, 1, hidden, 0, hidden, hidden, HAS_Y, H100)
+    sizes = frames, 1, hidden, hidden, 0, hidden, hidden, HAS_Y
+    return TWINS["recurrent"](LSTM, *[2**20] * 12, *sizes, H100)
 
 
 def test_the_form_does_not_depend_on_the_frames():

@@ -20,5 +20,5 @@ def test_all_that_models_become_runs_on_a_device():
         if isinstance(node, ast.Constant) and isinstance(node.value, str)
     }
     emitted = {row.name for row in INSTRUCTIONS} & words
-    assert {"elementwise", "linear", "lstm", "gather", "turn"} <= emitted
+    assert {"elementwise", "linear", "recurrent", "gather", "turn"} <= emitted
     assert emitted - {*TWINS, *JUMPS} == set()

@@ -5,9 +5,8 @@ from __future__ import annotations
 from hypothesis import strategies as st
 
 from tests.models import Case, recurrent
-from tests.strategies.drawing import (
-    CASES,
-)
+from tests.strategies.drawing import CASES
+from tinyseq.kernels.activations import ACTIVATIONS as activation_table
 
 SIZES = st.integers(1, 40) | st.sampled_from([16, 64, 65, 100])
 
@@ -40,11 +39,7 @@ def layers(draw, op: str, least: int = 0) -> Case:
     )  # fmt: skip
 
 
-FUNCTIONS = {
-    "Relu": (), "Tanh": (), "Sigmoid": (), "Softsign": (), "Softplus": (),
-    "Affine": ("alpha", "beta"), "LeakyRelu": ("alpha",), "ThresholdedRelu": ("alpha",),
-    "ScaledTanh": ("alpha", "beta"), "HardSigmoid": ("alpha", "beta"), "Elu": ("alpha",),
-}  # fmt: skip
+FUNCTIONS = {name: tuple(row.parameters) for name, row in activation_table.items()}
 """The functions of cells and the parameters of each."""
 
 HAVE_DEFAULTS = {"LeakyRelu", "HardSigmoid", "Elu"}

@@ -1,70 +1,53 @@
-"""The activations of the general recurrent layers: of a number, with alpha and beta."""
+"""The activations of recurrent layers: one table, for kernels, shapes, passes and converters alike.
+
+A new activation is one row here, and its definition for the reference in ``reference/recurrent.py``.
+"""
 
 from __future__ import annotations
 
-from tinyseq.kernels.intrinsics import compiled
-from tinyseq.kernels.math import ONE, ZERO, exp, relu, sigmoid, softplus, tanh
+from collections.abc import Mapping
+from types import MappingProxyType
+from typing import NamedTuple
+
+NONE: Mapping[str, float | None] = MappingProxyType({})
 
 
-@compiled()
-def _sigmoid(x, alpha, beta):
-    return sigmoid(x)
+class Activation(NamedTuple):
+    """One row of the table.
+
+    ``name`` is ONNX's. ``formula`` is an expression of a float32 ``x`` and the parameters, in the functions
+    of ``math.py``. ``parameters`` are alpha and beta with their defaults, None where there is none. ``keras``
+    is Keras' name, if it has it, and ``keras_parameters`` are what the parameters are there.
+    """
+
+    name: str
+    formula: str
+    parameters: Mapping[str, float | None] = NONE
+    keras: str | None = None
+    keras_parameters: Mapping[str, float] = NONE
 
 
-@compiled()
-def _tanh(x, alpha, beta):
-    return tanh(x)
+ACTIVATIONS = {
+    row.name: row
+    for row in (
+        Activation("Sigmoid", "sigmoid(x)", keras="sigmoid"),
+        Activation("Tanh", "tanh(x)", keras="tanh"),
+        Activation("Relu", "relu(x)", keras="relu"),
+        Activation("Affine", "alpha * x + beta", {"alpha": 1.0, "beta": 0.0}, "linear"),
+        Activation(
+            "LeakyRelu", "alpha * x if x < ZERO else x", {"alpha": 0.01}, "leaky_relu", {"alpha": 0.2}
+        ),
+        # The specification's table of cells has x >= alpha; its op of this name has x > alpha.
+        Activation("ThresholdedRelu", "x if x > alpha else ZERO", {"alpha": 1.0}),
+        Activation("ScaledTanh", "alpha * tanh(beta * x)", {"alpha": None, "beta": None}),
+        Activation(
+            "HardSigmoid", "bounded(alpha * x + beta, ZERO, ONE)", {"alpha": 0.2, "beta": 0.5}, "hard_sigmoid"
+        ),
+        Activation("Elu", "alpha * (exp(x) - ONE) if x < ZERO else x", {"alpha": 1.0}, "elu"),
+        Activation("Softsign", "x / (ONE + abs(x))", keras="softsign"),
+        Activation("Softplus", "softplus(x)", keras="softplus"),
+    )
+}
+"""By name; kernels know them by their place here."""
 
-
-@compiled()
-def _relu(x, alpha, beta):
-    return relu(x)
-
-
-@compiled()
-def _affine(x, alpha, beta):
-    return alpha * x + beta
-
-
-@compiled()
-def _leaky_relu(x, alpha, beta):
-    return alpha * x if x < ZERO else x
-
-
-@compiled()
-def _thresholded_relu(x, alpha, beta):
-    return x if x > alpha else ZERO
-
-
-@compiled()
-def _scaled_tanh(x, alpha, beta):
-    return alpha * tanh(beta * x)
-
-
-@compiled()
-def _hard_sigmoid(x, alpha, beta):
-    y = alpha * x + beta
-    y = ZERO if y < ZERO else y
-    return ONE if y > ONE else y
-
-
-@compiled()
-def _elu(x, alpha, beta):
-    return alpha * (exp(x) - ONE) if x < ZERO else x
-
-
-@compiled()
-def _softsign(x, alpha, beta):
-    return x / (ONE + abs(x))
-
-
-@compiled()
-def _softplus(x, alpha, beta):
-    return softplus(x)
-
-
-ACTIVATIONS_IN_ORDER = (
-    *(_sigmoid, _tanh, _relu, _affine, _leaky_relu, _thresholded_relu),
-    *(_scaled_tanh, _hard_sigmoid, _elu, _softsign, _softplus),
-)
-"""As ``ACTIVATIONS`` names them."""
+CODES = {name: code for code, name in enumerate(ACTIVATIONS)}

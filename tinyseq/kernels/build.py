@@ -236,7 +236,7 @@ def build(names: Collection[str] = tuple(ISAS)) -> None:
     Libraries of other ISAs are removed: what lies in the folder is of one make.
     """
     with tempfile.TemporaryDirectory() as scratch, ThreadPoolExecutor(os.cpu_count()) as pool:
-        kernels = Path(scratch) / "kernels.ll"
+        kernels, made_from = Path(scratch) / "kernels.ll", fingerprint()
         try:
             _run("--front-end", str(kernels))
             libraries = list(pool.map(lambda name: link(ISAS[name], kernels), names))
@@ -247,7 +247,7 @@ def build(names: Collection[str] = tuple(ISAS)) -> None:
             (FOLDER / library_file(name)).unlink(missing_ok=True)
         for library in libraries:
             shutil.copy(library, FOLDER / library.name)
-        (FOLDER / FINGERPRINT_FILE).write_text(fingerprint())
+        (FOLDER / FINGERPRINT_FILE).write_text(made_from)
 
 
 def main() -> None:

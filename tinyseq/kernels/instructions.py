@@ -22,6 +22,9 @@ GROUP = 4
 ALIGNMENT = 64
 """Bytes to which every segment and every buffer in it is aligned."""
 
+BYTES = 4
+"""Bytes of a float32, and of an int32."""
+
 MAX_RANK = 8
 """Longest list of dimensions that the elementwise kernel walks."""
 
@@ -53,9 +56,9 @@ REMEMBERED = (
     "would be NaN or infinite after this step; give finite numbers, or let streams remember all numbers with "
     "load(..., finite=False)"
 )
-_ENDLESS = (
-    f"brought the turns of the loops in one run above {MOST_TURNS:,}; check its trip count and the condition "
-    "that ends it, or feed less at a time"
+TOO_MANY_TURNS = (
+    "brought the turns of the loops in one run above {:,}; check its trip count and the condition that ends it, "
+    "or feed less at a time"
 )
 
 _SEARCH = ("count", "slots", "*options")
@@ -63,7 +66,6 @@ _STEPPED = ("&tokens", "&sources", "&targets", "&owners")
 _NO_ROOM = "ran out of room"
 _SCORERS = ("&model", "&labels", "&words", "&hotwords", "&spelling")
 _EMITTED = ("&tokens", "&frames", "&logps")
-_LAYER = ("frames", "rows", "hidden", "reverse", "y_frame", "y_row", "flags")
 
 INSTRUCTIONS = (
     Instruction("fill", ("&y", "count", "bits")),
@@ -89,39 +91,13 @@ INSTRUCTIONS = (
         "linear_dynamic",
         ("&x", "frames", "rows", "k", "&w", "n", "&bias", "&y", "&rounded", "&lengths", "flags"),
     ),
-    Instruction("rnn", ("&xw", "&r", "&h", "&y", "&lengths", *_LAYER)),
-    Instruction("lstm", ("&xw", "&r", "&h", "&c", "&y", "&rounded", "&lengths", *_LAYER)),
-    Instruction("gru_reset_after", ("&xw", "&r", "&bias", "&h", "&y", "&scratch", "&lengths", *_LAYER)),
     Instruction(
-        "gru_reset_before", ("&xw", "&r_gates", "&r_hidden", "&h", "&y", "&scratch", "&lengths", *_LAYER)
-    ),
-    Instruction("rnn_general", ("&xw", "&r", "&h", "&y", "&lengths", "&options", *_LAYER)),
-    Instruction(
-        "lstm_general",
+        "recurrent",
         (
-            "&xw",
-            "&r",
-            "&peepholes",
-            "&h",
-            "&c",
-            "&y",
-            "&scratch",
-            "&rounded",
-            "&lengths",
-            "&options",
-            *_LAYER,
+            *("cell", "&xw", "&r", "&second", "&bias", "&constants", "&options", "&h", "&c", "&y"),
+            *("&scratch", "&rounded", "&lengths"),
+            *("frames", "rows", "hidden", "units", "reverse", "y_frame", "y_row", "flags"),
         ),
-    ),
-    Instruction(
-        "lstm_projected",
-        (
-            *("&xw", "&r", "&projection", "&zeros", "&peepholes", "&h", "&c", "&y"),
-            *("&unprojected", "&projected", "&scratch", "&lengths", "&options", *_LAYER, "units"),
-        ),
-    ),
-    Instruction(
-        "gru_general",
-        ("&xw", "&r", "&r_hidden", "&bias", "&h", "&y", "&scratch", "&lengths", "&options", *_LAYER),
     ),
     Instruction(
         "gather",
@@ -142,7 +118,7 @@ INSTRUCTIONS = (
     Instruction("jump", ("distance",)),
     Instruction("jump_unless", ("&condition", "distance")),
     Instruction("turn", ("&counter", "trips", "distance")),
-    Instruction("spend", ("&left",), _ENDLESS),
+    Instruction("spend", ("&left",), TOO_MANY_TURNS.format(MOST_TURNS)),
     Instruction("run", ("&context", "&place"), "failed"),
     Instruction("feed", ("&feeds", "slots", "&rows", *_STEPPED, "size", "spare")),
     Instruction("log_softmax", ("&y", "&scratch", "&rows", "count", "kind")),
@@ -208,6 +184,9 @@ INSTRUCTIONS = (
 
 OPCODES = {instruction.name: code for code, instruction in enumerate(INSTRUCTIONS)}
 
+OPERANDS = {row.name: tuple(operand.lstrip("&*") for operand in row.operands) for row in INSTRUCTIONS}
+"""The names of an instruction's operands."""
+
 STORES = (
     ("none", ""),
     *((name, kind) for kind in "fi" for name in ("add", "multiply", "maximum", "minimum")),
@@ -271,20 +250,11 @@ FUNCTIONS = (
 FUNCTION_CODES = {(row.name, row.operands): code for code, row in enumerate(FUNCTIONS)}
 """By name and kinds of operands."""
 
-ACTIVATIONS = (
-    "Sigmoid", "Tanh", "Relu", "Affine", "LeakyRelu", "ThresholdedRelu", "ScaledTanh", "HardSigmoid",
-    "Elu", "Softsign", "Softplus",
-)  # fmt: skip
-"""Activations of the general recurrent layers, by code."""
-
 HAS_Y = 1
 HAS_LENGTHS = 2
-HAS_PEEPHOLES = 4
-COUPLED = 8
-RESET_AFTER = 16
-GENERAL = 32
-QUANTIZED = 64
-"""Bits of a recurrent kernel's ``flags``: which optional buffers are there, which variant it is."""
+QUANTIZED = 4
+PROJECTED = 8
+"""Bits of a recurrent layer's ``flags``: which optional buffers are there, what its products are."""
 
 LOGITS, LOG_PROBABILITIES, PROBABILITIES = range(3)
 """What the scores that a model gives are."""

@@ -82,6 +82,17 @@ def stack(element, count: int):
 
 
 @intrinsic
+def stay_apart(typingctx):
+    """Keeps the function that calls this from being inlined, so that it has all registers for itself."""
+
+    def codegen(context, builder, signature, args):
+        builder.function.attributes.add("noinline")
+        return context.get_dummy_value()
+
+    return types.void(), codegen
+
+
+@intrinsic
 def power_of_two(typingctx, rounded):
     """2**n for ``rounded`` = 1.5 * 2**23 + n with integral n in -127 ... 128: 2**-127 gives 0 and
     2**128 infinity."""

@@ -12,7 +12,6 @@ from tinyseq.kernels.beam import beam, feed, unroll
 from tinyseq.kernels.ctc_beam import ctc_beam
 from tinyseq.kernels.ctc_path import ctc_best_path
 from tinyseq.kernels.elementwise import elementwise, fill
-from tinyseq.kernels.general import gru_general, lstm_general, rnn_general
 from tinyseq.kernels.hypotheses import hypotheses, settle
 from tinyseq.kernels.indexing import (
     extreme,
@@ -24,14 +23,13 @@ from tinyseq.kernels.indexing import (
     top_k_integer,
     within,
 )
-from tinyseq.kernels.instructions import FAILED, INSTRUCTIONS, SEGMENT_SHIFT, Instruction
+from tinyseq.kernels.instructions import FAILED, INSTRUCTIONS, OPERANDS, SEGMENT_SHIFT, Instruction
 from tinyseq.kernels.intrinsics import address_of, compiled, denormals_off, denormals_restore, integers
 from tinyseq.kernels.jumps import jump, jump_unless, run, spend, turn
 from tinyseq.kernels.product import linear, pack, products
-from tinyseq.kernels.projected import lstm_projected
 from tinyseq.kernels.quantized import linear_bytes, linear_dynamic, quantize_dynamic
 from tinyseq.kernels.ranking import usable_rows
-from tinyseq.kernels.recurrent import gru_reset_after, gru_reset_before, lstm, rnn
+from tinyseq.kernels.recurrent import recurrent
 from tinyseq.kernels.sampling import pick, warp
 from tinyseq.kernels.scores import (
     ban_ngrams,
@@ -50,9 +48,7 @@ KERNELS = {
         *(fill, elementwise, pack, linear, products),
         *(gather, gather_elements, within, finite, extreme, extreme_integer, top_k, top_k_integer),
         *(jump, jump_unless, turn, spend, run),
-        *(quantize_dynamic, linear_bytes, linear_dynamic),
-        *(rnn, lstm, gru_reset_after, gru_reset_before),
-        *(rnn_general, lstm_general, gru_general, lstm_projected),
+        *(quantize_dynamic, linear_bytes, linear_dynamic, recurrent),
         *(
             log_softmax,
             temper,
@@ -81,7 +77,7 @@ def _resolve(word, segments):
 
 def _decoder(instruction: Instruction):
     """A function that reads a row's operands and calls its kernel."""
-    parameters = tuple(operand.lstrip("&*") for operand in instruction.operands)
+    parameters = OPERANDS[instruction.name]
     kernel = KERNELS[instruction.name]
     if tuple(inspect.signature(kernel.py_func).parameters) != parameters:
         raise TypeError(f"kernel {instruction.name} does not take the operands {parameters}")

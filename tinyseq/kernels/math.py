@@ -114,6 +114,13 @@ def relu(x):
 
 
 @compiled()
+def bounded(x, low, high):
+    """x held in low ... high; not-a-number stays."""
+    x = low if x < low else x
+    return high if x > high else x
+
+
+@compiled()
 def log(x):
     """ln x; not-a-number below zero, -infinity at zero.
 

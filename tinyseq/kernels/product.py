@@ -9,12 +9,10 @@ from __future__ import annotations
 
 from numba import types
 
-from tinyseq.kernels.instructions import GROUP, PANEL
+from tinyseq.kernels.instructions import BYTES, GROUP, PANEL
 from tinyseq.kernels.intrinsics import compiled, floats, fma, integers, integers32, stack, tile
 from tinyseq.kernels.math import ZERO
 from tinyseq.kernels.tiles import TILE_PANELS, TILE_ROWS
-
-BYTES = 4
 
 FEW = 8
 """Below so many rows, packing a matrix takes longer than multiplying with it as it lies."""

@@ -159,8 +159,13 @@ def dynamic_product(x, rows, frames, k, w, n, start, start_stride, y, rounded, l
 def _scaled(sums, scale, scales, start, y, n):
     """y = start + sums * (scale * scales)."""
     exact, factors, first, target = integers32(sums), floats(scales), floats(start), floats(y)
-    for j in range(n):
-        target[j] = first[j] + np.float32(exact[j]) * (scale * factors[j])
+    # Two places might overlap, so LLVM asks before it takes vectors; one place would always be refused them.
+    if start == y:
+        for j in range(n):
+            target[j] += np.float32(exact[j]) * (scale * factors[j])
+    else:
+        for j in range(n):
+            target[j] = first[j] + np.float32(exact[j]) * (scale * factors[j])
 
 
 @compiled()

@@ -5,12 +5,15 @@ from __future__ import annotations
 from tinyseq.kernels.intrinsics import compiled
 
 
-def switch(name: str, functions, parameters: tuple[str, ...]):
-    """A function ``name(code, *parameters)`` that calls ``functions[code]``; LLVM makes a jump table."""
+def switch(name: str, functions, parameters: tuple[str, ...], code: str = "code"):
+    """A function ``name(code, *parameters)`` that calls ``functions[code]``; LLVM makes a jump table.
+
+    ``code`` is what its first parameter is called.
+    """
     call = ", ".join(parameters)
-    lines = [f"def {name}(code, {call}):"]
-    for code in range(len(functions)):
-        lines += [f"    if code == {code}:", f"        return function{code}({call})"]
-    namespace = {f"function{code}": function for code, function in enumerate(functions)}
+    lines = [f"def {name}({code}, {call}):"]
+    for place in range(len(functions)):
+        lines += [f"    if {code} == {place}:", f"        return function{place}({call})"]
+    namespace = {f"function{place}": function for place, function in enumerate(functions)}
     exec("\n".join(lines), namespace)
     return compiled()(namespace[name])

@@ -19,7 +19,9 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from tinyseq.kernels import activations
 from tinyseq.model import Graph, Node
+from tinyseq.ops import OPS
 
 Binding = dict[str, Any]
 """What names stand for: tensors by name, activation functions as ``Activation``."""
@@ -36,17 +38,7 @@ class Activation(NamedTuple):
     beta: float | None = None
 
 
-ACTIVATIONS = {
-    "Sigmoid": (),
-    "Tanh": (),
-    "Relu": (),
-    "Softsign": (),
-    "Softplus": (),
-    "Elu": ("alpha",),
-    "LeakyRelu": ("alpha",),
-    "ThresholdedRelu": ("alpha",),
-    "HardSigmoid": ("alpha", "beta"),
-}
+ACTIVATIONS = {name: tuple(row.parameters) for name, row in activations.ACTIVATIONS.items() if name in OPS}
 """The ops that are activation functions of recurrent layers, and the parameters of each."""
 
 SPELLINGS = (

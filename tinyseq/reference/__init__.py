@@ -20,7 +20,7 @@ import numpy as np
 from tinyseq import memory
 from tinyseq.effort import predicted
 from tinyseq.errors import FeedError, ModelError, TinyseqError
-from tinyseq.kernels.instructions import INSTRUCTIONS, MOST_TURNS
+from tinyseq.kernels.instructions import TOO_MANY_TURNS
 from tinyseq.model import Graph, Model, Node
 from tinyseq.ops import FAMILY
 from tinyseq.reference.common import FUNCTIONS
@@ -31,7 +31,9 @@ GROWING = {"ConstantOfShape", "Expand", "EyeLike", "OneHot", "Pad", "Range", "Ti
 MOST_UNASKED = 2**16
 """Nodes of larger inputs, in elements, may have results that are too large."""
 
-TOO_MANY_TURNS = next(row.failure for row in INSTRUCTIONS if row.name == "spend")
+MOST_TURNS = 2**17
+"""How many turns all nodes of the op Loop together may make in one run: fewer than on the CPU, since a turn
+takes much longer here."""
 
 
 def meaning(op: str) -> Callable:
@@ -111,7 +113,7 @@ def _run_graph(
     def run_inner(inner: Graph, *inputs) -> list[np.ndarray]:
         given = {value.name: array for value, array in zip(inner.inputs, inputs, strict=True)}
         if node.op == "Loop" and next(turns, None) is None:
-            raise FeedError(f"{node} {TOO_MANY_TURNS}. No state was changed")
+            raise FeedError(f"{node} {TOO_MANY_TURNS.format(MOST_TURNS)}. No state was changed")
         return _run_graph(inner, names | given, watch, turns)
 
     for node in graph.nodes:

@@ -7,6 +7,7 @@ from typing import NamedTuple
 
 import numpy as np
 
+from tinyseq.kernels.activations import ACTIVATIONS
 from tinyseq.reference.common import defines
 from tinyseq.reference.elementwise import (
     elu,
@@ -20,21 +21,21 @@ from tinyseq.reference.elementwise import (
     thresholded_relu,
 )
 
-ACTIVATIONS: dict[str, tuple[Callable, dict[str, float | None]]] = {
-    "Relu": (relu, {}),
-    "Tanh": (tanh, {}),
-    "Sigmoid": (sigmoid, {}),
-    "Softsign": (softsign, {}),
-    "Softplus": (softplus, {}),
-    "Affine": (lambda x, alpha, beta: alpha * x + beta, {"alpha": 1.0, "beta": 0.0}),
-    "LeakyRelu": (leaky_relu, {"alpha": 0.01}),
+FORMULAS: dict[str, Callable] = {
+    "Relu": relu,
+    "Tanh": tanh,
+    "Sigmoid": sigmoid,
+    "Softsign": softsign,
+    "Softplus": softplus,
+    "Affine": lambda x, alpha, beta: alpha * x + beta,
+    "LeakyRelu": leaky_relu,
     # The table of cells has x >= alpha; the op of this name, and onnxruntime's cells, have x > alpha.
-    "ThresholdedRelu": (thresholded_relu, {"alpha": 1.0}),
-    "ScaledTanh": (lambda x, alpha, beta: alpha * tanh(beta * x), {"alpha": None, "beta": None}),
-    "HardSigmoid": (hard_sigmoid, {"alpha": 0.2, "beta": 0.5}),
-    "Elu": (elu, {"alpha": 1.0}),
+    "ThresholdedRelu": thresholded_relu,
+    "ScaledTanh": lambda x, alpha, beta: alpha * tanh(beta * x),
+    "HardSigmoid": hard_sigmoid,
+    "Elu": elu,
 }
-"""By name: the function, and its parameters with their defaults, None for none."""
+"""The activations of ``kernels/activations.py``, which has their parameters, by name."""
 
 
 class Layer(NamedTuple):
@@ -67,7 +68,7 @@ class Layer(NamedTuple):
         return [functions[i : i + len(usual)] for i in range(0, len(names), len(usual))]
 
     def _function(self, name: str, lists: dict[str, list[float]]) -> Callable:
-        function, defaults = ACTIVATIONS[name]
+        function, defaults = FORMULAS[name], ACTIVATIONS[name].parameters
         parameters = {key: lists[key].pop(0) if lists[key] else value for key, value in defaults.items()}
         if None in parameters.values():
             raise ValueError(f"{name} has no default parameters")

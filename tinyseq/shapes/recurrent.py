@@ -6,25 +6,9 @@ from typing import NamedTuple
 
 import numpy as np
 
+from tinyseq.kernels.activations import ACTIVATIONS
+from tinyseq.kernels.cells import CELLS
 from tinyseq.shapes.common import Attributes, Mismatch, Shape
-
-DEFAULTS: dict[str, tuple[float | None, float | None] | None] = {
-    "Relu": None,
-    "Tanh": None,
-    "Sigmoid": None,
-    "Softsign": None,
-    "Softplus": None,
-    "Affine": (1.0, 0.0),
-    "LeakyRelu": (0.01, None),
-    "ThresholdedRelu": (1.0, None),
-    "ScaledTanh": (None, None),
-    "HardSigmoid": (0.2, 0.5),
-    "Elu": (1.0, None),
-}
-"""The functions of cells and the defaults of their alpha and beta."""
-
-USES_ALPHA = {"Affine", "LeakyRelu", "ThresholdedRelu", "ScaledTanh", "HardSigmoid", "Elu"}
-USES_BETA = {"Affine", "ScaledTanh", "HardSigmoid"}
 
 
 class CellFunction(NamedTuple):
@@ -49,11 +33,10 @@ def cell_functions(attributes: Attributes) -> list[list[CellFunction]]:
     if names is None:
         return [[CellFunction(name) for name in _usual(attributes)] for _ in range(directions)]
     alphas, betas = (list(attributes[f"activation_{name}"] or ()) for name in ("alpha", "beta"))
+    given = {"alpha": alphas, "beta": betas}
     functions = [
         CellFunction(
-            name,
-            _parameter(name, "alpha", 0, alphas) if name in USES_ALPHA else 0.0,
-            _parameter(name, "beta", 1, betas) if name in USES_BETA else 0.0,
+            name, **{kind: _parameter(name, kind, given[kind]) for kind in ACTIVATIONS[name].parameters}
         )
         for name in names
     ]
@@ -69,14 +52,14 @@ def cell_functions(attributes: Attributes) -> list[list[CellFunction]]:
 def _usual(attributes: Attributes) -> tuple[str, ...]:
     """The functions of a layer that names none."""
     if "input_forget" in attributes:
-        return ("Sigmoid", "Tanh", "Tanh")
-    return ("Sigmoid", "Tanh") if "linear_before_reset" in attributes else ("Tanh",)
+        return CELLS["LSTM"].activations
+    return CELLS["GRU, reset after" if "linear_before_reset" in attributes else "RNN"].activations
 
 
-def _parameter(name: str, kind: str, position: int, given: list[float]) -> float:
+def _parameter(name: str, kind: str, given: list[float]) -> float:
     if given:
         return float(given.pop(0))
-    default = DEFAULTS[name][position]
+    default = ACTIVATIONS[name].parameters[kind]
     if default is None:
         raise Mismatch(f"{name} has no default {kind}; give activation_{kind}")
     return default
@@ -88,8 +71,8 @@ def check_recurrent(attributes: Attributes) -> None:
     names = attributes["activations"]
     if names is not None:
         for name in names:
-            if name not in DEFAULTS:
-                raise Mismatch(f"activations names {name!r}; the specification has {', '.join(DEFAULTS)}")
+            if name not in ACTIVATIONS:
+                raise Mismatch(f"activations names {name!r}; the specification has {', '.join(ACTIVATIONS)}")
 
         if len(names) != count:
             raise Mismatch(f"{len(names)} activations where {count} are needed")

@@ -15,15 +15,19 @@ runs frame by frame, with others.
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
+from tinyseq.kernels.cells import Variant
 from tinyseq.kernels.cuda.exchange import BLOCK, CLUSTER, CLUSTERS, GRID, Exchange
 from tinyseq.kernels.cuda.intrinsics import WARP
 from tinyseq.kernels.cuda.launch import Facts, Launch
-from tinyseq.kernels.cuda.layer import Layer
-from tinyseq.kernels.cuda.persistent import Kind, reset_sequence_of, sequence_of
+from tinyseq.kernels.cuda.persistent import sequence_of
 from tinyseq.kernels.cuda.product import BYTES
 from tinyseq.kernels.cuda.warps import padded
+from tinyseq.kernels.instructions import PROJECTED, QUANTIZED
+
+if TYPE_CHECKING:
+    from tinyseq.kernels.cuda.recurrent import Layer
 
 GRID_ROWS, GRID_WARPS = 16, 8
 
@@ -91,38 +95,23 @@ def shared_out(form: Form, values: int, hidden: int, rows: int, facts: Facts, le
     return Share(per_lane, at_once, room, blocks, warps * WARP, 2 * room * per_lane * WARP * BYTES)
 
 
-def sequence(
-    kind: Kind, layer: Layer, facts: Facts, xw: int, r: int, bias: int, h: int, c: int
-) -> list[Launch] | None:
+def sequence(variant: Variant, layer: Layer, facts: Facts) -> list[Launch] | None:
     """The one launch of a layer, or None if it has no persistent form."""
     form = form_for(layer.hidden, layer.rows, facts)
-    if form is None:
+    if form is None or any(variant[1:]) or layer.flags & (QUANTIZED | PROJECTED):
         return None
-    share = shared_out(form, form.units * kind.gates, layer.hidden, layer.rows, facts)
-    kernel = sequence_of(kind, form.units, share.per_lane, share.at_once, form.exchange, form.warps * WARP)
-    return _launched(kernel, form, share, layer, facts, (xw, r, bias, h, c))
-
-
-def reset_sequence(
-    layer: Layer, facts: Facts, xw: int, r_gates: int, r_hidden: int, h: int
-) -> list[Launch] | None:
-    """``sequence`` of the GRU whose candidate sees the reset state."""
-    form = form_for(layer.hidden, layer.rows, facts)
-    if form is None:
-        return None
-    # For pairs of units and one row at a time, the linker's code for (12, 0) runs out of registers.
-    least = form.units if form.exchange is CLUSTERS else 1
-    share = shared_out(form, form.units * 2, layer.hidden, layer.rows, facts, least)
-    kernel = reset_sequence_of(form.units, share.per_lane, share.at_once, form.exchange, form.warps * WARP)
-    return _launched(kernel, form, share, layer, facts, (xw, r_gates, r_hidden, h))
-
-
-def _launched(kernel, form: Form, share: Share, layer: Layer, facts: Facts, operands) -> list[Launch]:
     if layer.frames == 0:
         return []
+    resets = variant.cell.reset is not None
+    # For pairs of units and one row at a time, the linker's code for (12, 0) runs out of registers.
+    least = form.units if resets and form.exchange is CLUSTERS else 1
+    values = form.units * (len(variant.cell.gates) - resets)
+    share = shared_out(form, values, layer.hidden, layer.rows, facts, least)
+    kernel = sequence_of(variant, form.units, share.per_lane, share.at_once, form.exchange, form.warps * WARP)
     arguments = (
-        *operands, layer.y, layer.lengths, layer.frames, layer.rows, layer.hidden, layer.reverse,
-        layer.y_frame, layer.y_row, layer.flags, share.room, facts.meeting,
-    )  # fmt: skip
+        *(layer.xw, layer.r, layer.second, layer.bias, layer.h, layer.c, layer.y, layer.lengths),
+        *(layer.frames, layer.rows, layer.hidden, layer.reverse, layer.y_frame, layer.y_row, layer.flags),
+        *(share.room, facts.meeting),
+    )
     cluster, together = (CLUSTER if form.exchange is CLUSTERS else 1), form.exchange is GRID
     return [Launch(kernel, share.blocks, share.threads, arguments, share.shared, cluster, together)]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Callable, Sequence
-from typing import NamedTuple
+from typing import NamedTuple, get_type_hints
 
 from tinyseq.errors import DeviceError
 from tinyseq.kernels.intrinsics import integers
@@ -25,6 +25,7 @@ RUNNING = -1
 class Kernel:
     """A function of int64 that every thread of a grid runs.
 
+    A parameter may be a named tuple of them, by its annotation: a launch gives its fields one by one.
     ``threads`` is the largest block it is launched with. Its entry has one parameter more, the address of
     the run's status: once an instruction has failed, nothing runs any more.
     """
@@ -33,15 +34,25 @@ class Kernel:
         self.function = function
         self.threads = threads
         self.name = f"{function.__module__.rpartition('.')[2]}.{function.__qualname__}"
-        self.parameters = len(inspect.signature(function).parameters)
+        kinds = get_type_hints(function)
+        self._fields = {
+            name: getattr(kinds.get(name), "_fields", None) for name in inspect.signature(function).parameters
+        }
+        self._kinds = kinds
+        self.parameters = sum(len(fields or (name,)) for name, fields in self._fields.items())
 
     def entry(self) -> Callable:
         """The function that a device begins with."""
-        names = ", ".join(inspect.signature(self.function).parameters)
-        source = f"""def entry(status, {names}):
+        names, arguments = [], []
+        for name, fields in self._fields.items():
+            own = [f"{name}_{field}" for field in fields] if fields else [name]
+            arguments.append(f"kind_{name}({', '.join(own)})" if fields else name)
+            names += own
+        source = f"""def entry(status, {", ".join(names)}):
     if integers(status)[0] == running:
-        kernel({names})"""
+        kernel({", ".join(arguments)})"""
         scope = {"kernel": self.function, "integers": integers, "running": RUNNING}
+        scope |= {f"kind_{name}": kind for name, kind in self._kinds.items()}
         exec(source, scope)
         scope["entry"].__module__ = self.function.__module__
         return scope["entry"]

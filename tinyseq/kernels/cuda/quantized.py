@@ -12,6 +12,7 @@ from tinyseq.kernels.cuda.launch import THREADS, Kernel, Launch
 from tinyseq.kernels.cuda.product import THREADS as TILE_THREADS
 from tinyseq.kernels.cuda.product import Form, Kind, form_for, launched, product_of, tiles_of
 from tinyseq.kernels.cuda.reduction import across_block
+from tinyseq.kernels.cuda.steps import Product
 from tinyseq.kernels.instructions import HAS_LENGTHS, PANEL
 from tinyseq.kernels.intrinsics import floats, integers, integers32, octets
 from tinyseq.kernels.math import BYTE_MAX, quantize
@@ -212,9 +213,10 @@ def linear_dynamic(
 
 
 def dynamic_product(
-    x: int, rows: int, k: int, w: int, n: int, y: int, rounded: int, lengths: int, t: int, flags: int
+    x: int, rows: int, k: int, product: Product, rounded: int, lengths: int, t: int, flags: int
 ) -> list[Launch]:
-    """y[rows, n] += x[rows, k] w[k, n], x being quantised over the rows that run for frame t."""
+    """A product of x[rows, k], which is quantised over the rows that run for frame t, with a block."""
+    w, n, start, start_stride, y, _ = product
     form, octet = form_for(rows, n), rounded + rows * n * BYTES
     parameters = (rounded, octet + rows * k)
     return [
@@ -223,6 +225,6 @@ def dynamic_product(
         *launched(
             _linear_dynamic_of(form),
             tiles_of(form, rows, n),
-            (octet, rows, 0, 0, k, w, n, y, n, y, *parameters),
+            (octet, rows, 0, 0, k, w, n, start, start_stride, y, *parameters),
         ),
     ]

@@ -1,133 +1,162 @@
-"""The recurrent layers over whole sequences; the twins of ``tinyseq.kernels.recurrent``.
+"""The recurrent layers over whole sequences; the twin of ``tinyseq.kernels.recurrent``.
 
 Where the recurrent weights fit the device's registers a layer is one launch; see ``forms.py``. Elsewhere
-each frame is a launch or a few; see ``layer.py``.
+each frame is a launch or a few.
 """
 
 from __future__ import annotations
 
-from tinyseq.kernels.cells import gru_cell, lstm_cell, rnn_cell, valid_row
-from tinyseq.kernels.cuda import forms, persistent
-from tinyseq.kernels.cuda.launch import Facts, Launch
-from tinyseq.kernels.cuda.layer import Layer
+from collections.abc import Iterator
+from typing import NamedTuple
+
+from tinyseq.kernels.cells import VARIANTS, Cell
+from tinyseq.kernels.cuda import forms
+from tinyseq.kernels.cuda.cells import PROJECTION, stages_of
+from tinyseq.kernels.cuda.intrinsics import block, blocks, thread, threads
+from tinyseq.kernels.cuda.launch import Facts, Kernel, Launch
 from tinyseq.kernels.cuda.product import BYTES
-from tinyseq.kernels.cuda.steps import Cell, Product
-from tinyseq.kernels.instructions import HAS_Y, QUANTIZED
+from tinyseq.kernels.cuda.quantized import dynamic_product
+from tinyseq.kernels.cuda.steps import Frame, Product, finished, step
+from tinyseq.kernels.instructions import PROJECTED, QUANTIZED
 from tinyseq.kernels.intrinsics import floats
-from tinyseq.kernels.math import ZERO, sigmoid, tanh
+
+State = tuple[int, int]
+"""An address of rows and their stride."""
 
 
-def keep_row(n, j, h, before, before_stride, target, target_stride, lengths, t, y, y_row, flags):
-    """Makes ``h`` the state of unit j of row n and its output, if the row runs for frame t."""
-    valid = valid_row(lengths, n, t, flags)
-    floats(target)[n * target_stride + j] = h if valid else floats(before)[n * before_stride + j]
-    if flags & HAS_Y:
-        floats(y)[n * y_row + j] = h if valid else ZERO
+class Turn(NamedTuple):
+    """A frame to compute: its number, the address of its gates, and the state before and after it."""
+
+    t: int
+    gates: int
+    before: State
+    target: State
 
 
-def _finish_rnn(
-    n, j, units, gates, gates_stride, sums, before, before_stride, target, target_stride,
-    others, constants, options, lengths, t, y, y_row, flags,
-):  # fmt: skip
-    h = rnn_cell(floats(gates)[n * gates_stride + j])
-    keep_row(n, j, h, before, before_stride, target, target_stride, lengths, t, y, y_row, flags)
+def _copy_rows(source, stride, target, rows, units):
+    for i in range(block() * threads() + thread(), rows * units, blocks() * threads()):
+        floats(target)[i] = floats(source)[i // units * stride + i % units]
 
 
-def _finish_lstm(
-    n, j, units, gates, gates_stride, sums, before, before_stride, target, target_stride,
-    others, constants, options, lengths, t, y, y_row, flags,
-):  # fmt: skip
-    """``others`` is c."""
-    row = floats(gates + n * gates_stride * BYTES)
-    c = floats(others + n * units * BYTES)
-    h, new_c = lstm_cell(row[j], row[units + j], row[2 * units + j], row[3 * units + j], c[j])
-    if valid_row(lengths, n, t, flags):
-        c[j] = new_c
-    keep_row(n, j, h, before, before_stride, target, target_stride, lengths, t, y, y_row, flags)
+_copying_rows = Kernel(_copy_rows)
 
 
-def _finish_gru_after(
-    n, j, units, gates, gates_stride, sums, before, before_stride, target, target_stride,
-    others, constants, options, lengths, t, y, y_row, flags,
-):  # fmt: skip
-    """``sums`` has rows as ``gates``: h r + bias."""
-    row = floats(gates + n * gates_stride * BYTES)
-    recurrent = floats(sums + n * gates_stride * BYTES)
-    z = sigmoid(row[j] + recurrent[j])
-    reset = sigmoid(row[units + j] + recurrent[units + j])
-    candidate = tanh(row[2 * units + j] + reset * recurrent[2 * units + j])
-    h = gru_cell(z, candidate, floats(before)[n * before_stride + j])
-    keep_row(n, j, h, before, before_stride, target, target_stride, lengths, t, y, y_row, flags)
+class Layer(NamedTuple):
+    """The operands of the instruction; see ``tinyseq.kernels.recurrent``."""
+
+    code: int
+    xw: int
+    r: int
+    second: int
+    bias: int
+    constants: int
+    options: int
+    h: int
+    c: int
+    y: int
+    scratch: int
+    rounded: int
+    lengths: int
+    frames: int
+    rows: int
+    hidden: int
+    units: int
+    reverse: int
+    y_frame: int
+    y_row: int
+    flags: int
+
+    @property
+    def cell(self) -> Cell:
+        return VARIANTS[self.code].cell
+
+    @property
+    def width(self) -> int:
+        """Numbers in a row of gates."""
+        return len(self.cell.gates) * self.hidden
+
+    def turns(self, in_place: bool) -> Iterator[Turn]:
+        """The frames in order, their state in place if what reads it and what writes it are two launches.
+
+        Elsewhere other blocks may still read the state while one writes: each frame leaves it where its
+        first gate was, and the last of several brings it home.
+        """
+        home = before = self.h, self.units
+        for number in range(self.frames):
+            t = self.frames - 1 - number if self.reverse else number
+            gates = self.xw + t * self.rows * self.width * BYTES
+            target = home if in_place or number == self.frames - 1 > 0 else (gates, self.width)
+            yield Turn(t, gates, before, target)
+            before = target
+
+    def settled(self) -> list[Launch]:
+        """What brings the state home where a lone frame has left it with its gates."""
+        if self.frames != 1:
+            return []
+        arguments = self.xw, self.width, self.h, self.rows, self.hidden
+        return _copying_rows.over(self.rows * self.hidden, *arguments)
+
+    def frame(self, turn: Turn, sums: int = 0) -> Frame:
+        """What the cells of a frame read and write."""
+        y = self.y + turn.t * self.y_frame * BYTES
+        known = self.c, self.constants, self.options, self.lengths
+        return Frame(
+            turn.gates,
+            self.width,
+            sums,
+            *turn.before,
+            *turn.target,
+            *known,
+            turn.t,
+            y,
+            self.y_row,
+            self.flags,
+        )
+
+    def product(self, turn: Turn, columns: int) -> Product:
+        """The product of the state with the first weights."""
+        apart = (self.bias, 0, self.scratch) if self.cell.apart else (turn.gates, self.width, turn.gates)
+        return Product(self.r, columns, *apart, self.width)
 
 
-def _reset_gru(
-    n, j, units, gates, gates_stride, sums, before, before_stride, target, target_stride,
-    others, constants, options, lengths, t, y, y_row, flags,
-):  # fmt: skip
-    """Activates the update gate; ``target`` takes the reset state."""
-    row = floats(gates + n * gates_stride * BYTES)
-    row[j] = sigmoid(row[j])
-    reset = sigmoid(row[units + j])
-    floats(target)[n * target_stride + j] = reset * floats(before)[n * before_stride + j]
-
-
-def _finish_gru_before(
-    n, j, units, gates, gates_stride, sums, before, before_stride, target, target_stride,
-    others, constants, options, lengths, t, y, y_row, flags,
-):  # fmt: skip
-    row = floats(gates + n * gates_stride * BYTES)
-    h = gru_cell(row[j], tanh(row[2 * units + j]), floats(before)[n * before_stride + j])
-    keep_row(n, j, h, before, before_stride, target, target_stride, lengths, t, y, y_row, flags)
-
-
-RNN = Cell(1, 1, _finish_rnn)
-LSTM = Cell(4, 4, _finish_lstm)
-GRU_AFTER = Cell(3, 3, _finish_gru_after)
-GRU_RESET = Cell(2, 2, _reset_gru)
-GRU_BEFORE = Cell(1, 1, _finish_gru_before)
-
-
-def rnn(
-    xw: int, r: int, h: int, y: int, lengths: int,
-    frames: int, rows: int, hidden: int, reverse: int, y_frame: int, y_row: int, flags: int, facts: Facts,
+def recurrent(
+    cell: int, xw: int, r: int, second: int, bias: int, constants: int, options: int, h: int, c: int, y: int,
+    scratch: int, rounded: int, lengths: int, frames: int, rows: int, hidden: int, units: int, reverse: int,
+    y_frame: int, y_row: int, flags: int, facts: Facts,
 ) -> list[Launch]:  # fmt: skip
-    layer = Layer(frames, rows, hidden, reverse, y, y_frame, y_row, lengths, flags)
-    launches = forms.sequence(persistent.RNN, layer, facts, xw, r, 0, h, 0)
-    return layer.of_gates(RNN, xw, r, h) if launches is None else launches
+    layer = Layer(
+        cell, xw, r, second, bias, constants, options, h, c, y, scratch, rounded, lengths,
+        frames, rows, hidden, units, reverse, y_frame, y_row, flags,
+    )  # fmt: skip
+    launches = forms.sequence(VARIANTS[cell], layer, facts)
+    return _frame_by_frame(layer) if launches is None else launches
 
 
-def lstm(
-    xw: int, r: int, h: int, c: int, y: int, rounded: int, lengths: int,
-    frames: int, rows: int, hidden: int, reverse: int, y_frame: int, y_row: int, flags: int, facts: Facts,
-) -> list[Launch]:  # fmt: skip
-    layer = Layer(frames, rows, hidden, reverse, y, y_frame, y_row, lengths, flags)
-    if flags & QUANTIZED:
-        return layer.of_bytes(LSTM, xw, r, h, rounded, others=c)
-    launches = forms.sequence(persistent.LSTM, layer, facts, xw, r, 0, h, c)
-    return layer.of_gates(LSTM, xw, r, h, others=c) if launches is None else launches
-
-
-def gru_reset_after(
-    xw: int, r: int, bias: int, h: int, y: int, scratch: int, lengths: int,
-    frames: int, rows: int, hidden: int, reverse: int, y_frame: int, y_row: int, flags: int, facts: Facts,
-) -> list[Launch]:  # fmt: skip
-    layer = Layer(frames, rows, hidden, reverse, y, y_frame, y_row, lengths, flags)
-    launches = forms.sequence(persistent.GRU_AFTER, layer, facts, xw, r, bias, h, 0)
-    if launches is not None:
-        return launches
-    product = Product(r, 3 * hidden, bias, 0, scratch, 3 * hidden)
-    launches = []
-    for turn in layer.turns(xw, 3, h):
-        launches += layer.step(GRU_AFTER, turn.before, layer.frame(turn, 3, sums=scratch), product)
-    return launches + layer.settled(xw, 3, h)
-
-
-def gru_reset_before(
-    xw: int, r_gates: int, r_hidden: int, h: int, y: int, scratch: int, lengths: int,
-    frames: int, rows: int, hidden: int, reverse: int, y_frame: int, y_row: int, flags: int, facts: Facts,
-) -> list[Launch]:  # fmt: skip
-    layer = Layer(frames, rows, hidden, reverse, y, y_frame, y_row, lengths, flags)
-    launches = forms.reset_sequence(layer, facts, xw, r_gates, r_hidden, h)
-    if launches is not None:
-        return launches
-    return layer.of_reset_state((GRU_RESET, GRU_BEFORE), xw, (r_gates, r_hidden), h, scratch)
+def _frame_by_frame(layer: Layer) -> list[Launch]:
+    """A layer as launches for each frame."""
+    stages, launches = stages_of(VARIANTS[layer.code]), []
+    rows, hidden, units = layer.rows, layer.hidden, layer.units
+    quantized, projected = layer.flags & QUANTIZED, layer.flags & PROJECTED
+    in_place = bool(quantized or projected or stages.reset)
+    for turn in layer.turns(in_place):
+        between = layer.scratch, hidden
+        halfway = layer.frame(turn._replace(before=between if projected else turn.before, target=between))
+        product = layer.product(turn, layer.width - hidden if stages.reset else layer.width)
+        if quantized:
+            bounds = layer.lengths, turn.t, layer.flags
+            launches += dynamic_product(layer.h, rows, units, product, layer.rounded, *bounds)
+            launches += finished(stages.whole, rows, hidden, layer.frame(turn, product.sums))
+        elif projected:
+            launches += step(stages.unprojected, turn.before, units, rows, hidden, halfway, product)
+            sums = layer.scratch + rows * hidden * BYTES
+            product = Product(layer.second, units, layer.bias, 0, sums, units)
+            launches += step(PROJECTION, between, hidden, rows, units, layer.frame(turn, sums), product)
+        elif stages.reset:
+            launches += step(stages.reset, turn.before, hidden, rows, hidden, halfway, product)
+            last = turn.gates + (layer.width - hidden) * BYTES
+            product = Product(layer.second, hidden, last, layer.width, last, layer.width)
+            launches += step(stages.candidate, between, hidden, rows, hidden, layer.frame(turn), product)
+        else:
+            frame = layer.frame(turn, product.sums)
+            launches += step(stages.whole, turn.before, units, rows, hidden, frame, product)
+    return launches if in_place else launches + layer.settled()

@@ -14,7 +14,6 @@ import numpy as np
 
 from tinyseq.errors import UnsupportedError
 from tinyseq.kernels.cuda.elementwise import elementwise, fill
-from tinyseq.kernels.cuda.general import gru_general, lstm_general, rnn_general
 from tinyseq.kernels.cuda.indexing import (
     extreme,
     extreme_integer,
@@ -28,19 +27,16 @@ from tinyseq.kernels.cuda.indexing import (
 from tinyseq.kernels.cuda.jumps import jump, jump_unless, spend, turn
 from tinyseq.kernels.cuda.launch import Facts, Failure, Launch, Tail
 from tinyseq.kernels.cuda.product import linear, pack, products
-from tinyseq.kernels.cuda.projected import lstm_projected
 from tinyseq.kernels.cuda.quantized import linear_bytes, linear_dynamic, quantize_dynamic
-from tinyseq.kernels.cuda.recurrent import gru_reset_after, gru_reset_before, lstm, rnn
-from tinyseq.kernels.instructions import INSTRUCTIONS, SEGMENT_SHIFT
+from tinyseq.kernels.cuda.recurrent import recurrent
+from tinyseq.kernels.instructions import INSTRUCTIONS, OPERANDS, SEGMENT_SHIFT
 
 TWINS: dict[str, Callable[..., list[Launch]]] = {
     twin.__name__: twin
     for twin in (
         *(fill, elementwise, pack, linear, products),
-        *(quantize_dynamic, linear_bytes, linear_dynamic),
+        *(quantize_dynamic, linear_bytes, linear_dynamic, recurrent),
         *(gather, gather_elements, within, finite, extreme, extreme_integer, top_k, top_k_integer),
-        *(rnn, lstm, gru_reset_after, gru_reset_before),
-        *(rnn_general, lstm_general, gru_general, lstm_projected),
     )
 }
 """What makes an instruction's launches, by its name: a function of its operands, in their order."""
@@ -147,7 +143,7 @@ def _check_twins() -> None:
     facts if they ask for them."""
     for row in INSTRUCTIONS:
         twin = TWINS.get(row.name) or JUMPS.get(row.name)
-        names = [operand.lstrip("&*") for operand in row.operands]
+        names = [*OPERANDS[row.name]]
         if row.name in JUMPS:
             names.insert(0, "memory")
         elif row.failure:

@@ -32,48 +32,41 @@ FEW_ROWS = 16
 """Rows up to which threads share k."""
 
 
-class Cell(NamedTuple):
-    """What a step computes.
-
-    Of each unit's ``gates``, the first ``split`` are columns of one matrix, the rest of a second one.
-    ``finish`` makes the state of a unit of a row from its gates; see ``cells.py`` for its operands.
-    """
+class Stage(NamedTuple):
+    """What a step computes: the products of each unit's ``gates``, then ``finish(n, j, units, frame)``, which
+    makes the state of unit j of row n."""
 
     gates: int
-    split: int
     finish: Callable[..., None]
 
 
 class Product(NamedTuple):
-    """A packed matrix of ``columns``, and rows ``start_stride`` and ``sums_stride`` elements apart: where
-    the sums start from and where they go."""
+    """A packed matrix of ``columns``, and rows ``start_stride`` and ``stride`` elements apart: where the sums
+    start from and where they go."""
 
     r: int
     columns: int
     start: int
     start_stride: int
     sums: int
-    sums_stride: int
-
-
-NO_PRODUCT = Product(0, 0, 0, 0, 0, 0)
+    stride: int
 
 
 class Frame(NamedTuple):
-    """The operands of ``finish`` that are one frame's; addresses of rows, and strides in elements.
+    """What one frame's cells read and write; addresses of rows, and strides in elements.
 
-    ``before`` and ``target`` are the state before and after, ``others`` a second state, ``constants``
-    what a cell knows beside its weights.
+    ``gates`` and, where products are kept apart, ``sums`` have rows alike. ``before`` and ``target`` are the
+    state before and after.
     """
 
     gates: int
-    gates_stride: int
+    stride: int
     sums: int
     before: int
     before_stride: int
     target: int
     target_stride: int
-    others: int
+    c: int
     constants: int
     options: int
     lengths: int
@@ -97,22 +90,16 @@ def _run(k):
 
 
 @cache
-def _fused_of(cell: Cell, rows_each: int) -> Kernel:
+def _fused_of(stage: Stage, rows_each: int) -> Kernel:
     """The kernel whose blocks take ``rows_each`` rows of ``NARROW`` units, a thread a run of k."""
-    gates, split, finish = cell
+    gates, finish = stage
     cells = rows_each * gates
     accumulators = registers(types.float32, cells)
     bases, strides = registers(types.int64, gates), registers(types.int64, gates)
     weights = registers(types.float32, gates)
     parts = shared(types.float32, SLICES * NARROW * cells)
 
-    def step(
-        source, source_stride, k, rows, units,
-        r, columns, start, start_stride, sums, sums_stride,
-        last_r, last_columns, last_start, last_start_stride, last_sums, last_sums_stride,
-        frame_gates, gates_stride, frame_sums, before, before_stride, target, target_stride,
-        others, constants, options, lengths, t, y, y_row, flags,
-    ):  # fmt: skip
+    def step(source, source_stride, k, rows, units, product: Product, frame: Frame):
         across = uint32((units + NARROW - 1) // NARROW)
         unit = int64(thread() % NARROW)
         run = int64(thread() // NARROW)
@@ -121,10 +108,7 @@ def _fused_of(cell: Cell, rows_each: int) -> Kernel:
         there = min(j, units - 1)
         total, base, stride, w, part = accumulators(), bases(), strides(), weights(), parts()
         for g in range(gates):
-            if g < split:
-                base[g], stride[g] = column_of(r, k, columns, g * units + there)
-            else:
-                base[g], stride[g] = column_of(last_r, k, last_columns, (g - split) * units + there)
+            base[g], stride[g] = column_of(product.r, k, product.columns, g * units + there)
         for i in range(cells):
             total[i] = ZERO
         length = _run(k)
@@ -141,32 +125,23 @@ def _fused_of(cell: Cell, rows_each: int) -> Kernel:
         n = first_row + run
         if run < rows_each and n < rows and j < units:
             for g in range(gates):
-                if g < split:
-                    value = floats(start)[n * start_stride + g * units + j]
-                else:
-                    value = floats(last_start)[n * last_start_stride + (g - split) * units + j]
+                value = floats(product.start)[n * product.start_stride + g * units + j]
                 for i in range(SLICES):
                     value += part[((run * gates + g) * SLICES + i) * NARROW + unit]
-                if g < split:
-                    floats(sums)[n * sums_stride + g * units + j] = value
-                else:
-                    floats(last_sums)[n * last_sums_stride + (g - split) * units + j] = value
-            finish(
-                n, j, units, frame_gates, gates_stride, frame_sums, before, before_stride, target,
-                target_stride, others, constants, options, lengths, t, y, y_row, flags,
-            )  # fmt: skip
+                floats(product.sums)[n * product.stride + g * units + j] = value
+            finish(n, j, units, frame)
 
     return Kernel(step, NARROW * SLICES)
 
 
 @cache
 def _product_of(form: Form) -> Kernel:
-    product = product_of(FLOATS, form)
+    multiply = product_of(FLOATS, form)
 
-    def add_product(source, source_stride, k, rows, r, columns, start, start_stride, sums, sums_stride):
-        product(
-            block(), source, 1, 0, rows, source_stride, k, r, columns, start, start_stride, sums, sums_stride,
-            0, 0,
+    def add_product(source, source_stride, k, rows, product: Product):
+        multiply(
+            block(), source, 1, 0, rows, source_stride, k, product.r, product.columns,
+            product.start, product.start_stride, product.sums, product.stride, 0, 0,
         )  # fmt: skip
 
     return Kernel(add_product, THREADS)
@@ -174,46 +149,29 @@ def _product_of(form: Form) -> Kernel:
 
 @cache
 def _cells_of(finish: Callable[..., None]) -> Kernel:
-    def cells(
-        rows, units,
-        gates, gates_stride, sums, before, before_stride, target, target_stride,
-        others, constants, options, lengths, t, y, y_row, flags,
-    ):  # fmt: skip
+    def cells(rows, units, frame: Frame):
         for i in range(block() * threads() + thread(), rows * units, blocks() * threads()):
-            finish(
-                int64(uint32(i) // uint32(units)), int64(uint32(i) % uint32(units)), units,
-                gates, gates_stride, sums, before, before_stride, target, target_stride,
-                others, constants, options, lengths, t, y, y_row, flags,
-            )  # fmt: skip
+            finish(int64(uint32(i) // uint32(units)), int64(uint32(i) % uint32(units)), units, frame)
 
     return Kernel(cells)
 
 
-def finished(cell: Cell, rows: int, units: int, frame: Frame) -> list[Launch]:
+def finished(stage: Stage, rows: int, units: int, frame: Frame) -> list[Launch]:
     """The cells of a frame whose sums are whole."""
-    return _cells_of(cell.finish).over(rows * units, rows, units, *frame)
+    return _cells_of(stage.finish).over(rows * units, rows, units, *frame)
 
 
 def step(
-    cell: Cell,
-    source: tuple[int, int],
-    k: int,
-    rows: int,
-    units: int,
-    frame: Frame,
-    product: Product,
-    last: Product = NO_PRODUCT,
+    stage: Stage, source: tuple[int, int], k: int, rows: int, units: int, frame: Frame, product: Product
 ) -> list[Launch]:
     """A frame of ``units`` of each row: ``source``, an address of rows of ``k`` and their stride, times
-    the matrices, and the cell."""
+    the matrix, and the cells."""
     if rows <= FEW_ROWS:
         each = 1 if rows == 1 else 4
-        arguments = (*source, k, rows, units, *product, *last, *frame)
         needed = -(-units // NARROW) * -(-rows // each)
-        return [Launch(_fused_of(cell, each), needed, NARROW * SLICES, arguments)]
-    launches = []
-    for one in (product, last)[: 1 + (cell.split < cell.gates)]:
-        form = form_for(rows, one.columns)
-        tiles = tiles_of(form, rows, one.columns)
-        launches.append(Launch(_product_of(form), tiles, THREADS, (*source, k, rows, *one)))
-    return launches + finished(cell, rows, units, frame)
+        arguments = (*source, k, rows, units, *product, *frame)
+        return [Launch(_fused_of(stage, each), needed, NARROW * SLICES, arguments)]
+    form = form_for(rows, product.columns)
+    tiles = tiles_of(form, rows, product.columns)
+    multiplied = Launch(_product_of(form), tiles, THREADS, (*source, k, rows, *product))
+    return [multiplied, *finished(stage, rows, units, frame)]

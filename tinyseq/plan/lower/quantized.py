@@ -18,7 +18,7 @@ from tinyseq.plan.lower.elementwise import apply, bounded, converted, wrapped
 from tinyseq.plan.lower.indexing import reversed_rows
 from tinyseq.plan.lower.linear import matmul, row_strides
 from tinyseq.plan.lower.operands import along, given, order_of, real
-from tinyseq.plan.lower.recurrent import BACKWARD, Layer, Sides, bias_of, lstm_of, summed
+from tinyseq.plan.lower.recurrent import BACKWARD, Layer, Sizes
 from tinyseq.plan.lower.windows import convolution
 from tinyseq.plan.view import BYTE, FLOAT, INTEGER, NARROW, SIGNED, WORD, View
 from tinyseq.shapes import axis_of
@@ -203,20 +203,26 @@ class _QuantizedLayer(Layer):
     """
 
     def __init__(self, p: Builder, node: Node, inputs: list) -> None:
-        super().__init__(p, node, inputs, 4, 2)
+        super().__init__(p, node, inputs[:8], "LSTM")
         self._w_parameters, self._r_parameters = inputs[8:10], inputs[10:12]
 
-    def rounded(self, rows: int, k: int) -> View:
+    def _rounded(self, rows: int, k: int) -> View:
         """Scratch for ``rows`` rows of x or h in bytes and their products."""
         return self.p.allocate((rows * 4 * self.hidden + -(-(rows * k + 3) // 4),))
 
-    def input_product(self, d: int, sides: Sides | None = None) -> View:
-        p = self.p
-        bias = bias_of(p, self.b, d, self.gates, self.hidden, sides or summed(self.gates))
+    def rounded(self) -> View:
+        return self._rounded(self.rows, self.hidden)
+
+    @property
+    def products(self) -> int:
+        return QUANTIZED
+
+    def input_product(self, d: int) -> View:
+        p, bias = self.p, self.bias(d, self.sides)
         x = p.dense(self._turned(self.x) if self._turns(d) else self.x)
         width, k = self.gates * self.hidden, x.shape[2]
         y = p.allocate((self.frames, self.rows, width))
-        rounded = self.rounded(self.frames * self.rows, k)
+        rounded = self._rounded(self.frames * self.rows, k)
         block = self._block(self.w, *self._w_parameters, d)
         flags = 0 if self.lengths is None else HAS_LENGTHS
         p.emit(
@@ -235,8 +241,8 @@ class _QuantizedLayer(Layer):
         )
         return y
 
-    def recurrent_weights(self, d: int, gates: range | None = None) -> View:
-        return self._block(self.r, *self._r_parameters, d)
+    def recurrent_weights(self, d: int) -> tuple[View, None]:
+        return self._block(self.r, *self._r_parameters, d), None
 
     def _block(self, source: np.ndarray, scale: np.ndarray, zero_point: np.ndarray, d: int) -> View:
         scales, offsets = scale.reshape(len(source), -1)[d], zero_point.reshape(len(source), -1)[d]
@@ -248,18 +254,15 @@ class _QuantizedLayer(Layer):
     def _turned(self, x: View) -> View:
         return reversed_rows(self.p, x, self.lengths, 0, 1)
 
-    def run(self, emit, flags: int = 0) -> list[View | None]:
-        def turned(d: int, initials, y: View | None, sizes) -> None:
-            if not self._turns(d):
-                emit(d, initials, y, sizes)
-                return
-            frames, rows, hidden, *_, flags = sizes
-            own = None if y is None else self.p.allocate((frames, rows, hidden))
-            emit(d, initials, own, (frames, rows, hidden, 0, rows * hidden, hidden, flags))
-            if own is not None:
-                self.p.copy(self._turned(own), along(y, 2, 0, 1).reshaped(own.shape))
-
-        return super().run(turned, flags)
+    def emit(self, d: int, initials: list[View], y: View | None, sizes: Sizes) -> None:
+        if not self._turns(d):
+            super().emit(d, initials, y, sizes)
+            return
+        frames, rows, hidden, units, *_, flags = sizes
+        own = None if y is None else self.p.allocate((frames, rows, hidden))
+        super().emit(d, initials, own, (frames, rows, hidden, units, 0, rows * hidden, hidden, flags))
+        if own is not None:
+            self.p.copy(self._turned(own), along(y, 2, 0, 1).reshaped(own.shape))
 
 
 def dynamic_quantize_lstm(p: Builder, node: Node, inputs, shapes) -> list[View | None]:
@@ -270,7 +273,7 @@ def dynamic_quantize_lstm(p: Builder, node: Node, inputs, shapes) -> list[View |
             raise UnsupportedError("a scale that is not finite float32; quantise the model again")
         if inputs[place + 1].dtype != inputs[1 if place == 8 else 2].dtype:
             raise UnsupportedError("weights and their zero points of different types")
-    return lstm_of(_QuantizedLayer(p, node, inputs), inputs, QUANTIZED)
+    return _QuantizedLayer(p, node, inputs).run()
 
 
 LOWERINGS = {

@@ -6,16 +6,9 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from tinyseq.kernels.instructions import (
-    ACTIVATIONS,
-    COUPLED,
-    GENERAL,
-    HAS_LENGTHS,
-    HAS_PEEPHOLES,
-    HAS_Y,
-    QUANTIZED,
-    RESET_AFTER,
-)
+from tinyseq.kernels.activations import CODES
+from tinyseq.kernels.cells import CELLS, PEEPHOLES, VARIANT_CODES, Variant
+from tinyseq.kernels.instructions import HAS_LENGTHS, HAS_Y, PROJECTED
 from tinyseq.plan import packing
 from tinyseq.plan.lookup import check_all, gather_rows, is_worthwhile, picks, products
 from tinyseq.plan.lower.linear import linear, packed_matrix
@@ -28,13 +21,11 @@ if TYPE_CHECKING:
     from tinyseq.plan.builder import Builder
 
 
+Sizes = tuple[int, ...]
+"""The integers of an instruction, from ``frames`` on."""
+
 Sides = tuple[range, range]
 """Of which gates the biases of the input side and of the recurrent side are added up."""
-
-
-def summed(gates: int) -> Sides:
-    """All of both sides."""
-    return range(gates), range(gates)
 
 
 INPUT_GRU: Sides = range(3), range(2)
@@ -79,36 +70,31 @@ BACKWARD = {"forward": [0], "reverse": [1], "bidirectional": [0, 1]}
 
 
 class Layer:
-    """One recurrent node being lowered: its operands with frames first, and what its flags say."""
+    """One recurrent node being lowered: its operands with frames first, and what its flags say.
 
-    def __init__(
-        self,
-        p: Builder,
-        node: Node,
-        inputs: list,
-        gates: int,
-        states: int,
-        projection: np.ndarray | None = None,
-    ) -> None:
+    ``name`` is its cell's in ``CELLS``.
+    """
+
+    def __init__(self, p: Builder, node: Node, inputs: list, name: str) -> None:
         self.p = p
         self.node = node
-        self.gates = gates
+        self.cell = CELLS[name]
+        self.gates = len(self.cell.gates)
         self.rows_first = bool(node.attributes["layout"])
         self.x = self._frames_first(real(p, inputs[0]))
         self.w, self.r, self.b = inputs[1], inputs[2], given(inputs, 3)
         self.hidden = node.attributes["hidden_size"]
-        self.projection = projection
-        self.units = self.hidden if projection is None else projection.shape[1]
+        self.peepholes, self.projection = (given(inputs, place) for place in (7, 8))
+        self.units = self.hidden if self.projection is None else self.projection.shape[1]
         self.frames, self.rows = self.x.shape[:2]
-        self.initials = [given(inputs, 5 + s) for s in range(states)]
+        self.initials = [given(inputs, 5 + s) for s in range(1 + self.cell.has_c)]
         self.lengths = self._lengths(given(inputs, 4))
         self.functions = cell_functions(node.attributes)
-        usual = (
-            ("Sigmoid", "Tanh", "Tanh") if gates == 4 else ("Sigmoid", "Tanh") if gates == 3 else ("Tanh",)
-        )
         clip = node.attributes["clip"]
-        self.plain = clip is None and all(tuple(f.name for f in own) == usual for own in self.functions)
+        usual = all(tuple(f.name for f in own) == self.cell.activations for own in self.functions)
         self.clip = np.inf if clip is None else clip
+        coupled = bool(node.attributes.get("input_forget"))
+        self.variant = Variant(name, not usual or clip is not None, self.peepholes is not None, coupled)
 
     def _frames_first(self, x: View) -> View:
         return x.transposed((1, 0, 2)) if self.rows_first else x
@@ -143,15 +129,22 @@ class Layer:
                 "export the model with a state for each row if that is not meant"
             )
 
-    def input_product(self, d: int, sides: Sides | None = None) -> View:
-        """x[T,N,I] times w[d], plus the biases, by default of both sides: what the time loop starts from."""
-        sides = sides or summed(self.gates)
+    @property
+    def sides(self) -> Sides:
+        """The biases that the input projection adds."""
+        return INPUT_GRU if self.cell.apart else (range(self.gates), range(self.gates))
+
+    def input_product(self, d: int) -> View:
+        """x[T,N,I] times w[d], plus biases: what the time loop starts from."""
         indices = picks(self.x) if self._weighs_alone else None
         if indices is not None and is_worthwhile(self.x.buffer.lookup.table, self.gates * self.hidden):
-            return self._looked_up_product(indices, d, sides)
-        bias = bias_of(self.p, self.b, d, self.gates, self.hidden, sides)
+            return self._looked_up_product(indices, d)
         packed = self._packed(self.w, d, range(self.gates))
-        return linear(self.p, self.x, packed, self.gates * self.hidden, bias)
+        return linear(self.p, self.x, packed, self.gates * self.hidden, self.bias(d, self.sides))
+
+    def bias(self, d: int, sides: Sides) -> View:
+        """Biases of one direction, added up."""
+        return bias_of(self.p, self.b, d, self.gates, self.hidden, sides)
 
     @property
     def _weighs_alone(self) -> bool:
@@ -159,10 +152,10 @@ class Layer:
         own = [array for array in (self.w, self.b) if array is not None]
         return all(isinstance(array, np.ndarray) and self.p.owns(array) for array in own)
 
-    def _looked_up_product(self, indices: View, d: int, sides: Sides) -> View:
+    def _looked_up_product(self, indices: View, d: int) -> View:
         """``input_product`` of rows of a table."""
         p, (node, table, _), n = self.p, self.x.buffer.lookup, self.gates * self.hidden
-        w, b = self.w, self.b
+        w, b, sides = self.w, self.b, self.sides
         check_all(p, self.x.buffer.lookup, indices)
 
         def make() -> np.ndarray:
@@ -173,9 +166,15 @@ class Layer:
         of_all = p.packed(w, ("looked up", id(table), id(b), d, sides), make)
         return gather_rows(p, node, of_all, (len(table), n), indices, p.allocate((*indices.shape, n)))
 
-    def recurrent_weights(self, d: int, gates: range | None = None) -> View:
-        """r[d], or some of its gates, packed."""
-        return self._packed(self.r, d, range(self.gates) if gates is None else gates)
+    def recurrent_weights(self, d: int) -> tuple[View, View | None]:
+        """r[d], packed; that of a gate that sees the reset state apart, or the projection in its place."""
+        if self.cell.reset is not None:
+            split = self.gates - 1
+            return self._packed(self.r, d, range(split)), self._packed(self.r, d, range(split, self.gates))
+        matrix, second = self.projection, None
+        if matrix is not None:
+            second = self.p.packed(matrix, ("projection", d), lambda: packing.panels(matrix[d].T))
+        return self._packed(self.r, d, range(self.gates)), second
 
     def _packed(self, w: np.ndarray | View, d: int, gates: range) -> View:
         """The weights w[d] of some gates, packed: now if they are known, else at run time."""
@@ -186,28 +185,72 @@ class Layer:
         pack = lambda: packing.panels(w[d][start : start + count].T)  # noqa: E731
         return self.p.packed(w, ("gates", d, gates), pack)
 
-    def options(self, d: int) -> View:
-        """The operand ``options`` of the general kernels."""
+    def constants(self, d: int) -> View | None:
+        """The peepholes of one direction."""
+        p, peepholes, count = self.p, self.peepholes, PEEPHOLES * self.hidden
+        if isinstance(peepholes, View):
+            return p.dense(real(p, peepholes).sliced([(d, 1, 1), (0, 1, count)]))
+        if peepholes is None:
+            return None
+        return p.packed(peepholes, ("peepholes", d), lambda: packing.segment(peepholes[d]))
+
+    def options(self, d: int) -> View | None:
+        """The clip threshold, and the activations of one direction where they are named."""
+        if not self.variant.general:
+            return None
         numbers = [self.clip]
         for function in self.functions[d]:
-            numbers += [ACTIVATIONS.index(function.name), function.alpha, function.beta]
+            numbers += [CODES[function.name], function.alpha, function.beta]
         return self.p.constant(np.array(numbers, np.float32))
 
-    def run(self, emit, flags: int = 0) -> list[View | None]:
-        """All directions: ``emit(d, initials, y, sizes)`` emits one, the outputs are put together."""
+    def starts(self, d: int) -> View | None:
+        """What products start from that are not added to the input's."""
+        if self.cell.apart:
+            return self.bias(d, RECURRENT_GRU)
+        return None if self.projection is None else self.p.zeros(self.units)
+
+    def scratch(self) -> View | None:
+        """Working memory of the time loop."""
+        if self.projection is not None:
+            return self.p.allocate((self.rows, self.hidden + self.units))
+        if self.cell.apart:
+            return self.p.allocate((self.rows, self.gates * self.hidden))
+        return None if self.cell.reset is None else self.p.allocate((self.rows, self.hidden))
+
+    def rounded(self) -> View | None:
+        """Scratch for the state in bytes."""
+        return None
+
+    def emit(self, d: int, initials: list[View], y: View | None, sizes: Sizes) -> None:
+        """Emits one direction."""
+        xw, weights = self.input_product(d), self.recurrent_weights(d)
+        operands = self.starts(d), self.constants(d), self.options(d), *initials
+        operands += () if self.cell.has_c else (None,)
+        others = y, self.scratch(), self.rounded(), self.lengths
+        self.p.emit("recurrent", VARIANT_CODES[self.variant], xw, *weights, *operands, *others, *sizes)
+
+    def run(self) -> list[View | None]:
+        """All directions, their outputs put together."""
         p, node = self.p, self.node
         shape = (self.frames, self.rows, len(self.functions), self.units)
         y = p.allocate(shape) if node.outputs[0] else None
-        flags |= (HAS_Y if y is not None else 0) | (HAS_LENGTHS if self.lengths is not None else 0)
+        flags = (
+            (HAS_Y if y is not None else 0) | (HAS_LENGTHS if self.lengths is not None else 0) | self.products
+        )
         finals: list[list[View]] = []
         for d, reverse in enumerate(BACKWARD[node.attributes["direction"]]):
             initials = [self.initial(s, d) for s in range(len(self.initials))]
             target = None if y is None else y.laid(shape, y.strides, d * self.units)
-            sizes = (self.frames, self.rows, self.hidden, reverse, *y_strides(shape), flags)
+            sizes = self.frames, self.rows, self.hidden, self.units, reverse, *y_strides(shape), flags
             if self.rows:
-                emit(d, initials, target, sizes)
+                self.emit(d, initials, target, sizes)
             finals.append(initials)
         return [self._y(y), *(self._final(states) for states in zip(*finals))]
+
+    @property
+    def products(self) -> int:
+        """The flags of the layer's products."""
+        return 0 if self.projection is None else PROJECTED
 
     def _y(self, y: View | None) -> View | None:
         """[T, D, N, H], or [N, T, D, H] with rows first."""
@@ -228,110 +271,16 @@ def y_strides(shape) -> tuple[int, int]:
 
 
 def rnn(p: Builder, node: Node, inputs, shapes) -> list[View | None]:
-    layer = Layer(p, node, inputs, 1, 1)
-
-    def emit(d, initials, y, sizes):
-        xw, r = layer.input_product(d), layer.recurrent_weights(d)
-        if layer.plain:
-            p.emit("rnn", xw, r, *initials, y, layer.lengths, *sizes)
-        else:
-            p.emit("rnn_general", xw, r, *initials, y, layer.lengths, layer.options(d), *sizes)
-
-    return layer.run(emit)
+    return Layer(p, node, inputs, "RNN").run()
 
 
 def lstm(p: Builder, node: Node, inputs, shapes) -> list[View | None]:
-    return lstm_of(Layer(p, node, inputs, 4, 2, given(inputs, 8)), inputs)
-
-
-def lstm_of(layer: Layer, inputs, flags: int = 0) -> list[View | None]:
-    """The outputs of an LSTM, whose weights and products ``layer`` knows."""
-    p, node = layer.p, layer.node
-    peepholes, coupled = given(inputs, 7), node.attributes["input_forget"]
-    plain = layer.plain and peepholes is None and not coupled
-    flags |= (0 if peepholes is None else HAS_PEEPHOLES) | (COUPLED if coupled else 0)
-    flags |= 0 if plain else GENERAL
-    rounded = layer.rounded(layer.rows, layer.hidden) if flags & QUANTIZED else None
-
-    def emit(d, initials, y, sizes):
-        xw, r = layer.input_product(d), layer.recurrent_weights(d)
-        if plain and layer.projection is None:
-            p.emit("lstm", xw, r, *initials, y, rounded, layer.lengths, *sizes)
-            return
-        own = None
-        if isinstance(peepholes, View):
-            own = p.dense(real(p, peepholes).sliced([(d, 1, 1), (0, 1, 3 * layer.hidden)]))
-        elif peepholes is not None:
-            own = p.packed(peepholes, ("peepholes", d), lambda: packing.segment(peepholes[d]))
-        scratch = p.allocate((layer.hidden,))
-        if layer.projection is None:
-            others = scratch, rounded, layer.lengths, layer.options(d)
-            p.emit("lstm_general", xw, r, own, *initials, y, *others, *sizes)
-        else:
-            _lstm_projected(p, layer, d, (xw, r), (own, *initials, y), scratch, sizes)
-
-    return layer.run(emit, flags)
-
-
-def _lstm_projected(p: Builder, layer: Layer, d: int, weights, operands, scratch, sizes) -> None:
-    """Emits one direction: ``weights`` xw and r, ``operands`` the peepholes, the states and y."""
-    matrix, rows, units = layer.projection, layer.rows, layer.units
-    projection = p.packed(matrix, ("projection", d), lambda: packing.panels(matrix[d].T))
-    working = p.allocate((rows, layer.hidden)), p.allocate((rows, units)), scratch
-    others = layer.lengths, layer.options(d), *sizes, units
-    p.emit("lstm_projected", *weights, projection, p.zeros(units), *operands, *working, *others)
+    return Layer(p, node, inputs, "LSTM").run()
 
 
 def gru(p: Builder, node: Node, inputs, shapes) -> list[View | None]:
-    layer = Layer(p, node, inputs, 3, 1)
-    after = bool(node.attributes["linear_before_reset"])
-    emit = {
-        (True, True): _gru_reset_after,
-        (True, False): _gru_reset_before,
-        (False, True): _gru_general,
-        (False, False): _gru_general,
-    }[layer.plain, after]
-    return layer.run(
-        lambda d, initials, y, sizes: emit(p, layer, d, initials, y, sizes), RESET_AFTER if after else 0
-    )
-
-
-def _gru_reset_after(p: Builder, layer: Layer, d: int, initials, y, sizes) -> None:
-    xw = layer.input_product(d, INPUT_GRU)
-    bias = bias_of(p, layer.b, d, 3, layer.hidden, RECURRENT_GRU)
-    scratch = p.allocate((layer.rows, 3 * layer.hidden))
-    r = layer.recurrent_weights(d)
-    p.emit("gru_reset_after", xw, r, bias, *initials, y, scratch, layer.lengths, *sizes)
-
-
-def _gru_reset_before(p: Builder, layer: Layer, d: int, initials, y, sizes) -> None:
-    xw = layer.input_product(d)
-    gates, candidate = layer.recurrent_weights(d, range(2)), layer.recurrent_weights(d, range(2, 3))
-    scratch = p.allocate((layer.rows, layer.hidden))
-    p.emit("gru_reset_before", xw, gates, candidate, *initials, y, scratch, layer.lengths, *sizes)
-
-
-def _gru_general(p: Builder, layer: Layer, d: int, initials, y, sizes) -> None:
-    after = sizes[-1] & RESET_AFTER
-    xw = layer.input_product(d, INPUT_GRU if after else None)
-    gates, candidate = layer.recurrent_weights(d, range(2)), layer.recurrent_weights(d, range(2, 3))
-    bias = bias_of(p, layer.b, d, 3, layer.hidden, RECURRENT_GRU) if after else None
-    if bias is not None and layer.b is not None:
-        bias = bias.laid((layer.hidden,), (1,), bias.offset + 2 * layer.hidden)
-    scratch = p.allocate((layer.rows, layer.hidden))
-    p.emit(
-        "gru_general",
-        xw,
-        gates,
-        candidate,
-        bias,
-        *initials,
-        y,
-        scratch,
-        layer.lengths,
-        layer.options(d),
-        *sizes,
-    )
+    kind = "after" if node.attributes["linear_before_reset"] else "before"
+    return Layer(p, node, inputs, f"GRU, reset {kind}").run()
 
 
 LOWERINGS = {"RNN": rnn, "LSTM": lstm, "GRU": gru}
