@@ -57,8 +57,8 @@ REMEMBERED = (
     "load(..., finite=False)"
 )
 TOO_MANY_TURNS = (
-    "brought the turns of the loops in one run above {:,}; check its trip count and the condition that ends it, "
-    "or feed less at a time"
+    "brought the turns of the loops in one run above {:,}; check its trip count and the condition that ends "
+    "it, or feed less at a time"
 )
 
 _SEARCH = ("count", "slots", "*options")
