@@ -103,12 +103,12 @@ def _compared(name: str, ours: np.ndarray, against: str, theirs: np.ndarray) -> 
     return Comparison(name, ours.shape, against, float(difference.max(initial=0)), within)
 
 
-def table(rows: list[Comparison]) -> str:
-    """Comparisons as text, with the tolerance."""
+def table(rows: list[Comparison]) -> list[str]:
+    """Comparisons as lines of text, with the tolerance."""
     width = max((len(row.output) for row in rows), default=6)
     lines = [f"{'output':{width}}  {'against':11}  {'largest difference':>18}  verdict"]
     for row in rows:
         verdict = "ok" if row.within else "DIFFERS"
         lines.append(f"{row.output:{width}}  {row.against:11}  {row.difference:18.3g}  {verdict}")
     lines.append(f"tolerance: {ABSOLUTE:g} x max(1, largest |value|) + {RELATIVE:g} x |value|")
-    return "\n".join(lines)
+    return lines

@@ -291,7 +291,7 @@ def _verify(args: argparse.Namespace) -> int:
             f"{name}={FRAMES}" for name in frame_sizes(session) if name not in _split(args.size, "--size")
         ]
         report = check_stream(session, _feeds(args, session), seed=args.seed)
-        say(*(report.as_json() if args.json else str(report)).split("\n"))
+        say(*([report.as_json()] if args.json else map(str, report.findings)))
         return FINE if report.passed else FAILED
     feeds = _feeds(args, session)
     with _size_hint(args, session), _progress(session) as watch:
@@ -300,7 +300,7 @@ def _verify(args: argparse.Namespace) -> int:
     if args.json:
         say_json({"passed": passed, "comparisons": [asdict(row) for row in rows]})
     else:
-        say(*table(rows).split("\n"))
+        say(*table(rows))
     return FINE if passed else FAILED
 
 

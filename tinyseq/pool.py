@@ -43,12 +43,12 @@ class Pool:
         self._session = session
         inputs = {value.name: value for value in model.graph.inputs}
         values = [inputs[pair.input] for pair in model.state]
-        one_by_one = session.rows_of_model == 1 or any(_is_whole(value) for value in values)
-        axes = {} if one_by_one else {value.name: _row_axis(value) for value in values}
+        self.one_by_one = session.rows_of_model == 1 or any(_is_whole(value) for value in values)
+        axes = {} if self.one_by_one else {value.name: _row_axis(value) for value in values}
         with room(f"the state of {count} rows"):
             runner = (
                 RowByRow(model, backend, count)
-                if one_by_one
+                if self.one_by_one
                 else backend.rows(_layout(values, axes, model.state), count)
             )
         self._runner = moved(runner, streaming, count)

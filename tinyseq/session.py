@@ -158,6 +158,10 @@ class Session:
             "batch size"
         )
 
+    def with_any_state(self) -> Session:
+        """The same model, whose streams remember NaN and infinity too; see ``finite`` of ``load``."""
+        return Session(self.model, self.device, self._simple, finite=False)
+
     def rows(self, layout: RowLayout, count: int) -> backends.RowRunner:
         """An executor of ``count`` streams whose state lies in rows.
 

@@ -13,10 +13,12 @@ import numpy as np
 
 from tinyseq.check import random_feeds
 from tinyseq.errors import FeedError, ModelError, TinyseqError
+from tinyseq.given import is_whole
 from tinyseq.model import rows_meet
 from tinyseq.session import Session, Stream, load, loaded
 from tinyseq.state import State
 from tinyseq.streaming import Streaming
+from tinyseq.text import shown
 
 Feeds = dict[str, np.ndarray]
 
@@ -25,6 +27,9 @@ FRAMES = 24
 
 TRIALS = 20
 """Random chunkings that are tried, unless told otherwise."""
+
+MOST = 10**6
+"""Frames, and chunkings, that can be asked for."""
 
 NEIGHBOURS = 3
 """Rows of a pool beside the one that is looked at."""
@@ -84,7 +89,13 @@ def check_stream(
         ModelError: the model cannot be streamed; says which node and why.
         FeedError: the inputs do not fit the model.
     """
-    check = _Check(loaded(model, "the model to check"), feeds or {}, frames, trials, seed)
+    session = loaded(model, "the model to check")
+    for name, given, least in (("frames", frames, 0), ("trials", trials, 0), ("seed", seed, 0)):
+        if not is_whole(given) or not least <= given <= MOST:
+            raise FeedError(f"{name} is a whole number from {least} to {MOST:,}, not {shown(given)}")
+    if feeds is not None and not isinstance(feeds, Mapping):
+        raise FeedError(f"inputs are given as a dict from name to array, not {type(feeds).__name__}")
+    check = _Check(session, feeds or {}, frames, trials, seed)
     return StreamReport(tuple(check.all()))
 
 
@@ -195,7 +206,7 @@ class _Check:
     def rows(self) -> Finding:
         law = "in a full pool, beside NaN and noise, what it gives alone"
         try:
-            pool = self.session.pool(1 + NEIGHBOURS)
+            pool = self.session.with_any_state().pool(1 + NEIGHBOURS)
         except ModelError as error:
             return Finding(law, skipped=str(error))
         axes = self._row_axes()

@@ -115,7 +115,7 @@ class Together:
         except ModelError:
             self._alone = True
             return None
-        if pool.apart:
+        if pool.one_by_one:
             self._alone = True
             return None
         states = [stream.state for stream in streams]

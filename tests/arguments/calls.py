@@ -62,6 +62,10 @@ CALLS: dict[str, Call] = {
     "Session.run": Call(lambda: session().run, {"feeds": {"x": X, **STATE}}),
     "Session.run on the reference": Call(lambda: session("reference").run, {"feeds": {"x": X, **STATE}}),
     "Session.pool": Call(lambda: session().pool, {"count": 2}),
+    "check_stream": Call(
+        lambda: tinyseq.check_stream,
+        {"model": session(), "feeds": {"x": X}, "frames": 3, "trials": 1, "seed": 0},
+    ),
     "Session.save": Call(lambda: session().save, {"path": str(folder() / "own.tinyseq")}),
     "Stream.step": Call(
         lambda: session().stream().step, {"feeds": {"x": X}, "out": {"y": np.zeros((4, 1, 1, 4), "f4")}}
