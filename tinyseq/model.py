@@ -102,6 +102,12 @@ class StatePair(NamedTuple):
     output: str
     initial: np.ndarray | None = None
 
+    @property
+    def finite(self) -> bool:
+        """Whether it begins at finite numbers, so that others in it come of an error; what a maximum has seen
+        begins at -inf."""
+        return self.initial is None or bool(np.isfinite(self.initial).all())
+
     def begins(self, given: Value) -> bool:
         """Whether ``initial`` can be one row of its input."""
         if self.initial is None:

@@ -13,6 +13,7 @@ import numpy as np
 
 from tinyseq.check import random_feeds
 from tinyseq.errors import FeedError, ModelError, TinyseqError
+from tinyseq.feeds import checked_feeds
 from tinyseq.given import is_whole
 from tinyseq.model import rows_meet
 from tinyseq.session import Session, Stream, load, loaded
@@ -120,8 +121,7 @@ class _Check:
         self.trials = trials
         carried = {pair.input for pair in session.state}
         sizes = dict.fromkeys(frame_sizes(session), frames)
-        given = {name: np.asarray(array) for name, array in feeds.items()}
-        made = random_feeds(session, sizes, given, seed)
+        made = checked_feeds(session.inputs, random_feeds(session, sizes, {}, seed) | dict(feeds))
         self.feeds = {name: array for name, array in made.items() if name not in carried}
         self.exact = not rows_meet(session.stream_graph)
 

@@ -49,8 +49,9 @@ class ReferenceRunner:
     ) -> dict[str, np.ndarray]:
         results = _results(self._model, checked_feeds(self._inputs, feeds) | self.state)
         following = {pair.input: results[pair.output] for pair in self._model.state}
-        for name, array in self.state.items():
-            _check_following(name, following[name], array.shape, self._finite)
+        for pair in self._model.state:
+            shape = self.state[pair.input].shape
+            _check_following(pair.input, following[pair.input], shape, self._finite and pair.finite)
         results = _given(self._model.graph, results, [pair.output for pair in self._model.state])
         if out is not None:
             _check_out(out, results, self.state)
@@ -96,8 +97,9 @@ class ReferenceRows:
             for field in self._layout.fields
             if field.output is not None
         }
+        finite = {field.name: self._finite and field.finite for field in self._layout.fields}
         for name, array in following.items():
-            _check_following(name, array, (len(targets), *self.state[name].shape[1:]), self._finite)
+            _check_following(name, array, (len(targets), *self.state[name].shape[1:]), finite[name])
         results = _given(self._model.graph, results, [field.output for field in self._layout.fields])
         if out is not None:
             _check_out(out, results, self.state)

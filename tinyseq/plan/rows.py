@@ -31,7 +31,7 @@ MOST_ROWS = 2**40
 class RowField(NamedTuple):
     """A tensor of which a row holds its part: ``shape`` is the part's, ``axis`` where the model has rows.
 
-    ``output`` names its next value; None where it never changes.
+    ``output`` names its next value; None where it never changes. ``finite`` is its pair's.
     """
 
     name: str
@@ -40,6 +40,7 @@ class RowField(NamedTuple):
     dtype: np.dtype
     offset: int
     output: str | None
+    finite: bool
 
 
 class RowLayout(NamedTuple):
@@ -62,15 +63,15 @@ def row_layout(
     values: Sequence[Value], axes: dict[str, int], shapes: dict[str, Shape], pairs: Sequence[StatePair]
 ) -> RowLayout:
     """Where the parts of ``values`` lie in a row; ``shapes`` are the parts'."""
-    outputs = {pair.input: pair.output for pair in pairs}
+    own = {pair.input: pair for pair in pairs}
     fields = []
     offset = 0
     for value in values:
         shape = shapes[value.name]
+        pair = own.get(value.name)
+        next_value = (None, True) if pair is None else (pair.output, pair.finite)
         fields.append(
-            RowField(
-                value.name, axes[value.name], shape, computed(value.dtype), offset, outputs.get(value.name)
-            )
+            RowField(value.name, axes[value.name], shape, computed(value.dtype), offset, *next_value)
         )
         size = math.prod(shape) * storage(value.dtype).itemsize
         offset += -(-size // ALIGNMENT) * ALIGNMENT
@@ -114,7 +115,7 @@ class StateRows:
                     f"{list(wanted)}: rows do not stay apart in this model"
                 )
             source = builder.dense(source)
-            if self._finite and field.dtype.kind == "f":
+            if self._finite and field.finite and field.dtype.kind == "f":
                 source = builder.finite(f"state {field.name!r}", source)
             moves.append((field, source))
         for field, source in moves:

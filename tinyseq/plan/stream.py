@@ -46,7 +46,7 @@ class StateLayout:
 
 class StateInPlace:
     """How a plan reads and writes the state of one stream: where it lies. A ``finite`` state is written only
-    if all of it is."""
+    if all of it is, but for pairs that begin at other numbers."""
 
     def __init__(self, layout: StateLayout, finite: bool) -> None:
         self.layout = layout
@@ -78,7 +78,7 @@ class StateInPlace:
                     f"state {pair.output!r} came out as {list(source.shape)} and {pair.input!r} of a stream "
                     f"is {list(target.shape)}: a stream is one row; give inputs of one row"
                 )
-            if self._finite and not source.same(target):
+            if self._finite and pair.finite and not source.same(target):
                 source = builder.finite(f"state {pair.input!r}", source)
             moves.append((source, target))
         builder.move(moves)
