@@ -48,6 +48,40 @@ def test_layers_give_in_chunks_what_they_give_at_once(data, layers):
 
 # What streams, and how late.
 
+
+def frame_count(own: Layers) -> str:
+    return own.graph.apply("Shape", own.x, start=1, end=2)
+
+
+def placed(own: Layers) -> None:
+    """x and the number of each frame."""
+    size = own.graph.apply("Squeeze", frame_count(own))
+    end = own.graph.add(own.graph.mul(size, np.array(2)), np.array(3))
+    places = own.graph.apply("Range", np.array(3), end, np.array(2))
+    own.x = own.graph.add(own.x, own.graph.unsqueeze(own.graph.apply("Cast", places, to=np.dtype("f4")), [1]))
+
+
+def embedded(own: Layers) -> None:
+    """x and what is learned of each place."""
+    size = own.graph.apply("Squeeze", frame_count(own))
+    places = own.graph.apply("Range", np.array(0), size, np.array(1))
+    own.x = own.graph.add(own.x, own.graph.apply("Gather", own.weights(FRAMES, CHANNELS), places))
+
+
+def with_table(own: Layers) -> None:
+    """x and a table of as many frames."""
+    table = own.weights(1, FRAMES, CHANNELS)
+    own.x = own.graph.add(
+        own.x, own.graph.apply("Slice", table, np.array([0]), frame_count(own), np.array([1]))
+    )
+
+
+def delta(own: Layers) -> None:
+    x = own.x
+    later, own.x = own.cut(1).x, x
+    own.x = own.graph.apply("Sub", later, own.cut(0, -1).x)
+
+
 IN_TIME = {
     "a causal convolution": (lambda own: own.conv(3, pads=(2, 0)), 0),
     "one that is padded by another op": (
@@ -84,6 +118,10 @@ IN_TIME = {
     "the change from frame to frame": (lambda own: delta(own), 1),
     "a running sum": (lambda own: own.then("CumSum", np.array(1)), 0),
     "a running sum of those before": (lambda own: own.then("CumSum", np.array(1), exclusive=1), 0),
+    "numbers of frames": (placed, 0),
+    "numbers of frames that come late": (lambda own: placed(own.conv(3, pads=(1, 1))), 1),
+    "learned positions": (embedded, 0),
+    "a table of positions": (with_table, 0),
     "layers of all kinds": (
         lambda own: (
             own.conv(3, pads=(1, 1)).lstm().conv(3, strides=(2,), pads=(1, 1)).then("Relu").lstm("GRU")
@@ -91,12 +129,6 @@ IN_TIME = {
         1,
     ),
 }
-
-
-def delta(own: Layers) -> None:
-    x = own.x
-    later, own.x = own.cut(1).x, x
-    own.x = own.graph.apply("Sub", later, own.cut(0, -1).x)
 
 
 def built(make, rows: int | str = "rows", device: str = "cpu") -> tinyseq.Session:
@@ -134,12 +166,18 @@ def counted(own: Layers) -> None:
     own.x = own.graph.apply("Div", own.x, size)
 
 
-def placed(own: Layers) -> None:
-    """x and positions that count from its first frame."""
-    size = own.graph.apply("Squeeze", own.graph.apply("Shape", own.x, start=1, end=2))
-    places = own.graph.apply("Range", np.array(0), size, np.array(1))
-    places = own.graph.apply("Cast", places, to=np.dtype("f4"))
+def found_places(own: Layers) -> None:
+    """x and the number of each frame, told by what is looked up in ones."""
+    size = own.graph.apply("Shape", own.x, start=1, end=2)
+    ones = own.graph.apply("ConstantOfShape", size, value=np.ones(1, np.float32))
+    places = own.graph.apply("Squeeze", own.graph.apply("NonZero", ones))
     own.x = own.graph.add(own.x, own.graph.unsqueeze(places, [1]))
+
+
+def with_shifted_table(own: Layers) -> None:
+    """x and a table of as many frames, from its second on."""
+    table, end = own.weights(1, FRAMES, CHANNELS), own.graph.add(frame_count(own), np.array([1]))
+    own.x = own.graph.add(own.x, own.graph.apply("Slice", table, np.array([1]), end, np.array([1])))
 
 
 def attending(own: Layers) -> None:
@@ -167,7 +205,8 @@ REFUSED = {
     "Slice": (backward, "turns the frames round"),
     "Add": (last, "known after the last frame"),
     "Div": (counted, "how many frames there are in all"),
-    "Range": (placed, "positions"),
+    "NonZero": (found_places, "looks at all frames"),
+    "Slice of a table": (with_shifted_table, "chunks would make anew"),
     "Gather": (lambda own: own.then("Gather", np.array([0, 1]), axis=1), "by their places"),
     "Split": (lambda own: own.then("Split", num_outputs=2, axis=1), "looks at all frames"),
     "Tile": (lambda own: own.then("Tile", np.array([1, 2, 1])), "looks at all frames"),

@@ -10,11 +10,9 @@ from tinyseq.model import Graph, Node
 from tinyseq.passes.probe import Probe, _primes
 from tinyseq.shapes import Shape
 
-ROUND = 2520
-"""A multiple of what strides and stacked frames divide sizes by."""
-
-FIRST, OTHER, REST = 11, 13, 1009
-"""Primes for the size that is looked into, and where those for the others begin."""
+MANY, FEW = (27_720, 32_760, 1009), (12, 24, 17)
+"""Two numbers for the size that is looked into, multiples of what strides divide by, and where the primes
+begin that stand for the other sizes: longer than any window, or no longer than any table."""
 
 MOST_TOGETHER = 2
 """Sizes that one node may tell of at once."""
@@ -27,7 +25,8 @@ class Sizes:
     """A graph's tensors under choices of its open sizes. Sizes that must be the same for a node, or must be
     numbers, are taken to be."""
 
-    def __init__(self, graph: Graph) -> None:
+    def __init__(self, graph: Graph, numbers: tuple[int, int, int] = MANY) -> None:
+        *self._looked_into, self._rest = numbers
         self._graph = graph
         shapes = [value.shape for value in graph.inputs if value.shape is not None]
         self.names = list(dict.fromkeys(size for shape in shapes for size in shape if isinstance(size, str)))
@@ -57,7 +56,7 @@ class Sizes:
         """Two probes that differ in one size."""
         made = self._along.get(name)
         if made is None:
-            first, other = ({name: ROUND * prime} for prime in (FIRST, OTHER))
+            first, other = ({name: number} for number in self._looked_into)
             made = self._along[name] = self._probed(first), self._probed(other)
         return made
 
@@ -67,7 +66,8 @@ class Sizes:
         return growing(*shapes) if len(shapes) == 2 else ()
 
     def _numbers(self, changed: dict[str, int]) -> dict[str, int]:
-        numbers = dict(zip(self.names, _primes(REST))) | changed
+        numbers = dict(zip(self.names, _primes(self._rest)))
+        numbers |= {name: number for name, number in changed.items() if isinstance(number, int)}
         ones = {name: self.one(name) for name in self.names}
         return {name: numbers[one] if isinstance(one, str) else one for name, one in ones.items()}
 
@@ -86,14 +86,26 @@ class Sizes:
         meeting = list(self._meeting(node))
         for count in range(1, MOST_TOGETHER + 1):
             for chosen in combinations(meeting, count):
-                if self._fits(node, dict(chosen)):
+                if self._fits(node, dict(chosen)) and self._must_be(node, dict(chosen)):
                     self._is.update(chosen)
                     self._base = self._probed({})
                     return
 
+    def _must_be(self, node: Node, chosen: dict[str, str | int]) -> bool:
+        """Whether a node refuses other numbers than those chosen: what cuts tables to size takes many."""
+        for name, number in chosen.items():
+            if isinstance(number, str):
+                continue
+            for other in {1, 2, number - 1, number + 1} - {0, number}:
+                probe = self._probed({**chosen, name: other})
+                if all(output in probe.shapes for output in node.outputs if output):
+                    return False
+        return True
+
     def _meeting(self, node: Node) -> Iterator[tuple[str, str | int]]:
         """The sizes that meet in a node, and others or numbers that each of them may be."""
-        sizes = list(dict.fromkeys(size for name in node.inputs if name for size in self._base.shapes[name]))
+        shapes = [self._base.shapes[name] for name in node.inputs if name]
+        sizes = list(dict.fromkeys(int(size) for shape in shapes for size in shape))
         met = [name for name in self.distinct if self.number(name) in sizes]
         numbers = [size for size in sizes if all(size != self.number(name) for name in met)]
         for place, name in enumerate(met):

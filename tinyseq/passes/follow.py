@@ -8,7 +8,7 @@ import numpy as np
 
 from tinyseq.errors import ModelError
 from tinyseq.model import Graph, Model, Node, captured
-from tinyseq.passes import along
+from tinyseq.passes import along, windows
 from tinyseq.passes.axes import NO_RULE, Sizes, growing
 from tinyseq.passes.rings import Rings
 from tinyseq.passes.tracks import HORIZON, Refusal, Track, clock_of
@@ -30,7 +30,7 @@ class Following:
     """What is known of a graph's tensors as the frames of a stream pass through them.
 
     ``tracks`` are the tensors that have frames; ``counts`` those known from shapes that hold a number of
-    frames, by the track it is of; ``positions`` those that number frames; ``latest`` those that hold
+    frames, by the track it is of; ``latest`` those that hold
     something of the frames so far. ``rings`` has the streaming graph as far as it is written. Where chunks
     may be empty within the graph, it is ``guarded``.
     """
@@ -40,11 +40,10 @@ class Following:
         self.graph = graph
         self.exposed = exposed
         self.probes = sizes.along(size)
-        self.rows = [sizes.number(name) for name in sizes.distinct if name != size]
+        self.others = [name for name in sizes.distinct if name != size]
         self.tracks: dict[str, Track] = {}
         self.counts: dict[str, Track] = {}
         self.latest: set[str] = set()
-        self.positions: set[str] = set()
         self.inputs: dict[str, int] = {}
         self.looking: list[Node] = []
         self.guarded = guarded
@@ -112,9 +111,9 @@ class Following:
             raise Refusal(f"would have to keep frames of {name!r}, which holds {kind}, not numbers")
         shape: list[int | str] = list(self.shapes(name)[0])
         shape[axis] = count
-        for place, size in enumerate(shape):
-            if place != axis and any(size % rows == 0 for rows in self.rows):
-                if size not in self.rows:
+        for other in self.others:
+            for place in self._sizes.growing(other, name):
+                if shape[place] != self._sizes.number(other):
                     raise Refusal("would have to keep frames in which rows are joined with other sizes")
                 shape[place] = "rows"
         if shape.count("rows") > 1:
@@ -157,7 +156,7 @@ class Following:
 
     def _check_output(self, name: str) -> None:
         track = self.tracks.get(name)
-        if name in self.counts or name in self.positions:
+        if name in self.counts:
             what = "depends on how many frames there are"
         elif track is not None and track.padding is not None:
             what = "begins or ends with padding in time"
@@ -186,12 +185,12 @@ class Following:
         return [self.probes[0].values.get(name) if name else None for name in node.inputs]
 
     def _touched(self, names) -> bool:
-        kinds = (self.tracks, self.counts, self.latest, self.positions)
+        kinds = (self.tracks, self.counts, self.latest)
         return any(name in kind for name in names for kind in kinds)
 
     def _known(self, name: str) -> bool:
         """Whether constants and shapes alone decide a tensor."""
-        return not name or name in self.counts or name in self.positions or name in self.graph.constants
+        return not name or name in self.counts or name in self.graph.constants
 
     # Nodes.
 
@@ -226,15 +225,13 @@ class Following:
         track = self.tracks.get(node.inputs[0])
         if track is not None:
             self.counts[node.outputs[0]] = track
-        elif node.inputs[0] in self.counts or node.inputs[0] in self.positions:
-            self.counts[node.outputs[0]] = self.counts.get(node.inputs[0]) or Track.source(0)
 
     def _decided(self, name: str) -> bool:
         """Whether no element of an input decides a tensor: shapes and constants do."""
         return not name or (
             name not in self.tracks
             and name not in self.latest
-            and (name in self.counts or name in self.positions or name in self.probes[0].values)
+            and (name in self.counts or name in self.probes[0].values)
         )
 
     def _decide(self, node: Node) -> None:
@@ -256,8 +253,6 @@ class Following:
 
     def _check_ports(self, node: Node) -> None:
         for index, name in enumerate(node.inputs):
-            if name in self.positions:
-                raise Refusal(f"takes {name!r}, positions of frames that would begin anew with every chunk")
             if name in self.counts and not node.row.port(index).known:
                 raise Refusal(f"takes {name!r}, which depends on how many frames there are in all")
             if name in self.counts and any(other in self.tracks for other in node.inputs):
@@ -274,23 +269,22 @@ class Following:
             if axis is None:
                 continue
             clock = self._clock_of(node)
-            alike = node.op in ("ConstantOfShape", "Expand") or (
-                node.op == "Tile" and self.growing_from_one(node, axis)
-            )
-            if not alike:
-                self.positions.add(name)
-                continue
-            one, other = (shape[axis] for shape in self.shapes(name))
-            frames = self.probes[0], self.probes[1]
-            track = along.scaled(clock, one, other, *(self._frames(probe) for probe in frames))
-            self.tracks[name] = track._replace(axis=axis, rows=1, alike=True, padding=None)
+            if node.op in ("ConstantOfShape", "Expand") or self._repeats(node, axis):
+                one, other = (shape[axis] for shape in self.shapes(name))
+                track = along.scaled(clock, one, other, *self.frames)
+                self.tracks[name] = track._replace(axis=axis, rows=1, alike=True, padding=None)
+            else:
+                along.counted(self, node, name, axis, clock)
 
-    def growing_from_one(self, node: Node, axis: int) -> bool:
-        return self.shapes(node.inputs[0])[0][axis] == 1
+    def _repeats(self, node: Node, axis: int) -> bool:
+        """Whether a node repeats one element along an axis."""
+        return node.op == "Tile" and self.shapes(node.inputs[0])[0][axis] == 1
 
-    def _frames(self, probe) -> int:
+    @property
+    def frames(self) -> list[int]:
+        """The frames of the stream that the probes have."""
         name, axis = next(iter(self.inputs.items()))
-        return probe.shapes[name][axis]
+        return [probe.shapes[name][axis] for probe in self.probes]
 
     def _advance(self, node: Node) -> None:
         """A node that takes frames."""
@@ -317,7 +311,7 @@ class Following:
         """A node that takes each frame by itself."""
         tracks = [self.tracks[name] for name in node.inputs if name in self.tracks]
         if any(not tracks[0].same_clock(track) for track in tracks):
-            node = along.aligned(self, node)
+            node = windows.aligned(self, node)
             self.rings.nodes.append(node)
             tracks = [self.tracks[name] for name in node.inputs if name in self.tracks]
         first = tracks[0]
@@ -363,7 +357,7 @@ class Following:
 
     def _only_rows(self, count: int) -> bool:
         """Whether a number is one of rows: a product of open sizes."""
-        for size in self.rows:
+        for size in map(self._sizes.number, self.others):
             if count % size == 0:
                 count //= size
         return count == 1

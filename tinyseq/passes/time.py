@@ -11,7 +11,7 @@ from contextlib import suppress
 
 from tinyseq.errors import ModelError
 from tinyseq.model import Model, Node, Value, rows_meet
-from tinyseq.passes.axes import Sizes
+from tinyseq.passes.axes import FEW, Sizes
 from tinyseq.passes.follow import Following
 from tinyseq.passes.state import expose_state
 from tinyseq.streaming import Streaming
@@ -31,8 +31,17 @@ def streaming(model: Model) -> Streaming:
                 f"input {value} has no shape, so frames cannot be followed from it and the model cannot be "
                 "streamed; export it with the shapes of its inputs"
             )
+    try:
+        return _streaming(model, Sizes(model.graph))
+    except ModelError as error:
+        # Tables of positions may hold fewer frames than were tried.
+        with suppress(ModelError):
+            return _streaming(model, Sizes(model.graph, FEW))
+        raise error
+
+
+def _streaming(model: Model, sizes: Sizes) -> Streaming:
     layers = [node for node in model.graph.nodes if node.row.state]
-    sizes = Sizes(model.graph)
     times = [name for name in sizes.distinct if any(_along(sizes, name, node) == 0 for node in layers)]
     if layers and not times:
         return _fixed(model, layers)
