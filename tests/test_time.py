@@ -176,8 +176,21 @@ def found_places(own: Layers) -> None:
 
 def with_shifted_table(own: Layers) -> None:
     """x and a table of as many frames, from its second on."""
-    table, end = own.weights(1, FRAMES, CHANNELS), own.graph.add(frame_count(own), np.array([1]))
+    table, end = own.weights(1, 40_000, CHANNELS), own.graph.add(frame_count(own), np.array([1]))
     own.x = own.graph.add(own.x, own.graph.apply("Slice", table, np.array([1]), end, np.array([1])))
+
+
+def made_even(own: Layers) -> None:
+    """One more frame where their number is odd."""
+    odd = own.graph.apply("Mod", frame_count(own), np.array([2]))
+    nothing = np.array([0])
+    own.then("Pad", own.graph.concat([nothing, nothing, nothing, nothing, odd, nothing], 0)).conv(2)
+
+
+def cut_even(own: Layers) -> None:
+    """Without the first frame where their number is odd."""
+    odd = own.graph.apply("Mod", frame_count(own), np.array([2]))
+    own.then("Slice", odd, np.array([2**62]), np.array([1]))
 
 
 def attending(own: Layers) -> None:
@@ -231,6 +244,8 @@ REFUSED = {
         lambda own: own.slid("ConvTranspose", own.weights(4, 4, 2), strides=(3,)),
         "cuts off more than its last frame adds",
     ),
+    "Pad to an even number": (made_even, "by how many frames there are"),
+    "Slice to an even number": (cut_even, "by how many frames there are"),
     "Concat": (lambda own: own.beside(lambda own: own.then("Relu"), "Concat", axis=1), "one after the other"),
 }
 

@@ -10,9 +10,10 @@ from tinyseq.model import Graph, Node
 from tinyseq.passes.probe import Probe, _primes
 from tinyseq.shapes import Shape
 
-MANY, FEW = (27_720, 32_760, 1009), (12, 24, 17)
-"""Two numbers for the size that is looked into, multiples of what strides divide by, and where the primes
-begin that stand for the other sizes: longer than any window, or no longer than any table."""
+MANY, FEW = ((27_720, 32_760), (997, 4001), 1009), ((12, 24), (11, 23), 17)
+"""Two numbers for the size that is looked into, multiples of what strides divide by; two that nothing
+divides; and where the primes begin that stand for the other sizes. They are longer than any window, or no
+longer than any table."""
 
 MOST_TOGETHER = 2
 """Sizes that one node may tell of at once."""
@@ -25,8 +26,8 @@ class Sizes:
     """A graph's tensors under choices of its open sizes. Sizes that must be the same for a node, or must be
     numbers, are taken to be."""
 
-    def __init__(self, graph: Graph, numbers: tuple[int, int, int] = MANY) -> None:
-        *self._looked_into, self._rest = numbers
+    def __init__(self, graph: Graph, numbers: tuple = MANY) -> None:
+        self._looked_into, self._odd, self._rest = numbers
         self._graph = graph
         shapes = [value.shape for value in graph.inputs if value.shape is not None]
         self.names = list(dict.fromkeys(size for shape in shapes for size in shape if isinstance(size, str)))
@@ -59,6 +60,10 @@ class Sizes:
             first, other = ({name: number} for number in self._looked_into)
             made = self._along[name] = self._probed(first), self._probed(other)
         return made
+
+    def trials(self, name: str) -> dict[int, Probe]:
+        """Probes in which a size is what nothing divides."""
+        return {number: self._probed({name: number}) for number in self._odd}
 
     def growing(self, name: str, tensor: str) -> tuple[int, ...]:
         """The dimensions of a tensor that grow with a size; none of a tensor of unknown shape."""

@@ -11,7 +11,7 @@ from tinyseq.model import Graph, Model, Node, captured
 from tinyseq.passes import along, windows
 from tinyseq.passes.axes import NO_RULE, Sizes, growing
 from tinyseq.passes.rings import Rings
-from tinyseq.passes.tracks import HORIZON, Refusal, Track, clock_of
+from tinyseq.passes.tracks import HORIZON, Padding, Refusal, Track, clock_of
 from tinyseq.shapes import Shape
 from tinyseq.streaming import Streaming
 
@@ -78,8 +78,22 @@ class Following:
                     self.rings.nodes.append(node)
             except Refusal as refusal:
                 raise ModelError(f"{node} {refusal}, so the model cannot be streamed; {REMEDY}") from None
+        self._check_numbers()
         for value in self.graph.outputs:
             self._check_output(value.name)
+
+    def _check_numbers(self) -> None:
+        """Refuses what pads or cuts by how many frames there are: tracks of other lengths than runs have."""
+        for frames, probe in self._sizes.trials(self.size).items():
+            for name, track in self.tracks.items():
+                shape, node = probe.shapes.get(name), self._originals.get(name)
+                padding = track.padding or Padding(0, 0, 0.0)
+                length = (track.whole[frames] + padding.before + padding.after) * track.rows
+                if shape is not None and node is not None and shape[track.axis] != length:
+                    raise ModelError(
+                        f"{node} pads, cuts or repeats frames by how many frames there are, so the model "
+                        f"cannot be streamed; {REMEDY}"
+                    )
 
     def streaming(self) -> Streaming:
         """The streaming form of the model, once the frames are followed."""
