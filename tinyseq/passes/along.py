@@ -70,7 +70,7 @@ def scaled(track: Track, one: int, other: int, frames: int, more: int) -> Track:
 
 
 def recurrent(following: Following, node: Node, index: int, track: Track) -> None:
-    """A layer that runs along the frames: its state is carried, its last state is of all frames so far."""
+    """Its state is carried from chunk to chunk; its last state is that of all frames so far. Forward only."""
     if track.axis != (1 if node.attributes.get("layout") else 0):
         raise Refusal("takes features that grow with the frames")
     if node.attributes["direction"] != "forward":
@@ -89,7 +89,7 @@ def recurrent(following: Following, node: Node, index: int, track: Track) -> Non
 
 
 def quantised(following: Following, node: Node, index: int, track: Track) -> None:
-    """Bytes by the range of a chunk: frames by themselves, but for their rounding."""
+    """Each frame by itself, but rounded by the range of its chunk."""
     following.tracks[node.outputs[0]] = track
 
 
@@ -97,7 +97,7 @@ def quantised(following: Following, node: Node, index: int, track: Track) -> Non
 
 
 def padded(following: Following, node: Node, index: int, track: Track) -> None:
-    """Pad: the op that looks along the frames next begins with what is added."""
+    """Constant frames are what the convolution or pool that takes them begins and ends with."""
     widths = [
         pad_widths(probe.shapes[node.inputs[0]], _values(following, node, probe))[track.axis]
         for probe in following.probes
@@ -142,7 +142,7 @@ def _sum(one: Padding | None, other: Padding) -> Padding:
 
 
 def joined(following: Following, node: Node, index: int, track: Track) -> None:
-    """Concat along the frames: with constants of one number it is padding."""
+    """Constants of one number before or after the frames are padding, as of Pad."""
     sides: list[tuple[int, float]] = []
     place = None
     for position, name in enumerate(node.inputs):
@@ -172,7 +172,7 @@ def joined(following: Following, node: Node, index: int, track: Track) -> None:
 
 
 def latest(following: Following, node: Node, index: int, track: Track) -> None:
-    """Gather of the last frame, which is the last so far."""
+    """The last frame only: the last so far."""
     places = following.values(node)[1]
     if places is None or places.size != 1 or int(places.ravel()[0]) != -1:
         raise Refusal("picks frames by their places")
@@ -187,7 +187,7 @@ def _last_so_far(following: Following, node: Node, track: Track) -> None:
 
 
 def cut(following: Following, node: Node, index: int, track: Track) -> None:
-    """Slice: frames cut off at the beginning or at the end, the last frame, or every n-th."""
+    """A number of frames cut off at either end, every n-th frame, or the last so far."""
     bounds, ends = [], []
     for probe in following.probes:
         shape, values = probe.shapes[node.inputs[0]], _values(following, node, probe)
@@ -271,7 +271,7 @@ def _cropped(
 
 
 def cumulated(following: Following, node: Node, index: int, track: Track) -> None:
-    """CumSum: the sum so far is kept."""
+    """The sum so far is kept."""
     if node.attributes["reverse"]:
         raise Refusal("sums from the last frame on (reverse=1)")
     rings, axis, source = following.rings, track.axis, node.inputs[0]

@@ -70,7 +70,7 @@ def _along(following: Following, node: Node, track: Track, geometry: Callable) -
 
 
 def convolved(following: Following, node: Node, index: int, track: Track) -> None:
-    """The frames that windows to come need are kept."""
+    """Frames that windows to come need are kept; those that a window waits for are latency."""
     if track.axis < 2:
         raise Refusal("sums over all frames")
     window, attributes = _along(following, node, track, lambda x, w: conv_geometry(node.attributes, x, w))
@@ -79,7 +79,7 @@ def convolved(following: Following, node: Node, index: int, track: Track) -> Non
 
 
 def pooled(following: Following, node: Node, index: int, track: Track) -> None:
-    """The frames that windows to come need are kept."""
+    """Frames that windows to come need are kept; those that a window waits for are latency."""
     if track.axis < 2:
         raise Refusal("has channels that grow with the frames")
     window, attributes = _along(following, node, track, lambda x, *_: pool_geometry(node.attributes, x))
@@ -95,7 +95,7 @@ def pooled(following: Following, node: Node, index: int, track: Track) -> None:
 
 
 def transposed(following: Following, node: Node, index: int, track: Track) -> None:
-    """A transposed convolution: the frames kept add to what the next ones give."""
+    """Frames that add to what the next ones give are kept."""
     if track.axis < 2:
         raise Refusal("sums over all frames")
     if node.attributes["output_shape"] or node.attributes["auto_pad"].startswith("SAME"):
