@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Sequence
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -13,6 +15,8 @@ import tinyseq
 from tests.strategies.streams import CHANNELS, Layers, layered
 
 FRAMES = 40
+
+DATA = Path(__file__).parent / "data"
 
 
 def signal(frames: int = FRAMES, rows: int = 1, seed: int = 0) -> np.ndarray:
@@ -332,3 +336,58 @@ def test_the_reference_streams_alike():
     x = signal()
     exact = in_chunks(built(make, device="reference"), x, [3, 20])
     np.testing.assert_allclose(in_chunks(built(make), x, [3, 20]), exact, atol=1e-5)
+
+
+# Models of others.
+
+
+def checked(session: tinyseq.Session, feeds: dict | None = None) -> bool:
+    """Whether a model has streams, which then keep their word."""
+    try:
+        report = tinyseq.check_stream(session, feeds, trials=3)
+    except tinyseq.ModelError:
+        return False
+    assert report.passed, report
+    return True
+
+
+WITHOUT = {
+    *("gru_backward_dynamo", "gru_backward_script", "functional", "masked", "sequence"),
+    *("attention", "layers", "nested", "pooling"),
+}
+"""Models of layers that run backward, and of those that look at all frames."""
+
+FILES = [*DATA.glob("*.keras"), *DATA.glob("cells/*.onnx")]
+
+
+@pytest.mark.parametrize("path", FILES, ids=lambda path: path.name)
+def test_streams_of_models_keep_their_word_or_are_refused(path):
+    assert checked(tinyseq.load(path)) == (path.name.split(".")[0] not in WITHOUT)
+
+
+@pytest.mark.parametrize("name", ["nsnet2", "gtcrn", "dtln-1", "dtln-2", "romanizer-decoder"])
+def test_streams_of_real_models_keep_their_word(asset, name):
+    assert checked(tinyseq.load(asset(name)))
+
+
+def test_streams_of_a_voice_detector_keep_their_word(asset):
+    session = tinyseq.load(asset("silero-chunk"))
+    assert checked(session, {"input": np.zeros((1, 576), np.float32), "sr": np.array(16000)})
+
+
+def test_a_broken_word_is_told_with_its_smallest_case(monkeypatch):
+    """A stream that forgets what it kept whenever a chunk has three frames."""
+    session = built(lambda own: own.conv(3, pads=(2, 0)))
+    step = tinyseq.Stream.step
+
+    def forgetful(stream, feeds, out=None):
+        if feeds["x"].shape[1] == 3:
+            stream.reset()
+        return step(stream, feeds, out)
+
+    monkeypatch.setattr(tinyseq.Stream, "step", forgetful)
+    report = tinyseq.check_stream(session)
+    assert not report.passed
+    assert report.findings[0].broken == "4 frames cut at [1]"
+    assert "BROKEN: 4 frames cut at [1]" in str(report)
+    assert not json.loads(report.as_json())["passed"]

@@ -101,7 +101,7 @@ def _closed(streaming: Streaming, value: Value) -> Streaming:
         )
     graph = streaming.model.graph
     inputs = tuple(value if value.name == other.name else other for other in graph.inputs)
-    return streaming._replace(model=streaming.model._replace(graph=graph._replace(inputs=inputs)))
+    return Streaming(streaming.model._replace(graph=graph._replace(inputs=inputs)))
 
 
 def notes(model: Model, streaming: Streaming) -> list[str]:
