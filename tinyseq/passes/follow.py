@@ -84,6 +84,8 @@ class Following:
 
     def _check_numbers(self) -> None:
         """Refuses what pads or cuts by how many frames there are: tracks of other lengths than runs have."""
+        if not self.counts and all(node.row.state for node in self.looking):
+            return
         for frames, probe in self._sizes.trials(self.size).items():
             for name, track in self.tracks.items():
                 shape, node = probe.shapes.get(name), self._originals.get(name)
@@ -186,6 +188,10 @@ class Following:
         if one is None or other is None:
             raise Refusal(f"meets tensor {name!r}, whose shape cannot be told before it is computed")
         return one, other
+
+    def maker(self, name: str) -> Node | None:
+        """The node that makes a tensor; None of inputs and constants."""
+        return self._originals.get(name)
 
     def growing(self, name: str) -> int | None:
         """The axis along which a tensor grows with the frames."""

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 def _slid(following: Following, node: Node, track: Track, window: Window, value: float) -> tuple[str, Track]:
     """The frames that complete windows need, behind those kept, and the track of the windows."""
-    rings, source, axis = following.rings, node.inputs[0], track.axis
+    rings, axis = following.rings, track.axis
     if track.padding is not None:
         own = window.before or window.after
         if own and track.padding.value != value:
@@ -31,8 +31,7 @@ def _slid(following: Following, node: Node, track: Track, window: Window, value:
         raise Refusal("has windows that hold padding alone")
     held = window.held(track)
     count = max(0, int(held.max()))
-    joined, ring = rings.kept(node, source, following.frames_of(source, axis, count), axis, value)
-    rings.keep(node, ring, joined, axis)
+    joined = _joined(following, node, axis, count, value)
     steady = window.stride == 1 and window.after == 0 and (held == window.reach - 1).all()
     if not steady or following.guarded:
         joined = rings.padded(node, joined, axis, window.after, value)
@@ -41,6 +40,21 @@ def _slid(following: Following, node: Node, track: Track, window: Window, value:
     emitted, whole = window.slides(track)
     rings.period *= window.stride
     return joined, track._replace(emitted=emitted, whole=whole, alike=False)
+
+
+def _joined(following: Following, node: Node, axis: int, count: int, value: float = 0.0) -> str:
+    """What a node takes behind the last ``count`` frames before.
+
+    They are kept as they are before they are turned, where frames lie one after the other.
+    """
+    rings, source = following.rings, node.inputs[0]
+    maker = following.maker(source)
+    perm = maker.attributes["perm"] if maker is not None and maker.op == "Transpose" else None
+    if perm:
+        source, axis = maker.inputs[0], perm[axis]
+    joined, ring = rings.kept(node, source, following.frames_of(source, axis, count), axis, value)
+    rings.keep(node, ring, joined, axis)
+    return rings.add("Transpose", node.name, joined, perm=perm) if perm else joined
 
 
 def _replaced(
@@ -111,8 +125,7 @@ def transposed(following: Following, node: Node, index: int, track: Track) -> No
         raise Refusal("cuts off more than its last frame adds")
     rings, axis, source = following.rings, track.axis, node.inputs[0]
     count = -(-reach // stride) - 1
-    joined, ring = rings.kept(node, source, following.frames_of(source, axis, count), axis)
-    rings.keep(node, ring, joined, axis)
+    joined = _joined(following, node, axis, count)
     pads = list(node.attributes["pads"] or (0,) * 2 * rank)
     pads[place] = pads[place + rank] = 0
     full = rings.fresh(f"{node.name}.full")
