@@ -338,6 +338,26 @@ def test_the_reference_streams_alike():
     np.testing.assert_allclose(in_chunks(built(make), x, [3, 20]), exact, atol=1e-5)
 
 
+def test_a_recognizer_hears_what_comes_late():
+    """All rows reach the search, those that the model held back too; the next utterance begins anew."""
+    session = built(lambda own: own.conv(5, pads=(2, 2)).then("LogSoftmax"))
+    front_end = lambda: tinyseq.Chunks(CHANNELS, lambda samples: {"x": samples.reshape(1, -1, CHANNELS)})  # noqa: E731
+    decoder = tinyseq.CtcDecoder(tinyseq.CtcGreedy())
+    recognizer = tinyseq.Recognizer(session, front_end, decoder, 0.04)
+    streams = [recognizer.create_stream() for _ in range(2)]
+    for turn in range(2):
+        for number, stream in enumerate(streams):
+            stream.accept_waveform(16_000, signal(seed=number + turn).ravel())
+            stream.input_finished()
+        while any(map(recognizer.is_ready, streams)):
+            recognizer.decode(streams)
+        for number, stream in enumerate(streams):
+            rows = session.run({"x": signal(seed=number + turn)})["y"]
+            (expected,) = tinyseq.ctc_greedy(rows[0])
+            assert recognizer.get_result(stream) == expected
+            recognizer.reset(stream)
+
+
 # Models of others.
 
 

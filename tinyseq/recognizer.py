@@ -63,7 +63,7 @@ class Utterance:
         self._recognizer = recognizer
         self._rate = recognizer.sample_rate
         self._front_end = recognizer.begun_front_end()
-        self._steps: deque[Feeds] = deque()
+        self._steps: deque[Feeds | None] = deque()  # None: the model ends, and gives what it held back.
         self._model = recognizer.model.stream()
         self._search = recognizer.decoder.stream()
         self._is_finished = False
@@ -100,6 +100,8 @@ class Utterance:
         if not self._is_finished:
             self._is_finished = True
             self._take(self._front_end.finish())
+            if not self._recognizer.model.steps_alike:
+                self._steps.append(None)
 
     def _take(self, steps: list[Feeds]) -> None:
         for feeds in steps:
@@ -184,7 +186,11 @@ class Recognizer:
             raise FeedError(f"streams are those of create_stream, not {streams!r}") from error
         ready = [stream for stream in dict.fromkeys(map(self._own, streams)) if stream._steps]
         feeds = [stream._steps.popleft() for stream in ready]
-        results = self._together.step([stream._model for stream in ready], feeds)
+        going = [(stream._model, own) for stream, own in zip(ready, feeds) if own is not None]
+        given = iter(self._together.step(*map(list, zip(*going))) if going else ())
+        results = [
+            stream._model.finish() if own is None else next(given) for stream, own in zip(ready, feeds)
+        ]
         rows = {}
         refused = {}
         for stream, result in zip(ready, results):
@@ -260,3 +266,6 @@ class Recognizer:
         if stream._is_finished:
             stream._is_finished = False
             stream._front_end = self.begun_front_end()
+            if not self.model.steps_alike:
+                stream._steps = deque(step for step in stream._steps if step is not None)
+                stream._model.reset()

@@ -78,6 +78,13 @@ class Following:
                     self.rings.nodes.append(node)
             except Refusal as refusal:
                 raise ModelError(f"{node} {refusal}, so the model cannot be streamed; {REMEDY}") from None
+            except NO_RULE as error:
+                if isinstance(error, ModelError):
+                    raise
+                raise ModelError(
+                    f"{node} meets frames in a way that shapes do not tell ({error}), so the model cannot be "
+                    f"streamed; {REMEDY}"
+                ) from error
         self._check_numbers()
         for value in self.graph.outputs:
             self._check_output(value.name)
