@@ -126,6 +126,26 @@ IN_TIME = {
     "numbers of frames that come late": (lambda own: placed(own.conv(3, pads=(1, 1))), 1),
     "learned positions": (embedded, 0),
     "a table of positions": (with_table, 0),
+    "a convolution of frames and features": (
+        lambda own: (
+            own.then("Unsqueeze", np.array([1]))
+            .then("Conv", own.weights(1, 1, 3, 3), pads=(2, 1, 0, 1))
+            .then("Squeeze", np.array([1]))
+        ),
+        0,
+    ),
+    "frames of a signal, and the signal again": (
+        lambda own: own.conv(16, strides=(8,)).slid("ConvTranspose", own.weights(4, 4, 16), strides=(8,)),
+        15,
+    ),
+    "frames laid flat": (
+        lambda own: (
+            own.then("Reshape", np.array([-1, CHANNELS]))
+            .then("MatMul", own.weights(CHANNELS, CHANNELS))
+            .then("Reshape", np.array([1, -1, CHANNELS]))
+        ),
+        0,
+    ),
     "layers of all kinds": (
         lambda own: (
             own.conv(3, pads=(1, 1)).lstm().conv(3, strides=(2,), pads=(1, 1)).then("Relu").lstm("GRU")
@@ -248,6 +268,11 @@ REFUSED = {
         lambda own: own.slid("ConvTranspose", own.weights(4, 4, 2), strides=(3,)),
         "cuts off more than its last frame adds",
     ),
+    "Squeeze": (
+        lambda own: own.then("Unsqueeze", np.array([0])).then("Squeeze"),
+        "drops all axes of one element",
+    ),
+    "Slice of so many": (lambda own: own.cut(0, 100_000), "by how many there are"),
     "Pad to an even number": (made_even, "by how many frames there are"),
     "Slice to an even number": (cut_even, "by how many frames there are"),
     "Concat": (lambda own: own.beside(lambda own: own.then("Relu"), "Concat", axis=1), "one after the other"),

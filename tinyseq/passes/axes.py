@@ -10,7 +10,7 @@ from tinyseq.model import Graph, Node
 from tinyseq.passes.probe import Probe, _primes
 from tinyseq.shapes import Shape
 
-MANY, FEW = ((27_720, 32_760), (997, 4001), 1009), ((12, 24), (11, 23), 17)
+MANY, FEW = ((27_720, 32_760), (997, 4001), 1009), ((12, 24), (11, 23, 997, 4001), 17)
 """Two numbers for the size that is looked into, multiples of what strides divide by; two that nothing
 divides; and where the primes begin that stand for the other sizes. They are longer than any window, or no
 longer than any table."""

@@ -23,16 +23,19 @@ YES_OR_NO = {
 }  # fmt: skip
 """Ops whose results are truth values."""
 
+INTEGERS = ("QuantizeLinear", "DynamicQuantizeLinear", "MatMulInteger", "ConvInteger", "NonZero")
+"""Ops whose results are integers."""
+
 REMEDY = "give whole sequences to model.run"
 
 
 class Following:
     """What is known of a graph's tensors as the frames of a stream pass through them.
 
-    ``tracks`` are the tensors that have frames; ``counts`` those known from shapes that hold a number of
-    frames, by the track it is of; ``latest`` those that hold
-    something of the frames so far. ``rings`` has the streaming graph as far as it is written. Where chunks
-    may be empty within the graph, it is ``guarded``.
+    ``tracks`` are the tensors that have frames; ``generated`` those of them that are made of the number of
+    frames alone; ``counts`` tensors that hold such numbers, by the track they are of; ``latest`` those that
+    hold something of the frames so far. ``rings`` has the streaming graph as far as it is written. Where
+    chunks may be empty within the graph, it is ``guarded``.
     """
 
     def __init__(self, graph: Graph, exposed: Model, sizes: Sizes, size: str, guarded: bool = False) -> None:
@@ -44,6 +47,7 @@ class Following:
         self.tracks: dict[str, Track] = {}
         self.counts: dict[str, Track] = {}
         self.latest: set[str] = set()
+        self.generated: set[str] = set()
         self.inputs: dict[str, int] = {}
         self.looking: list[Node] = []
         self.guarded = guarded
@@ -98,7 +102,8 @@ class Following:
                 shape, node = probe.shapes.get(name), self._originals.get(name)
                 padding = track.padding or Padding(0, 0, 0.0)
                 length = (track.whole[frames] + padding.before + padding.after) * track.rows
-                if shape is not None and node is not None and shape[track.axis] != length:
+                beyond = name in self.generated and frames > max(self.frames)
+                if shape is not None and node is not None and not beyond and shape[track.axis] != length:
                     raise ModelError(
                         f"{node} pads, cuts or repeats frames by how many frames there are, so the model "
                         f"cannot be streamed; {REMEDY}"
@@ -155,7 +160,7 @@ class Following:
             node = self._originals[name]
             if node.op in YES_OR_NO:
                 return "truth values"
-            if node.op in ("Cast", "QuantizeLinear") or node.op.startswith("Arg"):
+            if node.op in ("Cast", *INTEGERS) or node.op.startswith("Arg"):
                 kind = node.attributes.get("to")
                 return "f" if kind is not None and kind.kind == "f" else "integers"
             if node.op == "DequantizeLinear" or not any(node.inputs):
@@ -302,6 +307,7 @@ class Following:
                 self.tracks[name] = track._replace(axis=axis, rows=1, alike=True, padding=None)
             else:
                 along.counted(self, node, name, axis, clock)
+                self.generated.add(name)
 
     def _repeats(self, node: Node, axis: int) -> bool:
         """Whether a node repeats one element along an axis."""
@@ -346,6 +352,10 @@ class Following:
         if padding is None and any(track.padding is not None for track in tracks):
             raise Refusal("takes frames that are padded in time")
         name = next(name for name in node.inputs if name in self.tracks and name not in self.aligned)
+        if node.op == "Squeeze" and len(node.inputs) < 2:
+            raise Refusal("drops all axes of one element, that of the frames too where a chunk has one")
+        if node.op == "Reshape" and (wanted := self._sizes_wanted(node)) is not None:
+            self.rings.nodes.append(node._replace(inputs=(node.inputs[0], self.rings.integers(*wanted))))
         for output in filter(None, node.outputs):
             axis = self.growing(output)
             if axis is None:
@@ -381,6 +391,22 @@ class Following:
         if joined is None:
             raise Refusal(f"puts several frames together, {within} elements as {kept}")
         return joined._replace(axis=axis, rows=rows)
+
+    def _sizes_wanted(self, node: Node) -> list[int] | None:
+        """What a Reshape makes, in words that hold for no frames too: -1 for theirs, 0 where rows stay."""
+        source, output = node.inputs[0], node.outputs[0]
+        wanted = list(self.shapes(output)[0])
+        rows = {place for name in self.others for place in self._sizes.growing(name, output)}
+        axis = self.growing(output)
+        given = self.shapes(source)[0]
+        if axis is None or node.attributes["allowzero"] or 0 in wanted:
+            return None
+        for place in rows - {axis}:
+            if place >= len(given) or given[place] != wanted[place]:
+                return None
+            wanted[place] = 0
+        wanted[axis] = -1
+        return wanted
 
     def _only_rows(self, count: int) -> bool:
         """Whether a number is one of rows: a product of open sizes."""

@@ -24,7 +24,7 @@ def streaming(model: Model) -> Streaming:
         ModelError: it cannot be computed chunk by chunk; names the node, its op and why.
     """
     if model.state:
-        return Streaming(expose_state(model))
+        return Streaming(model)
     for value in model.graph.inputs:
         if value.shape is None:
             raise ModelError(
@@ -44,7 +44,7 @@ def _streaming(model: Model, sizes: Sizes) -> Streaming:
     layers = [node for node in model.graph.nodes if node.row.state]
     times = [name for name in sizes.distinct if any(_along(sizes, name, node) == 0 for node in layers)]
     if layers and not times:
-        return _fixed(model, layers)
+        return _sized(_fixed(model, layers), sizes)
     ways = [_followed(model, sizes, name, layers) for name in times or sizes.distinct]
     looking = [way for way in ways if way.looking]
     if len(looking) > 1:
@@ -53,7 +53,22 @@ def _streaming(model: Model, sizes: Sizes) -> Streaming:
             f"{looking[1].size!r}, so which of the two a stream's chunks cut is not to be told; give the one "
             "that does not grow a fixed size"
         )
-    return looking[0].streaming() if looking else Streaming(expose_state(model))
+    return _sized(looking[0].streaming() if looking else Streaming(expose_state(model)), sizes)
+
+
+def _sized(streaming: Streaming, sizes: Sizes) -> Streaming:
+    """The streaming form, whose open sizes are numbers where they must be: no chunk is of another size."""
+    graph = streaming.model.graph
+    known = {name: sizes.one(name) for name in sizes.names}
+    inputs = tuple(
+        value._replace(shape=tuple(_number(known.get(size), size) for size in value.shape))
+        for value in graph.inputs
+    )
+    return streaming._replace(model=streaming.model._replace(graph=graph._replace(inputs=inputs)))
+
+
+def _number(known: str | int | None, size: str | int) -> str | int:
+    return known if isinstance(known, int) and known > 1 else size
 
 
 def _along(sizes: Sizes, name: str, node: Node) -> int | None:
