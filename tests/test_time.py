@@ -138,6 +138,12 @@ IN_TIME = {
         lambda own: own.conv(16, strides=(8,)).slid("ConvTranspose", own.weights(4, 4, 16), strides=(8,)),
         15,
     ),
+    "frames put together in pairs": (
+        lambda own: own.then("Reshape", np.array([0, -1, 2 * CHANNELS])).then(
+            "MatMul", own.weights(2 * CHANNELS, CHANNELS)
+        ),
+        0,
+    ),
     "frames laid flat": (
         lambda own: (
             own.then("Reshape", np.array([-1, CHANNELS]))

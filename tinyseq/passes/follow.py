@@ -10,6 +10,7 @@ from tinyseq.errors import ModelError
 from tinyseq.model import Graph, Model, Node, captured
 from tinyseq.passes import along, windows
 from tinyseq.passes.axes import NO_RULE, Sizes, growing
+from tinyseq.passes.kinds import kind_of
 from tinyseq.passes.rings import Rings
 from tinyseq.passes.tracks import HORIZON, Padding, Refusal, Track, clock_of
 from tinyseq.shapes import Shape
@@ -17,14 +18,6 @@ from tinyseq.streaming import Streaming
 
 MOVES = ("Identity", "Transpose", "Squeeze", "Unsqueeze", "Reshape", "Flatten")
 """Ops through which padding that nothing holds yet can pass: they change no element."""
-
-YES_OR_NO = {
-    "Equal", "Greater", "Less", "GreaterOrEqual", "LessOrEqual", "And", "Or", "Xor", "Not", "IsNaN", "IsInf",
-}  # fmt: skip
-"""Ops whose results are truth values."""
-
-INTEGERS = ("QuantizeLinear", "DynamicQuantizeLinear", "MatMulInteger", "ConvInteger", "NonZero")
-"""Ops whose results are integers."""
 
 REMEDY = "give whole sequences to model.run"
 
@@ -135,7 +128,7 @@ class Following:
 
     def frames_of(self, name: str, axis: int, count: int) -> tuple[int | str, ...]:
         """The shape of ``count`` frames of a tensor; rows are open."""
-        if (kind := self._kind(name)) != "f":
+        if (kind := kind_of(name, self.graph, self._originals)) != "numbers":
             raise Refusal(f"would have to keep frames of {name!r}, which holds {kind}, not numbers")
         shape: list[int | str] = list(self.shapes(name)[0])
         shape[axis] = count
@@ -147,25 +140,6 @@ class Following:
         if shape.count("rows") > 1:
             raise Refusal("would have to keep frames of two open sizes")
         return tuple(shape)
-
-    def _kind(self, name: str) -> str:
-        """What a tensor holds, as far as its makers tell: "f" for numbers."""
-        while True:
-            for value in self.graph.inputs:
-                if value.name == name:
-                    return "f" if value.dtype.kind == "f" else value.dtype.name
-            if name in self.graph.constants:
-                kind = self.graph.constants[name].dtype
-                return "f" if kind.kind == "f" else kind.name
-            node = self._originals[name]
-            if node.op in YES_OR_NO:
-                return "truth values"
-            if node.op in ("Cast", *INTEGERS) or node.op.startswith("Arg"):
-                kind = node.attributes.get("to")
-                return "f" if kind is not None and kind.kind == "f" else "integers"
-            if node.op == "DequantizeLinear" or not any(node.inputs):
-                return "f"
-            name = node.inputs[1 if node.op == "Where" else 0]
 
     def uniform(self, name: str) -> float | None:
         """The one number that a tensor holds throughout, if it does."""
@@ -191,8 +165,6 @@ class Following:
         else:
             return
         raise ModelError(f"output {name!r} {what}, so the model cannot be streamed; {REMEDY}")
-
-    # What is known of tensors.
 
     def shapes(self, name: str) -> tuple[Shape, Shape]:
         """A tensor's shape for one number of frames and for another."""
@@ -223,8 +195,6 @@ class Following:
     def _known(self, name: str) -> bool:
         """Whether constants and shapes alone decide a tensor."""
         return not name or name in self.counts or name in self.graph.constants
-
-    # Nodes.
 
     def _pass(self, node: Node) -> None:
         names = set(filter(None, node.inputs))
@@ -354,12 +324,19 @@ class Following:
         name = next(name for name in node.inputs if name in self.tracks and name not in self.aligned)
         if node.op == "Squeeze" and len(node.inputs) < 2:
             raise Refusal("drops all axes of one element, that of the frames too where a chunk has one")
-        if node.op == "Reshape" and (wanted := self._sizes_wanted(node)) is not None:
+        wanted = self._sizes_wanted(node) if node.op == "Reshape" else None
+        if wanted is not None:
             self.rings.nodes.append(node._replace(inputs=(node.inputs[0], self.rings.integers(*wanted))))
         for output in filter(None, node.outputs):
             axis = self.growing(output)
             if axis is None:
                 raise Refusal("makes of all frames what does not grow with them")
+            if node.op == "Reshape" and (count := self._stacked(name, output, axis)) > 1:
+                if wanted is None:
+                    raise Refusal(f"puts {count} frames together, and rows with them")
+                self.looking.append(node)
+                windows.stacked(self, self.rings.nodes.pop(), self.tracks[name], count)
+                continue
             if node.op in ("Reshape", "Flatten"):
                 track = self._reshaped(name, output, axis)
             else:
@@ -377,6 +354,13 @@ class Following:
         if len({track.rows for track in tracks}) > 1:
             raise Refusal("takes frames that are joined with rows, and others")
         return self.tracks[name]._replace(axis=axis)
+
+    def _stacked(self, name: str, output: str, axis: int) -> int:
+        """How many frames a Reshape puts together; 1 if none."""
+        track, before, after = self.tracks[name], self.shapes(name)[0], self.shapes(output)[0]
+        same = prod(before[: track.axis]) == prod(after[:axis]) and track.rows == 1
+        count, rest = divmod(before[track.axis], after[axis])
+        return count if same and not rest and track.padding is None else 1
 
     def _reshaped(self, name: str, output: str, axis: int) -> Track:
         """Frames that are joined with what lies within or around them, or parted from it."""

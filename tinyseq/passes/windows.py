@@ -170,3 +170,9 @@ def aligned(following: Following, node: Node) -> Node:
         following.tracks[waiting[name]] = track._replace(emitted=emitted)
     following.aligned.update(waiting.values())
     return node._replace(inputs=tuple(waiting.get(name, name) for name in node.inputs))
+
+
+def stacked(following: Following, node: Node, track: Track, count: int) -> None:
+    """A Reshape that puts frames together: it waits until there are so many."""
+    source, track = _slid(following, node, track, Window(count, count), 0.0)
+    _replaced(following, node, source, track)
