@@ -10,10 +10,10 @@ from tinyseq.model import Graph, Node
 from tinyseq.passes.probe import Probe, _primes
 from tinyseq.shapes import Shape
 
-MANY, FEW = ((27_720, 32_760), (997, 4001), 1009), ((12, 24), (11, 23, 997, 4001), 17)
-"""Two numbers for the size that is looked into, multiples of what strides divide by; two that nothing
-divides; and where the primes begin that stand for the other sizes. They are longer than any window, or no
-longer than any table."""
+MANY, FEW = ((27_720, 32_760), (997, 4001), (1009, 24)), ((12, 24), (11, 23, 997, 4001), (17, 1))
+"""Two numbers for the size that is looked into, multiples of what strides divide by; some that nothing
+divides; and, for the others, where the primes begin that they are multiples of, and which. They are longer
+than any window, or no longer than any table."""
 
 MOST_TOGETHER = 2
 """Sizes that one node may tell of at once."""
@@ -71,7 +71,8 @@ class Sizes:
         return growing(*shapes) if len(shapes) == 2 else ()
 
     def _numbers(self, changed: dict[str, int]) -> dict[str, int]:
-        numbers = dict(zip(self.names, _primes(self._rest)))
+        first, factor = self._rest
+        numbers = dict(zip(self.names, (prime * factor for prime in _primes(first))))
         numbers |= {name: number for name, number in changed.items() if isinstance(number, int)}
         ones = {name: self.one(name) for name in self.names}
         return {name: numbers[one] if isinstance(one, str) else one for name, one in ones.items()}
