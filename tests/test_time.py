@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import tinyseq
@@ -29,6 +29,7 @@ def in_chunks(session: tinyseq.Session, x: np.ndarray, cuts: Sequence[int]) -> n
     return np.concatenate([*parts, *stream.finish().values()], 1)
 
 
+@settings(max_examples=max(200, settings.default.max_examples))
 @given(data=st.data(), layers=layered())
 def test_layers_give_in_chunks_what_they_give_at_once(data, layers):
     session = layers.model()
@@ -302,6 +303,90 @@ def test_what_is_looked_along_must_be_one_size():
     graph.output("y", graph.apply("Conv", x, np.ones((1, 1, 3, 3), np.float32)))
     with pytest.raises(tinyseq.ModelError, match="two open sizes"):
         tinyseq.load(graph).stream()
+
+
+BANDS = 6
+
+
+def banded(direction: str = "forward", frames: int | str = "frames") -> tinyseq.Session:
+    """A layer from band to band in every frame, then one from frame to frame."""
+    own = Layers()
+    graph, directions = tinyseq.Graph(), 2 if direction == "bidirectional" else 1
+    x = graph.input("x", [frames, BANDS, CHANNELS])
+    weights = [own.weights(directions, 4 * CHANNELS, CHANNELS) for _ in range(2)]
+    y = graph.apply(
+        "LSTM", graph.transpose(x, (1, 0, 2)), *weights, hidden_size=CHANNELS, direction=direction
+    )
+    y = graph.transpose(y, (2, 0, 1, 3))
+    width = BANDS * directions * CHANNELS
+    y = graph.reshape(y, (-1, 1, width))
+    w, r = own.weights(1, 3 * CHANNELS, width), own.weights(1, 3 * CHANNELS, CHANNELS)
+    graph.output("y", graph.apply("GRU", y, w, r, hidden_size=CHANNELS))
+    return tinyseq.load(graph)
+
+
+@pytest.mark.parametrize("direction", ["forward", "bidirectional"])
+def test_a_layer_across_frames_begins_anew_with_each(direction):
+    session = banded(direction)
+    x = np.random.default_rng(0).standard_normal((20, BANDS, CHANNELS)).astype(np.float32)
+    stream = session.stream()
+    assert list(stream.state) == ["gru.h"]
+    parts = [stream.step({"x": part})["y"] for part in np.split(x, [1, 2, 9])]
+    np.testing.assert_array_equal(np.concatenate(parts), session.run({"x": x})["y"])
+
+
+def fixed(make, frames: int = 7) -> tinyseq.Session:
+    layers = Layers()
+    layers.graph = tinyseq.Graph()
+    layers.x = layers.graph.input("x", ["rows", frames, CHANNELS])
+    make(layers)
+    return layers.model()
+
+
+def test_chunks_of_fixed_frames_go_on_as_open_ones_do():
+    make = lambda own: own.conv(3, pads=(2, 0)).lstm()  # noqa: E731
+    x, stream = signal(21), fixed(make).stream()
+    parts = [stream.step({"x": part})["y"] for part in np.split(x, 3, 1)]
+    np.testing.assert_array_equal(np.concatenate(parts, 1), built(make).run({"x": x})["y"])
+
+
+@pytest.mark.parametrize(
+    ("make", "reason"),
+    [
+        (lambda own: own.lstm().then("Softmax", axis=1), "normalised over all frames"),
+        (backward, "turns the frames round"),
+        (lambda own: own.conv(3, pads=(1, 1)).lstm(), "has a fixed number of frames"),
+    ],
+)
+def test_chunks_of_fixed_frames_are_refused_as_open_ones_are(make, reason):
+    with pytest.raises(tinyseq.ModelError, match=reason):
+        fixed(make).stream()
+
+
+def test_frames_beside_a_table_of_a_fixed_number_are_refused():
+    """Of one frame beside a table of many there would be many."""
+    session = built(lambda own: setattr(own, "x", own.graph.add(own.x, own.weights(1, 9, CHANNELS))))
+    assert session.run({"x": signal(9)})["y"].shape == (1, 9, CHANNELS)
+    with pytest.raises(tinyseq.ModelError, match="cannot be told"):
+        session.stream()
+
+
+def test_a_model_with_state_of_its_own_says_what_a_chunk_is():
+    graph = tinyseq.Graph()
+    x, past = graph.input("x", [1, "frames", CHANNELS]), graph.input("past", [1, 2, CHANNELS])
+    both = graph.concat([past, x], 1)
+    graph.output("y", graph.softmax(both, 1))
+    graph.output("past_out", graph.slice(both, 1, -2, 2**62), carries="past")
+    session = tinyseq.load(graph)
+    assert "note    node 'concat' (Concat) looks along 'frames': one call is one step" in str(session)
+    assert session.stream().step({"x": signal(3)})["y"].shape == (1, 5, CHANNELS)
+    assert "note" not in str(built(lambda own: own.lstm()))
+
+
+def test_a_search_refuses_models_that_hold_frames_back():
+    session = built(lambda own: own.conv(3, pads=(1, 1)))
+    with pytest.raises(tinyseq.ModelError, match="holds frames back"):
+        session.rows(None, 1)
 
 
 # Streams apart, together, saved.

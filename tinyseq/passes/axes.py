@@ -98,11 +98,12 @@ class Sizes:
                     return
 
     def _must_be(self, node: Node, chosen: dict[str, str | int]) -> bool:
-        """Whether a node refuses other numbers than those chosen: what cuts tables to size takes many."""
+        """Whether a node refuses other numbers than those chosen; what cuts to size or repeats one does not."""
+        met = {int(size) for name in node.inputs if name for size in self._base.shapes[name]}
         for name, number in chosen.items():
             if isinstance(number, str):
                 continue
-            for other in {1, 2, number - 1, number + 1} - {0, number}:
+            for other in ({1, 2, number - 1, number + 1} | met) - {0, number, self.number(name)}:
                 probe = self._probed({**chosen, name: other})
                 if all(output in probe.shapes for output in node.outputs if output):
                     return False
