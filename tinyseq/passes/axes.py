@@ -98,7 +98,7 @@ class Sizes:
                     return
 
     def _must_be(self, node: Node, chosen: dict[str, str | int]) -> bool:
-        """Whether a node refuses other numbers than those chosen; what cuts to size or repeats one does not."""
+        """Whether a node refuses other numbers than those chosen; what cuts or repeats to size does not."""
         met = {int(size) for name in node.inputs if name for size in self._base.shapes[name]}
         for name, number in chosen.items():
             if isinstance(number, str):
