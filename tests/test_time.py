@@ -447,6 +447,20 @@ def test_a_model_that_is_never_late_owes_nothing():
     np.testing.assert_array_equal(stream.finish({"x": x})["y"], session.run({"x": x})["y"])
 
 
+def test_the_end_of_a_stream_asks_for_inputs_without_frames_only():
+    own = Layers()
+    gain = own.graph.input("gain", [])
+    own.conv(3, pads=(1, 1)).then("Mul", gain)
+    stream, gain = own.model().stream(), np.float32(2)
+    stream.step({"x": signal(4), "gain": gain})
+    with pytest.raises(tinyseq.FeedError, match="missing 'gain'"):
+        stream.finish()
+    for wrong in (3, {"gain": gain, "z": gain}):
+        with pytest.raises(tinyseq.FeedError):
+            stream.finish(wrong)
+    assert stream.finish({"gain": gain})["y"].shape == (1, 1, CHANNELS)
+
+
 def test_the_reference_streams_alike():
     make = lambda own: own.conv(3, pads=(1, 1)).lstm()  # noqa: E731
     x = signal()

@@ -87,7 +87,7 @@ class Pool:
             FeedError: names, dtypes or shapes do not fit, or a row is named twice; the states are as before.
             StateError: a row is not open.
         """
-        return self._runner.step(self._addressed(rows, feeds), out)
+        return self._runner.step(self._addressed(self._numbers(rows), feeds), out)
 
     def finish(
         self, rows: Sequence[int], feeds: Mapping[str, np.ndarray] | None = None
@@ -100,11 +100,12 @@ class Pool:
         """
         if self._streaming.clock is None:
             return {} if feeds is None else self.step(rows, feeds)
-        feeds = self._streaming.nothing(len(rows)) if feeds is None else feeds
-        return self._runner.step(self._addressed(rows, feeds), None, last=1)
+        numbers = self._numbers(rows)
+        feeds = self._streaming.ending(feeds, len(numbers))
+        return self._runner.step(self._addressed(numbers, feeds), None, last=1)
 
-    def _addressed(self, rows: Sequence[int], feeds: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
-        """Feeds for some rows, all of them open and none twice."""
+    def _numbers(self, rows: Sequence[int]) -> np.ndarray:
+        """Rows, all of them open and none twice."""
         try:
             rows = list(rows)
         except TypeError as error:
@@ -114,6 +115,10 @@ class Pool:
         numbers = np.array(rows, np.int64)
         if len(set(rows)) != len(rows) or not rows:
             raise FeedError(f"rows {rows}: a step takes one row at least and none twice")
+        return numbers
+
+    def _addressed(self, numbers: np.ndarray, feeds: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
+        """Feeds for some rows."""
         if not isinstance(feeds, Mapping):
             raise FeedError(f"inputs are given as a dict from name to array, not {type(feeds).__name__}")
         return {**feeds, **dict.fromkeys((SOURCES, TARGETS, OWNERS), numbers)}
