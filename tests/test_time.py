@@ -305,6 +305,37 @@ def test_what_is_looked_along_must_be_one_size():
         tinyseq.load(graph).stream()
 
 
+SO_FAR = {
+    "the greatest": lambda own: own.then("ReduceMax", np.array([1])),
+    "the least, of all channels": lambda own: own.then("ReduceMin", np.array([1, 2]), keepdims=0),
+    "the sum": lambda own: own.then("ReduceSum", np.array([1]), keepdims=0),
+    "the last frame": lambda own: own.lstm().cut(-1),
+    "the last frame alone": lambda own: own.lstm().then("Gather", np.array(-1), axis=1),
+    "what is made of it": lambda own: own.lstm().cut(-1).then("MatMul", own.weights(4, 4)).then("Softmax"),
+}
+
+
+@pytest.mark.parametrize("make", SO_FAR.values(), ids=SO_FAR)
+def test_what_is_of_all_frames_is_of_those_so_far(make):
+    session, x = built(make), signal()
+    stream, end = session.stream(), 0
+    for part in np.split(x, [1, 3, 4, 20], 1):
+        end += part.shape[1]
+        y = stream.step({"x": part})["y"]
+        np.testing.assert_array_equal(y, session.run({"x": x[:, :end]})["y"])
+    assert session.latency == 0
+
+
+@pytest.mark.parametrize("channels", [1, 17, 64])
+def test_wide_convolutions_give_the_same_bits(isa, channels, monkeypatch):
+    monkeypatch.setattr("tests.strategies.streams.CHANNELS", channels)
+    session = built(lambda own: own.conv(5, pads=(2, 2)).conv(3, pads=(2, 0), dilations=(1,)))
+    x = np.random.default_rng(0).standard_normal((1, 200, channels)).astype(np.float32)
+    whole = session.run({"x": x})["y"]
+    for cuts in (range(1, 200), [3, 70, 71, 150]):
+        np.testing.assert_array_equal(in_chunks(session, x, cuts), whole)
+
+
 BANDS = 6
 
 
