@@ -394,6 +394,20 @@ def test_chunks_of_fixed_frames_are_refused_as_open_ones_are(make, reason):
         fixed(make).stream()
 
 
+def test_sizes_without_names_are_told_by_where_they_meet():
+    """As files have them that name no sizes."""
+    graph = tinyseq.Graph()
+    x, other = (graph.input(name, [f"{name}.{axis}" for axis in range(3)]) for name in ("x", "other"))
+    both, own = graph.mul(x, other), Layers()
+    y = graph.apply("Conv", graph.transpose(both, (0, 2, 1)), own.weights(2, CHANNELS, 3), pads=(2, 0))
+    graph.output("y", y)
+    session, feeds = tinyseq.load(graph), {"x": signal(), "other": signal(seed=1)}
+    assert tinyseq.check_stream(session, feeds).passed
+    stream, whole = session.stream(), session.run(feeds)["y"]
+    parts = [{name: part[:, a:b] for name, part in feeds.items()} for a, b in ((0, 3), (3, 4), (4, FRAMES))]
+    np.testing.assert_array_equal(np.concatenate([stream.step(part)["y"] for part in parts], 2), whole)
+
+
 def test_frames_beside_a_table_of_a_fixed_number_are_refused():
     """Of one frame beside a table of many there would be many."""
     session = built(lambda own: setattr(own, "x", own.graph.add(own.x, own.weights(1, 9, CHANNELS))))

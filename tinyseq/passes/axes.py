@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from itertools import combinations
+from itertools import chain, combinations, islice
 
 from tinyseq.errors import TinyseqError
 from tinyseq.model import Graph, Node
@@ -15,8 +15,11 @@ MANY, FEW = ((27_720, 32_760), (997, 4001), (1009, 24)), ((12, 24), (11, 23, 997
 divides; and, for the others, where the primes begin that they are multiples of, and which. They are longer
 than any window, or no longer than any table."""
 
-MOST_TOGETHER = 2
+MOST_TOGETHER = 3
 """Sizes that one node may tell of at once."""
+
+MOST_TRIED = 2000
+"""Ways in which the sizes that meet in a node may be the same that are tried."""
 
 NO_RULE = (TinyseqError, ValueError, TypeError, AttributeError, LookupError, ArithmeticError)
 """What shape rules raise where shapes do not fit, or where they need values that nobody knows."""
@@ -90,12 +93,12 @@ class Sizes:
     def _unite(self, node: Node) -> None:
         """Takes sizes for the same, or for numbers, where a node cannot be otherwise."""
         meeting = list(self._meeting(node))
-        for count in range(1, MOST_TOGETHER + 1):
-            for chosen in combinations(meeting, count):
-                if self._fits(node, dict(chosen)) and self._must_be(node, dict(chosen)):
-                    self._is.update(chosen)
-                    self._base = self._probed({})
-                    return
+        ways = chain.from_iterable(combinations(meeting, count) for count in range(1, MOST_TOGETHER + 1))
+        for chosen in islice(ways, MOST_TRIED):
+            if self._fits(node, dict(chosen)) and self._must_be(node, dict(chosen)):
+                self._is.update(chosen)
+                self._base = self._probed({})
+                return
 
     def _must_be(self, node: Node, chosen: dict[str, str | int]) -> bool:
         """Whether a node refuses other numbers than those chosen; what cuts or repeats to size does not."""

@@ -24,7 +24,7 @@ def streaming(model: Model) -> Streaming:
         ModelError: it cannot be computed chunk by chunk; names the node, its op and why.
     """
     if model.state:
-        return Streaming(model)
+        return Streaming(expose_state(model))
     for value in model.graph.inputs:
         if value.shape is None:
             raise ModelError(
