@@ -68,6 +68,11 @@ class Sizes:
         """Probes in which a size is what nothing divides."""
         return {number: self._probed({name: number}) for number in self._odd}
 
+    def frames(self, layer: Node) -> int | None:
+        """How many frames a recurrent layer takes; None if that cannot be told."""
+        shape = self._base.shapes.get(layer.inputs[0])
+        return None if shape is None else shape[1 if layer.attributes.get("layout") else 0]
+
     def growing(self, name: str, tensor: str) -> tuple[int, ...]:
         """The dimensions of a tensor that grow with a size; none of a tensor of unknown shape."""
         shapes = [probe.shapes[tensor] for probe in self.along(name) if tensor in probe.shapes]

@@ -7,6 +7,7 @@ stream.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from contextlib import suppress
 
 from tinyseq.errors import ModelError
@@ -44,7 +45,7 @@ def _streaming(model: Model, sizes: Sizes) -> Streaming:
     layers = [node for node in model.graph.nodes if node.row.state]
     times = [name for name in sizes.distinct if any(_along(sizes, name, node) == 0 for node in layers)]
     if layers and not times:
-        return _sized(_fixed(model, layers), sizes)
+        return _sized(_fixed(model, layers, sizes.frames), sizes)
     ways = [_followed(model, sizes, name, layers) for name in times or sizes.distinct]
     looking = [way for way in ways if way.looking]
     if len(looking) > 1:
@@ -87,7 +88,7 @@ def _followed(model: Model, sizes: Sizes, name: str, layers: list[Node]) -> Foll
     return way
 
 
-def _fixed(model: Model, layers: list[Node]) -> Streaming:
+def _fixed(model: Model, layers: list[Node], frames_of: Callable[[Node], int | None]) -> Streaming:
     """A model whose recurrent layers run along fixed numbers of frames: the chunks of its stream.
 
     It is followed as if they were open, where its weights and shapes let them be.
@@ -104,7 +105,15 @@ def _fixed(model: Model, layers: list[Node]) -> Streaming:
             sizes = Sizes(opened.graph)
             if any(_along(sizes, name, node) == 0 for node in layers):
                 return _closed(_followed(opened, sizes, name, layers).streaming(), value)
-    return Streaming(expose_state(model))
+    exposed = expose_state(model)
+    for node in layers:
+        if frames_of(node) != 1:
+            raise ModelError(
+                f"{node} runs along frames whose number the graph takes for granted, so it cannot be told what "
+                "a stream would have to carry and the model cannot be streamed; export it with an open number "
+                "of frames"
+            )
+    return Streaming(exposed)
 
 
 def _closed(streaming: Streaming, value: Value) -> Streaming:
