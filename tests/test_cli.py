@@ -11,6 +11,7 @@ import pytest
 from safetensors.numpy import save_file
 
 import tinyseq
+from tests.models import recogniser
 from tests.test_errors import lstm_with_state
 from tinyseq.cli import FAILED, FINE, UNREADABLE, USAGE, main
 
@@ -96,6 +97,15 @@ def test_verify_compares_with_the_reference_and_onnxruntime(model, capsys):
     report = json.loads(capsys.readouterr().out)
     assert report["passed"]
     assert {row["against"] for row in report["comparisons"]} == {"reference", "onnxruntime"}
+
+
+def test_verify_tries_streams(model, tmp_path, capsys):
+    path = tmp_path / "recogniser.onnx"
+    path.write_bytes(recogniser())
+    assert main(["verify", "--stream", str(path)]) == FINE
+    assert "in any chunks what a run gives at once: kept" in capsys.readouterr().out
+    assert main(["verify", "--stream", "--json", model]) == FINE
+    assert json.loads(capsys.readouterr().out)["passed"]
 
 
 def test_verify_fails_when_results_differ(model, monkeypatch, capsys):

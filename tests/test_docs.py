@@ -15,8 +15,15 @@ def test_the_list_of_ops_is_up_to_date():
     assert made["TARGET"].read_text() == made["text"]()
 
 
+def test_the_list_of_ops_in_streams_is_up_to_date():
+    """``python docs/make_streams.py`` writes it."""
+    made = runpy.run_path(str(ROOT / "docs" / "make_streams.py"))
+    assert made["TARGET"].read_text() == made["text"]()
+
+
 def test_the_readme_leads_to_the_ops():
     assert "(docs/ops.md)" in (ROOT / "README.md").read_text()
+    assert "(docs/streams.md)" in (ROOT / "README.md").read_text()
 
 
 def test_links_in_the_documents_lead_somewhere():

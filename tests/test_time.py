@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Sequence
+from pathlib import Path
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import tinyseq
 from tests.strategies.streams import CHANNELS, Layers, layered
 
 FRAMES = 40
+
+DATA = Path(__file__).parent / "data"
 
 
 def signal(frames: int = FRAMES, rows: int = 1, seed: int = 0) -> np.ndarray:
@@ -25,6 +29,7 @@ def in_chunks(session: tinyseq.Session, x: np.ndarray, cuts: Sequence[int]) -> n
     return np.concatenate([*parts, *stream.finish().values()], 1)
 
 
+@settings(max_examples=max(200, settings.default.max_examples))
 @given(data=st.data(), layers=layered())
 def test_layers_give_in_chunks_what_they_give_at_once(data, layers):
     session = layers.model()
@@ -47,6 +52,40 @@ def test_layers_give_in_chunks_what_they_give_at_once(data, layers):
 
 
 # What streams, and how late.
+
+
+def frame_count(own: Layers) -> str:
+    return own.graph.apply("Shape", own.x, start=1, end=2)
+
+
+def placed(own: Layers) -> None:
+    """x and the number of each frame."""
+    size = own.graph.apply("Squeeze", frame_count(own))
+    end = own.graph.add(own.graph.mul(size, np.array(2)), np.array(3))
+    places = own.graph.apply("Range", np.array(3), end, np.array(2))
+    own.x = own.graph.add(own.x, own.graph.unsqueeze(own.graph.apply("Cast", places, to=np.dtype("f4")), [1]))
+
+
+def embedded(own: Layers) -> None:
+    """x and what is learned of each place."""
+    size = own.graph.apply("Squeeze", frame_count(own))
+    places = own.graph.apply("Range", np.array(0), size, np.array(1))
+    own.x = own.graph.add(own.x, own.graph.apply("Gather", own.weights(FRAMES, CHANNELS), places))
+
+
+def with_table(own: Layers) -> None:
+    """x and a table of as many frames."""
+    table = own.weights(1, FRAMES, CHANNELS)
+    own.x = own.graph.add(
+        own.x, own.graph.apply("Slice", table, np.array([0]), frame_count(own), np.array([1]))
+    )
+
+
+def delta(own: Layers) -> None:
+    x = own.x
+    later, own.x = own.cut(1).x, x
+    own.x = own.graph.apply("Sub", later, own.cut(0, -1).x)
+
 
 IN_TIME = {
     "a causal convolution": (lambda own: own.conv(3, pads=(2, 0)), 0),
@@ -84,6 +123,36 @@ IN_TIME = {
     "the change from frame to frame": (lambda own: delta(own), 1),
     "a running sum": (lambda own: own.then("CumSum", np.array(1)), 0),
     "a running sum of those before": (lambda own: own.then("CumSum", np.array(1), exclusive=1), 0),
+    "numbers of frames": (placed, 0),
+    "numbers of frames that come late": (lambda own: placed(own.conv(3, pads=(1, 1))), 1),
+    "learned positions": (embedded, 0),
+    "a table of positions": (with_table, 0),
+    "a convolution of frames and features": (
+        lambda own: (
+            own.then("Unsqueeze", np.array([1]))
+            .then("Conv", own.weights(1, 1, 3, 3), pads=(2, 1, 0, 1))
+            .then("Squeeze", np.array([1]))
+        ),
+        0,
+    ),
+    "frames of a signal, and the signal again": (
+        lambda own: own.conv(16, strides=(8,)).slid("ConvTranspose", own.weights(4, 4, 16), strides=(8,)),
+        15,
+    ),
+    "frames put together in pairs": (
+        lambda own: own.then("Reshape", np.array([0, -1, 2 * CHANNELS])).then(
+            "MatMul", own.weights(2 * CHANNELS, CHANNELS)
+        ),
+        0,
+    ),
+    "frames laid flat": (
+        lambda own: (
+            own.then("Reshape", np.array([-1, CHANNELS]))
+            .then("MatMul", own.weights(CHANNELS, CHANNELS))
+            .then("Reshape", np.array([1, -1, CHANNELS]))
+        ),
+        0,
+    ),
     "layers of all kinds": (
         lambda own: (
             own.conv(3, pads=(1, 1)).lstm().conv(3, strides=(2,), pads=(1, 1)).then("Relu").lstm("GRU")
@@ -91,12 +160,6 @@ IN_TIME = {
         1,
     ),
 }
-
-
-def delta(own: Layers) -> None:
-    x = own.x
-    later, own.x = own.cut(1).x, x
-    own.x = own.graph.apply("Sub", later, own.cut(0, -1).x)
 
 
 def built(make, rows: int | str = "rows", device: str = "cpu") -> tinyseq.Session:
@@ -134,12 +197,31 @@ def counted(own: Layers) -> None:
     own.x = own.graph.apply("Div", own.x, size)
 
 
-def placed(own: Layers) -> None:
-    """x and positions that count from its first frame."""
-    size = own.graph.apply("Squeeze", own.graph.apply("Shape", own.x, start=1, end=2))
-    places = own.graph.apply("Range", np.array(0), size, np.array(1))
-    places = own.graph.apply("Cast", places, to=np.dtype("f4"))
+def found_places(own: Layers) -> None:
+    """x and the number of each frame, told by what is looked up in ones."""
+    size = own.graph.apply("Shape", own.x, start=1, end=2)
+    ones = own.graph.apply("ConstantOfShape", size, value=np.ones(1, np.float32))
+    places = own.graph.apply("Squeeze", own.graph.apply("NonZero", ones))
     own.x = own.graph.add(own.x, own.graph.unsqueeze(places, [1]))
+
+
+def with_shifted_table(own: Layers) -> None:
+    """x and a table of as many frames, from its second on."""
+    table, end = own.weights(1, 40_000, CHANNELS), own.graph.add(frame_count(own), np.array([1]))
+    own.x = own.graph.add(own.x, own.graph.apply("Slice", table, np.array([1]), end, np.array([1])))
+
+
+def made_even(own: Layers) -> None:
+    """One more frame where their number is odd."""
+    odd = own.graph.apply("Mod", frame_count(own), np.array([2]))
+    nothing = np.array([0])
+    own.then("Pad", own.graph.concat([nothing, nothing, nothing, nothing, odd, nothing], 0)).conv(2)
+
+
+def cut_even(own: Layers) -> None:
+    """Without the first frame where their number is odd."""
+    odd = own.graph.apply("Mod", frame_count(own), np.array([2]))
+    own.then("Slice", odd, np.array([2**62]), np.array([1]))
 
 
 def attending(own: Layers) -> None:
@@ -167,7 +249,8 @@ REFUSED = {
     "Slice": (backward, "turns the frames round"),
     "Add": (last, "known after the last frame"),
     "Div": (counted, "how many frames there are in all"),
-    "Range": (placed, "positions"),
+    "NonZero": (found_places, "looks at all frames"),
+    "Slice of a table": (with_shifted_table, "chunks would make anew"),
     "Gather": (lambda own: own.then("Gather", np.array([0, 1]), axis=1), "by their places"),
     "Split": (lambda own: own.then("Split", num_outputs=2, axis=1), "looks at all frames"),
     "Tile": (lambda own: own.then("Tile", np.array([1, 2, 1])), "looks at all frames"),
@@ -192,6 +275,13 @@ REFUSED = {
         lambda own: own.slid("ConvTranspose", own.weights(4, 4, 2), strides=(3,)),
         "cuts off more than its last frame adds",
     ),
+    "Squeeze": (
+        lambda own: own.then("Unsqueeze", np.array([0])).then("Squeeze"),
+        "drops all axes of one element",
+    ),
+    "Slice of so many": (lambda own: own.cut(0, 100_000), "by how many there are"),
+    "Pad to an even number": (made_even, "by how many frames there are"),
+    "Slice to an even number": (cut_even, "by how many frames there are"),
     "Concat": (lambda own: own.beside(lambda own: own.then("Relu"), "Concat", axis=1), "one after the other"),
 }
 
@@ -213,6 +303,135 @@ def test_what_is_looked_along_must_be_one_size():
     graph.output("y", graph.apply("Conv", x, np.ones((1, 1, 3, 3), np.float32)))
     with pytest.raises(tinyseq.ModelError, match="two open sizes"):
         tinyseq.load(graph).stream()
+
+
+SO_FAR = {
+    "the greatest": lambda own: own.then("ReduceMax", np.array([1])),
+    "the least, of all channels": lambda own: own.then("ReduceMin", np.array([1, 2]), keepdims=0),
+    "the sum": lambda own: own.then("ReduceSum", np.array([1]), keepdims=0),
+    "the last frame": lambda own: own.lstm().cut(-1),
+    "the last frame alone": lambda own: own.lstm().then("Gather", np.array(-1), axis=1),
+    "what is made of it": lambda own: own.lstm().cut(-1).then("MatMul", own.weights(4, 4)).then("Softmax"),
+}
+
+
+@pytest.mark.parametrize("make", SO_FAR.values(), ids=SO_FAR)
+def test_what_is_of_all_frames_is_of_those_so_far(make):
+    session, x = built(make), signal()
+    stream, end = session.stream(), 0
+    for part in np.split(x, [1, 3, 4, 20], 1):
+        end += part.shape[1]
+        y = stream.step({"x": part})["y"]
+        np.testing.assert_array_equal(y, session.run({"x": x[:, :end]})["y"])
+    assert session.latency == 0
+
+
+@pytest.mark.parametrize("channels", [1, 17, 64])
+def test_wide_convolutions_give_the_same_bits(isa, channels, monkeypatch):
+    monkeypatch.setattr("tests.strategies.streams.CHANNELS", channels)
+    session = built(lambda own: own.conv(5, pads=(2, 2)).conv(3, pads=(2, 0), dilations=(1,)))
+    x = np.random.default_rng(0).standard_normal((1, 200, channels)).astype(np.float32)
+    whole = session.run({"x": x})["y"]
+    for cuts in (range(1, 200), [3, 70, 71, 150]):
+        np.testing.assert_array_equal(in_chunks(session, x, cuts), whole)
+
+
+BANDS = 6
+
+
+def banded(direction: str = "forward", frames: int | str = "frames") -> tinyseq.Session:
+    """A layer from band to band in every frame, then one from frame to frame."""
+    own = Layers()
+    graph, directions = tinyseq.Graph(), 2 if direction == "bidirectional" else 1
+    x = graph.input("x", [frames, BANDS, CHANNELS])
+    weights = [own.weights(directions, 4 * CHANNELS, CHANNELS) for _ in range(2)]
+    y = graph.apply(
+        "LSTM", graph.transpose(x, (1, 0, 2)), *weights, hidden_size=CHANNELS, direction=direction
+    )
+    y = graph.transpose(y, (2, 0, 1, 3))
+    width = BANDS * directions * CHANNELS
+    y = graph.reshape(y, (-1, 1, width))
+    w, r = own.weights(1, 3 * CHANNELS, width), own.weights(1, 3 * CHANNELS, CHANNELS)
+    graph.output("y", graph.apply("GRU", y, w, r, hidden_size=CHANNELS))
+    return tinyseq.load(graph)
+
+
+@pytest.mark.parametrize("direction", ["forward", "bidirectional"])
+def test_a_layer_across_frames_begins_anew_with_each(direction):
+    session = banded(direction)
+    x = np.random.default_rng(0).standard_normal((20, BANDS, CHANNELS)).astype(np.float32)
+    stream = session.stream()
+    assert list(stream.state) == ["gru.h"]
+    parts = [stream.step({"x": part})["y"] for part in np.split(x, [1, 2, 9])]
+    np.testing.assert_array_equal(np.concatenate(parts), session.run({"x": x})["y"])
+
+
+def fixed(make, frames: int = 7) -> tinyseq.Session:
+    layers = Layers()
+    layers.graph = tinyseq.Graph()
+    layers.x = layers.graph.input("x", ["rows", frames, CHANNELS])
+    make(layers)
+    return layers.model()
+
+
+def test_chunks_of_fixed_frames_go_on_as_open_ones_do():
+    make = lambda own: own.conv(3, pads=(2, 0)).lstm()  # noqa: E731
+    x, stream = signal(21), fixed(make).stream()
+    parts = [stream.step({"x": part})["y"] for part in np.split(x, 3, 1)]
+    np.testing.assert_array_equal(np.concatenate(parts, 1), built(make).run({"x": x})["y"])
+
+
+@pytest.mark.parametrize(
+    ("make", "reason"),
+    [
+        (lambda own: own.lstm().then("Softmax", axis=1), "normalised over all frames"),
+        (backward, "turns the frames round"),
+        (lambda own: own.conv(3, pads=(1, 1)).lstm(), "has a fixed number of frames"),
+    ],
+)
+def test_chunks_of_fixed_frames_are_refused_as_open_ones_are(make, reason):
+    with pytest.raises(tinyseq.ModelError, match=reason):
+        fixed(make).stream()
+
+
+def test_sizes_without_names_are_told_by_where_they_meet():
+    """As files have them that name no sizes."""
+    graph = tinyseq.Graph()
+    x, other = (graph.input(name, [f"{name}.{axis}" for axis in range(3)]) for name in ("x", "other"))
+    both, own = graph.mul(x, other), Layers()
+    y = graph.apply("Conv", graph.transpose(both, (0, 2, 1)), own.weights(2, CHANNELS, 3), pads=(2, 0))
+    graph.output("y", y)
+    session, feeds = tinyseq.load(graph), {"x": signal(), "other": signal(seed=1)}
+    assert tinyseq.check_stream(session, feeds).passed
+    stream, whole = session.stream(), session.run(feeds)["y"]
+    parts = [{name: part[:, a:b] for name, part in feeds.items()} for a, b in ((0, 3), (3, 4), (4, FRAMES))]
+    np.testing.assert_array_equal(np.concatenate([stream.step(part)["y"] for part in parts], 2), whole)
+
+
+def test_frames_beside_a_table_of_a_fixed_number_are_refused():
+    """Of one frame beside a table of many there would be many."""
+    session = built(lambda own: setattr(own, "x", own.graph.add(own.x, own.weights(1, 9, CHANNELS))))
+    assert session.run({"x": signal(9)})["y"].shape == (1, 9, CHANNELS)
+    with pytest.raises(tinyseq.ModelError, match="cannot be told"):
+        session.stream()
+
+
+def test_a_model_with_state_of_its_own_says_what_a_chunk_is():
+    graph = tinyseq.Graph()
+    x, past = graph.input("x", [1, "frames", CHANNELS]), graph.input("past", [1, 2, CHANNELS])
+    both = graph.concat([past, x], 1)
+    graph.output("y", graph.softmax(both, 1))
+    graph.output("past_out", graph.slice(both, 1, -2, 2**62), carries="past")
+    session = tinyseq.load(graph)
+    assert "note    node 'concat' (Concat) looks along 'frames': one call is one step" in str(session)
+    assert session.stream().step({"x": signal(3)})["y"].shape == (1, 5, CHANNELS)
+    assert "note" not in str(built(lambda own: own.lstm()))
+
+
+def test_a_search_refuses_models_that_hold_frames_back():
+    session = built(lambda own: own.conv(3, pads=(1, 1)))
+    with pytest.raises(tinyseq.ModelError, match="holds frames back"):
+        session.rows(None, 1)
 
 
 # Streams apart, together, saved.
@@ -273,8 +492,97 @@ def test_a_model_that_is_never_late_owes_nothing():
     np.testing.assert_array_equal(stream.finish({"x": x})["y"], session.run({"x": x})["y"])
 
 
+def test_the_end_of_a_stream_asks_for_inputs_without_frames_only():
+    own = Layers()
+    gain = own.graph.input("gain", [])
+    own.conv(3, pads=(1, 1)).then("Mul", gain)
+    stream, gain = own.model().stream(), np.float32(2)
+    stream.step({"x": signal(4), "gain": gain})
+    with pytest.raises(tinyseq.FeedError, match="missing 'gain'"):
+        stream.finish()
+    for wrong in (3, {"gain": gain, "z": gain}):
+        with pytest.raises(tinyseq.FeedError):
+            stream.finish(wrong)
+    assert stream.finish({"gain": gain})["y"].shape == (1, 1, CHANNELS)
+
+
 def test_the_reference_streams_alike():
     make = lambda own: own.conv(3, pads=(1, 1)).lstm()  # noqa: E731
     x = signal()
     exact = in_chunks(built(make, device="reference"), x, [3, 20])
     np.testing.assert_allclose(in_chunks(built(make), x, [3, 20]), exact, atol=1e-5)
+
+
+def test_a_recognizer_hears_what_comes_late():
+    """All rows reach the search, those that the model held back too; the next utterance begins anew."""
+    session = built(lambda own: own.conv(5, pads=(2, 2)).then("LogSoftmax"))
+    front_end = lambda: tinyseq.Chunks(CHANNELS, lambda samples: {"x": samples.reshape(1, -1, CHANNELS)})  # noqa: E731
+    decoder = tinyseq.CtcDecoder(tinyseq.CtcGreedy())
+    recognizer = tinyseq.Recognizer(session, front_end, decoder, 0.04)
+    streams = [recognizer.create_stream() for _ in range(2)]
+    for turn in range(2):
+        for number, stream in enumerate(streams):
+            stream.accept_waveform(16_000, signal(seed=number + turn).ravel())
+            stream.input_finished()
+        while any(map(recognizer.is_ready, streams)):
+            recognizer.decode(streams)
+        for number, stream in enumerate(streams):
+            rows = session.run({"x": signal(seed=number + turn)})["y"]
+            (expected,) = tinyseq.ctc_greedy(rows[0])
+            assert recognizer.get_result(stream) == expected
+            recognizer.reset(stream)
+
+
+# Models of others.
+
+
+def checked(session: tinyseq.Session, feeds: dict | None = None) -> bool:
+    """Whether a model has streams, which then keep their word."""
+    try:
+        report = tinyseq.check_stream(session, feeds, trials=3)
+    except tinyseq.ModelError:
+        return False
+    assert report.passed, report
+    return True
+
+
+WITHOUT = {
+    *("gru_backward_dynamo", "gru_backward_script", "functional", "masked", "sequence"),
+    *("attention", "layers", "nested", "pooling"),
+}
+"""Models of layers that run backward, and of those that look at all frames."""
+
+FILES = [*DATA.glob("*.keras"), *DATA.glob("cells/*.onnx")]
+
+
+@pytest.mark.parametrize("path", FILES, ids=lambda path: path.name)
+def test_streams_of_models_keep_their_word_or_are_refused(path):
+    assert checked(tinyseq.load(path)) == (path.name.split(".")[0] not in WITHOUT)
+
+
+@pytest.mark.parametrize("name", ["nsnet2", "gtcrn", "dtln-1", "dtln-2", "romanizer-decoder"])
+def test_streams_of_real_models_keep_their_word(asset, name):
+    assert checked(tinyseq.load(asset(name)))
+
+
+def test_streams_of_a_voice_detector_keep_their_word(asset):
+    session = tinyseq.load(asset("silero-chunk"))
+    assert checked(session, {"input": np.zeros((1, 576), np.float32), "sr": np.array(16000)})
+
+
+def test_a_broken_word_is_told_with_its_smallest_case(monkeypatch):
+    """A stream that forgets what it kept whenever a chunk has three frames."""
+    session = built(lambda own: own.conv(3, pads=(2, 0)))
+    step = tinyseq.Stream.step
+
+    def forgetful(stream, feeds, out=None):
+        if feeds["x"].shape[1] == 3:
+            stream.reset()
+        return step(stream, feeds, out)
+
+    monkeypatch.setattr(tinyseq.Stream, "step", forgetful)
+    report = tinyseq.check_stream(session)
+    assert not report.passed
+    assert report.findings[0].broken == "4 frames cut at [1]"
+    assert "BROKEN: 4 frames cut at [1]" in str(report)
+    assert not json.loads(report.as_json())["passed"]

@@ -37,6 +37,7 @@ def inspect(session: Session, feeds: Mapping[str, np.ndarray]) -> dict[str, Any]
             }
             for pair in session.state
         ],
+        "latency": session.latency,
         "ops": dict(sorted(Counter(_ops(session.model.graph)).items())),
         "parameters": sum(array.size for array in floats),
         "parameter_bytes": sum(array.nbytes for array in floats),

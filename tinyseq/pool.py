@@ -108,7 +108,7 @@ class Pool:
         except BaseException as error:
             self._claim.refuse(error)
         try:
-            return self._runner.step(self._addressed(rows, feeds), out)
+            return self._runner.step(self._addressed(self._numbers(rows), feeds), out)
         except FeedError as error:
             self._session.explain(error)
             raise
@@ -126,12 +126,15 @@ class Pool:
             StateError: a row is not open, or has been finished before.
         """
         if self._streaming.clock is None:
-            return {} if feeds is None else self._runner.step(self._addressed(rows, feeds), None)
-        feeds = self._streaming.nothing(len(rows)) if feeds is None else feeds
-        return self._runner.step(self._addressed(rows, feeds), None, last=1)
+            if feeds is None:
+                return {}
+            return self._runner.step(self._addressed(self._numbers(rows), feeds), None)
+        numbers = self._numbers(rows)
+        feeds = self._streaming.ending(feeds, len(numbers))
+        return self._runner.step(self._addressed(numbers, feeds), None, last=1)
 
-    def _addressed(self, rows: Sequence[int], feeds: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
-        """Feeds for some rows, all of them open and none twice."""
+    def _numbers(self, rows: Sequence[int]) -> np.ndarray:
+        """Rows, all of them open and none twice."""
         try:
             rows = list(rows)
         except TypeError as error:
@@ -141,6 +144,10 @@ class Pool:
         numbers = np.array(rows, np.int64)
         if len(set(rows)) != len(rows) or not rows:
             raise FeedError(f"rows {rows}: a step takes one row at least and none twice")
+        return numbers
+
+    def _addressed(self, numbers: np.ndarray, feeds: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
+        """Feeds for some rows."""
         if not isinstance(feeds, Mapping):
             raise FeedError(f"inputs are given as a dict from name to array, not {type(feeds).__name__}")
         return {**feeds, **dict.fromkeys((SOURCES, TARGETS, OWNERS), numbers)}

@@ -69,7 +69,7 @@ class Utterance:
         self._recognizer = recognizer
         self._rate = recognizer.sample_rate
         self._front_end = recognizer.begun_front_end()
-        self._steps: deque[Feeds] = deque()
+        self._steps: deque[Feeds | None] = deque()  # None: the model ends, and gives what it held back.
         self._model = recognizer.model.stream()
         self._search = recognizer.decoder.stream()
         self._is_finished = False
@@ -101,6 +101,8 @@ class Utterance:
         """Says that no more sound will come: what the front end holds back becomes ready."""
         if not self._is_finished:
             self._take(self._front_end.finish())
+            if not self._recognizer.model.steps_alike:
+                self._steps.append(None)
             self._is_finished = True
 
     def _take(self, steps: list[Feeds]) -> None:
@@ -215,7 +217,11 @@ class Recognizer:
     def _step(self, ready: list[Utterance]) -> dict[Utterance, FeedError]:
         """A step of each of several signals; says whose was refused."""
         feeds = [stream._steps.popleft() for stream in ready]
-        results = self._together.step([stream._model for stream in ready], feeds)
+        going = [(stream._model, own) for stream, own in zip(ready, feeds) if own is not None]
+        given = iter(self._together.step(*map(list, zip(*going))) if going else ())
+        results = [
+            stream._model.finish() if own is None else next(given) for stream, own in zip(ready, feeds)
+        ]
         rows = {}
         refused = {}
         for stream, result in zip(ready, results):
@@ -299,5 +305,8 @@ class Recognizer:
             if stream._is_finished:
                 stream._front_end = self.begun_front_end()
                 stream._is_finished = False
+                if not self.model.steps_alike:
+                    stream._steps = deque(step for step in stream._steps if step is not None)
+                    stream._model.reset()
         finally:
             put_back(held)

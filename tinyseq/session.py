@@ -326,7 +326,8 @@ class Stream:
 
     @claiming
     def finish(self, feeds: Mapping[str, np.ndarray] | None = None) -> dict[str, np.ndarray]:
-        """Ends the stream: the outputs that are still due, after a last chunk or without one.
+        """Ends the stream: the outputs that are still due, after a last chunk or without one: ``feeds`` may
+        leave out the inputs that have frames.
 
         Of a model whose outputs are never late, nothing is due: {} without a last chunk. After ``reset`` the
         stream begins anew.
@@ -337,8 +338,7 @@ class Stream:
         """
         if self._streaming.clock is None:
             return {} if feeds is None else self._runner.step(feeds, None)
-        feeds = self._streaming.nothing(1) if feeds is None else feeds
-        return self._runner.step(feeds, None, last=1)
+        return self._runner.step(self._streaming.ending(feeds, 1), None, last=1)
 
     @property
     def outputs(self) -> tuple[Value, ...]:

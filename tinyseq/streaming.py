@@ -55,12 +55,15 @@ class Streaming(NamedTuple):
         name, axis = next(iter(self.inputs.items()))
         return np.shape(feeds[name])[axis]
 
-    def nothing(self, rows: int) -> dict[str, np.ndarray]:
-        """No frames of the inputs that have frames."""
-        given = {value.name: value for value in self.model.graph.inputs if value.name in self.inputs}
-        feeds = {}
-        for name, value in given.items():
-            shape = [rows if isinstance(size, str) else size for size in value.shape]
-            shape[self.inputs[name]] = 0
-            feeds[name] = np.zeros(shape, value.dtype)
-        return feeds
+    def ending(self, feeds: Mapping[str, np.ndarray] | None, rows: int) -> Mapping[str, np.ndarray]:
+        """Feeds for the last step: no frames of the inputs that have frames and are not given."""
+        feeds = {} if feeds is None else feeds
+        if not isinstance(feeds, Mapping):
+            return feeds
+        nothing = {}
+        for value in self.model.graph.inputs:
+            if value.name in self.inputs:
+                shape = [rows if isinstance(size, str) else size for size in value.shape]
+                shape[self.inputs[value.name]] = 0
+                nothing[value.name] = np.zeros(shape, value.dtype)
+        return nothing | dict(feeds)

@@ -8,17 +8,16 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from tinyseq.model import Node
+from tinyseq.passes import windows
 from tinyseq.passes.rings import END
 from tinyseq.passes.tracks import Padding, Refusal, Track, Window
 from tinyseq.shapes import (
     axis_of,
-    conv_geometry,
-    conv_transpose_geometry,
     pad_widths,
-    pool_geometry,
     reduce_axes,
     slice_bounds,
 )
+from tinyseq.shapes.looks import ENDLESS
 
 if TYPE_CHECKING:
     from tinyseq.passes.follow import Following
@@ -26,6 +25,9 @@ if TYPE_CHECKING:
 Handler = Callable[["Following", Node, int, Track], None]
 
 RECURRENT = ("RNN", "GRU", "LSTM", "DynamicQuantizeLSTM")
+
+DIGIT = 2**20
+"""What numbers of frames are counted in; float32 holds each digit exactly."""
 
 NORMALISED = "is normalised over all frames"
 SUMMED = "sums over all frames"
@@ -68,7 +70,7 @@ def scaled(track: Track, one: int, other: int, frames: int, more: int) -> Track:
 
 
 def recurrent(following: Following, node: Node, index: int, track: Track) -> None:
-    """A layer that runs along the frames: its state is carried, its last state is of all frames so far."""
+    """Its state is carried from chunk to chunk; its last state is that of all frames so far. Forward only."""
     if track.axis != (1 if node.attributes.get("layout") else 0):
         raise Refusal("takes features that grow with the frames")
     if node.attributes["direction"] != "forward":
@@ -87,162 +89,15 @@ def recurrent(following: Following, node: Node, index: int, track: Track) -> Non
 
 
 def quantised(following: Following, node: Node, index: int, track: Track) -> None:
-    """Bytes by the range of a chunk: frames by themselves, but for their rounding."""
+    """Each frame by itself, but rounded by the range of its chunk."""
     following.tracks[node.outputs[0]] = track
-
-
-# What keeps frames.
-
-
-def _slid(following: Following, node: Node, track: Track, window: Window, value: float) -> tuple[str, Track]:
-    """The frames that complete windows need, behind those kept, and the track of the windows."""
-    rings, source, axis = following.rings, node.inputs[0], track.axis
-    if track.padding is not None:
-        own = window.before or window.after
-        if own and track.padding.value != value:
-            raise Refusal(f"pads with {value} what is padded with {track.padding.value}")
-        value = track.padding.value
-        window = window._replace(
-            before=window.before + track.padding.before, after=window.after + track.padding.after
-        )
-        track = track._replace(padding=None)
-    if window.before >= window.reach:
-        raise Refusal("has windows that hold padding alone")
-    held = window.held(track)
-    count = max(0, int(held.max()))
-    joined, ring = rings.kept(node, source, following.frames_of(source, axis, count), axis, value)
-    rings.keep(node, ring, joined, axis)
-    steady = window.stride == 1 and window.after == 0 and (held == window.reach - 1).all()
-    if not steady or following.guarded:
-        joined = rings.padded(node, joined, axis, window.after, value)
-        start = rings.at(node, count - held)
-        joined = rings.complete(node, joined, axis, start, window.reach, window.stride)
-    emitted, whole = window.slides(track)
-    rings.period *= window.stride
-    return joined, track._replace(emitted=emitted, whole=whole, alike=False)
-
-
-def _replaced(
-    following: Following, node: Node, source: str, track: Track, output: str = "", **attributes
-) -> None:
-    """The node on other frames, and the track of its first output."""
-    following.rings.nodes.append(
-        node._replace(inputs=(source, *node.inputs[1:]), attributes=node.attributes | attributes)
-    )
-    following.tracks[node.outputs[0]] = track._replace(axis=following.growing(node.outputs[0]))
-
-
-def _along(following: Following, node: Node, track: Track, geometry: Callable) -> tuple[Window, dict]:
-    """The window along the frames, and the attributes of the node without padding there."""
-    found = [geometry(*[probe.shapes[name] for name in node.inputs[:2]]) for probe in following.probes]
-    place = track.axis - 2
-    kernel, stride, dilation, before, after = (numbers[place] for numbers in found[0])
-    if any((other.before[place], other.after[place]) != (before, after) for other in found[1:]) or (
-        node.attributes["auto_pad"].startswith("SAME") and stride > 1
-    ):
-        raise Refusal("is padded by as much as the number of frames asks for")
-    pads = [list(numbers) for numbers in (found[0].before, found[0].after)]
-    for numbers in pads:
-        numbers[place] = 0
-    window = Window((kernel - 1) * dilation + 1, stride, before, after)
-    return window, {"auto_pad": "NOTSET", "pads": (*pads[0], *pads[1])}
-
-
-def convolved(following: Following, node: Node, index: int, track: Track) -> None:
-    """The frames that windows to come need are kept."""
-    if track.axis < 2:
-        raise Refusal(SUMMED)
-    window, attributes = _along(following, node, track, lambda x, w: conv_geometry(node.attributes, x, w))
-    source, track = _slid(following, node, track, window, 0.0)
-    _replaced(following, node, source, track, **attributes)
-
-
-def pooled(following: Following, node: Node, index: int, track: Track) -> None:
-    """The frames that windows to come need are kept."""
-    if track.axis < 2:
-        raise Refusal("has channels that grow with the frames")
-    window, attributes = _along(following, node, track, lambda x, *_: pool_geometry(node.attributes, x))
-    if len(node.outputs) > 1 and node.outputs[1]:
-        raise Refusal("tells the places of the greatest elements, which count from the first frame")
-    if node.attributes["ceil_mode"] and window.stride > 1:
-        raise Refusal("has ceil_mode=1, by which its last window is cut where the frames end")
-    least = node.op == "MaxPool"
-    if not least and not node.attributes["count_include_pad"] and (window.before or window.after):
-        raise Refusal("is a mean that leaves padding out (count_include_pad=0)")
-    source, track = _slid(following, node, track, window, -np.inf if least else 0.0)
-    _replaced(following, node, source, track, **attributes)
-
-
-def transposed(following: Following, node: Node, index: int, track: Track) -> None:
-    """A transposed convolution: the frames kept add to what the next ones give."""
-    if track.axis < 2:
-        raise Refusal(SUMMED)
-    if node.attributes["output_shape"] or node.attributes["auto_pad"].startswith("SAME"):
-        raise Refusal("has an output_shape or auto_pad, which a stream does not know")
-    shapes = [following.shapes(name)[0] for name in node.inputs[:2]]
-    geometry, _ = conv_transpose_geometry(node.attributes, *shapes)
-    place, rank = track.axis - 2, len(shapes[0]) - 2
-    taps, stride, dilation, before, after = (numbers[place] for numbers in geometry)
-    reach = (taps - 1) * dilation + 1
-    more = (node.attributes["output_padding"] or (0,) * rank)[place]
-    extra = reach - stride - after + more
-    if extra < 0:
-        raise Refusal("cuts off more than its last frame adds")
-    rings, axis, source = following.rings, track.axis, node.inputs[0]
-    count = -(-reach // stride) - 1
-    joined, ring = rings.kept(node, source, following.frames_of(source, axis, count), axis)
-    rings.keep(node, ring, joined, axis)
-    pads = list(node.attributes["pads"] or (0,) * 2 * rank)
-    pads[place] = pads[place + rank] = 0
-    full = rings.fresh(f"{node.name}.full")
-    attributes = node.attributes | {"pads": tuple(pads), "auto_pad": "NOTSET"}
-    rings.nodes.append(
-        node._replace(inputs=(joined, *node.inputs[1:]), outputs=(full,), attributes=attributes)
-    )
-    shape = rings.size(node, source, axis)
-    length = rings.add("Mul", node.name, shape, rings.integers(stride))
-    start = rings.at(node, count * stride + np.maximum(0, before - stride * track.emitted))
-    end = rings.add("Add", node.name, length, rings.integers(count * stride))
-    end = rings.add("Add", node.name, end, rings.last(node, extra))
-    rings.slice(node, full, axis, start, end, output=node.outputs[0])
-    going = np.arange(len(track.emitted)) > 0
-    emitted = np.maximum(0, track.emitted * stride - before)
-    whole = np.where(going, np.maximum(0, track.whole * stride - before + extra), 0)
-    following.tracks[node.outputs[0]] = track._replace(emitted=emitted, whole=whole, alike=False)
-
-
-def aligned(following: Following, node: Node) -> Node:
-    """The node on frames that come together: those that come early wait for the latest."""
-    tracks = {name: following.tracks[name] for name in node.inputs if name in following.tracks}
-    emitted = np.min([track.emitted for track in tracks.values()], 0)
-    late = [name for name, track in tracks.items() if np.array_equal(track.emitted, emitted)]
-    whole = tracks[late[0]].whole if late else None
-    if whole is None or any(not np.array_equal(track.whole, whole) for track in tracks.values()):
-        raise Refusal("takes tensors whose frames do not come one beside another")
-    rings, waiting = following.rings, {}
-    count = rings.size(node, late[0], tracks[late[0]].axis)
-    for name, track in tracks.items():
-        held = track.emitted - emitted
-        if not held.any():
-            continue
-        if track.padding is not None:
-            raise Refusal("takes frames that are padded in time")
-        most = int(held.max())
-        joined, ring = rings.kept(node, name, following.frames_of(name, track.axis, most), track.axis)
-        rings.keep(node, ring, joined, track.axis)
-        start = rings.at(node, most - held)
-        end = rings.add("Add", node.name, start, count)
-        waiting[name] = rings.slice(node, joined, track.axis, start, end)
-        following.tracks[waiting[name]] = track._replace(emitted=emitted)
-    following.aligned.update(waiting.values())
-    return node._replace(inputs=tuple(waiting.get(name, name) for name in node.inputs))
 
 
 # What moves frames.
 
 
 def padded(following: Following, node: Node, index: int, track: Track) -> None:
-    """Pad: the op that looks along the frames next begins with what is added."""
+    """Constant frames are what the convolution or pool that takes them begins and ends with."""
     widths = [
         pad_widths(probe.shapes[node.inputs[0]], _values(following, node, probe))[track.axis]
         for probe in following.probes
@@ -287,7 +142,7 @@ def _sum(one: Padding | None, other: Padding) -> Padding:
 
 
 def joined(following: Following, node: Node, index: int, track: Track) -> None:
-    """Concat along the frames: with constants of one number it is padding."""
+    """Constants of one number before or after the frames are padding, as of Pad."""
     sides: list[tuple[int, float]] = []
     place = None
     for position, name in enumerate(node.inputs):
@@ -317,7 +172,7 @@ def joined(following: Following, node: Node, index: int, track: Track) -> None:
 
 
 def latest(following: Following, node: Node, index: int, track: Track) -> None:
-    """Gather of the last frame, which is the last so far."""
+    """The last frame only: the last so far."""
     places = following.values(node)[1]
     if places is None or places.size != 1 or int(places.ravel()[0]) != -1:
         raise Refusal("picks frames by their places")
@@ -332,7 +187,7 @@ def _last_so_far(following: Following, node: Node, track: Track) -> None:
 
 
 def cut(following: Following, node: Node, index: int, track: Track) -> None:
-    """Slice: frames cut off at the beginning or at the end, the last frame, or every n-th."""
+    """A number of frames cut off at either end, every n-th frame, or the last so far."""
     bounds, ends = [], []
     for probe in following.probes:
         shape, values = probe.shapes[node.inputs[0]], _values(following, node, probe)
@@ -376,6 +231,8 @@ def _end_of(values: list, axis: int, shape) -> int:
     for place, own in enumerate(axes):
         if axis_of(int(own), len(shape)) == axis:
             end = int(values[2].ravel()[place])
+            if shape[axis] < end < ENDLESS:
+                raise Refusal("cuts frames by how many there are")
             return -end if end < 0 else max(0, shape[axis] - end)
     return 0
 
@@ -414,7 +271,7 @@ def _cropped(
 
 
 def cumulated(following: Following, node: Node, index: int, track: Track) -> None:
-    """CumSum: the sum so far is kept."""
+    """The sum so far is kept."""
     if node.attributes["reverse"]:
         raise Refusal("sums from the last frame on (reverse=1)")
     rings, axis, source = following.rings, track.axis, node.inputs[0]
@@ -440,13 +297,73 @@ def reduced(following: Following, node: Node, index: int, track: Track) -> None:
     following.latest.add(node.outputs[0])
 
 
+# What counts frames.
+
+
+def counted(following: Following, node: Node, name: str, axis: int, clock: Track) -> None:
+    """Range, and a part of a table that begins with its first frame: they go on from the frames so far.
+
+    Raises:
+        Refusal: frames are numbered in another way.
+    """
+    one, other = (shape[axis] for shape in following.shapes(name))
+    track = scaled(clock, one, other, *following.frames)
+    following.looking.append(node)
+    rings = following.rings
+    chunk = rings.fresh(f"{node.name}.chunk")
+    rings.nodes.append(node._replace(outputs=(chunk,)))
+    if node.op == "Range":
+        gone = _gone(following, node, chunk, 0)
+        step = rings.add("Mul", node.name, rings.add("CastLike", node.name, gone, chunk), node.inputs[2])
+        rings.add("Add", node.name, chunk, step, output=name)
+    elif (
+        node.op == "Slice"
+        and node.inputs[0] in following.graph.constants
+        and _from_first(following, node, axis)
+    ):
+        gone = _gone(following, node, chunk, axis)
+        count = rings.add("Squeeze", node.name, rings.size(node, chunk, axis))
+        places = rings.add("Range", node.name, rings.integer(0), count, rings.integer(1))
+        places = rings.add("Add", node.name, places, gone)
+        rings.add("Gather", node.name, node.inputs[0], places, axis=axis, output=name)
+    else:
+        raise Refusal("makes something of the number of frames that chunks would make anew")
+    following.tracks[name] = track._replace(axis=axis, rows=1, alike=False, padding=None)
+
+
+def _from_first(following: Following, node: Node, axis: int) -> bool:
+    """Whether a Slice cuts along one axis only, from the first place on, one by one."""
+    values = following.values(node)
+    bounds = slice_bounds(following.shapes(node.inputs[0])[0], values)
+    whole = following.graph.constants[node.inputs[0]].shape
+    return all(
+        bound[:2] == (0, 1) if own == axis else bound == (0, 1, whole[own])
+        for own, bound in enumerate(bounds)
+    )
+
+
+def _gone(following: Following, node: Node, chunk: str, axis: int) -> str:
+    """The number of frames before those of a chunk, int64 [1]; its state holds it in two float32."""
+    rings = following.rings
+    before = rings.counter(node)
+    gone = rings.add("Cast", node.name, before, to=np.dtype(np.int64))
+    gone = rings.add("Mul", node.name, gone, rings.integers(1, DIGIT))
+    gone = rings.add("ReduceSum", node.name, gone, rings.integers(0), keepdims=1)
+    after = rings.add("Add", node.name, gone, rings.size(node, chunk, axis))
+    low = rings.add("Mod", node.name, after, rings.integers(DIGIT))
+    high = rings.add("Div", node.name, after, rings.integers(DIGIT))
+    digits = rings.add("Concat", node.name, low, high, axis=0)
+    rings.add("Cast", node.name, digits, to=np.dtype(np.float32), output=f"{before}.next")
+    return gone
+
+
 HANDLERS: dict[str, Handler] = {
     **dict.fromkeys(RECURRENT, recurrent),
     **dict.fromkeys(("ReduceMax", "ReduceMin", "ReduceSum"), reduced),
     "DynamicQuantizeLinear": quantised,
-    **dict.fromkeys(("MaxPool", "AveragePool"), pooled),
-    "Conv": convolved,
-    "ConvTranspose": transposed,
+    **dict.fromkeys(("MaxPool", "AveragePool"), windows.pooled),
+    "Conv": windows.convolved,
+    "ConvTranspose": windows.transposed,
     "Pad": padded,
     "Concat": joined,
     "Gather": latest,

@@ -3,21 +3,23 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from itertools import combinations
+from itertools import chain, combinations, islice
 
 from tinyseq.errors import TinyseqError
 from tinyseq.model import Graph, Node
 from tinyseq.passes.probe import Probe, _primes
 from tinyseq.shapes import Shape
 
-ROUND = 2520
-"""A multiple of what strides and stacked frames divide sizes by."""
+MANY, FEW = ((27_720, 32_760), (997, 4001), (1009, 24)), ((12, 24), (11, 23, 997, 4001), (17, 1))
+"""Two numbers for the size that is looked into, multiples of what strides divide by; some that nothing
+divides; and, for the others, where the primes begin that they are multiples of, and which. They are longer
+than any window, or no longer than any table."""
 
-FIRST, OTHER, REST = 11, 13, 1009
-"""Primes for the size that is looked into, and where those for the others begin."""
-
-MOST_TOGETHER = 2
+MOST_TOGETHER = 3
 """Sizes that one node may tell of at once."""
+
+MOST_TRIED = 2000
+"""Ways in which the sizes that meet in a node may be the same that are tried."""
 
 NO_RULE = (TinyseqError, ValueError, TypeError, AttributeError, LookupError, ArithmeticError)
 """What shape rules raise where shapes do not fit, or where they need values that nobody knows."""
@@ -27,7 +29,8 @@ class Sizes:
     """A graph's tensors under choices of its open sizes. Sizes that must be the same for a node, or must be
     numbers, are taken to be."""
 
-    def __init__(self, graph: Graph) -> None:
+    def __init__(self, graph: Graph, numbers: tuple = MANY) -> None:
+        self._looked_into, self._odd, self._rest = numbers
         self._graph = graph
         shapes = [value.shape for value in graph.inputs if value.shape is not None]
         self.names = list(dict.fromkeys(size for shape in shapes for size in shape if isinstance(size, str)))
@@ -57,9 +60,18 @@ class Sizes:
         """Two probes that differ in one size."""
         made = self._along.get(name)
         if made is None:
-            first, other = ({name: ROUND * prime} for prime in (FIRST, OTHER))
+            first, other = ({name: number} for number in self._looked_into)
             made = self._along[name] = self._probed(first), self._probed(other)
         return made
+
+    def trials(self, name: str) -> dict[int, Probe]:
+        """Probes in which a size is what nothing divides."""
+        return {number: self._probed({name: number}) for number in self._odd}
+
+    def frames(self, layer: Node) -> int | None:
+        """How many frames a recurrent layer takes; None if that cannot be told."""
+        shape = self._base.shapes.get(layer.inputs[0])
+        return None if shape is None else shape[1 if layer.attributes.get("layout") else 0]
 
     def growing(self, name: str, tensor: str) -> tuple[int, ...]:
         """The dimensions of a tensor that grow with a size; none of a tensor of unknown shape."""
@@ -67,7 +79,9 @@ class Sizes:
         return growing(*shapes) if len(shapes) == 2 else ()
 
     def _numbers(self, changed: dict[str, int]) -> dict[str, int]:
-        numbers = dict(zip(self.names, _primes(REST))) | changed
+        first, factor = self._rest
+        numbers = dict(zip(self.names, (prime * factor for prime in _primes(first))))
+        numbers |= {name: number for name, number in changed.items() if isinstance(number, int)}
         ones = {name: self.one(name) for name in self.names}
         return {name: numbers[one] if isinstance(one, str) else one for name, one in ones.items()}
 
@@ -84,16 +98,29 @@ class Sizes:
     def _unite(self, node: Node) -> None:
         """Takes sizes for the same, or for numbers, where a node cannot be otherwise."""
         meeting = list(self._meeting(node))
-        for count in range(1, MOST_TOGETHER + 1):
-            for chosen in combinations(meeting, count):
-                if self._fits(node, dict(chosen)):
-                    self._is.update(chosen)
-                    self._base = self._probed({})
-                    return
+        ways = chain.from_iterable(combinations(meeting, count) for count in range(1, MOST_TOGETHER + 1))
+        for chosen in islice(ways, MOST_TRIED):
+            if self._fits(node, dict(chosen)) and self._must_be(node, dict(chosen)):
+                self._is.update(chosen)
+                self._base = self._probed({})
+                return
+
+    def _must_be(self, node: Node, chosen: dict[str, str | int]) -> bool:
+        """Whether a node refuses other numbers than those chosen; what cuts or repeats to size does not."""
+        met = {int(size) for name in node.inputs if name for size in self._base.shapes[name]}
+        for name, number in chosen.items():
+            if isinstance(number, str):
+                continue
+            for other in ({1, 2, number - 1, number + 1} | met) - {0, number, self.number(name)}:
+                probe = self._probed({**chosen, name: other})
+                if all(output in probe.shapes for output in node.outputs if output):
+                    return False
+        return True
 
     def _meeting(self, node: Node) -> Iterator[tuple[str, str | int]]:
         """The sizes that meet in a node, and others or numbers that each of them may be."""
-        sizes = list(dict.fromkeys(size for name in node.inputs if name for size in self._base.shapes[name]))
+        shapes = [self._base.shapes[name] for name in node.inputs if name]
+        sizes = list(dict.fromkeys(int(size) for shape in shapes for size in shape))
         met = [name for name in self.distinct if self.number(name) in sizes]
         numbers = [size for size in sizes if all(size != self.number(name) for name in met)]
         for place, name in enumerate(met):

@@ -8,20 +8,16 @@ import numpy as np
 
 from tinyseq.errors import ModelError
 from tinyseq.model import Graph, Model, Node, captured
-from tinyseq.passes import along
+from tinyseq.passes import along, windows
 from tinyseq.passes.axes import NO_RULE, Sizes, growing
+from tinyseq.passes.kinds import kind_of
 from tinyseq.passes.rings import Rings
-from tinyseq.passes.tracks import HORIZON, Refusal, Track, clock_of
+from tinyseq.passes.tracks import HORIZON, Padding, Refusal, Track, clock_of
 from tinyseq.shapes import Shape
 from tinyseq.streaming import Streaming
 
 MOVES = ("Identity", "Transpose", "Squeeze", "Unsqueeze", "Reshape", "Flatten")
 """Ops through which padding that nothing holds yet can pass: they change no element."""
-
-YES_OR_NO = {
-    "Equal", "Greater", "Less", "GreaterOrEqual", "LessOrEqual", "And", "Or", "Xor", "Not", "IsNaN", "IsInf",
-}  # fmt: skip
-"""Ops whose results are truth values."""
 
 REMEDY = "give whole sequences to model.run"
 
@@ -29,10 +25,10 @@ REMEDY = "give whole sequences to model.run"
 class Following:
     """What is known of a graph's tensors as the frames of a stream pass through them.
 
-    ``tracks`` are the tensors that have frames; ``counts`` those known from shapes that hold a number of
-    frames, by the track it is of; ``positions`` those that number frames; ``latest`` those that hold
-    something of the frames so far. ``rings`` has the streaming graph as far as it is written. Where chunks
-    may be empty within the graph, it is ``guarded``.
+    ``tracks`` are the tensors that have frames; ``generated`` those of them that are made of the number of
+    frames alone; ``counts`` tensors that hold such numbers, by the track they are of; ``latest`` those that
+    hold something of the frames so far. ``rings`` has the streaming graph as far as it is written. Where
+    chunks may be empty within the graph, it is ``guarded``.
     """
 
     def __init__(self, graph: Graph, exposed: Model, sizes: Sizes, size: str, guarded: bool = False) -> None:
@@ -40,11 +36,11 @@ class Following:
         self.graph = graph
         self.exposed = exposed
         self.probes = sizes.along(size)
-        self.rows = [sizes.number(name) for name in sizes.distinct if name != size]
+        self.others = [name for name in sizes.distinct if name != size]
         self.tracks: dict[str, Track] = {}
         self.counts: dict[str, Track] = {}
         self.latest: set[str] = set()
-        self.positions: set[str] = set()
+        self.generated: set[str] = set()
         self.inputs: dict[str, int] = {}
         self.looking: list[Node] = []
         self.guarded = guarded
@@ -79,8 +75,32 @@ class Following:
                     self.rings.nodes.append(node)
             except Refusal as refusal:
                 raise ModelError(f"{node} {refusal}, so the model cannot be streamed; {REMEDY}") from None
+            except NO_RULE as error:
+                if isinstance(error, ModelError):
+                    raise
+                raise ModelError(
+                    f"{node} meets frames in a way that shapes do not tell ({error}), so the model cannot be "
+                    f"streamed; {REMEDY}"
+                ) from error
+        self._check_numbers()
         for value in self.graph.outputs:
             self._check_output(value.name)
+
+    def _check_numbers(self) -> None:
+        """Refuses what pads or cuts by how many frames there are: tracks of other lengths than runs have."""
+        if not self.counts and all(node.row.state for node in self.looking):
+            return
+        for frames, probe in self._sizes.trials(self.size).items():
+            for name, track in self.tracks.items():
+                shape, node = probe.shapes.get(name), self._originals.get(name)
+                padding = track.padding or Padding(0, 0, 0.0)
+                length = (track.whole[frames] + padding.before + padding.after) * track.rows
+                beyond = name in self.generated and frames > max(self.frames)
+                if shape is not None and node is not None and not beyond and shape[track.axis] != length:
+                    raise ModelError(
+                        f"{node} pads, cuts or repeats frames by how many frames there are, so the model "
+                        f"cannot be streamed; {REMEDY}"
+                    )
 
     def streaming(self) -> Streaming:
         """The streaming form of the model, once the frames are followed."""
@@ -108,37 +128,18 @@ class Following:
 
     def frames_of(self, name: str, axis: int, count: int) -> tuple[int | str, ...]:
         """The shape of ``count`` frames of a tensor; rows are open."""
-        if (kind := self._kind(name)) != "f":
+        if (kind := kind_of(name, self.graph, self._originals)) != "numbers":
             raise Refusal(f"would have to keep frames of {name!r}, which holds {kind}, not numbers")
         shape: list[int | str] = list(self.shapes(name)[0])
         shape[axis] = count
-        for place, size in enumerate(shape):
-            if place != axis and any(size % rows == 0 for rows in self.rows):
-                if size not in self.rows:
+        for other in self.others:
+            for place in self._sizes.growing(other, name):
+                if shape[place] != self._sizes.number(other):
                     raise Refusal("would have to keep frames in which rows are joined with other sizes")
                 shape[place] = "rows"
         if shape.count("rows") > 1:
             raise Refusal("would have to keep frames of two open sizes")
         return tuple(shape)
-
-    def _kind(self, name: str) -> str:
-        """What a tensor holds, as far as its makers tell: "f" for numbers."""
-        while True:
-            for value in self.graph.inputs:
-                if value.name == name:
-                    return "f" if value.dtype.kind == "f" else value.dtype.name
-            if name in self.graph.constants:
-                kind = self.graph.constants[name].dtype
-                return "f" if kind.kind == "f" else kind.name
-            node = self._originals[name]
-            if node.op in YES_OR_NO:
-                return "truth values"
-            if node.op in ("Cast", "QuantizeLinear") or node.op.startswith("Arg"):
-                kind = node.attributes.get("to")
-                return "f" if kind is not None and kind.kind == "f" else "integers"
-            if node.op == "DequantizeLinear" or not any(node.inputs):
-                return "f"
-            name = node.inputs[1 if node.op == "Where" else 0]
 
     def uniform(self, name: str) -> float | None:
         """The one number that a tensor holds throughout, if it does."""
@@ -157,7 +158,7 @@ class Following:
 
     def _check_output(self, name: str) -> None:
         track = self.tracks.get(name)
-        if name in self.counts or name in self.positions:
+        if name in self.counts:
             what = "depends on how many frames there are"
         elif track is not None and track.padding is not None:
             what = "begins or ends with padding in time"
@@ -165,14 +166,16 @@ class Following:
             return
         raise ModelError(f"output {name!r} {what}, so the model cannot be streamed; {REMEDY}")
 
-    # What is known of tensors.
-
     def shapes(self, name: str) -> tuple[Shape, Shape]:
         """A tensor's shape for one number of frames and for another."""
         one, other = (probe.shapes.get(name) for probe in self.probes)
         if one is None or other is None:
             raise Refusal(f"meets tensor {name!r}, whose shape cannot be told before it is computed")
         return one, other
+
+    def maker(self, name: str) -> Node | None:
+        """The node that makes a tensor; None of inputs and constants."""
+        return self._originals.get(name)
 
     def growing(self, name: str) -> int | None:
         """The axis along which a tensor grows with the frames."""
@@ -186,14 +189,12 @@ class Following:
         return [self.probes[0].values.get(name) if name else None for name in node.inputs]
 
     def _touched(self, names) -> bool:
-        kinds = (self.tracks, self.counts, self.latest, self.positions)
+        kinds = (self.tracks, self.counts, self.latest)
         return any(name in kind for name in names for kind in kinds)
 
     def _known(self, name: str) -> bool:
         """Whether constants and shapes alone decide a tensor."""
-        return not name or name in self.counts or name in self.positions or name in self.graph.constants
-
-    # Nodes.
+        return not name or name in self.counts or name in self.graph.constants
 
     def _pass(self, node: Node) -> None:
         names = set(filter(None, node.inputs))
@@ -226,15 +227,13 @@ class Following:
         track = self.tracks.get(node.inputs[0])
         if track is not None:
             self.counts[node.outputs[0]] = track
-        elif node.inputs[0] in self.counts or node.inputs[0] in self.positions:
-            self.counts[node.outputs[0]] = self.counts.get(node.inputs[0]) or Track.source(0)
 
     def _decided(self, name: str) -> bool:
         """Whether no element of an input decides a tensor: shapes and constants do."""
         return not name or (
             name not in self.tracks
             and name not in self.latest
-            and (name in self.counts or name in self.positions or name in self.probes[0].values)
+            and (name in self.counts or name in self.probes[0].values)
         )
 
     def _decide(self, node: Node) -> None:
@@ -256,8 +255,6 @@ class Following:
 
     def _check_ports(self, node: Node) -> None:
         for index, name in enumerate(node.inputs):
-            if name in self.positions:
-                raise Refusal(f"takes {name!r}, positions of frames that would begin anew with every chunk")
             if name in self.counts and not node.row.port(index).known:
                 raise Refusal(f"takes {name!r}, which depends on how many frames there are in all")
             if name in self.counts and any(other in self.tracks for other in node.inputs):
@@ -274,23 +271,23 @@ class Following:
             if axis is None:
                 continue
             clock = self._clock_of(node)
-            alike = node.op in ("ConstantOfShape", "Expand") or (
-                node.op == "Tile" and self.growing_from_one(node, axis)
-            )
-            if not alike:
-                self.positions.add(name)
-                continue
-            one, other = (shape[axis] for shape in self.shapes(name))
-            frames = self.probes[0], self.probes[1]
-            track = along.scaled(clock, one, other, *(self._frames(probe) for probe in frames))
-            self.tracks[name] = track._replace(axis=axis, rows=1, alike=True, padding=None)
+            if node.op in ("ConstantOfShape", "Expand") or self._repeats(node, axis):
+                one, other = (shape[axis] for shape in self.shapes(name))
+                track = along.scaled(clock, one, other, *self.frames)
+                self.tracks[name] = track._replace(axis=axis, rows=1, alike=True, padding=None)
+            else:
+                along.counted(self, node, name, axis, clock)
+                self.generated.add(name)
 
-    def growing_from_one(self, node: Node, axis: int) -> bool:
-        return self.shapes(node.inputs[0])[0][axis] == 1
+    def _repeats(self, node: Node, axis: int) -> bool:
+        """Whether a node repeats one element along an axis."""
+        return node.op == "Tile" and self.shapes(node.inputs[0])[0][axis] == 1
 
-    def _frames(self, probe) -> int:
+    @property
+    def frames(self) -> list[int]:
+        """The frames of the stream that the probes have."""
         name, axis = next(iter(self.inputs.items()))
-        return probe.shapes[name][axis]
+        return [probe.shapes[name][axis] for probe in self.probes]
 
     def _advance(self, node: Node) -> None:
         """A node that takes frames."""
@@ -317,7 +314,7 @@ class Following:
         """A node that takes each frame by itself."""
         tracks = [self.tracks[name] for name in node.inputs if name in self.tracks]
         if any(not tracks[0].same_clock(track) for track in tracks):
-            node = along.aligned(self, node)
+            node = windows.aligned(self, node)
             self.rings.nodes.append(node)
             tracks = [self.tracks[name] for name in node.inputs if name in self.tracks]
         first = tracks[0]
@@ -325,10 +322,21 @@ class Following:
         if padding is None and any(track.padding is not None for track in tracks):
             raise Refusal("takes frames that are padded in time")
         name = next(name for name in node.inputs if name in self.tracks and name not in self.aligned)
+        if node.op == "Squeeze" and len(node.inputs) < 2:
+            raise Refusal("drops all axes of one element, that of the frames too where a chunk has one")
+        wanted = self._sizes_wanted(node) if node.op == "Reshape" else None
+        if wanted is not None:
+            self.rings.nodes.append(node._replace(inputs=(node.inputs[0], self.rings.integers(*wanted))))
         for output in filter(None, node.outputs):
             axis = self.growing(output)
             if axis is None:
                 raise Refusal("makes of all frames what does not grow with them")
+            if node.op == "Reshape" and (count := self._stacked(name, output, axis)) > 1:
+                if wanted is None:
+                    raise Refusal(f"puts {count} frames together, and rows with them")
+                self.looking.append(node)
+                windows.stacked(self, self.rings.nodes.pop(), self.tracks[name], count)
+                continue
             if node.op in ("Reshape", "Flatten"):
                 track = self._reshaped(name, output, axis)
             else:
@@ -347,6 +355,13 @@ class Following:
             raise Refusal("takes frames that are joined with rows, and others")
         return self.tracks[name]._replace(axis=axis)
 
+    def _stacked(self, name: str, output: str, axis: int) -> int:
+        """How many frames a Reshape puts together; 1 if none."""
+        track, before, after = self.tracks[name], self.shapes(name)[0], self.shapes(output)[0]
+        same = prod(before[: track.axis]) == prod(after[:axis]) and track.rows == 1
+        count, rest = divmod(before[track.axis], after[axis])
+        return count if same and not rest and track.padding is None else 1
+
     def _reshaped(self, name: str, output: str, axis: int) -> Track:
         """Frames that are joined with what lies within or around them, or parted from it."""
         track = self.tracks[name]
@@ -361,9 +376,25 @@ class Following:
             raise Refusal(f"puts several frames together, {within} elements as {kept}")
         return joined._replace(axis=axis, rows=rows)
 
+    def _sizes_wanted(self, node: Node) -> list[int] | None:
+        """What a Reshape makes, in words that hold for no frames too: -1 for theirs, 0 where rows stay."""
+        source, output = node.inputs[0], node.outputs[0]
+        wanted = list(self.shapes(output)[0])
+        rows = {place for name in self.others for place in self._sizes.growing(name, output)}
+        axis = self.growing(output)
+        given = self.shapes(source)[0]
+        if axis is None or node.attributes["allowzero"] or 0 in wanted:
+            return None
+        for place in rows - {axis}:
+            if place >= len(given) or given[place] != wanted[place]:
+                return None
+            wanted[place] = 0
+        wanted[axis] = -1
+        return wanted
+
     def _only_rows(self, count: int) -> bool:
         """Whether a number is one of rows: a product of open sizes."""
-        for size in self.rows:
+        for size in map(self._sizes.number, self.others):
             if count % size == 0:
                 count //= size
         return count == 1

@@ -54,6 +54,12 @@ class Rings:
         self._constants[name] = np.array(values, np.int64)
         return name
 
+    def integer(self, value: int) -> str:
+        """A constant of one whole number."""
+        name = self.fresh("stream.number")
+        self._constants[name] = np.array(value, np.int64)
+        return name
+
     def number(self, value: float) -> str:
         name = self.fresh("stream.number")
         self._constants[name] = np.array(value, np.float32)
@@ -93,6 +99,15 @@ class Rings:
         output = f"{ring}.next"
         self.slice(node, tensor, axis, self.integers(-count), self.integers(END), output=output)
         self._outputs.append(value._replace(name=output))
+
+    def counter(self, node: Node) -> str:
+        """State [2] that begins with zeros; its next value is a tensor of its name with ``.next``."""
+        name = self.fresh(f"{node.name or node.op}.counted")
+        value = Value(name, np.dtype(np.float32), (2,))
+        self._inputs.append(value)
+        self._outputs.append(value._replace(name=f"{name}.next"))
+        self._pairs.append(StatePair(name, f"{name}.next"))
+        return name
 
     # Arithmetic with sizes, which is done when a step is planned.
 

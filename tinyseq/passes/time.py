@@ -7,11 +7,12 @@ stream.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from contextlib import suppress
 
 from tinyseq.errors import ModelError
 from tinyseq.model import Model, Node, Value, rows_meet
-from tinyseq.passes.axes import Sizes
+from tinyseq.passes.axes import FEW, Sizes
 from tinyseq.passes.follow import Following
 from tinyseq.passes.state import expose_state
 from tinyseq.streaming import Streaming
@@ -31,11 +32,20 @@ def streaming(model: Model) -> Streaming:
                 f"input {value} has no shape, so frames cannot be followed from it and the model cannot be "
                 "streamed; export it with the shapes of its inputs"
             )
+    try:
+        return _streaming(model, Sizes(model.graph))
+    except ModelError as error:
+        # Tables of positions may hold fewer frames than were tried.
+        with suppress(ModelError):
+            return _streaming(model, Sizes(model.graph, FEW))
+        raise error
+
+
+def _streaming(model: Model, sizes: Sizes) -> Streaming:
     layers = [node for node in model.graph.nodes if node.row.state]
-    sizes = Sizes(model.graph)
     times = [name for name in sizes.distinct if any(_along(sizes, name, node) == 0 for node in layers)]
     if layers and not times:
-        return _fixed(model, layers)
+        return _sized(_fixed(model, layers, sizes.frames), sizes)
     ways = [_followed(model, sizes, name, layers) for name in times or sizes.distinct]
     looking = [way for way in ways if way.looking]
     if len(looking) > 1:
@@ -44,7 +54,22 @@ def streaming(model: Model) -> Streaming:
             f"{looking[1].size!r}, so which of the two a stream's chunks cut is not to be told; give the one "
             "that does not grow a fixed size"
         )
-    return looking[0].streaming() if looking else Streaming(expose_state(model))
+    return _sized(looking[0].streaming() if looking else Streaming(expose_state(model)), sizes)
+
+
+def _sized(streaming: Streaming, sizes: Sizes) -> Streaming:
+    """The streaming form, whose open sizes are numbers where they must be: no chunk is of another size."""
+    graph = streaming.model.graph
+    known = {name: sizes.one(name) for name in sizes.names}
+    inputs = tuple(
+        value._replace(shape=tuple(_number(known.get(size), size) for size in value.shape))
+        for value in graph.inputs
+    )
+    return streaming._replace(model=streaming.model._replace(graph=graph._replace(inputs=inputs)))
+
+
+def _number(known: str | int | None, size: str | int) -> str | int:
+    return known if isinstance(known, int) and known > 1 else size
 
 
 def _along(sizes: Sizes, name: str, node: Node) -> int | None:
@@ -63,7 +88,7 @@ def _followed(model: Model, sizes: Sizes, name: str, layers: list[Node]) -> Foll
     return way
 
 
-def _fixed(model: Model, layers: list[Node]) -> Streaming:
+def _fixed(model: Model, layers: list[Node], frames_of: Callable[[Node], int | None]) -> Streaming:
     """A model whose recurrent layers run along fixed numbers of frames: the chunks of its stream.
 
     It is followed as if they were open, where its weights and shapes let them be.
@@ -80,7 +105,15 @@ def _fixed(model: Model, layers: list[Node]) -> Streaming:
             sizes = Sizes(opened.graph)
             if any(_along(sizes, name, node) == 0 for node in layers):
                 return _closed(_followed(opened, sizes, name, layers).streaming(), value)
-    return Streaming(expose_state(model))
+    exposed = expose_state(model)
+    for node in layers:
+        if frames_of(node) != 1:
+            raise ModelError(
+                f"{node} runs along frames whose number the graph takes for granted, so it cannot be told what "
+                "a stream would have to carry and the model cannot be streamed; export it with an open number "
+                "of frames"
+            )
+    return Streaming(exposed)
 
 
 def _closed(streaming: Streaming, value: Value) -> Streaming:
@@ -92,7 +125,7 @@ def _closed(streaming: Streaming, value: Value) -> Streaming:
         )
     graph = streaming.model.graph
     inputs = tuple(value if value.name == other.name else other for other in graph.inputs)
-    return streaming._replace(model=streaming.model._replace(graph=graph._replace(inputs=inputs)))
+    return Streaming(streaming.model._replace(graph=graph._replace(inputs=inputs)))
 
 
 def notes(model: Model, streaming: Streaming) -> list[str]:

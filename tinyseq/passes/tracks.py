@@ -58,7 +58,7 @@ class Track(NamedTuple):
     def latency(self) -> int:
         """How many frames of the stream a frame comes later than the one that it stands beside."""
         rate = Fraction(int(self.emitted[-1] - self.emitted[HORIZON // 2]), HORIZON - HORIZON // 2)
-        counts = np.unique(self.emitted)[1:]
+        counts = np.arange(1, int(self.emitted[-1]) + 1)
         first = np.searchsorted(self.emitted, counts)
         due = np.ceil(counts / float(rate)) if rate else counts
         return max(0, int((first - due).max(initial=0)))

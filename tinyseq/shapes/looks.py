@@ -12,7 +12,7 @@ from collections.abc import Iterable
 
 import numpy as np
 
-from tinyseq.shapes.common import Attributes, axis_of
+from tinyseq.shapes.common import Attributes, axes_of, axis_of
 from tinyseq.shapes.movement import pad_widths, slice_bounds
 from tinyseq.shapes.reduction import reduce_axes
 from tinyseq.shapes.windows import Geometry, conv_geometry, conv_transpose_geometry, pool_geometry
@@ -63,9 +63,16 @@ def cumulated(attributes: Attributes, shapes, values) -> Looks:
     return {0: (axis_of(int(np.ravel(values[1])[0]), len(shapes[0])),)}
 
 
+ENDLESS = 2**30
+"""Places from here on are beyond any end: exporters write the greatest integer where nothing is cut off."""
+
+
 def cut(attributes: Attributes, shapes, values) -> Looks:
-    bounds = slice_bounds(shapes[0], values)
-    return {0: [axis for axis, bound in enumerate(bounds) if bound != (0, 1, shapes[0][axis])]}
+    """Where elements are left out, or would be of a longer dimension."""
+    shape, bounds = shapes[0], slice_bounds(shapes[0], values)
+    axes = axes_of(values[3], len(shape)) if len(values) > 3 and values[3] is not None else range(len(shape))
+    limited = {axis for axis, end in zip(axes, np.ravel(values[2])) if shape[axis] < end < ENDLESS}
+    return {0: [axis for axis, bound in enumerate(bounds) if bound != (0, 1, shape[axis]) or axis in limited]}
 
 
 def widened(attributes: Attributes, shapes, values) -> Looks:
