@@ -7,11 +7,11 @@ from collections.abc import Iterator, Sequence
 
 import numpy as np
 
-from tinyseq.decode.beam import BeamSearch
-from tinyseq.decode.options import Beam, Generation
-from tinyseq.decode.picking import Picking
-from tinyseq.decode.search import Search
-from tinyseq.decode.trace import Hypothesis
+from tinyseq.decode.generation.beam_search import BeamSearch
+from tinyseq.decode.generation.options import Beam, Generation
+from tinyseq.decode.generation.sampling import Picking
+from tinyseq.decode.generation.search import Search
+from tinyseq.decode.generation.trace import Hypothesis
 from tinyseq.kernels.instructions import LOGITS
 
 

@@ -7,8 +7,8 @@ import pytest
 
 import tinyseq
 from tinyseq import Beam, Decoder, Greedy, Sampling
-from tinyseq.decode.generate import begin
-from tinyseq.decode.steps import rounded
+from tinyseq.decode.generation.generate import begin
+from tinyseq.decode.generation.steps import rounded
 
 HIDDEN, VOCABULARY = 6, 7
 OPTIONS = {"decoder_start_token_id": 1, "eos_token_id": 2, "max_new_tokens": 12}

@@ -44,13 +44,14 @@ LAYERS = {
     "converters": "errors gates ops model types format precision graph",
     "pool": "errors model state streaming plan backends",
     "decode": "errors state kernels.instructions kernels.layout kernels.program",
-    "decode.steps": "errors model plan backends kernels.program",
+    "decode.generation.steps": "errors model plan backends kernels.program",
     "session": "errors model graph state format passes backends converters pool",
-    "decode.decoder": "errors model feeds kernels.instructions passes plan decode decode.steps session",
-    "decode.generate": "errors decode decode.decoder session",
-    "decode.predictor": "errors ops model session",
-    "decode.transducer_model": "errors model plan decode decode.steps decode.decoder decode.predictor "
-    "session",
+    "decode.generation.decoder": "errors model feeds kernels.instructions passes plan decode "
+    "decode.generation.steps session",
+    "decode.generation.generate": "errors decode decode.generation.decoder session",
+    "decode.transducer.predictor": "errors ops model session",
+    "decode.transducer.models": "errors model plan decode decode.generation.steps decode.generation.decoder "
+    "decode.transducer.predictor session",
     "inference_session": "errors model session",
     "together": "errors model pool session",
     "recognizer": "errors decode session together",
@@ -58,12 +59,12 @@ LAYERS = {
     "stream_check": "errors model state streaming session check",
     "cost": "errors feeds gates model passes plan reference",
     "inspection": "cost errors model session",
-    "": "errors graph state session inference_session decode decode.decoder decode.generate "
-    "decode.transducer_model recognizer",
+    "": "errors graph state session inference_session decode decode.generation.decoder "
+    "decode.generation.generate decode.transducer.models recognizer",
     "onnx_backend": "errors session",
     "demo": "errors model session check inspection .",
     "cli": "backends errors feeds model reference converters session check stream_check inspection decode "
-    "decode.decoder decode.generate decode.transducer_model demo .",
+    "decode.generation.decoder decode.generation.generate decode.transducer.models demo .",
 }
 """What each module or package may import of tinyseq beside itself, lowest first; "." is the face."""
 
@@ -185,7 +186,7 @@ def test_imports_go_down(module):
         ("converters.onnx", "from tinyseq.session import load"),
         ("kernels.library", "import numba"),
         ("format", "import safetensors"),
-        ("decode.search", "from tinyseq.model import Model"),
+        ("decode.generation.search", "from tinyseq.model import Model"),
         ("newcomer", "import tinyseq.plan.planner"),
     ],
 )

@@ -7,7 +7,8 @@ import pytest
 
 import tinyseq
 from tests.test_decoder import OPTIONS, decoder_graph
-from tinyseq.decode import live, search
+from tinyseq.decode.frames import decoder as frame_decoder
+from tinyseq.decode.generation import search
 
 
 @pytest.mark.parametrize("options", [tinyseq.CtcGreedy(), tinyseq.CtcBeamSearch(4)])
@@ -15,7 +16,7 @@ def test_long_chunks_are_taken_in_pieces(monkeypatch, options):
     """With the same results; what ends in between, a signal or a row that is refused, has changed nothing."""
     logp = np.log(np.random.default_rng(0).dirichlet(np.ones(5), 400)).astype(np.float32)
     whole = tinyseq.CtcDecoder(options).decode(logp)
-    monkeypatch.setattr(live, "LONG", 0)
+    monkeypatch.setattr(frame_decoder, "LONG", 0)
     decoder = tinyseq.CtcDecoder(options)
     stream = decoder.stream()
     stream.step(logp[:100])

@@ -20,7 +20,7 @@ from tests.transducer_oracle import (
     plain_greedy,
     symbols,
 )
-from tinyseq.decode.transducer_search import MOST_PLACES
+from tinyseq.decode.transducer.search import MOST_PLACES
 from tinyseq.kernels.instructions import LOG_PROBABILITIES, LOGITS, PROBABILITIES
 
 WIDE = dict(beam_width=2000, nbest=2000)

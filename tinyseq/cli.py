@@ -21,9 +21,9 @@ from tinyseq.check import random_feeds, table, verify
 from tinyseq.console import JSON_HELP, file_name, read_arrays, say, say_json, write_arrays
 from tinyseq.decode import command as generation
 from tinyseq.decode import frames_command
-from tinyseq.decode.decoder import Decoder
-from tinyseq.decode.generate import generate
-from tinyseq.decode.transducer_model import Transducer
+from tinyseq.decode.generation.decoder import Decoder
+from tinyseq.decode.generation.generate import generate
+from tinyseq.decode.transducer.models import Transducer
 from tinyseq.demo import command as demo
 from tinyseq.errors import FeedError, OptionError, TinyseqError
 from tinyseq.feeds import checked_array

@@ -9,8 +9,8 @@ from pathlib import Path
 
 from tinyseq import files
 from tinyseq.console import file_name
-from tinyseq.decode.options import Beam, Generation, Greedy, Sampling
-from tinyseq.decode.trace import Hypothesis
+from tinyseq.decode.generation.options import Beam, Generation, Greedy, Sampling
+from tinyseq.decode.generation.trace import Hypothesis
 from tinyseq.errors import FeedError, OptionError
 from tinyseq.text import printable
 

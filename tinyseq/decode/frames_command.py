@@ -12,15 +12,15 @@ import numpy as np
 
 from tinyseq import files
 from tinyseq.console import file_name, say, say_json
-from tinyseq.decode.arpa import read_arpa
-from tinyseq.decode.ctc import CtcDecoder
-from tinyseq.decode.ctc_options import CtcBeamSearch, CtcGreedy
+from tinyseq.decode.ctc.decoder import CtcDecoder
+from tinyseq.decode.ctc.options import CtcBeamSearch, CtcGreedy
 from tinyseq.decode.hypothesis import Hypothesis
-from tinyseq.decode.kenlm import read_kenlm
-from tinyseq.decode.language_model import LanguageModel
-from tinyseq.decode.transducer import TransducerDecoder
-from tinyseq.decode.transducer_desk import TransducerModel
-from tinyseq.decode.transducer_options import TransducerBeamSearch, TransducerGreedy
+from tinyseq.decode.lm.arpa import read_arpa
+from tinyseq.decode.lm.kenlm import read_kenlm
+from tinyseq.decode.lm.language_model import LanguageModel
+from tinyseq.decode.transducer.decoder import TransducerDecoder
+from tinyseq.decode.transducer.options import TransducerBeamSearch, TransducerGreedy
+from tinyseq.decode.transducer.requests import TransducerModel
 from tinyseq.errors import FeedError, ModelError
 
 NUMBERS = {

@@ -12,9 +12,9 @@ from zlib import crc32
 import numpy as np
 
 from tinyseq.claim import Claim, claiming, put_back, take_all
+from tinyseq.decode.frames.rows import check_rows
+from tinyseq.decode.frames.snapshots import ensure, field
 from tinyseq.decode.hypothesis import Hypothesis
-from tinyseq.decode.rows import check_rows
-from tinyseq.decode.saved import ensure, field
 from tinyseq.errors import FeedError, StateError
 from tinyseq.given import as_array
 from tinyseq.kernels.program import Buffer

@@ -13,7 +13,7 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 
-from tinyseq.decode.automata import START, Automaton, automaton
+from tinyseq.decode.lm.automata import START, Automaton, automaton
 from tinyseq.kernels.layout import NONE
 
 

@@ -8,7 +8,7 @@ from math import inf
 
 import numpy as np
 
-from tinyseq.decode.language_model import LanguageModel
+from tinyseq.decode.lm.language_model import LanguageModel
 from tinyseq.errors import FeedError
 from tinyseq.given import is_number, is_whole
 from tinyseq.text import shown

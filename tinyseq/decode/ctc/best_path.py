@@ -7,14 +7,14 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from tinyseq.decode.frames.rows import check_rows, groups
+from tinyseq.decode.frames.snapshots import MOST_FRAMES, emitted, ensure, field
 from tinyseq.decode.hypothesis import NOTHING, Emitted, Hypothesis
-from tinyseq.decode.rows import check_rows, groups
-from tinyseq.decode.saved import MOST_FRAMES, emitted, ensure, field
 from tinyseq.kernels.layout import EMITTED, HEARD, LAST, NONE, TOTAL
 from tinyseq.kernels.program import Buffer, Program
 
 if TYPE_CHECKING:
-    from tinyseq.decode.ctc_options import CtcGreedy
+    from tinyseq.decode.ctc.options import CtcGreedy
 
 
 class Path:

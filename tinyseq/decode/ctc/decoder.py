@@ -6,12 +6,12 @@ from collections.abc import Iterable, Sequence
 
 import numpy as np
 
-from tinyseq.decode.ctc_beam import Beams
-from tinyseq.decode.ctc_options import CtcBeamSearch, CtcGreedy
-from tinyseq.decode.ctc_path import BestPaths
+from tinyseq.decode.ctc.beam_search import Beams
+from tinyseq.decode.ctc.best_path import BestPaths
+from tinyseq.decode.ctc.options import CtcBeamSearch, CtcGreedy
+from tinyseq.decode.frames.decoder import LiveDecoder
 from tinyseq.decode.hypothesis import Hypothesis
-from tinyseq.decode.live import LiveDecoder
-from tinyseq.decode.prefix_options import check_tokens, settings
+from tinyseq.decode.lm.options import check_tokens, settings
 from tinyseq.errors import FeedError
 
 

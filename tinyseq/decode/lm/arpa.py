@@ -17,8 +17,8 @@ from pathlib import Path
 import numpy as np
 
 from tinyseq import files
-from tinyseq.decode.automata import START, Automaton, automaton
-from tinyseq.decode.language_model import BEGIN, UNKNOWN, LanguageModel
+from tinyseq.decode.lm.automata import START, Automaton, automaton
+from tinyseq.decode.lm.language_model import BEGIN, UNKNOWN, LanguageModel
 from tinyseq.errors import ModelError
 from tinyseq.given import as_path
 from tinyseq.kernels.layout import NONE

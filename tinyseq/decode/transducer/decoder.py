@@ -6,12 +6,12 @@ from collections.abc import Iterable, Sequence
 
 import numpy as np
 
+from tinyseq.decode.frames.decoder import LiveDecoder
 from tinyseq.decode.hypothesis import Hypothesis
-from tinyseq.decode.live import LiveDecoder
-from tinyseq.decode.prefix_options import settings
-from tinyseq.decode.transducer_desk import TransducerModel
-from tinyseq.decode.transducer_options import TransducerBeamSearch, TransducerGreedy
-from tinyseq.decode.transducer_search import BeamSearch, GreedySearch
+from tinyseq.decode.lm.options import settings
+from tinyseq.decode.transducer.options import TransducerBeamSearch, TransducerGreedy
+from tinyseq.decode.transducer.requests import TransducerModel
+from tinyseq.decode.transducer.search import BeamSearch, GreedySearch
 from tinyseq.errors import FeedError
 
 

@@ -7,13 +7,13 @@ from collections.abc import Iterator, Sequence
 import numpy as np
 
 from tinyseq.claim import Claim, claiming
-from tinyseq.decode.batches import Batch
-from tinyseq.decode.beam import BeamSearch
-from tinyseq.decode.decoder import Decoder, Feeds
-from tinyseq.decode.options import MOST, Beam, Generation, Greedy, Sampling
-from tinyseq.decode.picking import Picking
-from tinyseq.decode.search import Processor, Search, Streamer
-from tinyseq.decode.trace import Hypothesis
+from tinyseq.decode.generation.batches import Batch
+from tinyseq.decode.generation.beam_search import BeamSearch
+from tinyseq.decode.generation.decoder import Decoder, Feeds
+from tinyseq.decode.generation.options import MOST, Beam, Generation, Greedy, Sampling
+from tinyseq.decode.generation.sampling import Picking
+from tinyseq.decode.generation.search import Processor, Search, Streamer
+from tinyseq.decode.generation.trace import Hypothesis
 from tinyseq.errors import FeedError, OptionError
 from tinyseq.given import is_whole
 from tinyseq.session import Session

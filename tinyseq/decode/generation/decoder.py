@@ -8,9 +8,9 @@ from typing import NamedTuple
 import numpy as np
 
 from tinyseq import passes
-from tinyseq.decode.batches import Batch, merged, rows_first
-from tinyseq.decode.idle import Idle
-from tinyseq.decode.steps import DecoderSteps
+from tinyseq.decode.generation.batches import Batch, merged, rows_first
+from tinyseq.decode.generation.idle import Idle
+from tinyseq.decode.generation.steps import DecoderSteps
 from tinyseq.errors import FeedError, ModelError
 from tinyseq.feeds import checked_array
 from tinyseq.given import is_one_of

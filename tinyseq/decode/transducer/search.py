@@ -9,13 +9,13 @@ from typing import Generic, TypeVar
 
 import numpy as np
 
+from tinyseq.decode.frames.prefix_search import Beam, PrefixSearch, places
+from tinyseq.decode.frames.rows import groups, wrong
+from tinyseq.decode.frames.snapshots import MOST_FRAMES, emitted, ensure, field
 from tinyseq.decode.hypothesis import NOTHING, Emitted, Hypothesis, joined
-from tinyseq.decode.prefix_options import check_tokens
-from tinyseq.decode.prefix_search import Beam, PrefixSearch, places
-from tinyseq.decode.rows import groups, wrong
-from tinyseq.decode.saved import MOST_FRAMES, emitted, ensure, field
-from tinyseq.decode.transducer_desk import Desk, TransducerModel
-from tinyseq.decode.transducer_options import TransducerBeamSearch, TransducerGreedy
+from tinyseq.decode.lm.options import check_tokens
+from tinyseq.decode.transducer.options import TransducerBeamSearch, TransducerGreedy
+from tinyseq.decode.transducer.requests import Desk, TransducerModel
 from tinyseq.errors import FeedError
 from tinyseq.kernels.instructions import LOGITS, PROBABILITIES, SCRATCH
 from tinyseq.kernels.layout import (

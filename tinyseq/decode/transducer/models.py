@@ -8,9 +8,9 @@ from typing import NamedTuple
 
 import numpy as np
 
-from tinyseq.decode.decoder import Decoder, kind_of
-from tinyseq.decode.predictor import TOKEN, recurrent
-from tinyseq.decode.steps import rounded
+from tinyseq.decode.generation.decoder import Decoder, kind_of
+from tinyseq.decode.generation.steps import rounded
+from tinyseq.decode.transducer.predictor import TOKEN, recurrent
 from tinyseq.errors import FeedError, ModelError
 from tinyseq.given import as_path, is_folder, is_one_of, is_whole
 from tinyseq.model import Value, rows_meet

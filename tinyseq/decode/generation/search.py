@@ -9,8 +9,8 @@ from typing import NoReturn, Protocol
 
 import numpy as np
 
-from tinyseq.decode.options import Generation
-from tinyseq.decode.trace import Found, Hypothesis, Reader
+from tinyseq.decode.generation.options import Generation
+from tinyseq.decode.generation.trace import Found, Hypothesis, Reader
 from tinyseq.errors import OptionError
 from tinyseq.given import as_array
 from tinyseq.kernels.instructions import (

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from contextlib import AbstractContextManager, nullcontext
 
-from tinyseq.decode.automata import Automaton
+from tinyseq.decode.lm.automata import Automaton
 
 UNKNOWN, BEGIN, END = "<unk>", "<s>", "</s>"
 

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import KW_ONLY, dataclass
 from math import inf
 
-from tinyseq.decode.prefix_options import LARGEST, PrefixSearchOptions, real, strings, whole
+from tinyseq.decode.lm.options import LARGEST, PrefixSearchOptions, real, strings, whole
 from tinyseq.errors import FeedError
 from tinyseq.text import shown
 

@@ -6,12 +6,12 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from tinyseq.decode.prefix_search import Beam, PrefixSearch
-from tinyseq.decode.rows import check_rows, groups
+from tinyseq.decode.frames.prefix_search import Beam, PrefixSearch
+from tinyseq.decode.frames.rows import check_rows, groups
 from tinyseq.kernels.program import Buffer, Program
 
 if TYPE_CHECKING:
-    from tinyseq.decode.ctc_options import CtcBeamSearch
+    from tinyseq.decode.ctc.options import CtcBeamSearch
 
 
 class Beams(PrefixSearch):

@@ -6,10 +6,10 @@ from collections.abc import Callable, Mapping
 
 import numpy as np
 
-from tinyseq.decode.fusion import fusion
+from tinyseq.decode.frames.snapshots import check_block, emitted, ensure, field
 from tinyseq.decode.hypothesis import NOTHING, Emitted, Hypothesis, joined
-from tinyseq.decode.prefix_options import PrefixSearchOptions
-from tinyseq.decode.saved import check_block, emitted, ensure, field
+from tinyseq.decode.lm.options import PrefixSearchOptions
+from tinyseq.decode.lm.shallow_fusion import fusion
 from tinyseq.errors import StateError
 from tinyseq.kernels.layout import (
     ALIGNMENT,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import OrderedDict
 
-from tinyseq.decode.search import Search
+from tinyseq.decode.generation.search import Search
 
 MOST_IDLE = 4
 """Searches that a decoder keeps."""

@@ -13,9 +13,9 @@ from threading import RLock
 import numpy as np
 
 from tinyseq import files
-from tinyseq.decode.arpa import LN10
-from tinyseq.decode.automata import Automaton, automaton, insert, questions
-from tinyseq.decode.language_model import BEGIN, END, UNKNOWN, LanguageModel
+from tinyseq.decode.lm.arpa import LN10
+from tinyseq.decode.lm.automata import Automaton, automaton, insert, questions
+from tinyseq.decode.lm.language_model import BEGIN, END, UNKNOWN, LanguageModel
 from tinyseq.errors import FeedError, MissingPackageError, ModelError
 from tinyseq.given import as_path
 from tinyseq.kernels.layout import MASK, NONE

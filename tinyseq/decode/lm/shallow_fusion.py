@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from tinyseq.decode.automata import START, Automaton, automaton
-from tinyseq.decode.hotwords import hotwords_automaton
-from tinyseq.decode.language_model import BEGIN, END, UNKNOWN
+from tinyseq.decode.lm.automata import START, Automaton, automaton
+from tinyseq.decode.lm.hotwords import hotwords_automaton
+from tinyseq.decode.lm.language_model import BEGIN, END, UNKNOWN
 from tinyseq.errors import FeedError
 from tinyseq.kernels.layout import (
     EMITS,
@@ -28,7 +28,7 @@ from tinyseq.kernels.program import Buffer
 from tinyseq.text import shown
 
 if TYPE_CHECKING:
-    from tinyseq.decode.prefix_options import PrefixSearchOptions
+    from tinyseq.decode.lm.options import PrefixSearchOptions
 
 SOME_WORD = 2**31 - 3
 """What a word ends as where no language model knows words: the label of none."""
