@@ -33,12 +33,12 @@ from tinyseq.kernels.ranking import usable_rows
 from tinyseq.kernels.recurrent import gru_reset_after, gru_reset_before, lstm, rnn
 from tinyseq.kernels.sampling import pick, warp
 from tinyseq.kernels.scores import (
+    apply_temperature,
     ban_ngrams,
     ban_tokens,
     force_token,
     log_softmax,
     penalize_repetition,
-    temper,
 )
 from tinyseq.kernels.switch import switch
 from tinyseq.kernels.transducer import transducer_beam, transducer_path
@@ -54,7 +54,7 @@ KERNELS = {
         *(rnn_general, lstm_general, gru_general, lstm_projected),
         *(
             log_softmax,
-            temper,
+            apply_temperature,
             ban_tokens,
             force_token,
             penalize_repetition,

@@ -9,8 +9,8 @@ import numpy as np
 
 from tinyseq.decode.frames.rows import check_rows, groups
 from tinyseq.decode.frames.snapshots import MOST_FRAMES, emitted, ensure, field
-from tinyseq.decode.hypothesis import NOTHING, Emitted, Hypothesis
-from tinyseq.kernels.layout import EMITTED, HEARD, LAST, NONE, TOTAL
+from tinyseq.decode.hypothesis import NO_TOKENS, Emitted, Hypothesis
+from tinyseq.kernels.layout import EMITTED, LAST, NONE, PROCESSED, TOTAL
 from tinyseq.kernels.program import Buffer, Program
 
 if TYPE_CHECKING:
@@ -42,7 +42,7 @@ class BestPaths:
 
     def begin(self) -> Path:
         """A stream at its start."""
-        return Path(np.array([0, NONE, 0, 0]), NOTHING)
+        return Path(np.array([0, NONE, 0, 0]), NO_TOKENS)
 
     def copy(self, path: Path) -> Path:
         """The same state, to go its own way."""
@@ -50,7 +50,7 @@ class BestPaths:
 
     def frames(self, path: Path) -> int:
         """Rows heard."""
-        return int(path.words[HEARD])
+        return int(path.words[PROCESSED])
 
     def step(self, paths: list[Path], chunks: list[np.ndarray]) -> list[Path]:
         """The streams after a chunk each.
@@ -84,7 +84,7 @@ class BestPaths:
     def restored(self, fields: Mapping[str, np.ndarray]) -> Path:
         """The state that ``fields`` gave."""
         path = Path(field(fields, "words", np.int64, (4,)), emitted(fields, self.size))
-        ensure(0 <= path.words[HEARD] < MOST_FRAMES and path.score <= np.inf)
+        ensure(0 <= path.words[PROCESSED] < MOST_FRAMES and path.score <= np.inf)
         ensure(NONE <= path.words[LAST] < self.size)
         ensure(path.words[EMITTED] == len(path.emitted))
         ensure(path.words[LAST] in (NONE, self._options.blank) or len(path.emitted))

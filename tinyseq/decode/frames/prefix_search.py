@@ -7,18 +7,18 @@ from collections.abc import Callable, Mapping
 import numpy as np
 
 from tinyseq.decode.frames.snapshots import check_block, emitted, ensure, field
-from tinyseq.decode.hypothesis import NOTHING, Emitted, Hypothesis, joined
+from tinyseq.decode.hypothesis import NO_TOKENS, Emitted, Hypothesis, joined
 from tinyseq.decode.lm.options import PrefixSearchOptions
 from tinyseq.decode.lm.shallow_fusion import fusion
 from tinyseq.errors import StateError
 from tinyseq.kernels.layout import (
-    ALIGNMENT,
     DEEPEST,
     FRAMES,
     FREE,
-    HEAD,
-    LEAST,
+    HEADER,
+    IS_ALIGNMENT,
     LIVING,
+    MIN_LOGP,
     NODE_BYTES,
     NODES,
     NODES_FREE,
@@ -28,11 +28,11 @@ from tinyseq.kernels.layout import (
     RECORD,
     SEARCH,
     SETTLED,
-    UNKNOWN,
+    UNKNOWN_LABEL,
 )
 from tinyseq.kernels.program import Buffer, Program
 
-NODE = NODE_BYTES // 8
+NODE_WORDS = NODE_BYTES // 8
 """Words of a node."""
 
 
@@ -53,7 +53,7 @@ class Beam:
         """Doubles the pool of nodes: the state moves."""
         words = self.state.array
         nodes = int(words[NODES])
-        grown = np.zeros(words.size + nodes * NODE, np.int64)
+        grown = np.zeros(words.size + nodes * NODE_WORDS, np.int64)
         grown[: words.size] = words
         grown[[NODES, NODES_FREE]] += nodes
         self.state.move(grown)
@@ -85,8 +85,8 @@ class PrefixSearch:
         enough = tokens if fused.parts else min(tokens, 2 * width + 1)
         self._most = enough if most is None else most
         words = np.zeros(SEARCH, np.int64)
-        words[:LEAST] = tokens, options.blank, self.width, self._most, limited, fused.parts
-        words[LEAST:UNKNOWN].view(np.float64)[:] = (
+        words[:MIN_LOGP] = tokens, options.blank, self.width, self._most, limited, fused.parts
+        words[MIN_LOGP:UNKNOWN_LABEL].view(np.float64)[:] = (
             np.float32(least),
             options.beam_prune_logp,
             fused.gain,
@@ -94,23 +94,23 @@ class PrefixSearch:
             options.beta,
             options.unk_score_offset,
         )
-        words[UNKNOWN:] = fused.unknown, fused.closed, fused.end, options.horizon or 0, norm
+        words[UNKNOWN_LABEL:] = fused.unknown, fused.closed, fused.end, options.horizon or 0, norm
         self._search = Buffer(words)
         self._start = self._first_state()
 
     def _first_state(self) -> np.ndarray:
         """One hypothesis: nothing, of probability one; as CTC sees it, ended by a blank."""
         nodes = 6 * self.width + 64
-        words = np.zeros(HEAD + RECORD * self.width + NODE * nodes, np.int64)
+        words = np.zeros(HEADER + RECORD * self.width + NODE_WORDS * nodes, np.int64)
         words[[LIVING, NODES, NODES_FREE, NODES_USED, FREE]] = 1, nodes, nodes - 2, 2, NONE
-        record = words[HEAD : HEAD + RECORD]
+        record = words[HEADER : HEADER + RECORD]
         record[:PREFIX].view(np.float64)[:] = 0.0, -np.inf, 0.0, self._fusion.granted, 0.0, -np.inf
         record[PREFIX:] = 0, 1, 1, *self._fusion.start
-        pool = words[HEAD + RECORD * self.width :].view(np.int32)
+        pool = words[HEADER + RECORD * self.width :].view(np.int32)
         # The empty prefix: no parent, one reference, no token, depth 0, no relatives, place 0.
         pool[:8] = NONE, 1, NONE, 0, NONE, NONE, NONE, 0
         # The empty alignment, which the hypothesis points to twice.
-        pool[8:16] = NONE, 2, NONE, 0, 0, 0, 0, ALIGNMENT
+        pool[8:16] = NONE, 2, NONE, 0, 0, 0, 0, IS_ALIGNMENT
         return words
 
     def begin(self) -> Beam:
@@ -178,7 +178,7 @@ class PrefixSearch:
 
     def _settled(self, beam: Beam) -> Emitted:
         if not beam.settled:
-            return NOTHING
+            return NO_TOKENS
         beam.settled = [joined(beam.settled)]
         return beam.settled[0]
 
@@ -204,7 +204,7 @@ class PrefixSearch:
     def partial(self, beam: Beam) -> tuple[Hypothesis, Hypothesis]:
         """What is settled; the best hypothesis behind it."""
         settled, found = self._best(beam, ended=False)
-        score, rest = found[0] if found else (-np.inf, NOTHING)
+        score, rest = found[0] if found else (-np.inf, NO_TOKENS)
         vocabulary = self._options.vocabulary
         return settled.hypothesis(score, vocabulary), rest.hypothesis(score, vocabulary)
 

@@ -10,15 +10,14 @@ from tinyseq.decode.hypothesis import Emitted
 from tinyseq.errors import StateError
 from tinyseq.given import as_array
 from tinyseq.kernels.layout import (
-    ALIGNMENT,
-    ASKED_ROWS,
     BOTH,
     CHILD,
     DEEPEST,
     DEPTH,
     FRAMES,
     FREE,
-    HEAD,
+    HEADER,
+    IS_ALIGNMENT,
     LIVE,
     LIVING,
     NEXT,
@@ -31,6 +30,7 @@ from tinyseq.kernels.layout import (
     PREVIOUS,
     RECORD,
     REFERENCES,
+    REQUESTED_ROWS,
     SETTLED,
     STATES,
     UP,
@@ -39,7 +39,7 @@ from tinyseq.kernels.layout import (
 MOST_FRAMES = 2**48
 """Frames that a stream may have heard."""
 
-WORDS = NODE_BYTES // 4
+NODE_INTS = NODE_BYTES // 4
 """int32 words of a node."""
 
 
@@ -85,17 +85,17 @@ def check_block(words: np.ndarray, width: int, tokens: int, states: tuple[tuple[
     Raises:
         StateError: something does not.
     """
-    start = HEAD + RECORD * width
+    start = HEADER + RECORD * width
     ensure(words.size > start)
     living, nodes, used = (int(words[place]) for place in (LIVING, NODES, NODES_USED))
     ensure(nodes > 0 and words.size == start + nodes * NODE_BYTES // 8 and 0 <= living <= width)
-    ensure(0 <= words[FRAMES] < MOST_FRAMES and words[ASKED_ROWS] == 0 and 0 <= used <= nodes < 2**31)
+    ensure(0 <= words[FRAMES] < MOST_FRAMES and words[REQUESTED_ROWS] == 0 and 0 <= used <= nodes < 2**31)
     ensure(0 <= words[SETTLED] < 2**31)
-    pool = words[start:].view(np.int32).reshape(nodes, WORDS).tolist()
+    pool = words[start:].view(np.int32).reshape(nodes, NODE_INTS).tolist()
     given_back = _given_back(int(words[FREE]), used, pool)
     ensure(words[NODES_FREE] == nodes - used + len(given_back))
     alive = [index for index in range(used) if index not in given_back]
-    records = words[HEAD:start].reshape(width, RECORD)[:living]
+    records = words[HEADER:start].reshape(width, RECORD)[:living]
     ensure((records[:, :PREFIX].view(np.float64)[:, BOTH:] < np.inf).all())
     heads = records[:, PREFIX:STATES].tolist()
     references = dict.fromkeys(alive, 0)
@@ -109,8 +109,8 @@ def check_block(words: np.ndarray, width: int, tokens: int, states: tuple[tuple[
         if up != NONE:
             references[up] += 1
     ensure(all(pool[index][REFERENCES] == count > 0 for index, count in references.items()))
-    prefixes = [index for index in alive if pool[index][LIVE] != ALIGNMENT]
-    for kind in (prefixes, [index for index in alive if pool[index][LIVE] == ALIGNMENT]):
+    prefixes = [index for index in alive if pool[index][LIVE] != IS_ALIGNMENT]
+    for kind in (prefixes, [index for index in alive if pool[index][LIVE] == IS_ALIGNMENT]):
         _check_tree(kind, pool, tokens, int(words[SETTLED]), bool(living))
     _check_children(prefixes, pool)
     depths = []

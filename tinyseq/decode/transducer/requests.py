@@ -10,17 +10,17 @@ import numpy as np
 from tinyseq.kernels.layout import (
     ACTIVE,
     CAPACITY,
-    DESK,
     JOIN_FRAMES,
     JOIN_PLACES,
-    JOINS,
-    LOOK,
-    PREDICTIONS,
-    RESUMED,
-    SOURCES,
-    TAKEN,
-    TARGETS,
-    TOKENS,
+    JOINER_ROWS,
+    LOOKAHEAD,
+    PREDICT_SOURCES,
+    PREDICT_TARGETS,
+    PREDICT_TOKENS,
+    PREDICTED,
+    PREDICTOR_TOKENS,
+    QUEUE_HEADER,
+    ROWS_READ,
 )
 from tinyseq.kernels.program import Buffer
 
@@ -73,18 +73,18 @@ class Desk:
     def __init__(self, rows: TransducerRows, frames: np.ndarray, room: int) -> None:
         self._rows, self._frames = rows, frames
         room = max(room, AHEAD)
-        words = np.zeros(DESK + 5 * room, np.int64)
+        words = np.zeros(QUEUE_HEADER + 5 * room, np.int64)
         words[CAPACITY] = room
         self.buffer = Buffer(words)
         self._head = memoryview(words)
-        self._lists = words[DESK:].reshape(5, room)
-        self._head[LOOK] = 1
+        self._lists = words[QUEUE_HEADER:].reshape(5, room)
+        self._head[LOOKAHEAD] = 1
         self.served = 0
 
     @property
     def is_asked(self) -> bool:
         """Whether anybody has asked for anything."""
-        return bool(self._head[JOINS] or self._head[PREDICTIONS])
+        return bool(self._head[JOINER_ROWS] or self._head[PREDICTOR_TOKENS])
 
     def serve(self, patient: bool) -> np.ndarray | None:
         """The rows of scores that were asked for, ``served`` many, for the next run; None if none were.
@@ -92,16 +92,16 @@ class Desk:
         Before that the predictor takes its tokens; of ``patient`` streams, once nobody asks for rows.
         """
         head = self._head
-        joins = self.served = head[JOINS]
-        head[RESUMED] = 0
-        if head[PREDICTIONS] and not (patient and joins):
-            given = self._lists[:, : head[PREDICTIONS]]
-            self._rows.predict(given[TOKENS], given[SOURCES], given[TARGETS])
-            head[ACTIVE] = head[PREDICTIONS]
-            head[PREDICTIONS] = 0
-            head[RESUMED] = 1
-        head[LOOK] = max(1, AHEAD // max(1, head[ACTIVE]))
-        head[JOINS] = head[TAKEN] = head[ACTIVE] = 0
+        joins = self.served = head[JOINER_ROWS]
+        head[PREDICTED] = 0
+        if head[PREDICTOR_TOKENS] and not (patient and joins):
+            given = self._lists[:, : head[PREDICTOR_TOKENS]]
+            self._rows.predict(given[PREDICT_TOKENS], given[PREDICT_SOURCES], given[PREDICT_TARGETS])
+            head[ACTIVE] = head[PREDICTOR_TOKENS]
+            head[PREDICTOR_TOKENS] = 0
+            head[PREDICTED] = 1
+        head[LOOKAHEAD] = max(1, AHEAD // max(1, head[ACTIVE]))
+        head[JOINER_ROWS] = head[ROWS_READ] = head[ACTIVE] = 0
         if not joins:
             return None
         wanted = self._lists[:, :joins]

@@ -12,7 +12,7 @@ import numpy as np
 from tinyseq.decode.frames.prefix_search import Beam, PrefixSearch, places
 from tinyseq.decode.frames.rows import groups, wrong
 from tinyseq.decode.frames.snapshots import MOST_FRAMES, emitted, ensure, field
-from tinyseq.decode.hypothesis import NOTHING, Emitted, Hypothesis, joined
+from tinyseq.decode.hypothesis import NO_TOKENS, Emitted, Hypothesis, joined
 from tinyseq.decode.lm.options import check_tokens
 from tinyseq.decode.transducer.options import TransducerBeamSearch, TransducerGreedy
 from tinyseq.decode.transducer.requests import Desk, TransducerModel
@@ -20,13 +20,13 @@ from tinyseq.errors import FeedError
 from tinyseq.kernels.instructions import LOGITS, PROBABILITIES, SCRATCH
 from tinyseq.kernels.layout import (
     EMITTED,
-    HEAD,
-    HEARD,
-    JOINED,
+    HEADER,
     LIVING,
     PATH,
     PLACE,
+    PROCESSED,
     RECORD,
+    REQUESTED,
     SYMBOLS,
     TOTAL,
     WAITING,
@@ -75,7 +75,7 @@ class _Search(ABC, Generic[Found]):
 
     @abstractmethod
     def _add(self, program: Program, found: Found, where: tuple[Buffer, Buffer, int, int, int]) -> int:
-        """Adds a stream's step; ``where`` are scores, desk, first frame, frames, first place."""
+        """Adds a stream's step; ``where`` are scores, queue, first frame, frames, first place."""
 
     def begin(self) -> Hearing[Found]:
         """A stream at its start."""
@@ -131,19 +131,19 @@ class _Search(ABC, Generic[Found]):
         rows = self._model.rows(len(streams) * self.width)
         for name, array in rows.state.items():
             np.concatenate([stream.state[name] for stream in streams], out=array)
-        desk = Desk(rows, np.concatenate(chunks), len(streams) * self.width)
+        queue = Desk(rows, np.concatenate(chunks), len(streams) * self.width)
         program, scores = Program(), Buffer(np.zeros((0, 0), np.float32))
         count = Buffer(np.zeros(1, np.int64))
         bad = self._prepare(program, scores, count)
         found, first = {}, 0
         for k, (stream, chunk) in enumerate(zip(streams, chunks)):
-            where = scores, desk.buffer, first, len(chunk), k * self.width
+            where = scores, queue.buffer, first, len(chunk), k * self.width
             found[self._add(program, stream.found, where)] = stream.found
             first += len(chunk)
         self._run(program, found)
-        while desk.is_asked:
-            given = desk.serve(self.patient)
-            count.array[0] = desk.served
+        while queue.is_asked:
+            given = queue.serve(self.patient)
+            count.array[0] = queue.served
             if given is not None and given is not scores.array:
                 scores.move(given)
                 program.moved()
@@ -171,7 +171,7 @@ class _Search(ABC, Generic[Found]):
             program.add("usable_rows", scores, *size, bad)
         tempering = options.blank_penalty, options.temperature
         if tempering != (0.0, 1.0):
-            program.add("temper", scores, *size, options.blank, *map(float_word, tempering))
+            program.add("apply_temperature", scores, *size, options.blank, *map(float_word, tempering))
         if kind == LOGITS or tempering != (0.0, 1.0):
             program.add("log_softmax", scores, scratch, *size, LOGITS)
         return bad
@@ -189,7 +189,7 @@ class GreedySearch(_Search[Path]):
         return Path(Buffer(found.words.array.copy()), list(found.emitted))
 
     def _add(self, program: Program, found: Path, where: tuple[Buffer, Buffer, int, int, int]) -> int:
-        scores, desk, first, frames, place = where
+        scores, queue, first, frames, place = where
         options, words = self._options, found.words.array
         room = Emitted.room(frames * options.max_symbols)
         found.emitted.append(room)
@@ -197,7 +197,7 @@ class GreedySearch(_Search[Path]):
         return program.add(
             "transducer_path",
             *(scores, self._model.vocabulary_size, options.blank, options.max_symbols),
-            *(desk, first, frames, int(words[HEARD]), place, found.words, *places(room, len(room))),
+            *(queue, first, frames, int(words[PROCESSED]), place, found.words, *places(room, len(room))),
         )
 
     def _run(self, program: Program, found: dict[int, Path]) -> int:
@@ -213,28 +213,28 @@ class GreedySearch(_Search[Path]):
         return following
 
     def _found_fields(self, found: Path) -> dict[str, np.ndarray]:
-        found.emitted = [joined([NOTHING, *found.emitted])]
+        found.emitted = [joined([NO_TOKENS, *found.emitted])]
         return {"words": found.words.array, "tokens": found.emitted[0].words}
 
     def _found_restored(self, fields: Mapping[str, np.ndarray]) -> Path:
         words = field(fields, "words", np.int64, (PATH,))
-        ensure(0 <= words[HEARD] < MOST_FRAMES and words[TOTAL:].view(np.float64)[0] <= np.inf)
-        ensure(words[SYMBOLS] == words[JOINED] == words[WAITING] == 0)
+        ensure(0 <= words[PROCESSED] < MOST_FRAMES and words[TOTAL:].view(np.float64)[0] <= np.inf)
+        ensure(words[SYMBOLS] == words[REQUESTED] == words[WAITING] == 0)
         return Path(Buffer(words), [emitted(fields, self._model.vocabulary_size)])
 
     def frames(self, stream: Hearing[Path]) -> int:
         """Frames heard."""
-        return int(stream.found.words.array[HEARD])
+        return int(stream.found.words.array[PROCESSED])
 
     def partial(self, stream: Hearing[Path]) -> tuple[Hypothesis, Hypothesis]:
         """All tokens, for none is ever taken back; nothing."""
         (stable,) = self.finish(stream)
-        return stable, NOTHING.hypothesis(stable.score, self._options.vocabulary)
+        return stable, NO_TOKENS.hypothesis(stable.score, self._options.vocabulary)
 
     def finish(self, stream: Hearing[Path]) -> list[Hypothesis]:
         """The one hypothesis."""
         path = stream.found
-        path.emitted = [joined([NOTHING, *path.emitted])]
+        path.emitted = [joined([NO_TOKENS, *path.emitted])]
         score = path.words.array[TOTAL:].view(np.float64)[0]
         return [path.emitted[0].hypothesis(score, self._options.vocabulary)]
 
@@ -257,10 +257,10 @@ class BeamSearch(_Search[Beam]):
         return self._prefixes.copy(found)
 
     def _add(self, program: Program, found: Beam, where: tuple[Buffer, Buffer, int, int, int]) -> int:
-        scores, desk, first, frames, place = where
+        scores, queue, first, frames, place = where
         return program.add(
             "transducer_beam",
-            *(scores, desk, first, frames, self._prefixes.frames(found), place, found.state),
+            *(scores, queue, first, frames, self._prefixes.frames(found), place, found.state),
             *self._prefixes.operands,
         )
 
@@ -283,7 +283,7 @@ class BeamSearch(_Search[Beam]):
     def _found_restored(self, fields: Mapping[str, np.ndarray]) -> Beam:
         beam = self._prefixes.restored(fields)
         words = beam.state.array
-        own = words[HEAD : HEAD + RECORD * self.width].reshape(self.width, RECORD)[: words[LIVING], PLACE]
+        own = words[HEADER : HEADER + RECORD * self.width].reshape(self.width, RECORD)[: words[LIVING], PLACE]
         ensure(((own >= 0) & (own < self.width)).all() and len(set(own.tolist())) == len(own))
         return beam
 
