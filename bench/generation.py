@@ -150,16 +150,17 @@ def _share(decoder: tinyseq.Decoder, feeds: dict[str, np.ndarray], options, roun
     search = BeamSearch(steps, decoder.kind, inputs, 1, options)
     prompts = np.full((inputs, 1), options.decoder_start_token_id)
     counts = []
-    search.begin(prompts)
+    search.begin(batch.parts, prompts)
     while not search.over:
         counts.append(search.rows)
         search.step()
-    alone = _steps_alone(decoder.steps(batch, options.num_beams), counts)
+    others = decoder.steps(batch, options.num_beams)
+    others.begin(batch.parts)
+    alone = _steps_alone(others, counts)
     choosing, edges = [], []
     for _ in range(rounds):
         start = perf_counter()
-        steps.begin(batch.parts)
-        search.begin(prompts)
+        search.begin(batch.parts, prompts)
         begun = perf_counter()
         while search.step(options.max_new_tokens):
             pass

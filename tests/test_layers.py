@@ -15,7 +15,13 @@ PACKAGE = Path(tinyseq.__file__).parent
 ROOT = PACKAGE.parent
 
 LAYERS = {
-    "errors": "",
+    "text": "",
+    "memory": "",
+    "errors": "text",
+    "given": "errors text",
+    "claim": "errors",
+    "files": "errors memory",
+    "console": "errors files given memory text",
     "shapes": "",
     "ops": "shapes",
     "model": "errors shapes ops",
@@ -43,15 +49,21 @@ LAYERS = {
     "kernels.cuda.driver plan",
     "converters": "errors gates ops model types format precision graph",
     "pool": "errors model state streaming plan backends",
-    "decode": "errors state kernels.instructions kernels.layout kernels.program",
-    "decode.generation.steps": "errors model plan backends kernels.program",
     "session": "errors model graph state format passes backends converters pool",
-    "decode.generation.decoder": "errors model feeds kernels.instructions passes plan decode "
-    "decode.generation.steps session",
-    "decode.generation.generate": "errors decode decode.generation.decoder session",
+    "rows": "model kernels.program plan backends session",
+    "decode.option_checks": "errors given text",
+    "decode": "errors text given claim files state kernels.instructions kernels.layout kernels.program "
+    "decode.option_checks",
+    "decode.generation.steps": "errors model kernels.program rows",
+    "decode.generation.decoder": "errors text given model feeds kernels.instructions passes rows session decode "
+    "decode.generation.steps",
+    "decode.generation.generate": "errors text given claim session decode decode.option_checks "
+    "decode.generation.decoder",
     "decode.transducer.predictor": "errors ops model session",
-    "decode.transducer.models": "errors model plan decode decode.generation.steps decode.generation.decoder "
-    "decode.transducer.predictor session",
+    "decode.transducer.models": "errors text given model rows session decode decode.generation.steps "
+    "decode.generation.decoder decode.transducer.predictor",
+    "decode.command": "errors console text decode",
+    "decode.frames_command": "errors console decode",
     "inference_session": "errors model session",
     "together": "errors model pool session",
     "recognizer": "errors decode session together",
@@ -64,7 +76,7 @@ LAYERS = {
     "onnx_backend": "errors session",
     "demo": "errors model session check inspection .",
     "cli": "backends errors feeds model reference converters session check stream_check inspection decode "
-    "decode.generation.decoder decode.generation.generate decode.transducer.models demo .",
+    "decode.generation.decoder decode.generation.generate decode.transducer.models decode.command decode.frames_command demo .",
 }
 """What each module or package may import of tinyseq beside itself, lowest first; "." is the face."""
 
@@ -187,6 +199,9 @@ def test_imports_go_down(module):
         ("kernels.library", "import numba"),
         ("format", "import safetensors"),
         ("decode.generation.search", "from tinyseq.model import Model"),
+        ("decode.generation.steps", "from tinyseq.plan.rows import SOURCES"),
+        ("decode.generation.steps", "from tinyseq.backends import RowRunner"),
+        ("decode.transducer.search", "from tinyseq.decode.transducer.models import Transducer"),
         ("newcomer", "import tinyseq.plan.planner"),
     ],
 )

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from itertools import chain
 
 import numpy as np
@@ -57,12 +57,14 @@ class BeamSearch(Search):
         sizes = options.num_beam_groups, options.width
         super().__init__(steps, kind, inputs, length, options, *sizes, processors)
 
-    def begin(self, prompts: np.ndarray) -> None:
+    def begin(
+        self, parts: Mapping[str, np.ndarray], prompts: np.ndarray, keys: np.ndarray | None = None
+    ) -> None:
         self._counts.array[:] = 1
         self._running.array[:] = 0
         self._heads.array[:] = EMPTY
         self._coverage.array[:] = 0
-        super().begin(prompts)
+        super().begin(parts, prompts)
 
     @property
     def _wants_attention(self) -> bool:
@@ -81,8 +83,8 @@ class BeamSearch(Search):
             *(len(options.end_tokens), *options.end_tokens),
         )
 
-    def _heed(self, attention: np.ndarray) -> None:
-        super()._heed(attention)
+    def _keep_attention(self, attention: np.ndarray) -> None:
+        super()._keep_attention(attention)
         if not self.options.coverage_penalty:
             return
         positions = attention.shape[1]

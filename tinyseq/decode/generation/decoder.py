@@ -10,13 +10,14 @@ import numpy as np
 from tinyseq import passes
 from tinyseq.decode.generation.batches import Batch, merged, rows_first
 from tinyseq.decode.generation.idle import Idle
+from tinyseq.decode.generation.search import Search
 from tinyseq.decode.generation.steps import DecoderSteps
-from tinyseq.errors import FeedError, ModelError
+from tinyseq.errors import FeedError, ModelError, OptionError
 from tinyseq.feeds import checked_array
 from tinyseq.given import is_one_of
 from tinyseq.kernels.instructions import LOG_PROBABILITIES, LOGITS, PROBABILITIES
 from tinyseq.model import Graph, StatePair, Value
-from tinyseq.plan.rows import row_layout
+from tinyseq.rows import RowStepper
 from tinyseq.session import Session, loaded
 from tinyseq.text import shown
 
@@ -28,7 +29,7 @@ _NO_FEEDS = "inputs are a dict from name to array, or a list of such, not {}"
 _KEEP_VALUES = ("Identity", "Reshape", "Squeeze", "Unsqueeze", "Flatten", "Transpose", "Slice", "Gather")
 
 
-class Port(NamedTuple):
+class GivenInput(NamedTuple):
     """An input that the user gives: where it has its rows, None without any, and whether it must be there."""
 
     value: Value
@@ -40,7 +41,7 @@ def kind_of(graph: Graph, scores: str, given: str | None) -> int:
     """What an output's scores are, as the user says, or by what made them."""
     if given is not None:
         if not isinstance(given, str) or given not in KINDS:
-            raise ModelError(f"kind={shown(given)} is unknown; scores are {', '.join(KINDS)}")
+            raise OptionError(f"kind={shown(given)} is unknown; scores are {', '.join(KINDS)}")
         return KINDS[given]
     makers = {name: node for node in graph.nodes for name in node.outputs}
     node = makers.get(scores)
@@ -70,6 +71,7 @@ class Decoder:
 
     Raises:
         ModelError: one of these cannot be found out; says what to name.
+        OptionError: ``kind`` or ``connect`` is of another kind.
     """
 
     def __init__(
@@ -90,7 +92,7 @@ class Decoder:
         self._pairs: Sequence[StatePair] = decoder.state
         self._inputs = {value.name: value for value in self._graph.inputs}
         if connect is not None and not isinstance(connect, Mapping):
-            raise ModelError(f"connect is a dict from input to name, not {type(connect).__name__}")
+            raise OptionError(f"connect is a dict from input to name, not {type(connect).__name__}")
         self._connect = self._connections(dict(connect or {}))
         self.tokens = self._token_input(tokens)
         self.attention = attention
@@ -99,8 +101,9 @@ class Decoder:
         self._rows = self._row_dimension(rows)
         axes = {name: self._axis(value) for name, value in self._inputs.items()}
         self.axes = {name: axis for name, axis in axes.items() if axis is not None}
-        self._taken = self._ports()
+        self._taken = self._given_inputs()
         self.idle = Idle()
+        """Searches that have ended, for generations like theirs."""
 
     def _connections(self, given: dict[str, str]) -> dict[str, str]:
         """Where the encoder gives what the decoder takes."""
@@ -249,11 +252,11 @@ class Decoder:
             rows = len(parts[name])
         return 1 if rows is None else rows, parts, fixed
 
-    def _ports(self) -> dict[str, Port]:
+    def _given_inputs(self) -> dict[str, GivenInput]:
         """What the user gives."""
         carried = {pair.input for pair in self._pairs}
         own = {
-            name: Port(value, self.axes.get(name), name not in carried)
+            name: GivenInput(value, self.axes.get(name), name not in carried)
             for name, value in self._inputs.items()
             if name != self.tokens and (name not in carried or self._named(name))
         }
@@ -264,7 +267,7 @@ class Decoder:
         shared = [size for size in (named[0] if named else []) if all(size in sizes for sizes in named)]
         shared = [size for size in shared if size == self._rows] or shared
         axes = [value.shape.index(shared[0]) if shared else None for value in values]
-        taken = {value.name: Port(value, axis, True) for value, axis in zip(values, axes)}
+        taken = {value.name: GivenInput(value, axis, True) for value, axis in zip(values, axes)}
         return taken | {n: port for n, port in own.items() if n not in self._connect and n not in taken}
 
     def _encoded(self, batch: Batch) -> Batch:
@@ -295,12 +298,11 @@ class Decoder:
         return Batch(batch.numbers, parts, fixed)
 
     def steps(self, batch: Batch, share: int) -> DecoderSteps:
-        """Rows of state for batches like this one, ``share`` places an input; they begin with this one."""
+        """Rows of state for batches like this one, ``share`` places an input."""
         shapes = self._part_shapes(batch)
         values = [self._inputs[name] for name in shapes]
-        layout = row_layout(values, self.axes, shapes, self._pairs)
         spare = len(batch.numbers) * share
-        runner = self.session.rows(layout, spare + 1)
+        rows = RowStepper(self.session, values, self.axes, shapes, self._pairs, spare + 1)
         initial = {}
         for pair in self._pairs:
             if pair.initial is not None:
@@ -309,9 +311,18 @@ class Decoder:
                 initial[pair.input] = np.moveaxis(np.broadcast_to(pair.initial, full), axis, 0)
         tokens = self._inputs[self.tokens], self.axes[self.tokens]
         names = self.scores, self.attention
-        steps = DecoderSteps(runner, initial, batch.fixed, *tokens, *names, share, spare)
-        steps.begin(batch.parts)
-        return steps
+        return DecoderSteps(rows, initial, batch.fixed, *tokens, *names, share, spare)
+
+    def kept_search(self, key: tuple | None) -> Search | None:
+        """A search for a batch that ``key`` describes, left by one like it and nobody else's from now on."""
+        return None if key is None else self.idle.take(key)
+
+    def keep_search(self, key: tuple | None, search: Search) -> None:
+        """Keeps a search that has ended for batches with its key; without one, gives back what it holds."""
+        if key is not None and search.is_reusable:
+            self.idle.leave(key, search)
+        else:
+            search.release()
 
     def _part_shapes(self, batch: Batch) -> dict[str, tuple[int, ...]]:
         """Each row's part of the inputs that have rows, sizes left open taken from what is given."""

@@ -10,20 +10,21 @@ from tinyseq.claim import Claim, claiming
 from tinyseq.decode.generation.batches import Batch
 from tinyseq.decode.generation.beam_search import BeamSearch
 from tinyseq.decode.generation.decoder import Decoder, Feeds
-from tinyseq.decode.generation.options import MOST, Beam, Generation, Greedy, Sampling
-from tinyseq.decode.generation.sampling import Picking
+from tinyseq.decode.generation.options import Beam, Generation, Greedy, Sampling
+from tinyseq.decode.generation.sampling import SamplingSearch
 from tinyseq.decode.generation.search import Processor, Search, Streamer
-from tinyseq.decode.generation.trace import Hypothesis
-from tinyseq.errors import FeedError, OptionError
+from tinyseq.decode.hypothesis import Hypothesis
+from tinyseq.decode.option_checks import MAX_INT, is_listed
+from tinyseq.errors import OptionError
 from tinyseq.given import is_whole
 from tinyseq.session import Session
 from tinyseq.text import shown
 
 MOST_ROWS = 512
-"""Rows that are stepped together by one call; more inputs take turns."""
+"""Rows of a batch; more inputs are searched batch after batch."""
 
-TURN = 32
-"""Tokens of a hypothesis that are chosen before Python has the word again and can be interrupted."""
+TOKENS_PER_CALL = 32
+"""Tokens of a hypothesis that are chosen by one call, between which Python can be interrupted."""
 
 
 class Generating:
@@ -67,8 +68,8 @@ def begin(
     streamer: Streamer | None = None,
 ) -> Generating:
     """``generate`` step by step."""
-    turns = list(_turns(decoder, feeds, options, logits_processor, streamer))
-    searches = [(turn.part.numbers, turn.search()) for turn in turns]
+    batches = list(_batches(decoder, feeds, options, logits_processor, streamer))
+    searches = [(batch.numbers, batch.search()) for batch in batches]
     return Generating(searches, sum(len(numbers) for numbers, _ in searches))
 
 
@@ -102,14 +103,14 @@ def generate(
         OptionError: options do not fit the model or each other.
     """
     found: list[tuple[int, list[Hypothesis]]] = []
-    for turn in _turns(decoder, feeds, options, logits_processor, streamer):
-        found += zip(turn.part.numbers, turn.run())
+    for batch in _batches(decoder, feeds, options, logits_processor, streamer):
+        found += zip(batch.numbers, batch.run())
     return [hypotheses for _, hypotheses in sorted(found, key=lambda pair: pair[0])]
 
 
-class Turn:
-    """Some of the inputs, which are searched together. ``prompts`` has theirs, all equally long; ``keys`` the
-    random numbers' keys of each; ``leaves`` says that the decoder lives on and keeps searches."""
+class SearchBatch:
+    """Some of the inputs, for one search. ``prompts`` has theirs, all equally long; ``keys`` the random
+    numbers' keys of each; ``keeps`` says that the decoder lives on and keeps searches."""
 
     def __init__(
         self,
@@ -120,74 +121,62 @@ class Turn:
         keys: np.ndarray | None,
         processors: tuple[Processor, ...],
         streamer: Streamer | None,
-        leaves: bool,
+        keeps: bool,
     ) -> None:
-        self.part, self._leaves = part, leaves
+        self.numbers, self._part, self._keeps = part.numbers, part, keeps
         self._decoder, self._options, self._prompts, self._keys = decoder, options, prompts, keys
         self._processors, self._streamer = processors, streamer
 
     def search(self) -> Search:
         """A search that is ready to step."""
-        return self._begun(self._made())
+        search = self._made()
+        search.begin(self._part.parts, self._prompts, self._keys)
+        return search
 
     def run(self) -> list[list[Hypothesis]]:
-        """The hypotheses, by a search that others leave for those like them."""
+        """The hypotheses, by a search that a batch like this one has left, or that is left for one."""
         key = self._key()
-        search = None if key is None else self._decoder.idle.take(key)
-        if search is None:
-            search = self._made()
-        else:
-            search.steps.begin(self.part.parts)
-        self._begun(search)
-        while search.step(TURN):
+        search = self._decoder.kept_search(key) or self._made()
+        search.begin(self._part.parts, self._prompts, self._keys)
+        while search.step(TOKENS_PER_CALL):
             pass
         found = search.end()
-        if key is not None and search.serves_again:
-            self._decoder.idle.leave(key, search)
-        else:
-            search.release()
+        self._decoder.keep_search(key, search)
         return found
 
     def _made(self) -> Search:
-        steps = self._decoder.steps(self.part, _share(self._options))
+        steps = self._decoder.steps(self._part, _share(self._options))
         given = steps, self._decoder.kind, *self._prompts.shape, self._options, self._processors
         try:
             if isinstance(self._options, Beam):
                 return BeamSearch(*given)
-            return Picking(*given, None if self._streamer is None else self._stream)
+            return SamplingSearch(*given, None if self._streamer is None else self._stream)
         except MemoryError as error:
             raise OptionError(
                 f"max_new_tokens={self._options.max_new_tokens} for {len(self._prompts)} inputs: {error}; "
                 "fewer of either need less"
             ) from error
 
-    def _begun(self, search: Search) -> Search:
-        if isinstance(search, Picking):
-            search.begin(self._prompts, self._keys)
-        else:
-            search.begin(self._prompts)
-        return search
-
     def _stream(self, number: int, sequence: int, token: int) -> None:
-        self._streamer(self.part.numbers[number], sequence, token)
+        self._streamer(self._part.numbers[number], sequence, token)
 
     def _key(self) -> tuple | None:
         """What a search must have been made for to serve; None where no other one can."""
-        if self._processors or self._streamer is not None or not self._leaves:
+        if self._processors or self._streamer is not None or not self._keeps:
             return None
-        parts = tuple((name, array.shape) for name, array in self.part.parts.items())
-        fixed = tuple((name, array.shape, array.tobytes()) for name, array in self.part.fixed.items())
+        parts = tuple((name, array.shape) for name, array in self._part.parts.items())
+        fixed = tuple((name, array.shape, array.tobytes()) for name, array in self._part.fixed.items())
         return self._options.key, self._prompts.shape, parts, fixed
 
 
-def _turns(
+def _batches(
     decoder: Session | Decoder,
     feeds: Feeds | Sequence[Feeds],
     options: Generation,
     processors: Sequence[Processor],
     streamer: Streamer | None,
-) -> Iterator[Turn]:
-    """The inputs by parts that are searched one after the other."""
+) -> Iterator[SearchBatch]:
+    """The inputs by batches that are searched one after the other."""
     if not isinstance(options, (Greedy, Sampling, Beam)):
         raise OptionError(f"options are Greedy, Sampling or Beam, not {type(options).__name__}")
     if not isinstance(processors, Sequence) or not all(map(callable, processors := tuple(processors))):
@@ -213,7 +202,7 @@ def _turns(
         for part in _by_length(batch, prompts):
             own = np.array([prompts[number] for number in part.numbers], np.int64)
             keys = None if seeds is None else seeds[part.numbers]
-            yield Turn(decoder, part, options, own, keys, processors, streamer, lives_on)
+            yield SearchBatch(decoder, part, options, own, keys, processors, streamer, lives_on)
 
 
 def _share(options: Generation) -> int:
@@ -228,25 +217,19 @@ def _prompts(options: Generation, inputs: int) -> list[list[int]]:
     refusal = (
         f"prefix={shown(options.prefix)}: a list of tokens, or one for each input, whole numbers from 0 on"
     )
-    if not _listed(options.prefix):
+    if not is_listed(options.prefix):
         raise OptionError(refusal)
     prefix = list(options.prefix)
-    shared = not any(map(_listed, prefix))
-    if not shared and not all(map(_listed, prefix)):
+    shared = not any(map(is_listed, prefix))
+    if not shared and not all(map(is_listed, prefix)):
         raise OptionError(refusal)
     if not shared and len(prefix) != inputs:
         raise OptionError(f"prefix has {len(prefix)} sequences for {inputs} inputs")
     given = [prefix] * inputs if shared else [list(own) for own in prefix]
     for token in (token for own in given for token in own):
-        if not is_whole(token) or not 0 <= token <= MOST:
+        if not is_whole(token) or not 0 <= token <= MAX_INT:
             raise OptionError(refusal)
     return [[options.decoder_start_token_id, *own] for own in given]
-
-
-def _listed(value: object) -> bool:
-    if isinstance(value, np.ndarray):
-        return value.ndim > 0
-    return isinstance(value, Sequence) and not isinstance(value, (str, bytes))
 
 
 def _by_length(batch: Batch, prompts: list[list[int]]) -> list[Batch]:
@@ -266,7 +249,7 @@ def _seeds(options: Generation, inputs: int) -> np.ndarray | None:
     elif len(options.seed) == inputs:
         own = [_mixed(seed) for seed in options.seed]
     else:
-        raise FeedError(f"seed has {len(options.seed)} numbers for {inputs} inputs")
+        raise OptionError(f"seed has {len(options.seed)} numbers for {inputs} inputs")
     sequences = range(options.num_return_sequences)
     keys = [[_mixed(key ^ _mixed(sequence)) for sequence in sequences] for key in own]
     return np.array(keys, np.uint64).reshape(inputs, len(sequences)).view(np.int64)

@@ -11,17 +11,10 @@ from dataclasses import dataclass, fields
 from functools import cache
 from operator import attrgetter
 
-import numpy as np
-
+from tinyseq.decode.option_checks import MAX_BEAMS, MAX_INT, flag, is_listed, real, whole
 from tinyseq.errors import OptionError
-from tinyseq.given import is_number, is_whole
+from tinyseq.given import is_whole
 from tinyseq.text import shown
-
-MOST = 2**31 - 1
-"""The largest token and count."""
-
-MOST_HYPOTHESES = 2**16
-"""The most hypotheses of an input that are searched side by side."""
 
 
 @cache
@@ -70,11 +63,11 @@ class Generation:
         for field in fields(self):
             if "token_id" in field.name or field.name.endswith("suppress_tokens"):
                 self._tokens(field.name)
-        self._flag("output_attentions")
-        self._least("max_new_tokens", 1)
-        self._least("min_new_tokens", 0)
-        self._least("no_repeat_ngram_size", 0)
-        self._between("repetition_penalty", 0, above=True)
+        flag(self, "output_attentions")
+        whole(self, "max_new_tokens", 1)
+        whole(self, "min_new_tokens", 0)
+        whole(self, "no_repeat_ngram_size", 0)
+        real(self, "repetition_penalty", 0, above=True)
         if self.min_new_tokens > self.max_new_tokens:
             raise OptionError(
                 f"min_new_tokens={self.min_new_tokens} is more than max_new_tokens={self.max_new_tokens}"
@@ -91,41 +84,21 @@ class Generation:
         given = self.eos_token_id
         return () if given is None else (given,) if isinstance(given, int) else tuple(given)
 
-    def _flag(self, name: str, more: str = "") -> None:
-        given = getattr(self, name)
-        if not isinstance(given, (bool, np.bool_)):
-            raise OptionError(f"{name}={shown(given)} must be True, False{more}")
-        object.__setattr__(self, name, bool(given))
-
     def _tokens(self, name: str) -> None:
         given = getattr(self, name)
         several = name.endswith("suppress_tokens")
         if given is None and name == "decoder_start_token_id":
             raise OptionError(f"{name} is the token that the decoder is given first; it may not be None")
-        listed = isinstance(given, Sequence) and not isinstance(given, str)
+        listed = is_listed(given)
         if (several and not listed) or (listed and not several and name != "eos_token_id"):
             raise OptionError(
                 f"{name}={shown(given)} must be {'a list of tokens' if several else 'one token'}"
             )
         for token in given if listed else () if given is None else (given,):
-            if not is_whole(token) or not 0 <= token <= MOST:
-                raise OptionError(f"{name}={shown(given)}: tokens are whole numbers from 0 to {MOST}")
+            if not is_whole(token) or not 0 <= token <= MAX_INT:
+                raise OptionError(f"{name}={shown(given)}: tokens are whole numbers from 0 to {MAX_INT}")
         if given is not None:
             object.__setattr__(self, name, tuple(map(int, given)) if listed else int(given))
-
-    def _least(self, name: str, least: int, most: int = MOST) -> None:
-        given = getattr(self, name)
-        if not is_whole(given) or not least <= given <= most:
-            raise OptionError(f"{name}={shown(given)} must be a whole number from {least} to {most}")
-        object.__setattr__(self, name, int(given))
-
-    def _between(self, name: str, low: float, high: float = float("inf"), above: bool = False) -> None:
-        given = getattr(self, name)
-        fits = is_number(given) and low <= given <= high and given != float("inf")
-        if not fits or (above and given == low):
-            least = f"above {low:g}" if above else f"from {low:g} on"
-            most = "" if high == float("inf") else f" and at most {high:g}"
-            raise OptionError(f"{name}={shown(given)} must be a number {least}{most}")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -166,13 +139,13 @@ class Sampling(Generation):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        self._least("num_return_sequences", 1, MOST_HYPOTHESES)
-        self._least("top_k", 0)
-        self._between("temperature", 0, above=True)
-        self._between("top_p", 0, 1, above=True)
-        self._between("min_p", 0, 1)
-        self._between("typical_p", 0, 1, above=True)
-        listed = isinstance(self.seed, Sequence) and not isinstance(self.seed, str)
+        whole(self, "num_return_sequences", 1, MAX_BEAMS)
+        whole(self, "top_k", 0)
+        real(self, "temperature", 0, above=True)
+        real(self, "top_p", 0, 1, above=True)
+        real(self, "min_p", 0, 1)
+        real(self, "typical_p", 0, 1, above=True)
+        listed = is_listed(self.seed)
         if not all(map(is_whole, self.seed if listed else (self.seed,))):
             raise OptionError(f"seed={shown(self.seed)} must be a whole number, or a list of one an input")
         object.__setattr__(self, "seed", tuple(map(int, self.seed)) if listed else int(self.seed))
@@ -223,16 +196,16 @@ class Beam(Generation):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        self._least("num_beams", 1, MOST_HYPOTHESES)
-        self._least("num_beam_groups", 1, MOST_HYPOTHESES)
-        self._least("num_return_sequences", 1, MOST_HYPOTHESES)
-        self._between("length_penalty", -100, 100)
-        self._between("patience", 0, 100, above=True)
-        self._between("coverage_penalty", 0)
-        self._between("diversity_penalty", 0)
-        self._flag("compete")
+        whole(self, "num_beams", 1, MAX_BEAMS)
+        whole(self, "num_beam_groups", 1, MAX_BEAMS)
+        whole(self, "num_return_sequences", 1, MAX_BEAMS)
+        real(self, "length_penalty", -100, 100)
+        real(self, "patience", 0, 100, above=True)
+        real(self, "coverage_penalty", 0)
+        real(self, "diversity_penalty", 0)
+        flag(self, "compete")
         if not isinstance(self.early_stopping, str):
-            self._flag("early_stopping", " or 'never'")
+            flag(self, "early_stopping", " or 'never'")
         elif self.early_stopping != "never":
             raise OptionError(f"early_stopping={shown(self.early_stopping)} must be True, False or 'never'")
         if self.num_beams % self.num_beam_groups:

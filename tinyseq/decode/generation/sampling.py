@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 
@@ -13,7 +13,7 @@ from tinyseq.kernels.instructions import CUT, EMPTY, HEAD, LOG_PROBABILITIES, LO
 from tinyseq.kernels.program import Buffer, Program, float_word
 
 
-class Picking(Search):
+class SamplingSearch(Search):
     """Batches of inputs, each with its sequences side by side."""
 
     options: Greedy | Sampling
@@ -34,11 +34,12 @@ class Picking(Search):
         self._streamer = streamer
         super().__init__(steps, kind, inputs, length, options, sequences, 1, processors)
 
-    def begin(self, prompts: np.ndarray, keys: np.ndarray | None = None) -> None:
-        """``keys`` has a random number's key for each sequence of each input, int64 [inputs, sequences]."""
+    def begin(
+        self, parts: Mapping[str, np.ndarray], prompts: np.ndarray, keys: np.ndarray | None = None
+    ) -> None:
         self._heads.array[:] = EMPTY
         self._keys.array[:] = 0 if keys is None else keys
-        super().begin(prompts)
+        super().begin(parts, prompts)
 
     def _normalise(self, program: Program, kind: int | None = None) -> None:
         """Options change the scores as the model gives them; only probabilities become logarithms first."""
@@ -63,8 +64,8 @@ class Picking(Search):
         )
 
     @property
-    def _looks_on(self) -> bool:
-        return super()._looks_on or self._streamer is not None
+    def _steps_in_python(self) -> bool:
+        return super()._steps_in_python or self._streamer is not None
 
     def _step_rows(self, count: int) -> None:
         live = self._live.array[:count].tolist()

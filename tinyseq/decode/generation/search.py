@@ -3,20 +3,21 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from time import perf_counter
 from typing import NoReturn, Protocol
 
 import numpy as np
 
 from tinyseq.decode.generation.options import Generation
-from tinyseq.decode.generation.trace import Found, Hypothesis, Reader
+from tinyseq.decode.generation.trace import Found, Reader
+from tinyseq.decode.hypothesis import Hypothesis
 from tinyseq.errors import OptionError
 from tinyseq.given import as_array
 from tinyseq.kernels.instructions import (
     GOES_ON,
-    LEAST,
-    MOST,
+    MAX_ROWS,
+    MIN_ROWS,
     NODE,
     POSITION,
     ROWS,
@@ -54,7 +55,10 @@ class Chain(Protocol):
 
 
 class Steps(Protocol):
-    """What a search needs of a model: rows of state, stepped together."""
+    """What a search needs of a model: rows of state, stepped as a batch."""
+
+    def begin(self, parts: Mapping[str, np.ndarray]) -> None:
+        """Begins a batch: the first place of each input gets its start, inputs by name, rows first."""
 
     def step(
         self, tokens: np.ndarray, sources: np.ndarray, targets: np.ndarray, owners: np.ndarray
@@ -126,15 +130,21 @@ class Search(ABC):
             self._history = Buffer(np.zeros((self._slots, NODE, self._room), np.int64))
             # The slots whose histories are laid out: the second row of the feeds' targets.
             self._ends = self._feeds, 2 * self._slots * 8
-        # Steps in which some option has a say that it has in no other.
+        # Steps to which some option applies that applies to no other.
         forced = options.forced_bos_token_id is not None
         self._special = forced + bool(options.begin_suppress_tokens)
         self._most = options.max_new_tokens
         self._reader = Reader(self._trace, self._prompt, options.output_attentions)
 
-    def begin(self, prompts: np.ndarray) -> None:
-        """Gives the decoder all but the last token of the prompts [inputs, length]; readies the first step, a
-        row a beam."""
+    def begin(
+        self, parts: Mapping[str, np.ndarray], prompts: np.ndarray, keys: np.ndarray | None = None
+    ) -> None:
+        """Begins a batch: gives the model its inputs ``parts``, as of ``Steps.begin``, and all but the last
+        token of the prompts [inputs, length]; readies the first step, a row a beam.
+
+        ``keys`` has a random number's key for each sequence of each input, int64 [inputs, sequences].
+        """
+        self.steps.begin(parts)
         self._kept = []
         self._until = 0
         self._trace.array[: self._prompt, :, 0] = np.repeat(prompts, self._share, axis=0).T
@@ -145,7 +155,7 @@ class Search(ABC):
         first = np.arange(self._inputs) * self._share
         for column in range(self._prompt - 1):
             self._feed(prompts[:, column], first, first)
-            self._prime()
+            self._prefill()
         owners = np.repeat(first, self._beams)
         self._feed(np.repeat(prompts[:, -1], self._beams), owners, self._live.array * self._width)
 
@@ -154,13 +164,13 @@ class Search(ABC):
         self._feeds.array[:, : len(tokens)] = tokens, sources, targets, sources
         self._totals[ROWS] = len(tokens)
 
-    def _prime(self) -> None:
-        """A step whose scores are not asked for."""
+    def _prefill(self) -> None:
+        """A step over a token of the prompt, whose scores are not asked for."""
         chain = self._chain()
         if chain is None:
             self.steps.step(*self._given())
             return
-        key = "prime", chain.scores.address
+        key = "prefill", chain.scores.address
         if key not in self._made:
             self._made[key] = (Program(),)
             chain.add(self._made[key][0], self._feeds, self._rows)
@@ -190,7 +200,7 @@ class Search(ABC):
         return not self.over
 
     @property
-    def serves_again(self) -> bool:
+    def is_reusable(self) -> bool:
         """Whether another batch finds here what it needs; else it may as well begin anew."""
         return bool(self._chains) and self._chainable
 
@@ -208,7 +218,7 @@ class Search(ABC):
         for chain in self._chains:
             if rows in chain.span:
                 return chain
-        chain = None if self._looks_on or not self._chainable else self.steps.chain(*self._given())
+        chain = None if self._steps_in_python or not self._chainable else self.steps.chain(*self._given())
         self._chainable = chain is not None
         if chain is not None:
             self._chains.append(chain)
@@ -218,12 +228,12 @@ class Search(ABC):
         """One token, or several, but not beyond position ``end``, if nothing has to be looked at between."""
         totals = self._totals
         if self.position >= self._until:
-            self._choose()
+            self._set_phase()
         chain = self._chain()
         if chain is None:
             self._step_rows(totals[ROWS])
             return
-        totals[LEAST], totals[MOST] = chain.span.start, chain.span.stop - 1
+        totals[MIN_ROWS], totals[MAX_ROWS] = chain.span.start, chain.span.stop - 1
         totals[UNTIL] = until = min(self._until, end, self.position + self._at_once)
         program, begin, before = self._chained(chain), self.position, perf_counter()
         if program.run() >= 0:
@@ -238,7 +248,7 @@ class Search(ABC):
         if scores is not self._y.array:
             self._take(self._ys.setdefault(id(scores), Buffer(scores)))
         if self._wants_attention:
-            self._heed(self.steps.attention()[:count])
+            self._keep_attention(self.steps.attention()[:count])
         programs = self._ready()
         programs[0].run()
         if self._processors:
@@ -246,12 +256,12 @@ class Search(ABC):
             programs[1].run()
 
     @property
-    def _looks_on(self) -> bool:
+    def _steps_in_python(self) -> bool:
         """Whether something is done in Python between two tokens."""
         return bool(self._processors) or self._wants_attention
 
-    def _heed(self, attention: np.ndarray) -> None:
-        """Takes notice of the attention of this step."""
+    def _keep_attention(self, attention: np.ndarray) -> None:
+        """Keeps the attention of this step."""
         self._kept.append(np.array(attention))
 
     @property
@@ -291,8 +301,8 @@ class Search(ABC):
                 )
             scores[...] = changed
 
-    def _choose(self) -> None:
-        """Finds which options have a say in this step and those after it, up to some position."""
+    def _set_phase(self) -> None:
+        """Finds which options apply to this step and those after it, up to some position."""
         options, new = self.options, self.position - self._prompt
         last = new + 1 == self._most and options.forced_eos_token_id is not None
         short = new < options.min_new_tokens

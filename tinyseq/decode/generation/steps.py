@@ -7,31 +7,28 @@ from typing import NoReturn
 
 import numpy as np
 
-from tinyseq.backends import RowRunner
-from tinyseq.backends.executor import Executor
 from tinyseq.errors import ModelError
 from tinyseq.kernels.program import Buffer, Operand, Program
 from tinyseq.model import Value
-from tinyseq.plan.rows import OWNERS, SOURCES, TARGETS
+from tinyseq.rows import RowProgram, RowStepper
 
 
 class DecoderChain:
-    """See ``Chain``: a plan at work, for rows up to as many as it is for."""
+    """See ``Chain``: a step of up to as many rows as it was made for."""
 
     def __init__(
-        self, executor: Executor, fixed: dict[str, np.ndarray], tokens: str, scores: np.ndarray, spare: int
+        self, step: RowProgram, fixed: dict[str, np.ndarray], tokens: str, scores: np.ndarray, spare: int
     ) -> None:
         size = len(scores)
         self.span = range(3 * size // 4 + 1, size + 1)
         self.scores = Buffer(scores)
-        self._executor, self._spare, self._size = executor, spare, size
+        self._step, self._spare, self._size = step, spare, size
         self._fixed = [
             (Buffer(np.ascontiguousarray(fixed[name], place.dtype)), Buffer(place))
-            for name, place in executor.inputs.items()
+            for name, place in step.inputs.items()
             if name in fixed
         ]
-        self._targets = [Buffer(executor.inputs[name]) for name in (tokens, SOURCES, TARGETS, OWNERS)]
-        self._context = Buffer(executor.context)
+        self._targets = [Buffer(array) for array in (step.inputs[tokens], *step.rows)]
         self._failed = Buffer(np.zeros(1, np.int64))
 
     def add(self, program: Program, feeds: Buffer, rows: Operand) -> None:
@@ -39,12 +36,11 @@ class DecoderChain:
         for given, place in self._fixed:
             program.copy(given, place)
         program.add("feed", feeds, feeds.array.shape[1], rows, *self._targets, self._size, self._spare)
-        program.add("run", self._context, self._failed)
-        program.keep(self._executor)
+        self._step.add(program, self._failed)
 
     def fail(self) -> NoReturn:
         """See ``Chain``."""
-        self._executor.fail(int(self._failed.array[0]))
+        self._step.fail(self._failed)
 
 
 class DecoderSteps:
@@ -58,7 +54,7 @@ class DecoderSteps:
 
     def __init__(
         self,
-        runner: RowRunner,
+        rows: RowStepper,
         initial: dict[str, np.ndarray | float],
         fixed: dict[str, np.ndarray],
         value: Value,
@@ -68,7 +64,7 @@ class DecoderSteps:
         share: int,
         spare: int,
     ) -> None:
-        self._runner, self._advance = runner, runner.advance
+        self._rows, self._advance = rows, rows.advance
         self._initial, self._share, self._spare = initial, share, spare
         # Copies: chains keep reading them when the caller has other things in his arrays.
         self._fixed = {name: np.array(array) for name, array in fixed.items()}
@@ -90,7 +86,7 @@ class DecoderSteps:
     @property
     def state(self) -> dict[str, np.ndarray]:
         """What lies in rows, rows first: the last one is spare."""
-        return self._runner.state
+        return self._rows.state
 
     def step(
         self, tokens: np.ndarray, sources: np.ndarray, targets: np.ndarray, owners: np.ndarray
@@ -110,7 +106,7 @@ class DecoderSteps:
         if count == self._size:
             feeds = self._feeds
             feeds[self._value.name] = self._shaped(tokens)
-            feeds[SOURCES], feeds[TARGETS], feeds[OWNERS] = sources, targets, owners
+            self._rows.address(feeds, sources, targets, owners)
         else:
             self._pad(tokens, sources, targets, owners)
 
@@ -131,20 +127,20 @@ class DecoderSteps:
     ) -> DecoderChain | None:
         """See ``Steps``."""
         self._feed(tokens, sources, targets, owners)
-        executor = self._runner.bound(self._feeds)
-        if executor is None or executor.context is None:
+        step = self._rows.in_program(self._feeds)
+        if step is None:
             return None
-        scores, token = executor.views[self._name], executor.inputs.get(self._value.name)
+        scores, token = step.outputs[self._name], step.inputs.get(self._value.name)
         # The program computes integers in int64 and does not look whether they fit a narrower type.
         fits = token is not None and token.dtype == np.int64 and self._value.dtype.itemsize >= 4
         if not fits or scores.dtype != np.float32 or not scores.flags.writeable:
             return None
         rows = self._rows_of(scores, "scores")
-        return DecoderChain(executor, self._fixed, self._value.name, rows, self._spare)
+        return DecoderChain(step, self._fixed, self._value.name, rows, self._spare)
 
     def release(self) -> None:
         """See ``Steps``."""
-        self._runner.release()
+        self._rows.release()
 
     def attention(self) -> np.ndarray:
         """See ``Steps``."""
@@ -182,7 +178,7 @@ class DecoderSteps:
         for row, array, filler in zip(padded, given, (tokens[0], sources[0], self._spare, owners[0])):
             row[: self._count] = array
             row[self._count :] = filler
-        self._feeds |= dict(zip((SOURCES, TARGETS, OWNERS), padded[1:]))
+        self._rows.address(self._feeds, *padded[1:])
         self._feeds[self._value.name] = self._shaped(padded[0])
 
 

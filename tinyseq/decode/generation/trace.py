@@ -3,30 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import NamedTuple
 
 import numpy as np
 
+from tinyseq.decode.hypothesis import Hypothesis
 from tinyseq.kernels.instructions import ENDED, NODE
 from tinyseq.kernels.program import Buffer, Program
 
 Found = tuple[list[float], np.ndarray]
 """A hypothesis as a search has it: its head, HEAD numbers, and its last node [NODE]."""
-
-
-class Hypothesis(NamedTuple):
-    """One generated sequence.
-
-    ``tokens`` are the new ones, less the end token; ``token_scores`` has one score for each, and one more for
-    the end token where ``finished`` says that there was one. ``score`` is what hypotheses are ordered by.
-    ``attention`` [tokens and end token, positions] is there if it was asked for.
-    """
-
-    tokens: list[int]
-    score: float
-    token_scores: list[float]
-    finished: bool
-    attention: np.ndarray | None = None
 
 
 class Reader:
@@ -75,4 +60,5 @@ class Reader:
             given = [rows[row] for rows, row in zip(kept, new[1].tolist())]
             attention = np.array(given) if given else np.zeros((0, *kept[0].shape[1:]), np.float32)
         scores = new[2].view(np.float64).tolist()
-        return Hypothesis(tokens[:-1] if finished else tokens, score, scores, finished, attention)
+        tokens = tokens[:-1] if finished else tokens
+        return Hypothesis(tokens, score, token_scores=scores, finished=finished, attention=attention)

@@ -11,10 +11,10 @@ import numpy as np
 from tinyseq.decode.generation.decoder import Decoder, kind_of
 from tinyseq.decode.generation.steps import rounded
 from tinyseq.decode.transducer.predictor import TOKEN, recurrent
-from tinyseq.errors import FeedError, ModelError
+from tinyseq.errors import FeedError, ModelError, OptionError
 from tinyseq.given import as_path, is_folder, is_one_of, is_whole
 from tinyseq.model import Value, rows_meet
-from tinyseq.plan.rows import OWNERS, SOURCES, TARGETS, RowLayout, row_layout
+from tinyseq.rows import RowStepper
 from tinyseq.session import READERS, Session, load, loaded
 from tinyseq.text import shown
 
@@ -28,7 +28,7 @@ MOST_IDLE = 4
 """Numbers of places, and of each how many, that are kept ready where nobody uses them."""
 
 
-class Port(NamedTuple):
+class JoinerInput(NamedTuple):
     """An input or output [rows, size], with dimensions of 1 between or behind."""
 
     value: Value
@@ -36,7 +36,7 @@ class Port(NamedTuple):
     size: int
 
     @classmethod
-    def of(cls, value: Value) -> Port:
+    def of(cls, value: Value) -> JoinerInput:
         """How a joiner's input lies.
 
         Raises:
@@ -58,14 +58,13 @@ class Port(NamedTuple):
         known[self.axis] = len(rows)
         return rows.reshape(known).astype(self.value.dtype, copy=False)
 
-    @property
-    def layout(self) -> RowLayout:
-        """It alone, in rows."""
+    def in_rows(self, joiner: Session, count: int) -> RowStepper:
+        """The joiner with ``count`` rows that hold this input of it alone."""
         name, shape = self.value.name, self.value.shape
         part = tuple(
             1 if isinstance(size, str) else size for axis, size in enumerate(shape) if axis != self.axis
         )
-        return row_layout([self.value], {name: self.axis}, {name: part}, [])
+        return RowStepper(joiner, [self.value], {name: self.axis}, {name: part}, [], count)
 
     def flat(self, rows: np.ndarray) -> np.ndarray:
         """The same memory of what lies in rows, as [rows, size]."""
@@ -99,6 +98,7 @@ class Transducer:
 
     Raises:
         ModelError: one of these cannot be found out, or the models do not fit; says what to name.
+        OptionError: ``start``, ``feeds`` or ``kind`` is of another kind.
     """
 
     def __init__(
@@ -118,10 +118,10 @@ class Transducer:
         self.predictor, self.joiner = loaded(predictor, "a predictor"), loaded(joiner, "a joiner")
         self.encoder = None if encoder is None else loaded(encoder, "an encoder")
         if feeds is not None and not isinstance(feeds, Mapping):
-            raise ModelError(f"feeds is a dict from input to array, not {type(feeds).__name__}")
+            raise OptionError(f"feeds is a dict from input to array, not {type(feeds).__name__}")
         listed = start.ndim == 1 if isinstance(start, np.ndarray) else isinstance(start, Sequence)
         if start is not None and not (listed and all(map(_is_start, start))):
-            raise ModelError(f"start={shown(start)} is a list of tokens, whole numbers from -1 on")
+            raise OptionError(f"start={shown(start)} is a list of tokens, whole numbers from -1 on")
         taken = _tokens(predictor, tokens, set(feeds or {}))
         sees = _context(taken, start) if not predictor.state else 1
         self._begin = (-1,) * (sees - 1) + (0,) if start is None else tuple(start)
@@ -137,7 +137,7 @@ class Transducer:
         self._frame, self._output = _joined(joiner, frame)
         self._scores = _only(joiner, scores, "joiner", "scores")
         self.kind = kind_of(joiner.stream_graph, self._scores, kind)
-        self._idle: dict[int, list[Rows]] = {}
+        self._idle: dict[int, list[ModelRows]] = {}
         self.frame_size = self._frame.size
         self.start_tokens = len(self._begin)
         self.first = self._first()
@@ -178,7 +178,7 @@ class Transducer:
                 session.save(folder / f"{part}.tinyseq")
 
     def _first(self) -> dict[str, np.ndarray]:
-        rows, place = Rows(self, 1), np.zeros(1, np.int64)
+        rows, place = ModelRows(self, 1), np.zeros(1, np.int64)
         for token in self._begin if self.predictor.state else self._begin[-1:]:
             rows.predict(np.array([token], np.int64), place, place)
         return {name: array[0].copy() for name, array in rows.state.items()}
@@ -191,14 +191,14 @@ class Transducer:
             for name, array in session.stream_graph.constants.items():
                 yield name.encode() + str(array.dtype).encode() + array.tobytes()
 
-    def rows(self, count: int) -> Rows:
+    def rows(self, count: int) -> ModelRows:
         """See ``TransducerModel``."""
         try:
             return self._idle[count].pop()
         except (KeyError, IndexError):
-            return Rows(self, count)
+            return ModelRows(self, count)
 
-    def give_back(self, rows: Rows) -> None:
+    def give_back(self, rows: ModelRows) -> None:
         """See ``TransducerModel``."""
         if len(self._idle) > MOST_IDLE:
             self._idle.clear()
@@ -285,7 +285,7 @@ def _only(session: Session, name: str | None, what: str, argument: str) -> str:
     return name
 
 
-def _joined(joiner: Session, name: str | None) -> tuple[Port, Port]:
+def _joined(joiner: Session, name: str | None) -> tuple[JoinerInput, JoinerInput]:
     """The joiner's inputs for a frame and for the predictor's output."""
     inputs = joiner.stream_graph.inputs
     names = [value.name for value in inputs]
@@ -298,21 +298,22 @@ def _joined(joiner: Session, name: str | None) -> tuple[Port, Port]:
     marked = [each for each in names if "enc" in each.lower()]
     name = name or (marked[0] if len(marked) == 1 else names[0])
     frame, output = sorted(inputs, key=lambda value: value.name != name)
-    return Port.of(frame), Port.of(output)
+    return JoinerInput.of(frame), JoinerInput.of(output)
 
 
-class Rows:
+class ModelRows:
     """Places of the predictor's state and output, and the joiner over them; see ``TransducerRows``."""
 
     def __init__(self, transducer: Transducer, count: int) -> None:
         self.count = count
         self._steps = transducer._decoder.steps(transducer._batch, count)
+        self._steps.begin(transducer._batch.parts)
         self._owners = np.zeros(count, np.int64)
         output, self._frame = transducer._output, transducer._frame
         self._scores = transducer._scores
         self._joiner_alone = rows_meet(transducer.joiner.stream_graph)
         self._predictor_alone = rows_meet(transducer.predictor.stream_graph)
-        self._joiner = transducer.joiner.rows(output.layout, count)
+        self._joiner = output.in_rows(transducer.joiner, count)
         self._outputs = output.flat(self._joiner.state[output.value.name])
         places = {name: self._steps.state[name][:count] for name in transducer._carried}
         self.state = {f"predictor.{name}": array for name, array in places.items()}
@@ -327,8 +328,8 @@ class Rows:
         if count < size:
             frames = np.concatenate([frames, np.zeros((size - count, frames.shape[1]), np.float32)])
             places = np.concatenate([places, np.zeros(size - count, np.int64)])
-        feeds = dict.fromkeys((SOURCES, TARGETS, OWNERS), places)
-        feeds[self._frame.value.name] = self._frame.shaped(frames)
+        feeds = {self._frame.value.name: self._frame.shaped(frames)}
+        self._joiner.address(feeds, places, places, places)
         scores = self._joiner.advance(feeds)[self._scores]
         if scores.size % size:
             raise ModelError(f"the joiner's scores are {list(scores.shape)} for {size} rows")
