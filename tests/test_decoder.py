@@ -220,7 +220,6 @@ REFUSED = {
     "tokens='x'": lambda: Decoder(load(), tokens="x"),
     "scores='x'": lambda: Decoder(load(), scores="x"),
     "attention='h_next'": lambda: Decoder(load(), attention="h_next"),
-    "kind='x'": lambda: Decoder(load(), kind="x"),
     "rows='x'": lambda: Decoder(load(), rows="x"),
     "no dimension is open": lambda: Decoder(load(rows=1)),
     "give the encoder too": lambda: Decoder(load(), connect={"h": "h_out"}),
@@ -261,7 +260,9 @@ def test_more_that_is_refused(pair):
     src = sources()[0]
     with pytest.raises(tinyseq.OptionError, match="Greedy, Sampling or Beam"):
         tinyseq.generate(pair, src, {"num_beams": 3})
-    with pytest.raises(tinyseq.FeedError, match="seed has 2 numbers for 1"):
+    with pytest.raises(tinyseq.OptionError, match="kind='x'"):
+        Decoder(load(), kind="x")
+    with pytest.raises(tinyseq.OptionError, match="seed has 2 numbers for 1"):
         tinyseq.generate(pair, src, Sampling(seed=(1, 2), **OPTIONS))
     with pytest.raises(tinyseq.OptionError, match="attention="):
         tinyseq.generate(pair, src, Beam(output_attentions=True, **OPTIONS))

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
 
-from tinyseq.errors import MissingPackageError, TinyseqError
+from tinyseq.errors import DeviceError, MissingPackageError
 from tinyseq.model import Model
 from tinyseq.text import shown
 
@@ -66,7 +66,7 @@ DEVICES = ("cpu", "cuda", "reference")
 def create(device: str, model: Model, streaming: Callable[[], Model]) -> Backend:
     """The backend of a device for a model and for what makes its streaming form, once that is wanted."""
     if not isinstance(device, str) or device not in DEVICES:
-        raise TinyseqError(f"device={shown(device)} is unknown; choose {', '.join(map(repr, DEVICES))}")
+        raise DeviceError(f"device={shown(device)} is unknown; choose {', '.join(map(repr, DEVICES))}")
     if device == "cpu":
         from tinyseq.backends.cpu import CpuBackend
 

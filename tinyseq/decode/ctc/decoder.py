@@ -12,7 +12,7 @@ from tinyseq.decode.ctc.options import CtcBeamSearch, CtcGreedy
 from tinyseq.decode.frames.decoder import LiveDecoder
 from tinyseq.decode.hypothesis import Hypothesis
 from tinyseq.decode.lm.options import check_tokens, settings
-from tinyseq.errors import FeedError
+from tinyseq.errors import OptionError
 
 
 class CtcDecoder(LiveDecoder):
@@ -25,7 +25,7 @@ class CtcDecoder(LiveDecoder):
         super().__init__()
         self.options = CtcBeamSearch() if options is None else options
         if not isinstance(self.options, (CtcGreedy, CtcBeamSearch)):
-            raise FeedError(f"options are a CtcGreedy or a CtcBeamSearch, not {type(options).__name__}")
+            raise OptionError(f"options are a CtcGreedy or a CtcBeamSearch, not {type(options).__name__}")
 
     def _search(self, size: int) -> BestPaths | Beams:
         if size not in self._searches:

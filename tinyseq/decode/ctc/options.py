@@ -6,7 +6,8 @@ from collections.abc import Sequence
 from dataclasses import KW_ONLY, dataclass
 from math import inf
 
-from tinyseq.decode.lm.options import PrefixSearchOptions, real, strings, whole
+from tinyseq.decode.lm.options import PrefixSearchOptions
+from tinyseq.decode.option_checks import real, strings, whole
 
 
 @dataclass(frozen=True)

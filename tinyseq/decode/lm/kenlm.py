@@ -16,7 +16,7 @@ from tinyseq import files
 from tinyseq.decode.lm.arpa import LN10
 from tinyseq.decode.lm.automata import Automaton, automaton, insert, questions
 from tinyseq.decode.lm.language_model import BEGIN, END, UNKNOWN, LanguageModel
-from tinyseq.errors import FeedError, MissingPackageError, ModelError
+from tinyseq.errors import MissingPackageError, ModelError, OptionError
 from tinyseq.given import as_path
 from tinyseq.kernels.layout import MASK, NONE
 from tinyseq.text import shown
@@ -47,9 +47,9 @@ def read_kenlm(path: str | Path, words: Collection[str]) -> LanguageModel:
             f"reading {path} needs the kenlm package: pip install kenlm; ARPA files are read without it"
         ) from error
     if not isinstance(words, Collection) or isinstance(words, (str, bytes)) or np.ndim(words) == 0:
-        raise FeedError(f"words is a collection of words, not {shown(words)}")
+        raise OptionError(f"words is a collection of words, not {shown(words)}")
     if not all(isinstance(word, str) for word in words):
-        raise FeedError("words is a collection of strings")
+        raise OptionError("words is a collection of strings")
     try:
         files.check(path)
         return KenlmModel(kenlm.Model(str(path)), kenlm.State, words)

@@ -1,4 +1,4 @@
-"""The options that prefix searches share: what is added to scores, and what is given."""
+"""The options that prefix searches share: what is added to scores by shallow fusion, and what is given."""
 
 from __future__ import annotations
 
@@ -6,17 +6,11 @@ from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, fields
 from math import inf
 
-import numpy as np
-
 from tinyseq.decode.lm.language_model import LanguageModel
-from tinyseq.errors import FeedError
+from tinyseq.decode.option_checks import MAX_BEAMS, is_collection, one_of, real, strings, whole
+from tinyseq.errors import OptionError
 from tinyseq.given import is_number, is_whole
 from tinyseq.text import shown
-
-MOST = 2**31 - 1
-
-MOST_BEAM = 2**16
-"""Hypotheses that a search may keep."""
 
 MOST_TOKENS = 2**22
 """Tokens that there may be."""
@@ -76,21 +70,21 @@ class PrefixSearchOptions:
     hotword_weight: float = 10.0
 
     def __post_init__(self) -> None:
-        for name, least, most in (("beam_width", 1, MOST_BEAM), ("nbest", 1, MOST_BEAM), ("blank", 0, MOST)):
-            whole(self, name, least, most)
+        whole(self, "beam_width", 1, MAX_BEAMS)
+        whole(self, "nbest", 1, MAX_BEAMS)
+        whole(self, "blank", 0)
         if self.horizon is not None:
             whole(self, "horizon", 1)
         real(self, "beam_prune_logp", -inf, 0.0)
         for name in ("beta", "unk_score_offset", "hotword_weight"):
             real(self, name, -LARGEST, LARGEST)
         real(self, "alpha", 0.0, LARGEST)
-        if not isinstance(self.lm_level, str) or self.lm_level not in ("token", "word"):
-            raise FeedError(f"lm_level is 'token' or 'word', not {shown(self.lm_level)}")
+        one_of(self, "lm_level", "token", "word")
         if self.lm is not None and not isinstance(self.lm, LanguageModel):
-            raise FeedError(f"lm is what read_arpa or read_kenlm gives, not {type(self.lm).__name__}")
+            raise OptionError(f"lm is what read_arpa or read_kenlm gives, not {type(self.lm).__name__}")
         separator = self.word_separator
         if separator is not None and not _is_token(separator) and not (_is_text(separator) and separator):
-            raise FeedError(f"word_separator is a string, a token or None, not {shown(separator)}")
+            raise OptionError(f"word_separator is a string, a token or None, not {shown(separator)}")
         if _is_token(separator):
             object.__setattr__(self, "word_separator", int(separator))
         strings(self, "vocabulary")
@@ -100,10 +94,10 @@ class PrefixSearchOptions:
         _frozen(self, "hotwords")
         for hotword in self.hotwords:
             if not _is_text(hotword) and not _are_tokens(hotword):
-                raise FeedError(f"a hotword is a string or a sequence of tokens, not {shown(hotword)}")
+                raise OptionError(f"a hotword is a string or a sequence of tokens, not {shown(hotword)}")
         for hotword, weight in self.hotwords.items() if isinstance(self.hotwords, dict) else ():
             if not is_number(weight) or not abs(weight) <= LARGEST:
-                raise FeedError(
+                raise OptionError(
                     f"the weight of the hotword {shown(hotword)} is a number from {-LARGEST:g} to "
                     f"{LARGEST:g}, not {shown(weight)}"
                 )
@@ -128,13 +122,13 @@ def check_tokens(options, tokens: int) -> None:
     """Refuses a blank, a vocabulary or a token that does not fit rows of so many scores."""
     named = getattr(options, "named_tokens", 0)
     if named > tokens:
-        raise FeedError(
+        raise OptionError(
             f"a hotword, lexicon or separator names token {named - 1}, a row has {tokens} numbers"
         )
     if not 0 <= options.blank < tokens:
-        raise FeedError(f"blank={options.blank} is no token of rows of {tokens} numbers")
+        raise OptionError(f"blank={options.blank} is no token of rows of {tokens} numbers")
     if options.vocabulary is not None and len(options.vocabulary) != tokens:
-        raise FeedError(
+        raise OptionError(
             f"the vocabulary has {len(options.vocabulary)} tokens, a row has {tokens} numbers: give a string "
             "for each number of a row, the blank's too"
         )
@@ -152,35 +146,12 @@ def settings(options) -> Iterator[bytes]:
             yield repr(value).encode()
 
 
-def whole(options, name: str, least: int, most: int = MOST) -> None:
-    value = getattr(options, name)
-    if not is_whole(value) or not least <= value <= most:
-        raise FeedError(f"{name} is a whole number from {least} to {most}, not {shown(value)}")
-    object.__setattr__(options, name, int(value))
-
-
-def real(options, name: str, least: float, most: float) -> None:
-    value = getattr(options, name)
-    if not is_number(value) or not least <= value <= most:
-        raise FeedError(f"{name} is a number from {least:g} to {most:g}, not {shown(value)}")
-    object.__setattr__(options, name, float(value))
-
-
-def strings(options, name: str) -> None:
-    value = getattr(options, name)
-    if value is None:
-        return
-    if not _is_collection(value) or not all(isinstance(text, str) for text in value):
-        raise FeedError(f"{name} is a sequence of strings, one for each token, not {shown(value)}")
-    object.__setattr__(options, name, tuple(value))
-
-
 def _check_lexicon(lexicon: Mapping[str, Sequence[int]] | tuple[str, ...]) -> None:
     for word in lexicon:
         if not _is_text(word):
-            raise FeedError(f"a word of the lexicon is a string, not {shown(word)}")
+            raise OptionError(f"a word of the lexicon is a string, not {shown(word)}")
         if isinstance(lexicon, Mapping) and not _are_tokens(lexicon[word]):
-            raise FeedError(
+            raise OptionError(
                 f"the lexicon spells {word!r} as a sequence of tokens, not as {shown(lexicon[word])}"
             )
 
@@ -194,17 +165,11 @@ def _is_token(value: object) -> bool:
 
 
 def _are_tokens(value: object) -> bool:
-    return _is_collection(value) and all(map(_is_token, value))
-
-
-def _is_collection(value: object) -> bool:
-    if isinstance(value, np.ndarray):
-        return value.ndim > 0
-    return isinstance(value, Collection) and not isinstance(value, (str, bytes))
+    return is_collection(value) and all(map(_is_token, value))
 
 
 def _frozen(options, name: str) -> None:
     value = getattr(options, name)
-    if not _is_collection(value):
-        raise FeedError(f"{name} is a collection of words, or a dict of them, not {shown(value)}")
+    if not is_collection(value):
+        raise OptionError(f"{name} is a collection of words, or a dict of them, not {shown(value)}")
     object.__setattr__(options, name, dict(value) if isinstance(value, Mapping) else tuple(value))

@@ -12,7 +12,7 @@ import numpy as np
 from tinyseq.decode.lm.automata import START, Automaton, automaton
 from tinyseq.decode.lm.hotwords import hotwords_automaton
 from tinyseq.decode.lm.language_model import BEGIN, END, UNKNOWN
-from tinyseq.errors import FeedError
+from tinyseq.errors import OptionError
 from tinyseq.kernels.layout import (
     EMITS,
     HOTWORDS,
@@ -99,7 +99,7 @@ class Spelling:
         self.by_tokens = vocabulary is None or isinstance(options.lexicon, Mapping)
         self._symbols: dict[str, int] = {}
         if not self.by_tokens and isinstance(separator, int):
-            raise FeedError(
+            raise OptionError(
                 f"word_separator={separator} is a token, and words are spelt by the vocabulary's strings; "
                 "give the string that parts them"
             )
@@ -125,7 +125,7 @@ class Spelling:
             else:
                 return [SEPARATOR if token == self._separator else token + 1 for token in what]
         if self.by_tokens:
-            raise FeedError(
+            raise OptionError(
                 f"{shown(what)} cannot be spelt: give it as a sequence of tokens, or give a vocabulary and "
                 "no lexicon but of words"
             )
@@ -139,7 +139,7 @@ class Spelling:
         """Refuses what no tokens spell."""
         known = range(1, len(self.tokens) + 1) if self.by_tokens else self._known
         if any(symbol != SEPARATOR and symbol not in known for symbol in symbols):
-            raise FeedError(f"{shown(what)} cannot be spelt with the vocabulary's tokens; leave it out")
+            raise OptionError(f"{shown(what)} cannot be spelt with the vocabulary's tokens; leave it out")
 
     def buffer(self) -> Buffer:
         """The table that kernels read: offsets[V + 2], symbols. The end of all is spelt as a separator."""
@@ -153,7 +153,7 @@ def fusion(options: PrefixSearchOptions, tokens: int) -> Fusion:
     """Everything that options ask for, for rows of ``tokens`` numbers.
 
     Raises:
-        FeedError: the vocabulary does not fit the rows, or something asked for cannot be spelt.
+        OptionError: the vocabulary does not fit the rows, or something asked for cannot be spelt.
     """
     model, parts, gain = options.lm, 0, 0.0
     if model is None and options.lexicon is None and not options.hotwords:
@@ -213,7 +213,7 @@ def _labels(options: PrefixSearchOptions, tokens: int) -> Buffer:
 def _words(options: PrefixSearchOptions, spelling: Spelling, by_word: bool) -> Automaton:
     """The trie of the words that are known: the lexicon's, else the language model's."""
     if not spelling.separates:
-        raise FeedError(
+        raise OptionError(
             f"no token holds the word separator {options.word_separator!r}, so words cannot be told apart; "
             "set word_separator to what parts words in the vocabulary"
         )
@@ -230,7 +230,7 @@ def _trie(words: Iterable[tuple[str, list[int], int]]) -> Automaton:
     emits, names = [NONE], [""]
     for word, symbols, label in words:
         if not symbols or SEPARATOR in symbols:
-            raise FeedError(f"the word {word!r} is empty or holds the word separator")
+            raise OptionError(f"the word {word!r} is empty or holds the word separator")
         state = START
         for symbol in symbols:
             if (state, symbol) not in children:
@@ -239,7 +239,7 @@ def _trie(words: Iterable[tuple[str, list[int], int]]) -> Automaton:
                 names.append("")
             state = children[state, symbol]
         if emits[state] not in (NONE, label):
-            raise FeedError(
+            raise OptionError(
                 f"the words {names[state]!r} and {word!r} are spelt alike, and the language model tells them "
                 "apart; keep one of them"
             )
@@ -258,15 +258,15 @@ def _hotwords(options: PrefixSearchOptions, spelling: Spelling) -> dict[tuple[in
     spelt: dict[tuple[int, ...], float] = {}
     for hotword, weight in weights.items():
         if not isinstance(hotword, str) and options.blank in hotword:
-            raise FeedError(f"the hotword {shown(hotword)} holds the blank, which no result has")
+            raise OptionError(f"the hotword {shown(hotword)} holds the blank, which no result has")
         symbols = spelling.of(hotword)
         if not symbols:
-            raise FeedError(f"the hotword {shown(hotword)} is empty")
+            raise OptionError(f"the hotword {shown(hotword)} is empty")
         spelling.must_know(hotword, symbols)
         if spelling.separates:
             symbols = [SEPARATOR, *_stripped(symbols), SEPARATOR]
         if tuple(symbols) in spelt:
-            raise FeedError(f"the hotword {shown(hotword)} stands twice")
+            raise OptionError(f"the hotword {shown(hotword)} stands twice")
         spelt[tuple(symbols)] = float(weight)
     return spelt
 

@@ -12,7 +12,7 @@ from tinyseq.decode.lm.options import settings
 from tinyseq.decode.transducer.options import TransducerBeamSearch, TransducerGreedy
 from tinyseq.decode.transducer.requests import TransducerModel
 from tinyseq.decode.transducer.search import BeamSearch, GreedySearch
-from tinyseq.errors import FeedError
+from tinyseq.errors import FeedError, OptionError
 
 
 class TransducerDecoder(LiveDecoder):
@@ -30,11 +30,11 @@ class TransducerDecoder(LiveDecoder):
         self.transducer = transducer
         self.options = TransducerBeamSearch() if options is None else options
         if not isinstance(self.options, (TransducerGreedy, TransducerBeamSearch)):
-            raise FeedError(
+            raise OptionError(
                 f"options are a TransducerGreedy or a TransducerBeamSearch, not {type(options).__name__}"
             )
         if not hasattr(transducer, "vocabulary_size"):
-            raise FeedError(f"transducer is a Transducer, not {type(transducer).__name__}")
+            raise OptionError(f"transducer is a Transducer, not {type(transducer).__name__}")
         kind = GreedySearch if isinstance(self.options, TransducerGreedy) else BeamSearch
         self._only = kind(self.options, transducer)
 

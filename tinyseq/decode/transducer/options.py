@@ -6,9 +6,8 @@ from collections.abc import Sequence
 from dataclasses import KW_ONLY, dataclass
 from math import inf
 
-from tinyseq.decode.lm.options import LARGEST, PrefixSearchOptions, real, strings, whole
-from tinyseq.errors import FeedError
-from tinyseq.text import shown
+from tinyseq.decode.lm.options import LARGEST, PrefixSearchOptions
+from tinyseq.decode.option_checks import flag, real, strings, whole
 
 
 @dataclass(frozen=True)
@@ -41,7 +40,7 @@ class TransducerGreedy:
     def __post_init__(self) -> None:
         whole(self, "blank", 0)
         whole(self, "max_symbols", 1)
-        _check_tempering(self)
+        _check_scaling(self)
         strings(self, "vocabulary")
 
 
@@ -82,11 +81,10 @@ class TransducerBeamSearch(PrefixSearchOptions):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        _check_tempering(self)
-        if not isinstance(self.length_norm, bool):
-            raise FeedError(f"length_norm is True or False, not {shown(self.length_norm)}")
+        _check_scaling(self)
+        flag(self, "length_norm")
 
 
-def _check_tempering(options: TransducerGreedy | TransducerBeamSearch) -> None:
+def _check_scaling(options: TransducerGreedy | TransducerBeamSearch) -> None:
     real(options, "blank_penalty", -LARGEST, LARGEST)
     real(options, "temperature", 1e-6, LARGEST)
