@@ -601,6 +601,29 @@ def test_refusals(case):
         REFUSED[case]()
 
 
+WRONG_OPTIONS = {
+    "beam_width": 0, "blank": -1, "nbest": 1.5, "horizon": 0, "beam_prune_logp": 1, "token_min_logp": np.nan,
+    "tokens_per_frame": 0, "alpha": -1, "beta": np.inf, "unk_score_offset": "x", "hotword_weight": None,
+    "lm_level": "letter", "lm": "lm.arpa", "word_separator": b" ", "vocabulary": 3, "lexicon": "ab",
+    "hotwords": [None],
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", WRONG_OPTIONS)
+def test_wrong_options_are_called_that(name):
+    with pytest.raises(tinyseq.OptionError):
+        tinyseq.CtcBeamSearch(**{name: WRONG_OPTIONS[name]})
+
+
+def test_options_that_do_not_fit_the_rows_are_called_that():
+    for options in ({"vocabulary": ["a"]}, {"blank": 7}, {"hotwords": [[9]]}, {"hotwords": ["a"]}):
+        with pytest.raises(tinyseq.OptionError):
+            tinyseq.ctc_beam_search(LOGP, **options)
+    for options in (tinyseq.Greedy(decoder_start_token_id=0), {}):
+        with pytest.raises(tinyseq.OptionError):
+            tinyseq.CtcDecoder(options)
+
+
 def test_streams_are_their_decoder_s_and_stepped_once():
     one, other = tinyseq.CtcDecoder(), tinyseq.CtcDecoder()
     stream = one.stream()

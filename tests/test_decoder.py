@@ -256,6 +256,13 @@ def test_inputs_that_do_not_fit_are_refused(pair, reason):
         tinyseq.generate(pair, [WRONG_FEEDS[reason]], Greedy(**OPTIONS))
 
 
+def test_what_is_found_are_hypotheses_as_of_all_searches(pair):
+    ((found,),) = tinyseq.generate(pair, sources()[0], Greedy(**OPTIONS))
+    assert type(found) is tinyseq.Hypothesis
+    assert (found.frames, found.confidences, found.text, found.attention) == (None,) * 4
+    assert len(found.token_scores) == len(found.tokens) + found.finished
+
+
 def test_more_that_is_refused(pair):
     src = sources()[0]
     with pytest.raises(tinyseq.OptionError, match="Greedy, Sampling or Beam"):

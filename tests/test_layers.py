@@ -55,8 +55,8 @@ LAYERS = {
     "decode": "errors text given claim files state kernels.instructions kernels.layout kernels.program "
     "decode.option_checks",
     "decode.generation.steps": "errors model kernels.program rows",
-    "decode.generation.decoder": "errors text given model feeds kernels.instructions passes rows session decode "
-    "decode.generation.steps",
+    "decode.generation.decoder": "errors text given model feeds kernels.instructions passes rows session "
+    "decode decode.generation.steps",
     "decode.generation.generate": "errors text given claim session decode decode.option_checks "
     "decode.generation.decoder",
     "decode.transducer.predictor": "errors ops model session",
@@ -76,7 +76,8 @@ LAYERS = {
     "onnx_backend": "errors session",
     "demo": "errors model session check inspection .",
     "cli": "backends errors feeds model reference converters session check stream_check inspection decode "
-    "decode.generation.decoder decode.generation.generate decode.transducer.models decode.command decode.frames_command demo .",
+    "decode.generation.decoder decode.generation.generate decode.transducer.models decode.command "
+    "decode.frames_command demo .",
 }
 """What each module or package may import of tinyseq beside itself, lowest first; "." is the face."""
 

@@ -49,6 +49,6 @@ def test_native_calls_of_a_generation_end_in_time(monkeypatch, method, seconds):
     options = method(**OPTIONS)
     feeds = {"h": np.zeros((1, 2, 6), np.float32)}
     expected = tinyseq.generate(tinyseq.Decoder(tinyseq.load(decoder_graph())), feeds, options)
-    monkeypatch.setattr(search, "A_CALL", seconds)
+    monkeypatch.setattr(search, "CALL_SECONDS", seconds)
     found = tinyseq.generate(tinyseq.Decoder(tinyseq.load(decoder_graph())), feeds, options)
     assert found == expected

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from tinyseq.decode.frames.prefix_search import Beam, PrefixSearch
+from tinyseq.decode.frames.prefix_search import BeamState, PrefixSearch
 from tinyseq.decode.frames.rows import check_rows, groups
 from tinyseq.kernels.program import Buffer, Program
 
@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from tinyseq.decode.ctc.options import CtcBeamSearch
 
 
-class Beams(PrefixSearch):
+class CtcPrefixSearch(PrefixSearch):
     """The search of ``CtcBeamSearch`` over rows of ``size`` numbers."""
 
     def __init__(self, options: CtcBeamSearch, size: int) -> None:
@@ -23,7 +23,7 @@ class Beams(PrefixSearch):
         super().__init__(options, size, limit if limited else None, limited, options.token_min_logp)
         self.size = size
 
-    def step(self, beams: list[Beam], chunks: list[np.ndarray]) -> list[Beam]:
+    def step(self, beams: list[BeamState], chunks: list[np.ndarray]) -> list[BeamState]:
         """Feeds a chunk to each stream; the same streams.
 
         Raises:
@@ -35,7 +35,7 @@ class Beams(PrefixSearch):
             self._advance(beams[group], rows[group])
         return beams
 
-    def _advance(self, beams: list[Beam], chunks: list[Buffer]) -> None:
+    def _advance(self, beams: list[BeamState], chunks: list[Buffer]) -> None:
         program, shared, places = Program(), self.operands, {}
         rooms = [beam.unsettled + len(chunk.array) for beam, chunk in zip(beams, chunks)]
         for beam, chunk in zip(beams, chunks):

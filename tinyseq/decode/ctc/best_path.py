@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from tinyseq.decode.ctc.options import CtcGreedy
 
 
-class Path:
+class PathState:
     """One stream: its state, and the tokens written so far, the last of which may still move."""
 
     __slots__ = ("emitted", "words")
@@ -31,7 +31,7 @@ class Path:
         return float(self.words[TOTAL:].view(np.float64)[0])
 
 
-class BestPaths:
+class BestPathSearch:
     """The search of ``CtcGreedy`` over rows of ``size`` numbers."""
 
     width = 1
@@ -40,19 +40,19 @@ class BestPaths:
         self._options = options
         self.size = size
 
-    def begin(self) -> Path:
+    def begin(self) -> PathState:
         """A stream at its start."""
-        return Path(np.array([0, NONE, 0, 0]), NO_TOKENS)
+        return PathState(np.array([0, NONE, 0, 0]), NO_TOKENS)
 
-    def copy(self, path: Path) -> Path:
+    def copy(self, path: PathState) -> PathState:
         """The same state, to go its own way."""
-        return Path(path.words.copy(), path.emitted)
+        return PathState(path.words.copy(), path.emitted)
 
-    def frames(self, path: Path) -> int:
-        """Rows heard."""
+    def frames(self, path: PathState) -> int:
+        """Rows processed."""
         return int(path.words[PROCESSED])
 
-    def step(self, paths: list[Path], chunks: list[np.ndarray]) -> list[Path]:
+    def step(self, paths: list[PathState], chunks: list[np.ndarray]) -> list[PathState]:
         """The streams after a chunk each.
 
         Raises:
@@ -64,7 +64,7 @@ class BestPaths:
             for path, chunk in zip(paths[group], rows[group]):
                 count = len(chunk.array)
                 room = len(path.emitted) + count
-                after = Path(path.words.copy(), Emitted.room(room))
+                after = PathState(path.words.copy(), Emitted.room(room))
                 after.emitted.words[:, : len(path.emitted)] = path.emitted.words
                 following.append(after)
                 sizes = count, self.size, self._options.blank
@@ -77,20 +77,20 @@ class BestPaths:
             path.emitted = path.emitted.first(int(path.words[EMITTED]))
         return following
 
-    def fields(self, path: Path) -> dict[str, np.ndarray]:
+    def fields(self, path: PathState) -> dict[str, np.ndarray]:
         """The state as arrays."""
         return {"words": path.words, "tokens": path.emitted.words}
 
-    def restored(self, fields: Mapping[str, np.ndarray]) -> Path:
+    def restored(self, fields: Mapping[str, np.ndarray]) -> PathState:
         """The state that ``fields`` gave."""
-        path = Path(field(fields, "words", np.int64, (4,)), emitted(fields, self.size))
+        path = PathState(field(fields, "words", np.int64, (4,)), emitted(fields, self.size))
         ensure(0 <= path.words[PROCESSED] < MOST_FRAMES and path.score <= np.inf)
         ensure(NONE <= path.words[LAST] < self.size)
         ensure(path.words[EMITTED] == len(path.emitted))
         ensure(path.words[LAST] in (NONE, self._options.blank) or len(path.emitted))
         return path
 
-    def partial(self, path: Path) -> tuple[Hypothesis, Hypothesis]:
+    def partial(self, path: PathState) -> tuple[Hypothesis, Hypothesis]:
         """The tokens whose runs are over; the one that still runs."""
         runs = path.words[LAST] not in (NONE, self._options.blank)
         over = len(path.emitted) - int(runs)
@@ -98,6 +98,6 @@ class BestPaths:
         stable, tentative = (part.hypothesis(path.score, self._options.vocabulary) for part in parts)
         return stable, tentative
 
-    def finish(self, path: Path) -> list[Hypothesis]:
+    def finish(self, path: PathState) -> list[Hypothesis]:
         """The one hypothesis."""
         return [path.emitted.hypothesis(path.score, self._options.vocabulary)]

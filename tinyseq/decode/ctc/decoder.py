@@ -6,8 +6,8 @@ from collections.abc import Iterable, Sequence
 
 import numpy as np
 
-from tinyseq.decode.ctc.beam_search import Beams
-from tinyseq.decode.ctc.best_path import BestPaths
+from tinyseq.decode.ctc.beam_search import CtcPrefixSearch
+from tinyseq.decode.ctc.best_path import BestPathSearch
 from tinyseq.decode.ctc.options import CtcBeamSearch, CtcGreedy
 from tinyseq.decode.frames.decoder import LiveDecoder
 from tinyseq.decode.hypothesis import Hypothesis
@@ -27,10 +27,10 @@ class CtcDecoder(LiveDecoder):
         if not isinstance(self.options, (CtcGreedy, CtcBeamSearch)):
             raise OptionError(f"options are a CtcGreedy or a CtcBeamSearch, not {type(options).__name__}")
 
-    def _search(self, size: int) -> BestPaths | Beams:
+    def _search(self, size: int) -> BestPathSearch | CtcPrefixSearch:
         if size not in self._searches:
             check_tokens(self.options, size)
-            kind = BestPaths if isinstance(self.options, CtcGreedy) else Beams
+            kind = BestPathSearch if isinstance(self.options, CtcGreedy) else CtcPrefixSearch
             self._searches[size] = kind(self.options, size)
         return self._searches[size]
 

@@ -12,6 +12,7 @@ from zlib import crc32
 import numpy as np
 
 from tinyseq.claim import Claim, claiming, put_back, take_all
+from tinyseq.decode.calls import CALL_SECONDS
 from tinyseq.decode.frames.rows import check_rows
 from tinyseq.decode.frames.snapshots import ensure, field
 from tinyseq.decode.hypothesis import Hypothesis
@@ -23,12 +24,8 @@ from tinyseq.state import State
 Position = Any
 """Where a stream is; what is in it is its search's affair."""
 
-
-A_CALL = 0.2
-"""Seconds that a native call may take, since a signal waits for its end."""
-
 LONG = 2**26
-"""Numbers, times the hypotheses that they are added to, from which on chunks may take longer than that."""
+"""Numbers, times the hypotheses that they are added to, from which on chunks may take too long for a call."""
 
 MOST_SIZE = 2**22
 """Numbers of a row that a saved stream may be for, before a search is made for it."""
@@ -51,7 +48,7 @@ class FrameSearch(Protocol):
         """The same state, to go its own way."""
 
     def frames(self, state: Position) -> int:
-        """Frames heard."""
+        """Frames processed."""
 
     def fields(self, state: Position) -> dict[str, np.ndarray]:
         """The state as arrays by name."""
@@ -193,7 +190,7 @@ class DecoderStream:
 
     @claiming
     def partial(self) -> tuple[Hypothesis, Hypothesis]:
-        """The stable and the tentative part of what is heard.
+        """The stable and the tentative part of what was fed.
 
         The stable part, which only grows, is what all living hypotheses begin with: no result can begin
         otherwise. The tentative part is how the best one goes on at this moment.
@@ -298,7 +295,7 @@ def _advanced(search: FrameSearch, states: list[Position], chunks: list[np.ndarr
             check_rows([Buffer(chunk) for chunk in chunks])
             raise
         start += count
-        count = max(1, min(2 * count, int(count * A_CALL / max(perf_counter() - before, 1e-9))))
+        count = max(1, min(2 * count, int(count * CALL_SECONDS / max(perf_counter() - before, 1e-9))))
     return states
 
 

@@ -36,7 +36,7 @@ NODE_WORDS = NODE_BYTES // 8
 """Words of a node."""
 
 
-class Beam:
+class BeamState:
     """One stream: its state in one block, and the tokens that are settled for good."""
 
     __slots__ = ("settled", "state")
@@ -113,16 +113,16 @@ class PrefixSearch:
         pool[8:16] = NONE, 2, NONE, 0, 0, 0, 0, IS_ALIGNMENT
         return words
 
-    def begin(self) -> Beam:
+    def begin(self) -> BeamState:
         """A stream at its start."""
-        return Beam(Buffer(self._start.copy()), [])
+        return BeamState(Buffer(self._start.copy()), [])
 
-    def copy(self, beam: Beam) -> Beam:
+    def copy(self, beam: BeamState) -> BeamState:
         """The same state, to go its own way."""
-        return Beam(Buffer(beam.state.array.copy()), list(beam.settled))
+        return BeamState(Buffer(beam.state.array.copy()), list(beam.settled))
 
-    def frames(self, beam: Beam) -> int:
-        """Rows heard."""
+    def frames(self, beam: BeamState) -> int:
+        """Rows processed."""
         return int(beam.state.array[FRAMES])
 
     @property
@@ -133,10 +133,10 @@ class PrefixSearch:
     def _scratch(self) -> Buffer:
         return Buffer(np.empty((2 * RECORD + 2) * self.width + 2 * self._most, np.int64))
 
-    def run(self, program: Program, beams: dict[int, Beam]) -> int:
+    def run(self, program: Program, beams: dict[int, BeamState]) -> int:
         """Runs instructions, which stand in their places for ``beams``, until none lacks anything; -1, or the
         place of one that failed and stands for no beam."""
-        with self._fusion.turn:
+        with self._fusion.lock:
             place = program.run()
             while place >= 0:
                 if not self._fusion.answer():
@@ -146,7 +146,7 @@ class PrefixSearch:
                 place = program.resume(place)
         return place
 
-    def settling(self, program: Program, beams: list[Beam], rooms: list[int]) -> Callable[[], None]:
+    def settling(self, program: Program, beams: list[BeamState], rooms: list[int]) -> Callable[[], None]:
         """Adds what takes the tokens that all hypotheses of a stream have in common, so many at most, out of
         its state; gives what keeps them once it has run."""
         written = np.zeros(len(beams), np.int64)
@@ -162,7 +162,7 @@ class PrefixSearch:
 
         return keep
 
-    def _best(self, beam: Beam, ended: bool) -> tuple[Emitted, list[tuple[float, Emitted]]]:
+    def _best(self, beam: BeamState, ended: bool) -> tuple[Emitted, list[tuple[float, Emitted]]]:
         """What is settled, and the best hypotheses' scores and tokens behind it."""
         best, room = min(self._options.nbest, self.width) if ended else 1, beam.unsettled
         counts, scores = np.zeros(best + 1, np.int64), np.empty(best)
@@ -176,13 +176,13 @@ class PrefixSearch:
         found = [(scores[k], Emitted(emitted.words[:, k, : counts[k + 1]])) for k in range(counts[0])]
         return self._settled(beam), found
 
-    def _settled(self, beam: Beam) -> Emitted:
+    def _settled(self, beam: BeamState) -> Emitted:
         if not beam.settled:
             return NO_TOKENS
         beam.settled = [joined(beam.settled)]
         return beam.settled[0]
 
-    def fields(self, beam: Beam) -> dict[str, np.ndarray]:
+    def fields(self, beam: BeamState) -> dict[str, np.ndarray]:
         """The state as arrays, and the settings that it is for."""
         if self._fusion.is_asked:
             raise StateError(
@@ -192,23 +192,23 @@ class PrefixSearch:
         settled = self._settled(beam).words
         return {"settings": self._search.array, "block": beam.state.array, "tokens": settled}
 
-    def restored(self, fields: Mapping[str, np.ndarray]) -> Beam:
+    def restored(self, fields: Mapping[str, np.ndarray]) -> BeamState:
         """The state that ``fields`` gave."""
         settings = field(fields, "settings", np.int64, self._search.array.shape)
         ensure(np.array_equal(settings, self._search.array) and not self._fusion.is_asked)
         block, settled = field(fields, "block", np.int64, (None,)), emitted(fields, self._tokens)
         check_block(block, self.width, self._tokens, self._fusion.state_ranges)
         ensure(len(settled) == block[SETTLED])
-        return Beam(Buffer(block), [settled])
+        return BeamState(Buffer(block), [settled])
 
-    def partial(self, beam: Beam) -> tuple[Hypothesis, Hypothesis]:
+    def partial(self, beam: BeamState) -> tuple[Hypothesis, Hypothesis]:
         """What is settled; the best hypothesis behind it."""
         settled, found = self._best(beam, ended=False)
         score, rest = found[0] if found else (-np.inf, NO_TOKENS)
         vocabulary = self._options.vocabulary
         return settled.hypothesis(score, vocabulary), rest.hypothesis(score, vocabulary)
 
-    def finish(self, beam: Beam) -> list[Hypothesis]:
+    def finish(self, beam: BeamState) -> list[Hypothesis]:
         """The best hypotheses."""
         settled, found = self._best(beam, ended=True)
         return [joined([settled, rest]).hypothesis(score, self._options.vocabulary) for score, rest in found]

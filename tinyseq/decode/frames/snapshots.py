@@ -37,7 +37,7 @@ from tinyseq.kernels.layout import (
 )
 
 MOST_FRAMES = 2**48
-"""Frames that a stream may have heard."""
+"""Frames that a stream may have processed."""
 
 NODE_INTS = NODE_BYTES // 4
 """int32 words of a node."""

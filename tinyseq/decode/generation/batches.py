@@ -1,4 +1,4 @@
-"""Inputs that are generated for together."""
+"""Inputs that are generated for in one batch."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import numpy as np
 
 
 class Batch(NamedTuple):
-    """Inputs that are generated for together: their numbers, and what the decoder is given for them.
+    """Inputs that are generated for in one batch: their numbers, and what the decoder is given for them.
 
     ``parts`` are the decoder's inputs by name, rows first; ``fixed`` those that are the same in all rows.
     """

@@ -9,6 +9,7 @@ from typing import NoReturn, Protocol
 
 import numpy as np
 
+from tinyseq.decode.calls import CALL_SECONDS
 from tinyseq.decode.generation.options import Generation
 from tinyseq.decode.generation.trace import Found, Reader
 from tinyseq.decode.hypothesis import Hypothesis
@@ -28,8 +29,8 @@ from tinyseq.kernels.instructions import (
 )
 from tinyseq.kernels.program import Buffer, Operand, Program, float_word
 
-A_CALL, MOST_AT_ONCE = 0.2, 2**10
-"""Seconds that a native call may take, since a signal waits for its end, and tokens that it may choose."""
+MOST_AT_ONCE = 2**10
+"""Tokens that a native call may choose."""
 
 Processor = Callable[[np.ndarray, np.ndarray], "np.ndarray | None"]
 """Changes scores: given the tokens so far, int64 [rows, position], and the scores of the next, float32 [rows,
@@ -240,7 +241,7 @@ class Search(ABC):
             chain.fail()
         if self.position == until:
             spent = (perf_counter() - before) / (until - begin)
-            self._at_once = max(1, int(min(A_CALL / max(spent, 1e-9), MOST_AT_ONCE)))
+            self._at_once = max(1, int(min(CALL_SECONDS / max(spent, 1e-9), MOST_AT_ONCE)))
 
     def _step_rows(self, count: int) -> None:
         """One token, the rows being stepped by a call of their own."""

@@ -70,7 +70,7 @@ class KenlmModel(LanguageModel):
         self._arcs: list[tuple[int, int, int, float]] = []
         labels = {name: label for label, name in enumerate(self._names) if name != BEGIN}
         super().__init__(labels, model.order, self._made(), 0)
-        self.turn = RLock()
+        self.lock = RLock()
 
     def answer(self) -> bool:
         asked = questions(self.automaton)

@@ -17,7 +17,7 @@ class LanguageModel:
         order: the length of its longest n-grams.
         automaton: its histories as states; the weight of a word is the natural logarithm of its probability.
         begin: the state behind the beginning of a sentence.
-        turn: held while a search walks the automaton.
+        lock: held while a search walks the automaton.
     """
 
     def __init__(self, words: dict[str, int], order: int, automaton: Automaton, begin: int) -> None:
@@ -25,7 +25,7 @@ class LanguageModel:
         self.order = order
         self.automaton = automaton
         self.begin = begin
-        self.turn: AbstractContextManager = nullcontext()
+        self.lock: AbstractContextManager = nullcontext()
 
     def label(self, word: str) -> int:
         """A word's label, or that of unknown words."""

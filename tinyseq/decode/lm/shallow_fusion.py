@@ -50,7 +50,7 @@ class Fusion:
         closed: whether no words but the lexicon's are allowed.
         end: the language model's label of the end, or -1.
         gain: the most that one token can add to a score.
-        turn: held while the kernels walk the language model.
+        lock: held while the kernels walk the language model.
         answer: answers what they asked of it; whether they did.
     """
 
@@ -62,7 +62,7 @@ class Fusion:
     closed: bool
     end: int
     gain: float
-    turn: AbstractContextManager
+    lock: AbstractContextManager
     answer: Callable[[], bool]
 
     @property
@@ -200,7 +200,7 @@ def fusion(options: PrefixSearchOptions, tokens: int) -> Fusion:
         closed=options.lexicon is not None,
         end=end,
         gain=gain,
-        turn=nullcontext() if model is None else model.turn,
+        lock=nullcontext() if model is None else model.lock,
         answer=(lambda: False) if model is None else model.answer,
     )
 

@@ -11,7 +11,7 @@ from tinyseq.decode.hypothesis import Hypothesis
 from tinyseq.decode.lm.options import settings
 from tinyseq.decode.transducer.options import TransducerBeamSearch, TransducerGreedy
 from tinyseq.decode.transducer.requests import TransducerModel
-from tinyseq.decode.transducer.search import BeamSearch, GreedySearch
+from tinyseq.decode.transducer.search import GreedySearch, ModifiedBeamSearch
 from tinyseq.errors import FeedError, OptionError
 
 
@@ -35,10 +35,10 @@ class TransducerDecoder(LiveDecoder):
             )
         if not hasattr(transducer, "vocabulary_size"):
             raise OptionError(f"transducer is a Transducer, not {type(transducer).__name__}")
-        kind = GreedySearch if isinstance(self.options, TransducerGreedy) else BeamSearch
+        kind = GreedySearch if isinstance(self.options, TransducerGreedy) else ModifiedBeamSearch
         self._only = kind(self.options, transducer)
 
-    def _search(self, size: int) -> GreedySearch | BeamSearch:
+    def _search(self, size: int) -> GreedySearch | ModifiedBeamSearch:
         if size != self._only.size:
             raise FeedError(f"frames have {size} numbers, the joiner takes {self._only.size}")
         return self._only

@@ -1,4 +1,4 @@
-"""The desk over which a transducer search asks for rows of scores, and what serves it."""
+"""The request queue by which a transducer search asks for rows of scores, and what serves it."""
 
 from __future__ import annotations
 
@@ -67,8 +67,8 @@ class TransducerModel(Protocol):
         """Says that rows are free for others."""
 
 
-class Desk:
-    """Rows of scores and tokens for the predictor, as streams have asked; see ``kernels/transducer.py``."""
+class RequestQueue:
+    """What streams have asked for, rows of scores and predictions; see ``kernels/transducer.py``."""
 
     def __init__(self, rows: TransducerRows, frames: np.ndarray, room: int) -> None:
         self._rows, self._frames = rows, frames
@@ -86,15 +86,15 @@ class Desk:
         """Whether anybody has asked for anything."""
         return bool(self._head[JOINER_ROWS] or self._head[PREDICTOR_TOKENS])
 
-    def serve(self, patient: bool) -> np.ndarray | None:
+    def serve(self, defer_predictor: bool) -> np.ndarray | None:
         """The rows of scores that were asked for, ``served`` many, for the next run; None if none were.
 
-        Before that the predictor takes its tokens; of ``patient`` streams, once nobody asks for rows.
+        Before that the predictor takes its tokens; with ``defer_predictor``, once nobody asks for rows.
         """
         head = self._head
         joins = self.served = head[JOINER_ROWS]
         head[PREDICTED] = 0
-        if head[PREDICTOR_TOKENS] and not (patient and joins):
+        if head[PREDICTOR_TOKENS] and not (defer_predictor and joins):
             given = self._lists[:, : head[PREDICTOR_TOKENS]]
             self._rows.predict(given[PREDICT_TOKENS], given[PREDICT_SOURCES], given[PREDICT_TARGETS])
             head[ACTIVE] = head[PREDICTOR_TOKENS]

@@ -9,13 +9,13 @@ from typing import Generic, TypeVar
 
 import numpy as np
 
-from tinyseq.decode.frames.prefix_search import Beam, PrefixSearch, places
+from tinyseq.decode.frames.prefix_search import BeamState, PrefixSearch, places
 from tinyseq.decode.frames.rows import groups, wrong
 from tinyseq.decode.frames.snapshots import MOST_FRAMES, emitted, ensure, field
 from tinyseq.decode.hypothesis import NO_TOKENS, Emitted, Hypothesis, joined
 from tinyseq.decode.lm.options import check_tokens
 from tinyseq.decode.transducer.options import TransducerBeamSearch, TransducerGreedy
-from tinyseq.decode.transducer.requests import Desk, TransducerModel
+from tinyseq.decode.transducer.requests import RequestQueue, TransducerModel
 from tinyseq.errors import FeedError
 from tinyseq.kernels.instructions import LOGITS, PROBABILITIES, SCRATCH
 from tinyseq.kernels.layout import (
@@ -34,32 +34,33 @@ from tinyseq.kernels.layout import (
 from tinyseq.kernels.program import Buffer, Program, float_word
 
 MOST_PLACES = 512
-"""Places of the predictor that are filled at once; more streams take turns."""
+"""Places of the predictor that are filled at once; more streams are searched group after group."""
 
 
 @dataclass(slots=True)
-class Path:
+class GreedyState:
     """A greedy stream: its words, see ``layout.py``, and its tokens, none of which moves any more."""
 
     words: Buffer
     emitted: list[Emitted]
 
 
-Found = TypeVar("Found", Path, Beam)
+SearchState = TypeVar("SearchState", GreedyState, BeamState)
 
 
 @dataclass(slots=True)
-class Hearing(Generic[Found]):
+class StreamState(Generic[SearchState]):
     """A stream: what is found, and its places of the predictor: arrays by name, places first."""
 
-    found: Found
+    found: SearchState
     state: dict[str, np.ndarray]
 
 
-class _Search(ABC, Generic[Found]):
+class _Search(ABC, Generic[SearchState]):
     """What greedy and beam search have in common: frames are fed to the models as streams ask for them."""
 
-    patient: bool
+    defers_predictor: bool
+    """Whether predictions wait until no stream asks for rows."""
     width: int
 
     def __init__(self, options: TransducerGreedy | TransducerBeamSearch, model: TransducerModel) -> None:
@@ -68,47 +69,49 @@ class _Search(ABC, Generic[Found]):
         self.size = model.frame_size
 
     @abstractmethod
-    def _start(self) -> Found: ...
+    def _start(self) -> SearchState: ...
 
     @abstractmethod
-    def _copied(self, found: Found) -> Found: ...
+    def _copied(self, found: SearchState) -> SearchState: ...
 
     @abstractmethod
-    def _add(self, program: Program, found: Found, where: tuple[Buffer, Buffer, int, int, int]) -> int:
+    def _add(self, program: Program, found: SearchState, where: tuple[Buffer, Buffer, int, int, int]) -> int:
         """Adds a stream's step; ``where`` are scores, queue, first frame, frames, first place."""
 
-    def begin(self) -> Hearing[Found]:
+    def begin(self) -> StreamState[SearchState]:
         """A stream at its start."""
         state = {}
         for name, first in self._model.first.items():
             state[name] = np.zeros((self.width, *first.shape), first.dtype)
             state[name][0] = first
-        return Hearing(self._start(), state)
+        return StreamState(self._start(), state)
 
-    def copy(self, stream: Hearing[Found]) -> Hearing[Found]:
+    def copy(self, stream: StreamState[SearchState]) -> StreamState[SearchState]:
         """The same state, to go its own way."""
         state = {name: array.copy() for name, array in stream.state.items()}
-        return Hearing(self._copied(stream.found), state)
+        return StreamState(self._copied(stream.found), state)
 
     @abstractmethod
-    def _found_fields(self, found: Found) -> dict[str, np.ndarray]: ...
+    def _found_fields(self, found: SearchState) -> dict[str, np.ndarray]: ...
 
     @abstractmethod
-    def _found_restored(self, fields: Mapping[str, np.ndarray]) -> Found: ...
+    def _found_restored(self, fields: Mapping[str, np.ndarray]) -> SearchState: ...
 
-    def fields(self, stream: Hearing[Found]) -> dict[str, np.ndarray]:
+    def fields(self, stream: StreamState[SearchState]) -> dict[str, np.ndarray]:
         """The state as arrays."""
         return self._found_fields(stream.found) | stream.state
 
-    def restored(self, fields: Mapping[str, np.ndarray]) -> Hearing[Found]:
+    def restored(self, fields: Mapping[str, np.ndarray]) -> StreamState[SearchState]:
         """The state that ``fields`` gave."""
         state = {
             name: field(fields, name, first.dtype, (self.width, *first.shape))
             for name, first in self._model.first.items()
         }
-        return Hearing(self._found_restored(fields), state)
+        return StreamState(self._found_restored(fields), state)
 
-    def step(self, streams: list[Hearing[Found]], chunks: list[np.ndarray]) -> list[Hearing[Found]]:
+    def step(
+        self, streams: list[StreamState[SearchState]], chunks: list[np.ndarray]
+    ) -> list[StreamState[SearchState]]:
         """The streams after a chunk each.
 
         Raises:
@@ -123,15 +126,15 @@ class _Search(ABC, Generic[Found]):
         following = [self.copy(stream) for stream in streams]
         share = max(1, MOST_PLACES // self.width)
         for start in range(0, len(streams), share):
-            self._hear(following[start : start + share], chunks[start : start + share])
+            self._process(following[start : start + share], chunks[start : start + share])
         return following
 
-    def _hear(self, streams: list[Hearing[Found]], chunks: list[np.ndarray]) -> None:
+    def _process(self, streams: list[StreamState[SearchState]], chunks: list[np.ndarray]) -> None:
         """Takes streams through their chunks."""
         rows = self._model.rows(len(streams) * self.width)
         for name, array in rows.state.items():
             np.concatenate([stream.state[name] for stream in streams], out=array)
-        queue = Desk(rows, np.concatenate(chunks), len(streams) * self.width)
+        queue = RequestQueue(rows, np.concatenate(chunks), len(streams) * self.width)
         program, scores = Program(), Buffer(np.zeros((0, 0), np.float32))
         count = Buffer(np.zeros(1, np.int64))
         bad = self._prepare(program, scores, count)
@@ -142,7 +145,7 @@ class _Search(ABC, Generic[Found]):
             first += len(chunk)
         self._run(program, found)
         while queue.is_asked:
-            given = queue.serve(self.patient)
+            given = queue.serve(self.defers_predictor)
             count.array[0] = queue.served
             if given is not None and given is not scores.array:
                 scores.move(given)
@@ -156,7 +159,7 @@ class _Search(ABC, Generic[Found]):
         self._model.give_back(rows)
 
     @abstractmethod
-    def _run(self, program: Program, found: dict[int, Found]) -> int:
+    def _run(self, program: Program, found: dict[int, SearchState]) -> int:
         """Runs a program for streams, by the places of their steps; -1, or the place of what failed."""
 
     def _prepare(self, program: Program, scores: Buffer, count: Buffer) -> Buffer:
@@ -169,26 +172,26 @@ class _Search(ABC, Generic[Found]):
         if kind == PROBABILITIES:
             program.add("log_softmax", scores, scratch, *size, kind)
             program.add("usable_rows", scores, *size, bad)
-        tempering = options.blank_penalty, options.temperature
-        if tempering != (0.0, 1.0):
-            program.add("apply_temperature", scores, *size, options.blank, *map(float_word, tempering))
-        if kind == LOGITS or tempering != (0.0, 1.0):
+        scaling = options.blank_penalty, options.temperature
+        if scaling != (0.0, 1.0):
+            program.add("apply_temperature", scores, *size, options.blank, *map(float_word, scaling))
+        if kind == LOGITS or scaling != (0.0, 1.0):
             program.add("log_softmax", scores, scratch, *size, LOGITS)
         return bad
 
 
-class GreedySearch(_Search[Path]):
+class GreedySearch(_Search[GreedyState]):
     """The search of ``TransducerGreedy``."""
 
-    patient, width = True, 1
+    defers_predictor, width = True, 1
 
-    def _start(self) -> Path:
-        return Path(Buffer(np.zeros(PATH, np.int64)), [])
+    def _start(self) -> GreedyState:
+        return GreedyState(Buffer(np.zeros(PATH, np.int64)), [])
 
-    def _copied(self, found: Path) -> Path:
-        return Path(Buffer(found.words.array.copy()), list(found.emitted))
+    def _copied(self, found: GreedyState) -> GreedyState:
+        return GreedyState(Buffer(found.words.array.copy()), list(found.emitted))
 
-    def _add(self, program: Program, found: Path, where: tuple[Buffer, Buffer, int, int, int]) -> int:
+    def _add(self, program: Program, found: GreedyState, where: tuple[Buffer, Buffer, int, int, int]) -> int:
         scores, queue, first, frames, place = where
         options, words = self._options, found.words.array
         room = Emitted.room(frames * options.max_symbols)
@@ -200,10 +203,12 @@ class GreedySearch(_Search[Path]):
             *(queue, first, frames, int(words[PROCESSED]), place, found.words, *places(room, len(room))),
         )
 
-    def _run(self, program: Program, found: dict[int, Path]) -> int:
+    def _run(self, program: Program, found: dict[int, GreedyState]) -> int:
         return program.run()
 
-    def step(self, streams: list[Hearing[Path]], chunks: list[np.ndarray]) -> list[Hearing[Path]]:
+    def step(
+        self, streams: list[StreamState[GreedyState]], chunks: list[np.ndarray]
+    ) -> list[StreamState[GreedyState]]:
         following = super().step(streams, chunks)
         for stream in following:
             path = stream.found
@@ -212,26 +217,26 @@ class GreedySearch(_Search[Path]):
                 path.emitted.append(Emitted(room.words[:, : path.words.array[EMITTED]].copy()))
         return following
 
-    def _found_fields(self, found: Path) -> dict[str, np.ndarray]:
+    def _found_fields(self, found: GreedyState) -> dict[str, np.ndarray]:
         found.emitted = [joined([NO_TOKENS, *found.emitted])]
         return {"words": found.words.array, "tokens": found.emitted[0].words}
 
-    def _found_restored(self, fields: Mapping[str, np.ndarray]) -> Path:
+    def _found_restored(self, fields: Mapping[str, np.ndarray]) -> GreedyState:
         words = field(fields, "words", np.int64, (PATH,))
         ensure(0 <= words[PROCESSED] < MOST_FRAMES and words[TOTAL:].view(np.float64)[0] <= np.inf)
         ensure(words[SYMBOLS] == words[REQUESTED] == words[WAITING] == 0)
-        return Path(Buffer(words), [emitted(fields, self._model.vocabulary_size)])
+        return GreedyState(Buffer(words), [emitted(fields, self._model.vocabulary_size)])
 
-    def frames(self, stream: Hearing[Path]) -> int:
-        """Frames heard."""
+    def frames(self, stream: StreamState[GreedyState]) -> int:
+        """Frames processed."""
         return int(stream.found.words.array[PROCESSED])
 
-    def partial(self, stream: Hearing[Path]) -> tuple[Hypothesis, Hypothesis]:
+    def partial(self, stream: StreamState[GreedyState]) -> tuple[Hypothesis, Hypothesis]:
         """All tokens, for none is ever taken back; nothing."""
         (stable,) = self.finish(stream)
         return stable, NO_TOKENS.hypothesis(stable.score, self._options.vocabulary)
 
-    def finish(self, stream: Hearing[Path]) -> list[Hypothesis]:
+    def finish(self, stream: StreamState[GreedyState]) -> list[Hypothesis]:
         """The one hypothesis."""
         path = stream.found
         path.emitted = [joined([NO_TOKENS, *path.emitted])]
@@ -239,10 +244,10 @@ class GreedySearch(_Search[Path]):
         return [path.emitted[0].hypothesis(score, self._options.vocabulary)]
 
 
-class BeamSearch(_Search[Beam]):
+class ModifiedBeamSearch(_Search[BeamState]):
     """The search of ``TransducerBeamSearch``."""
 
-    patient = False
+    defers_predictor = False
 
     def __init__(self, options: TransducerBeamSearch, model: TransducerModel) -> None:
         super().__init__(options, model)
@@ -250,13 +255,13 @@ class BeamSearch(_Search[Beam]):
         norm = max(1, model.start_tokens) if options.length_norm else 0
         self._prefixes = PrefixSearch(options, model.vocabulary_size, norm=norm)
 
-    def _start(self) -> Beam:
+    def _start(self) -> BeamState:
         return self._prefixes.begin()
 
-    def _copied(self, found: Beam) -> Beam:
+    def _copied(self, found: BeamState) -> BeamState:
         return self._prefixes.copy(found)
 
-    def _add(self, program: Program, found: Beam, where: tuple[Buffer, Buffer, int, int, int]) -> int:
+    def _add(self, program: Program, found: BeamState, where: tuple[Buffer, Buffer, int, int, int]) -> int:
         scores, queue, first, frames, place = where
         return program.add(
             "transducer_beam",
@@ -264,10 +269,12 @@ class BeamSearch(_Search[Beam]):
             *self._prefixes.operands,
         )
 
-    def _run(self, program: Program, found: dict[int, Beam]) -> int:
+    def _run(self, program: Program, found: dict[int, BeamState]) -> int:
         return self._prefixes.run(program, found)
 
-    def step(self, streams: list[Hearing[Beam]], chunks: list[np.ndarray]) -> list[Hearing[Beam]]:
+    def step(
+        self, streams: list[StreamState[BeamState]], chunks: list[np.ndarray]
+    ) -> list[StreamState[BeamState]]:
         following = super().step(streams, chunks)
         beams = [stream.found for stream in following]
         for group in groups(len(beams)):
@@ -277,24 +284,24 @@ class BeamSearch(_Search[Beam]):
             keep()
         return following
 
-    def _found_fields(self, found: Beam) -> dict[str, np.ndarray]:
+    def _found_fields(self, found: BeamState) -> dict[str, np.ndarray]:
         return self._prefixes.fields(found)
 
-    def _found_restored(self, fields: Mapping[str, np.ndarray]) -> Beam:
+    def _found_restored(self, fields: Mapping[str, np.ndarray]) -> BeamState:
         beam = self._prefixes.restored(fields)
         words = beam.state.array
         own = words[HEADER : HEADER + RECORD * self.width].reshape(self.width, RECORD)[: words[LIVING], PLACE]
         ensure(((own >= 0) & (own < self.width)).all() and len(set(own.tolist())) == len(own))
         return beam
 
-    def frames(self, stream: Hearing[Beam]) -> int:
-        """Frames heard."""
+    def frames(self, stream: StreamState[BeamState]) -> int:
+        """Frames processed."""
         return self._prefixes.frames(stream.found)
 
-    def partial(self, stream: Hearing[Beam]) -> tuple[Hypothesis, Hypothesis]:
+    def partial(self, stream: StreamState[BeamState]) -> tuple[Hypothesis, Hypothesis]:
         """What is settled; the best hypothesis behind it."""
         return self._prefixes.partial(stream.found)
 
-    def finish(self, stream: Hearing[Beam]) -> list[Hypothesis]:
+    def finish(self, stream: StreamState[BeamState]) -> list[Hypothesis]:
         """The best hypotheses."""
         return self._prefixes.finish(stream.found)
