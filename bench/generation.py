@@ -17,9 +17,9 @@ import tinyseq
 from bench.rivals import one_thread
 from tests import assets, seq2seq
 from tests.models import model, value
-from tinyseq.decode.beam import BeamSearch
-from tinyseq.decode.generate import MOST_ROWS
-from tinyseq.decode.search import Steps
+from tinyseq.decode.generation.beam_search import BeamSearch
+from tinyseq.decode.generation.generate import MOST_ROWS
+from tinyseq.decode.generation.search import Steps
 from tinyseq.kernels.program import Buffer, Program
 
 CHARACTERS = 96
@@ -150,16 +150,17 @@ def _share(decoder: tinyseq.Decoder, feeds: dict[str, np.ndarray], options, roun
     search = BeamSearch(steps, decoder.kind, inputs, 1, options)
     prompts = np.full((inputs, 1), options.decoder_start_token_id)
     counts = []
-    search.begin(prompts)
+    search.begin(batch.parts, prompts)
     while not search.over:
         counts.append(search.rows)
         search.step()
-    alone = _steps_alone(decoder.steps(batch, options.num_beams), counts)
+    others = decoder.steps(batch, options.num_beams)
+    others.begin(batch.parts)
+    alone = _steps_alone(others, counts)
     choosing, edges = [], []
     for _ in range(rounds):
         start = perf_counter()
-        steps.begin(batch.parts)
-        search.begin(prompts)
+        search.begin(batch.parts, prompts)
         begun = perf_counter()
         while search.step(options.max_new_tokens):
             pass

@@ -7,11 +7,11 @@ from collections.abc import Iterator, Sequence
 
 import numpy as np
 
-from tinyseq.decode.beam import BeamSearch
-from tinyseq.decode.options import Beam, Generation
-from tinyseq.decode.picking import Picking
-from tinyseq.decode.search import Search
-from tinyseq.decode.trace import Hypothesis
+from tinyseq.decode.generation.beam_search import BeamSearch
+from tinyseq.decode.generation.options import Beam, Generation
+from tinyseq.decode.generation.sampling import SamplingSearch
+from tinyseq.decode.generation.search import Search
+from tinyseq.decode.hypothesis import Hypothesis
 from tinyseq.kernels.instructions import LOGITS
 
 
@@ -26,6 +26,9 @@ class Table:
         self._positions = np.zeros(len(tables) * share, np.int64)
         self._at: tuple = ()
         self._scores = np.zeros((0, 0), np.float32)
+
+    def begin(self, parts) -> None:
+        """Tables have no inputs."""
 
     def step(self, tokens, sources, targets, owners) -> np.ndarray:
         positions = self._positions[sources] % self._tables.shape[1]
@@ -62,8 +65,8 @@ def search(
         prompts = [[options.decoder_start_token_id, *options.prefix]] * len(tables)
     steps = Table(tables, share, attentions)
     given = np.array(prompts, np.int64)
-    made = (BeamSearch if beams else Picking)(steps, kind, *given.shape, options, **more)
-    made.begin(given) if keys is None else made.begin(given, keys)
+    made = (BeamSearch if beams else SamplingSearch)(steps, kind, *given.shape, options, **more)
+    made.begin({}, given, keys)
     return made
 
 

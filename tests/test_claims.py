@@ -17,7 +17,7 @@ from tests.test_recognizer import FEATURES, made, run_out, sound, whole
 from tests.test_turns import feeds_of
 from tinyseq import Decoder, Greedy
 from tinyseq.claim import Claim, put_back, take_all
-from tinyseq.decode.generate import begin
+from tinyseq.decode.generation.generate import begin
 
 IN_USE = "in use by another thread"
 TIMES = 400

@@ -167,7 +167,7 @@ def test_a_model_that_is_asked_gives_probabilities(monkeypatch, tmp_path):
     table = {("<s>",): (-1.0, 0.0), ("a",): (0.5, 0.0), ("</s>",): (-1.0, 0.0), ("<unk>",): (-1.0, 0.0)}
     naive = NaiveNgrams(table)
     monkeypatch.setitem(sys.modules, "kenlm", AskedNgrams(naive))
-    model = tinyseq.read_kenlm(tmp_path, ["a"])
+    model = tinyseq.read_kenlm(naive.write(tmp_path / "lm.arpa"), ["a"])
     with pytest.raises(tinyseq.ModelError, match=r"gives 'a' the probability 3\.16228, above 1"):
         tinyseq.ctc_beam_search(rows(5, 4, 0), lm=model, vocabulary=LETTERS, lm_level="token")
 
@@ -531,7 +531,7 @@ def test_a_vocabulary_of_one():
 def test_the_narrowest_beam_and_the_widest():
     logp = rows(4, 2, 0)
     assert len(tinyseq.ctc_beam_search(logp, 1)) == 1
-    wide = tinyseq.ctc_beam_search(logp, **WIDE | {"beam_width": 100_000, "nbest": 100_000})
+    wide = tinyseq.ctc_beam_search(logp, **WIDE | {"beam_width": 2**16, "nbest": 2**16})
     assert wide == tinyseq.ctc_beam_search(logp, **WIDE)
 
 
@@ -599,6 +599,29 @@ REFUSED = {
 def test_refusals(case):
     with pytest.raises(tinyseq.FeedError):
         REFUSED[case]()
+
+
+WRONG_OPTIONS = {
+    "beam_width": 0, "blank": -1, "nbest": 1.5, "horizon": 0, "beam_prune_logp": 1, "token_min_logp": np.nan,
+    "tokens_per_frame": 0, "alpha": -1, "beta": np.inf, "unk_score_offset": "x", "hotword_weight": None,
+    "lm_level": "letter", "lm": "lm.arpa", "word_separator": b" ", "vocabulary": 3, "lexicon": "ab",
+    "hotwords": [None],
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", WRONG_OPTIONS)
+def test_wrong_options_are_called_that(name):
+    with pytest.raises(tinyseq.OptionError):
+        tinyseq.CtcBeamSearch(**{name: WRONG_OPTIONS[name]})
+
+
+def test_options_that_do_not_fit_the_rows_are_called_that():
+    for options in ({"vocabulary": ["a"]}, {"blank": 7}, {"hotwords": [[9]]}, {"hotwords": ["a"]}):
+        with pytest.raises(tinyseq.OptionError):
+            tinyseq.ctc_beam_search(LOGP, **options)
+    for options in (tinyseq.Greedy(decoder_start_token_id=0), {}):
+        with pytest.raises(tinyseq.OptionError):
+            tinyseq.CtcDecoder(options)
 
 
 def test_streams_are_their_decoder_s_and_stepped_once():
@@ -681,12 +704,12 @@ OF_ANOTHER_KIND = {
     "lengths are 1 whole numbers": lambda: tinyseq.ctc_greedy(
         np.zeros((1, 2, 3), np.float32), lengths=[[1], [2, 3]]
     ),
-    "lm_level is 'token' or 'word'": lambda: tinyseq.CtcBeamSearch(lm_level=np.array(["word", "token"])),
+    "must be 'token' or 'word'": lambda: tinyseq.CtcBeamSearch(lm_level=np.array(["word", "token"])),
     "hotwords is a collection": lambda: tinyseq.CtcBeamSearch(hotwords=np.array("a")),
     "lexicon is a collection": lambda: tinyseq.CtcBeamSearch(lexicon=np.array("a")),
     "a list of streams and a list of chunks": lambda: tinyseq.CtcDecoder().step(None, []),
     "streams are what stream": lambda: tinyseq.CtcDecoder().step([None], [np.zeros((1, 2), np.float32)]),
-    "read from a path": lambda: tinyseq.read_arpa(None),
+    "given by its path": lambda: tinyseq.read_arpa(None),
     "give a string for each number": lambda: tinyseq.ctc_greedy(np.zeros((1, 3)), vocabulary=["a"]),
 }
 

@@ -7,8 +7,8 @@ import pytest
 
 import tinyseq
 from tinyseq import Beam, Decoder, Greedy, Sampling
-from tinyseq.decode.generate import begin
-from tinyseq.decode.steps import rounded
+from tinyseq.decode.generation.generate import begin
+from tinyseq.decode.generation.steps import rounded
 
 HIDDEN, VOCABULARY = 6, 7
 OPTIONS = {"decoder_start_token_id": 1, "eos_token_id": 2, "max_new_tokens": 12}
@@ -220,7 +220,6 @@ REFUSED = {
     "tokens='x'": lambda: Decoder(load(), tokens="x"),
     "scores='x'": lambda: Decoder(load(), scores="x"),
     "attention='h_next'": lambda: Decoder(load(), attention="h_next"),
-    "kind='x'": lambda: Decoder(load(), kind="x"),
     "rows='x'": lambda: Decoder(load(), rows="x"),
     "no dimension is open": lambda: Decoder(load(rows=1)),
     "give the encoder too": lambda: Decoder(load(), connect={"h": "h_out"}),
@@ -257,11 +256,20 @@ def test_inputs_that_do_not_fit_are_refused(pair, reason):
         tinyseq.generate(pair, [WRONG_FEEDS[reason]], Greedy(**OPTIONS))
 
 
+def test_what_is_found_are_hypotheses_as_of_all_searches(pair):
+    ((found,),) = tinyseq.generate(pair, sources()[0], Greedy(**OPTIONS))
+    assert type(found) is tinyseq.Hypothesis
+    assert (found.frames, found.confidences, found.text, found.attention) == (None,) * 4
+    assert len(found.token_scores) == len(found.tokens) + found.finished
+
+
 def test_more_that_is_refused(pair):
     src = sources()[0]
     with pytest.raises(tinyseq.OptionError, match="Greedy, Sampling or Beam"):
         tinyseq.generate(pair, src, {"num_beams": 3})
-    with pytest.raises(tinyseq.FeedError, match="seed has 2 numbers for 1"):
+    with pytest.raises(tinyseq.OptionError, match="kind='x'"):
+        Decoder(load(), kind="x")
+    with pytest.raises(tinyseq.OptionError, match="seed has 2 numbers for 1"):
         tinyseq.generate(pair, src, Sampling(seed=(1, 2), **OPTIONS))
     with pytest.raises(tinyseq.OptionError, match="attention="):
         tinyseq.generate(pair, src, Beam(output_attentions=True, **OPTIONS))

@@ -204,7 +204,7 @@ BAD_MODELS = {
     "nodes out of order": bad(
         lambda: load(two_nodes((["z"], ["y"]), (["x"], ["z"]))), tinyseq.ModelError, "'first'", "'z'", "order"
     ),
-    "unknown device": bad(lambda: load(recogniser(), device="tpu"), tinyseq.TinyseqError, "'tpu'", "'cpu'"),
+    "unknown device": bad(lambda: load(recogniser(), device="tpu"), tinyseq.DeviceError, "'tpu'", "'cpu'"),
     "state input unknown": bad(
         lambda: load(recogniser(), state={"h": "y"}), tinyseq.ModelError, "'h'", "inputs are x"
     ),
@@ -321,7 +321,7 @@ BAD_RUNS = {
     "state pairs that are no words": bad(
         lambda: tinyseq.load(lstm_with_state(), state={"h": ["hn"]}), tinyseq.ModelError, "words", "['hn']"
     ),
-    "a device that is no word": bad(lambda: load(recogniser(), device=X), tinyseq.TinyseqError, "choose"),
+    "a device that is no word": bad(lambda: load(recogniser(), device=X), tinyseq.DeviceError, "choose"),
     "a pickled model": bad(lambda: pickle.dumps(load(recogniser())), tinyseq.ModelError, "save"),
     "a copied stream": bad(
         lambda: copy.copy(load(recogniser()).stream()), tinyseq.StateError, "fork", "snapshot"

@@ -9,7 +9,7 @@ import pytest
 
 import tinyseq
 from tests import seq2seq
-from tinyseq.cli import FINE, USAGE, main
+from tinyseq.cli import FINE, UNREADABLE, USAGE, main
 
 WORD = "helicopter"
 
@@ -60,7 +60,6 @@ def test_json(files, capsys):
 WRONG = {
     "no option of --method greedy": ("--method", "greedy", "--num-beams", "3"),
     "num_beams=0": ("--num-beams", "0"),
-    "cannot read the vocabulary": ("--vocabulary", "nowhere.txt"),
     "missing 'letters'": ("--inputs", "{files}/none.npz"),
 }
 
@@ -71,3 +70,16 @@ def test_wrong_usage_is_told(files, capsys, reason):
     more = [text.format(files=files) for text in WRONG[reason]]
     assert main(arguments(files, *more)) == USAGE
     assert reason in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("held", [None, "{", "3", '{"a": "b"}', "[1]", '{"tokens": 3}'])
+@pytest.mark.parametrize("command", ["generate", "decode"])
+def test_vocabularies_that_cannot_be_read(files, capsys, held, command):
+    path = files / "tokens.json"
+    if held is not None:
+        path.write_text(held)
+    np.save(files / "rows.npy", np.zeros((2, 3), np.float32))
+    given = arguments(files) if command == "generate" else ["decode", f"{files}/rows.npy"]
+    assert main([*given, "--vocabulary", str(path)]) == UNREADABLE
+    said = capsys.readouterr().err
+    assert "cannot read" in said and "tokens.json" in said

@@ -7,7 +7,8 @@ import pytest
 
 import tinyseq
 from tests.test_decoder import OPTIONS, decoder_graph
-from tinyseq.decode import live, search
+from tinyseq.decode.frames import decoder as frame_decoder
+from tinyseq.decode.generation import search
 
 
 @pytest.mark.parametrize("options", [tinyseq.CtcGreedy(), tinyseq.CtcBeamSearch(4)])
@@ -15,7 +16,7 @@ def test_long_chunks_are_taken_in_pieces(monkeypatch, options):
     """With the same results; what ends in between, a signal or a row that is refused, has changed nothing."""
     logp = np.log(np.random.default_rng(0).dirichlet(np.ones(5), 400)).astype(np.float32)
     whole = tinyseq.CtcDecoder(options).decode(logp)
-    monkeypatch.setattr(live, "LONG", 0)
+    monkeypatch.setattr(frame_decoder, "LONG", 0)
     decoder = tinyseq.CtcDecoder(options)
     stream = decoder.stream()
     stream.step(logp[:100])
@@ -48,6 +49,6 @@ def test_native_calls_of_a_generation_end_in_time(monkeypatch, method, seconds):
     options = method(**OPTIONS)
     feeds = {"h": np.zeros((1, 2, 6), np.float32)}
     expected = tinyseq.generate(tinyseq.Decoder(tinyseq.load(decoder_graph())), feeds, options)
-    monkeypatch.setattr(search, "A_CALL", seconds)
+    monkeypatch.setattr(search, "CALL_SECONDS", seconds)
     found = tinyseq.generate(tinyseq.Decoder(tinyseq.load(decoder_graph())), feeds, options)
     assert found == expected

@@ -102,7 +102,9 @@ def test_other_searches_are_refused(model):
 
 def test_a_model_that_is_asked_cannot_be_saved(monkeypatch, tmp_path):
     monkeypatch.setitem(__import__("sys").modules, "kenlm", AskedNgrams(ARPA.proper()))
-    options = tinyseq.CtcBeamSearch(lm=tinyseq.read_kenlm(tmp_path, ["a"]), vocabulary=VOCABULARY)
+    options = tinyseq.CtcBeamSearch(
+        lm=tinyseq.read_kenlm(ARPA.write(tmp_path / "lm.arpa"), ["a"]), vocabulary=VOCABULARY
+    )
     stream = fed(tinyseq.CtcDecoder(options).stream(), [peaked(9, len(VOCABULARY), 0)])
     with pytest.raises(tinyseq.StateError, match="read_kenlm"):
         stream.snapshot()

@@ -20,7 +20,7 @@ from tests.transducer_oracle import (
     plain_greedy,
     symbols,
 )
-from tinyseq.decode.transducer_search import MOST_PLACES
+from tinyseq.decode.transducer.search import MOST_PLACES
 from tinyseq.kernels.instructions import LOG_PROBABILITIES, LOGITS, PROBABILITIES
 
 WIDE = dict(beam_width=2000, nbest=2000)
@@ -363,3 +363,14 @@ REFUSED = {
 def test_refusals(case):
     with pytest.raises(tinyseq.FeedError):
         REFUSED[case]()
+
+
+WRONG_OPTIONS = {"blank_penalty": np.nan, "temperature": 0, "length_norm": 2, "beam_width": 0, "alpha": "x"}
+
+
+@pytest.mark.parametrize("name", WRONG_OPTIONS)
+def test_wrong_options_are_called_that(name):
+    with pytest.raises(tinyseq.OptionError, match=name):
+        tinyseq.TransducerBeamSearch(**{name: WRONG_OPTIONS[name]})
+    with pytest.raises(tinyseq.OptionError):
+        tinyseq.TransducerDecoder(TABLE, tinyseq.CtcGreedy())

@@ -174,7 +174,6 @@ REFUSED = {
     "unknown tokens": (stateless(WEIGHTS), joined(WEIGHTS), dict(tokens="z"), "tokens="),
     "unknown output": (stateless(WEIGHTS), joined(WEIGHTS), dict(output="z"), "output="),
     "unknown frame": (stateless(WEIGHTS), joined(WEIGHTS), dict(frame="z"), "frame="),
-    "unknown kind": (stateless(WEIGHTS), joined(WEIGHTS), dict(kind="z"), "kind="),
     "joiner without rows": (stateless(WEIGHTS), NO_ROWS, {}, "open batch size"),
     "joiner of three": (stateless(WEIGHTS), THREE, {}, "must take a frame"),
     "predictor of another size": (FOUR, joined(WEIGHTS), {}, "gives 4 numbers"),
@@ -187,3 +186,9 @@ def test_models_that_do_not_fit_are_refused(case):
     predictor, joiner, options, words = REFUSED[case]
     with pytest.raises(tinyseq.ModelError, match=words):
         tinyseq.Transducer(tinyseq.load(predictor), tinyseq.load(joiner), **options)
+
+
+@pytest.mark.parametrize("option", [{"kind": "z"}, {"start": "ab"}, {"feeds": []}], ids=str)
+def test_options_of_another_kind_are_refused(option):
+    with pytest.raises(tinyseq.OptionError, match=next(iter(option))):
+        tinyseq.Transducer(tinyseq.load(stateless(WEIGHTS)), tinyseq.load(joined(WEIGHTS)), **option)

@@ -13,8 +13,8 @@ import tinyseq
 from tests.strategies.generation import changing_options
 from tests.test_decoder import HIDDEN, OPTIONS, VOCABULARY, decoder_graph, table
 from tinyseq import Beam, Decoder, Greedy, Sampling
-from tinyseq.decode.generate import begin
-from tinyseq.decode.search import Search
+from tinyseq.decode.generation.generate import begin
+from tinyseq.decode.generation.search import Search
 
 MOST = 40
 

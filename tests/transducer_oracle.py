@@ -9,7 +9,7 @@ from typing import NamedTuple
 import numpy as np
 
 from tests.ctc_oracle import Tokens
-from tinyseq.decode.transducer_desk import TransducerModel, TransducerRows
+from tinyseq.decode.transducer.requests import TransducerModel, TransducerRows
 from tinyseq.kernels.instructions import LOG_PROBABILITIES, LOGITS, PROBABILITIES
 
 STATES = 97

@@ -21,9 +21,10 @@ from tinyseq.check import random_feeds, table, verify
 from tinyseq.console import JSON_HELP, file_name, read_arrays, say, say_json, write_arrays
 from tinyseq.decode import command as generation
 from tinyseq.decode import frames_command
-from tinyseq.decode.decoder import Decoder
-from tinyseq.decode.generate import generate
-from tinyseq.decode.transducer_model import Transducer
+from tinyseq.decode.generation.decoder import Decoder
+from tinyseq.decode.generation.generate import generate
+from tinyseq.decode.transducer.models import Transducer
+from tinyseq.decode.vocabulary import read_vocabulary
 from tinyseq.demo import command as demo
 from tinyseq.errors import FeedError, OptionError, TinyseqError
 from tinyseq.feeds import checked_array
@@ -331,7 +332,7 @@ def _convert(args: argparse.Namespace) -> int:
 
 def _generate(args: argparse.Namespace) -> int:
     options = generation.options(args)
-    known = generation.vocabulary(args.vocabulary)
+    known = None if args.vocabulary is None else read_vocabulary(args.vocabulary)
     decoder = Decoder(
         _load(args),
         None if args.encoder is None else load(args.encoder, device=args.device),

@@ -29,11 +29,11 @@ class PlanError(UnsupportedError):
 
 
 class FeedError(TinyseqError, ValueError):
-    """The inputs given to a model do not fit it."""
+    """What is given to a model or a search does not fit it."""
 
 
-class OptionError(TinyseqError, ValueError):
-    """An option of a search is out of its range, or two of them do not fit together."""
+class OptionError(FeedError):
+    """An option is unknown or out of its range, or does not fit another one or the model."""
 
 
 class StateError(TinyseqError, ValueError):
@@ -69,4 +69,4 @@ class PictureError(TinyseqError):
 
 
 class DeviceError(TinyseqError):
-    """A device, its driver or the package that it needs is not there, or the device failed."""
+    """A device is unknown, its driver or the package that it needs is not there, or the device failed."""

@@ -11,8 +11,8 @@ import numpy as np
 
 from tinyseq.claim import Claim, claiming, put_back, take_all
 from tinyseq.decode.endpoint import Endpointing
+from tinyseq.decode.frames.decoder import LiveDecoder
 from tinyseq.decode.hypothesis import Hypothesis
-from tinyseq.decode.live import LiveDecoder
 from tinyseq.errors import FeedError
 from tinyseq.given import as_array, is_number, is_whole
 from tinyseq.session import Session, loaded

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
 
-from tinyseq.errors import MissingPackageError, TinyseqError
+from tinyseq.errors import DeviceError, MissingPackageError
 from tinyseq.model import Model
 from tinyseq.text import shown
 
@@ -67,7 +67,7 @@ def create(device: str, model: Model, streaming: Callable[[], Model], finite: bo
     """The backend of a device for a model and for what makes its streaming form, once that is wanted, whose
     steps refuse what would leave a state that is not ``finite``."""
     if not isinstance(device, str) or device not in DEVICES:
-        raise TinyseqError(f"device={shown(device)} is unknown; choose {', '.join(map(repr, DEVICES))}")
+        raise DeviceError(f"device={shown(device)} is unknown; choose {', '.join(map(repr, DEVICES))}")
     if device == "cpu":
         from tinyseq.backends.cpu import CpuBackend
 

@@ -5,13 +5,11 @@ from __future__ import annotations
 import argparse
 import json
 from dataclasses import fields
-from pathlib import Path
 
-from tinyseq import files
 from tinyseq.console import file_name
-from tinyseq.decode.options import Beam, Generation, Greedy, Sampling
-from tinyseq.decode.trace import Hypothesis
-from tinyseq.errors import FeedError, OptionError
+from tinyseq.decode.generation.options import Beam, Generation, Greedy, Sampling
+from tinyseq.decode.hypothesis import Hypothesis
+from tinyseq.errors import OptionError
 from tinyseq.text import printable
 
 METHODS = {"greedy": Greedy, "beam": Beam, "sampling": Sampling}
@@ -68,30 +66,6 @@ def options(args: argparse.Namespace) -> Generation:
         if name not in own:
             raise OptionError(f"--{name.replace('_', '-')} is no option of --method {args.method}")
     return method(**given)
-
-
-def vocabulary(path: Path | None) -> dict[int, str] | None:
-    """Tokens by their numbers.
-
-    Raises:
-        FeedError: the file cannot be read.
-    """
-    if path is None:
-        return None
-    try:
-        text = files.text(path)
-        if path.suffix != ".json":
-            return dict(enumerate(text.splitlines()))
-        listed = json.loads(text)
-        listed = listed.get("tokens", listed) if isinstance(listed, dict) else listed
-        if isinstance(listed, dict):
-            return {int(number): str(token) for token, number in listed.items()}
-        return {number: str(token) for number, token in enumerate(listed)}
-    except (OSError, ValueError, TypeError, RecursionError) as error:
-        raise FeedError(
-            f"cannot read the vocabulary {path}: {error}; give a text file with a token a line, or a .json "
-            "list or dict from token to number"
-        ) from error
 
 
 def described(hypothesis: Hypothesis, known: dict[int, str] | None, separator: str) -> dict[str, object]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, fields
 
-from tinyseq.errors import FeedError
+from tinyseq.errors import FeedError, OptionError
 from tinyseq.given import is_number
 from tinyseq.text import shown
 
@@ -26,7 +26,7 @@ class Endpointing:
     def __post_init__(self) -> None:
         for field in fields(self):
             value = getattr(self, field.name)
-            _check_seconds(field.name, value)
+            _check_seconds(field.name, value, OptionError)
 
     def is_endpoint(self, length: float, last: float | None) -> bool:
         """Whether an utterance is over.
@@ -46,6 +46,6 @@ class Endpointing:
         )
 
 
-def _check_seconds(name: str, value: object) -> None:
+def _check_seconds(name: str, value: object, error: type[FeedError] = FeedError) -> None:
     if not is_number(value) or not value >= 0:
-        raise FeedError(f"{name} is a number of seconds from 0 on, not {shown(value)}")
+        raise error(f"{name} is a number of seconds from 0 on, not {shown(value)}")

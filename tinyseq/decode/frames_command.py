@@ -3,25 +3,24 @@
 from __future__ import annotations
 
 import argparse
-import json
 from collections.abc import Mapping
-from dataclasses import asdict, fields
+from dataclasses import fields
 from pathlib import Path
 
 import numpy as np
 
-from tinyseq import files
 from tinyseq.console import file_name, say, say_json
-from tinyseq.decode.arpa import read_arpa
-from tinyseq.decode.ctc import CtcDecoder
-from tinyseq.decode.ctc_options import CtcBeamSearch, CtcGreedy
+from tinyseq.decode.ctc.decoder import CtcDecoder
+from tinyseq.decode.ctc.options import CtcBeamSearch, CtcGreedy
 from tinyseq.decode.hypothesis import Hypothesis
-from tinyseq.decode.kenlm import read_kenlm
-from tinyseq.decode.language_model import LanguageModel
-from tinyseq.decode.transducer import TransducerDecoder
-from tinyseq.decode.transducer_desk import TransducerModel
-from tinyseq.decode.transducer_options import TransducerBeamSearch, TransducerGreedy
-from tinyseq.errors import FeedError, ModelError
+from tinyseq.decode.lm.arpa import read_arpa
+from tinyseq.decode.lm.kenlm import read_kenlm
+from tinyseq.decode.lm.language_model import LanguageModel
+from tinyseq.decode.transducer.decoder import TransducerDecoder
+from tinyseq.decode.transducer.options import TransducerBeamSearch, TransducerGreedy
+from tinyseq.decode.transducer.requests import TransducerModel
+from tinyseq.decode.vocabulary import read_lines, read_vocabulary
+from tinyseq.errors import FeedError, OptionError
 
 NUMBERS = {
     "beam_width": (int, "hypotheses that go on from frame to frame"),
@@ -112,7 +111,7 @@ def _whole_numbers(text: str) -> list[int]:
 def decode(args: argparse.Namespace, arrays: Mapping[str, np.ndarray]) -> None:
     """Decodes the rows that one of the arrays is, and prints what was found."""
     if args.start is not None:
-        raise FeedError("--start is for the folder of a transducer")
+        raise OptionError("--start is for the folder of a transducer")
     logp = _logp(args, _chosen(args, arrays))
     _print(args, CtcDecoder(_options(args, "CTC")).decode(logp, args.lengths), logp.ndim == 3)
 
@@ -120,7 +119,7 @@ def decode(args: argparse.Namespace, arrays: Mapping[str, np.ndarray]) -> None:
 def decode_frames(args: argparse.Namespace, transducer: TransducerModel, frames: np.ndarray) -> None:
     """Decodes frames [N, T, C] of a transducer's encoder, and prints what was found."""
     if args.scores != "logp" or args.time_axis is not None:
-        raise FeedError("--scores and --time-axis are for rows of CTC models; leave them out")
+        raise OptionError("--scores and --time-axis are for rows of CTC models; leave them out")
     decoder = TransducerDecoder(transducer, _options(args, "transducer"))
     _print(args, decoder.decode(frames, args.lengths), True)
 
@@ -128,13 +127,18 @@ def decode_frames(args: argparse.Namespace, transducer: TransducerModel, frames:
 def _print(args: argparse.Namespace, found: list, is_batch: bool) -> None:
     sequences = found if is_batch else [found]
     if args.json:
-        say_json({"sequences": [[asdict(hypothesis) for hypothesis in best] for best in sequences]})
+        say_json({"sequences": [[_described(hypothesis) for hypothesis in best] for best in sequences]})
         return
     for best in sequences:
         for hypothesis in best:
             say(_line(hypothesis, scored=len(best) > 1))
         if not best:
             say("")
+
+
+def _described(hypothesis: Hypothesis) -> dict[str, object]:
+    """A hypothesis as plain values."""
+    return {name: getattr(hypothesis, name) for name in ("tokens", "score", "frames", "confidences", "text")}
 
 
 def _line(hypothesis: Hypothesis, scored: bool) -> str:
@@ -147,7 +151,7 @@ def _chosen(args: argparse.Namespace, arrays: Mapping[str, np.ndarray]) -> np.nd
     if args.name is None and len(arrays) == 1:
         return next(iter(arrays.values()))
     if args.name not in arrays:
-        raise FeedError(f"--name says which array holds the rows: {', '.join(arrays)}")
+        raise OptionError(f"--name says which array holds the rows: {', '.join(arrays)}")
     return arrays[args.name]
 
 
@@ -157,7 +161,7 @@ def _logp(args: argparse.Namespace, array: np.ndarray) -> np.ndarray:
         raise FeedError(f"rows are numbers [T, V] or [N, T, V], not {array.dtype}{list(array.shape)}")
     if args.time_axis is not None:
         if not -array.ndim <= args.time_axis < array.ndim - 1 or args.time_axis == -1:
-            raise FeedError(
+            raise OptionError(
                 f"--time-axis {args.time_axis}: the rows are {list(array.shape)}, the last axis is V"
             )
         array = np.moveaxis(array, args.time_axis, -2)
@@ -176,7 +180,7 @@ def _logp(args: argparse.Namespace, array: np.ndarray) -> np.ndarray:
 def _options(args: argparse.Namespace, model: str) -> object:
     """The options of the method that is asked for."""
     method = METHODS[model, args.greedy]
-    vocabulary = None if args.vocabulary is None else _vocabulary(args.vocabulary)
+    vocabulary = None if args.vocabulary is None else _strings(args.vocabulary)
     given = {name: getattr(args, name) for name in (*NUMBERS, "lm", "lm_level", "word_separator", "lexicon")}
     given = {name: value for name, value in given.items() if value is not None}
     if args.hotword:
@@ -188,9 +192,9 @@ def _options(args: argparse.Namespace, model: str) -> object:
         if name not in own:
             flag = {"hotwords": "hotword", "length_norm": "no-length-norm"}.get(name, name.replace("_", "-"))
             search = "greedy" if args.greedy else "beam"
-            raise FeedError(f"{search} search of a {model} model takes no --{flag}; leave it out")
+            raise OptionError(f"{search} search of a {model} model takes no --{flag}; leave it out")
     if "lexicon" in given:
-        given["lexicon"] = _lines(given["lexicon"])
+        given["lexicon"] = read_lines(given["lexicon"])
     if "lm" in given:
         given["lm"] = _language_model(given["lm"], vocabulary, given)
     if args.hotword:
@@ -205,7 +209,7 @@ def _language_model(path: Path, vocabulary: list[str] | None, given: dict) -> La
         return read_arpa(path)
     words = vocabulary if given.get("lm_level") == "token" else given.get("lexicon")
     if words is None:
-        raise FeedError(
+        raise OptionError(
             f"{path} can only be asked for known words: give --lexicon, or --vocabulary and --lm-level "
             "token; an .arpa file needs neither"
         )
@@ -219,28 +223,13 @@ def _hotword(text: str) -> tuple[str, float | None]:
     try:
         return word, float(weight)
     except ValueError as error:
-        raise FeedError(f"--hotword {text!r}: {weight!r} is no number") from error
+        raise OptionError(f"--hotword {text!r}: {weight!r} is no number") from error
 
 
-def _text(path: Path) -> str:
-    try:
-        return files.text(path)
-    except (OSError, UnicodeDecodeError) as error:
-        raise ModelError(f"cannot read {path}: {error}") from error
-
-
-def _lines(path: Path) -> list[str]:
-    lines = _text(path).replace("\r\n", "\n").split("\n")
-    return lines[:-1] if lines[-1] == "" else lines
-
-
-def _vocabulary(path: Path) -> list[str]:
-    if path.suffix != ".json":
-        return _lines(path)
-    try:
-        tokens = json.loads(_text(path))
-    except (ValueError, RecursionError) as error:
-        raise ModelError(f"cannot read {path}: {error}") from error
-    if not isinstance(tokens, list) or not all(isinstance(token, str) for token in tokens):
-        raise ModelError(f"{path} is not a JSON list of strings, one for each token")
-    return tokens
+def _strings(path: Path) -> list[str]:
+    """The string of each token."""
+    given = read_vocabulary(path)
+    for token in range(len(given)):
+        if token not in given:
+            raise OptionError(f"the vocabulary {path} has no string for token {token}; each needs one")
+    return [given[token] for token in range(len(given))]

@@ -10,23 +10,30 @@ import numpy as np
 
 @dataclass(frozen=True, slots=True)
 class Hypothesis:
-    """One result of a search.
+    """One result of a search. What a search does not know is None.
 
     Attributes:
-        tokens: their ids, without blanks.
-        score: what the search ranked by: a natural logarithm; the docstring of the options says of what.
-        frames: for each token the row it stands for, counted from the start of the stream: within the most
-            probable single alignment that the search has kept, the row of the token's run that gives it
-            the highest probability (the first of several).
-        confidences: for each token its probability in that row.
+        tokens: their ids, without blanks and without the end token.
+        score: what the search ranked by; the docstring of the options says of what it is the logarithm.
+        frames: of searches over frames, for each token the row it stands for, counted from the start of the
+            stream: within the most probable single alignment that the search has kept, the row of the token's
+            run that gives it the highest probability (the first of several).
+        confidences: of searches over frames, for each token its probability in that row.
         text: the tokens' strings, joined; None without a vocabulary.
+        token_scores: of ``generate``, the score of each token, and one more for the end token if
+            ``finished``.
+        finished: of ``generate``, whether an end token has ended it.
+        attention: of ``generate``, float32 [tokens and end token, positions], if it was asked for.
     """
 
     tokens: list[int]
     score: float
-    frames: list[int]
-    confidences: list[float]
+    frames: list[int] | None = None
+    confidences: list[float] | None = None
     text: str | None = None
+    token_scores: list[float] | None = None
+    finished: bool | None = None
+    attention: np.ndarray | None = None
 
 
 class Emitted:
@@ -65,5 +72,5 @@ def joined(parts: Sequence[Emitted]) -> Emitted:
     return parts[0] if len(parts) == 1 else Emitted(np.concatenate([part.words for part in parts], axis=1))
 
 
-NOTHING = Emitted.room(0)
+NO_TOKENS = Emitted.room(0)
 """No tokens."""

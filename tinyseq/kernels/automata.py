@@ -29,7 +29,7 @@ from tinyseq.kernels.layout import (
     STATE_TABLE,
     WANTED,
 )
-from tinyseq.kernels.ranking import NOTHING
+from tinyseq.kernels.ranking import LOG_ZERO
 
 
 @compiled()
@@ -55,7 +55,7 @@ def _asked(automaton, state, label):
         question[2 * head[WANTED]] = state
         question[2 * head[WANTED] + 1] = label
         head[WANTED] += 1
-    return NOTHING
+    return LOG_ZERO
 
 
 @compiled()

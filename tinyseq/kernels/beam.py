@@ -19,8 +19,8 @@ from tinyseq.kernels.instructions import (
     FIRST_FULL,
     GOES_ON,
     HEAD,
-    LEAST,
-    MOST,
+    MAX_ROWS,
+    MIN_ROWS,
     NODE,
     POSITION,
     ROWS,
@@ -47,7 +47,7 @@ def advance(status, units, rows):
     words[UNITS] = units
     words[ROWS] = rows
     words[POSITION] += 1
-    words[GOES_ON] = 1 if words[LEAST] <= rows <= words[MOST] and words[POSITION] < words[UNTIL] else 0
+    words[GOES_ON] = 1 if words[MIN_ROWS] <= rows <= words[MAX_ROWS] and words[POSITION] < words[UNTIL] else 0
 
 
 @compiled()
@@ -262,7 +262,7 @@ def beam(
     y, running, trace, pool, heads, best, live, counts, feeds, status, norms, attention, coverage,
     width, count, slots, options,
 ):  # fmt: skip
-    """One step of the beams ``live``; ``tinyseq.decode.options.Beam`` says what it computes.
+    """One step of the beams ``live``; ``tinyseq.Beam`` says what it computes.
 
     y[rows, count], running[slots], best[wanted, 2], attention[rows, positions], coverage[2, slots,
     positions], norms[most]: what sums of so many tokens are divided by. The first words of ``live`` are the

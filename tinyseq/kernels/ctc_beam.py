@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import numpy as np
 
-from tinyseq.kernels.automata import is_asking
 from tinyseq.kernels.fusion import fused
 from tinyseq.kernels.instructions import FAILED
 from tinyseq.kernels.intrinsics import compiled, doubles, floats, integers
@@ -24,20 +23,17 @@ from tinyseq.kernels.layout import (
     FRAMES,
     FUSED,
     GAIN,
-    HEAD,
-    LEAST,
     LIMITED,
     LIVE,
     LIVING,
     LOGP,
-    MOST,
+    MAX_TOKENS,
+    MIN_LOGP,
     NODE_BYTES,
-    NODES_FREE,
     NONE,
     PATH_BLANK,
     PATH_TOKEN,
     PREFIX,
-    PRUNE,
     RECORD,
     STATES,
     TOKEN,
@@ -45,17 +41,22 @@ from tinyseq.kernels.layout import (
     VOCABULARY,
     WIDTH,
 )
+from tinyseq.kernels.prefix_search import (
+    bound,
+    frame_of,
+    news_of,
+    offer,
+    ranking_of,
+)
 from tinyseq.kernels.prefixes import aligned, child_of, node
 from tinyseq.kernels.ranking import (
     DONE,
-    NOTHING,
+    LOG_ZERO,
     add_logs,
-    best_first,
-    keep_best,
     row_peak,
     strongest,
 )
-from tinyseq.kernels.records import best_alignment, end_frame, hold_all, record_of, replace
+from tinyseq.kernels.records import best_alignment, pool_of, record_of, records_of
 
 RENEWED, FIRST_LONGER, NEXT_LONGER = 9, 10, 11
 """Words of a hypothesis that gets no token, in place of the states: whether its last token's alignment is a
@@ -73,33 +74,33 @@ def _source(record, repeats):
 
 
 @compiled()
-def _stay(pool, record, stay, silent, again):
+def _stay(pool, record, stay, blank_logp, repeat_logp):
     """What a hypothesis becomes without a new token: by a blank, or by its last token once more."""
     values, nodes = doubles(record), integers(record)
     kept, places = doubles(stay), integers(stay)
     best, path = best_alignment(record)
-    kept[ENDS_BLANK] = values[BOTH] + silent
-    kept[PATH_BLANK] = best + silent
-    kept[ENDS_TOKEN] = values[ENDS_TOKEN] + again
-    kept[PATH_TOKEN] = values[PATH_TOKEN] + again
+    kept[ENDS_BLANK] = values[BOTH] + blank_logp
+    kept[PATH_BLANK] = best + blank_logp
+    kept[ENDS_TOKEN] = values[ENDS_TOKEN] + repeat_logp
+    kept[PATH_TOKEN] = values[PATH_TOKEN] + repeat_logp
     kept[ADDED] = values[ADDED]
     places[PREFIX], places[ALIGNED_BLANK] = nodes[PREFIX], path
     places[ALIGNED_TOKEN], places[RENEWED] = nodes[ALIGNED_TOKEN], 0
-    if kept[PATH_TOKEN] > NOTHING and again > floats(pool + nodes[ALIGNED_TOKEN] * NODE_BYTES)[LOGP]:
+    if kept[PATH_TOKEN] > LOG_ZERO and repeat_logp > floats(pool + nodes[ALIGNED_TOKEN] * NODE_BYTES)[LOGP]:
         places[ALIGNED_TOKEN] = np.int64(node(pool, nodes[ALIGNED_TOKEN])[UP])
         places[RENEWED] = 1
 
 
 @compiled()
-def _merge(pool, shorter, record, stay, again):
+def _merge(pool, shorter, record, stay, repeat_logp):
     """Adds to ``stay`` that the hypothesis one token shorter got just that token."""
     last = node(pool, integers(record)[PREFIX])[TOKEN]
     repeats = node(pool, integers(shorter)[PREFIX])[TOKEN] == last
     everything, best, before = _source(shorter, repeats)
     kept, places = doubles(stay), integers(stay)
-    kept[ENDS_TOKEN] = add_logs(kept[ENDS_TOKEN], everything + again)
-    if best + again > kept[PATH_TOKEN]:
-        kept[PATH_TOKEN] = best + again
+    kept[ENDS_TOKEN] = add_logs(kept[ENDS_TOKEN], everything + repeat_logp)
+    if best + repeat_logp > kept[PATH_TOKEN]:
+        kept[PATH_TOKEN] = best + repeat_logp
         places[ALIGNED_TOKEN], places[RENEWED] = before, 1
 
 
@@ -108,7 +109,7 @@ def _counted(x, token, least, last, last_token):
     """The row's number of a token; nothing if it is below ``least`` or ranks behind the last that counts."""
     value = x[token]
     if value < least or value < last or (value == last and token > last_token):
-        return NOTHING
+        return LOG_ZERO
     return np.float64(value)
 
 
@@ -117,19 +118,19 @@ def _stays(records, pool, stays, living, x, blank, least, last, last_token):
     """All hypotheses without a new token, those merged that reach the same prefix."""
     for j in range(living):
         integers(record_of(stays, j))[FIRST_LONGER] = NONE
-    silent = _counted(x, blank, least, last, last_token)
+    blank_logp = _counted(x, blank, least, last, last_token)
     for j in range(living):
         record, stay = record_of(records, j), record_of(stays, j)
         prefix = node(pool, integers(record)[PREFIX])
-        again = NOTHING
+        repeat_logp = LOG_ZERO
         if prefix[TOKEN] != NONE:
-            again = _counted(x, np.int64(prefix[TOKEN]), least, last, last_token)
-        _stay(pool, record, stay, silent, again)
+            repeat_logp = _counted(x, np.int64(prefix[TOKEN]), least, last, last_token)
+        _stay(pool, record, stay, blank_logp, repeat_logp)
         place = np.int64(NONE)
         if prefix[UP] != NONE:
             place = np.int64(node(pool, prefix[UP])[LIVE])
-        if place != NONE and again > NOTHING:
-            _merge(pool, record_of(records, place), record, stay, again)
+        if place != NONE and repeat_logp > LOG_ZERO:
+            _merge(pool, record_of(records, place), record, stay, repeat_logp)
             shorter = integers(record_of(stays, place))
             integers(stay)[NEXT_LONGER] = shorter[FIRST_LONGER]
             shorter[FIRST_LONGER] = j
@@ -148,47 +149,68 @@ def _is_merged(stays, pool, i, token):
 
 
 @compiled()
-def _ranked(search, records, pool, stays, living, token_scores, tokens, count, scores, keys, scorers):
-    """Ranks the best of everything that a frame offers; the count.
+def _strongest_of(scratch, search):
+    """(scores, tokens) of the strongest tokens of a row, best first."""
+    start = ranking_of(scratch, search)[2]
+    return doubles(start), integers(start + integers(search)[MAX_TOKENS] * 8)
 
-    Key j < living: hypothesis j as it is; living + i * count + r: hypothesis i and the token of rank r.
-    """
+
+@compiled()
+def _rank_longer(search, scorers, pool, stays, records, living, i, token_scores, tokens, count, ranking):
+    """Enters hypothesis i with every token that counts; key: living + i * count + the token's rank."""
     settings, limits = integers(search), doubles(search)
-    width, blank = settings[WIDTH], settings[BLANK]
-    model, labels, words, hotwords, spelling = scorers
-    kept, top = 0, NOTHING
+    scores, keys, kept, top = ranking
+    record = record_of(records, i)
+    values = doubles(record)
+    last = np.int64(node(pool, integers(record)[PREFIX])[TOKEN])
+    for r in range(count):
+        token = tokens[r]
+        best = values[BOTH] + values[ADDED] + token_scores[r] + limits[GAIN]
+        if best < bound(search, scores, kept, top):
+            break
+        if token == settings[BLANK]:
+            continue
+        before = values[ENDS_BLANK] if token == last else values[BOTH]
+        score = before + token_scores[r] + values[ADDED]
+        if score == LOG_ZERO or _is_merged(stays, pool, i, token):
+            continue
+        if settings[FUSED]:
+            added = fused(search, scorers, record, token)[0]
+            score = before + token_scores[r] + (values[ADDED] + added)
+            if score == LOG_ZERO:
+                continue
+        kept, top = offer(search, scores, keys, kept, top, score, living + i * count + r)
+    return kept, top
+
+
+@compiled()
+def _rank(row, state, scratch, search, scorers):
+    """Enters every hypothesis, alone and with every token that counts; the third result is their count.
+
+    Key j < living: hypothesis j as it is; others as in ``_rank_longer``.
+    """
+    settings, x = integers(search), floats(row)
+    vocabulary, most, living = settings[VOCABULARY], settings[MAX_TOKENS], integers(state)[LIVING]
+    records, pool, stays = records_of(state), pool_of(state, settings[WIDTH]), scratch
+    scores, keys, _ = ranking_of(scratch, search)
+    token_scores, tokens = _strongest_of(scratch, search)
+    least = min(np.float32(doubles(search)[MIN_LOGP]), x[row_peak(row, vocabulary)[1]])
+    count = strongest(row, vocabulary, least, most, token_scores, tokens)
+    last, last_token = np.float32(LOG_ZERO), vocabulary
+    if settings[LIMITED] and count == most:
+        last, last_token = np.float32(token_scores[count - 1]), tokens[count - 1]
+    _stays(records, pool, stays, living, x, settings[BLANK], least, last, last_token)
+    kept, top = 0, LOG_ZERO
     for j in range(living):
         score = doubles(record_of(stays, j))[BOTH] + doubles(record_of(stays, j))[ADDED]
-        if score > NOTHING:
-            kept = keep_best(scores, keys, kept, width, score, j)
-            top = max(top, score)
+        if score > LOG_ZERO:
+            kept, top = offer(search, scores, keys, kept, top, score, j)
     for i in range(living):
-        record = record_of(records, i)
-        values = doubles(record)
-        last = np.int64(node(pool, integers(record)[PREFIX])[TOKEN])
-        for r in range(count):
-            token = tokens[r]
-            bound = max(scores[0] if kept == width else NOTHING, top + limits[PRUNE])
-            if values[BOTH] + values[ADDED] + token_scores[r] + limits[GAIN] < bound:
-                break
-            if token == blank:
-                continue
-            before = values[ENDS_BLANK] if token == last else values[BOTH]
-            score = before + token_scores[r] + values[ADDED]
-            if score == NOTHING or _is_merged(stays, pool, i, token):
-                continue
-            if settings[FUSED]:
-                states = record + STATES * 8
-                added = fused(search, model, labels, words, hotwords, spelling, token, states)[0]
-                score = before + token_scores[r] + (values[ADDED] + added)
-                if score == NOTHING:
-                    continue
-            kept = keep_best(scores, keys, kept, width, score, living + i * count + r)
-            top = max(top, score)
-    best_first(scores, keys, kept)
-    while kept > 0 and scores[kept - 1] < top + limits[PRUNE]:
-        kept -= 1
-    return kept
+        ranking = (scores, keys, kept, top)
+        kept, top = _rank_longer(
+            search, scorers, pool, stays, records, living, i, token_scores, tokens, count, ranking
+        )
+    return kept, top, count
 
 
 @compiled()
@@ -204,16 +226,15 @@ def _keep(state, pool, record, stay, new, row, frame):
         logp = floats(row)[token]
         nodes[ALIGNED_TOKEN] = aligned(state, pool, nodes[ALIGNED_TOKEN], token, frame, logp)
     # Of a kind that has probability zero, no alignment is of use: it must not keep one alive.
-    if doubles(new)[PATH_BLANK] == NOTHING:
+    if doubles(new)[PATH_BLANK] == LOG_ZERO:
         nodes[ALIGNED_BLANK] = nodes[ALIGNED_TOKEN]
-    if doubles(new)[PATH_TOKEN] == NOTHING:
+    if doubles(new)[PATH_TOKEN] == LOG_ZERO:
         nodes[ALIGNED_TOKEN] = nodes[ALIGNED_BLANK]
 
 
 @compiled()
 def _extend(search, state, pool, record, new, token, logp, frame, scorers):
     """Writes the hypothesis that is one token longer."""
-    model, labels, words, hotwords, spelling = scorers
     last = np.int64(node(pool, integers(record)[PREFIX])[TOKEN])
     everything, best, before = _source(record, last == token)
     values, nodes = doubles(new), integers(new)
@@ -221,10 +242,8 @@ def _extend(search, state, pool, record, new, token, logp, frame, scorers):
     for k in range(STATES, RECORD):
         nodes[k] = integers(record)[k]
     if integers(search)[FUSED]:
-        added, nodes[STATES], nodes[STATES + 1], nodes[STATES + 2] = fused(
-            search, model, labels, words, hotwords, spelling, token, record + STATES * 8
-        )
-    values[ENDS_BLANK] = values[PATH_BLANK] = NOTHING
+        added, nodes[STATES], nodes[STATES + 1], nodes[STATES + 2] = fused(search, scorers, record, token)
+    values[ENDS_BLANK] = values[PATH_BLANK] = LOG_ZERO
     values[ENDS_TOKEN] = values[BOTH] = everything + logp
     values[ADDED] = doubles(record)[ADDED] + added
     values[PATH_TOKEN] = best + logp
@@ -234,59 +253,37 @@ def _extend(search, state, pool, record, new, token, logp, frame, scorers):
 
 
 @compiled()
-def _frame(row, state, scratch, search, scorers):
-    """One row: every hypothesis with every token that counts, of which the best remain.
-
-    Fails, before anything is changed, where the pool may be too small or the language model asks for arcs.
-    """
-    settings = integers(search)
-    width, most = settings[WIDTH], settings[MOST]
-    if integers(state)[NODES_FREE] < 2 * width:
-        return FAILED
+def _write(row, state, scratch, search, scorers, kept, count, place):
+    """Makes hypotheses of what ``_rank`` has entered."""
     living, frame = integers(state)[LIVING], integers(state)[FRAMES]
-    records = state + HEAD * 8
-    pool = record_of(records, width)
-    stays, news = scratch, record_of(scratch, width)
-    ranks = record_of(news, width)
-    scores, keys = doubles(ranks), integers(ranks + width * 8)
-    token_scores, tokens = doubles(ranks + width * 16), integers(ranks + width * 16 + most * 8)
-
-    x = floats(row)
-    strongest_token = row_peak(row, settings[VOCABULARY])[1]
-    least = min(np.float32(doubles(search)[LEAST]), x[strongest_token])
-    count = strongest(row, settings[VOCABULARY], least, most, token_scores, tokens)
-    last, last_token = np.float32(NOTHING), settings[VOCABULARY]
-    if settings[LIMITED] and count == most:
-        last, last_token = np.float32(token_scores[count - 1]), tokens[count - 1]
-    _stays(records, pool, stays, living, x, settings[BLANK], least, last, last_token)
-    kept = _ranked(search, records, pool, stays, living, token_scores, tokens, count, scores, keys, scorers)
-    if settings[FUSED] and is_asking(scorers[0]):
-        return FAILED
+    records, pool = records_of(state), pool_of(state, integers(search)[WIDTH])
+    news = news_of(scratch, search)
+    keys = ranking_of(scratch, search)[1]
+    token_scores, tokens = _strongest_of(scratch, search)
     for w in range(kept):
         new = record_of(news, w)
         if keys[w] < living:
-            _keep(state, pool, record_of(records, keys[w]), record_of(stays, keys[w]), new, row, frame)
+            _keep(state, pool, record_of(records, keys[w]), record_of(scratch, keys[w]), new, row, frame)
         else:
             i, r = (keys[w] - living) // count, (keys[w] - living) % count
-            _extend(
-                search, state, pool, record_of(records, i), new, tokens[r], token_scores[r], frame, scorers
-            )
-        hold_all(pool, new)
-    replace(state, records, pool, news, living, kept)
-    end_frame(search, state, records, pool)
-    return DONE
+            record = record_of(records, i)
+            _extend(search, state, pool, record, new, tokens[r], token_scores[r], frame, scorers)
+    return kept
+
+
+_frame = frame_of(_rank, _write)
 
 
 @compiled()
 def ctc_beam(logp, frames, start, state, scratch, search, model, labels, words, hotwords, spelling):
     """Prefix beam search over logp[frames, V], whose first row is frame ``start`` of the stream.
 
-    Frames that the state has heard already are passed over: what has failed between two frames can go on.
+    Frames that the state has had already are passed over: what has failed between two frames can go on.
     """
     scorers = (model, labels, words, hotwords, spelling)
     vocabulary = integers(search)[VOCABULARY]
     while integers(state)[FRAMES] < start + frames:
         row = logp + (integers(state)[FRAMES] - start) * vocabulary * 4
-        if _frame(row, state, scratch, search, scorers) == FAILED:
+        if _frame(row, state, scratch, search, scorers, 0) == FAILED:
             return FAILED
     return DONE

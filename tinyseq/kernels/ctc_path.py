@@ -6,7 +6,7 @@ import numpy as np
 
 from tinyseq.kernels.instructions import FAILED
 from tinyseq.kernels.intrinsics import compiled, doubles, floats, integers, integers32
-from tinyseq.kernels.layout import EMITTED, HEARD, LAST, TOTAL
+from tinyseq.kernels.layout import EMITTED, LAST, PROCESSED, TOTAL
 from tinyseq.kernels.ranking import DONE, row_peak
 
 
@@ -31,8 +31,8 @@ def ctc_best_path(logp, count, vocabulary, blank, state, tokens, frames, logps):
             place = head[EMITTED] - 1
             if not runs_on or value > floats(logps)[place]:
                 integers32(tokens)[place] = token
-                integers32(frames)[place] = head[HEARD]
+                integers32(frames)[place] = head[PROCESSED]
                 floats(logps)[place] = value
         head[LAST] = token
-        head[HEARD] += 1
+        head[PROCESSED] += 1
     return DONE

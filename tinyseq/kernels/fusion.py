@@ -18,14 +18,15 @@ from tinyseq.kernels.layout import (
     FUSED,
     HOTWORDS,
     SEPARATOR,
+    STATES,
     TOKEN_MODEL,
-    UNKNOWN,
+    UNKNOWN_LABEL,
     UNKNOWN_OFFSET,
     VOCABULARY,
     WORD_MODEL,
     WORDS,
 )
-from tinyseq.kernels.ranking import NOTHING
+from tinyseq.kernels.ranking import LOG_ZERO
 
 OUT_OF_ALL = 2**31 - 2
 """A symbol that no hotword holds: what was granted for the beginning of one goes back."""
@@ -38,7 +39,7 @@ START, OUTSIDE = 0, -1
 def _modelled(search, model, state, label):
     """(weight, next state): alpha * ln p(label) + beta, and what unknown words cost beside it."""
     weight, following = advance(model, state, label)
-    if weight == NOTHING:
+    if weight == LOG_ZERO:
         return weight, following
     return doubles(search)[ALPHA] * weight + doubles(search)[BETA], following
 
@@ -50,10 +51,10 @@ def _word_end(search, model, words, state, word_state):
     word = emitted(words, word_state) if word_state != OUTSIDE else np.int64(-1)
     if word < 0:
         if settings[CLOSED]:
-            return NOTHING, state
-        word = settings[UNKNOWN]
+            return LOG_ZERO, state
+        word = settings[UNKNOWN_LABEL]
     # Outside, the offset was paid when the known words were left.
-    offset = word == settings[UNKNOWN] and word_state != OUTSIDE
+    offset = word == settings[UNKNOWN_LABEL] and word_state != OUTSIDE
     weight = doubles(search)[UNKNOWN_OFFSET] if offset else 0.0
     if settings[FUSED] & WORD_MODEL:
         scored, state = _modelled(search, model, state, word)
@@ -78,7 +79,7 @@ def _spelt(search, model, words, spelling, token, state, word_state):
             word_state = target_of(words, word_state, symbol)
             if word_state < 0:
                 if integers(search)[CLOSED]:
-                    return NOTHING, state, np.int64(OUTSIDE)
+                    return LOG_ZERO, state, np.int64(OUTSIDE)
                 weight += doubles(search)[UNKNOWN_OFFSET]
                 word_state = np.int64(OUTSIDE)
     return weight, state, word_state
@@ -97,14 +98,15 @@ def _hot(search, hotwords, spelling, token, state):
 
 
 @compiled()
-def fused(search, model, labels, words, hotwords, spelling, token, states):
-    """(weight, the three states) after a token; the token ``vocabulary`` is the end of all.
+def fused(search, scorers, record, token):
+    """(weight, the three states) of a hypothesis after a token; the token ``vocabulary`` is the end of all.
 
-    ``states``: the address of the states before it: language model's, words' and hotwords'.
+    ``scorers``: language model, its labels of tokens, words, hotwords, spelling.
     """
-    state = integers(states)[0]
-    word_state = integers(states)[1]
-    hot_state = integers(states)[2]
+    model, labels, words, hotwords, spelling = scorers
+    state = integers(record)[STATES]
+    word_state = integers(record)[STATES + 1]
+    hot_state = integers(record)[STATES + 2]
     settings = integers(search)
     parts = settings[FUSED]
     ends = token == settings[VOCABULARY]
@@ -113,7 +115,7 @@ def fused(search, model, labels, words, hotwords, spelling, token, states):
         label = np.int64(integers32(labels)[token])
         step, state = _modelled(search, model, state, label)
         weight += step
-        weight += doubles(search)[UNKNOWN_OFFSET] if label == settings[UNKNOWN] else 0.0
+        weight += doubles(search)[UNKNOWN_OFFSET] if label == settings[UNKNOWN_LABEL] else 0.0
     if parts & WORDS:
         step, state, word_state = _spelt(search, model, words, spelling, token, state, word_state)
         weight += step
@@ -124,5 +126,5 @@ def fused(search, model, labels, words, hotwords, spelling, token, states):
             weight += advance(hotwords, hot_state, np.int64(OUT_OF_ALL))[0]
     if ends and parts & (TOKEN_MODEL | WORD_MODEL) and settings[END_LABEL] >= 0:
         step, state = advance(model, state, settings[END_LABEL])
-        weight += doubles(search)[ALPHA] * step if step > NOTHING else NOTHING
+        weight += doubles(search)[ALPHA] * step if step > LOG_ZERO else LOG_ZERO
     return weight, state, word_state, hot_state

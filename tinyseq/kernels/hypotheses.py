@@ -16,7 +16,6 @@ from tinyseq.kernels.layout import (
     DEPTH,
     FRAME,
     FUSED,
-    HEAD,
     LIVING,
     LOGP,
     NODE_BYTES,
@@ -24,15 +23,14 @@ from tinyseq.kernels.layout import (
     PATH_TOKEN,
     PREFIX,
     SETTLED,
-    STATES,
     TOKEN,
     UP,
     VOCABULARY,
     WIDTH,
 )
-from tinyseq.kernels.prefixes import cut, meeting, node
-from tinyseq.kernels.ranking import DONE, NOTHING, best_first, keep_best
-from tinyseq.kernels.records import best_alignment, record_of
+from tinyseq.kernels.prefixes import common_ancestor, cut, node
+from tinyseq.kernels.ranking import DONE, LOG_ZERO, best_first, keep_best
+from tinyseq.kernels.records import best_alignment, pool_of, record_of, records_of
 
 
 @compiled()
@@ -53,7 +51,7 @@ def _is_open(records, living, alignment):
     """Whether a hypothesis may still find a stronger frame for the last token of an alignment."""
     for j in range(living):
         record = record_of(records, j)
-        if integers(record)[ALIGNED_TOKEN] == alignment and doubles(record)[PATH_TOKEN] > NOTHING:
+        if integers(record)[ALIGNED_TOKEN] == alignment and doubles(record)[PATH_TOKEN] > LOG_ZERO:
             return True
     return False
 
@@ -66,8 +64,7 @@ def settle(state, width, count, tokens, frames, logps):
     tokens of the longest hypothesis that are not settled.
     """
     head = integers(state)
-    records = state + HEAD * 8
-    pool = record_of(records, width)
+    records, pool = records_of(state), pool_of(state, width)
     living = head[LIVING]
     integers(count)[0] = 0
     if living == 0:
@@ -75,8 +72,8 @@ def settle(state, width, count, tokens, frames, logps):
     common = integers(records)[ALIGNED_BLANK]
     for j in range(living):
         nodes = integers(record_of(records, j))
-        common = meeting(pool, common, nodes[ALIGNED_BLANK])
-        common = meeting(pool, common, nodes[ALIGNED_TOKEN])
+        common = common_ancestor(pool, common, nodes[ALIGNED_BLANK])
+        common = common_ancestor(pool, common, nodes[ALIGNED_TOKEN])
     if node(pool, common)[DEPTH] > head[SETTLED] and _is_open(records, living, common):
         common = np.int64(node(pool, common)[UP])
     depth = np.int64(node(pool, common)[DEPTH])
@@ -103,21 +100,20 @@ def hypotheses(
     token's share, that many tokens more counted. Fails where the language model asks for arcs.
     """
     settings = integers(search)
+    scorers = (model, labels, words, hotwords, spelling)
     width = settings[WIDTH]
-    records = state + HEAD * 8
-    pool = record_of(records, width)
+    records, pool = records_of(state), pool_of(state, width)
     ranking, keys = doubles(scratch), integers(scratch + width * 8)
     kept = 0
     for j in range(integers(state)[LIVING]):
         record = record_of(records, j)
         score = doubles(record)[BOTH] + doubles(record)[ADDED]
         if ended and settings[FUSED]:
-            token, states = settings[VOCABULARY], record + STATES * 8
-            added = fused(search, model, labels, words, hotwords, spelling, token, states)[0]
+            added = fused(search, scorers, record, settings[VOCABULARY])[0]
             score = doubles(record)[BOTH] + (doubles(record)[ADDED] + added)
         if settings[NORM] > 0:
             score /= np.float64(node(pool, integers(record)[PREFIX])[DEPTH] + settings[NORM])
-        if score > NOTHING:
+        if score > LOG_ZERO:
             kept = keep_best(ranking, keys, kept, best, score, j)
     if settings[FUSED] and is_asking(model):
         return FAILED

@@ -44,7 +44,7 @@ class Instruction:
 
     @property
     def returns(self) -> bool:
-        """Whether the kernel has a say in what comes next."""
+        """Whether the kernel decides what comes next."""
         return bool(self.failure) or self.operands[-1] == "distance"
 
 
@@ -122,7 +122,7 @@ INSTRUCTIONS = (
     Instruction("run", ("&context", "&place"), "failed"),
     Instruction("feed", ("&feeds", "slots", "&rows", *_STEPPED, "size", "spare")),
     Instruction("log_softmax", ("&y", "&scratch", "&rows", "count", "kind")),
-    Instruction("temper", ("&y", "&rows", "count", "blank", "*options")),
+    Instruction("apply_temperature", ("&y", "&rows", "count", "blank", "*options")),
     Instruction("ban_tokens", ("&y", "&rows", "count", "*tokens")),
     Instruction("force_token", ("&y", "&rows", "count", "token")),
     Instruction(
@@ -162,14 +162,14 @@ INSTRUCTIONS = (
     Instruction(
         "transducer_path",
         (
-            *("&y", "vocabulary", "blank", "most", "&desk", "first", "frames", "start", "place", "&state"),
+            *("&y", "vocabulary", "blank", "most", "&queue", "first", "frames", "start", "place", "&state"),
             *("&tokens", "&places", "&logps"),
         ),
     ),
     Instruction(
         "transducer_beam",
         (
-            *("&y", "&desk", "first", "frames", "start", "place", "&state", "&scratch", "&search"),
+            *("&y", "&queue", "first", "frames", "start", "place", "&state", "&scratch", "&search"),
             *_SCORERS,
         ),
         _NO_ROOM,
@@ -266,10 +266,10 @@ NODE = HEAD = 4
 """Words that a token takes in the trace of a search, and words of a finished hypothesis' head; see
 ``kernels/beam.py``."""
 
-UNITS, ROWS, POSITION, GOES_ON, LEAST, MOST, UNTIL = range(7)
+UNITS, ROWS, POSITION, GOES_ON, MIN_ROWS, MAX_ROWS, UNTIL = range(7)
 """Words of a search's status: the beams or hypotheses that are going on, the rows of the next step, the
-position of its tokens, whether it is like the one before, and what that takes: rows from ``LEAST`` to
-``MOST``, a position below ``UNTIL``."""
+position of its tokens, whether it is like the one before, and what that takes: rows from ``MIN_ROWS`` to
+``MAX_ROWS``, a position below ``UNTIL``."""
 
 STATUS = 7
 """Words of a search's status."""

@@ -32,12 +32,12 @@ from tinyseq.kernels.ranking import usable_rows
 from tinyseq.kernels.recurrent import recurrent
 from tinyseq.kernels.sampling import pick, warp
 from tinyseq.kernels.scores import (
+    apply_temperature,
     ban_ngrams,
     ban_tokens,
     force_token,
     log_softmax,
     penalize_repetition,
-    temper,
 )
 from tinyseq.kernels.switch import switch
 from tinyseq.kernels.transducer import transducer_beam, transducer_path
@@ -51,7 +51,7 @@ KERNELS = {
         *(quantize_dynamic, linear_bytes, linear_dynamic, recurrent),
         *(
             log_softmax,
-            temper,
+            apply_temperature,
             ban_tokens,
             force_token,
             penalize_repetition,

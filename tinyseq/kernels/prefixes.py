@@ -15,11 +15,11 @@ import numpy as np
 
 from tinyseq.kernels.intrinsics import compiled, floats, integers, integers32
 from tinyseq.kernels.layout import (
-    ALIGNMENT,
     CHILD,
     DEPTH,
     FRAME,
     FREE,
+    IS_ALIGNMENT,
     KIND,
     LIVE,
     LOGP,
@@ -79,7 +79,7 @@ def drop(head, pool, index):
         if it[REFERENCES] > 0:
             break
         up = np.int64(it[UP])
-        if it[LIVE] != ALIGNMENT:
+        if it[LIVE] != IS_ALIGNMENT:
             _unlink(pool, it)
         it[UP] = integers(head)[FREE]
         integers(head)[FREE] = index
@@ -113,7 +113,7 @@ def aligned(head, pool, before, token, frame, logp):
     """A new alignment: ``before``, then a token at a frame; held by nobody yet."""
     index = _take(head, pool)
     it = node(pool, index)
-    it[UP], it[REFERENCES], it[TOKEN], it[KIND] = before, 0, token, ALIGNMENT
+    it[UP], it[REFERENCES], it[TOKEN], it[KIND] = before, 0, token, IS_ALIGNMENT
     it[DEPTH] = node(pool, before)[DEPTH] + 1
     it[FRAME] = frame
     floats(pool + index * NODE_BYTES)[LOGP] = np.float32(logp)
@@ -122,7 +122,7 @@ def aligned(head, pool, before, token, frame, logp):
 
 
 @compiled()
-def meeting(pool, a, b):
+def common_ancestor(pool, a, b):
     """The deepest node that is on the way up from both."""
     while a != b:
         deeper_a = node(pool, a)[DEPTH] >= node(pool, b)[DEPTH]
@@ -141,7 +141,7 @@ def cut(head, pool, index):
     up = np.int64(it[UP])
     if up == NONE:
         return
-    if it[LIVE] != ALIGNMENT:
+    if it[LIVE] != IS_ALIGNMENT:
         _unlink(pool, it)
         it[NEXT] = it[PREVIOUS] = NONE
     it[UP] = NONE

@@ -15,7 +15,7 @@ from tinyseq.kernels.vectors import LEAST_OF_ALL, first_place, greatest
 
 DONE = 0
 
-NOTHING = -np.inf
+LOG_ZERO = -np.inf
 """The logarithm of probability zero."""
 
 NEGLIGIBLE = -40.0
@@ -29,7 +29,7 @@ BLOCK = 32
 def add_logs(a, b):
     """ln(exp a + exp b)."""
     high, low = (a, b) if a > b else (b, a)
-    if low == NOTHING or low - high < NEGLIGIBLE:
+    if low == LOG_ZERO or low - high < NEGLIGIBLE:
         return high
     return high + log64(1.0 + exp64(low - high))
 

@@ -1,6 +1,6 @@
 """The hypotheses of a stream's prefix search: records in a block, see ``layout.py``.
 
-The state of a stream is one block of memory without a process address in it: a head of ``HEAD`` words,
+The state of a stream is one block of memory without a process address in it: a head of ``HEADER`` words,
 ``width`` hypotheses of ``RECORD`` words, the best one first, and the pool of nodes (``prefixes.py``).
 """
 
@@ -16,6 +16,7 @@ from tinyseq.kernels.layout import (
     DEPTH,
     FRAME,
     FRAMES,
+    HEADER,
     HORIZON,
     LIVE,
     LIVING,
@@ -29,7 +30,7 @@ from tinyseq.kernels.layout import (
     UP,
 )
 from tinyseq.kernels.prefixes import drop, hold, node
-from tinyseq.kernels.ranking import NOTHING
+from tinyseq.kernels.ranking import LOG_ZERO
 
 FORGETS = 64
 """Each so many frames, hypotheses that still doubt what is behind the horizon are given up."""
@@ -38,6 +39,18 @@ FORGETS = 64
 @compiled()
 def record_of(block, j):
     return block + j * RECORD * 8
+
+
+@compiled()
+def records_of(state):
+    """The hypotheses of a stream."""
+    return state + HEADER * 8
+
+
+@compiled()
+def pool_of(state, width):
+    """The nodes of a stream, behind its hypotheses."""
+    return record_of(records_of(state), width)
 
 
 @compiled()
@@ -50,14 +63,11 @@ def best_alignment(record):
 
 
 @compiled()
-def hold_all(pool, new):
-    for k in range(PREFIX, STATES):
-        hold(pool, integers(new)[k])
-
-
-@compiled()
 def replace(state, records, pool, news, living, count):
     """The new hypotheses take the place of the old ones, whose nodes are given back."""
+    for j in range(count):
+        for k in range(PREFIX, STATES):
+            hold(pool, integers(record_of(news, j))[k])
     for j in range(living):
         nodes = integers(record_of(records, j))
         node(pool, nodes[PREFIX])[LIVE] = NONE
@@ -90,12 +100,12 @@ def _agrees(state, pool, record, old):
     by_blank = _ancestor(pool, nodes[ALIGNED_BLANK], depth) == old
     by_token = _ancestor(pool, nodes[ALIGNED_TOKEN], depth) == old
     if by_blank and not by_token:
-        values[PATH_TOKEN] = NOTHING
+        values[PATH_TOKEN] = LOG_ZERO
         hold(pool, nodes[ALIGNED_BLANK])
         drop(state, pool, nodes[ALIGNED_TOKEN])
         nodes[ALIGNED_TOKEN] = nodes[ALIGNED_BLANK]
     if by_token and not by_blank:
-        values[PATH_BLANK] = NOTHING
+        values[PATH_BLANK] = LOG_ZERO
         hold(pool, nodes[ALIGNED_TOKEN])
         drop(state, pool, nodes[ALIGNED_BLANK])
         nodes[ALIGNED_BLANK] = nodes[ALIGNED_TOKEN]
@@ -127,9 +137,8 @@ def _forget(state, records, pool, oldest):
 
 
 @compiled()
-def end_frame(search, state, records, pool):
-    """Counts a frame; now and then gives up what doubts what is behind the horizon."""
+def forget_now_and_then(search, state, records, pool):
+    """Each ``FORGETS`` frames gives up what doubts what is behind the horizon."""
     head, horizon = integers(state), integers(search)[HORIZON]
-    head[FRAMES] += 1
     if horizon and head[FRAMES] % FORGETS == 0 and head[LIVING] > 1:
         _forget(state, records, pool, head[FRAMES] - horizon)

@@ -18,10 +18,10 @@ from tinyseq.kernels.vectors import LANES, greatest, total
 
 BANNED = np.float32(-np.inf)
 
-TOGETHER = 16
+ROWS_AT_ONCE = 16
 """Rows that are worked on side by side."""
 
-_tops, _shifts = stack(types.float32, TOGETHER), stack(types.float32, TOGETHER)
+_tops, _shifts = stack(types.float32, ROWS_AT_ONCE), stack(types.float32, ROWS_AT_ONCE)
 
 
 @compiled()
@@ -55,7 +55,7 @@ def _row_powers(y, scratch, count, top):
 
 @compiled()
 def _log_softmax_rows(y, scratch, rows, count):
-    """Turns y[rows, count], at most ``TOGETHER`` rows, from logits into log-probabilities.
+    """Turns y[rows, count], at most ``ROWS_AT_ONCE`` rows, from logits into log-probabilities.
 
     Stage by stage for all rows, because each stage waits long for its own last result.
     """
@@ -85,9 +85,9 @@ def log_softmax(y, scratch, rows, count, kind):
     """
     left, address = integers(rows)[0], y
     if kind == LOGITS:
-        together = max(1, min(TOGETHER, SCRATCH // max(count, 1)))
+        at_once = max(1, min(ROWS_AT_ONCE, SCRATCH // max(count, 1)))
         while left > 0:
-            taken = min(left, together)
+            taken = min(left, at_once)
             _log_softmax_rows(address, scratch, taken, count)
             address += taken * count * 4
             left -= taken
@@ -161,7 +161,7 @@ def ban_ngrams(y, history, rows, count, position, record, size):
 
 
 @compiled()
-def temper(y, rows, count, blank, options):
+def apply_temperature(y, rows, count, blank, options):
     """y[rows, count]: a penalty is taken off the blank's score, then all are divided by a temperature.
 
     ``options`` points to the two float64.

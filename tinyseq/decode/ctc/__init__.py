@@ -1,0 +1,1 @@
+"""CTC decoding: the best path and prefix beam search."""

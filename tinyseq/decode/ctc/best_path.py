@@ -1,0 +1,103 @@
+"""Best path decoding on the kernels: what a stream keeps and how chunks become calls."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from tinyseq.decode.frames.rows import check_rows, groups
+from tinyseq.decode.frames.snapshots import MOST_FRAMES, emitted, ensure, field
+from tinyseq.decode.hypothesis import NO_TOKENS, Emitted, Hypothesis
+from tinyseq.kernels.layout import EMITTED, LAST, NONE, PROCESSED, TOTAL
+from tinyseq.kernels.program import Buffer, Program
+
+if TYPE_CHECKING:
+    from tinyseq.decode.ctc.options import CtcGreedy
+
+
+class PathState:
+    """One stream: its state, and the tokens written so far, the last of which may still move."""
+
+    __slots__ = ("emitted", "words")
+
+    def __init__(self, words: np.ndarray, emitted: Emitted) -> None:
+        self.words, self.emitted = words, emitted
+
+    @property
+    def score(self) -> float:
+        """The logarithm of the path's probability."""
+        return float(self.words[TOTAL:].view(np.float64)[0])
+
+
+class BestPathSearch:
+    """The search of ``CtcGreedy`` over rows of ``size`` numbers."""
+
+    width = 1
+
+    def __init__(self, options: CtcGreedy, size: int) -> None:
+        self._options = options
+        self.size = size
+
+    def begin(self) -> PathState:
+        """A stream at its start."""
+        return PathState(np.array([0, NONE, 0, 0]), NO_TOKENS)
+
+    def copy(self, path: PathState) -> PathState:
+        """The same state, to go its own way."""
+        return PathState(path.words.copy(), path.emitted)
+
+    def frames(self, path: PathState) -> int:
+        """Rows processed."""
+        return int(path.words[PROCESSED])
+
+    def step(self, paths: list[PathState], chunks: list[np.ndarray]) -> list[PathState]:
+        """The streams after a chunk each.
+
+        Raises:
+            FeedError: a row cannot be used.
+        """
+        following, rows = [], [Buffer(chunk) for chunk in chunks]
+        for group in groups(len(paths)):
+            program = Program()
+            for path, chunk in zip(paths[group], rows[group]):
+                count = len(chunk.array)
+                room = len(path.emitted) + count
+                after = PathState(path.words.copy(), Emitted.room(room))
+                after.emitted.words[:, : len(path.emitted)] = path.emitted.words
+                following.append(after)
+                sizes = count, self.size, self._options.blank
+                written = Buffer(after.emitted.words)
+                places = written, (written, 4 * room), (written, 8 * room)
+                program.add("ctc_best_path", chunk, *sizes, Buffer(after.words), *places)
+            if program.run() >= 0:
+                check_rows(rows)
+        for path in following:
+            path.emitted = path.emitted.first(int(path.words[EMITTED]))
+        return following
+
+    def fields(self, path: PathState) -> dict[str, np.ndarray]:
+        """The state as arrays."""
+        return {"words": path.words, "tokens": path.emitted.words}
+
+    def restored(self, fields: Mapping[str, np.ndarray]) -> PathState:
+        """The state that ``fields`` gave."""
+        path = PathState(field(fields, "words", np.int64, (4,)), emitted(fields, self.size))
+        ensure(0 <= path.words[PROCESSED] < MOST_FRAMES and path.score <= np.inf)
+        ensure(NONE <= path.words[LAST] < self.size)
+        ensure(path.words[EMITTED] == len(path.emitted))
+        ensure(path.words[LAST] in (NONE, self._options.blank) or len(path.emitted))
+        return path
+
+    def partial(self, path: PathState) -> tuple[Hypothesis, Hypothesis]:
+        """The tokens whose runs are over; the one that still runs."""
+        runs = path.words[LAST] not in (NONE, self._options.blank)
+        over = len(path.emitted) - int(runs)
+        parts = path.emitted.first(over), Emitted(path.emitted.words[:, over:])
+        stable, tentative = (part.hypothesis(path.score, self._options.vocabulary) for part in parts)
+        return stable, tentative
+
+    def finish(self, path: PathState) -> list[Hypothesis]:
+        """The one hypothesis."""
+        return [path.emitted.hypothesis(path.score, self._options.vocabulary)]

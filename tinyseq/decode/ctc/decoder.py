@@ -1,0 +1,66 @@
+"""Connectionist temporal classification: from rows of log-probabilities to tokens, whole or live."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+
+import numpy as np
+
+from tinyseq.decode.ctc.beam_search import CtcPrefixSearch
+from tinyseq.decode.ctc.best_path import BestPathSearch
+from tinyseq.decode.ctc.options import CtcBeamSearch, CtcGreedy
+from tinyseq.decode.frames.decoder import LiveDecoder
+from tinyseq.decode.hypothesis import Hypothesis
+from tinyseq.decode.lm.options import check_tokens, settings
+from tinyseq.errors import OptionError
+
+
+class CtcDecoder(LiveDecoder):
+    """Decodes rows of log-probabilities ``logp[T, V]``; see ``LiveDecoder``.
+
+    A row must hold a finite number, may hold ``-inf`` and neither NaN nor infinity.
+    """
+
+    def __init__(self, options: CtcGreedy | CtcBeamSearch | None = None) -> None:
+        super().__init__()
+        self.options = CtcBeamSearch() if options is None else options
+        if not isinstance(self.options, (CtcGreedy, CtcBeamSearch)):
+            raise OptionError(f"options are a CtcGreedy or a CtcBeamSearch, not {type(options).__name__}")
+
+    def _search(self, size: int) -> BestPathSearch | CtcPrefixSearch:
+        if size not in self._searches:
+            check_tokens(self.options, size)
+            kind = BestPathSearch if isinstance(self.options, CtcGreedy) else CtcPrefixSearch
+            self._searches[size] = kind(self.options, size)
+        return self._searches[size]
+
+    @property
+    def _kind(self) -> Iterable[bytes]:
+        return settings(self.options)
+
+    @property
+    def _any_size(self) -> int:
+        return self.options.fewest_tokens
+
+
+def ctc_greedy(
+    logp: np.ndarray, blank: int = 0, *, lengths: Sequence[int] | None = None, **options
+) -> list[Hypothesis] | list[list[Hypothesis]]:
+    """Best path decoding of ``logp[T, V]`` or ``[N, T, V]``; see ``CtcGreedy`` and ``CtcDecoder.decode``."""
+    return CtcDecoder(CtcGreedy(blank, **options)).decode(logp, lengths)
+
+
+def ctc_beam_search(
+    logp: np.ndarray,
+    beam_width: int = 10,
+    blank: int = 0,
+    *,
+    lengths: Sequence[int] | None = None,
+    **options,
+) -> list[Hypothesis] | list[list[Hypothesis]]:
+    """Prefix beam search over ``logp[T, V]`` or ``[N, T, V]``.
+
+    See ``CtcBeamSearch`` for the options and the score, and ``CtcDecoder.decode``. Language models, lexicons
+    and many hotwords are made ready once in a ``CtcDecoder`` that is kept, here in each call.
+    """
+    return CtcDecoder(CtcBeamSearch(beam_width, blank, **options)).decode(logp, lengths)

@@ -1,0 +1,72 @@
+"""The options of CTC searches, and what their scores are."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import KW_ONLY, dataclass
+from math import inf
+
+from tinyseq.decode.lm.options import PrefixSearchOptions
+from tinyseq.decode.option_checks import real, strings, whole
+
+
+@dataclass(frozen=True)
+class CtcGreedy:
+    """The most probable single alignment: the strongest token of each frame, repetitions and blanks left out.
+
+    The score is the sum of those tokens' log-probabilities (Graves et al., 2006, "best path decoding").
+
+    Attributes:
+        blank: the blank's id.
+        vocabulary: the tokens' strings, for ``Hypothesis.text``.
+    """
+
+    blank: int = 0
+    vocabulary: Sequence[str] | None = None
+
+    def __post_init__(self) -> None:
+        whole(self, "blank", 0)
+        strings(self, "vocabulary")
+
+    @property
+    def fewest_tokens(self) -> int:
+        """A size of rows that these options can be used with."""
+        return self.blank + 1 if self.vocabulary is None else len(self.vocabulary)
+
+
+@dataclass(frozen=True)
+class CtcBeamSearch(PrefixSearchOptions):
+    """Prefix beam search: all alignments of the same tokens count as one hypothesis.
+
+    The algorithm is that of Hannun et al., 2014, "First-pass large vocabulary continuous speech recognition
+    using bi-directional recurrent DNNs". Tokens y for rows x have the score ``ln p(y | x)``, with natural
+    logarithms, and what ``PrefixSearchOptions`` adds; p(y | x) is the sum over the alignments of y, as far as
+    their prefixes stayed in the beam, of the product of the rows' probabilities. Rows that are not normalised
+    are taken as they are.
+
+    After each frame, the ``beam_width`` hypotheses with the highest scores go on. Of equal ones those without
+    a new token come first, then those that come from a better hypothesis, then those with the stronger
+    token, then with the smaller id: no result depends on chance, on other streams or on chunks.
+
+    Attributes:
+        beam_width: how many hypotheses go on.
+        blank: the blank's id.
+        beam_prune_logp: hypotheses whose score is lower than the best one's by more than this do not
+            go on; ``-inf`` keeps all.
+        token_min_logp: tokens, the blank too, below this log-probability are left out of a frame, but
+            never the strongest; ``-inf`` keeps all.
+        tokens_per_frame: at most so many tokens, the strongest, take part in a frame; None is no limit.
+    """
+
+    beam_width: int = 10
+    blank: int = 0
+    _: KW_ONLY
+    beam_prune_logp: float = -10.0
+    token_min_logp: float = -5.0
+    tokens_per_frame: int | None = None
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.tokens_per_frame is not None:
+            whole(self, "tokens_per_frame", 1)
+        real(self, "token_min_logp", -inf, 0.0)

@@ -1,0 +1,1 @@
+"""What decoders of frames share: scores that arrive in pieces, rows of state, snapshots, prefix search."""

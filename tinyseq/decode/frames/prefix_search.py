@@ -1,0 +1,220 @@
+"""What prefix beam searches have in common: a stream's state, and what is found in it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+
+import numpy as np
+
+from tinyseq.decode.frames.snapshots import check_block, emitted, ensure, field
+from tinyseq.decode.hypothesis import NO_TOKENS, Emitted, Hypothesis, joined
+from tinyseq.decode.lm.options import PrefixSearchOptions
+from tinyseq.decode.lm.shallow_fusion import fusion
+from tinyseq.errors import StateError
+from tinyseq.kernels.layout import (
+    DEEPEST,
+    FRAMES,
+    FREE,
+    HEADER,
+    IS_ALIGNMENT,
+    LIVING,
+    MIN_LOGP,
+    NODE_BYTES,
+    NODES,
+    NODES_FREE,
+    NODES_USED,
+    NONE,
+    PREFIX,
+    RECORD,
+    SEARCH,
+    SETTLED,
+    UNKNOWN_LABEL,
+)
+from tinyseq.kernels.program import Buffer, Program
+
+NODE_WORDS = NODE_BYTES // 8
+"""Words of a node."""
+
+
+class BeamState:
+    """One stream: its state in one block, and the tokens that are settled for good."""
+
+    __slots__ = ("settled", "state")
+
+    def __init__(self, state: Buffer, settled: list[Emitted]) -> None:
+        self.state, self.settled = state, settled
+
+    @property
+    def unsettled(self) -> int:
+        """The tokens of the longest hypothesis that are not settled."""
+        return max(0, int(self.state.array[DEEPEST] - self.state.array[SETTLED]))
+
+    def grow(self) -> None:
+        """Doubles the pool of nodes: the state moves."""
+        words = self.state.array
+        nodes = int(words[NODES])
+        grown = np.zeros(words.size + nodes * NODE_WORDS, np.int64)
+        grown[: words.size] = words
+        grown[[NODES, NODES_FREE]] += nodes
+        self.state.move(grown)
+
+
+class PrefixSearch:
+    """A search over rows of ``tokens`` scores, ``width`` hypotheses of which go on.
+
+    Args:
+        limited, most: how many tokens of a row are looked at, and whether the user said so.
+        least: the least logarithm of a token that counts.
+        norm: the tokens that a hypothesis without any counts as where scores are a token's share, else 0.
+    """
+
+    def __init__(
+        self,
+        options: PrefixSearchOptions,
+        tokens: int,
+        most: int | None = None,
+        limited: bool = False,
+        least: float = -np.inf,
+        norm: int = 0,
+    ) -> None:
+        self._options, self._tokens = options, tokens
+        self._fusion = fused = fusion(options, tokens)
+        self.width = width = options.beam_width
+        # Without anything added, no token behind the width-th that is neither blank, nor repeated, nor merged
+        # can be among the best: 2 * width + 1 are enough.
+        enough = tokens if fused.parts else min(tokens, 2 * width + 1)
+        self._most = enough if most is None else most
+        words = np.zeros(SEARCH, np.int64)
+        words[:MIN_LOGP] = tokens, options.blank, self.width, self._most, limited, fused.parts
+        words[MIN_LOGP:UNKNOWN_LABEL].view(np.float64)[:] = (
+            np.float32(least),
+            options.beam_prune_logp,
+            fused.gain,
+            options.alpha,
+            options.beta,
+            options.unk_score_offset,
+        )
+        words[UNKNOWN_LABEL:] = fused.unknown, fused.closed, fused.end, options.horizon or 0, norm
+        self._search = Buffer(words)
+        self._start = self._first_state()
+
+    def _first_state(self) -> np.ndarray:
+        """One hypothesis: nothing, of probability one; as CTC sees it, ended by a blank."""
+        nodes = 6 * self.width + 64
+        words = np.zeros(HEADER + RECORD * self.width + NODE_WORDS * nodes, np.int64)
+        words[[LIVING, NODES, NODES_FREE, NODES_USED, FREE]] = 1, nodes, nodes - 2, 2, NONE
+        record = words[HEADER : HEADER + RECORD]
+        record[:PREFIX].view(np.float64)[:] = 0.0, -np.inf, 0.0, self._fusion.granted, 0.0, -np.inf
+        record[PREFIX:] = 0, 1, 1, *self._fusion.start
+        pool = words[HEADER + RECORD * self.width :].view(np.int32)
+        # The empty prefix: no parent, one reference, no token, depth 0, no relatives, place 0.
+        pool[:8] = NONE, 1, NONE, 0, NONE, NONE, NONE, 0
+        # The empty alignment, which the hypothesis points to twice.
+        pool[8:16] = NONE, 2, NONE, 0, 0, 0, 0, IS_ALIGNMENT
+        return words
+
+    def begin(self) -> BeamState:
+        """A stream at its start."""
+        return BeamState(Buffer(self._start.copy()), [])
+
+    def copy(self, beam: BeamState) -> BeamState:
+        """The same state, to go its own way."""
+        return BeamState(Buffer(beam.state.array.copy()), list(beam.settled))
+
+    def frames(self, beam: BeamState) -> int:
+        """Rows processed."""
+        return int(beam.state.array[FRAMES])
+
+    @property
+    def operands(self) -> tuple[Buffer, ...]:
+        """What the instructions of a step are given: working memory, settings and what is added."""
+        return self._scratch(), self._search, *self._fusion.buffers
+
+    def _scratch(self) -> Buffer:
+        return Buffer(np.empty((2 * RECORD + 2) * self.width + 2 * self._most, np.int64))
+
+    def run(self, program: Program, beams: dict[int, BeamState]) -> int:
+        """Runs instructions, which stand in their places for ``beams``, until none lacks anything; -1, or the
+        place of one that failed and stands for no beam."""
+        with self._fusion.lock:
+            place = program.run()
+            while place >= 0:
+                if not self._fusion.answer():
+                    if place not in beams:
+                        return place
+                    beams[place].grow()
+                place = program.resume(place)
+        return place
+
+    def settling(self, program: Program, beams: list[BeamState], rooms: list[int]) -> Callable[[], None]:
+        """Adds what takes the tokens that all hypotheses of a stream have in common, so many at most, out of
+        its state; gives what keeps them once it has run."""
+        written = np.zeros(len(beams), np.int64)
+        counts = Buffer(written)
+        taken = [Emitted.room(room) for room in rooms]
+        for k, (beam, room) in enumerate(zip(beams, taken)):
+            program.add("settle", beam.state, self.width, (counts, 8 * k), *places(room, len(room)))
+
+        def keep() -> None:
+            for beam, room, count in zip(beams, taken, written.tolist()):
+                if count:
+                    beam.settled.append(room.first(count))
+
+        return keep
+
+    def _best(self, beam: BeamState, ended: bool) -> tuple[Emitted, list[tuple[float, Emitted]]]:
+        """What is settled, and the best hypotheses' scores and tokens behind it."""
+        best, room = min(self._options.nbest, self.width) if ended else 1, beam.unsettled
+        counts, scores = np.zeros(best + 1, np.int64), np.empty(best)
+        emitted = Emitted.room(best, room)
+        program = Program()
+        sizes = int(ended), best, room
+        outputs = Buffer(counts), Buffer(scores), *places(emitted, best * room)
+        operands = beam.state, self._scratch(), self._search, *sizes, *outputs
+        program.add("hypotheses", *operands, *self._fusion.buffers)
+        self.run(program, {})
+        found = [(scores[k], Emitted(emitted.words[:, k, : counts[k + 1]])) for k in range(counts[0])]
+        return self._settled(beam), found
+
+    def _settled(self, beam: BeamState) -> Emitted:
+        if not beam.settled:
+            return NO_TOKENS
+        beam.settled = [joined(beam.settled)]
+        return beam.settled[0]
+
+    def fields(self, beam: BeamState) -> dict[str, np.ndarray]:
+        """The state as arrays, and the settings that it is for."""
+        if self._fusion.is_asked:
+            raise StateError(
+                "a stream cannot be saved whose language model is asked (read_kenlm): its states have "
+                "numbers in this process only; those of an ARPA file have them everywhere"
+            )
+        settled = self._settled(beam).words
+        return {"settings": self._search.array, "block": beam.state.array, "tokens": settled}
+
+    def restored(self, fields: Mapping[str, np.ndarray]) -> BeamState:
+        """The state that ``fields`` gave."""
+        settings = field(fields, "settings", np.int64, self._search.array.shape)
+        ensure(np.array_equal(settings, self._search.array) and not self._fusion.is_asked)
+        block, settled = field(fields, "block", np.int64, (None,)), emitted(fields, self._tokens)
+        check_block(block, self.width, self._tokens, self._fusion.state_ranges)
+        ensure(len(settled) == block[SETTLED])
+        return BeamState(Buffer(block), [settled])
+
+    def partial(self, beam: BeamState) -> tuple[Hypothesis, Hypothesis]:
+        """What is settled; the best hypothesis behind it."""
+        settled, found = self._best(beam, ended=False)
+        score, rest = found[0] if found else (-np.inf, NO_TOKENS)
+        vocabulary = self._options.vocabulary
+        return settled.hypothesis(score, vocabulary), rest.hypothesis(score, vocabulary)
+
+    def finish(self, beam: BeamState) -> list[Hypothesis]:
+        """The best hypotheses."""
+        settled, found = self._best(beam, ended=True)
+        return [joined([settled, rest]).hypothesis(score, self._options.vocabulary) for score, rest in found]
+
+
+def places(room: Emitted, count: int) -> tuple[Buffer, tuple[Buffer, int], tuple[Buffer, int]]:
+    """Where tokens, frames and logarithms are written."""
+    buffer = Buffer(room.words)
+    return buffer, (buffer, 4 * count), (buffer, 8 * count)

@@ -1,0 +1,1 @@
+"""Sequences generated token by token: greedy search, sampling and beam search over a decoder model."""

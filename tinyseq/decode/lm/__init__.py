@@ -1,0 +1,1 @@
+"""Language models and hotwords, compiled to automata and added to scores by shallow fusion."""

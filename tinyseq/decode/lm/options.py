@@ -1,0 +1,175 @@
+"""The options that prefix searches share: what is added to scores by shallow fusion, and what is given."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from dataclasses import dataclass, fields
+from math import inf
+
+from tinyseq.decode.lm.language_model import LanguageModel
+from tinyseq.decode.option_checks import MAX_BEAMS, is_collection, one_of, real, strings, whole
+from tinyseq.errors import OptionError
+from tinyseq.given import is_number, is_whole
+from tinyseq.text import shown
+
+MOST_TOKENS = 2**22
+"""Tokens that there may be."""
+
+LARGEST = 1e30
+"""Far above any sensible weight; what is computed from it stays finite."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class PrefixSearchOptions:
+    """What is added to the score of tokens y, beside what the model says of them::
+
+        alpha * ln p_lm(y) + beta * units(y) + unk_score_offset * unknown(y) + bonus(y)
+
+    - p_lm(y): the n-gram model's probability of all tokens of y (``lm_level="token"``) or of all its words
+      (``"word"``), behind the beginning of a sentence and, in final results, with its end. ``units`` counts
+      those tokens or words, the end not among them; without a model, the lexicon's words. These are
+      pyctcdecode's alpha and beta, flashlight's ``lm_weight`` and ``word_score``.
+    - unknown(y): how many of them the model does not know; they have its probability of ``<unk>`` as well.
+    - bonus(y): the sum of the weights of all occurrences of hotwords in y. While a hotword has begun, a
+      share of its weight, as large as what has been read of it, is granted, and taken back if it goes on
+      otherwise.
+
+    Attributes:
+        nbest: how many hypotheses to give.
+        horizon: every 64 frames, hypotheses that differ from the best one in what it has before the last so
+            many frames are given up, so that endless streams settle; None keeps them, and memory may grow.
+        vocabulary: the tokens' strings; needed for words and for hotwords that are strings.
+        lm: an n-gram model, from ``read_arpa`` or ``read_kenlm``. At token level, its words are the
+            vocabulary's strings or, without a vocabulary, the decimal ids; a token that it does not have is
+            unknown.
+        lm_level: ``"token"`` or ``"word"``.
+        alpha: the language model's weight, at least 0.
+        beta: what each unit adds.
+        unk_score_offset: what each unknown unit adds.
+        word_separator: the string, within the tokens' strings, that parts words, such as ``" "``, ``"|"`` or
+            ``"▁"``; of a lexicon of token sequences the token that does.
+        lexicon: the only words that are allowed, as strings, or from each to the tokens that spell it. Words
+            may be spelt alike unless a model of words tells them apart.
+            A hypothesis that ends within a word is no result; there may be none at all.
+        hotwords: words or phrases, strings or sequences of tokens, or from each to its weight. If tokens hold
+            the word separator, they are whole words; otherwise they are found everywhere.
+        hotword_weight: of those without a weight of their own.
+    """
+
+    nbest: int = 1
+    horizon: int | None = 1000
+    vocabulary: Sequence[str] | None = None
+    lm: LanguageModel | None = None
+    lm_level: str = "word"
+    alpha: float = 0.5
+    beta: float = 1.5
+    unk_score_offset: float = -10.0
+    word_separator: str | int | None = " "
+    lexicon: Collection[str] | Mapping[str, Sequence[int]] | None = None
+    hotwords: Collection[str | Sequence[int]] | Mapping[str | tuple[int, ...], float] = ()
+    hotword_weight: float = 10.0
+
+    def __post_init__(self) -> None:
+        whole(self, "beam_width", 1, MAX_BEAMS)
+        whole(self, "nbest", 1, MAX_BEAMS)
+        whole(self, "blank", 0)
+        if self.horizon is not None:
+            whole(self, "horizon", 1)
+        real(self, "beam_prune_logp", -inf, 0.0)
+        for name in ("beta", "unk_score_offset", "hotword_weight"):
+            real(self, name, -LARGEST, LARGEST)
+        real(self, "alpha", 0.0, LARGEST)
+        one_of(self, "lm_level", "token", "word")
+        if self.lm is not None and not isinstance(self.lm, LanguageModel):
+            raise OptionError(f"lm is what read_arpa or read_kenlm gives, not {type(self.lm).__name__}")
+        separator = self.word_separator
+        if separator is not None and not _is_token(separator) and not (_is_text(separator) and separator):
+            raise OptionError(f"word_separator is a string, a token or None, not {shown(separator)}")
+        if _is_token(separator):
+            object.__setattr__(self, "word_separator", int(separator))
+        strings(self, "vocabulary")
+        if self.lexicon is not None:
+            _frozen(self, "lexicon")
+            _check_lexicon(self.lexicon)
+        _frozen(self, "hotwords")
+        for hotword in self.hotwords:
+            if not _is_text(hotword) and not _are_tokens(hotword):
+                raise OptionError(f"a hotword is a string or a sequence of tokens, not {shown(hotword)}")
+        for hotword, weight in self.hotwords.items() if isinstance(self.hotwords, dict) else ():
+            if not is_number(weight) or not abs(weight) <= LARGEST:
+                raise OptionError(
+                    f"the weight of the hotword {shown(hotword)} is a number from {-LARGEST:g} to "
+                    f"{LARGEST:g}, not {shown(weight)}"
+                )
+
+    @property
+    def named_tokens(self) -> int:
+        """One more than the largest token that these options name."""
+        spelt = list(self.lexicon.values()) if isinstance(self.lexicon, Mapping) else []
+        spelt += [hotword for hotword in self.hotwords if not isinstance(hotword, str)]
+        spelt.append([self.word_separator] if isinstance(self.word_separator, int) else [])
+        return 1 + max((max(tokens, default=-1) for tokens in spelt), default=-1)
+
+    @property
+    def fewest_tokens(self) -> int:
+        """A size of rows that these options can be used with."""
+        if self.vocabulary is not None:
+            return len(self.vocabulary)
+        return max(1 + self.blank, self.named_tokens)
+
+
+def check_tokens(options, tokens: int) -> None:
+    """Refuses a blank, a vocabulary or a token that does not fit rows of so many scores."""
+    named = getattr(options, "named_tokens", 0)
+    if named > tokens:
+        raise OptionError(
+            f"a hotword, lexicon or separator names token {named - 1}, a row has {tokens} numbers"
+        )
+    if not 0 <= options.blank < tokens:
+        raise OptionError(f"blank={options.blank} is no token of rows of {tokens} numbers")
+    if options.vocabulary is not None and len(options.vocabulary) != tokens:
+        raise OptionError(
+            f"the vocabulary has {len(options.vocabulary)} tokens, a row has {tokens} numbers: give a string "
+            "for each number of a row, the blank's too"
+        )
+
+
+def settings(options) -> Iterator[bytes]:
+    """What decides results of options: their fields, a language model by what is in it."""
+    for name in sorted(own.name for own in fields(options)):
+        value = getattr(options, name)
+        yield name.encode()
+        if isinstance(value, LanguageModel):
+            yield value.automaton.buffer.array.tobytes()
+            yield repr((value.begin, list(value.words.items()))).encode()
+        else:
+            yield repr(value).encode()
+
+
+def _check_lexicon(lexicon: Mapping[str, Sequence[int]] | tuple[str, ...]) -> None:
+    for word in lexicon:
+        if not _is_text(word):
+            raise OptionError(f"a word of the lexicon is a string, not {shown(word)}")
+        if isinstance(lexicon, Mapping) and not _are_tokens(lexicon[word]):
+            raise OptionError(
+                f"the lexicon spells {word!r} as a sequence of tokens, not as {shown(lexicon[word])}"
+            )
+
+
+def _is_text(value: object) -> bool:
+    return isinstance(value, str)
+
+
+def _is_token(value: object) -> bool:
+    return is_whole(value) and 0 <= value < MOST_TOKENS
+
+
+def _are_tokens(value: object) -> bool:
+    return is_collection(value) and all(map(_is_token, value))
+
+
+def _frozen(options, name: str) -> None:
+    value = getattr(options, name)
+    if not is_collection(value):
+        raise OptionError(f"{name} is a collection of words, or a dict of them, not {shown(value)}")
+    object.__setattr__(options, name, dict(value) if isinstance(value, Mapping) else tuple(value))

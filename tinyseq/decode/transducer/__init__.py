@@ -1,0 +1,1 @@
+"""Transducer decoding: greedy and beam search over encoder frames, a prediction network and a joiner."""
