@@ -20,7 +20,14 @@ def test_the_readme_leads_to_the_ops():
 
 
 def test_links_in_the_documents_lead_somewhere():
-    documents = [ROOT / "README.md", ROOT / "CHANGELOG.md", *(ROOT / "docs").rglob("*.md")]
+    documents = [*ROOT.glob("*.md"), *(ROOT / "docs").rglob("*.md")]
     for document in documents:
-        for target in re.findall(r"\]\(([^)#:]+)\)", document.read_text()):
+        for target in re.findall(r"\]\(([^)#:]+)(?:#[^)]*)?\)", document.read_text()):
             assert (document.parent / target).exists(), f"{document.name} links to {target}"
+
+
+def test_the_picture_and_the_table_of_layers_are_up_to_date():
+    """``python docs/make_architecture.py`` writes them."""
+    made = runpy.run_path(str(ROOT / "docs" / "make_architecture.py"))
+    assert made["PICTURE"].read_text() == made["picture"]()
+    assert made["PAGE"].read_text() == made["text"]()
