@@ -16,7 +16,7 @@ from tinyseq.errors import ModelError, UnsupportedError
 from tinyseq.given import as_array, is_number, is_whole
 from tinyseq.model import Dimension, Model, Node, StatePair, Value
 from tinyseq.ops import OPS
-from tinyseq.text import shown
+from tinyseq.text import printable, shown
 from tinyseq.types import checked_model
 
 Tensor = str | ArrayLike
@@ -44,6 +44,11 @@ class Graph:
         self._node_names: set[str] = set()
         self._numbers: dict[str, int] = {}
         self._node_numbers: dict[str, int] = {}
+
+    def __repr__(self) -> str:
+        inputs = ", ".join(map(str, self._inputs)) or "none"
+        outputs = printable(", ".join(self._outputs)) or "none"
+        return f"Graph({len(self._nodes)} nodes, inputs {inputs}, outputs {outputs})"
 
     def input(self, name: str, shape: Sequence[Dimension], dtype: DTypeLike = np.float32) -> str:
         """An input of the model; sizes that the feeds decide are given as words."""

@@ -105,7 +105,10 @@ class InferenceSession:
         self._options = sess_options
         self._model = prepared(path_or_bytes)
         self.set_providers(providers, provider_options)
-        self._names = [value.name for value in self._session.outputs]
+        self._names = [value.name for value in self._model.graph.outputs]
+
+    def __repr__(self) -> str:
+        return f"InferenceSession({self._session})"
 
     def run(
         self,

@@ -13,7 +13,7 @@ from tinyseq.errors import FeedError, ModelError, StateError
 from tinyseq.given import is_whole
 from tinyseq.model import POSITION, Value
 from tinyseq.plan.rows import OWNERS, SOURCES, TARGETS, row_layout
-from tinyseq.state import State, restore, room
+from tinyseq.state import State, described, restore, room
 from tinyseq.text import shown
 
 if TYPE_CHECKING:
@@ -159,6 +159,9 @@ class Pool:
         """``step`` of the first rows, open or not."""
         numbers = np.arange(count)
         return self._runner.step({**feeds, **dict.fromkeys((SOURCES, TARGETS, OWNERS), numbers)}, None)
+
+    def __repr__(self) -> str:
+        return f"Pool({int(self._open.sum())} of {self.count} rows open, each {described(self._fields(0))})"
 
     def __reduce__(self) -> NoReturn:
         raise StateError(

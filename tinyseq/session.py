@@ -15,7 +15,7 @@ from tinyseq.errors import ModelError, StateError
 from tinyseq.given import as_path
 from tinyseq.model import POSITION, Model, StatePair, Value
 from tinyseq.model import Graph as ModelGraph
-from tinyseq.state import Fields, State, restore, room
+from tinyseq.state import Fields, State, described, restore, room
 from tinyseq.text import printable, shown
 
 if TYPE_CHECKING:
@@ -44,10 +44,12 @@ class Session:
         """What ``run`` takes."""
         return self.model.graph.inputs
 
-    @property
+    @cached_property
     def outputs(self) -> tuple[Value, ...]:
-        """What ``run`` gives."""
-        return self.model.graph.outputs
+        """What ``run`` gives; where the model does not say shapes, those that follow from its inputs'."""
+        from tinyseq.passes.probe import with_shapes
+
+        return with_shapes(self.model.graph.outputs, self._simple.graph)
 
     @property
     def state(self) -> tuple[StatePair, ...]:
@@ -290,6 +292,9 @@ class Stream:
             StateError: it is of another model; the state is as before.
         """
         restore(saved, self._state)
+
+    def __repr__(self) -> str:
+        return f"Stream({described(self._state)})"
 
     def __reduce__(self) -> NoReturn:
         raise StateError(

@@ -44,8 +44,7 @@ class State(Mapping[str, np.ndarray]):
         return len(self._fields)
 
     def __repr__(self) -> str:
-        fields = (f"{name} {array.dtype}{list(array.shape)}" for name, array in self.items())
-        return printable(f"State({', '.join(fields)})")
+        return f"State({described(self)})"
 
     def __reduce__(self) -> tuple[type[State], tuple[dict[str, np.ndarray]]]:
         """Pickled by its fields: what is unpickled is checked and read-only too."""
@@ -90,6 +89,11 @@ class Fields(dict[str, np.ndarray]):
 
     def __reduce__(self) -> tuple:
         return dict, (dict(self),)
+
+
+def described(fields: Mapping[str, np.ndarray]) -> str:
+    """Names, types and shapes of a state's arrays, on one line."""
+    return printable(", ".join(f"{name} {array.dtype}{list(array.shape)}" for name, array in fields.items()))
 
 
 def _field(name: object, given: object) -> np.ndarray:

@@ -18,7 +18,7 @@ from tinyseq.kernels.instructions import LOG_PROBABILITIES, LOGITS, PROBABILITIE
 from tinyseq.model import Graph, StatePair, Value
 from tinyseq.plan.rows import row_layout
 from tinyseq.session import Session, loaded
-from tinyseq.text import shown
+from tinyseq.text import printable, shown
 
 Feeds = Mapping[str, object]
 
@@ -101,6 +101,11 @@ class Decoder:
         self.axes = {name: axis for name, axis in axes.items() if axis is not None}
         self._taken = self._ports()
         self.idle = Idle()
+
+    def __repr__(self) -> str:
+        state = ", ".join(pair.input for pair in self._pairs) or "none"
+        behind = "" if self.encoder is None else ", with an encoder"
+        return printable(f"Decoder(tokens {self.tokens}, scores {self.scores}, state {state}{behind})")
 
     def _connections(self, given: dict[str, str]) -> dict[str, str]:
         """Where the encoder gives what the decoder takes."""

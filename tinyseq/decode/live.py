@@ -19,6 +19,7 @@ from tinyseq.errors import FeedError, StateError
 from tinyseq.given import as_array
 from tinyseq.kernels.program import Buffer
 from tinyseq.state import State
+from tinyseq.text import shown
 
 Position = Any
 """Where a stream is; what is in it is its search's affair."""
@@ -78,6 +79,8 @@ class LiveDecoder(ABC):
     thread at a time and refuses a second one.
     """
 
+    options: object
+
     def __init__(self) -> None:
         self._searches: dict[int, FrameSearch] = {}
         self._checksum: int | None = None
@@ -95,6 +98,9 @@ class LiveDecoder(ABC):
     @abstractmethod
     def _kind(self) -> Iterable[bytes]:
         """What decides results: options and models."""
+
+    def __repr__(self) -> str:
+        return f"{type(self).__name__}({shown(self.options)})"
 
     def digest(self, size: int) -> int:
         """A checksum of what decides results over rows of a size: equal where streams may be exchanged."""
@@ -186,6 +192,9 @@ class DecoderStream:
         self._decoder = decoder
         self._claim = Claim("stream")
         self._search = self._state = None
+
+    def __repr__(self) -> str:
+        return f"DecoderStream({self._decoder!r})"
 
     def step(self, rows: np.ndarray) -> None:
         """Feeds a chunk [T, size]; see ``LiveDecoder.step``."""
