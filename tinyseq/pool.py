@@ -39,7 +39,11 @@ class Pool:
         values = [inputs[pair.input] for pair in model.state]
         axes = {value.name: _row_axis(value) for value in values}
         shapes = {
-            value.name: tuple(size for axis, size in enumerate(value.shape) if axis != axes[value.name])
+            value.name: tuple(
+                size
+                for axis, size in enumerate(value.shape or ())
+                if axis != axes[value.name] and isinstance(size, int)
+            )
             for value in values
         }
         with room(f"the state of {count} rows"):
@@ -117,7 +121,8 @@ class Pool:
         if self._streaming.clock is None:
             return {} if feeds is None else self._runner.step(self._addressed(rows, feeds), None)
         feeds = self._streaming.nothing(len(rows)) if feeds is None else feeds
-        return self._runner.step(self._addressed(rows, feeds), None, last=1)
+        given = self._addressed(rows, feeds)
+        return self._runner.step(given, None, last=1)  # type: ignore[call-arg]  # it has a clock
 
     def _addressed(self, rows: Sequence[int], feeds: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
         """Feeds for some rows, all of them open and none twice."""

@@ -221,10 +221,10 @@ class Recognizer:
             refused = self._step([stream for stream in own if stream._steps])
         finally:
             put_back(held)
-        for stream, error in refused.items():
+        for stream, refusal in refused.items():
             raise FeedError(
-                f"signal {streams.index(stream)}: {error}. It has lost this step, others have taken theirs"
-            ) from error
+                f"signal {streams.index(stream)}: {refusal}. It has lost this step, others have taken theirs"
+            ) from refusal
 
     def _step(self, ready: list[Utterance]) -> dict[Utterance, FeedError]:
         """A step of each of several signals; says whose was refused."""
@@ -290,7 +290,7 @@ class Recognizer:
             if found:
                 return found[0]
         stable, tentative = stream._search.partial()
-        text = None if stable.text is None else stable.text + tentative.text
+        text = None if stable.text is None or tentative.text is None else stable.text + tentative.text
         return Hypothesis(
             stable.tokens + tentative.tokens,
             tentative.score,

@@ -263,7 +263,7 @@ class Stream:
         if self._streaming.clock is None:
             return {} if feeds is None else self._runner.step(feeds, None)
         feeds = self._streaming.nothing(1) if feeds is None else feeds
-        return self._runner.step(feeds, None, last=1)
+        return self._runner.step(feeds, None, last=1)  # type: ignore[call-arg]  # it has a clock
 
     @claiming
     def reset(self) -> None:
@@ -344,11 +344,12 @@ def read(path: str | Path | bytes | Graph) -> Model:
     """The Model of a graph or of a file, by its suffix; bytes are taken for ONNX."""
     if isinstance(path, (bytearray, memoryview)):
         path = bytes(path)
-    if not isinstance(path, (str, Path, bytes)):
+    if isinstance(path, bytes):
+        return _onnx(path)
+    if not isinstance(path, (str, Path)):
         return _built(path)
-    if not isinstance(path, bytes):
-        path = as_path(path, "a model")
-    suffix = ".onnx" if isinstance(path, bytes) else path.suffix.lower()
+    path = as_path(path, "a model")
+    suffix = path.suffix.lower()
     if suffix not in READERS:
         if suffix in WEIGHT_FILES:
             raise ModelError(
@@ -372,13 +373,13 @@ def _built(graph: object) -> Model:
     raise ModelError(f"a model is a path, bytes or a Graph, not {type(graph).__name__}")
 
 
-def _onnx(path: str | Path | bytes) -> Model:
+def _onnx(path: Path | bytes) -> Model:
     from tinyseq.converters import onnx
 
     return onnx.load(path)
 
 
-def _keras(path: str | Path | bytes) -> Model:
+def _keras(path: Path) -> Model:
     from tinyseq.converters import keras
 
     return keras.load(path)
@@ -387,7 +388,7 @@ def _keras(path: str | Path | bytes) -> Model:
 WEIGHT_FILES = (".pt", ".pth", ".safetensors", ".npz")
 """Suffixes of files that hold weights without a model."""
 
-READERS: dict[str, Callable[[str | Path | bytes], Model]] = {
+READERS: dict[str, Callable[[Path], Model]] = {
     format.SUFFIX: format.load,
     ".onnx": _onnx,
     ".keras": _keras,

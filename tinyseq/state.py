@@ -32,7 +32,7 @@ class State(Mapping[str, np.ndarray]):
             return NotImplemented
         return self.keys() == other.keys() and all(_same(array, other[name]) for name, array in self.items())
 
-    __hash__ = None
+    __hash__ = None  # type: ignore[assignment]  # compared by value
 
     def __getitem__(self, name: str) -> np.ndarray:
         return self._fields[name]
@@ -87,7 +87,7 @@ class Fields(dict[str, np.ndarray]):
 
     __setitem__ = __delitem__ = __ior__ = clear = pop = popitem = setdefault = update = _refuse
 
-    def __reduce__(self) -> tuple:
+    def __reduce__(self) -> tuple[type[dict[str, np.ndarray]], tuple[dict[str, np.ndarray]]]:
         return dict, (dict(self),)
 
 

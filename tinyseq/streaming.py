@@ -60,7 +60,7 @@ class Streaming(NamedTuple):
         given = {value.name: value for value in self.model.graph.inputs if value.name in self.inputs}
         feeds = {}
         for name, value in given.items():
-            shape = [rows if isinstance(size, str) else size for size in value.shape]
+            shape = [rows if isinstance(size, str) else size for size in value.shape or ()]
             shape[self.inputs[name]] = 0
             feeds[name] = np.zeros(shape, value.dtype)
         return feeds

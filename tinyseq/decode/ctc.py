@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from typing import Any
 
 import numpy as np
 
@@ -10,7 +11,7 @@ from tinyseq.decode.ctc_beam import Beams
 from tinyseq.decode.ctc_options import CtcBeamSearch, CtcGreedy
 from tinyseq.decode.ctc_path import BestPaths
 from tinyseq.decode.hypothesis import Hypothesis
-from tinyseq.decode.live import LiveDecoder
+from tinyseq.decode.live import FrameSearch, LiveDecoder
 from tinyseq.decode.prefix_options import check_tokens, settings
 from tinyseq.errors import FeedError
 
@@ -27,10 +28,10 @@ class CtcDecoder(LiveDecoder):
         if not isinstance(self.options, (CtcGreedy, CtcBeamSearch)):
             raise FeedError(f"options are a CtcGreedy or a CtcBeamSearch, not {type(options).__name__}")
 
-    def _search(self, size: int) -> BestPaths | Beams:
+    def _search(self, size: int) -> FrameSearch:
         if size not in self._searches:
             check_tokens(self.options, size)
-            kind = BestPaths if isinstance(self.options, CtcGreedy) else Beams
+            kind: type[Any] = BestPaths if isinstance(self.options, CtcGreedy) else Beams
             self._searches[size] = kind(self.options, size)
         return self._searches[size]
 
@@ -44,7 +45,7 @@ class CtcDecoder(LiveDecoder):
 
 
 def ctc_greedy(
-    logp: np.ndarray, blank: int = 0, *, lengths: Sequence[int] | None = None, **options
+    logp: np.ndarray, blank: int = 0, *, lengths: Sequence[int] | None = None, **options: Any
 ) -> list[Hypothesis] | list[list[Hypothesis]]:
     """Best path decoding of ``logp[T, V]`` or ``[N, T, V]``; see ``CtcGreedy`` and ``CtcDecoder.decode``."""
     return CtcDecoder(CtcGreedy(blank, **options)).decode(logp, lengths)
@@ -56,7 +57,7 @@ def ctc_beam_search(
     blank: int = 0,
     *,
     lengths: Sequence[int] | None = None,
-    **options,
+    **options: Any,
 ) -> list[Hypothesis] | list[list[Hypothesis]]:
     """Prefix beam search over ``logp[T, V]`` or ``[N, T, V]``.
 

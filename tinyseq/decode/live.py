@@ -79,7 +79,7 @@ class LiveDecoder(ABC):
     thread at a time and refuses a second one.
     """
 
-    options: object
+    options: Any
 
     def __init__(self) -> None:
         self._searches: dict[int, FrameSearch] = {}
@@ -191,7 +191,8 @@ class DecoderStream:
     def __init__(self, decoder: LiveDecoder) -> None:
         self._decoder = decoder
         self._claim = Claim("stream")
-        self._search = self._state = None
+        self._search: FrameSearch | None = None
+        self._state: Position = None
 
     def __repr__(self) -> str:
         return f"DecoderStream({self._decoder!r})"

@@ -10,6 +10,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, fields
 from functools import cache
 from operator import attrgetter
+from typing import Any
 
 import numpy as np
 
@@ -25,7 +26,7 @@ MOST_HYPOTHESES = 2**16
 
 
 @cache
-def _key_fields(method: type[Generation]) -> Callable[[Generation], tuple]:
+def _key_fields(method: type[Generation]) -> Callable[[Generation], tuple[object, ...]]:
     """What gives the values of all options but prefix and seed."""
     return attrgetter(*[field.name for field in fields(method) if field.name not in ("prefix", "seed")])
 
@@ -81,9 +82,9 @@ class Generation:
             )
 
     @property
-    def key(self) -> tuple:
+    def key(self) -> tuple[object, ...]:
         """Equal for options that differ in nothing but prefix and seed."""
-        return type(self), *_key_fields(type(self))(self)
+        return type(self), *_key_fields(type(self))(self)  # type: ignore[arg-type]  # classes are hashable
 
     @property
     def end_tokens(self) -> tuple[int, ...]:
@@ -173,9 +174,10 @@ class Sampling(Generation):
         self._between("min_p", 0, 1)
         self._between("typical_p", 0, 1, above=True)
         listed = isinstance(self.seed, Sequence) and not isinstance(self.seed, str)
-        if not all(map(is_whole, self.seed if listed else (self.seed,))):
+        seeds: Any = self.seed if listed else (self.seed,)
+        if not all(map(is_whole, seeds)):
             raise OptionError(f"seed={shown(self.seed)} must be a whole number, or a list of one an input")
-        object.__setattr__(self, "seed", tuple(map(int, self.seed)) if listed else int(self.seed))
+        object.__setattr__(self, "seed", tuple(map(int, seeds)) if listed else int(seeds[0]))
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, fields
 from math import inf
+from typing import Any
 
 import numpy as np
 
@@ -91,7 +92,7 @@ class PrefixSearchOptions:
         separator = self.word_separator
         if separator is not None and not _is_token(separator) and not (_is_text(separator) and separator):
             raise FeedError(f"word_separator is a string, a token or None, not {shown(separator)}")
-        if _is_token(separator):
+        if is_whole(separator):
             object.__setattr__(self, "word_separator", int(separator))
         strings(self, "vocabulary")
         if self.lexicon is not None:
@@ -121,10 +122,10 @@ class PrefixSearchOptions:
         """A size of rows that these options can be used with."""
         if self.vocabulary is not None:
             return len(self.vocabulary)
-        return max(1 + self.blank, self.named_tokens)
+        return max(1 + self.blank, self.named_tokens)  # type: ignore[attr-defined]  # all searches have it
 
 
-def check_tokens(options, tokens: int) -> None:
+def check_tokens(options: Any, tokens: int) -> None:
     """Refuses a blank, a vocabulary or a token that does not fit rows of so many scores."""
     named = getattr(options, "named_tokens", 0)
     if named > tokens:
@@ -140,7 +141,7 @@ def check_tokens(options, tokens: int) -> None:
         )
 
 
-def settings(options) -> Iterator[bytes]:
+def settings(options: Any) -> Iterator[bytes]:
     """What decides results of options: their fields, a language model by what is in it."""
     for name in sorted(own.name for own in fields(options)):
         value = getattr(options, name)
@@ -152,21 +153,21 @@ def settings(options) -> Iterator[bytes]:
             yield repr(value).encode()
 
 
-def whole(options, name: str, least: int, most: int = MOST) -> None:
+def whole(options: Any, name: str, least: int, most: int = MOST) -> None:
     value = getattr(options, name)
     if not is_whole(value) or not least <= value <= most:
         raise FeedError(f"{name} is a whole number from {least} to {most}, not {shown(value)}")
     object.__setattr__(options, name, int(value))
 
 
-def real(options, name: str, least: float, most: float) -> None:
+def real(options: Any, name: str, least: float, most: float) -> None:
     value = getattr(options, name)
     if not is_number(value) or not least <= value <= most:
         raise FeedError(f"{name} is a number from {least:g} to {most:g}, not {shown(value)}")
     object.__setattr__(options, name, float(value))
 
 
-def strings(options, name: str) -> None:
+def strings(options: Any, name: str) -> None:
     value = getattr(options, name)
     if value is None:
         return
@@ -175,7 +176,7 @@ def strings(options, name: str) -> None:
     object.__setattr__(options, name, tuple(value))
 
 
-def _check_lexicon(lexicon: Mapping[str, Sequence[int]] | tuple[str, ...]) -> None:
+def _check_lexicon(lexicon: Mapping[str, Sequence[int]] | Collection[str]) -> None:
     for word in lexicon:
         if not _is_text(word):
             raise FeedError(f"a word of the lexicon is a string, not {shown(word)}")
@@ -193,7 +194,7 @@ def _is_token(value: object) -> bool:
     return is_whole(value) and 0 <= value < MOST_TOKENS
 
 
-def _are_tokens(value: object) -> bool:
+def _are_tokens(value: Any) -> bool:
     return _is_collection(value) and all(map(_is_token, value))
 
 
@@ -203,7 +204,7 @@ def _is_collection(value: object) -> bool:
     return isinstance(value, Collection) and not isinstance(value, (str, bytes))
 
 
-def _frozen(options, name: str) -> None:
+def _frozen(options: Any, name: str) -> None:
     value = getattr(options, name)
     if not _is_collection(value):
         raise FeedError(f"{name} is a collection of words, or a dict of them, not {shown(value)}")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from typing import Any
 
 import numpy as np
 
@@ -35,7 +36,7 @@ class TransducerDecoder(LiveDecoder):
             )
         if not hasattr(transducer, "vocabulary_size"):
             raise FeedError(f"transducer is a Transducer, not {type(transducer).__name__}")
-        kind = GreedySearch if isinstance(self.options, TransducerGreedy) else BeamSearch
+        kind: type[Any] = GreedySearch if isinstance(self.options, TransducerGreedy) else BeamSearch
         self._only = kind(self.options, transducer)
 
     def _search(self, size: int) -> GreedySearch | BeamSearch:
@@ -60,7 +61,7 @@ def transducer_greedy(
     max_symbols: int = 10,
     *,
     lengths: Sequence[int] | None = None,
-    **options,
+    **options: Any,
 ) -> list[Hypothesis] | list[list[Hypothesis]]:
     """Greedy search over an encoder's frames [T, C] or [N, T, C]; see ``TransducerGreedy`` and
     ``TransducerDecoder.decode``."""
@@ -76,7 +77,7 @@ def transducer_beam_search(
     blank: int = 0,
     *,
     lengths: Sequence[int] | None = None,
-    **options,
+    **options: Any,
 ) -> list[Hypothesis] | list[list[Hypothesis]]:
     """Modified beam search over an encoder's frames [T, C] or [N, T, C].
 
