@@ -83,7 +83,8 @@ class Session:
         return tuple(value for value in inputs if value.name != POSITION)
 
     def run(self, feeds: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
-        """All outputs for whole inputs, from name to array to name to new array.
+        """All outputs for whole inputs: takes an array for each of ``inputs`` by name, of its dtype and shape,
+        and gives a new array for each of ``outputs`` by name.
 
         Raises:
             FeedError: names, dtypes or shapes do not fit the model.

@@ -158,9 +158,11 @@ class LiveDecoder(ABC):
     def decode(
         self, rows: np.ndarray, lengths: Sequence[int] | None = None
     ) -> list[Hypothesis] | list[list[Hypothesis]]:
-        """The hypotheses of ``rows[T, size]``, best first, or for a batch ``[N, T, size]`` a list of those.
+        """The hypotheses of a whole sequence, best first, or for a batch a list of those.
 
         Args:
+            rows: float32 [T, size], or a batch [N, T, size]; of CTC natural logarithms of probabilities, of a
+                transducer the encoder's frames.
             lengths: how many rows of each of the N sequences count; the others are never looked at.
 
         Raises:
