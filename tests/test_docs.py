@@ -31,3 +31,10 @@ def test_the_picture_and_the_table_of_layers_are_up_to_date():
     made = runpy.run_path(str(ROOT / "docs" / "make_architecture.py"))
     assert made["PICTURE"].read_text() == made["picture"]()
     assert made["PAGE"].read_text() == made["text"]()
+
+
+def test_the_readmes_figures_are_those_of_the_page_on_speed():
+    """Of which it has five."""
+    readme, speed = (path.read_text() for path in (ROOT / "README.md", ROOT / "docs" / "speed.md"))
+    rows = [line for line in readme.split("## How fast")[1].splitlines() if re.search(r"\| \d", line)]
+    assert len(rows) == 5 and set(rows) <= set(speed.splitlines())

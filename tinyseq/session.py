@@ -83,7 +83,7 @@ class Session:
         return tuple(value for value in inputs if value.name != POSITION)
 
     def run(self, feeds: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
-        """All outputs for whole inputs: takes an array for each of ``inputs`` by name, of its dtype and shape,
+        """All outputs for whole inputs: takes an array of the dtype and shape of each of ``inputs``, by name,
         and gives a new array for each of ``outputs`` by name.
 
         Raises:
