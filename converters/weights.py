@@ -11,7 +11,7 @@ import numpy as np
 from tinyseq.errors import ConversionWarning, ModelError
 from tinyseq.given import as_array, as_path, is_one_of
 from tinyseq.precision import narrowed
-from tinyseq.text import shown
+from tinyseq.text import printable, shown
 
 MOST_LISTED = 8
 """Names that an error lists before it says how many more there are."""
@@ -70,6 +70,10 @@ class Weights:
         self.origin = origin
         self._arrays = {name: _checked(name, array, origin) for name, array in arrays.items()}
         self._left = dict.fromkeys(self._arrays)
+
+    def __repr__(self) -> str:
+        left = len(self._left)
+        return printable(f"Weights({self.origin}: {len(self._arrays)} arrays, {left} not taken yet)")
 
     def __contains__(self, name: str) -> bool:
         return name in self._arrays

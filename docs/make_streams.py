@@ -1,4 +1,4 @@
-"""Writes ``docs/streams.md``: of every op, what a stream makes of it.
+"""Writes ``docs/ops-in-streams.md``: of every op, what a stream makes of it.
 
 pip install -e '.[test]' && python docs/make_streams.py
 """
@@ -15,7 +15,7 @@ from tinyseq.ops import FAMILIES, OPS  # noqa: E402
 from tinyseq.passes.along import HANDLERS, WHY  # noqa: E402
 from tinyseq.shapes import looks  # noqa: E402
 
-TARGET = ROOT / "docs" / "streams.md"
+TARGET = ROOT / "docs" / "ops-in-streams.md"
 
 HEAD = """# Ops in streams
 

@@ -14,6 +14,7 @@ import tinyseq
 from tests.models import recogniser
 from tests.test_errors import lstm_with_state
 from tinyseq.cli import FAILED, FINE, UNREADABLE, USAGE, main
+from tinyseq.demo.vad import MODEL
 
 DATA = Path(__file__).parent / "data"
 
@@ -48,15 +49,31 @@ def test_inspect_says_what_a_step_costs(model, capsys):
     assert "224 operations, of x [1, 1, 3]" in text and "128 a stream" in text
 
 
-def test_inspect_goes_on_where_a_step_of_size_one_cannot_be(tmp_path, capsys):
+def test_inspect_counts_a_step_of_the_size_that_there_can_be(tmp_path, capsys):
+    """The smallest of 1, 2, 4 and so on."""
+    path = str(tmp_path / "conv.tinyseq")
     g = tinyseq.Graph()
     g.output("y", g.conv1d(g.input("x", ["N", 1, "T"]), np.ones((1, 1, 3), np.float32)))
-    tinyseq.load(g).save(tmp_path / "conv.tinyseq")
-    assert main(["inspect", str(tmp_path / "conv.tinyseq")]) == FINE
-    assert "not counted: node" in capsys.readouterr().out
-    assert main(["inspect", str(tmp_path / "conv.tinyseq"), "--size", "T=4", "--json"]) == FINE
+    tinyseq.load(g).save(path)
+    assert main(["inspect", path]) == FINE
+    assert "12 operations, of x [1, 1, 4] (--size T=N counts another)" in capsys.readouterr().out
+    assert main(["inspect", path, "--size", "T=5", "--size", "N=1", "--json"]) == FINE
     described = json.loads(capsys.readouterr().out)
-    assert described["operations_per_step"] == 2 * 3 * 2 and described["step_error"] is None
+    assert described["operations_per_step"] == 2 * 3 * 3 and described["step_error"] is None
+
+
+def test_inspect_counts_a_step_of_the_voice_detector(capsys):
+    assert main(["inspect", str(MODEL)]) == FINE
+    assert "616,448 operations, of input [1, 256], state [2, 1, 128]" in capsys.readouterr().out
+
+
+def test_inspect_goes_on_where_no_step_can_be(tmp_path, capsys):
+    path = str(tmp_path / "reshaped.tinyseq")
+    g = tinyseq.Graph()
+    g.output("y", g.reshape(g.input("x", ["N"]), [5, 7]))
+    tinyseq.load(g).save(path)
+    assert main(["inspect", path]) == FINE
+    assert "not counted: node" in capsys.readouterr().out
 
 
 @pytest.mark.parametrize("name", ["functional.keras", "sequence.h5"])

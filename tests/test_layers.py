@@ -55,18 +55,14 @@ LAYERS = {
     "row_by_row": "errors model plan backends",
     "pool": "text errors model given state plan backends claim row_by_row",
     "console": "text errors given memory files",
+    "decode.option_checks": "text errors given",
     "decode": "text errors given files state kernels.instructions kernels.layout kernels.program "
-    "claim console",
-    "decode.steps": "errors model kernels.program plan backends",
+    "claim decode.option_checks",
     "session": "text errors model given graph format state passes backends converters claim pool",
-    "decode.decoder": "text errors model given feeds kernels.instructions passes plan decode "
-    "decode.steps session",
-    "decode.generate": "text errors given claim decode session decode.decoder",
-    "decode.predictor": "ops model session",
-    "decode.transducer_model": "text",
     "inference_session": "text errors model given session",
     "together": "errors model feeds pool session",
-    "recognizer": "text errors given claim decode session together",
+    "decode.endpoint": "text errors given",
+    "recognizer": "text errors given claim decode session together decode.endpoint",
     "check": "errors model memory reference session",
     "stream_check": "text errors model given feeds state streaming session check",
     "cost": "errors model feeds effort reference passes plan",
@@ -74,9 +70,20 @@ LAYERS = {
     "": "errors state session",
     "onnx_backend": "text errors given session",
     "demo": "errors files console session",
+    "decode.command": "text errors console decode",
+    "decode.frames_command": "errors console decode",
+    "rows": "model kernels.program plan",
+    "decode.generation.steps": "errors model kernels.program rows",
+    "decode.generation.decoder": "text errors model given feeds kernels.instructions passes decode session "
+    "rows decode.generation.steps",
+    "decode.generation.generate": "text errors given claim decode.option_checks decode session "
+    "decode.generation.decoder",
+    "decode.transducer.predictor": "ops model session",
+    "decode.transducer.models": "text errors model given session rows decode.generation.steps "
+    "decode.generation.decoder decode.transducer.predictor",
     "cli": "text errors model feeds files reference backends converters console decode "
-    "session decode.decoder decode.generate decode.transducer_model check stream_check "
-    "inspection . demo",
+    "session check stream_check inspection . demo decode.command decode.frames_command "
+    "decode.generation.decoder decode.generation.generate decode.transducer.models",
 }
 """What each module or package may import of tinyseq beside itself, lowest first; "." is the face."""
 

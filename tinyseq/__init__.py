@@ -1,8 +1,13 @@
 """tinyseq: a small runtime for recurrent sequence models."""
 
+from __future__ import annotations
+
 from importlib import import_module
+from typing import TYPE_CHECKING
 
 from tinyseq.errors import (
+    BroadcastWarning,
+    ConversionWarning,
     DeviceError,
     FeedError,
     KernelsError,
@@ -16,11 +21,34 @@ from tinyseq.errors import (
 from tinyseq.session import Session, Stream, load
 from tinyseq.state import State
 
+if TYPE_CHECKING:
+    from tinyseq.decode.ctc.decoder import CtcDecoder, ctc_beam_search, ctc_greedy
+    from tinyseq.decode.ctc.options import CtcBeamSearch, CtcGreedy
+    from tinyseq.decode.endpoint import Endpointing
+    from tinyseq.decode.frames.decoder import DecoderStream
+    from tinyseq.decode.generation.decoder import Decoder
+    from tinyseq.decode.generation.generate import generate
+    from tinyseq.decode.generation.options import Beam, Greedy, Sampling
+    from tinyseq.decode.hypothesis import Hypothesis
+    from tinyseq.decode.lm.arpa import read_arpa
+    from tinyseq.decode.lm.kenlm import read_kenlm
+    from tinyseq.decode.lm.language_model import LanguageModel
+    from tinyseq.decode.transducer.decoder import TransducerDecoder, transducer_beam_search, transducer_greedy
+    from tinyseq.decode.transducer.models import Transducer
+    from tinyseq.decode.transducer.options import TransducerBeamSearch, TransducerGreedy
+    from tinyseq.graph import Graph
+    from tinyseq.inference_session import InferenceSession
+    from tinyseq.pool import Pool
+    from tinyseq.recognizer import Chunks, FrontEnd, Recognizer, Utterance
+    from tinyseq.stream_check import StreamReport, check_stream
+
 __version__ = "0.1.0"
 
 __all__ = [
     "Beam",
+    "BroadcastWarning",
     "Chunks",
+    "ConversionWarning",
     "CtcBeamSearch",
     "CtcDecoder",
     "CtcGreedy",
@@ -29,26 +57,31 @@ __all__ = [
     "DeviceError",
     "Endpointing",
     "FeedError",
+    "FrontEnd",
     "Graph",
     "Greedy",
     "Hypothesis",
     "InferenceSession",
     "KernelsError",
+    "LanguageModel",
     "MissingPackageError",
     "ModelError",
     "OptionError",
+    "Pool",
     "Recognizer",
     "Sampling",
     "Session",
     "State",
     "StateError",
     "Stream",
+    "StreamReport",
     "TinyseqError",
     "Transducer",
     "TransducerBeamSearch",
     "TransducerDecoder",
     "TransducerGreedy",
     "UnsupportedError",
+    "Utterance",
     "check_stream",
     "ctc_beam_search",
     "ctc_greedy",
@@ -69,16 +102,21 @@ _LATER = {
     "DecoderStream": "decode.frames.decoder",
     "Decoder": "decode.generation.decoder",
     "Endpointing": "decode.endpoint",
+    "FrontEnd": "recognizer",
     "Graph": "graph",
     "Greedy": "decode.generation.options",
     "Hypothesis": "decode.hypothesis",
     "InferenceSession": "inference_session",
+    "LanguageModel": "decode.lm.language_model",
+    "Pool": "pool",
     "Recognizer": "recognizer",
     "Sampling": "decode.generation.options",
+    "StreamReport": "stream_check",
     "Transducer": "decode.transducer.models",
     "TransducerBeamSearch": "decode.transducer.options",
     "TransducerDecoder": "decode.transducer.decoder",
     "TransducerGreedy": "decode.transducer.options",
+    "Utterance": "recognizer",
     "check_stream": "stream_check",
     "ctc_beam_search": "decode.ctc.decoder",
     "ctc_greedy": "decode.ctc.decoder",
@@ -90,8 +128,13 @@ _LATER = {
 }
 
 
-def __getattr__(name: str):
+def __getattr__(name: str) -> object:
     """Imports what not everybody uses when it is first asked for."""
     if name not in _LATER:
         raise AttributeError(f"module 'tinyseq' has no attribute {name!r}")
     return getattr(import_module(f"tinyseq.{_LATER[name]}"), name)
+
+
+def __dir__() -> list[str]:
+    """The public names, imported or not."""
+    return sorted([*__all__, *(name for name in globals() if name.startswith("__"))])

@@ -6,11 +6,11 @@ from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from functools import wraps
 from itertools import repeat
-from typing import NoReturn, TypeVar
+from typing import Any, NoReturn, TypeVar, cast
 
 from tinyseq.errors import StateError
 
-Method = TypeVar("Method", bound=Callable)
+Method = TypeVar("Method", bound=Callable[..., Any])
 
 
 class Claim:
@@ -53,14 +53,14 @@ def claiming(method: Method) -> Method:
     """Lets a method have the object's ``_claim`` while it runs."""
 
     @wraps(method)
-    def alone(self, *args, **kwargs):
+    def alone(self: Any, *args: Any, **kwargs: Any) -> Any:
         self._claim.take()
         try:
             return method(self, *args, **kwargs)
         finally:
             self._claim.free.append(None)
 
-    return alone
+    return cast(Method, alone)
 
 
 def take_all(claims: Iterable[Claim]) -> Iterator[None]:

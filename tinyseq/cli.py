@@ -8,10 +8,11 @@ from __future__ import annotations
 import argparse
 import json
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict
 from pathlib import Path
+from types import MappingProxyType
 
 import numpy as np
 
@@ -29,7 +30,7 @@ from tinyseq.demo import command as demo
 from tinyseq.errors import FeedError, OptionError, TinyseqError
 from tinyseq.feeds import checked_array
 from tinyseq.files import same
-from tinyseq.inspection import inspect
+from tinyseq.inspection import inspect, open_sizes, step_sizes
 from tinyseq.model import Value
 from tinyseq.reference import Watch
 from tinyseq.session import WEIGHT_FILES, Session, load
@@ -168,7 +169,10 @@ def _load(args: argparse.Namespace) -> Session:
     return load(args.model, device=args.device, state=_split(args.state, "--state") or None)
 
 
-def _feeds(args: argparse.Namespace, session: Session) -> dict[str, np.ndarray]:
+def _feeds(
+    args: argparse.Namespace, session: Session, others: Mapping[str, int] = MappingProxyType({})
+) -> dict[str, np.ndarray]:
+    """The inputs that are given, the others random, of the sizes that are given or else ``others``."""
     given = _inputs(args)
     values = {value.name: value for value in session.inputs}
     for name, text in _split(args.input, "--input").items():
@@ -186,7 +190,7 @@ def _feeds(args: argparse.Namespace, session: Session) -> dict[str, np.ndarray]:
     unknown = given.keys() - values.keys()
     if unknown:
         raise FeedError(f"{args.inputs} holds {sorted(unknown)}; the model takes {', '.join(values)}")
-    return random_feeds(session, sizes, given, args.seed)
+    return random_feeds(session, {**others, **sizes}, given, args.seed)
 
 
 @contextmanager
@@ -228,13 +232,7 @@ def _inspect(args: argparse.Namespace) -> int:
     if args.model.suffix.lower() in WEIGHT_FILES:
         return _inspect_weights(args)
     session = _load(args)
-    try:
-        feeds = _feeds(args, session)
-    except FeedError:
-        if args.input or args.inputs or args.size:
-            raise
-        feeds = {}
-    description = inspect(session, feeds)
+    description = inspect(session, _steps(args, session))
     if args.json:
         say_json(description)
         return FINE
@@ -244,13 +242,28 @@ def _inspect(args: argparse.Namespace) -> int:
     say(f"  weights {description['parameters']:,} numbers, {description['parameter_bytes']:,} bytes")
     shapes = ", ".join(f"{name} {shape}" for name, shape in description["step_shapes"].items())
     if description["operations_per_step"] is not None:
-        say(f"  step    {description['operations_per_step']:,} operations, of {shapes}")
+        given = _split(args.size, "--size")
+        others = ", ".join(f"--size {name}=N" for name in open_sizes(session) if name not in given)
+        more = f" ({others} counts another)" if others else ""
+        say(f"  step    {description['operations_per_step']:,} operations, of {shapes}{more}")
     if description["memory"] is not None:
         bytes_ = "{weights:,} bytes of packed weights, {state:,} a stream, {arena:,} a call"
         say(f"  memory  {bytes_.format(**description['memory'])}")
     if description["step_error"] is not None:
         say(f"  step    not counted: {description['step_error']} (--size and --input say of what to count)")
     return FINE
+
+
+def _steps(args: argparse.Namespace, session: Session) -> Iterator[dict[str, np.ndarray]]:
+    """Inputs of a step to try in order."""
+    for sizes in step_sizes(session):
+        try:
+            yield _feeds(args, session, sizes)
+        except FeedError:
+            if not sizes and (args.input or args.inputs or args.size):
+                raise
+            yield {}
+            return
 
 
 def _inspect_weights(args: argparse.Namespace) -> int:

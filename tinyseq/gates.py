@@ -11,6 +11,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
+from numpy.typing import ArrayLike
 
 from tinyseq.errors import ModelError
 from tinyseq.given import as_array
@@ -46,7 +47,7 @@ class Cells:
         return (self.r if self.projection is None else self.projection).shape[2]
 
 
-def cells(op: str, weights: Sequence[np.ndarray | None], layout: str) -> Cells:
+def cells(op: str, weights: Sequence[ArrayLike | None], layout: str) -> Cells:
     """The weights of one layer, brought from a library's layout to ONNX's.
 
     Args:

@@ -7,6 +7,7 @@ from array import array as typed_array
 from collections.abc import Collection
 from numbers import Integral, Real
 from pathlib import Path
+from typing import TypeGuard
 
 import numpy as np
 
@@ -90,12 +91,12 @@ def is_one_of(given: object, names: Collection[str]) -> bool:
     return isinstance(given, str) and given in names
 
 
-def is_whole(given: object) -> bool:
+def is_whole(given: object) -> TypeGuard[int]:
     """Whether it is a whole number: Python's or NumPy's, no truth value and no span of time."""
     return isinstance(given, Integral) and not isinstance(given, (bool, np.timedelta64))
 
 
-def is_number(given: object) -> bool:
+def is_number(given: object) -> TypeGuard[float]:
     """Whether it is a real number that a float holds, NaN and infinity among them."""
     if not isinstance(given, Real) or isinstance(given, (bool, np.timedelta64)):
         return False

@@ -6,7 +6,8 @@ taken, an array or a number may stand for a constant. ``tinyseq.load`` makes a g
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
+from typing import Any, Literal, overload
 
 import numpy as np
 from numpy.typing import ArrayLike, DTypeLike
@@ -16,7 +17,7 @@ from tinyseq.errors import ModelError, UnsupportedError
 from tinyseq.given import as_array, is_number, is_whole
 from tinyseq.model import Dimension, Model, Node, StatePair, Value
 from tinyseq.ops import OPS
-from tinyseq.text import shown
+from tinyseq.text import printable, shown
 from tinyseq.types import checked_model
 
 Tensor = str | ArrayLike
@@ -44,6 +45,11 @@ class Graph:
         self._node_names: set[str] = set()
         self._numbers: dict[str, int] = {}
         self._node_numbers: dict[str, int] = {}
+
+    def __repr__(self) -> str:
+        inputs = ", ".join(map(str, self._inputs)) or "none"
+        outputs = printable(", ".join(self._outputs)) or "none"
+        return f"Graph({len(self._nodes)} nodes, inputs {inputs}, outputs {outputs})"
 
     def input(self, name: str, shape: Sequence[Dimension], dtype: DTypeLike = np.float32) -> str:
         """An input of the model; sizes that the feeds decide are given as words."""
@@ -84,7 +90,8 @@ class Graph:
         inputs = {value.name: value for value in self._inputs}
         outputs, state = [], []
         for name, (_, carries, dtype) in self._outputs.items():
-            outputs.append(Value(name, dtype, None if carries is None else inputs[carries].shape))
+            shape = None if carries is None else inputs[carries].shape
+            outputs.append(Value(name, dtype, shape))  # type: ignore[arg-type]  # checking tells it
             if carries is not None:
                 state.append(StatePair(carries, name))
         graph = model.Graph(
@@ -107,7 +114,19 @@ class Graph:
         self._constants[name] = array
         return name
 
-    def apply(self, op: str, *inputs: Tensor | None, outputs: int = 1, name: str = "", **attributes):
+    @overload  # a number that is not known before is taken for several
+    def apply(  # type: ignore[overload-overlap]
+        self, op: str, *inputs: Tensor | None, outputs: Literal[1] = 1, name: str = "", **attributes: object
+    ) -> str: ...
+
+    @overload
+    def apply(
+        self, op: str, *inputs: Tensor | None, outputs: int, name: str = "", **attributes: object
+    ) -> tuple[str, ...]: ...
+
+    def apply(
+        self, op: str, *inputs: Tensor | None, outputs: int = 1, name: str = "", **attributes: object
+    ) -> str | tuple[str, ...]:
         """Any op of the table, with the attributes that it has there.
 
         Args:
@@ -152,7 +171,7 @@ class Graph:
         c: Tensor | None = None,
         lengths: Tensor | None = None,
         name: str = "",
-        **attributes,
+        **attributes: object,
     ) -> tuple[str, str, str]:
         """An LSTM over whole sequences.
 
@@ -183,7 +202,7 @@ class Graph:
         h: Tensor | None = None,
         lengths: Tensor | None = None,
         name: str = "",
-        **attributes,
+        **attributes: object,
     ) -> tuple[str, str]:
         """A GRU over whole sequences: ``lstm``'s arguments and results, less the cell state.
 
@@ -206,12 +225,23 @@ class Graph:
         h: Tensor | None = None,
         lengths: Tensor | None = None,
         name: str = "",
-        **attributes,
+        **attributes: object,
     ) -> tuple[str, str]:
         """A plain recurrent layer with tanh: ``lstm``'s arguments and results, less the cell state."""
         return self._recurrent("RNN", x, weights, layout, backward, lengths, (h,), name, attributes)
 
-    def _recurrent(self, op, x, weights, layout, backward, lengths, initials, name, attributes):
+    def _recurrent(
+        self,
+        op: str,
+        x: Tensor,
+        weights: Sequence[ArrayLike],
+        layout: str,
+        backward: Sequence[ArrayLike] | None,
+        lengths: Tensor | None,
+        initials: tuple[Tensor | None, ...],
+        name: str,
+        attributes: dict[str, object],
+    ) -> Any:
         cells = gates.cells(op, weights, layout)
         if backward is not None:
             cells = gates.stacked(cells, gates.cells(op, backward, layout))
@@ -390,7 +420,7 @@ def _dtype(given: DTypeLike, name: str) -> np.dtype:
         raise ModelError(f"{name!r} is of type {shown(given)}, which NumPy does not know") from error
 
 
-def _listed(given: Sequence, what: str) -> tuple:
+def _listed(given: Iterable[Any], what: str) -> tuple[Any, ...]:
     try:
         return tuple(given)
     except TypeError as error:

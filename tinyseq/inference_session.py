@@ -94,8 +94,8 @@ class InferenceSession:
         self,
         path_or_bytes: str | Path | bytes,
         sess_options: object = None,
-        providers: Sequence[str | tuple[str, dict]] | None = None,
-        provider_options: Sequence[dict] | None = None,
+        providers: Sequence[str | tuple[str, dict[str, Any]]] | None = None,
+        provider_options: Sequence[dict[str, Any]] | None = None,
         **kwargs: object,
     ) -> None:
         unknown = kwargs.keys() - HARMLESS_KEYWORDS
@@ -105,7 +105,10 @@ class InferenceSession:
         self._options = sess_options
         self._model = read(path_or_bytes)
         self.set_providers(providers, provider_options)
-        self._names = [value.name for value in self._session.outputs]
+        self._names = [value.name for value in self._model.graph.outputs]
+
+    def __repr__(self) -> str:
+        return f"InferenceSession({self._session})"
 
     def run(
         self,
@@ -142,7 +145,9 @@ class InferenceSession:
     def get_modelmeta(self) -> ModelMetadata:
         """What the file says of itself."""
         model = self._session.model
-        said = {name: model.header[name] for name in ModelMetadata._fields[1:] if name in model.header}
+        said: dict[str, Any] = {
+            name: model.header[name] for name in ModelMetadata._fields[1:] if name in model.header
+        }
         return ModelMetadata(dict(model.metadata), **said)
 
     def get_session_options(self) -> object:
@@ -159,8 +164,8 @@ class InferenceSession:
 
     def set_providers(
         self,
-        providers: Sequence[str | tuple[str, dict]] | None = None,
-        provider_options: Sequence[dict] | None = None,
+        providers: Sequence[str | tuple[str, dict[str, Any]]] | None = None,
+        provider_options: Sequence[dict[str, Any]] | None = None,
     ) -> None:
         """Puts the model on the first provider that is there; warns of those before it that are not."""
         said = "providers are names or (name, options) pairs"
@@ -234,7 +239,7 @@ class InferenceSession:
         raise UnsupportedError(REFUSED_SESSION_OPTIONS["enable_profiling"])
 
 
-def _listed(given: object, said: str) -> list:
+def _listed(given: Any, said: str) -> list[Any]:
     """What is in a sequence; a single word is a sequence of itself."""
     if isinstance(given, str):
         return [given]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, NoReturn
+from typing import TYPE_CHECKING, Any, NoReturn
 
 import numpy as np
 
@@ -14,7 +14,7 @@ from tinyseq.given import is_whole
 from tinyseq.model import POSITION, StatePair, Value
 from tinyseq.plan.rows import OWNERS, SOURCES, TARGETS, RowLayout, row_layout
 from tinyseq.row_by_row import RowByRow
-from tinyseq.state import State, restore, room
+from tinyseq.state import State, described, restore, room
 from tinyseq.text import shown
 
 if TYPE_CHECKING:
@@ -46,7 +46,7 @@ class Pool:
         self.one_by_one = session.rows_of_model == 1 or any(_is_whole(value) for value in values)
         axes = {} if self.one_by_one else {value.name: _row_axis(value) for value in values}
         with room(f"the state of {count} rows"):
-            runner = (
+            runner: Any = (
                 RowByRow(model, backend, count)
                 if self.one_by_one
                 else backend.rows(_layout(values, axes, model.state), count)
@@ -131,7 +131,8 @@ class Pool:
             return self._runner.step(self._addressed(self._numbers(rows), feeds), None)
         numbers = self._numbers(rows)
         feeds = self._streaming.ending(feeds, len(numbers))
-        return self._runner.step(self._addressed(numbers, feeds), None, last=1)
+        given = self._addressed(numbers, feeds)
+        return self._runner.step(given, None, last=1)  # type: ignore[call-arg]  # it has a clock
 
     def _numbers(self, rows: Sequence[int]) -> np.ndarray:
         """Rows, all of them open and none twice."""
@@ -177,6 +178,9 @@ class Pool:
         """``step`` of the first rows, open or not."""
         numbers = np.arange(count)
         return self._runner.step({**feeds, **dict.fromkeys((SOURCES, TARGETS, OWNERS), numbers)}, None)
+
+    def __repr__(self) -> str:
+        return f"Pool({int(self._open.sum())} of {self.count} rows open, each {described(self._fields(0))})"
 
     def __reduce__(self) -> NoReturn:
         raise StateError(
@@ -234,7 +238,11 @@ def _is_whole(value: Value) -> bool:
 
 def _layout(values: Sequence[Value], axes: dict[str, int], pairs: Sequence[StatePair]) -> RowLayout:
     shapes = {
-        value.name: tuple(size for axis, size in enumerate(value.shape) if axis != axes[value.name])
+        value.name: tuple(
+            size
+            for axis, size in enumerate(value.shape or ())
+            if axis != axes[value.name] and isinstance(size, int)
+        )
         for value in values
     }
     return row_layout(values, axes, shapes, pairs)

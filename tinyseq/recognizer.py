@@ -45,6 +45,9 @@ class Chunks:
         self._size, self._feeds = size, feeds
         self._left = np.empty(0, np.float32)
 
+    def __repr__(self) -> str:
+        return f"Chunks({self._size} samples, {len(self._left)} left over)"
+
     def push(self, samples: np.ndarray) -> list[Feeds]:
         """A step for each whole chunk."""
         sound = np.concatenate([self._left, _sound(samples)])
@@ -74,6 +77,10 @@ class Utterance:
         self._search = recognizer.decoder.stream()
         self._is_finished = False
         self._claim, self._decoding = Claim("signal"), Claim("signal")
+
+    def __repr__(self) -> str:
+        end = ", no more sound to come" if self._is_finished else ""
+        return f"Utterance({self._rate} Hz, {len(self._steps)} steps ready{end})"
 
     @claiming
     def accept_waveform(self, sample_rate: int, waveform: np.ndarray) -> None:
@@ -175,6 +182,12 @@ class Recognizer:
             raise FeedError(f"output={shown(output)}: the model gives {', '.join(outputs)}")
         self._output = outputs[0] if output is None else output
 
+    def __repr__(self) -> str:
+        return (
+            f"Recognizer({self.sample_rate} Hz, a row of {self._output!r} every {self.frame_seconds} s, "
+            f"{self.decoder!r})"
+        )
+
     def create_stream(self) -> Utterance:
         """A new signal, at its start."""
         return Utterance(self)
@@ -209,10 +222,10 @@ class Recognizer:
             refused = self._step([stream for stream in own if stream._steps])
         finally:
             put_back(held)
-        for stream, error in refused.items():
+        for stream, refusal in refused.items():
             raise FeedError(
-                f"signal {streams.index(stream)}: {error}. It has lost this step, others have taken theirs"
-            ) from error
+                f"signal {streams.index(stream)}: {refusal}. It has lost this step, others have taken theirs"
+            ) from refusal
 
     def _step(self, ready: list[Utterance]) -> dict[Utterance, FeedError]:
         """A step of each of several signals; says whose was refused."""
@@ -282,7 +295,7 @@ class Recognizer:
             if found:
                 return found[0]
         stable, tentative = stream._search.partial()
-        text = None if stable.text is None else stable.text + tentative.text
+        text = None if stable.text is None or tentative.text is None else stable.text + tentative.text
         return Hypothesis(
             stable.tokens + tentative.tokens,
             tentative.score,

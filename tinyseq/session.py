@@ -15,7 +15,7 @@ from tinyseq.errors import FeedError, ModelError, StateError
 from tinyseq.given import as_path, is_whole
 from tinyseq.model import POSITION, Model, StatePair, Value, given_out
 from tinyseq.model import Graph as ModelGraph
-from tinyseq.state import Fields, State, restore, room
+from tinyseq.state import Fields, State, described, restore, room
 from tinyseq.text import printable, shown
 
 if TYPE_CHECKING:
@@ -48,10 +48,12 @@ class Session:
         """What ``run`` takes."""
         return self.model.graph.inputs
 
-    @property
+    @cached_property
     def outputs(self) -> tuple[Value, ...]:
-        """What ``run`` gives."""
-        return self.model.graph.outputs
+        """What ``run`` gives; where the model does not say shapes, those that follow from its inputs'."""
+        from tinyseq.passes.probe import with_shapes
+
+        return with_shapes(self.model.graph.outputs, self._simple.graph)
 
     @property
     def state(self) -> tuple[StatePair, ...]:
@@ -98,7 +100,8 @@ class Session:
         return format.fingerprint(self._simple)
 
     def run(self, feeds: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
-        """All outputs for whole inputs, from name to array to name to new array.
+        """All outputs for whole inputs: takes an array of the dtype and shape of each of ``inputs``, by name,
+        and gives a new array for each of ``outputs`` by name.
 
         Raises:
             FeedError: names, dtypes or shapes do not fit the model.
@@ -114,7 +117,7 @@ class Session:
         """
         streaming = self.streaming
         if self._fixed_rows is not None and self._fixed_rows.count > 1:
-            raise ModelError(self._too_many_rows)
+            raise ModelError(_too_many_rows(self._fixed_rows))
         return Stream(self, streaming, self._backend)
 
     def pool(self, count: int) -> Pool:
@@ -129,8 +132,8 @@ class Session:
         from tinyseq.pool import Pool
 
         streaming = self.streaming
-        if is_whole(count) and 0 < count < self.rows_of_model:
-            raise ModelError(self._too_many_rows)
+        if self._fixed_rows is not None and is_whole(count) and 0 < count < self._fixed_rows.count:
+            raise ModelError(_too_many_rows(self._fixed_rows))
         return Pool(self, streaming, self._backend, count)
 
     @property
@@ -148,15 +151,6 @@ class Session:
         from tinyseq.passes.rows import fixed_rows
 
         return fixed_rows(self.streaming.model)
-
-    @property
-    def _too_many_rows(self) -> str:
-        node, count = self._fixed_rows
-        return (
-            f"{node} runs on {count} rows, the number that the model was exported for, and a stream is one "
-            f"row: use pool({count}) and step all of its rows together, or export the model with an open "
-            "batch size"
-        )
 
     def with_any_state(self) -> Session:
         """The same model, whose streams remember NaN and infinity too; see ``finite`` of ``load``."""
@@ -262,6 +256,14 @@ class Session:
     __repr__ = __str__
 
 
+def _too_many_rows(fixed: FixedRows) -> str:
+    return (
+        f"{fixed.node} runs on {fixed.count} rows, the number that the model was exported for, and a stream is "
+        f"one row: use pool({fixed.count}) and step all of its rows together, or export the model with an open "
+        "batch size"
+    )
+
+
 def loaded(given: object, what: str) -> Session:
     """A loaded model, which was given as ``what``.
 
@@ -338,7 +340,8 @@ class Stream:
         """
         if self._streaming.clock is None:
             return {} if feeds is None else self._runner.step(feeds, None)
-        return self._runner.step(self._streaming.ending(feeds, 1), None, last=1)
+        feeds = self._streaming.ending(feeds, 1)
+        return self._runner.step(feeds, None, last=1)  # type: ignore[call-arg]  # it has a clock
 
     @property
     def outputs(self) -> tuple[Value, ...]:
@@ -372,6 +375,9 @@ class Stream:
             StateError: it is of another model, or holds NaN or infinity; the state is as before.
         """
         restore(saved, self._state, self._session)
+
+    def __repr__(self) -> str:
+        return f"Stream({described(self._state)})"
 
     def __reduce__(self) -> NoReturn:
         raise StateError(
@@ -434,11 +440,12 @@ def read(path: str | Path | bytes | Graph) -> Model:
     """The Model of a graph or of a file, by its suffix; bytes are taken for ONNX."""
     if isinstance(path, (bytearray, memoryview)):
         path = bytes(path)
-    if not isinstance(path, (str, Path, bytes)):
+    if isinstance(path, bytes):
+        return _onnx(path)
+    if not isinstance(path, (str, Path)):
         return _built(path)
-    if not isinstance(path, bytes):
-        path = as_path(path, "a model")
-    suffix = ".onnx" if isinstance(path, bytes) else path.suffix.lower()
+    path = as_path(path, "a model")
+    suffix = path.suffix.lower()
     if suffix not in READERS:
         if suffix in WEIGHT_FILES:
             raise ModelError(
@@ -462,13 +469,13 @@ def _built(graph: object) -> Model:
     raise ModelError(f"a model is a path, bytes or a Graph, not {type(graph).__name__}")
 
 
-def _onnx(path: str | Path | bytes) -> Model:
+def _onnx(path: Path | bytes) -> Model:
     from tinyseq.converters import onnx
 
     return onnx.load(path)
 
 
-def _keras(path: str | Path | bytes) -> Model:
+def _keras(path: Path) -> Model:
     from tinyseq.converters import keras
 
     return keras.load(path)
@@ -477,7 +484,7 @@ def _keras(path: str | Path | bytes) -> Model:
 WEIGHT_FILES = (".pt", ".pth", ".safetensors", ".npz")
 """Suffixes of files that hold weights without a model."""
 
-READERS: dict[str, Callable[[str | Path | bytes], Model]] = {
+READERS: dict[str, Callable[[Path], Model]] = {
     format.SUFFIX: format.load,
     ".onnx": _onnx,
     ".keras": _keras,

@@ -42,7 +42,7 @@ class State(Mapping[str, np.ndarray]):
             return NotImplemented
         return self.keys() == other.keys() and all(_same(array, other[name]) for name, array in self.items())
 
-    __hash__ = None
+    __hash__ = None  # type: ignore[assignment]  # compared by value
 
     def __getitem__(self, name: str) -> np.ndarray:
         return self._fields[name]
@@ -54,10 +54,9 @@ class State(Mapping[str, np.ndarray]):
         return len(self._fields)
 
     def __repr__(self) -> str:
-        fields = (f"{name} {array.dtype}{list(array.shape)}" for name, array in self.items())
-        return printable(f"State({', '.join(fields)})")
+        return f"State({described(self)})"
 
-    def __reduce__(self) -> tuple:
+    def __reduce__(self) -> tuple[type[State], tuple[dict[str, np.ndarray], str]]:
         """Pickled by its fields: what is unpickled is checked and read-only too."""
         return State, (dict(self), self.fingerprint)
 
@@ -123,7 +122,7 @@ def _checksum(fields: Mapping[str, np.ndarray], notes: Mapping[str, object]) -> 
     kinds = [(name, array.dtype.str, array.shape) for name, array in sorted(fields.items())]
     digest = sha256(repr((sorted(notes.items()), kinds)).encode())
     for _, array in sorted(fields.items()):
-        digest.update(np.ascontiguousarray(array))
+        digest.update(np.ascontiguousarray(array).data)
     return digest.hexdigest()
 
 
@@ -139,8 +138,13 @@ class Fields(dict[str, np.ndarray]):
 
     __setitem__ = __delitem__ = __ior__ = clear = pop = popitem = setdefault = update = _refuse
 
-    def __reduce__(self) -> tuple:
+    def __reduce__(self) -> tuple[type[dict[str, np.ndarray]], tuple[dict[str, np.ndarray]]]:
         return dict, (dict(self),)
+
+
+def described(fields: Mapping[str, np.ndarray]) -> str:
+    """Names, types and shapes of a state's arrays, on one line."""
+    return printable(", ".join(f"{name} {array.dtype}{list(array.shape)}" for name, array in fields.items()))
 
 
 def _field(name: object, given: object) -> np.ndarray:

@@ -63,7 +63,7 @@ class Streaming(NamedTuple):
         nothing = {}
         for value in self.model.graph.inputs:
             if value.name in self.inputs:
-                shape = [rows if isinstance(size, str) else size for size in value.shape]
+                shape = [rows if isinstance(size, str) else size for size in value.shape or ()]
                 shape[self.inputs[value.name]] = 0
                 nothing[value.name] = np.zeros(shape, value.dtype)
         return nothing | dict(feeds)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from reprlib import Repr
+from typing import Any
 
 _CONTROLS = re.compile("[\x00-\x1f\x7f-\x9f\u2028\u2029\ud800-\udfff]")
 """Control characters, which terminals obey, line separators, and surrogates, which cannot be encoded."""
@@ -22,7 +23,7 @@ class _Short(Repr):
         self.maxstring = self.maxother = self.maxlong = 200
         self.maxlist = self.maxtuple = self.maxdict = self.maxset = self.maxfrozenset = 16
 
-    def repr_ndarray(self, array, level: int) -> str:
+    def repr_ndarray(self, array: Any, level: int) -> str:
         return repr(array) if array.size <= 4 else f"array of {array.dtype}{list(array.shape)}"
 
 

@@ -6,14 +6,14 @@ What two probes, in which every open size is another prime, agree on does not de
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from itertools import accumulate, count
 
 import numpy as np
 
 from tinyseq import reference
 from tinyseq.errors import TinyseqError
-from tinyseq.model import Graph, Node
+from tinyseq.model import Dimension, Graph, Node, Value
 from tinyseq.shapes import Shape, split_sizes
 
 FIRST_PRIMES = (1009, 2003)
@@ -116,6 +116,34 @@ def probes(graph: Graph) -> tuple[Probe, Probe]:
     """Two probes of a graph with primes for its sizes."""
     first, second = (Probe(graph, _primes(first)) for first in FIRST_PRIMES)
     return first, second
+
+
+def with_shapes(values: Iterable[Value], graph: Graph) -> tuple[Value, ...]:
+    """Values of a graph's tensors; where one says no shape, with that which follows from the inputs' by the
+    shape rules. A size that is neither a number nor that of an input is called by the tensor and its axis."""
+    values = tuple(values)
+    if all(value.shape is not None for value in values):
+        return values
+    one, other = probes(graph)
+    open_sizes = {
+        (one.shapes[value.name][axis], other.shapes[value.name][axis]): size
+        for value in graph.inputs
+        for axis, size in enumerate(value.shape or ())
+        if isinstance(size, str)
+    }
+
+    def shape_of(name: str) -> tuple[Dimension, ...] | None:
+        pair = one.shapes.get(name), other.shapes.get(name)
+        if pair[0] is None or pair[1] is None or len(pair[0]) != len(pair[1]):
+            return None
+        return tuple(
+            int(size) if size == twin else open_sizes.get((size, twin), f"{name}.{axis}")
+            for axis, (size, twin) in enumerate(zip(*pair))
+        )
+
+    return tuple(
+        value if value.shape is not None else value._replace(shape=shape_of(value.name)) for value in values
+    )
 
 
 def _primes(first: int) -> Iterator[int]:

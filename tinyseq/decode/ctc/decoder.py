@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from typing import Any
 
 import numpy as np
 
 from tinyseq.decode.ctc.beam_search import CtcPrefixSearch
 from tinyseq.decode.ctc.best_path import BestPathSearch
 from tinyseq.decode.ctc.options import CtcBeamSearch, CtcGreedy
-from tinyseq.decode.frames.decoder import LiveDecoder
+from tinyseq.decode.frames.decoder import FrameSearch, LiveDecoder
 from tinyseq.decode.hypothesis import Hypothesis
 from tinyseq.decode.lm.options import check_tokens, settings
 from tinyseq.errors import OptionError
@@ -27,10 +28,10 @@ class CtcDecoder(LiveDecoder):
         if not isinstance(self.options, (CtcGreedy, CtcBeamSearch)):
             raise OptionError(f"options are a CtcGreedy or a CtcBeamSearch, not {type(options).__name__}")
 
-    def _search(self, size: int) -> BestPathSearch | CtcPrefixSearch:
+    def _search(self, size: int) -> FrameSearch:
         if size not in self._searches:
             check_tokens(self.options, size)
-            kind = BestPathSearch if isinstance(self.options, CtcGreedy) else CtcPrefixSearch
+            kind: type[Any] = BestPathSearch if isinstance(self.options, CtcGreedy) else CtcPrefixSearch
             self._searches[size] = kind(self.options, size)
         return self._searches[size]
 
@@ -44,9 +45,23 @@ class CtcDecoder(LiveDecoder):
 
 
 def ctc_greedy(
-    logp: np.ndarray, blank: int = 0, *, lengths: Sequence[int] | None = None, **options
+    logp: np.ndarray, blank: int = 0, *, lengths: Sequence[int] | None = None, **options: Any
 ) -> list[Hypothesis] | list[list[Hypothesis]]:
-    """Best path decoding of ``logp[T, V]`` or ``[N, T, V]``; see ``CtcGreedy`` and ``CtcDecoder.decode``."""
+    """Best path decoding.
+
+    Args:
+        logp: natural logarithms of probabilities, float32 [T, V], of T frames and V tokens; or a batch
+            [N, T, V].
+        blank: the token that stands for none.
+        lengths: of a batch, how many frames of each sequence count; all, if left out.
+        options: further ones of ``CtcGreedy``, as ``vocabulary``.
+
+    Returns:
+        A list of one hypothesis, or of a batch a list of such lists.
+
+    Raises:
+        FeedError: the shape, the lengths, an option or a row (NaN, no finite number) is refused.
+    """
     return CtcDecoder(CtcGreedy(blank, **options)).decode(logp, lengths)
 
 
@@ -56,11 +71,24 @@ def ctc_beam_search(
     blank: int = 0,
     *,
     lengths: Sequence[int] | None = None,
-    **options,
+    **options: Any,
 ) -> list[Hypothesis] | list[list[Hypothesis]]:
-    """Prefix beam search over ``logp[T, V]`` or ``[N, T, V]``.
+    """Prefix beam search. Language models, lexicons and many hotwords are made ready once in a ``CtcDecoder``
+    that is kept, here in each call.
 
-    See ``CtcBeamSearch`` for the options and the score, and ``CtcDecoder.decode``. Language models, lexicons
-    and many hotwords are made ready once in a ``CtcDecoder`` that is kept, here in each call.
+    Args:
+        logp: natural logarithms of probabilities, float32 [T, V], of T frames and V tokens; or a batch
+            [N, T, V].
+        beam_width: hypotheses that go on from frame to frame.
+        blank: the token that stands for none.
+        lengths: of a batch, how many frames of each sequence count; all, if left out.
+        options: further ones of ``CtcBeamSearch``, which says what the score is.
+
+    Returns:
+        Hypotheses, best first, or of a batch a list of such lists; an empty one where a lexicon or a language
+        model allows no end.
+
+    Raises:
+        FeedError: the shape, the lengths, an option or a row (NaN, no finite number) is refused.
     """
     return CtcDecoder(CtcBeamSearch(beam_width, blank, **options)).decode(logp, lengths)

@@ -20,6 +20,7 @@ from tinyseq.errors import FeedError, StateError
 from tinyseq.given import as_array
 from tinyseq.kernels.program import Buffer
 from tinyseq.state import State
+from tinyseq.text import shown
 
 Position = Any
 """Where a stream is; what is in it is its search's affair."""
@@ -75,6 +76,8 @@ class LiveDecoder(ABC):
     thread at a time and refuses a second one.
     """
 
+    options: Any
+
     def __init__(self) -> None:
         self._searches: dict[int, FrameSearch] = {}
         self._checksum: int | None = None
@@ -92,6 +95,9 @@ class LiveDecoder(ABC):
     @abstractmethod
     def _kind(self) -> Iterable[bytes]:
         """What decides results: options and models."""
+
+    def __repr__(self) -> str:
+        return f"{type(self).__name__}({shown(self.options)})"
 
     def digest(self, size: int) -> int:
         """A checksum of what decides results over rows of a size: equal where streams may be exchanged."""
@@ -149,9 +155,11 @@ class LiveDecoder(ABC):
     def decode(
         self, rows: np.ndarray, lengths: Sequence[int] | None = None
     ) -> list[Hypothesis] | list[list[Hypothesis]]:
-        """The hypotheses of ``rows[T, size]``, best first, or for a batch ``[N, T, size]`` a list of those.
+        """The hypotheses of a whole sequence, best first, or for a batch a list of those.
 
         Args:
+            rows: float32 [T, size], or a batch [N, T, size]; of CTC natural logarithms of probabilities, of a
+                transducer the encoder's frames.
             lengths: how many rows of each of the N sequences count; the others are never looked at.
 
         Raises:
@@ -182,7 +190,11 @@ class DecoderStream:
     def __init__(self, decoder: LiveDecoder) -> None:
         self._decoder = decoder
         self._claim = Claim("stream")
-        self._search = self._state = None
+        self._search: FrameSearch | None = None
+        self._state: Position = None
+
+    def __repr__(self) -> str:
+        return f"DecoderStream({self._decoder!r})"
 
     def step(self, rows: np.ndarray) -> None:
         """Feeds a chunk [T, size]; see ``LiveDecoder.step``."""

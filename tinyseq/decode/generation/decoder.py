@@ -19,7 +19,7 @@ from tinyseq.model import Graph, StatePair, Value
 from tinyseq.passes.names import alike
 from tinyseq.rows import RowStepper
 from tinyseq.session import Session, loaded
-from tinyseq.text import shown
+from tinyseq.text import printable, shown
 
 Feeds = Mapping[str, object]
 
@@ -104,6 +104,11 @@ class Decoder:
         self._taken = self._given_inputs()
         self.idle = Idle()
         """Searches that have ended, for generations like theirs."""
+
+    def __repr__(self) -> str:
+        state = ", ".join(pair.input for pair in self._pairs) or "none"
+        behind = "" if self.encoder is None else ", with an encoder"
+        return printable(f"Decoder(tokens {self.tokens}, scores {self.scores}, state {state}{behind})")
 
     def _connections(self, given: dict[str, str]) -> dict[str, str]:
         """Where the encoder gives what the decoder takes."""

@@ -40,6 +40,9 @@ class Generating:
         self._inputs = inputs
         self._claim = Claim("generation")
 
+    def __repr__(self) -> str:
+        return f"Generating({self._inputs} inputs)"
+
     @claiming
     def step(self) -> bool:
         """One token for every hypothesis of every input; False once all are done."""

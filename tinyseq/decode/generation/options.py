@@ -10,6 +10,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, fields
 from functools import cache
 from operator import attrgetter
+from typing import Any
 
 from tinyseq.decode.option_checks import MAX_BEAMS, MAX_INT, flag, is_listed, real, whole
 from tinyseq.errors import OptionError
@@ -18,7 +19,7 @@ from tinyseq.text import shown
 
 
 @cache
-def _key_fields(method: type[Generation]) -> Callable[[Generation], tuple]:
+def _key_fields(method: type[Generation]) -> Callable[[Generation], tuple[object, ...]]:
     """What gives the values of all options but prefix and seed."""
     return attrgetter(*[field.name for field in fields(method) if field.name not in ("prefix", "seed")])
 
@@ -74,9 +75,9 @@ class Generation:
             )
 
     @property
-    def key(self) -> tuple:
+    def key(self) -> tuple[object, ...]:
         """Equal for options that differ in nothing but prefix and seed."""
-        return type(self), *_key_fields(type(self))(self)
+        return type(self), *_key_fields(type(self))(self)  # type: ignore[arg-type]  # classes are hashable
 
     @property
     def end_tokens(self) -> tuple[int, ...]:
@@ -146,9 +147,10 @@ class Sampling(Generation):
         real(self, "min_p", 0, 1)
         real(self, "typical_p", 0, 1, above=True)
         listed = is_listed(self.seed)
-        if not all(map(is_whole, self.seed if listed else (self.seed,))):
+        seeds: Any = self.seed if listed else (self.seed,)
+        if not all(map(is_whole, seeds)):
             raise OptionError(f"seed={shown(self.seed)} must be a whole number, or a list of one an input")
-        object.__setattr__(self, "seed", tuple(map(int, self.seed)) if listed else int(self.seed))
+        object.__setattr__(self, "seed", tuple(map(int, seeds)) if listed else int(seeds[0]))
 
 
 @dataclass(frozen=True, kw_only=True)

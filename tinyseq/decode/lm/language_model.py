@@ -25,7 +25,7 @@ class LanguageModel:
         self.order = order
         self.automaton = automaton
         self.begin = begin
-        self.lock: AbstractContextManager = nullcontext()
+        self.lock: AbstractContextManager[object] = nullcontext()
 
     def label(self, word: str) -> int:
         """A word's label, or that of unknown words."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, fields
 from math import inf
+from typing import Any
 
 from tinyseq.decode.lm.language_model import LanguageModel
 from tinyseq.decode.option_checks import MAX_BEAMS, is_collection, one_of, real, strings, whole
@@ -85,7 +86,7 @@ class PrefixSearchOptions:
         separator = self.word_separator
         if separator is not None and not _is_token(separator) and not (_is_text(separator) and separator):
             raise OptionError(f"word_separator is a string, a token or None, not {shown(separator)}")
-        if _is_token(separator):
+        if is_whole(separator):
             object.__setattr__(self, "word_separator", int(separator))
         strings(self, "vocabulary")
         if self.lexicon is not None:
@@ -115,10 +116,10 @@ class PrefixSearchOptions:
         """A size of rows that these options can be used with."""
         if self.vocabulary is not None:
             return len(self.vocabulary)
-        return max(1 + self.blank, self.named_tokens)
+        return max(1 + self.blank, self.named_tokens)  # type: ignore[attr-defined]  # all searches have it
 
 
-def check_tokens(options, tokens: int) -> None:
+def check_tokens(options: Any, tokens: int) -> None:
     """Refuses a blank, a vocabulary or a token that does not fit rows of so many scores."""
     named = getattr(options, "named_tokens", 0)
     if named > tokens:
@@ -134,7 +135,7 @@ def check_tokens(options, tokens: int) -> None:
         )
 
 
-def settings(options) -> Iterator[bytes]:
+def settings(options: Any) -> Iterator[bytes]:
     """What decides results of options: their fields, a language model by what is in it."""
     for name in sorted(own.name for own in fields(options)):
         value = getattr(options, name)
@@ -146,7 +147,7 @@ def settings(options) -> Iterator[bytes]:
             yield repr(value).encode()
 
 
-def _check_lexicon(lexicon: Mapping[str, Sequence[int]] | tuple[str, ...]) -> None:
+def _check_lexicon(lexicon: Mapping[str, Sequence[int]] | Collection[str]) -> None:
     for word in lexicon:
         if not _is_text(word):
             raise OptionError(f"a word of the lexicon is a string, not {shown(word)}")
@@ -164,11 +165,11 @@ def _is_token(value: object) -> bool:
     return is_whole(value) and 0 <= value < MOST_TOKENS
 
 
-def _are_tokens(value: object) -> bool:
+def _are_tokens(value: Any) -> bool:
     return is_collection(value) and all(map(_is_token, value))
 
 
-def _frozen(options, name: str) -> None:
+def _frozen(options: Any, name: str) -> None:
     value = getattr(options, name)
     if not is_collection(value):
         raise OptionError(f"{name} is a collection of words, or a dict of them, not {shown(value)}")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from typing import Any
 
 import numpy as np
 
@@ -35,7 +36,7 @@ class TransducerDecoder(LiveDecoder):
             )
         if not hasattr(transducer, "vocabulary_size"):
             raise OptionError(f"transducer is a Transducer, not {type(transducer).__name__}")
-        kind = GreedySearch if isinstance(self.options, TransducerGreedy) else ModifiedBeamSearch
+        kind: type[Any] = GreedySearch if isinstance(self.options, TransducerGreedy) else ModifiedBeamSearch
         self._only = kind(self.options, transducer)
 
     def _search(self, size: int) -> GreedySearch | ModifiedBeamSearch:
@@ -60,10 +61,24 @@ def transducer_greedy(
     max_symbols: int = 10,
     *,
     lengths: Sequence[int] | None = None,
-    **options,
+    **options: Any,
 ) -> list[Hypothesis] | list[list[Hypothesis]]:
-    """Greedy search over an encoder's frames [T, C] or [N, T, C]; see ``TransducerGreedy`` and
-    ``TransducerDecoder.decode``."""
+    """Greedy search over an encoder's frames.
+
+    Args:
+        transducer: the models.
+        frames: of the encoder, float32 [T, C], of T frames and C numbers each; or a batch [N, T, C].
+        blank: the token that stands for none.
+        max_symbols: the most tokens of one frame.
+        lengths: of a batch, how many frames of each sequence count; all, if left out.
+        options: further ones of ``TransducerGreedy``, as ``vocabulary``.
+
+    Returns:
+        A list of one hypothesis, or of a batch a list of such lists.
+
+    Raises:
+        FeedError: the shape, the lengths, an option or a frame (NaN, infinity) is refused.
+    """
     return TransducerDecoder(transducer, TransducerGreedy(blank, max_symbols, **options)).decode(
         frames, lengths
     )
@@ -76,12 +91,25 @@ def transducer_beam_search(
     blank: int = 0,
     *,
     lengths: Sequence[int] | None = None,
-    **options,
+    **options: Any,
 ) -> list[Hypothesis] | list[list[Hypothesis]]:
-    """Modified beam search over an encoder's frames [T, C] or [N, T, C].
+    """Modified beam search over an encoder's frames. Language models and many hotwords are made ready once
+    in a ``TransducerDecoder`` that is kept, here in each call.
 
-    See ``TransducerBeamSearch`` for the options and the score, and ``TransducerDecoder.decode``. Language
-    models and many hotwords are made ready once in a ``TransducerDecoder`` that is kept, here in each call.
+    Args:
+        transducer: the models.
+        frames: of the encoder, float32 [T, C], of T frames and C numbers each; or a batch [N, T, C].
+        beam_width: hypotheses that go on from frame to frame.
+        blank: the token that stands for none.
+        lengths: of a batch, how many frames of each sequence count; all, if left out.
+        options: further ones of ``TransducerBeamSearch``, which says what the score is.
+
+    Returns:
+        Hypotheses, best first, or of a batch a list of such lists; an empty one where a lexicon or a language
+        model allows no end.
+
+    Raises:
+        FeedError: the shape, the lengths, an option or a frame (NaN, infinity) is refused.
     """
     return TransducerDecoder(transducer, TransducerBeamSearch(beam_width, blank, **options)).decode(
         frames, lengths

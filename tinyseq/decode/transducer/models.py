@@ -146,6 +146,13 @@ class Transducer:
         self.vocabulary_size = scored.shape[1]
         self.give_back(rows)
 
+    def __repr__(self) -> str:
+        behind = "no encoder" if self.encoder is None else "an encoder"
+        return (
+            f"Transducer({self.vocabulary_size} symbols, frames of {self.frame_size} numbers, "
+            f"{self.start_tokens} start tokens, {behind})"
+        )
+
     @classmethod
     def load(cls, folder: str | Path, *, device: str = "cpu", **names) -> Transducer:
         """The models of a folder: the files whose names begin with ``encoder``, ``decoder`` or ``predictor``,

@@ -1,0 +1,1 @@
+"""Twins of the kernels for CUDA, compiled when first used and kept."""
