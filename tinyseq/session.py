@@ -258,9 +258,9 @@ class Session:
 
 def _too_many_rows(fixed: FixedRows) -> str:
     return (
-        f"{fixed.node} runs on {fixed.count} rows, the number that the model was exported for, and a stream is "
-        f"one row: use pool({fixed.count}) and step all of its rows together, or export the model with an open "
-        "batch size"
+        f"{fixed.node} runs on {fixed.count} rows, the number that the model was exported for, and a stream "
+        f"is one row: use pool({fixed.count}) and step all of its rows together, or export the model with an "
+        "open batch size"
     )
 
 
