@@ -22,7 +22,7 @@ LAYERS = {
     "ops": "shapes",
     "model": "errors shapes ops",
     "types": "errors ops model",
-    "gates": "errors",
+    "gates": "errors kernels.cells",
     "graph": "errors gates ops model types",
     "feeds": "errors model",
     "precision": "errors",
