@@ -14,6 +14,7 @@ from tinyseq.converters.keras_files import Variables
 from tinyseq.converters.keras_masks import Compacted
 from tinyseq.converters.keras_settings import Settings, Tensor, parameters_of
 
+from tinyseq.gates import ORDERS
 from tinyseq.graph import Graph
 from tinyseq.kernels.activations import ACTIVATIONS
 
@@ -26,7 +27,6 @@ KINDS = {
 }
 """The op and the layout of the weights, by class."""
 
-GATES = {"LSTM": 4, "GRU": 3, "RNN": 1}
 FUNCTIONS = {row.keras: row for row in ACTIVATIONS.values() if row.keras}
 """Activations within a layer, by Keras' names."""
 
@@ -80,7 +80,7 @@ class Layer:
 
     def weights(self, variables: Variables, features: int | None) -> list[np.ndarray | None]:
         """Kernel, recurrent kernel and bias."""
-        rows = GATES[self.op] * self.units
+        rows = len(ORDERS[self.op]["keras"]) * self.units
         cell = variables if self.kind.startswith("CuDNN") else variables.child("cell")
         taken: list[np.ndarray | None] = [cell.take(features, rows), cell.take(self.units, rows)]
         if not self.bias:

@@ -15,6 +15,7 @@ import tinyseq
 from tests.models import one_node, recurrent
 from tinyseq.errors import KernelsError
 from tinyseq.kernels import library
+from tinyseq.kernels.build import native
 from tinyseq.kernels.cells import Variant
 from tinyseq.kernels.instructions import FUNCTION_CODES, FUNCTIONS, OPCODES, SEGMENT_SHIFT, Function
 from tinyseq.kernels.isa import ISAS
@@ -35,6 +36,11 @@ def test_a_library_needs_nothing_and_offers_two_functions(name):
     exports = {line.split()[-1] for line in lines("nm", "-D", "--defined-only", path)}
     assert exports == {"tinyseq_run", "tinyseq_cpu_level"}
     assert [line for line in lines("readelf", "-dW", path) if "NEEDED" in line] == []
+
+
+def test_the_build_knows_the_machine_as_libraries_do():
+    level = library.load(library.available()[0]).tinyseq_cpu_level()
+    assert ISAS[native()].level == level
 
 
 @pytest.fixture

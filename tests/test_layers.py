@@ -24,7 +24,7 @@ LAYERS = {
     "model": "text errors shapes ops",
     "types": "errors ops model",
     "given": "text errors",
-    "gates": "text errors given",
+    "gates": "text errors kernels.cells given",
     "graph": "text errors ops model types given gates",
     "feeds": "text errors model given",
     "precision": "errors",
@@ -50,7 +50,8 @@ LAYERS = {
     "kernels.instructions reference kernels.program",
     "backends": "text errors model feeds kernels.instructions reference kernels.library "
     "kernels.cuda kernels.cuda.driver plan",
-    "converters": "text errors kernels.activations ops model types given graph precision memory files format",
+    "converters": "text errors kernels.activations ops model types given gates graph precision "
+    "memory files format",
     "claim": "errors",
     "row_by_row": "errors model plan backends",
     "pool": "text errors model given state plan backends claim row_by_row",
@@ -74,8 +75,8 @@ LAYERS = {
     "decode.frames_command": "errors console decode",
     "rows": "model kernels.program plan",
     "decode.generation.steps": "errors model kernels.program rows",
-    "decode.generation.decoder": "text errors model given feeds kernels.instructions passes decode session "
-    "rows decode.generation.steps",
+    "decode.generation.decoder": "text errors model given feeds kernels.instructions passes decode session rows "
+    "decode.generation.steps",
     "decode.generation.generate": "text errors given claim decode.option_checks decode session "
     "decode.generation.decoder",
     "decode.transducer.predictor": "ops model session",

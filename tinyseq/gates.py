@@ -15,12 +15,13 @@ from numpy.typing import ArrayLike
 
 from tinyseq.errors import ModelError
 from tinyseq.given import as_array
+from tinyseq.kernels.cells import CELLS
 from tinyseq.text import shown
 
 ORDERS = {
-    "LSTM": {"onnx": "iofc", "torch": "ifco", "keras": "ifco"},
-    "GRU": {"onnx": "zrh", "torch": "rzh", "keras": "zrh"},
-    "RNN": {"onnx": "h", "torch": "h", "keras": "h"},
+    "LSTM": {"onnx": CELLS["LSTM"].gates, "torch": "ifco", "keras": "ifco"},
+    "GRU": {"onnx": CELLS["GRU, reset after"].gates, "torch": "rzh", "keras": "zrh"},
+    "RNN": {"onnx": CELLS["RNN"].gates, "torch": "h", "keras": "h"},
 }
 """The order of the gates along the rows of a layer's weights, by op and library."""
 

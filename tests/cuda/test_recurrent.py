@@ -43,6 +43,7 @@ PERSISTENT = [name for name in FORMS if name != "frames"]
 OPS = {
     "RNN": ("RNN", {}),
     "LSTM": ("LSTM", {}),
+    "LSTM, coupled": ("LSTM", {"input_forget": 1}),
     "GRU, reset after": ("GRU", {"linear_before_reset": 1}),
     "GRU, reset before": ("GRU", {"linear_before_reset": 0}),
 }

@@ -96,9 +96,12 @@ def shared_out(form: Form, values: int, hidden: int, rows: int, facts: Facts, le
 
 
 def sequence(variant: Variant, layer: Layer, facts: Facts) -> list[Launch] | None:
-    """The one launch of a layer, or None if it has no persistent form."""
+    """The one launch of a layer, or None if it has no persistent form.
+
+    General cells have none, nor those with constants: there are no registers to spare for them.
+    """
     form = form_for(layer.hidden, layer.rows, facts)
-    if form is None or any(variant[1:]) or layer.flags & (QUANTIZED | PROJECTED):
+    if form is None or variant.general or variant.constants or layer.flags & (QUANTIZED | PROJECTED):
         return None
     if layer.frames == 0:
         return []
