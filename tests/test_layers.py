@@ -50,15 +50,15 @@ LAYERS = {
     "kernels.instructions reference kernels.program",
     "backends": "text errors model feeds kernels.instructions reference kernels.library "
     "kernels.cuda kernels.cuda.driver plan",
-    "converters": "text errors kernels.activations ops model types given gates graph precision "
-    "memory files format",
+    "converters": "text errors kernels.activations ops model types given gates graph "
+    "precision memory files format",
     "claim": "errors",
     "row_by_row": "errors model plan backends",
     "pool": "text errors model given state plan backends claim row_by_row",
     "console": "text errors given memory files",
     "decode.option_checks": "text errors given",
-    "decode": "text errors given files state kernels.instructions kernels.layout kernels.program "
-    "claim decode.option_checks",
+    "decode": "text errors given files state kernels.instructions kernels.layout "
+    "kernels.program claim decode.option_checks",
     "session": "text errors model given graph format state passes backends converters claim pool",
     "inference_session": "text errors model given session",
     "together": "errors model feeds pool session",
@@ -75,16 +75,17 @@ LAYERS = {
     "decode.frames_command": "errors console decode",
     "rows": "model kernels.program plan",
     "decode.generation.steps": "errors model kernels.program rows",
-    "decode.generation.decoder": "text errors model given feeds kernels.instructions passes decode session rows "
-    "decode.generation.steps",
+    "decode.generation.decoder": "text errors model given feeds kernels.instructions passes decode session "
+    "rows decode.generation.steps",
     "decode.generation.generate": "text errors given claim decode.option_checks decode session "
     "decode.generation.decoder",
     "decode.transducer.predictor": "ops model session",
     "decode.transducer.models": "text errors model given session rows decode.generation.steps "
     "decode.generation.decoder decode.transducer.predictor",
-    "cli": "text errors model feeds files reference backends converters console decode "
-    "session check stream_check inspection . demo decode.command decode.frames_command "
-    "decode.generation.decoder decode.generation.generate decode.transducer.models",
+    "cli": "text errors model feeds files reference backends converters console "
+    "decode session check stream_check inspection . demo decode.command "
+    "decode.frames_command decode.generation.decoder "
+    "decode.generation.generate decode.transducer.models",
 }
 """What each module or package may import of tinyseq beside itself, lowest first; "." is the face."""
 

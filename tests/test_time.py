@@ -387,6 +387,10 @@ def test_chunks_of_fixed_frames_go_on_as_open_ones_do():
         (lambda own: own.lstm().then("Softmax", axis=1), "normalised over all frames"),
         (backward, "turns the frames round"),
         (lambda own: own.conv(3, pads=(1, 1)).lstm(), "has a fixed number of frames"),
+        (
+            lambda own: own.then("Reshape", np.array([-1, 7, CHANNELS])).lstm().then("Softmax", axis=1),
+            "takes for granted",
+        ),
     ],
 )
 def test_chunks_of_fixed_frames_are_refused_as_open_ones_are(make, reason):

@@ -109,9 +109,9 @@ def _fixed(model: Model, layers: list[Node], frames_of: Callable[[Node], int | N
     for node in layers:
         if frames_of(node) != 1:
             raise ModelError(
-                f"{node} runs along frames whose number the graph takes for granted, so what a stream would "
-                "have to carry cannot be told and the model cannot be streamed; export it with open numbers "
-                "of frames"
+                f"{node} runs along frames whose number the graph takes for granted, so it cannot be told "
+                "what a stream would have to carry and the model cannot be streamed; export it with an open "
+                "number of frames"
             )
     return Streaming(exposed)
 
