@@ -9,7 +9,7 @@ from typing import Generic, TypeVar
 
 import numpy as np
 
-from tinyseq.decode.hypothesis import NOTHING, Emitted, Hypothesis, joined
+from tinyseq.decode.hypothesis import NOTHING, Emitted, Hypothesis, Partial, TokenLog
 from tinyseq.decode.prefix_options import check_tokens
 from tinyseq.decode.prefix_search import Beam, PrefixSearch, places
 from tinyseq.decode.rows import groups, wrong
@@ -42,7 +42,9 @@ class Path:
     """A greedy stream: its words, see ``layout.py``, and its tokens, none of which moves any more."""
 
     words: Buffer
-    emitted: list[Emitted]
+    emitted: TokenLog
+    room: Emitted = NOTHING
+    """Where a step writes the tokens of its frames."""
 
 
 Found = TypeVar("Found", Path, Beam)
@@ -183,16 +185,16 @@ class GreedySearch(_Search[Path]):
     patient, width = True, 1
 
     def _start(self) -> Path:
-        return Path(Buffer(np.zeros(PATH, np.int64)), [])
+        return Path(Buffer(np.zeros(PATH, np.int64)), TokenLog())
 
     def _copied(self, found: Path) -> Path:
-        return Path(Buffer(found.words.array.copy()), list(found.emitted))
+        return Path(Buffer(found.words.array.copy()), found.emitted.copy())
 
     def _add(self, program: Program, found: Path, where: tuple[Buffer, Buffer, int, int, int]) -> int:
         scores, desk, first, frames, place = where
         options, words = self._options, found.words.array
         room = Emitted.room(frames * options.max_symbols)
-        found.emitted.append(room)
+        found.room = room
         words[EMITTED] = 0
         return program.add(
             "transducer_path",
@@ -207,36 +209,34 @@ class GreedySearch(_Search[Path]):
         following = super().step(streams, chunks)
         for stream in following:
             path = stream.found
-            room = path.emitted.pop()
-            if path.words.array[EMITTED]:
-                path.emitted.append(Emitted(room.words[:, : path.words.array[EMITTED]].copy()))
+            path.emitted.append(path.room.first(int(path.words.array[EMITTED])))
+            path.room = NOTHING
         return following
 
     def _found_fields(self, found: Path) -> dict[str, np.ndarray]:
-        found.emitted = [joined([NOTHING, *found.emitted])]
-        return {"words": found.words.array, "tokens": found.emitted[0].words}
+        return {"words": found.words.array, "tokens": found.emitted.emitted.words}
 
     def _found_restored(self, fields: Mapping[str, np.ndarray]) -> Path:
         words = field(fields, "words", np.int64, (PATH,))
         ensure(0 <= words[HEARD] < MOST_FRAMES and words[TOTAL:].view(np.float64)[0] <= np.inf)
         ensure(words[SYMBOLS] == words[JOINED] == words[WAITING] == 0)
-        return Path(Buffer(words), [emitted(fields, self._model.vocabulary_size)])
+        return Path(Buffer(words), TokenLog(emitted(fields, self._model.vocabulary_size)))
 
     def frames(self, stream: Hearing[Path]) -> int:
         """Frames heard."""
         return int(stream.found.words.array[HEARD])
 
-    def partial(self, stream: Hearing[Path]) -> tuple[Hypothesis, Hypothesis]:
+    def partial(self, stream: Hearing[Path]) -> Partial:
         """All tokens, for none is ever taken back; nothing."""
-        (stable,) = self.finish(stream)
-        return stable, NOTHING.hypothesis(stable.score, self._options.vocabulary)
+        return Partial(stream.found.emitted.emitted, NOTHING, self._score(stream.found))
 
     def finish(self, stream: Hearing[Path]) -> list[Hypothesis]:
         """The one hypothesis."""
         path = stream.found
-        path.emitted = [joined([NOTHING, *path.emitted])]
-        score = path.words.array[TOTAL:].view(np.float64)[0]
-        return [path.emitted[0].hypothesis(score, self._options.vocabulary)]
+        return [path.emitted.emitted.hypothesis(self._score(path), self._options.vocabulary)]
+
+    def _score(self, path: Path) -> float:
+        return float(path.words.array[TOTAL:].view(np.float64)[0])
 
 
 class BeamSearch(_Search[Beam]):
@@ -291,7 +291,7 @@ class BeamSearch(_Search[Beam]):
         """Frames heard."""
         return self._prefixes.frames(stream.found)
 
-    def partial(self, stream: Hearing[Beam]) -> tuple[Hypothesis, Hypothesis]:
+    def partial(self, stream: Hearing[Beam]) -> Partial:
         """What is settled; the best hypothesis behind it."""
         return self._prefixes.partial(stream.found)
 
