@@ -13,7 +13,7 @@ from onnx import helper
 import tinyseq
 from tests.models import model, recogniser, running_sum, value
 from tests.test_decoder import OPTIONS, decoder_graph
-from tests.test_recognizer import FEATURES, made, run_out, sound, whole
+from tests.test_recognizer import FEATURES, heard, made, run_out, sound, whole
 from tests.test_turns import feeds_of
 from tinyseq import Decoder, Greedy
 from tinyseq.claim import Claim, put_back, take_all
@@ -302,13 +302,13 @@ def recognizer() -> tinyseq.Recognizer:
     return made(tinyseq.load(recogniser(FEATURES)))
 
 
-def test_a_signal_that_is_decoded_elsewhere_loses_nothing(recognizer):
+def test_a_stream_that_is_decoded_elsewhere_loses_nothing(recognizer):
     busy, other = recognizer.create_stream(), recognizer.create_stream()
     for stream in (busy, other):
         stream.accept_waveform(16_000, sound(200))
     with holding([busy._decoding]):
         for verb in (recognizer.decode, recognizer.get_result, recognizer.is_endpoint, recognizer.reset):
-            with pytest.raises(tinyseq.StateError, match=f"this signal is {IN_USE}"):
+            with pytest.raises(tinyseq.StateError, match=f"this stream is {IN_USE}"):
                 verb(busy)
         with pytest.raises(tinyseq.StateError, match=IN_USE):
             recognizer.decode([other, busy])
@@ -322,11 +322,11 @@ def test_a_signal_that_is_decoded_elsewhere_loses_nothing(recognizer):
     other.input_finished()
     run_out(recognizer, busy, other)
     waveform = np.concatenate([sound(200), sound(60, 1)])
-    assert recognizer.get_result(busy) == whole(recognizer, waveform)
-    assert recognizer.get_result(other) == whole(recognizer, sound(200))
+    assert heard(recognizer, busy) == whole(recognizer, waveform)
+    assert heard(recognizer, other) == whole(recognizer, sound(200))
 
 
-def test_a_signal_is_heard_by_one_thread_and_decoded_by_others(recognizer):
+def test_a_stream_is_heard_by_one_thread_and_decoded_by_others(recognizer):
     waveform = sound(20 * 50)
     stream, parts = recognizer.create_stream(), iter(np.split(waveform, 50))
 
@@ -339,7 +339,7 @@ def test_a_signal_is_heard_by_one_thread_and_decoded_by_others(recognizer):
     in_threads(hear, decode, decode, lambda: recognizer.get_result(stream))
     stream.input_finished()
     run_out(recognizer, stream)
-    assert recognizer.get_result(stream) == whole(recognizer, waveform)
+    assert heard(recognizer, stream) == whole(recognizer, waveform)
 
 
 def test_a_generation_is_not_stepped_by_what_it_tells():

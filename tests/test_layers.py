@@ -53,15 +53,16 @@ LAYERS = {
     "session",
     "inference_session": "errors model session",
     "together": "errors model pool session",
-    "recognizer": "errors decode session together",
+    "packages": "errors",
+    "speech": "errors state decode session together packages",
     "check": "errors model reference session",
     "stream_check": "errors model state streaming session check",
     "cost": "errors feeds gates model passes plan reference",
     "inspection": "cost errors model session",
     "": "errors graph state session inference_session decode decode.decoder decode.generate "
-    "decode.transducer_model recognizer",
+    "decode.transducer_model speech",
     "onnx_backend": "errors session",
-    "demo": "errors model session check inspection .",
+    "demo": "errors packages speech .",
     "cli": "backends errors feeds model reference converters session check stream_check inspection decode "
     "decode.decoder decode.generate decode.transducer_model demo .",
 }
@@ -85,7 +86,7 @@ WHEN_NEEDED = {
     "state": {"safetensors"},
     "check": {"onnxruntime"},
     "cli": {"tqdm"},
-    "demo": {"soundfile", "soxr", "matplotlib", "tqdm"},
+    "demo": {"soundfile", "matplotlib", "tqdm"},
 }
 """Packages that a layer may import inside a function."""
 

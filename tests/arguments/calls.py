@@ -248,10 +248,14 @@ CALLS: dict[str, Call] = {
             "frame_seconds": 0.1, "output": "y", "sample_rate": 16_000, "endpointing": None,
         },
     ),
-    "Utterance.accept_waveform": Call(
+    "RecognizerStream.accept_waveform": Call(
         lambda: recognizer().create_stream().accept_waveform,
         {"sample_rate": 16_000, "waveform": np.ones(9, np.float32)},
     ),
+    "RecognizerStream.restore": Call(
+        lambda: recognizer().create_stream().restore, {"saved": dict(hearing().snapshot())}
+    ),
+    "Chunks.restore": Call(lambda: front_end().restore, {"saved": dict(front_end().snapshot())}),
     "Recognizer.decode": Call(lambda: hearing()._recognizer.decode, {"streams": [hearing()]}),
     "Recognizer.is_ready": Call(lambda: hearing()._recognizer.is_ready, {"stream": hearing()}),
     "Recognizer.get_result": Call(lambda: hearing()._recognizer.get_result, {"stream": hearing()}),
