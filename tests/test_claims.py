@@ -18,6 +18,7 @@ from tests.test_turns import feeds_of
 from tinyseq import Decoder, Greedy
 from tinyseq.claim import Claim, put_back, take_all
 from tinyseq.decode.generate import begin
+from tinyseq.speech import VoiceDetector
 
 IN_USE = "in use by another thread"
 TIMES = 400
@@ -306,15 +307,19 @@ def test_a_stream_that_is_decoded_elsewhere_loses_nothing(recognizer):
     busy, other = recognizer.create_stream(), recognizer.create_stream()
     for stream in (busy, other):
         stream.accept_waveform(16_000, sound(200))
+    saved = other.snapshot()
     with holding([busy._decoding]):
         for verb in (recognizer.decode, recognizer.get_result, recognizer.is_endpoint, recognizer.reset):
             with pytest.raises(tinyseq.StateError, match=f"this stream is {IN_USE}"):
                 verb(busy)
         with pytest.raises(tinyseq.StateError, match=IN_USE):
             recognizer.decode([other, busy])
+        for call in (busy.snapshot, busy.fork, lambda: busy.restore(saved)):
+            with pytest.raises(tinyseq.StateError, match=IN_USE):
+                call()
         busy.accept_waveform(16_000, sound(60, 1))
     with holding([busy._claim]):
-        for call in (lambda: busy.accept_waveform(16_000, sound(1)), busy.input_finished):
+        for call in (lambda: busy.accept_waveform(16_000, sound(1)), busy.input_finished, busy.snapshot):
             with pytest.raises(tinyseq.StateError, match=IN_USE):
                 call()
         recognizer.decode([other, busy])
@@ -340,6 +345,25 @@ def test_a_stream_is_heard_by_one_thread_and_decoded_by_others(recognizer):
     stream.input_finished()
     run_out(recognizer, stream)
     assert heard(recognizer, stream) == whole(recognizer, waveform)
+
+
+def test_a_voice_stream_that_is_in_use_takes_nothing():
+    detector = VoiceDetector()
+    busy, other = detector.stream(), detector.stream()
+    before, waveform = other.snapshot(), sound(2000)
+    with holding([busy._claim]):
+        for call in (
+            lambda: busy.accept_waveform(16_000, waveform),
+            lambda: detector.accept_waveforms([other, busy], 16_000, [waveform] * 2),
+            lambda: busy.restore(before),
+            busy.finish,
+            busy.reset,
+            busy.snapshot,
+            busy.fork,
+        ):
+            with pytest.raises(tinyseq.StateError, match=f"this stream is {IN_USE}"):
+                call()
+    assert busy.snapshot() == other.snapshot() == before
 
 
 def test_a_generation_is_not_stepped_by_what_it_tells():

@@ -314,6 +314,37 @@ def test_sound_of_another_rate_in_any_pieces_is_that_resampled_whole(session, cu
     assert heard(recognizer, stream) == whole(recognizer, soxr.resample(stereo.mean(1), 48_000, 16_000))
 
 
+def looking_ahead() -> tinyseq.Session:
+    """A model whose rows come two frames late."""
+    rng = np.random.default_rng(0)
+    g = tinyseq.Graph()
+    x = g.transpose(g.input("x", ["rows", "frames", 4]), [0, 2, 1])
+    y = g.conv1d(x, rng.normal(0, 2, (5, 4, 5)).astype(np.float32), padding=[2, 2])
+    g.output("y", g.apply("LogSoftmax", g.transpose(y, [0, 2, 1]), axis=-1))
+    return tinyseq.load(g)
+
+
+def test_frames_that_a_model_holds_back_are_searched_at_the_end():
+    session = looking_ahead()
+    front_end = lambda: tinyseq.Chunks(4, lambda samples: {"x": samples[None, None]})  # noqa: E731
+    recognizer = made(session, front_end=front_end)
+    stream, other = recognizer.create_stream(), recognizer.create_stream()
+    for seed in range(2):
+        waveform = sound(44, seed)
+        rows = session.run({"x": waveform.reshape(1, -1, 4)})["y"]
+        stream.accept_waveform(16_000, waveform)
+        stream.input_finished()
+        recognizer.decode(stream)
+        other.restore(stream.snapshot())
+        run_out(recognizer, stream, other)
+        assert heard(recognizer, stream) == heard(recognizer, other) == recognizer.decoder.decode(rows[0])[0]
+        recognizer.reset(stream)
+    assert session.latency == 2 and recognizer.get_result(stream).start == 88 / 16_000
+    stream.input_finished()
+    run_out(recognizer, stream)
+    assert recognizer.get_result(stream).tokens == []
+
+
 # Times.
 
 

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import soundfile
 import soxr
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 import tinyseq
@@ -91,8 +91,9 @@ def test_live_segments_are_those_of_the_whole(runs, last):
     assert spans(probabilities, samples) == whole(probabilities, samples)
 
 
+@example([(1.0, 9), (0.0, 5), (1.0, 9)], 0.1, 0.3, 0.0)
 @given(RUNS, st.sampled_from([0.0, 0.1, 0.5]), st.sampled_from([0.0, 0.05, 0.3]), st.sampled_from([0.0, 1.0]))
-def test_events_go_forward_in_time_and_are_never_late_ones(runs, silence, pad, speech):
+def test_events_go_forward_in_time(runs, silence, pad, speech):
     """Whatever the options: no speech begins before the last has ended, or ends after what was heard."""
     probabilities = [p for p, times in runs for _ in range(times)]
     options = VoiceOptions(min_silence_duration=silence, speech_pad=pad, min_speech_duration=speech)

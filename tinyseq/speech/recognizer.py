@@ -14,9 +14,9 @@ from tinyseq.errors import FeedError
 from tinyseq.given import is_number
 from tinyseq.session import Session, loaded
 from tinyseq.speech.endpoint import Endpointing
-from tinyseq.speech.front_end import FrontEnd
+from tinyseq.speech.front_end import Feeds, FrontEnd
 from tinyseq.speech.result import RecognizerResult
-from tinyseq.speech.stream import RecognizerStream
+from tinyseq.speech.stream import END, RecognizerStream
 from tinyseq.text import shown
 from tinyseq.together import Together
 
@@ -102,7 +102,7 @@ class Recognizer:
     def _step(self, ready: list[RecognizerStream]) -> dict[RecognizerStream, FeedError]:
         """A step of each of several streams; says whose was refused."""
         feeds = [stream._steps.popleft() for stream in ready]
-        results = self._together.step([stream._model for stream in ready], feeds)
+        results = self._outputs(ready, feeds)
         rows = {}
         refused = {}
         for stream, result in zip(ready, results):
@@ -111,6 +111,14 @@ class Recognizer:
             except FeedError as error:
                 refused[stream] = error
         return refused | self._search(rows)
+
+    def _outputs(
+        self, streams: list[RecognizerStream], steps: list[Feeds | None]
+    ) -> list[Mapping[str, np.ndarray] | FeedError]:
+        """What the model gives for a step of each stream, or why it refuses it."""
+        going = [(stream._model, feeds) for stream, feeds in zip(streams, steps) if feeds is not END]
+        results = iter(self._together.step(*zip(*going)) if going else ())
+        return [next(results) if feeds is not END else stream.end() for stream, feeds in zip(streams, steps)]
 
     def _search(self, rows: dict[RecognizerStream, np.ndarray]) -> dict[RecognizerStream, FeedError]:
         """Steps the searches of several streams; says whose rows were refused."""
@@ -171,6 +179,9 @@ class Recognizer:
         return self.endpointing.is_endpoint(found.frames_heard * self.frame_seconds, last)
 
     def reset(self, stream: RecognizerStream) -> None:
-        """Begins a stream's next utterance: its tokens and frames start anew, the seconds of its results
-        go on counting from the start of the stream, and what the model remembers stays."""
+        """Begins a stream's next utterance: tokens and frames start anew, the seconds of its results go on.
+
+        What the model remembers stays, unless the sound was declared finished and the model holds frames
+        back: it has given them then, and begins anew.
+        """
         self._own(stream).begin_utterance()

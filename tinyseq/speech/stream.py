@@ -22,6 +22,10 @@ if TYPE_CHECKING:
     from tinyseq.speech.recognizer import Recognizer
 
 
+END = None
+"""The last step of sound, for a model that holds frames back: those that are still due."""
+
+
 class RecognizerStream:
     """One live stream: what was heard and not yet decoded, the model's state and the decoder's.
 
@@ -33,7 +37,7 @@ class RecognizerStream:
         self._recognizer = recognizer
         self._sound = Sound(recognizer.sample_rate)
         self._front_end = begun(recognizer.front_end)
-        self._steps: deque[Feeds] = deque()
+        self._steps: deque[Feeds | None] = deque()
         self._model = recognizer.model.stream()
         self._search = recognizer.decoder.stream()
         self._timeline = Timeline(recognizer.frame_seconds)
@@ -68,7 +72,18 @@ class RecognizerStream:
             if len(left):
                 self._steps += steps(self._front_end.push(left))
             self._steps += steps(self._front_end.finish())
+            if not self._recognizer.model.steps_alike:
+                self._steps.append(END)
             self._is_finished = True
+
+    def end(self) -> Mapping[str, np.ndarray] | FeedError:
+        """The outputs that the model holds back, or why it refuses to give them; it begins anew."""
+        try:
+            return self._model.finish()
+        except FeedError as error:
+            return error
+        finally:
+            self._model.reset()
 
     def begin_utterance(self) -> None:
         """Begins the next utterance; see ``Recognizer.reset``."""
@@ -108,7 +123,8 @@ class RecognizerStream:
                 "model": packed(self._model.snapshot()),
                 "search": packed(self._search.snapshot()),
             }
-            waiting = {f"step {number}": packed(State(feeds)) for number, feeds in enumerate(self._steps)}
+            steps = (State({} if feeds is END else feeds) for feeds in self._steps)
+            waiting = {f"step {number}": packed(feeds) for number, feeds in enumerate(steps)}
             return State(fields | waiting)
         finally:
             put_back(held)
@@ -178,7 +194,7 @@ class RecognizerStream:
             opened(saved, name, restore)
         waiting = sum(name.startswith("step ") for name in saved)
         for number in range(waiting):
-            opened(saved, f"step {number}", lambda feeds: self._steps.append(dict(feeds)))
+            opened(saved, f"step {number}", lambda feeds: self._steps.append(dict(feeds) or END))
 
     def _become(self, other: RecognizerStream) -> None:
         """Takes the place of a stream that nobody else has."""
