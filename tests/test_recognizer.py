@@ -521,10 +521,3 @@ def test_streams_that_cannot_be_saved_say_why(session):
     for call in (stream.snapshot, stream.fork):
         with pytest.raises(tinyseq.StateError, match=r"front end, Own, cannot: give it snapshot"):
             call()
-    stream = made(session).create_stream()
-    stream.accept_waveform(8000, sound(9))
-    for call in (stream.snapshot, stream.fork):
-        with pytest.raises(tinyseq.StateError, match="being resampled"):
-            call()
-    stream.input_finished()
-    stream.snapshot()

@@ -261,12 +261,19 @@ def test_a_damaged_snapshot_is_refused_or_harmless(detector, clip, data):
         heard(stream, 16_000, [clip[30_000:40_000]])
 
 
-def test_a_stream_that_resamples_is_not_saved(detector, clip):
+@pytest.mark.parametrize("rate", [48_000, 11_025])
+@given(at=st.integers(0, 5 * 8000))
+def test_a_saved_stream_that_resamples_goes_on(detector, clip, rate, at):
+    other = soxr.resample(clip, SAMPLE_RATE, rate)
+    at = at * rate // 8000
     stream = detector.stream()
-    stream.accept_waveform(48_000, clip)
-    for call in (stream.snapshot, stream.fork):
-        with pytest.raises(tinyseq.StateError, match="resample the sound before"):
-            call()
+    expected = heard(detector.stream(), rate, [other])
+    before = stream.accept_waveform(rate, other[:at])
+    twin, fork = detector.stream(), stream.fork()
+    twin.restore(tinyseq.State.from_bytes(stream.snapshot().to_bytes()))
+    again = twin.fork()
+    for one in (stream, twin, fork, again):
+        assert before + heard(one, rate, [other[at : at + 100], other[at + 100 :]]) == expected
 
 
 # Refusals.

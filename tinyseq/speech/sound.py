@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+from math import gcd
+
 import numpy as np
 
+from tinyseq.decode.saved import field
 from tinyseq.errors import FeedError, StateError
 from tinyseq.given import as_array, is_number
 from tinyseq.packages import package
+from tinyseq.state import State
 from tinyseq.text import shown
 
 FULL_SCALE = {"int16": (0, 2**15), "int32": (0, 2**31), "uint8": (2**7, 2**7)}
@@ -60,8 +64,8 @@ class Sound:
         self.rate = rate
         self.taken = 0
         """Samples that went on."""
-        self._resampler = None
         self._given: float | None = None
+        self._resampler: Resampler | None = None
 
     def checked(self, sample_rate: object, samples: object) -> np.ndarray:
         """The next samples as one channel, before they are resampled; nothing is taken yet.
@@ -73,10 +77,10 @@ class Sound:
         if not is_number(sample_rate):
             raise FeedError(f"sample_rate is a number of Hz, not {shown(sample_rate)}")
         if sample_rate != self.rate:
-            self._check_resampled(sample_rate)
+            check_rates(sample_rate, self.rate)
         if self._given not in (None, sample_rate):
             raise FeedError(
-                f"the sound of this stream came at {self._given} Hz, this at {shown(sample_rate)} Hz; give "
+                f"the sound of this stream came at {self._given:g} Hz, this at {shown(sample_rate)} Hz; give "
                 "sound of another rate to another stream"
             )
         sound = mono(samples)
@@ -86,23 +90,14 @@ class Sound:
             )
         return sound
 
-    def _check_resampled(self, sample_rate: float) -> None:
-        least, most = RESAMPLED
-        if not all(least <= rate <= most for rate in (sample_rate, self.rate)):
-            raise FeedError(
-                f"sound of {shown(sample_rate)} Hz is not resampled to {self.rate} Hz: both lie from {least} "
-                f"to {most} Hz, where they differ"
-            )
-        _soxr()
-
     def push(self, sample_rate: float, sound: np.ndarray) -> np.ndarray:
         """Takes what ``checked`` gave; the samples that go on, float32[n]."""
         if self._given is None:
             self._given = sample_rate
             if sample_rate != self.rate:
-                self._resampler = _soxr().ResampleStream(sample_rate, self.rate, 1, dtype="float32")
+                self._resampler = Resampler(int(sample_rate), int(self.rate))
         if self._resampler is not None:
-            sound = self._resampler.resample_chunk(sound)
+            sound = self._resampler.push(sound)
         self.taken += len(sound)
         return sound
 
@@ -110,33 +105,121 @@ class Sound:
         """The samples that the resampler holds back, float32[n]."""
         if self._resampler is None:
             return np.empty(0, np.float32)
-        sound = self._resampler.resample_chunk(np.empty(0, np.float32), last=True)
-        self._resampler = None
+        sound, self._resampler = self._resampler.finish(), None
         self.taken += len(sound)
         return sound
 
-    def fields(self) -> np.ndarray:
-        """The state, float64[2].
+    def snapshot(self) -> State:
+        """The state."""
+        fields = {"counts": np.array([self.taken, self._given or 0], np.float64)}
+        return State(fields if self._resampler is None else fields | self._resampler.fields())
+
+    def restore(self, saved: State) -> None:
+        """Takes over a state, from the start of a stream on.
 
         Raises:
-            StateError: it is being resampled.
+            StateError: it is damaged.
         """
-        if self._resampler is not None:
-            raise StateError(
-                "a stream whose sound is being resampled cannot be saved or forked, for soxr keeps the state "
-                f"of its filter to itself; resample the sound before, and give the stream {self.rate} Hz"
-            )
-        return np.array([self.taken, self._given or 0], np.float64)
+        taken, given = field(saved, "counts", np.float64, (2,)).tolist()
+        if not (0 <= taken < 2**53 and taken.is_integer()):
+            raise StateError("it is damaged: no stream has taken so many samples")
+        if given not in (0, self.rate):
+            try:
+                check_rates(given, self.rate)
+            except FeedError as error:
+                raise StateError(f"it is damaged: {error}") from error
+        if "heard" in saved:
+            if given in (0, self.rate):
+                raise StateError("it is damaged: sound of this rate is not resampled")
+            self._resampler = Resampler(int(given), int(self.rate))
+            self._resampler.restore(saved, int(taken))
+        self.taken, self._given = int(taken), given or None
 
-    @classmethod
-    def restored(cls, rate: float, fields: np.ndarray) -> Sound:
-        """The sound whose state ``fields`` gave."""
-        sound = cls(rate)
-        taken, given = fields.tolist()
-        if not (taken >= 0 and taken.is_integer() and given in (0, rate)):
-            raise StateError("the saved stream is damaged, or takes sound of another rate")
-        sound.taken, sound._given = int(taken), given or None
+
+class Resampler:
+    """Resamples one channel of sound, by soxr.
+
+    soxr does not give away the state of its filter, which depends on the latest sound only: a copy of it is
+    made by resampling that once more. A copy goes on within the rounding of float32.
+    """
+
+    def __init__(self, given: int, rate: int) -> None:
+        self._given, self._rate = given, rate
+        self._stream = _soxr().ResampleStream(given, rate, 1, dtype="float32")
+        self._period = given // gcd(given, rate)
+        """Samples after which a sample that comes and one that goes are at the same time."""
+        # What soxr holds back, at most, and then a multiple of what its filter spans.
+        self._enough = given // 2 + 1024 * given // min(given, rate) + self._period
+        self._latest, self._count = np.empty(2 * self._enough, np.float32), 0
+        self._heard = 0
+        self._surplus, self._missing = np.empty(0, np.float32), 0
+
+    def push(self, sound: np.ndarray) -> np.ndarray:
+        """Takes sound, float32[n]; gives what is complete with it."""
+        self._keep(sound)
+        return self._going(self._stream.resample_chunk(sound))
+
+    def finish(self) -> np.ndarray:
+        """The rest."""
+        return self._going(self._stream.resample_chunk(np.empty(0, np.float32), last=True))
+
+    def _keep(self, sound: np.ndarray) -> None:
+        self._heard += len(sound)
+        sound = sound[-self._enough :]
+        if self._count + len(sound) > len(self._latest):
+            stays = self._enough - len(sound)
+            self._latest[:stays] = self._latest[self._count - stays : self._count]
+            self._count = stays
+        self._latest[self._count : self._count + len(sound)] = sound
+        self._count += len(sound)
+
+    def _going(self, sound: np.ndarray) -> np.ndarray:
+        """What goes on, of what soxr gives."""
+        if self._missing or len(self._surplus):
+            sound = np.concatenate([self._surplus, sound])
+            skipped = min(self._missing, len(sound))
+            self._missing -= skipped
+            self._surplus, sound = self._surplus[:0], sound[skipped:]
         return sound
+
+    def fields(self) -> dict[str, np.ndarray]:
+        """The state: how much was heard, and the latest of it, from a whole period on."""
+        start = self._heard - self._count
+        return {"heard": np.array(self._heard), "latest": self._latest[-start % self._period : self._count]}
+
+    def restore(self, saved: State, went: int) -> None:
+        """Takes over a state, of which so many samples went on.
+
+        Raises:
+            StateError: it is damaged.
+        """
+        heard = int(field(saved, "heard", np.int64, ()))
+        latest = field(saved, "latest", np.float32, (None,))
+        start = heard - len(latest)
+        first, wrong = divmod(start * self._rate, self._given)
+        most = heard * self._rate // self._given
+        is_sound = len(latest) <= len(self._latest) and np.isfinite(latest).all()
+        if not is_sound or start < 0 or wrong or not first <= went <= most + 1 or heard >= 2**53:
+            raise StateError("it is damaged: sound that is resampled cannot have been so")
+        self._missing = went - first
+        self._surplus = self.push(latest)
+        self._heard = heard
+
+
+def check_rates(given: float, rate: float) -> None:
+    """Refuses rates between which no sound is resampled.
+
+    Raises:
+        FeedError: they are such.
+        MissingPackageError: soxr is not installed.
+    """
+    least, most = RESAMPLED
+    if not all(least <= hertz <= most and float(hertz).is_integer() for hertz in (given, rate)):
+        raise FeedError(
+            f"sound of {shown(given)} Hz is not resampled to {rate:g} Hz: where they differ, both are whole "
+            f"numbers from {least} to {most}"
+        )
+    _soxr()
 
 
 def _soxr():

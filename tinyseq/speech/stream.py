@@ -107,17 +107,18 @@ class RecognizerStream:
     def snapshot(self) -> State:
         """A copy of everything that the stream's future depends on: sound that is not decoded yet, front end,
         model, search and times. ``State.to_bytes`` saves it, for streams of recognizers like this one.
+        Sound that is resampled goes on, behind it, within the rounding of float32; all else in the same bits.
 
         Raises:
             StateError: the front end cannot be saved, the search asks a language model that ``read_kenlm``
-                has read, sound is being resampled, or another thread uses the stream.
+                has read, or another thread uses the stream.
         """
         held = take_all([self._decoding, self._claim])
         try:
             fields = {
                 "rates": np.array(self._rates),
                 "times": np.array([self._timeline.start, self._timeline.before], np.float64),
-                "sound": self._sound.fields(),
+                "sound": packed(self._sound.snapshot()),
                 "finished": np.array(self._is_finished),
                 "front_end": packed(kept(self._front_end)),
                 "model": packed(self._model.snapshot()),
@@ -148,9 +149,9 @@ class RecognizerStream:
         """
         held = take_all([self._decoding, self._claim])
         try:
-            sound, front_end = self._sound.fields(), kept(self._front_end)
+            front_end = kept(self._front_end)
             twin = RecognizerStream(self._recognizer)
-            twin._sound = Sound.restored(self._sound.rate, sound)
+            twin._sound.restore(self._sound.snapshot())
             twin._front_end.restore(front_end)
             twin._steps = self._steps.copy()
             twin._model, twin._search = self._model.fork(), self._search.fork()
@@ -183,10 +184,10 @@ class RecognizerStream:
         if not (0 <= start < np.inf and 0 <= before < 2**53 and before.is_integer()):
             raise StateError("the saved stream is damaged: its times are none")
         self._timeline = Timeline(self._timeline.frame_seconds, start, int(before))
-        self._sound = Sound.restored(self._sound.rate, field(saved, "sound", np.float64, (2,)))
         self._is_finished = bool(field(saved, "finished", np.bool_, ()))
         kept(self._front_end)  # refuses front ends that cannot restore
         for name, restore in (
+            ("sound", self._sound.restore),
             ("front_end", self._front_end.restore),
             ("model", self._model.restore),
             ("search", self._search.restore),

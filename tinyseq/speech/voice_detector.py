@@ -208,15 +208,13 @@ class VoiceStream:
     @claiming
     def snapshot(self) -> State:
         """A copy of everything that the stream's future depends on; ``State.to_bytes`` saves it, for streams
-        of detectors with the same model and options.
-
-        Raises:
-            StateError: sound is being resampled.
+        of detectors with the same model and options. Sound that is resampled goes on, behind it, within the
+        rounding of float32; all else in the same bits.
         """
         return State(
             {
                 "options": self._detector.options.numbers(),
-                "sound": self._sound.fields(),
+                "sound": packed(self._sound.snapshot()),
                 "samples": self._samples[self._at :],
                 "speech": self._segmenter.fields(),
                 "probability": np.array(self.probability),
@@ -237,7 +235,8 @@ class VoiceStream:
         options = self._detector.options.numbers()
         if not np.array_equal(field(saved, "options", np.float64, options.shape), options):
             raise StateError("the saved stream is damaged, or of a voice detector with other options")
-        sound = Sound.restored(SAMPLE_RATE, field(saved, "sound", np.float64, (2,)))
+        sound = Sound(SAMPLE_RATE)
+        opened(saved, "sound", sound.restore)
         samples = field(saved, "samples", np.float32, (None,))
         if not CONTEXT <= len(samples) < CONTEXT + CHUNK or not np.isfinite(samples).all():
             raise StateError("the saved stream is damaged: there cannot be such samples left of its sound")
@@ -251,14 +250,10 @@ class VoiceStream:
 
     @claiming
     def fork(self) -> VoiceStream:
-        """A second stream that starts where this one is; from then on they are independent.
-
-        Raises:
-            StateError: sound is being resampled.
-        """
-        sound = Sound.restored(SAMPLE_RATE, self._sound.fields())
+        """A second stream that starts where this one is; from then on they are independent."""
         twin = VoiceStream(self._detector)
-        twin._sound, twin._model, twin.probability = sound, self._model.fork(), self.probability
+        twin._sound.restore(self._sound.snapshot())
+        twin._model, twin.probability = self._model.fork(), self.probability
         twin._segmenter.restore(self._segmenter.fields())
         twin._samples, twin._is_finished = self._samples[self._at :].copy(), self._is_finished
         return twin
