@@ -13,8 +13,8 @@ from tinyseq.packages import package
 from tinyseq.state import State
 from tinyseq.text import shown
 
-FULL_SCALE = {"int16": (0, 2**15), "int32": (0, 2**31), "uint8": (2**7, 2**7)}
-"""Of samples that are whole numbers: the one that stands for 0, and how far from it 1 is."""
+FULL_SCALE = {("i", 2): (0, 2**15), ("i", 4): (0, 2**31), ("u", 1): (2**7, 2**7)}
+"""Of whole numbers, by kind and bytes: the one that stands for 0, and how far from it 1 is."""
 
 MOST_CHANNELS = 64
 RESAMPLED = 1_000, 1_000_000
@@ -22,7 +22,7 @@ RESAMPLED = 1_000, 1_000_000
 
 
 def mono(samples: object) -> np.ndarray:
-    """One channel of sound: float32[samples], where 1 is full scale.
+    """One channel of sound: float32[samples], where 1 is full scale, in an array of its own.
 
     Args:
         samples: [samples], or [samples, channels], which are averaged; floats are taken as they are, NaN and
@@ -31,14 +31,17 @@ def mono(samples: object) -> np.ndarray:
     Raises:
         FeedError: it is nothing of the kind.
     """
+    if type(samples) is np.ndarray and samples.ndim == 1 and samples.dtype == np.float32:
+        return samples.copy()
     try:
         array = as_array(samples)
     except ValueError as error:
         raise FeedError(f"sound is numbers [samples] or [samples, channels]: {error}") from error
-    kind = array.dtype.name
+    kind = array.dtype.kind, array.dtype.itemsize
     if array.dtype.kind != "f" and kind not in FULL_SCALE:
         raise FeedError(
-            f"sound is floats from -1 to 1, int16, int32 or uint8, which say what is loudest, not {kind}"
+            "sound is floats from -1 to 1, int16, int32 or uint8, which say what is loudest, not "
+            f"{array.dtype}"
         )
     if array.ndim not in (1, 2) or (array.ndim == 2 and not 1 <= array.shape[1] <= MOST_CHANNELS):
         raise FeedError(

@@ -70,7 +70,7 @@ class VoiceDetector:
         (self._output,) = outputs
         # Plans the step too, so that no chunk waits for it.
         try:
-            given = self.model.stream().step(self._feeds(np.zeros(CONTEXT + CHUNK, np.float32)))
+            given = self.model.stream().step(self._feeds(np.zeros((1, CONTEXT + CHUNK), np.float32)))
         except FeedError as error:
             raise ModelError(f"a voice detector is silero's for 16 kHz: {_WANTED}; {error}") from error
         if np.asarray(given[self._output]).size != 1:
@@ -116,24 +116,20 @@ class VoiceDetector:
         return segments([*stream.accept_waveform(sample_rate, samples), *stream.finish()])
 
     def _feeds(self, window: np.ndarray) -> dict[str, np.ndarray]:
-        return {"input": window[None], **self._rate}
+        return {"input": window, **self._rate}
 
     def _advance(self, streams: Sequence[VoiceStream]) -> list[list[VoiceEvent]]:
         """Steps streams through all their whole chunks; the events of each."""
+        if len(streams) == 1:
+            return [streams[0]._hear_alone()]
         events = {stream: [] for stream in streams}
-        while ready := [stream for stream in streams if stream._has_chunk]:
-            feeds = [self._feeds(stream._window()) for stream in ready]
-            for stream, result in zip(ready, self._step(ready, feeds)):
+        while ready := [stream for stream in streams if stream._next_window()]:
+            models = [stream._model for stream in ready]
+            for stream, result in zip(ready, self._together.step(models, [own._feeds for own in ready])):
                 if isinstance(result, FeedError):
                     raise result
-                stream.probability = float(np.asarray(result[self._output]).reshape(-1)[0])
-                events[stream] += stream._segmenter.push(stream.probability, stream._advance_window())
+                events[stream] += stream._heard(result)
         return list(events.values())
-
-    def _step(self, streams: Sequence[VoiceStream], feeds: list[dict[str, np.ndarray]]) -> list:
-        if len(streams) == 1:
-            return [streams[0]._model.step(feeds[0])]
-        return self._together.step([stream._model for stream in streams], feeds)
 
 
 _WANTED = (
@@ -152,6 +148,8 @@ class VoiceStream:
         self._detector = detector
         self._claim = Claim("stream")
         self._model = detector.model.stream()
+        self._window = np.zeros((1, CONTEXT + CHUNK), np.float32)
+        self._feeds = detector._feeds(self._window)
         self._begin()
 
     def _begin(self) -> None:
@@ -272,15 +270,23 @@ class VoiceStream:
         if len(sound):
             self._samples, self._at = np.concatenate([self._samples[self._at :], sound]), 0
 
-    @property
-    def _has_chunk(self) -> bool:
-        return len(self._samples) - self._at >= CONTEXT + CHUNK
+    def _next_window(self) -> bool:
+        """Lays out the next chunk behind its context; False if it is not there yet."""
+        at = self._at
+        if len(self._samples) - at < CONTEXT + CHUNK:
+            return False
+        self._window[0] = self._samples[at : at + CONTEXT + CHUNK]
+        self._at = at + CHUNK
+        return True
 
-    def _window(self) -> np.ndarray:
-        """The next chunk behind its context."""
-        return self._samples[self._at : self._at + CONTEXT + CHUNK]
+    def _hear_alone(self) -> list[VoiceEvent]:
+        """Steps through all whole chunks; the events."""
+        events = []
+        while self._next_window():
+            events += self._heard(self._model.step(self._feeds))
+        return events
 
-    def _advance_window(self) -> int:
-        """Goes on by a chunk; gives how many of its samples are sound."""
-        self._at += CHUNK
-        return CHUNK - self._padding
+    def _heard(self, outputs: Mapping[str, np.ndarray]) -> list[VoiceEvent]:
+        """What is certain with the model's outputs for a chunk."""
+        self.probability = np.asarray(outputs[self._detector._output]).item()
+        return self._segmenter.push(self.probability, CHUNK - self._padding)
