@@ -371,6 +371,19 @@ def test_seconds_count_from_the_start_of_the_stream_through_all_utterances(sessi
     assert first.starts[0] == first.frames[0] * SECONDS, "a result is a value"
 
 
+def test_seconds_are_right_where_an_utterance_ends_with_sound_that_waits(session):
+    recognizer = made(session)
+    stream = recognizer.create_stream()
+    for samples in (50, 70):
+        stream.accept_waveform(16_000, sound(samples))
+        stream.input_finished()
+        recognizer.reset(stream)
+    stream.input_finished()
+    run_out(recognizer, stream)
+    recognizer.reset(stream)
+    assert recognizer.get_result(stream).start == 120 / 16_000
+
+
 def test_what_is_stable_stays(session):
     recognizer = made(session)
     stream, tokens = recognizer.create_stream(), []

@@ -41,6 +41,7 @@ class RecognizerStream:
         self._model = recognizer.model.stream()
         self._search = recognizer.decoder.stream()
         self._timeline = Timeline(recognizer.frame_seconds)
+        self._taken_before = 0
         self._is_finished = False
         self._final: Hypothesis | None = None
         self._claim, self._decoding = Claim("stream"), Claim("stream")
@@ -93,10 +94,11 @@ class RecognizerStream:
             self._search.reset()
             self._final = None
             if self._is_finished:
+                self._taken_before += self._sound.taken
                 if not self._steps:
                     # The last frames stand for more or less than what there was of sound.
-                    start = self._timeline.start + self._sound.taken / self._sound.rate
-                    timeline = Timeline(timeline.frame_seconds, start)
+                    start = self._timeline.start + self._taken_before / self._sound.rate
+                    timeline, self._taken_before = Timeline(timeline.frame_seconds, start), 0
                 self._sound = Sound(self._recognizer.sample_rate)
                 self._front_end = begun(self._recognizer.front_end)
                 self._is_finished = False
@@ -117,7 +119,7 @@ class RecognizerStream:
         try:
             fields = {
                 "rates": np.array(self._rates),
-                "times": np.array([self._timeline.start, self._timeline.before], np.float64),
+                "times": np.array([self._timeline.start, self._timeline.before, self._taken_before]),
                 "sound": packed(self._sound.snapshot()),
                 "finished": np.array(self._is_finished),
                 "front_end": packed(kept(self._front_end)),
@@ -156,6 +158,7 @@ class RecognizerStream:
             twin._steps = self._steps.copy()
             twin._model, twin._search = self._model.fork(), self._search.fork()
             twin._timeline, twin._is_finished = self._timeline, self._is_finished
+            twin._taken_before = self._taken_before
             return twin
         finally:
             put_back(held)
@@ -180,10 +183,11 @@ class RecognizerStream:
                 f"the saved stream is of a recognizer of {rates[0]:g} Hz and frames of {rates[1]:g} s, not "
                 f"of {self._rates[0]:g} Hz and {self._rates[1]:g} s"
             )
-        start, before = field(saved, "times", np.float64, (2,)).tolist()
-        if not (0 <= start < np.inf and 0 <= before < 2**53 and before.is_integer()):
+        start, *counts = field(saved, "times", np.float64, (3,)).tolist()
+        if not (0 <= start < np.inf and all(0 <= count < 2**53 and count.is_integer() for count in counts)):
             raise StateError("the saved stream is damaged: its times are none")
-        self._timeline = Timeline(self._timeline.frame_seconds, start, int(before))
+        before, self._taken_before = map(int, counts)
+        self._timeline = Timeline(self._timeline.frame_seconds, start, before)
         self._is_finished = bool(field(saved, "finished", np.bool_, ()))
         kept(self._front_end)  # refuses front ends that cannot restore
         for name, restore in (
@@ -204,5 +208,6 @@ class RecognizerStream:
             self._sound, self._front_end, self._steps = other._sound, other._front_end, other._steps
             self._model, self._search, self._final = other._model, other._search, None
             self._timeline, self._is_finished = other._timeline, other._is_finished
+            self._taken_before = other._taken_before
         finally:
             put_back(held)
