@@ -34,7 +34,7 @@ LAYER_BOXES = {
     "session": (1, 4, "load, run, stream"),
     "pool": (2, 4, "many streams, one call"),
     "decode": (1, 5, "searches over rows of scores"),
-    "recognizer": (1, 6, "speech: samples to text"),
+    "speech": (1, 6, "sound to text, or to segments"),
 }
 """Layers by the last word of their row in ``LAYERS``: column, row, and what it does."""
 
@@ -50,7 +50,7 @@ OTHER_BOXES = {
 ARROWS = """
 files>converters converters>model graph>model model>passes passes>model model>plan ops>plan shapes>plan
 plan>backends kernels>backends reference>backends backends>session feeds>session session>feeds pool>session
-session>decode decode>hypotheses decode>recognizer sound>recognizer recognizer>text
+session>decode decode>hypotheses decode>speech sound>speech speech>text
 """
 
 WIDTH, HEIGHT, ACROSS, DOWN, MARGIN = 220, 48, 290, 82, 20

@@ -13,11 +13,12 @@ from onnx import helper
 import tinyseq
 from tests.models import model, recogniser, running_sum, value
 from tests.test_decoder import OPTIONS, decoder_graph
-from tests.test_recognizer import FEATURES, made, run_out, sound, whole
+from tests.test_recognizer import FEATURES, heard, made, run_out, sound, whole
 from tests.test_turns import feeds_of
 from tinyseq import Decoder, Greedy
 from tinyseq.claim import Claim, put_back, take_all
 from tinyseq.decode.generation.generate import begin
+from tinyseq.speech import VoiceDetector
 
 IN_USE = "in use by another thread"
 TIMES = 400
@@ -302,19 +303,23 @@ def recognizer() -> tinyseq.Recognizer:
     return made(tinyseq.load(recogniser(FEATURES)))
 
 
-def test_a_signal_that_is_decoded_elsewhere_loses_nothing(recognizer):
+def test_a_stream_that_is_decoded_elsewhere_loses_nothing(recognizer):
     busy, other = recognizer.create_stream(), recognizer.create_stream()
     for stream in (busy, other):
         stream.accept_waveform(16_000, sound(200))
+    saved = other.snapshot()
     with holding([busy._decoding]):
         for verb in (recognizer.decode, recognizer.get_result, recognizer.is_endpoint, recognizer.reset):
-            with pytest.raises(tinyseq.StateError, match=f"this signal is {IN_USE}"):
+            with pytest.raises(tinyseq.StateError, match=f"this stream is {IN_USE}"):
                 verb(busy)
         with pytest.raises(tinyseq.StateError, match=IN_USE):
             recognizer.decode([other, busy])
+        for call in (busy.snapshot, busy.fork, lambda: busy.restore(saved)):
+            with pytest.raises(tinyseq.StateError, match=IN_USE):
+                call()
         busy.accept_waveform(16_000, sound(60, 1))
     with holding([busy._claim]):
-        for call in (lambda: busy.accept_waveform(16_000, sound(1)), busy.input_finished):
+        for call in (lambda: busy.accept_waveform(16_000, sound(1)), busy.input_finished, busy.snapshot):
             with pytest.raises(tinyseq.StateError, match=IN_USE):
                 call()
         recognizer.decode([other, busy])
@@ -322,11 +327,11 @@ def test_a_signal_that_is_decoded_elsewhere_loses_nothing(recognizer):
     other.input_finished()
     run_out(recognizer, busy, other)
     waveform = np.concatenate([sound(200), sound(60, 1)])
-    assert recognizer.get_result(busy) == whole(recognizer, waveform)
-    assert recognizer.get_result(other) == whole(recognizer, sound(200))
+    assert heard(recognizer, busy) == whole(recognizer, waveform)
+    assert heard(recognizer, other) == whole(recognizer, sound(200))
 
 
-def test_a_signal_is_heard_by_one_thread_and_decoded_by_others(recognizer):
+def test_a_stream_is_heard_by_one_thread_and_decoded_by_others(recognizer):
     waveform = sound(20 * 50)
     stream, parts = recognizer.create_stream(), iter(np.split(waveform, 50))
 
@@ -339,7 +344,26 @@ def test_a_signal_is_heard_by_one_thread_and_decoded_by_others(recognizer):
     in_threads(hear, decode, decode, lambda: recognizer.get_result(stream))
     stream.input_finished()
     run_out(recognizer, stream)
-    assert recognizer.get_result(stream) == whole(recognizer, waveform)
+    assert heard(recognizer, stream) == whole(recognizer, waveform)
+
+
+def test_a_voice_stream_that_is_in_use_takes_nothing():
+    detector = VoiceDetector()
+    busy, other = detector.stream(), detector.stream()
+    before, waveform = other.snapshot(), sound(2000)
+    with holding([busy._claim]):
+        for call in (
+            lambda: busy.accept_waveform(16_000, waveform),
+            lambda: detector.accept_waveforms([other, busy], 16_000, [waveform] * 2),
+            lambda: busy.restore(before),
+            busy.finish,
+            busy.reset,
+            busy.snapshot,
+            busy.fork,
+        ):
+            with pytest.raises(tinyseq.StateError, match=f"this stream is {IN_USE}"):
+                call()
+    assert busy.snapshot() == other.snapshot() == before
 
 
 def test_a_generation_is_not_stepped_by_what_it_tells():

@@ -14,7 +14,7 @@ import tinyseq
 from tests.models import recogniser
 from tests.test_errors import lstm_with_state
 from tinyseq.cli import FAILED, FINE, UNREADABLE, USAGE, main
-from tinyseq.demo.vad import MODEL
+from tinyseq.speech.voice_detector import MODEL
 
 DATA = Path(__file__).parent / "data"
 

@@ -14,22 +14,15 @@ import numpy as np
 import pytest
 import soundfile
 import soxr
-from hypothesis import given
-from hypothesis import strategies as st
 
 from tinyseq.demo import audio, command, vad
-from tinyseq.demo.vad import CHUNK, MIN_SILENCE, MIN_SPEECH, PADDING, SAMPLE_RATE
 from tinyseq.errors import AudioError, MissingPackageError, PictureError
-from tinyseq.session import Session, load
+from tinyseq.speech import VoiceDetector
+from tinyseq.speech.segments import CHUNK, SAMPLE_RATE
 
 UTTERANCES = json.loads(Path(__file__).with_name("clip_utterances.json").read_text())
 
 Spans = list[tuple[float, float]]
-
-
-@pytest.fixture(scope="module")
-def session() -> Session:
-    return load(vad.MODEL)
 
 
 @pytest.fixture(scope="module")
@@ -90,14 +83,13 @@ def test_json_is_complete(capsys, tmp_path, clip):
         "samples_not_finite",
         "segments",
         "chunks",
-        "chunks_not_finite",
         "chunk_p50_us",
         "chunk_p99_us",
         "times_real_time",
         "picture",
     }
     assert report["chunks"] == -(-len(clip) // CHUNK)
-    assert report["samples_not_finite"] == report["chunks_not_finite"] == 0
+    assert report["samples_not_finite"] == 0
     assert 0 < report["chunk_p50_us"] <= report["chunk_p99_us"]
     assert report["times_real_time"] > 0
     assert Path(report["picture"]).is_file() and Path(report["sound"]).is_file()
@@ -130,8 +122,7 @@ def test_samples_that_are_not_finite_are_told(capsys, tmp_path, clip):
     soundfile.write(path, broken, SAMPLE_RATE, subtype="FLOAT")
     report = heard(capsys, tmp_path, "--wav", str(path))
     assert report["samples_not_finite"] == 2
-    assert report["chunks_not_finite"] == report["chunks"] - 100_000 // CHUNK
-    assert spans(report)[-1][1] <= (100_000 + PADDING) / SAMPLE_RATE
+    assert_close(spans(report), spans(heard(capsys, tmp_path)), 0.1)
     demo(tmp_path, "--wav", str(path))
     assert "2 samples are NaN or infinite" in capsys.readouterr().out
 
@@ -213,112 +204,27 @@ def test_a_picture_that_cannot_be_written_is_refused(tmp_path):
     assert list(tmp_path.iterdir()) == []
 
 
-@pytest.mark.parametrize("name", ["soundfile", "soxr", "matplotlib.figure", "tqdm"])
+@pytest.mark.parametrize("name", ["soundfile", "matplotlib.figure", "tqdm"])
 def test_a_missing_package_is_named(tmp_path, monkeypatch, name):
     monkeypatch.setitem(sys.modules, name, None)
     with pytest.raises(MissingPackageError, match=rf"needs {name}.*pip install 'tinyseq\[demo\]'"):
         demo(tmp_path)
 
 
-# segments
+def test_resampling_needs_soxr(tmp_path, monkeypatch):
+    path = tmp_path / "other.wav"
+    soundfile.write(path, np.zeros(8000), 8000)
+    monkeypatch.setitem(sys.modules, "soxr", None)
+    with pytest.raises(MissingPackageError, match=r"needs soxr.*pip install 'tinyseq\[speech\]'"):
+        demo(tmp_path, "--wav", str(path))
 
 
-def live(probabilities: list[float], samples: int | None = None) -> list[vad.Segment | None]:
-    """What a Segmenter gives after each probability, and at the end of the sound."""
-    segmenter = vad.Segmenter()
-    given = [segmenter.push(probability) for probability in probabilities]
-    return [*given, segmenter.finish(len(probabilities) * CHUNK if samples is None else samples)]
-
-
-def segments(probabilities: list[float], samples: int | None = None) -> Spans:
-    return [segment for segment in live(probabilities, samples) if segment]
-
-
-def whole(probabilities: list[float], samples: int) -> Spans:
-    """The rules of segments, said once more over all probabilities at once."""
-    loud = [i for i, p in enumerate(probabilities) if p >= 0.5]
-    found, start = [], None
-    for here, following in zip(loud, [*loud[1:], None], strict=False):
-        start = here * CHUNK if start is None else start
-        quiet = [i for i, p in enumerate(probabilities[:following]) if i > here and not p >= 0.35]
-        if following is None or (quiet and (quiet[-1] - quiet[0]) * CHUNK >= MIN_SILENCE):
-            end = quiet[0] * CHUNK if quiet else samples
-            if end - start >= MIN_SPEECH:
-                found.append((max(start - PADDING, 0), min(end + PADDING, samples)))
-            start = None
-    return [(start / SAMPLE_RATE, end / SAMPLE_RATE) for start, end in found]
-
-
-@given(
-    st.lists(
-        st.tuples(st.sampled_from([0.0, 0.34, 0.35, 0.4, 0.49, 0.5, 1.0, np.nan]), st.integers(1, 9)),
-        min_size=1,
-        max_size=20,
-    ),
-    st.integers(1, CHUNK),
-)
-def test_live_segments_are_those_of_the_whole(runs, last):
-    probabilities = [p for p, times in runs for _ in range(times)]
-    samples = (len(probabilities) - 1) * CHUNK + last
-    assert segments(probabilities, samples) == whole(probabilities, samples)
-
-
-def test_a_segment_is_given_as_soon_as_it_is_over():
-    given = live([0.0] * 10 + [0.9] * 10 + [0.1] * 10)
-    at = next(i for i, segment in enumerate(given) if segment)
-    assert at == 20 + -(-MIN_SILENCE // CHUNK)
-    assert_close([given[at]], [(0.32 - 0.03, 0.64 + 0.03)], 1e-9)
-
-
-def test_thresholds_have_hysteresis():
-    assert segments([0.0] * 5 + [0.49] * 20) == []
-    assert_close(segments([0.5] + [0.36] * 19), [(0, 0.64)], 1e-9)
-    assert_close(segments([0.5] + [0.36] * 19 + [0.34] * 5), [(0, 0.64 + 0.03)], 1e-9)
-
-
-def test_short_speech_is_dropped_and_short_silence_bridged():
-    assert segments([0.9] * 7 + [0.0] * 9) == []
-    assert_close(segments([0.9] * 8 + [0.0] * 9), [(0, 0.256 + 0.03)], 1e-9)
-    assert_close(segments([0.9] * 8 + [0.0] * 4 + [0.9] * 8), [(0, 0.64)], 1e-9)
-    assert_close(segments([0.9] * 8 + [0.0] * 5 + [0.9] * 8), [(0, 0.286), (0.386, 0.672)], 1e-9)
-
-
-def test_not_a_number_ends_speech():
-    assert_close(segments([0.9] * 10 + [np.nan] * 20), [(0, 0.32 + 0.03)], 1e-9)
-
-
-def test_the_last_segment_ends_with_the_sound():
-    assert segments([0.9] * 10, 9 * CHUNK + 100) == [(0, (9 * CHUNK + 100) / SAMPLE_RATE)]
-
-
-def test_chunks_from_a_live_source_give_what_a_file_gives(session, clip):
-    detection = vad.detect(vad.chunks(clip), session)
-    voice, other = vad.VoiceProbability(session), vad.VoiceProbability(session)
-    buffer, segmenter, found = np.empty(CHUNK, np.float32), vad.Segmenter(), []
-    for index in range(len(clip) // CHUNK):
-        buffer[:] = clip[index * CHUNK : (index + 1) * CHUNK]
-        other.push(np.zeros(CHUNK, np.float32))
-        probability = voice.push(buffer)
-        assert probability == detection.probabilities[index]
-        found.append(segmenter.push(probability))
-    assert [segment for segment in found if segment] == detection.segments
-
-
-def test_speech_that_is_cut_off_ends_with_the_sound(session, clip):
-    assert vad.detect(vad.chunks(clip[:40_000]), session).segments[-1].end == 2.5
-
-
-def test_the_model_sees_each_chunk_after_its_context(session, clip):
-    stream, padded = session.stream(), np.concatenate([np.zeros(64, np.float32), clip])
-    voice = vad.VoiceProbability(session)
-    for at in range(0, 40_000, CHUNK):
-        out = stream.step({"input": padded[None, at : at + 576], "sr": np.array(16_000)})
-        assert voice.push(clip[at : at + CHUNK]) == out["output"][0, 0]
-
-
-def test_a_short_last_chunk_is_followed_by_silence(session, clip):
-    first, second = vad.VoiceProbability(session), vad.VoiceProbability(session)
-    for voice in (first, second):
-        voice.push(clip[20_000 : 20_000 + CHUNK])
-    short = clip[20_512:20_600]
-    assert first.push(short) == second.push(np.pad(short, (0, CHUNK - len(short))))
+def test_what_is_reported_is_what_the_detector_hears(clip):
+    detector = VoiceDetector()
+    detection = vad.detect(vad.chunks(clip), detector)
+    assert detection.segments == detector.segments(SAMPLE_RATE, clip)
+    stream = detector.stream()
+    for probability, chunk in zip(detection.probabilities[:40], vad.chunks(clip)):
+        stream.accept_waveform(SAMPLE_RATE, chunk)
+        assert stream.probability == probability
+    assert len(detection.probabilities) == len(detection.chunk_us) == -(-len(clip) // CHUNK)

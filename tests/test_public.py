@@ -56,7 +56,7 @@ OBJECTS = {
         "Transducer(6 symbols, frames of 6 numbers, 2 start tokens, an encoder)",
     ),
     "chunks": (things.front_end, "Chunks(4 samples, 0 left over)"),
-    "utterance": (things.hearing, "Utterance(16000 Hz, 0 steps ready)"),
+    "recognizer stream": (things.hearing, "RecognizerStream(16000 Hz, 0 steps ready)"),
     "session options": (
         things.like_onnxruntime,
         f"InferenceSession({tinyseq.load(lstm_with_state())})",

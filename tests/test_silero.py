@@ -13,6 +13,7 @@ import pytest
 import tinyseq
 from tests.packages import TORCH, Tensor, imported
 from tinyseq.kernels import library
+from tinyseq.speech import VoiceDetector
 
 RATE, HOP, CONTEXT = 16000, 512, 64
 SR = np.array(RATE)
@@ -107,6 +108,24 @@ def test_stream_hears_the_speech(asset, chunk_model, chunks):
         start, length = map(float, line.split()[3:5])
         labels |= (start <= centres) & (centres < start + length)
     assert np.mean(speech == labels) >= 0.98
+
+
+def test_the_voice_detector_hears_what_the_package_hears(asset, chunk_model, samples, chunks):
+    """To the sample, with the model in tinyseq and with the package's own; and what the labels say."""
+    with imported(asset("silero-package"), "silero_vad", TORCH) as module:
+        model = module.load_silero_vad(onnx=True, opset_version=15)
+        theirs = module.get_speech_timestamps(Tensor.of(samples), model)
+    wanted = [(span["start"] / RATE, span["end"] / RATE) for span in theirs]
+    for detector in (VoiceDetector(), VoiceDetector(tinyseq.load(chunk_model))):
+        found = detector.segments(RATE, (samples * 32768).astype(np.int16))
+        assert found == wanted
+    probabilities = []
+    stream = detector.stream()
+    for at in range(0, len(samples), HOP):
+        stream.accept_waveform(RATE, samples[at : at + HOP])
+        probabilities.append(stream.probability)
+    expected = listen(tinyseq.load(chunk_model), chunks).probabilities
+    np.testing.assert_array_equal(probabilities[: len(expected)], expected)
 
 
 def test_stream_matches_the_reference(chunk_model, chunks):

@@ -156,7 +156,7 @@ def test_a_recogniser_hears_with_a_transducer():
         recognizer.decode(streams)
     for stream, sound in zip(streams, sounds):
         (expected,) = decoder.decode(given.encode({"x": sound.reshape(1, -1, FEATURES)}))[0]
-        assert recognizer.get_result(stream) == expected
+        assert recognizer.get_result(stream).hypothesis == expected
 
 
 WEIGHTS = Drawn(1)

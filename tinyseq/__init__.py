@@ -24,7 +24,6 @@ from tinyseq.state import State
 if TYPE_CHECKING:
     from tinyseq.decode.ctc.decoder import CtcDecoder, ctc_beam_search, ctc_greedy
     from tinyseq.decode.ctc.options import CtcBeamSearch, CtcGreedy
-    from tinyseq.decode.endpoint import Endpointing
     from tinyseq.decode.frames.decoder import DecoderStream
     from tinyseq.decode.generation.decoder import Decoder
     from tinyseq.decode.generation.generate import generate
@@ -39,7 +38,11 @@ if TYPE_CHECKING:
     from tinyseq.graph import Graph
     from tinyseq.inference_session import InferenceSession
     from tinyseq.pool import Pool
-    from tinyseq.recognizer import Chunks, FrontEnd, Recognizer, Utterance
+    from tinyseq.speech.endpoint import Endpointing
+    from tinyseq.speech.front_end import Chunks, FrontEnd
+    from tinyseq.speech.recognizer import Recognizer
+    from tinyseq.speech.result import RecognizerResult
+    from tinyseq.speech.stream import RecognizerStream
     from tinyseq.stream_check import StreamReport, check_stream
 
 __version__ = "0.1.0"
@@ -69,6 +72,8 @@ __all__ = [
     "OptionError",
     "Pool",
     "Recognizer",
+    "RecognizerResult",
+    "RecognizerStream",
     "Sampling",
     "Session",
     "State",
@@ -81,7 +86,6 @@ __all__ = [
     "TransducerDecoder",
     "TransducerGreedy",
     "UnsupportedError",
-    "Utterance",
     "check_stream",
     "ctc_beam_search",
     "ctc_greedy",
@@ -95,28 +99,29 @@ __all__ = [
 
 _LATER = {
     "Beam": "decode.generation.options",
-    "Chunks": "recognizer",
+    "Chunks": "speech.front_end",
     "CtcBeamSearch": "decode.ctc.options",
     "CtcDecoder": "decode.ctc.decoder",
     "CtcGreedy": "decode.ctc.options",
     "DecoderStream": "decode.frames.decoder",
     "Decoder": "decode.generation.decoder",
-    "Endpointing": "decode.endpoint",
-    "FrontEnd": "recognizer",
+    "Endpointing": "speech.endpoint",
+    "FrontEnd": "speech.front_end",
     "Graph": "graph",
     "Greedy": "decode.generation.options",
     "Hypothesis": "decode.hypothesis",
     "InferenceSession": "inference_session",
     "LanguageModel": "decode.lm.language_model",
     "Pool": "pool",
-    "Recognizer": "recognizer",
+    "Recognizer": "speech.recognizer",
+    "RecognizerResult": "speech.result",
+    "RecognizerStream": "speech.stream",
     "Sampling": "decode.generation.options",
     "StreamReport": "stream_check",
     "Transducer": "decode.transducer.models",
     "TransducerBeamSearch": "decode.transducer.options",
     "TransducerDecoder": "decode.transducer.decoder",
     "TransducerGreedy": "decode.transducer.options",
-    "Utterance": "recognizer",
     "check_stream": "stream_check",
     "ctc_beam_search": "decode.ctc.decoder",
     "ctc_greedy": "decode.ctc.decoder",

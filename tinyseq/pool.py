@@ -170,8 +170,9 @@ class Pool:
         """Writes the first rows into streams' states."""
         for name, array in self._runner.state.items():
             axis = self._axes[name]
+            rows, before = np.moveaxis(array, 0, axis), (slice(None),) * axis
             for row, own in enumerate(states):
-                own[name][...] = np.moveaxis(array[row : row + 1], 0, axis)
+                own[name][...] = rows[(*before, slice(row, row + 1))]
 
     @claiming
     def step_rows(self, count: int, feeds: Mapping[str, np.ndarray]) -> Mapping[str, np.ndarray]:

@@ -12,7 +12,7 @@ import numpy as np
 import tinyseq
 
 GATES = {"RNN": 1, "GRU": 3, "LSTM": 4}
-DEMO = Path(tinyseq.__file__).parent / "demo" / "data" / "silero_vad_16k.tinyseq"
+DEMO = Path(tinyseq.__file__).parent / "speech" / "data" / "silero_vad_16k.tinyseq"
 
 
 class Subject(NamedTuple):

@@ -23,6 +23,7 @@ from tests.arguments.things import (
     Front,
     applied,
     built,
+    detector,
     finished_graph,
     folder,
     from_weights,
@@ -45,7 +46,7 @@ from tests.arguments.things import (
     written,
 )
 from tests.arguments.wrong import Call, X
-from tinyseq import onnx_backend
+from tinyseq import onnx_backend, speech
 
 CALLS: dict[str, Call] = {
     "load": Call(
@@ -252,15 +253,40 @@ CALLS: dict[str, Call] = {
             "frame_seconds": 0.1, "output": "y", "sample_rate": 16_000, "endpointing": None,
         },
     ),
-    "Utterance.accept_waveform": Call(
+    "RecognizerStream.accept_waveform": Call(
         lambda: recognizer().create_stream().accept_waveform,
         {"sample_rate": 16_000, "waveform": np.ones(9, np.float32)},
     ),
+    "RecognizerStream.restore": Call(
+        lambda: recognizer().create_stream().restore, {"saved": dict(hearing().snapshot())}
+    ),
+    "Chunks.restore": Call(lambda: front_end().restore, {"saved": dict(front_end().snapshot())}),
     "Recognizer.decode": Call(lambda: hearing()._recognizer.decode, {"streams": [hearing()]}),
     "Recognizer.is_ready": Call(lambda: hearing()._recognizer.is_ready, {"stream": hearing()}),
     "Recognizer.get_result": Call(lambda: hearing()._recognizer.get_result, {"stream": hearing()}),
     "Recognizer.is_endpoint": Call(lambda: hearing()._recognizer.is_endpoint, {"stream": hearing()}),
     "Recognizer.reset": Call(lambda: hearing()._recognizer.reset, {"stream": hearing()}),
+    "VoiceDetector": Call(
+        lambda: speech.VoiceDetector,
+        {
+            "model": detector().model, "threshold": 0.5, "negative_threshold": 0.3,
+            "min_speech_duration": 0.2, "min_silence_duration": 0.1, "speech_pad": 0.0,
+        },
+    ),
+    "VoiceDetector.segments": Call(
+        lambda: detector().segments, {"sample_rate": 16_000, "samples": np.ones(9, np.float32)}
+    ),
+    "VoiceDetector.accept_waveforms": Call(
+        lambda: detector().accept_waveforms,
+        {"streams": [detector().stream()], "sample_rate": 16_000, "waveforms": [np.ones(9, np.float32)]},
+    ),
+    "VoiceStream.accept_waveform": Call(
+        lambda: detector().stream().accept_waveform,
+        {"sample_rate": 16_000, "waveform": np.ones(9, np.float32)},
+    ),
+    "VoiceStream.restore": Call(
+        lambda: detector().stream().restore, {"saved": dict(detector().stream().snapshot())}
+    ),
     "a front end": Call(lambda: lambda made: heard(lambda: made), {"made": front_end()}),
     "a front end's steps": Call(
         lambda: lambda steps: heard(lambda: Front(steps)), {"steps": [{"x": ones(1, 1, 4)}]}

@@ -16,6 +16,7 @@ import tinyseq
 from tests import models
 from tests.arguments.wrong import X
 from tests.transducers import transducer
+from tinyseq.speech import VoiceDetector
 
 
 @cache
@@ -90,6 +91,11 @@ def recognizer(**given) -> tinyseq.Recognizer:
 @cache
 def hearing() -> Any:
     return recognizer().create_stream()
+
+
+@cache
+def detector() -> VoiceDetector:
+    return VoiceDetector()
 
 
 def front_end() -> tinyseq.Chunks:

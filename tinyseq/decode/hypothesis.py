@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 
@@ -65,6 +66,56 @@ class Emitted:
         text = None if vocabulary is None else "".join([vocabulary[token] for token in tokens])
         confidences = np.exp(self.words[2].view(np.float32), dtype=np.float64).tolist()
         return Hypothesis(tokens, float(score), frames, confidences, text)
+
+
+class TokenLog:
+    """Tokens that are settled, to which others are added, at a cost that does not grow with their number.
+
+    A copy shares the array of the original. The latest copy goes on writing there; what it was copied from
+    moves to an array of its own before it does.
+    """
+
+    __slots__ = ("_count", "_is_writer", "_words")
+
+    def __init__(self, emitted: Emitted | None = None) -> None:
+        self._words = np.empty((3, 0), np.int32) if emitted is None else emitted.words
+        self._count = self._words.shape[1]
+        self._is_writer = True
+
+    def __len__(self) -> int:
+        return self._count
+
+    @property
+    def emitted(self) -> Emitted:
+        """All of them so far; nothing that is added later changes what this gives."""
+        return Emitted(self._words[:, : self._count])
+
+    def append(self, emitted: Emitted) -> None:
+        """Adds tokens behind those that there are."""
+        end = self._count + len(emitted)
+        if not self._is_writer or end > self._words.shape[1]:
+            grown = np.empty((3, max(2 * end, 64)), np.int32)
+            grown[:, : self._count] = self.emitted.words
+            self._words, self._is_writer = grown, True
+        self._words[:, self._count : end] = emitted.words
+        self._count = end
+
+    def copy(self) -> TokenLog:
+        """The same tokens, to go its own way."""
+        twin = TokenLog()
+        twin._words, twin._count = self._words, self._count
+        twin._is_writer, self._is_writer = self._is_writer, False
+        return twin
+
+
+class Partial(NamedTuple):
+    """The best hypothesis of a stream that goes on."""
+
+    settled: Emitted
+    """The tokens that all living hypotheses begin with."""
+    tentative: Emitted
+    """The best one's tokens behind them."""
+    score: float
 
 
 def joined(parts: Sequence[Emitted]) -> Emitted:

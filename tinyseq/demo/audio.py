@@ -1,4 +1,4 @@
-"""From a sound file to what the voice detector hears: one channel at 16 kHz."""
+"""From a sound file to what the voice detector hears: one channel at 16 kHz, without NaN or infinity."""
 
 from __future__ import annotations
 
@@ -10,8 +10,9 @@ from typing import NamedTuple
 import numpy as np
 
 from tinyseq.demo.packages import package
-from tinyseq.demo.vad import SAMPLE_RATE
-from tinyseq.errors import AudioError
+from tinyseq.errors import AudioError, FeedError
+from tinyseq.speech.segments import SAMPLE_RATE
+from tinyseq.speech.sound import Sound, mono
 
 BLOCK = 1 << 16
 """Frames read from a file at a time."""
@@ -27,7 +28,7 @@ class Audio(NamedTuple):
     channels: int
     """Of the file."""
     not_finite: int
-    """Frames of the file that are NaN or infinite."""
+    """Frames of the file that are NaN or infinite, in whose place there is silence."""
 
     @property
     def seconds(self) -> float:
@@ -37,24 +38,26 @@ class Audio(NamedTuple):
 def read(path: str | Path) -> Audio:
     """The sound of a file: any format that soundfile reads, any sample rate, any number of channels.
 
-    Channels are averaged. NaN and infinite samples stay, and spread as far as the resampling filter
-    reaches.
+    Channels are averaged. In the place of frames that are NaN or infinite there is silence.
 
     Raises:
         AudioError: the file is missing or damaged, or holds no sound.
-        MissingPackageError: soundfile or soxr is not installed.
+        MissingPackageError: soundfile is not installed, or soxr, if the file has another rate.
     """
-    soundfile, soxr = package("soundfile"), package("soxr")
+    soundfile = package("soundfile")
     _check_readable(path)
-    parts, not_finite = [], 0
+    sound, parts, not_finite = Sound(SAMPLE_RATE), [], 0
     try:
         with soundfile.SoundFile(os.fsencode(path)) as file:
             rate, channels = file.samplerate, file.channels
-            resampler = soxr.ResampleStream(rate, SAMPLE_RATE, 1, dtype="float32")
             for block in _mono(file):
-                not_finite += np.count_nonzero(~np.isfinite(block))
-                parts.append(resampler.resample_chunk(block))
-            parts.append(resampler.resample_chunk(np.empty(0, np.float32), last=True))
+                lost = ~np.isfinite(block)
+                not_finite += np.count_nonzero(lost)
+                block[lost] = 0
+                parts.append(sound.push(rate, sound.checked(rate, block)))
+            parts.append(sound.finish())
+    except FeedError as error:
+        raise AudioError(f"cannot hear {path}: {error}") from error
     except (soundfile.SoundFileError, TypeError) as error:  # TypeError: a headerless format, as .raw
         why = getattr(error, "error_string", str(error)).rstrip(".")
         raise AudioError(
@@ -78,7 +81,5 @@ def _check_readable(path: str | Path) -> None:
 
 def _mono(file) -> Iterator[np.ndarray]:
     """The file's frames from first to last as blocks of float32[frames]."""
-    while len(frames := file.read(BLOCK, dtype="float32", always_2d=True)):
-        with np.errstate(invalid="ignore", over="ignore"):
-            mono = frames.mean(axis=1)
-        yield mono
+    while len(frames := file.read(BLOCK, dtype="float32")):
+        yield mono(frames)

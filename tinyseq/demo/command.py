@@ -12,7 +12,7 @@ import numpy as np
 from tinyseq.console import JSON_HELP, file_name, say, say_json
 from tinyseq.demo import audio, picture, vad
 from tinyseq.demo.packages import package
-from tinyseq.session import load
+from tinyseq.speech.voice_detector import VoiceDetector
 
 CLIP = Path(__file__).with_name("data") / "clip.flac"
 
@@ -48,7 +48,7 @@ def run(args: argparse.Namespace) -> int:
     progress = package("tqdm").tqdm
     # disable=None: no bar where stderr is not a terminal.
     bar = progress(vad.chunks(sound.samples), unit="chunk", leave=False, file=sys.stderr, disable=None)
-    detection = vad.detect(bar, load(vad.MODEL))
+    detection = vad.detect(bar, VoiceDetector())
     picture.write(args.picture, _printable(args.wav.name), sound, detection)
     report = _report(args, sound, detection)
     if args.json:
@@ -59,7 +59,7 @@ def run(args: argparse.Namespace) -> int:
 
 
 def _report(args: argparse.Namespace, sound: audio.Audio, detection: vad.Detection) -> dict:
-    p50, p99 = np.percentile(detection.step_us, (50, 99))
+    p50, p99 = np.percentile(detection.chunk_us, (50, 99))
     return {
         "sound": _printable(args.wav),
         "seconds": sound.seconds,
@@ -68,10 +68,9 @@ def _report(args: argparse.Namespace, sound: audio.Audio, detection: vad.Detecti
         "samples_not_finite": sound.not_finite,
         "segments": [segment._asdict() for segment in detection.segments],
         "chunks": len(detection.probabilities),
-        "chunks_not_finite": int(np.count_nonzero(~np.isfinite(detection.probabilities))),
         "chunk_p50_us": round(float(p50), 3),
         "chunk_p99_us": round(float(p99), 3),
-        "times_real_time": sound.seconds / (detection.step_us.sum() / 1e6),
+        "times_real_time": sound.seconds / (detection.chunk_us.sum() / 1e6),
         "picture": _printable(args.picture),
     }
 
@@ -85,8 +84,9 @@ def _text(report: dict) -> str:
     lines = ["{sound}: {seconds:.2f} s, {sample_rate} Hz, channels: {channels}".format(**report)]
     if report["samples_not_finite"]:
         lines.append(
-            "{samples_not_finite} samples are NaN or infinite; they leave {chunks_not_finite} of {chunks} "
-            "chunks without a probability, where no speech is found".format(**report)
+            "{samples_not_finite} samples are NaN or infinite; silence is heard in their place".format(
+                **report
+            )
         )
     lines += [
         "speech from {start:7.2f} s to {end:7.2f} s".format(**segment) for segment in report["segments"]

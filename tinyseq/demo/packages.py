@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from importlib import import_module
 from types import ModuleType
 
-from tinyseq.errors import MissingPackageError
+from tinyseq import packages
 
 
 def package(name: str) -> ModuleType:
@@ -14,9 +13,4 @@ def package(name: str) -> ModuleType:
     Raises:
         MissingPackageError: it, or a library that it needs, is not installed.
     """
-    try:
-        return import_module(name)
-    except (ImportError, OSError) as error:  # OSError: soundfile without libsndfile
-        raise MissingPackageError(
-            f"the demo needs {name}, which cannot be imported ({error}): pip install 'tinyseq[demo]'"
-        ) from error
+    return packages.package(name, "the demo", "demo")

@@ -9,9 +9,10 @@ import numpy as np
 
 from tinyseq.demo.audio import Audio
 from tinyseq.demo.packages import package
-from tinyseq.demo.vad import CHUNK, END_THRESHOLD, SAMPLE_RATE, START_THRESHOLD, Detection, Segment
+from tinyseq.demo.vad import Detection
 from tinyseq.errors import PictureError
 from tinyseq.files import writable, writing
+from tinyseq.speech.segments import CHUNK, SAMPLE_RATE, Segment, VoiceOptions
 
 INCHES = (11, 4.8)
 DPI = 150
@@ -54,7 +55,7 @@ def draw(title: str, audio: Audio, detection: Detection) -> bytes:
         axes.spines[["top", "right"]].set_visible(False)
         axes.tick_params(colors=INK, labelsize=9)
     _draw_waveform(upper, audio.samples)
-    _draw_probability(lower, detection.probabilities)
+    _draw_probability(lower, detection.probabilities, detection.options)
     lower.set_xlim(0, audio.seconds)
     lower.set_xlabel("time (s)", color=INK)
     lower.xaxis.get_major_locator().set_params(nbins=12, steps=(1, 2, 5, 10))
@@ -75,13 +76,13 @@ def _draw_waveform(axes, samples: np.ndarray) -> None:
     columns = np.arange(0, len(samples), width)
     low, high = np.minimum.reduceat(samples, columns), np.maximum.reduceat(samples, columns)
     axes.fill_between(columns / SAMPLE_RATE, low, high, color=WAVE, linewidth=0.6)
-    peak = np.abs(samples, where=np.isfinite(samples), out=np.zeros_like(samples)).max()
+    peak = np.abs(samples).max()
     axes.set_ylim(-1.1 * (peak or 1), 1.1 * (peak or 1))
     axes.set_ylabel("amplitude", color=INK)
 
 
-def _draw_probability(axes, probabilities: np.ndarray) -> None:
-    for threshold, what in ((START_THRESHOLD, "start"), (END_THRESHOLD, "end")):
+def _draw_probability(axes, probabilities: np.ndarray, options: VoiceOptions) -> None:
+    for threshold, what in ((options.threshold, "start"), (options.negative_threshold, "end")):
         axes.axhline(threshold, color=INK, linewidth=0.7, linestyle=(0, (4, 4)), alpha=0.6)
         place = {"xy": (1, threshold), "xycoords": axes.get_yaxis_transform(), "xytext": (4, 0)}
         axes.annotate(what, **place, textcoords="offset points", va="center", fontsize=8, color=INK)

@@ -9,7 +9,7 @@ import numpy as np
 
 from tinyseq.decode.frames.rows import check_rows, groups
 from tinyseq.decode.frames.snapshots import MOST_FRAMES, emitted, ensure, field
-from tinyseq.decode.hypothesis import NO_TOKENS, Emitted, Hypothesis
+from tinyseq.decode.hypothesis import NO_TOKENS, Emitted, Hypothesis, Partial, TokenLog, joined
 from tinyseq.kernels.layout import EMITTED, LAST, NONE, PROCESSED, TOTAL
 from tinyseq.kernels.program import Buffer, Program
 
@@ -18,12 +18,13 @@ if TYPE_CHECKING:
 
 
 class PathState:
-    """One stream: its state, and the tokens written so far, the last of which may still move."""
+    """One stream: its state, the tokens whose runs are over, and the one whose run goes on and that may still
+    move, if there is one. The state counts that one only, as the kernel has no others before it."""
 
-    __slots__ = ("emitted", "words")
+    __slots__ = ("running", "settled", "words")
 
-    def __init__(self, words: np.ndarray, emitted: Emitted) -> None:
-        self.words, self.emitted = words, emitted
+    def __init__(self, words: np.ndarray, settled: TokenLog, running: Emitted) -> None:
+        self.words, self.settled, self.running = words, settled, running
 
     @property
     def score(self) -> float:
@@ -42,11 +43,11 @@ class BestPathSearch:
 
     def begin(self) -> PathState:
         """A stream at its start."""
-        return PathState(np.array([0, NONE, 0, 0]), NO_TOKENS)
+        return PathState(np.array([0, NONE, 0, 0]), TokenLog(), NO_TOKENS)
 
     def copy(self, path: PathState) -> PathState:
         """The same state, to go its own way."""
-        return PathState(path.words.copy(), path.emitted)
+        return PathState(path.words.copy(), path.settled.copy(), path.running)
 
     def frames(self, path: PathState) -> int:
         """Rows processed."""
@@ -63,41 +64,53 @@ class BestPathSearch:
             program = Program()
             for path, chunk in zip(paths[group], rows[group]):
                 count = len(chunk.array)
-                room = len(path.emitted) + count
-                after = PathState(path.words.copy(), Emitted.room(room))
-                after.emitted.words[:, : len(path.emitted)] = path.emitted.words
+                room = len(path.running) + count
+                after = PathState(path.words.copy(), path.settled, Emitted.room(room))
+                after.running.words[:, : len(path.running)] = path.running.words
                 following.append(after)
                 sizes = count, self.size, self._options.blank
-                written = Buffer(after.emitted.words)
+                written = Buffer(after.running.words)
                 places = written, (written, 4 * room), (written, 8 * room)
                 program.add("ctc_best_path", chunk, *sizes, Buffer(after.words), *places)
             if program.run() >= 0:
                 check_rows(rows)
         for path in following:
-            path.emitted = path.emitted.first(int(path.words[EMITTED]))
+            path.settled = path.settled.copy()
+            self._settle(path, path.running.first(int(path.words[EMITTED])))
         return following
+
+    def _settle(self, path: PathState, emitted: Emitted) -> None:
+        """Parts tokens into those whose runs are over and the one whose run goes on."""
+        runs = path.words[LAST] not in (NONE, self._options.blank)
+        over = len(emitted) - int(runs)
+        path.settled.append(emitted.first(over))
+        path.running = Emitted(emitted.words[:, over:].copy())
+        path.words[EMITTED] = len(path.running)
+
+    def _all(self, path: PathState) -> Emitted:
+        return joined([path.settled.emitted, path.running])
 
     def fields(self, path: PathState) -> dict[str, np.ndarray]:
         """The state as arrays."""
-        return {"words": path.words, "tokens": path.emitted.words}
+        words, emitted = path.words.copy(), self._all(path)
+        words[EMITTED] = len(emitted)
+        return {"words": words, "tokens": emitted.words}
 
     def restored(self, fields: Mapping[str, np.ndarray]) -> PathState:
         """The state that ``fields`` gave."""
-        path = PathState(field(fields, "words", np.int64, (4,)), emitted(fields, self.size))
+        path = PathState(field(fields, "words", np.int64, (4,)), TokenLog(), NO_TOKENS)
+        tokens = emitted(fields, self.size)
         ensure(0 <= path.words[PROCESSED] < MOST_FRAMES and path.score <= np.inf)
         ensure(NONE <= path.words[LAST] < self.size)
-        ensure(path.words[EMITTED] == len(path.emitted))
-        ensure(path.words[LAST] in (NONE, self._options.blank) or len(path.emitted))
+        ensure(path.words[EMITTED] == len(tokens))
+        ensure(path.words[LAST] in (NONE, self._options.blank) or len(tokens))
+        self._settle(path, tokens)
         return path
 
-    def partial(self, path: PathState) -> tuple[Hypothesis, Hypothesis]:
+    def partial(self, path: PathState) -> Partial:
         """The tokens whose runs are over; the one that still runs."""
-        runs = path.words[LAST] not in (NONE, self._options.blank)
-        over = len(path.emitted) - int(runs)
-        parts = path.emitted.first(over), Emitted(path.emitted.words[:, over:])
-        stable, tentative = (part.hypothesis(path.score, self._options.vocabulary) for part in parts)
-        return stable, tentative
+        return Partial(path.settled.emitted, path.running, path.score)
 
     def finish(self, path: PathState) -> list[Hypothesis]:
         """The one hypothesis."""
-        return [path.emitted.hypothesis(path.score, self._options.vocabulary)]
+        return [self._all(path).hypothesis(path.score, self._options.vocabulary)]

@@ -15,7 +15,7 @@ from tinyseq.claim import Claim, claiming, put_back, take_all
 from tinyseq.decode.calls import CALL_SECONDS
 from tinyseq.decode.frames.rows import check_rows
 from tinyseq.decode.frames.snapshots import ensure, field
-from tinyseq.decode.hypothesis import Hypothesis
+from tinyseq.decode.hypothesis import Hypothesis, Partial
 from tinyseq.errors import FeedError, StateError
 from tinyseq.given import as_array
 from tinyseq.kernels.program import Buffer
@@ -61,8 +61,9 @@ class FrameSearch(Protocol):
             StateError: it is not of this search, or damaged.
         """
 
-    def partial(self, state: Position) -> tuple[Hypothesis, Hypothesis]:
-        """What is certain, and how it goes on at this moment."""
+    def partial(self, state: Position) -> Partial:
+        """What is certain, and how it goes on at this moment, at a cost that does not depend on how long ago
+        the stream began."""
 
     def finish(self, state: Position) -> list[Hypothesis]:
         """The best hypotheses."""
@@ -77,6 +78,7 @@ class LiveDecoder(ABC):
     """
 
     options: Any
+    """The options of the search."""
 
     def __init__(self) -> None:
         self._searches: dict[int, FrameSearch] = {}
@@ -207,6 +209,16 @@ class DecoderStream:
         The stable part, which only grows, is what all living hypotheses begin with: no result can begin
         otherwise. The tentative part is how the best one goes on at this moment.
         """
+        settled, tentative, score = self._partial()
+        vocabulary = self._decoder.options.vocabulary
+        return settled.hypothesis(score, vocabulary), tentative.hypothesis(score, vocabulary)
+
+    @claiming
+    def partial_tokens(self) -> Partial:
+        """Both parts as the search has them: it takes no longer, however much is stable."""
+        return self._partial()
+
+    def _partial(self) -> Partial:
         search, state = self._begun()
         return search.partial(state)
 

@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping
 import numpy as np
 
 from tinyseq.decode.frames.snapshots import check_block, emitted, ensure, field
-from tinyseq.decode.hypothesis import NO_TOKENS, Emitted, Hypothesis, joined
+from tinyseq.decode.hypothesis import NO_TOKENS, Emitted, Hypothesis, Partial, TokenLog, joined
 from tinyseq.decode.lm.options import PrefixSearchOptions
 from tinyseq.decode.lm.shallow_fusion import fusion
 from tinyseq.errors import StateError
@@ -41,7 +41,7 @@ class BeamState:
 
     __slots__ = ("settled", "state")
 
-    def __init__(self, state: Buffer, settled: list[Emitted]) -> None:
+    def __init__(self, state: Buffer, settled: TokenLog) -> None:
         self.state, self.settled = state, settled
 
     @property
@@ -115,11 +115,11 @@ class PrefixSearch:
 
     def begin(self) -> BeamState:
         """A stream at its start."""
-        return BeamState(Buffer(self._start.copy()), [])
+        return BeamState(Buffer(self._start.copy()), TokenLog())
 
     def copy(self, beam: BeamState) -> BeamState:
         """The same state, to go its own way."""
-        return BeamState(Buffer(beam.state.array.copy()), list(beam.settled))
+        return BeamState(Buffer(beam.state.array.copy()), beam.settled.copy())
 
     def frames(self, beam: BeamState) -> int:
         """Rows processed."""
@@ -162,8 +162,8 @@ class PrefixSearch:
 
         return keep
 
-    def _best(self, beam: BeamState, ended: bool) -> tuple[Emitted, list[tuple[float, Emitted]]]:
-        """What is settled, and the best hypotheses' scores and tokens behind it."""
+    def _best(self, beam: BeamState, ended: bool) -> list[tuple[float, Emitted]]:
+        """The best hypotheses' scores, and their tokens behind what is settled."""
         best, room = min(self._options.nbest, self.width) if ended else 1, beam.unsettled
         counts, scores = np.zeros(best + 1, np.int64), np.empty(best)
         emitted = Emitted.room(best, room)
@@ -173,14 +173,7 @@ class PrefixSearch:
         operands = beam.state, self._scratch(), self._search, *sizes, *outputs
         program.add("hypotheses", *operands, *self._fusion.buffers)
         self.run(program, {})
-        found = [(scores[k], Emitted(emitted.words[:, k, : counts[k + 1]])) for k in range(counts[0])]
-        return self._settled(beam), found
-
-    def _settled(self, beam: BeamState) -> Emitted:
-        if not beam.settled:
-            return NO_TOKENS
-        beam.settled = [joined(beam.settled)]
-        return beam.settled[0]
+        return [(scores[k], Emitted(emitted.words[:, k, : counts[k + 1]])) for k in range(counts[0])]
 
     def fields(self, beam: BeamState) -> dict[str, np.ndarray]:
         """The state as arrays, and the settings that it is for."""
@@ -189,7 +182,7 @@ class PrefixSearch:
                 "a stream cannot be saved whose language model is asked (read_kenlm): its states have "
                 "numbers in this process only; those of an ARPA file have them everywhere"
             )
-        settled = self._settled(beam).words
+        settled = beam.settled.emitted.words
         return {"settings": self._search.array, "block": beam.state.array, "tokens": settled}
 
     def restored(self, fields: Mapping[str, np.ndarray]) -> BeamState:
@@ -199,18 +192,17 @@ class PrefixSearch:
         block, settled = field(fields, "block", np.int64, (None,)), emitted(fields, self._tokens)
         check_block(block, self.width, self._tokens, self._fusion.state_ranges)
         ensure(len(settled) == block[SETTLED])
-        return BeamState(Buffer(block), [settled])
+        return BeamState(Buffer(block), TokenLog(settled))
 
-    def partial(self, beam: BeamState) -> tuple[Hypothesis, Hypothesis]:
+    def partial(self, beam: BeamState) -> Partial:
         """What is settled; the best hypothesis behind it."""
-        settled, found = self._best(beam, ended=False)
+        found = self._best(beam, ended=False)
         score, rest = found[0] if found else (-np.inf, NO_TOKENS)
-        vocabulary = self._options.vocabulary
-        return settled.hypothesis(score, vocabulary), rest.hypothesis(score, vocabulary)
+        return Partial(beam.settled.emitted, rest, float(score))
 
     def finish(self, beam: BeamState) -> list[Hypothesis]:
         """The best hypotheses."""
-        settled, found = self._best(beam, ended=True)
+        settled, found = beam.settled.emitted, self._best(beam, ended=True)
         return [joined([settled, rest]).hypothesis(score, self._options.vocabulary) for score, rest in found]
 
 

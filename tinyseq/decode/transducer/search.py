@@ -12,7 +12,7 @@ import numpy as np
 from tinyseq.decode.frames.prefix_search import BeamState, PrefixSearch, places
 from tinyseq.decode.frames.rows import groups, wrong
 from tinyseq.decode.frames.snapshots import MOST_FRAMES, emitted, ensure, field
-from tinyseq.decode.hypothesis import NO_TOKENS, Emitted, Hypothesis, joined
+from tinyseq.decode.hypothesis import NO_TOKENS, Emitted, Hypothesis, Partial, TokenLog
 from tinyseq.decode.lm.options import check_tokens
 from tinyseq.decode.transducer.options import TransducerBeamSearch, TransducerGreedy
 from tinyseq.decode.transducer.requests import RequestQueue, TransducerModel
@@ -42,7 +42,9 @@ class GreedyState:
     """A greedy stream: its words, see ``layout.py``, and its tokens, none of which moves any more."""
 
     words: Buffer
-    emitted: list[Emitted]
+    emitted: TokenLog
+    room: Emitted = NO_TOKENS
+    """Where a step writes the tokens of its frames."""
 
 
 SearchState = TypeVar("SearchState", GreedyState, BeamState)
@@ -186,16 +188,16 @@ class GreedySearch(_Search[GreedyState]):
     defers_predictor, width = True, 1
 
     def _start(self) -> GreedyState:
-        return GreedyState(Buffer(np.zeros(PATH, np.int64)), [])
+        return GreedyState(Buffer(np.zeros(PATH, np.int64)), TokenLog())
 
     def _copied(self, found: GreedyState) -> GreedyState:
-        return GreedyState(Buffer(found.words.array.copy()), list(found.emitted))
+        return GreedyState(Buffer(found.words.array.copy()), found.emitted.copy())
 
     def _add(self, program: Program, found: GreedyState, where: tuple[Buffer, Buffer, int, int, int]) -> int:
         scores, queue, first, frames, place = where
         options, words = self._options, found.words.array
         room = Emitted.room(frames * options.max_symbols)
-        found.emitted.append(room)
+        found.room = room
         words[EMITTED] = 0
         return program.add(
             "transducer_path",
@@ -212,36 +214,34 @@ class GreedySearch(_Search[GreedyState]):
         following = super().step(streams, chunks)
         for stream in following:
             path = stream.found
-            room = path.emitted.pop()
-            if path.words.array[EMITTED]:
-                path.emitted.append(Emitted(room.words[:, : path.words.array[EMITTED]].copy()))
+            path.emitted.append(path.room.first(int(path.words.array[EMITTED])))
+            path.room = NO_TOKENS
         return following
 
     def _found_fields(self, found: GreedyState) -> dict[str, np.ndarray]:
-        found.emitted = [joined([NO_TOKENS, *found.emitted])]
-        return {"words": found.words.array, "tokens": found.emitted[0].words}
+        return {"words": found.words.array, "tokens": found.emitted.emitted.words}
 
     def _found_restored(self, fields: Mapping[str, np.ndarray]) -> GreedyState:
         words = field(fields, "words", np.int64, (PATH,))
         ensure(0 <= words[PROCESSED] < MOST_FRAMES and words[TOTAL:].view(np.float64)[0] <= np.inf)
         ensure(words[SYMBOLS] == words[REQUESTED] == words[WAITING] == 0)
-        return GreedyState(Buffer(words), [emitted(fields, self._model.vocabulary_size)])
+        return GreedyState(Buffer(words), TokenLog(emitted(fields, self._model.vocabulary_size)))
 
     def frames(self, stream: StreamState[GreedyState]) -> int:
         """Frames processed."""
         return int(stream.found.words.array[PROCESSED])
 
-    def partial(self, stream: StreamState[GreedyState]) -> tuple[Hypothesis, Hypothesis]:
+    def partial(self, stream: StreamState[GreedyState]) -> Partial:
         """All tokens, for none is ever taken back; nothing."""
-        (stable,) = self.finish(stream)
-        return stable, NO_TOKENS.hypothesis(stable.score, self._options.vocabulary)
+        return Partial(stream.found.emitted.emitted, NO_TOKENS, self._score(stream.found))
 
     def finish(self, stream: StreamState[GreedyState]) -> list[Hypothesis]:
         """The one hypothesis."""
         path = stream.found
-        path.emitted = [joined([NO_TOKENS, *path.emitted])]
-        score = path.words.array[TOTAL:].view(np.float64)[0]
-        return [path.emitted[0].hypothesis(score, self._options.vocabulary)]
+        return [path.emitted.emitted.hypothesis(self._score(path), self._options.vocabulary)]
+
+    def _score(self, path: GreedyState) -> float:
+        return float(path.words.array[TOTAL:].view(np.float64)[0])
 
 
 class ModifiedBeamSearch(_Search[BeamState]):
@@ -298,7 +298,7 @@ class ModifiedBeamSearch(_Search[BeamState]):
         """Frames processed."""
         return self._prefixes.frames(stream.found)
 
-    def partial(self, stream: StreamState[BeamState]) -> tuple[Hypothesis, Hypothesis]:
+    def partial(self, stream: StreamState[BeamState]) -> Partial:
         """What is settled; the best hypothesis behind it."""
         return self._prefixes.partial(stream.found)
 

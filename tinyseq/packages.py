@@ -1,0 +1,26 @@
+"""Packages that only some of the faces need."""
+
+from __future__ import annotations
+
+from importlib import import_module
+from types import ModuleType
+
+from tinyseq.errors import MissingPackageError
+
+
+def package(name: str, user: str, extra: str) -> ModuleType:
+    """The module of that name, imported.
+
+    Args:
+        user: who needs it, for the message.
+        extra: the extra of tinyseq that installs it.
+
+    Raises:
+        MissingPackageError: it, or a library that it needs, is not installed.
+    """
+    try:
+        return import_module(name)
+    except (ImportError, OSError) as error:  # OSError: soundfile without libsndfile
+        raise MissingPackageError(
+            f"{user} needs {name}, which cannot be imported ({error}): pip install 'tinyseq[{extra}]'"
+        ) from error

@@ -1,0 +1,39 @@
+"""Live sound: recognition and voice detection, any number of streams at once.
+
+The way of the data: ``sound`` makes one channel at one sample rate of what comes. For a ``recognizer``, a
+``front_end`` makes of it what the model takes, and a search turns what comes out into a ``result``; in a
+``voice_detector``, ``segments`` turns probabilities into events.
+"""
+
+from importlib import import_module
+
+__all__ = [
+    "Chunks",
+    "Endpointing",
+    "Recognizer",
+    "RecognizerResult",
+    "RecognizerStream",
+    "Segment",
+    "VoiceDetector",
+    "VoiceEvent",
+    "VoiceStream",
+]
+
+_LATER = {
+    "Chunks": "front_end",
+    "Endpointing": "endpoint",
+    "Recognizer": "recognizer",
+    "RecognizerResult": "result",
+    "RecognizerStream": "stream",
+    "Segment": "segments",
+    "VoiceDetector": "voice_detector",
+    "VoiceEvent": "segments",
+    "VoiceStream": "voice_detector",
+}
+
+
+def __getattr__(name: str):
+    """Imports what not everybody uses when it is first asked for."""
+    if name not in _LATER:
+        raise AttributeError(f"module 'tinyseq.speech' has no attribute {name!r}")
+    return getattr(import_module(f"tinyseq.speech.{_LATER[name]}"), name)
