@@ -34,6 +34,7 @@ from tinyseq.kernels.layout import (
     PATH_BLANK,
     PATH_TOKEN,
     PREFIX,
+    PRUNE,
     RECORD,
     STATES,
     TOKEN,
@@ -41,18 +42,14 @@ from tinyseq.kernels.layout import (
     VOCABULARY,
     WIDTH,
 )
-from tinyseq.kernels.prefix_search import (
-    bound,
-    frame_of,
-    news_of,
-    offer,
-    ranking_of,
-)
+from tinyseq.kernels.prefix_search import frame_of, news_of, ranking_of
 from tinyseq.kernels.prefixes import aligned, child_of, node
 from tinyseq.kernels.ranking import (
     DONE,
     LOG_ZERO,
     add_logs,
+    entry_bound,
+    keep_best,
     row_peak,
     strongest,
 )
@@ -159,16 +156,17 @@ def _strongest_of(scratch, search):
 def _rank_longer(search, scorers, pool, stays, records, living, i, token_scores, tokens, count, ranking):
     """Enters hypothesis i with every token that counts; key: living + i * count + the token's rank."""
     settings, limits = integers(search), doubles(search)
+    width, blank = settings[WIDTH], settings[BLANK]
     scores, keys, kept, top = ranking
     record = record_of(records, i)
     values = doubles(record)
     last = np.int64(node(pool, integers(record)[PREFIX])[TOKEN])
     for r in range(count):
         token = tokens[r]
-        best = values[BOTH] + values[ADDED] + token_scores[r] + limits[GAIN]
-        if best < bound(search, scores, kept, top):
+        bound = entry_bound(scores, kept, width, top + limits[PRUNE])
+        if values[BOTH] + values[ADDED] + token_scores[r] + limits[GAIN] < bound:
             break
-        if token == settings[BLANK]:
+        if token == blank:
             continue
         before = values[ENDS_BLANK] if token == last else values[BOTH]
         score = before + token_scores[r] + values[ADDED]
@@ -179,7 +177,8 @@ def _rank_longer(search, scorers, pool, stays, records, living, i, token_scores,
             score = before + token_scores[r] + (values[ADDED] + added)
             if score == LOG_ZERO:
                 continue
-        kept, top = offer(search, scores, keys, kept, top, score, living + i * count + r)
+        kept = keep_best(scores, keys, kept, width, score, living + i * count + r)
+        top = max(top, score)
     return kept, top
 
 
@@ -204,7 +203,8 @@ def _rank(row, state, scratch, search, scorers):
     for j in range(living):
         score = doubles(record_of(stays, j))[BOTH] + doubles(record_of(stays, j))[ADDED]
         if score > LOG_ZERO:
-            kept, top = offer(search, scores, keys, kept, top, score, j)
+            kept = keep_best(scores, keys, kept, settings[WIDTH], score, j)
+            top = max(top, score)
     for i in range(living):
         ranking = (scores, keys, kept, top)
         kept, top = _rank_longer(

@@ -14,7 +14,7 @@ from tinyseq.kernels.automata import is_asking
 from tinyseq.kernels.instructions import FAILED
 from tinyseq.kernels.intrinsics import compiled, doubles, integers
 from tinyseq.kernels.layout import FRAMES, FUSED, LIVING, NODES_FREE, PRUNE, WIDTH
-from tinyseq.kernels.ranking import DONE, LOG_ZERO, best_first, keep_best
+from tinyseq.kernels.ranking import DONE, best_first
 from tinyseq.kernels.records import forget_now_and_then, pool_of, record_of, records_of, replace
 
 
@@ -30,19 +30,6 @@ def ranking_of(scratch, search):
     width = integers(search)[WIDTH]
     ranks = record_of(scratch, 2 * width)
     return doubles(ranks), integers(ranks + width * 8), ranks + width * 16
-
-
-@compiled()
-def bound(search, scores, kept, top):
-    """The score below which nothing comes into the beam."""
-    full = kept == integers(search)[WIDTH]
-    return max(scores[0] if full else LOG_ZERO, top + doubles(search)[PRUNE])
-
-
-@compiled()
-def offer(search, scores, keys, kept, top, score, key):
-    """Enters a candidate into the ranking; how many are in it, and the best score."""
-    return keep_best(scores, keys, kept, integers(search)[WIDTH], score, key), max(top, score)
 
 
 def frame_of(rank, write):

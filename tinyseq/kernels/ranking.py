@@ -98,6 +98,12 @@ def keep_best(scores, keys, count, most, score, key):
 
 
 @compiled()
+def entry_bound(scores, count, most, least):
+    """The score below which a candidate is not worth a look: ``least``, or that of the worst of ``most``."""
+    return max(scores[0] if count == most else LOG_ZERO, least)
+
+
+@compiled()
 def best_first(scores, keys, count):
     """Sorts a filled ranking, the best entry first; it is no heap any more."""
     for last in range(count - 1, 0, -1):

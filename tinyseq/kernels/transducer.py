@@ -41,6 +41,7 @@ from tinyseq.kernels.layout import (
     PREDICTOR_TOKENS,
     PREFIX,
     PROCESSED,
+    PRUNE,
     QUEUE_HEADER,
     RECORD,
     REQUESTED,
@@ -55,15 +56,18 @@ from tinyseq.kernels.layout import (
     WAITING,
     WIDTH,
 )
-from tinyseq.kernels.prefix_search import (
-    bound,
-    frame_of,
-    news_of,
-    offer,
-    ranking_of,
-)
+from tinyseq.kernels.prefix_search import frame_of, news_of, ranking_of
 from tinyseq.kernels.prefixes import aligned, child_of, node
-from tinyseq.kernels.ranking import BLOCK, DONE, LOG_ZERO, add_logs, best_first, keep_best, row_peak
+from tinyseq.kernels.ranking import (
+    BLOCK,
+    DONE,
+    LOG_ZERO,
+    add_logs,
+    best_first,
+    entry_bound,
+    keep_best,
+    row_peak,
+)
 from tinyseq.kernels.records import pool_of, record_of, records_of
 
 
@@ -141,31 +145,33 @@ def transducer_path(
 def _rank_row(search, scorers, record, row, j, scores, keys, kept, top):
     """Enters what a hypothesis may become; key: j * vocabulary + token."""
     settings, limits = integers(search), doubles(search)
-    vocabulary, blank = settings[VOCABULARY], settings[BLANK]
+    width, vocabulary, blank = settings[WIDTH], settings[VOCABULARY], settings[BLANK]
     values, x = doubles(record), floats(row)
     base = values[BOTH] + values[ADDED]
     by_blank = base + np.float64(x[blank])
     if by_blank > LOG_ZERO:
-        kept, top = offer(search, scores, keys, kept, top, by_blank, j * vocabulary + blank)
+        kept = keep_best(scores, keys, kept, width, by_blank, j * vocabulary + blank)
+        top = max(top, by_blank)
     for block in range(0, vocabulary, BLOCK):
         end = min(block + BLOCK, vocabulary)
-        least = bound(search, scores, kept, top)
+        bound = entry_bound(scores, kept, width, top + limits[PRUNE])
         above = 0
         for token in range(block, end):
-            above += 1 if base + np.float64(x[token]) + limits[GAIN] >= least else 0
+            above += 1 if base + np.float64(x[token]) + limits[GAIN] >= bound else 0
         if above == 0:
             continue
         for token in range(block, end):
             logp = np.float64(x[token])
-            below = base + logp + limits[GAIN] < bound(search, scores, kept, top)
-            if token == blank or logp == LOG_ZERO or below:
+            bound = entry_bound(scores, kept, width, top + limits[PRUNE])
+            if token == blank or logp == LOG_ZERO or base + logp + limits[GAIN] < bound:
                 continue
             score = base + logp
             if settings[FUSED]:
                 added = fused(search, scorers, record, token)[0]
                 score = values[BOTH] + logp + (values[ADDED] + added)
             if score > LOG_ZERO:
-                kept, top = offer(search, scores, keys, kept, top, score, j * vocabulary + token)
+                kept = keep_best(scores, keys, kept, width, score, j * vocabulary + token)
+                top = max(top, score)
     return kept, top
 
 
