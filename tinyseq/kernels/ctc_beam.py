@@ -153,32 +153,33 @@ def _strongest_of(scratch, search):
 
 
 @compiled()
-def _rank_longer(search, scorers, pool, stays, records, living, i, token_scores, tokens, count, ranking):
-    """Enters hypothesis i with every token that counts; key: living + i * count + the token's rank."""
+def _rank_longer(search, scorers, records, pool, stays, living, token_scores, tokens, count, ranking):
+    """Enters every hypothesis with every token that counts; key: living + i * count + the token's rank."""
     settings, limits = integers(search), doubles(search)
     width, blank = settings[WIDTH], settings[BLANK]
     scores, keys, kept, top = ranking
-    record = record_of(records, i)
-    values = doubles(record)
-    last = np.int64(node(pool, integers(record)[PREFIX])[TOKEN])
-    for r in range(count):
-        token = tokens[r]
-        bound = entry_bound(scores, kept, width, top + limits[PRUNE])
-        if values[BOTH] + values[ADDED] + token_scores[r] + limits[GAIN] < bound:
-            break
-        if token == blank:
-            continue
-        before = values[ENDS_BLANK] if token == last else values[BOTH]
-        score = before + token_scores[r] + values[ADDED]
-        if score == LOG_ZERO or _is_merged(stays, pool, i, token):
-            continue
-        if settings[FUSED]:
-            added = fused(search, scorers, record, token)[0]
-            score = before + token_scores[r] + (values[ADDED] + added)
-            if score == LOG_ZERO:
+    for i in range(living):
+        record = record_of(records, i)
+        values = doubles(record)
+        last = np.int64(node(pool, integers(record)[PREFIX])[TOKEN])
+        for r in range(count):
+            token = tokens[r]
+            bound = entry_bound(scores, kept, width, top + limits[PRUNE])
+            if values[BOTH] + values[ADDED] + token_scores[r] + limits[GAIN] < bound:
+                break
+            if token == blank:
                 continue
-        kept = keep_best(scores, keys, kept, width, score, living + i * count + r)
-        top = max(top, score)
+            before = values[ENDS_BLANK] if token == last else values[BOTH]
+            score = before + token_scores[r] + values[ADDED]
+            if score == LOG_ZERO or _is_merged(stays, pool, i, token):
+                continue
+            if settings[FUSED]:
+                added = fused(search, scorers, record, token)[0]
+                score = before + token_scores[r] + (values[ADDED] + added)
+                if score == LOG_ZERO:
+                    continue
+            kept = keep_best(scores, keys, kept, width, score, living + i * count + r)
+            top = max(top, score)
     return kept, top
 
 
@@ -205,11 +206,10 @@ def _rank(row, state, scratch, search, scorers):
         if score > LOG_ZERO:
             kept = keep_best(scores, keys, kept, settings[WIDTH], score, j)
             top = max(top, score)
-    for i in range(living):
-        ranking = (scores, keys, kept, top)
-        kept, top = _rank_longer(
-            search, scorers, pool, stays, records, living, i, token_scores, tokens, count, ranking
-        )
+    ranking = (scores, keys, kept, top)
+    kept, top = _rank_longer(
+        search, scorers, records, pool, stays, living, token_scores, tokens, count, ranking
+    )
     return kept, top, count
 
 
