@@ -10,8 +10,8 @@ import pytest
 COUNTS = {
     "onnx": 120,
     "tinyseq": 120,
-    "nodes": 1000,
-    "headers": 500,
+    "nodes": 400,
+    "headers": 200,
     "safetensors": 120,
     "npz": 120,
     "pt": 60,

@@ -144,7 +144,7 @@ def _import_families() -> None:
     """What tinyseq imports when a model needs it is no file that a model has opened."""
     from tinyseq import reference
     from tinyseq.ops import OPS
-    from tinyseq.passes import pairs, precision, recognise, rows  # noqa: F401
+    from tinyseq.passes import pairs, precision, probe, recognise, rows, state, time  # noqa: F401
     from tinyseq.plan.lower import lowering
 
     for op in OPS:

@@ -73,6 +73,13 @@ def node(rng: Random) -> bytes:
     return _model([made], inputs, outputs, constants)
 
 
+def whole() -> bytes:
+    """A model that runs."""
+    x = helper.make_tensor_value_info("x", TensorProto.FLOAT, ["n"])
+    x.doc_string = "3"
+    return _model([helper.make_node("Relu", ["x"], ["o0"], "it")], [x], ["o0"], [])
+
+
 def _model(nodes, inputs, outputs, constants) -> bytes:
     results = [helper.make_empty_tensor_value_info(name) for name in outputs]
     graph = helper.make_graph(nodes, "g", inputs, results, constants)

@@ -108,9 +108,7 @@ def subjects() -> dict[str, Subject]:
     return {
         "onnx": Subject(".onnx", recogniser(), onnx, run),
         "tinyseq": Subject(".tinyseq", _own(), header, run),
-        "nodes": Subject(
-            ".onnx", nodes.node(Random(0)), lambda rng, data, canary: nodes.node(rng), nodes.run
-        ),
+        "nodes": Subject(".onnx", nodes.whole(), lambda rng, data, canary: nodes.node(rng), nodes.run),
         "headers": Subject(".tinyseq", _own(), lambda rng, data, canary: damage.of_header(rng, data), run),
         "safetensors": Subject(".safetensors", save(_lstm()), header, layers_of(safetensors.read)),
         "npz": Subject(".npz", _npz(), _archive, layers_of(npz.read)),
