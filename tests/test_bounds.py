@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import gzip
+import os
 import signal
 import subprocess
 import sys
@@ -15,9 +17,11 @@ import pytest
 from onnx import TensorProto
 from onnx.helper import make_graph, make_model, make_node, make_opsetid, make_tensor_value_info
 from onnx.numpy_helper import from_array
+from tinyseq.converters import weights
 
 import tinyseq
 from tinyseq import memory
+from tinyseq.decode.arpa import read_arpa
 from tinyseq.plan.draft import _placed, _turns
 from tinyseq.plan.view import Buffer
 
@@ -271,3 +275,43 @@ def test_a_long_run_ends_at_ctrl_c(count):
         child.kill()
         child.wait()
         child.stdout.close()
+
+
+# Files.
+
+SUFFIXES = (".onnx", ".tinyseq", ".keras", ".h5")
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="pipes of POSIX")
+@pytest.mark.parametrize("suffix", [*SUFFIXES, ".pt", ".npz", ".safetensors", ".arpa"])
+def test_what_is_no_file_is_refused_before_it_is_read(suffix, tmp_path):
+    pipe, device = tmp_path / f"pipe{suffix}", tmp_path / f"device{suffix}"
+    os.mkfifo(pipe)
+    device.symlink_to("/dev/zero")
+    reader = tinyseq.load if suffix in SUFFIXES else read_arpa if suffix == ".arpa" else weights.read
+    for path in (pipe, device):
+        with pytest.raises(tinyseq.ModelError, match="not a file"):
+            reader(path)
+
+
+def test_files_larger_than_the_memory_are_refused(tmp_path, monkeypatch):
+    monkeypatch.setattr(memory, "available", lambda: 2**29)
+    path = tmp_path / "huge.tinyseq"
+    with path.open("wb") as file:
+        file.truncate(2**30)
+    with pytest.raises(tinyseq.ModelError, match="too large"):
+        tinyseq.load(path)
+
+
+def test_headers_that_lie_are_refused(tmp_path):
+    path = tmp_path / "lie.tinyseq"
+    path.write_bytes((2**62).to_bytes(8, "little") + b"{}")
+    with pytest.raises(tinyseq.ModelError, match="header"):
+        tinyseq.load(path)
+
+
+def test_language_models_that_inflate_are_refused(tmp_path):
+    path = tmp_path / "bomb.arpa.gz"
+    path.write_bytes(gzip.compress(b"\n" * 2**25))
+    with pytest.raises(tinyseq.ModelError, match="too long"):
+        read_arpa(path)
