@@ -21,7 +21,7 @@ from tinyseq.converters import weights
 
 import tinyseq
 from tinyseq import memory
-from tinyseq.decode.arpa import read_arpa
+from tinyseq.decode.lm.arpa import read_arpa
 from tinyseq.plan.draft import _placed, _turns
 from tinyseq.plan.view import Buffer
 
