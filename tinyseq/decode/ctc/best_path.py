@@ -17,9 +17,13 @@ if TYPE_CHECKING:
     from tinyseq.decode.ctc.options import CtcGreedy
 
 
+MANY = 1024
+"""Tokens that a stream keeps as they were written before those whose runs are over are settled."""
+
+
 class PathState:
-    """One stream: its state, the tokens whose runs are over, and the one whose run goes on and that may still
-    move, if there is one. The state counts that one only, as the kernel has no others before it."""
+    """One stream: its state, tokens that are settled, and those written since, the last of which may still
+    move. The state counts the latter only, as the kernel has no others before it."""
 
     __slots__ = ("running", "settled", "words")
 
@@ -75,12 +79,14 @@ class BestPathSearch:
             if program.run() >= 0:
                 check_rows(rows)
         for path in following:
-            path.settled = path.settled.copy()
-            self._settle(path, path.running.first(int(path.words[EMITTED])))
+            path.running = path.running.first(int(path.words[EMITTED]))
+            if len(path.running) > MANY:
+                self._settle(path, path.running)
         return following
 
     def _settle(self, path: PathState, emitted: Emitted) -> None:
-        """Parts tokens into those whose runs are over and the one whose run goes on."""
+        """Adds the tokens whose runs are over to those that are settled; the one that still runs is left."""
+        path.settled = path.settled.copy()
         runs = path.words[LAST] not in (NONE, self._options.blank)
         over = len(emitted) - int(runs)
         path.settled.append(emitted.first(over))
@@ -109,6 +115,7 @@ class BestPathSearch:
 
     def partial(self, path: PathState) -> Partial:
         """The tokens whose runs are over; the one that still runs."""
+        self._settle(path, path.running)
         return Partial(path.settled.emitted, path.running, path.score)
 
     def finish(self, path: PathState) -> list[Hypothesis]:

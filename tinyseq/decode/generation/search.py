@@ -235,8 +235,17 @@ class Search(ABC):
             self._step_rows(totals[ROWS])
             return
         totals[MIN_ROWS], totals[MAX_ROWS] = chain.span.start, chain.span.stop - 1
-        totals[UNTIL] = until = min(self._until, end, self.position + self._at_once)
-        program, begin, before = self._chained(chain), self.position, perf_counter()
+        totals[UNTIL] = until = min(self._until, end)
+        if until - self.position > self._at_once:
+            self._advance_timed(chain)
+        elif self._chained(chain).run() >= 0:
+            chain.fail()
+
+    def _advance_timed(self, chain: Chain) -> None:
+        """As many tokens as are known to take no longer than a call may, and how many that is from now on."""
+        begin = self.position
+        self._totals[UNTIL] = until = begin + self._at_once
+        program, before = self._chained(chain), perf_counter()
         if program.run() >= 0:
             chain.fail()
         if self.position == until:
