@@ -11,6 +11,7 @@ from tinyseq.converters import onnx
 
 from tests.models import lstm_with_state, recogniser
 from tinyseq import passes, reference
+from tinyseq.passes.pairs import find_state
 from tinyseq.passes.time import streaming
 from tinyseq.plan.packing import Weights
 from tinyseq.plan.planner import Planner
@@ -19,8 +20,9 @@ ROOT = Path(__file__).parent.parent
 X = {"x": np.ones((4, 1, 3), np.float32)}
 
 
-def test_state_is_paired_by_name():
-    model = passes.find_state(onnx.load(lstm_with_state()))
+def test_state_is_paired_by_dataflow():
+    file = onnx.load(lstm_with_state())
+    model = find_state(passes.simplify(file), file.graph)
     assert [(pair.input, pair.output) for pair in model.state] == [("h", "hn"), ("c", "cn")]
 
 
