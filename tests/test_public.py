@@ -57,9 +57,10 @@ OBJECTS = {
     ),
     "chunks": (things.front_end, "Chunks(4 samples, 0 left over)"),
     "recognizer stream": (things.hearing, "RecognizerStream(16000 Hz, 0 steps ready)"),
-    "session options": (
+    "inference session": (
         things.like_onnxruntime,
-        f"InferenceSession({tinyseq.load(lstm_with_state())})",
+        "InferenceSession(inputs x float32[frames, rows, 3], h float32[1, rows, 4], c float32[1, rows, 4]; "
+        "outputs y float32[frames, 1, rows, 4], hn float32[1, rows, 4], cn float32[1, rows, 4])",
     ),
 }
 

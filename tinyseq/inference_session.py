@@ -17,7 +17,7 @@ from tinyseq.errors import DeviceError, FeedError, MissingPackageError, Unsuppor
 from tinyseq.given import is_one_of
 from tinyseq.model import Value
 from tinyseq.session import Session, read
-from tinyseq.text import shown
+from tinyseq.text import printable, shown
 
 PROVIDER = "CPUExecutionProvider"
 
@@ -108,7 +108,10 @@ class InferenceSession:
         self._names = [value.name for value in self._model.graph.outputs]
 
     def __repr__(self) -> str:
-        return f"InferenceSession({self._session})"
+        inputs, outputs = (
+            ", ".join(map(str, part)) for part in (self._session.inputs, self._session.outputs)
+        )
+        return printable(f"InferenceSession(inputs {inputs}; outputs {outputs})")
 
     def run(
         self,

@@ -7,6 +7,7 @@ from collections.abc import Mapping
 import numpy as np
 
 from tinyseq.backends import Backend
+from tinyseq.backends.overlap import check_out
 from tinyseq.errors import FeedError, ModelError
 from tinyseq.model import POSITION, Model, Value
 from tinyseq.plan.rows import OWNERS, SOURCES, TARGETS
@@ -46,11 +47,13 @@ class RowByRow:
             following.append({name: np.array(array) for name, array in self._runner.state.items()})
         joined = {name: self._joined(name, [result[name] for result in results]) for name in results[0]}
         if out is not None:
-            joined = _written(joined, out)
+            check_out(out, joined, self.state)
+            for name, array in joined.items():
+                out[name][...] = array
         for row, state in zip(rows, following):
             for name, array in state.items():
                 self.state[name][row] = array
-        return joined
+        return joined if out is None else out
 
     def _parts(self, name: str, given: object, count: int) -> list:
         """An input as each row takes it."""
@@ -95,17 +98,3 @@ def _axis(value: Value) -> int | None:
             "apart in it; export the model with an open batch size"
         )
     return value.shape.index(1)
-
-
-def _written(results: dict[str, np.ndarray], out: Mapping[str, np.ndarray]) -> Mapping[str, np.ndarray]:
-    if not isinstance(out, Mapping) or set(out) != set(results):
-        raise FeedError(f"out must be a dict with an array for each of {', '.join(results)}")
-    for name, array in results.items():
-        given = out[name]
-        if not isinstance(given, np.ndarray) or given.shape != array.shape or given.dtype != array.dtype:
-            raise FeedError(f"out[{name!r}] must be an array for {Value(name, array.dtype, array.shape)}")
-        if not given.flags.writeable:
-            raise FeedError(f"out[{name!r}] is read-only; give an array that can be written to")
-    for name, array in results.items():
-        out[name][...] = array
-    return out

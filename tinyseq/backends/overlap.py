@@ -8,6 +8,7 @@ from itertools import combinations
 import numpy as np
 
 from tinyseq.errors import FeedError
+from tinyseq.model import Value
 
 MOST_WORK = 1000
 """Steps of NumPy's search for a shared element; where they are not enough, there may be one."""
@@ -31,6 +32,24 @@ def check_apart(out: Mapping[str, np.ndarray], state: Mapping[str, np.ndarray]) 
     for (name, array), (other, its) in combinations(out.items(), 2):
         if _meet(array, its):
             raise overlapping(name, other)
+
+
+def check_out(out: object, results: Mapping[str, np.ndarray], state: Mapping[str, np.ndarray]) -> None:
+    """Refuses what cannot take results.
+
+    Raises:
+        FeedError: it is no dict with a writable array of the right kind for each of ``results``, or as
+            ``check_apart``.
+    """
+    if not isinstance(out, Mapping) or set(out) != set(results):
+        raise FeedError(f"out must be a dict with an array for each of {', '.join(results)}")
+    for name, array in results.items():
+        given = out[name]
+        if not isinstance(given, np.ndarray) or given.shape != array.shape or given.dtype != array.dtype:
+            raise FeedError(f"out[{name!r}] must be an array for {Value(name, array.dtype, array.shape)}")
+        if not given.flags.writeable:
+            raise FeedError(f"out[{name!r}] is read-only; give an array that can be written to")
+    check_apart({name: out[name] for name in results}, state)
 
 
 def written_over(name: str, field: str) -> FeedError:

@@ -7,11 +7,11 @@ from collections.abc import Callable, Mapping
 import numpy as np
 
 from tinyseq import reference
-from tinyseq.backends.overlap import check_apart
+from tinyseq.backends.overlap import check_out
 from tinyseq.errors import FeedError
 from tinyseq.feeds import checked_feeds
 from tinyseq.kernels.instructions import REMEMBERED
-from tinyseq.model import Graph, Model, Value, given_out
+from tinyseq.model import Graph, Model, given_out
 from tinyseq.plan.rows import OWNERS, SOURCES, TARGETS, RowLayout
 from tinyseq.plan.stream import StateLayout
 
@@ -54,7 +54,7 @@ class ReferenceRunner:
             _check_following(pair.input, following[pair.input], shape, self._finite and pair.finite)
         results = _given(self._model.graph, results, [pair.output for pair in self._model.state])
         if out is not None:
-            _check_out(out, results, self.state)
+            check_out(out, results, self.state)
             for name, array in results.items():
                 out[name][...] = array
             results = out
@@ -102,7 +102,7 @@ class ReferenceRows:
             _check_following(name, array, (len(targets), *self.state[name].shape[1:]), finite[name])
         results = _given(self._model.graph, results, [field.output for field in self._layout.fields])
         if out is not None:
-            _check_out(out, results, self.state)
+            check_out(out, results, self.state)
             for name, array in results.items():
                 out[name][...] = array
             results = out
@@ -138,15 +138,3 @@ def _check_following(name: str, array: np.ndarray, shape: tuple[int, ...], finit
         )
     if finite and not np.isfinite(array).all():
         raise FeedError(f"state {name!r} {REMEMBERED}. No state was changed")
-
-
-def _check_out(out: object, results: Mapping[str, np.ndarray], state: Mapping[str, np.ndarray]) -> None:
-    if not isinstance(out, Mapping) or set(out) != set(results):
-        raise FeedError(f"out must be a dict with an array for each of {', '.join(results)}")
-    for name, array in results.items():
-        given = out[name]
-        if not isinstance(given, np.ndarray) or given.shape != array.shape or given.dtype != array.dtype:
-            raise FeedError(f"out[{name!r}] must be an array for {Value(name, array.dtype, array.shape)}")
-        if not given.flags.writeable:
-            raise FeedError(f"out[{name!r}] is read-only; give an array that can be written to")
-    check_apart({name: out[name] for name in results}, state)
