@@ -126,7 +126,10 @@ class InferenceSession:
             UnsupportedError: an option asks for what tinyseq does not do.
         """
         _check_options(run_options, REFUSED_RUN_OPTIONS, "run_options")
-        names = [] if output_names is None else _listed(output_names, "output_names are words in a list")
+        # Code that runs on onnxruntime says "all of them" by whatever is false there.
+        everything = isinstance(output_names, (int, str, list, tuple)) and not output_names
+        given = None if everything else output_names
+        names = [] if given is None else _listed(given, "output_names are words in a list")
         for name in names:
             if not is_one_of(name, self._names):
                 raise FeedError(f"no output {shown(name)}; the model gives {', '.join(self._names)}")
