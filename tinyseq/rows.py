@@ -36,7 +36,8 @@ class RowStepper:
         pairs: Sequence[StatePair],
         count: int,
     ) -> None:
-        self._runner = session.rows(row_layout(values, axes, shapes, pairs), count)
+        # What a state that is not finite leads to are scores that no search takes.
+        self._runner = session.rows(row_layout(values, axes, shapes, pairs, finite=False), count)
         self.state: dict[str, np.ndarray] = self._runner.state
         self.advance = self._runner.advance
         """Runs a step for feeds by name; its arrays hold until the next one and may be written to."""

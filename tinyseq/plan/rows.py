@@ -60,16 +60,21 @@ class RowLayout(NamedTuple):
 
 
 def row_layout(
-    values: Sequence[Value], axes: dict[str, int], shapes: dict[str, Shape], pairs: Sequence[StatePair]
+    values: Sequence[Value],
+    axes: dict[str, int],
+    shapes: dict[str, Shape],
+    pairs: Sequence[StatePair],
+    finite: bool = True,
 ) -> RowLayout:
-    """Where the parts of ``values`` lie in a row; ``shapes`` are the parts'."""
+    """Where the parts of ``values`` lie in a row; ``shapes`` are the parts'. ``finite``: whether steps are
+    held to what pairs say of it."""
     own = {pair.input: pair for pair in pairs}
     fields = []
     offset = 0
     for value in values:
         shape = shapes[value.name]
         pair = own.get(value.name)
-        next_value = (None, True) if pair is None else (pair.output, pair.finite)
+        next_value = (None, True) if pair is None else (pair.output, finite and pair.finite)
         fields.append(
             RowField(value.name, axes[value.name], shape, computed(value.dtype), offset, *next_value)
         )
