@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import pickle
+import sys
 import threading
 import tracemalloc
 
@@ -298,3 +299,13 @@ def test_steps_allocate_nothing_lasting():
     finally:
         tracemalloc.stop()
     assert after - before < 500
+
+
+def test_without_the_safetensors_package_nothing_is_saved_and_it_is_named(monkeypatch, tmp_path):
+    session = tinyseq.load(lstm_with_state())
+    monkeypatch.setitem(sys.modules, "safetensors.numpy", None)
+    with pytest.raises(tinyseq.MissingPackageError, match="pip install safetensors"):
+        session.save(tmp_path / "m.tinyseq")
+    with pytest.raises(tinyseq.MissingPackageError, match="pip install safetensors"):
+        session.stream().snapshot().to_bytes()
+    assert not list(tmp_path.iterdir())

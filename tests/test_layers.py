@@ -104,7 +104,6 @@ WHEN_NEEDED = {
     "converters": {"onnx", "safetensors", "h5py"},
     "decode": {"kenlm"},
     "format": {"safetensors"},
-    "state": {"safetensors"},
     "check": {"onnxruntime"},
     "cli": {"tqdm"},
     "demo": {"soundfile", "soxr", "matplotlib", "tqdm"},

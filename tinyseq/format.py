@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 
 from tinyseq import files
-from tinyseq.errors import ModelError
+from tinyseq.errors import MissingPackageError, ModelError
 from tinyseq.given import as_path, is_folder
 from tinyseq.model import Graph, Model, Node, StatePair, Value
 from tinyseq.ops import OPS
@@ -48,8 +48,6 @@ def save(model: Model, path: str | Path) -> None:
     Raises:
         ModelError: the file cannot be written.
     """
-    from safetensors.numpy import save as serialise
-
     tensors = _Tensors()
     document = {
         "version": VERSION,
@@ -59,9 +57,24 @@ def save(model: Model, path: str | Path) -> None:
         "metadata": dict(model.metadata),
         "header": dict(model.header),
     }
-    data = serialise(tensors.stored, {ENTRY: json.dumps(document, separators=(",", ":"))})
+    data = serialised(tensors.stored, {ENTRY: json.dumps(document, separators=(",", ":"))})
     with files.writing(path, ModelError, SUFFIX) as file:
         file.write(data)
+
+
+def serialised(tensors: dict[str, np.ndarray], metadata: dict[str, str]) -> bytes:
+    """A safetensors file.
+
+    Raises:
+        MissingPackageError: the safetensors package is not installed.
+    """
+    try:
+        from safetensors.numpy import save
+    except ImportError as error:
+        raise MissingPackageError(
+            "saving needs the safetensors package, which is missing here: pip install safetensors"
+        ) from error
+    return save(tensors, metadata)
 
 
 def load(path: str | Path) -> Model:

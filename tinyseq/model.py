@@ -289,6 +289,10 @@ def _check_within(graph: Graph, known: set[str]) -> None:
     own = set(names) - known
     known |= own
     for node in graph.nodes:
+        if not isinstance(node.name, str):
+            raise ModelError(
+                f"a node ({node.op}) has the name {node.name!r}, which is none; the file is damaged"
+            )
         _check_ports(node, node.row.inputs, node.inputs, "input")
         _check_ports(node, node.row.outputs, node.outputs, "output")
         _check_attributes(node)

@@ -73,12 +73,13 @@ class State(Mapping[str, np.ndarray]):
     def to_bytes(self) -> bytes:
         """The state as a safetensors file, for ``State.from_bytes``. Its metadata has the version of this
         format, the fingerprint of the model and a checksum of it all."""
-        from safetensors.numpy import save
+        # Imported here: only saved states need it.
+        from tinyseq.format import serialised
 
         fields = {name: np.asarray(array, order="C") for name, array in self.items()}
         notes = {"version": VERSION, "model": self.fingerprint}
         notes["checksum"] = _checksum(fields, notes)
-        return save(fields, {ENTRY: json.dumps(notes)})
+        return serialised(fields, {ENTRY: json.dumps(notes)})
 
     @classmethod
     def from_bytes(cls, data: bytes) -> State:

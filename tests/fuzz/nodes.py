@@ -212,7 +212,7 @@ def _shapes(rng: Random, op: str) -> dict[str, list[int]]:
 
 def _attribute(rng: Random, attribute: Attribute, op: Op):
     """A value for an attribute, None to leave it out."""
-    if attribute.name == "ceil_mode" or (attribute.default is not REQUIRED and rng.random() < 0.6):
+    if attribute.default is not REQUIRED and rng.random() < 0.6:
         return None
     if attribute.allowed is not None and rng.random() < 0.95:
         return rng.choice(attribute.allowed)
