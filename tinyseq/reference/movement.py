@@ -42,7 +42,7 @@ def split(x, split=None, *, axis, num_outputs):
 
 @defines("Slice")
 def slice_(x, starts, ends, axes=None, steps=None):
-    axes = range(len(starts)) if axes is None else axes.tolist()
+    axes = range(len(starts)) if axes is None else np.ravel(axes).tolist()
     steps = [1] * len(starts) if steps is None else steps.tolist()
     cuts = [slice(None)] * x.ndim
     for axis, start, end, step in zip(axes, starts.tolist(), ends.tolist(), steps):
@@ -90,7 +90,7 @@ def expand(x, shape):
 
 @defines("Pad")
 def pad(x, pads, value=None, axes=None, *, mode):
-    axes = range(x.ndim) if axes is None else axes.tolist()
+    axes = range(x.ndim) if axes is None else np.ravel(axes).tolist()
     widths = [[0, 0] for _ in range(x.ndim)]
     for position, axis in enumerate(axes):
         widths[axis] = [int(pads[position]), int(pads[position + len(axes)])]

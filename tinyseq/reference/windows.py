@@ -163,4 +163,5 @@ def global_average_pool(x):
 
 @defines("GlobalMaxPool")
 def global_max_pool(x):
-    return np.max(x, tuple(range(2, x.ndim)), keepdims=True)
+    least = -np.inf if x.dtype.kind == "f" else np.iinfo(x.dtype).min
+    return np.max(x, tuple(range(2, x.ndim)), keepdims=True, initial=least)

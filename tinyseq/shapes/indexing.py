@@ -8,6 +8,9 @@ import numpy as np
 
 from tinyseq.shapes.common import Attributes, Mismatch, Shape, axis_of, listed, whole_numbers
 
+MOST_PLACES = 2**24
+"""Places that OneHot may tell apart."""
+
 
 def _number(value, what: str) -> int | float:
     """The one element of a tensor."""
@@ -80,6 +83,8 @@ def tile(attributes: Attributes, shapes, values) -> tuple[Shape, ...]:
 def one_hot(attributes: Attributes, shapes, values) -> tuple[Shape, ...]:
     axis = axis_of(attributes["axis"], len(shapes[0]) + 1)
     depth = int(_number(values[1], "depth"))
+    if depth > MOST_PLACES:
+        raise Mismatch(f"depth {depth:,}; {MOST_PLACES:,} is the most")
     if depth < 1 or shapes[2] != (2,):
         raise Mismatch(f"depth {depth} and values {list(shapes[2])}, which must be [2]")
     return ((*shapes[0][:axis], depth, *shapes[0][axis:]),)

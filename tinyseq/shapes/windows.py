@@ -123,6 +123,8 @@ def conv_transpose_geometry(attributes: Attributes, x: Shape, w: Shape) -> tuple
     dilations = _spread(attributes, "dilations", rank, 1, 1)
     extra = _spread(attributes, "output_padding", rank, 0, 0)
     pads = _spread(attributes, "pads", 2 * rank, 0, 0)
+    if attributes["auto_pad"] == "VALID":
+        pads = (0,) * (2 * rank)
     full = [
         stride * (size - 1) + more + (taps - 1) * dilation + 1
         for size, taps, stride, dilation, more in zip(x[2:], kernel, strides, dilations, extra)
