@@ -228,6 +228,11 @@ def test_memory_that_is_not_there_is_not_taken(device, monkeypatch):
 # Signals.
 
 
+def heeding() -> None:
+    """Makes a child end at Ctrl-C, even where the shell that began it all ignores it."""
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
+
+
 INTERRUPTED = """
     import numpy as np, tinyseq
     g = tinyseq.Graph()
@@ -262,7 +267,7 @@ def test_a_long_run_ends_at_ctrl_c(count):
     frames = 60_000 // count
     script = INTERRUPTED.format(build=build.lstrip(), frames=frames)
     child = subprocess.Popen(
-        [sys.executable, "-c", textwrap.dedent(script)], stdout=subprocess.PIPE, text=True
+        [sys.executable, "-c", textwrap.dedent(script)], stdout=subprocess.PIPE, text=True, preexec_fn=heeding
     )
     try:
         assert child.stdout.readline() == "ready\n"

@@ -197,7 +197,9 @@ def test_an_interrupted_command_says_nothing(folder):
     y, *_ = g.lstm(g.input("x", ["t", 1, 8]), weights, layout="torch")
     g.output("y", g.apply("ReduceSum", y, keepdims=0))
     tinyseq.load(g).save(folder / "long.tinyseq")
-    done = run(["run", "long.tinyseq", "--size", "t=30000"], folder, stdout=subprocess.PIPE)
+    # The shell that began all this may have told it to ignore the signal.
+    options = {"preexec_fn": lambda: signal.signal(signal.SIGINT, signal.SIG_DFL)}
+    done = run(["run", "long.tinyseq", "--size", "t=30000"], folder, stdout=subprocess.PIPE, **options)
     time.sleep(3)
     done.send_signal(signal.SIGINT)
     _, err = done.communicate(timeout=60)

@@ -36,9 +36,12 @@ def check(path: str | Path) -> int:
         OSError: it is missing, no regular file or too large.
     """
     try:
-        found = Path(path).stat()
+        return _checked(Path(path).stat())
     except ValueError as error:
         raise OSError(errno.EINVAL, f"the name is none that a file may have: {error}") from error
+
+
+def _checked(found: os.stat_result) -> int:
     if stat.S_ISDIR(found.st_mode):
         raise IsADirectoryError(errno.EISDIR, "it is a folder")
     if not stat.S_ISREG(found.st_mode):
@@ -51,24 +54,32 @@ def check(path: str | Path) -> int:
 
 
 def opened(path: str | Path) -> BinaryIO:
-    """The file, to be read from its beginning.
+    """The file, to be read from its beginning; what is opened is what was looked at.
 
     Raises:
         OSError: as ``check``, or it cannot be read.
     """
-    check(path)
-    return Path(path).open("rb")
+    try:
+        # A pipe is opened without waiting for who writes to it.
+        number = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
+    except ValueError as error:
+        raise OSError(errno.EINVAL, f"the name is none that a file may have: {error}") from error
+    try:
+        _checked(os.fstat(number))
+        return os.fdopen(number, "rb")
+    except BaseException:
+        os.close(number)
+        raise
 
 
 def read(path: str | Path) -> bytes:
-    """All of the file: no more than its size when it is asked.
+    """All of the file: no more than its size when it is opened.
 
     Raises:
         OSError: as ``opened``.
     """
-    size = check(path)
-    with Path(path).open("rb") as file:
-        return file.read(size)
+    with opened(path) as file:
+        return file.read(os.fstat(file.fileno()).st_size)
 
 
 def text(path: str | Path) -> str:

@@ -84,7 +84,7 @@ def one_hot(attributes: Attributes, shapes, values) -> tuple[Shape, ...]:
     axis = axis_of(attributes["axis"], len(shapes[0]) + 1)
     depth = int(_number(values[1], "depth"))
     if depth > MOST_PLACES:
-        raise Mismatch(f"depth {depth:,}; {MOST_PLACES:,} is the most")
+        raise Mismatch(f"depth {depth:,} is too large; {MOST_PLACES:,} is the most")
     if depth < 1 or shapes[2] != (2,):
         raise Mismatch(f"depth {depth} and values {list(shapes[2])}, which must be [2]")
     return ((*shapes[0][:axis], depth, *shapes[0][axis:]),)
