@@ -94,7 +94,7 @@ class BestPathSearch:
         path.words[EMITTED] = len(path.running)
 
     def _all(self, path: PathState) -> Emitted:
-        return joined([path.settled.emitted, path.running])
+        return joined([path.settled.emitted, path.running]) if len(path.settled) else path.running
 
     def fields(self, path: PathState) -> dict[str, np.ndarray]:
         """The state as arrays."""
