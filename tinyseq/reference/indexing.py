@@ -37,7 +37,7 @@ def gather_nd(x, indices, *, batch_dims):
     y = np.empty((*rows.shape[:-1], *x.shape[batch_dims + depth :]), x.dtype)
     for place in np.ndindex(rows.shape[:-1]):
         y[place] = x[(*place[:batch_dims], *rows[place].tolist())]
-    return y.reshape(*indices.shape[:-1], *x.shape[batch_dims + depth :])
+    return y.reshape((*indices.shape[:-1], *x.shape[batch_dims + depth :]))
 
 
 _COMBINE = {

@@ -108,7 +108,7 @@ def tile(x, repeats):
     if len(repeats) != x.ndim:
         raise ValueError(f"{len(repeats)} repeats of {x.ndim} dimensions")
     checked_shape([size * int(count) for size, count in zip(x.shape, repeats)])
-    return np.tile(x, repeats)
+    return np.tile(x, [int(count) for count in repeats])
 
 
 @defines("DepthToSpace")

@@ -142,8 +142,10 @@ def max_pool(x, *, auto_pad, ceil_mode, dilations, kernel_shape, pads, storage_o
     positions = np.broadcast_to(positions, windows.shape)
     shape = windows.shape[: x.ndim]
     least = -np.inf if x.dtype.kind == "f" else np.iinfo(x.dtype).min
-    windows = np.where(positions >= 0, windows, least).astype(x.dtype).reshape(*shape, -1)
-    positions = positions.reshape(*shape, -1)
+    windows = (
+        np.where(positions >= 0, windows, least).astype(x.dtype).reshape(*shape, math.prod(kernel_shape))
+    )
+    positions = positions.reshape(*shape, math.prod(kernel_shape))
     values = np.max(windows, -1)
     same = (windows == values[..., None]) | np.isnan(windows)
     best = np.expand_dims(np.argmax(same & (positions >= 0), -1), -1)

@@ -50,6 +50,8 @@ def conv_integer(attributes: Attributes, shapes, values) -> tuple[Shape, ...]:
     x, w, x_zero_point, w_zero_point = (*shapes, None, None)[:4]
     if x_zero_point not in (None, (), (1,)):
         raise Mismatch(f"a zero point of {list(x_zero_point)} for x; the op takes one")
+    if not w:
+        raise Mismatch("weights that are one number; they are [kernels, channels, ...]")
     if w_zero_point not in (None, (), (1,), w[:1]):
         raise Mismatch(f"a zero point of {list(w_zero_point)} for {w[0]} kernels")
     return conv(attributes, [x, w], values[:2])
