@@ -18,10 +18,8 @@ from tinyseq.state import State, described, restore, room
 from tinyseq.text import shown
 
 if TYPE_CHECKING:
-    from tinyseq.streaming import Streaming
-
-if TYPE_CHECKING:
     from tinyseq.session import Session
+    from tinyseq.streaming import Streaming
 
 MOST_ROWS = 2**31 - 1
 """Rows of a pool."""
@@ -177,8 +175,7 @@ class Pool:
     @claiming
     def step_rows(self, count: int, feeds: Mapping[str, np.ndarray]) -> Mapping[str, np.ndarray]:
         """``step`` of the first rows, open or not."""
-        numbers = np.arange(count)
-        return self._runner.step({**feeds, **dict.fromkeys((SOURCES, TARGETS, OWNERS), numbers)}, None)
+        return self._runner.step(self._addressed(np.arange(count), feeds), None)
 
     def __repr__(self) -> str:
         return f"Pool({int(self._open.sum())} of {self.count} rows open, each {described(self._fields(0))})"

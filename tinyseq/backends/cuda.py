@@ -5,13 +5,12 @@ from __future__ import annotations
 import math
 import weakref
 from collections.abc import Callable, Mapping, Sequence
-from itertools import combinations
 
 import numpy as np
 
 from tinyseq.backends.device_array import DeviceArray
 from tinyseq.backends.executor import NO_STATE, Executor
-from tinyseq.backends.overlap import overlapping, written_over
+from tinyseq.backends.overlap import check_pairs
 from tinyseq.backends.planned import PlannedBackend
 from tinyseq.errors import FeedError
 from tinyseq.kernels.cuda import driver
@@ -182,7 +181,7 @@ class CudaExecutor(Executor):
         there = {name: adopted(self._device, self._queue, array) for name, array in there.items()}
         shapes = {name: np.broadcast_to(np.empty((), a.dtype), a.shape) for name, a in there.items()}
         self._check_out({**out, **shapes}, NO_STATE, set(there))
-        _check_apart(there, state)
+        check_pairs(there, state, _meet)
         self._compute()
         for name, region in self._plan.outputs.items():
             if name in there:
@@ -299,17 +298,6 @@ class CudaExecutor(Executor):
         self._word[...] = value
         self._queue.write(address, self._word)
         self._queue.finish()
-
-
-def _check_apart(out: Mapping[str, DeviceArray], state: Mapping[str, DeviceArray]) -> None:
-    """See ``overlap.check_apart``; the arrays are dense."""
-    for name, array in out.items():
-        for field, kept in state.items():
-            if _meet(array, kept):
-                raise written_over(name, field)
-    for (name, array), (other, its) in combinations(out.items(), 2):
-        if _meet(array, its):
-            raise overlapping(name, other)
 
 
 def _meet(one: DeviceArray, other: DeviceArray) -> bool:

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from itertools import combinations
+from typing import TypeVar
 
 import numpy as np
 
 from tinyseq.errors import FeedError
 from tinyseq.model import Value
+
+A = TypeVar("A")
 
 MOST_WORK = 1000
 """Steps of NumPy's search for a shared element; where they are not enough, there may be one."""
@@ -26,12 +29,25 @@ def check_apart(out: Mapping[str, np.ndarray], state: Mapping[str, np.ndarray]) 
                 f"out[{name!r}] has several elements in one place (shape {list(array.shape)}, strides "
                 f"{list(array.strides)}); give an array that holds each once, as np.empty makes it"
             )
+    check_pairs(out, state, _meet)
+
+
+def check_pairs(out: Mapping[str, A], state: Mapping[str, A], meet: Callable[[A, A], bool]) -> None:
+    """Refuses arrays of which two ``meet``, or one and a field of the state.
+
+    Raises:
+        FeedError: says which.
+    """
+    for name, array in out.items():
         for field, kept in state.items():
-            if _meet(array, kept):
-                raise written_over(name, field)
+            if meet(array, kept):
+                raise FeedError(
+                    f"out[{name!r}] overlaps the state {field!r}, over which the result would be written; "
+                    "give an array of its own"
+                )
     for (name, array), (other, its) in combinations(out.items(), 2):
-        if _meet(array, its):
-            raise overlapping(name, other)
+        if meet(array, its):
+            raise FeedError(f"out[{name!r}] and out[{other!r}] overlap; give each result an array of its own")
 
 
 def check_out(out: object, results: Mapping[str, np.ndarray], state: Mapping[str, np.ndarray]) -> None:
@@ -50,19 +66,6 @@ def check_out(out: object, results: Mapping[str, np.ndarray], state: Mapping[str
         if not given.flags.writeable:
             raise FeedError(f"out[{name!r}] is read-only; give an array that can be written to")
     check_apart({name: out[name] for name in results}, state)
-
-
-def written_over(name: str, field: str) -> FeedError:
-    """The refusal of one that overlaps a field of the state."""
-    return FeedError(
-        f"out[{name!r}] overlaps the state {field!r}, over which the result would be written; give an array "
-        "of its own"
-    )
-
-
-def overlapping(name: str, other: str) -> FeedError:
-    """The refusal of two that overlap."""
-    return FeedError(f"out[{name!r}] and out[{other!r}] overlap; give each result an array of its own")
 
 
 def _meet(one: np.ndarray, other: np.ndarray) -> bool:
