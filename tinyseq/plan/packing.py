@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from tinyseq import memory
+from tinyseq.common import memory
 from tinyseq.kernels.instructions import ALIGNMENT, GROUP, PANEL
 
 
@@ -71,7 +71,7 @@ def panels_size(k: int, n: int) -> int:
     return k * -(-n // PANEL) * PANEL
 
 
-class Weights:
+class PackedWeights:
     """What is worked out from a model's weights: each once, shared by every plan.
 
     Only what comes from arrays of the model itself is kept; the rest is a plan's own.

@@ -6,7 +6,8 @@ from collections.abc import Iterator, Sequence
 
 import numpy as np
 
-from tinyseq.claim import Claim, claiming
+from tinyseq.common.given import is_whole
+from tinyseq.common.text import shown
 from tinyseq.decode.generation.batches import Batch
 from tinyseq.decode.generation.beam_search import BeamSearch
 from tinyseq.decode.generation.decoder import Decoder, Feeds
@@ -16,9 +17,8 @@ from tinyseq.decode.generation.search import Processor, Search, Streamer
 from tinyseq.decode.hypothesis import Hypothesis
 from tinyseq.decode.option_checks import MAX_INT, is_listed
 from tinyseq.errors import OptionError
-from tinyseq.given import is_whole
-from tinyseq.session import Session
-from tinyseq.text import shown
+from tinyseq.runtime.claim import Claim, claiming
+from tinyseq.runtime.session import Session
 
 MOST_ROWS = 512
 """Rows of a batch; more inputs are searched batch after batch."""

@@ -7,7 +7,8 @@ from typing import Protocol
 
 import numpy as np
 
-from tinyseq.kernels.layout import (
+from tinyseq.kernels.program import Buffer
+from tinyseq.kernels.search.layout import (
     ACTIVE,
     CAPACITY,
     JOIN_FRAMES,
@@ -22,7 +23,6 @@ from tinyseq.kernels.layout import (
     QUEUE_HEADER,
     ROWS_READ,
 )
-from tinyseq.kernels.program import Buffer
 
 AHEAD = 6
 """Rows of scores that greedy search asks for at once at the least, as long as streams have frames: as many as
