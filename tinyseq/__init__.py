@@ -18,8 +18,10 @@ from tinyseq.errors import (
     TinyseqError,
     UnsupportedError,
 )
-from tinyseq.runtime.session import Session, Stream, load
+from tinyseq.runtime.loading import load
+from tinyseq.runtime.session import Session
 from tinyseq.runtime.state import State
+from tinyseq.runtime.stream import Stream
 
 if TYPE_CHECKING:
     from tinyseq.decode.ctc.decoder import CtcDecoder, ctc_beam_search, ctc_greedy
@@ -35,6 +37,7 @@ if TYPE_CHECKING:
     from tinyseq.decode.transducer.decoder import TransducerDecoder, transducer_beam_search, transducer_greedy
     from tinyseq.decode.transducer.models import Transducer
     from tinyseq.decode.transducer.options import TransducerBeamSearch, TransducerGreedy
+    from tinyseq.decode.words import Word, word_times
     from tinyseq.dropin.onnxruntime import InferenceSession
     from tinyseq.ir.graph import Graph
     from tinyseq.runtime.pool import Pool
@@ -86,6 +89,7 @@ __all__ = [
     "TransducerDecoder",
     "TransducerGreedy",
     "UnsupportedError",
+    "Word",
     "check_stream",
     "ctc_beam_search",
     "ctc_greedy",
@@ -95,6 +99,7 @@ __all__ = [
     "read_kenlm",
     "transducer_beam_search",
     "transducer_greedy",
+    "word_times",
 ]
 
 _LATER = {
@@ -107,22 +112,23 @@ _LATER = {
     "Decoder": "decode.generation.decoder",
     "Endpointing": "speech.endpoint",
     "FrontEnd": "speech.front_end",
-    "Graph": "graph",
+    "Graph": "ir.graph",
     "Greedy": "decode.generation.options",
     "Hypothesis": "decode.hypothesis",
-    "InferenceSession": "inference_session",
+    "InferenceSession": "dropin.onnxruntime",
     "LanguageModel": "decode.lm.language_model",
-    "Pool": "pool",
+    "Pool": "runtime.pool",
     "Recognizer": "speech.recognizer",
     "RecognizerResult": "speech.result",
     "RecognizerStream": "speech.stream",
     "Sampling": "decode.generation.options",
-    "StreamReport": "stream_check",
+    "StreamReport": "tools.stream_check",
     "Transducer": "decode.transducer.models",
     "TransducerBeamSearch": "decode.transducer.options",
     "TransducerDecoder": "decode.transducer.decoder",
     "TransducerGreedy": "decode.transducer.options",
-    "check_stream": "stream_check",
+    "Word": "decode.words",
+    "check_stream": "tools.stream_check",
     "ctc_beam_search": "decode.ctc.decoder",
     "ctc_greedy": "decode.ctc.decoder",
     "generate": "decode.generation.generate",
@@ -130,6 +136,7 @@ _LATER = {
     "read_kenlm": "decode.lm.kenlm",
     "transducer_beam_search": "decode.transducer.decoder",
     "transducer_greedy": "decode.transducer.decoder",
+    "word_times": "decode.words",
 }
 
 

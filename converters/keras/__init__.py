@@ -1,1 +1,5 @@
-"""TODO: converters/keras."""
+"""Keras: models from its files, without Keras."""
+
+from tinyseq.converters.keras.models import load
+
+__all__ = ["load"]

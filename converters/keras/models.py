@@ -9,10 +9,10 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from tinyseq.converters.keras import files, masks
+from tinyseq.converters.keras import files
 from tinyseq.converters.keras.files import KerasFile, Variables
 from tinyseq.converters.keras.layers import LAYERS
-from tinyseq.converters.keras.masks import OPERATIONS
+from tinyseq.converters.keras.masks import OPERATIONS, handed_on
 from tinyseq.converters.keras.settings import Settings, Tensor
 from tinyseq.converters.weights.archives import DAMAGE
 
@@ -252,7 +252,7 @@ class _Layer:
             return OPERATIONS[self.kind](self.converter.graph, settings, node["args"], inputs)
         results = LAYERS[self.kind](self.converter.graph, settings, self.variables(), inputs)
         settings.finish()
-        return masks.handed_on(self.kind, inputs, results)
+        return handed_on(self.kind, inputs, results)
 
     def call_count(self) -> int:
         """How often the layer is called."""

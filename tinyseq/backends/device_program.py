@@ -88,8 +88,7 @@ class DeviceProgram(Program):
         addresses = [self._address_of(buffer) for buffer in self._segments]
         place, plan, _ = self._nested
         words = np.array(self._words, np.int64)
-        self._there = self._device.memory(words.nbytes)
-        self._device.write(self._there.address, words.nbytes, _bytes(words))
+        self._there, self._table = self._uploaded(words), self._uploaded(np.array(addresses, np.int64))
         before = self._launches(words[:place], addresses, self._there.address)
         after = self._launches(words[place:], addresses, self._there.address + place * WORD)
         if self._search is not None:
@@ -100,8 +99,15 @@ class DeviceProgram(Program):
             first, last = (self._queue.prepare(part, self._status.address) for part in (before, after))
         self._runs = [*first, *plan, *last]
 
+    def _uploaded(self, words: np.ndarray):
+        """Words in memory of the device."""
+        memory = self._device.memory(words.nbytes)
+        self._device.write(memory.address, words.nbytes, _bytes(words))
+        return memory
+
     def _launches(self, words: np.ndarray, addresses: list[int], place: int) -> list:
-        (launches,) = schedule(words, addresses, place, self._status.address, self._facts).steps
+        status, table = self._status.address, self._table.address
+        (launches,) = schedule(words, addresses, place, status, self._facts, table).steps
         return launches
 
     def _address_of(self, buffer: Buffer) -> int:

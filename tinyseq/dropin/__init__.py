@@ -1,1 +1,1 @@
-"""TODO: tinyseq/dropin."""
+"""Drop-ins: tinyseq behind the interfaces of other packages."""

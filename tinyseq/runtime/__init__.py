@@ -1,1 +1,1 @@
-"""TODO: tinyseq/runtime."""
+"""The runtime: loaded models, their streams and pools, and the state of these."""

@@ -1,1 +1,1 @@
-"""TODO: tinyseq/tools."""
+"""Tools: the command line and what it shows of models."""

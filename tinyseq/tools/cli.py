@@ -1,4 +1,4 @@
-"""The command line: ``tinyseq inspect | run | verify | convert | generate | decode | demo``.
+"""The command line: ``tinyseq inspect | run | verify | convert | build | generate | decode | demo``.
 
 Exit status: 0 fine, 1 a check failed, 2 wrong usage, 3 a model or file cannot be read or used.
 """
@@ -17,7 +17,7 @@ from types import MappingProxyType
 import numpy as np
 
 from tinyseq import __version__
-from tinyseq.backends import DEVICES
+from tinyseq.backends import DEVICES, PRECISIONS
 from tinyseq.common.files import same
 from tinyseq.common.text import printable
 from tinyseq.decode.generation.decoder import Decoder
@@ -26,10 +26,12 @@ from tinyseq.decode.transducer.models import Transducer
 from tinyseq.decode.vocabulary import read_vocabulary
 from tinyseq.demo import command as demo
 from tinyseq.errors import FeedError, OptionError, TinyseqError
+from tinyseq.export import command as building
 from tinyseq.ir.feeds import checked_array
 from tinyseq.ir.model import Value
 from tinyseq.reference import Watch
-from tinyseq.runtime.session import WEIGHT_FILES, Session, load
+from tinyseq.runtime.loading import WEIGHT_FILES, load
+from tinyseq.runtime.session import Session
 from tinyseq.tools import console, decode_command
 from tinyseq.tools import generate_command as generation
 from tinyseq.tools.console import JSON_HELP, file_name, read_arrays, say, say_json, write_arrays
@@ -38,8 +40,6 @@ from tinyseq.tools.stream_check import FRAMES, check_stream, frame_sizes
 from tinyseq.tools.verify import random_feeds, table, verify
 
 FINE, FAILED, USAGE, UNREADABLE = 0, 1, 2, 3
-INTERRUPTED = 130
-"""What shells give for a process that Ctrl-C ended."""
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -64,8 +64,6 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except MemoryError as error:
         print(f"tinyseq: there is not enough memory: {printable(str(error))}", file=sys.stderr)
         return UNREADABLE
-    except KeyboardInterrupt:
-        return INTERRUPTED
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -96,6 +94,11 @@ def _parser() -> argparse.ArgumentParser:
     _add_model(command)
     command.add_argument("output", type=file_name, help="the .tinyseq file to write")
     command.set_defaults(command=_convert)
+
+    command = commands.add_parser("build", help="make a model a C library, weights and kernels inside")
+    _add_model(command)
+    building.add_arguments(command)
+    command.set_defaults(command=_build)
 
     command = commands.add_parser("generate", help="what an encoder and a decoder generate for inputs")
     _add_model(command)
@@ -134,6 +137,12 @@ def _add_model(command: argparse.ArgumentParser, what: str = MODEL_FILES) -> Non
         metavar="NAME",
         help=f"what runs it: {', '.join(DEVICES)}, or cuda:1 for a second one (default {DEVICES[0]})",
     )
+    command.add_argument(
+        "--precision",
+        choices=PRECISIONS,
+        default=PRECISIONS[0],
+        help=f"to what numbers are rounded before they are multiplied (default {PRECISIONS[0]}: not at all)",
+    )
     command.add_argument("--json", action="store_true", help=JSON_HELP)
 
 
@@ -169,31 +178,41 @@ def _split(texts: list[str], what: str) -> dict[str, str]:
 
 
 def _load(args: argparse.Namespace) -> Session:
-    return load(args.model, device=args.device, state=_split(args.state, "--state") or None)
+    state = _split(args.state, "--state") or None
+    return load(args.model, device=args.device, state=state, precision=args.precision)
 
 
 def _feeds(
     args: argparse.Namespace, session: Session, others: Mapping[str, int] = MappingProxyType({})
 ) -> dict[str, np.ndarray]:
     """The inputs that are given, the others random, of the sizes that are given or else ``others``."""
-    given = _inputs(args)
-    values = {value.name: value for value in session.inputs}
-    for name, text in _split(args.input, "--input").items():
-        if name not in values:
-            raise FeedError(f"--input {name}: the model takes {', '.join(values)}")
-        given[name] = read_arrays(Path(text)) if text.endswith(".npy") else _number(text, values[name].dtype)
-    try:
-        sizes = {name: int(text) for name, text in _split(args.size, "--size").items()}
-    except ValueError as error:
-        raise FeedError(f"--size takes NAME=N with a whole number N: {error}") from error
+    given, sizes = _given(args, session), _sizes(args)
     known = {size for value in session.inputs for size in value.shape or () if isinstance(size, str)}
     for name, size in sizes.items():
         if name not in known or not 0 <= size < 2**31:
             raise FeedError(f"--size {name}={size}: the model leaves open {', '.join(known) or 'nothing'}")
+    return random_feeds(session, {**others, **sizes}, given, args.seed)
+
+
+def _given(args: argparse.Namespace, session: Session) -> dict[str, np.ndarray]:
+    """The inputs that are given."""
+    given = _inputs(args)
+    values = {value.name: value for value in session.inputs}
     unknown = given.keys() - values.keys()
     if unknown:
         raise FeedError(f"{args.inputs} holds {sorted(unknown)}; the model takes {', '.join(values)}")
-    return random_feeds(session, {**others, **sizes}, given, args.seed)
+    for name, text in _split(args.input, "--input").items():
+        if name not in values:
+            raise FeedError(f"--input {name}: the model takes {', '.join(values)}")
+        given[name] = read_arrays(Path(text)) if text.endswith(".npy") else _number(text, values[name].dtype)
+    return given
+
+
+def _sizes(args: argparse.Namespace) -> dict[str, int]:
+    try:
+        return {name: int(text) for name, text in _split(args.size, "--size").items()}
+    except ValueError as error:
+        raise FeedError(f"--size takes NAME=N with a whole number N: {error}") from error
 
 
 @contextmanager
@@ -346,12 +365,18 @@ def _convert(args: argparse.Namespace) -> int:
     return FINE
 
 
+def _build(args: argparse.Namespace) -> int:
+    session = _load(args)
+    building.build(args, session, _sizes(args), _given(args, session))
+    return FINE
+
+
 def _generate(args: argparse.Namespace) -> int:
     options = generation.options(args)
     known = None if args.vocabulary is None else read_vocabulary(args.vocabulary)
     decoder = Decoder(
         _load(args),
-        None if args.encoder is None else load(args.encoder, device=args.device),
+        None if args.encoder is None else load(args.encoder, device=args.device, precision=args.precision),
         tokens=args.tokens,
         scores=args.scores,
         kind=args.kind,
@@ -395,7 +420,3 @@ def _decode_transducer(args: argparse.Namespace) -> int:
         frames = transducer.encode(_feeds(args, transducer.encoder), args.name)
     decode_command.decode_frames(args, transducer, frames)
     return FINE
-
-
-if __name__ == "__main__":
-    sys.exit(main())

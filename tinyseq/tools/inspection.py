@@ -26,8 +26,8 @@ def inspect(session: Session, steps: Iterable[Mapping[str, np.ndarray]]) -> dict
     """A description of plain numbers, strings, lists and dicts.
 
     ``steps`` are inputs of a step, to be tried in this order: of the first that the model can be run on,
-    ``tinyseq.tools.cost`` counts operations and memory. Where there is none, ``step_error`` says why the model
-    cannot be run on the first.
+    ``tinyseq.tools.cost`` counts operations and memory. Where there is none, ``step_error`` says why the
+    model cannot be run on the first.
     """
     streaming = {value.name: value for value in session.stream_inputs}
     arrays = {id(array): array for array in _constants(session.model.graph)}

@@ -68,7 +68,7 @@ class TransducerModel(Protocol):
 
 
 class RequestQueue:
-    """What streams have asked for, rows of scores and predictions; see ``kernels/transducer.py``."""
+    """What streams have asked for, rows of scores and predictions; see ``kernels/search/transducer.py``."""
 
     def __init__(self, rows: TransducerRows, frames: np.ndarray, room: int) -> None:
         self._rows, self._frames = rows, frames

@@ -1,1 +1,1 @@
-"""TODO: tinyseq/kernels/compute."""
+"""Kernels of ops: products, recurrent layers, element by element, indexing, control flow."""

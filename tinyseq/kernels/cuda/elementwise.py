@@ -28,7 +28,7 @@ HEAVY = ("power", "modulo", "remainder", "sine", "cosine")
 """Functions so long that they are computed one at a time."""
 
 ASSOCIATIVE = ("add", "multiply", "maximum", "minimum", "and", "or", "xor")
-LONG, LONGER = 64, 1024
+LONG, LONGER = 64, 256
 """Elements from which on a warp, and a block, folds them; by a tree that depends on nothing else."""
 
 TYPES = {"f": types.float32, "i": types.int64, "w": types.int32}
@@ -312,8 +312,10 @@ def elementwise(function: int, a: int, b: int, c: int, y: int, rank: int, dims: 
 
 def _fill(y, count, bits):
     target = integers32(y)
-    for i in range(block() * threads() + thread(), count, blocks() * threads()):
+    i = block() * threads() + thread()
+    while i < count:
         target[i] = int32(bits)
+        i += blocks() * threads()
 
 
 _filling = Kernel(_fill)

@@ -1,1 +1,1 @@
-"""TODO: tinyseq/kernels/llvm."""
+"""What differs between instruction sets, and what Numba's Python cannot say, in LLVM IR."""

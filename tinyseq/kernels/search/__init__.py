@@ -1,1 +1,1 @@
-"""TODO: tinyseq/kernels/search."""
+"""Kernels of searches: beams, sampling, prefix searches over frames, language models."""
