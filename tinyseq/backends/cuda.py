@@ -25,11 +25,11 @@ WORD = 8
 
 
 class CudaBackend(PlannedBackend):
-    """Plans run by a device, on which weights and state stay."""
+    """Plans run by the device of a number, on which weights and state stay."""
 
-    def __init__(self, model: Model, streaming: Callable[[], Model], finite: bool) -> None:
+    def __init__(self, model: Model, streaming: Callable[[], Model], finite: bool, number: int = 0) -> None:
         super().__init__(model, streaming, finite)
-        self._device = driver.open_device()
+        self._device = driver.open_device(number)
         self._uploaded: dict[int, tuple[weakref.ref, object]] = {}
 
     def executor(self, plan: Plan, state: object, known: Mapping[str, np.ndarray]) -> CudaExecutor:
@@ -67,10 +67,8 @@ class CudaBackend(PlannedBackend):
         return super().checked(inputs, {**feeds, **stand_ins}) | there
 
     def _adopted(self, name: str, array: object) -> DeviceArray:
-        try:
-            return adopted(self._device, self._device.queue(), array)
-        except FeedError as error:
-            raise FeedError(f"input {name!r}: {error}") from error
+        with self._device.current:
+            return adopted(f"input {name!r}", array, self._device, self._device.queue())
 
 
 def uploaded(device, array: np.ndarray) -> object:
@@ -93,14 +91,22 @@ CUDA_KINDS = (2, 13)
 """DLPack's numbers of CUDA memory: the device's own and managed memory."""
 
 
-def adopted(device, queue, array: object) -> DeviceArray:
-    """A dense array where it lies, tinyseq's or another package's."""
-    if isinstance(array, DeviceArray):
-        if not array.dense:
-            raise FeedError("arrays on a device must be dense, in C order; make a contiguous copy")
-        return array
-    address, shape, dtype, owner = queue.adopt(array)
-    return DeviceArray(device, owner, address, shape, dtype)
+def adopted(what: str, array: object, device, queue) -> DeviceArray:
+    """A dense array where it lies, tinyseq's or another package's, on a device that is the current one.
+
+    Raises:
+        FeedError: it lies elsewhere, or is not dense; says so of ``what``.
+    """
+    try:
+        if isinstance(array, DeviceArray):
+            driver.check_place(device, array.device.number)
+            if not array.dense:
+                raise FeedError(driver.NOT_DENSE)
+            return array
+        address, shape, dtype, owner = queue.adopt(array)
+        return DeviceArray(device, owner, address, shape, dtype)
+    except FeedError as error:
+        raise FeedError(f"{what}: {error}") from error
 
 
 class CudaExecutor(Executor):
@@ -118,7 +124,7 @@ class CudaExecutor(Executor):
         self._meeting = device.memory(MEETING_BYTES)
         self._queue = device.queue()
         self._word, self._outcome = (self._staged((), np.dtype(np.int64)) for _ in range(2))
-        self._poke(self._status.address, RUNNING)
+        self._clear()
         super().__init__(plan, known)
         self._direct: dict[str, DeviceArray] = {}
         self.bind(state)
@@ -137,10 +143,11 @@ class CudaExecutor(Executor):
         facts = Facts(self._device.capability, self._device.multiprocessors, self._meeting.address)
         made = schedule(self._plan.program, addresses, self._program.address, self._status.address, facts)
         self._starts = made.starts
-        self._steps = [
-            step if isinstance(step, Jump) else self._queue.prepare(step, self._status.address)
-            for step in made.steps
-        ]
+        with self._device.current:
+            self._steps = [
+                step if isinstance(step, Jump) else self._queue.prepare(step, self._status.address)
+                for step in made.steps
+            ]
         self._launched = False
         self._recording = None
 
@@ -150,10 +157,13 @@ class CudaExecutor(Executor):
             return super().accept(feeds)
         if len(feeds) != self._count:
             return False
+        try:
+            self._direct = self._taken("input {!r}", self._direct)
+        except FeedError:
+            return False
         known = {name: value for name, value, _, _ in self._known}
         for name, array in feeds.items():
-            if name in self._direct:
-                array = self._direct[name] = adopted(self._device, self._queue, array)
+            array = self._direct.get(name, array)
             shape, dtype = getattr(array, "shape", None), getattr(array, "dtype", None)
             wanted = next((row[2:] for row in (*self._inputs, *self._known) if row[0] == name), None)
             if (shape, dtype) != wanted or (name in known and array.tobytes() != known[name]):
@@ -175,10 +185,20 @@ class CudaExecutor(Executor):
         there = {} if out is None else {name: array for name, array in out.items() if on_device(array)}
         if not there and (out is not None or not self._direct):
             return super().run(out)  # what is on the host is apart from the state
+        with self._device.current:
+            return self._run_there(out, there, state)
+
+    def _run_there(
+        self,
+        out: Mapping[str, object] | None,
+        there: dict[str, object],
+        state: Mapping[str, object],
+    ) -> Mapping[str, object]:
+        """``run`` whose results stay on the device, all of them or those that go ``there``."""
         if out is None:
             self._compute()
             return {name: self._result(name, region) for name, region in self._plan.outputs.items()}
-        there = {name: adopted(self._device, self._queue, array) for name, array in there.items()}
+        there = self._taken("out[{!r}]", there)
         shapes = {name: np.broadcast_to(np.empty((), a.dtype), a.shape) for name, a in there.items()}
         self._check_out({**out, **shapes}, NO_STATE, set(there))
         check_pairs(there, state, _meet)
@@ -189,6 +209,14 @@ class CudaExecutor(Executor):
             else:
                 out[name][...] = self._read(name, region)
         return out
+
+    def _taken(self, what: str, arrays: Mapping[str, object]) -> dict[str, DeviceArray]:
+        """Arrays of the device, by name, as they lie; ``what`` they are called."""
+        with self._device.current:
+            return {
+                name: adopted(what.format(name), array, self._device, self._queue)
+                for name, array in arrays.items()
+            }
 
     def _result(self, name: str, region: Region) -> DeviceArray:
         """An output in memory of its own on the device."""
@@ -216,20 +244,19 @@ class CudaExecutor(Executor):
             self._queue.read(self._arena.address + region.offset, self.views[name])
 
     def execute(self) -> None:
-        self._launch()
-        for name, region in self._plan.outputs.items():
-            self._fetch(name, region)
-        self._settle()
+        with self._device.current:
+            self._launch()
+            for name, region in self._plan.outputs.items():
+                self._fetch(name, region)
+            self._settle()
 
     def _compute(self) -> None:
         """Runs the plan; its results stay in the arena."""
         self._launch()
-        if self._places:
-            self._settle()
+        self._settle()
 
     def _launch(self) -> None:
         """Asks the device to run the plan and to say how that ended."""
-        self._device.use()
         for name, buffer, _, dtype in self._inputs:
             address, size = self._arena.address + self._plan.inputs[name].offset, buffer.nbytes
             if name in self._direct and dtype == buffer.dtype:
@@ -248,8 +275,13 @@ class CudaExecutor(Executor):
         self._queue.finish()
         place = int(self._outcome) if self._places else RUNNING
         if place != RUNNING:
-            self._poke(self._status.address, RUNNING)
+            self._clear()
             self.fail(place)
+
+    def _clear(self) -> None:
+        """Lets launches run that a failure, or memory as it came, would end at once."""
+        with self._device.current:
+            self._poke(self._status.address, RUNNING)
 
     def seconds(self, repeats: int) -> float:
         """How long the device takes for the plan's launches, on average over ``repeats`` in a row.
@@ -258,10 +290,10 @@ class CudaExecutor(Executor):
         """
         if len(self._steps) > 1:
             raise FeedError("the model jumps, and only its steps between two jumps could be timed")
-        self._device.use()
-        if self._recording is None:
-            self._recording = self._queue.record(self._steps[0])
-        return self._queue.seconds(self._recording, repeats)
+        with self._device.current:
+            if self._recording is None:
+                self._recording = self._queue.record(self._steps[0])
+            return self._queue.seconds(self._recording, repeats)
 
     def _go_straight(self) -> None:
         if self._recording is not None:
