@@ -48,7 +48,7 @@ LAYERS = {
     "kernels.cuda.driver": "errors kernels.cuda kernels.cuda.compiler",
     "plan": "errors kernels.activations kernels.cells shapes ops model memory effort "
     "kernels.instructions reference kernels.program",
-    "backends": "text errors model feeds kernels.instructions reference kernels.library "
+    "backends": "text errors model feeds kernels.instructions reference kernels.library kernels.program "
     "kernels.cuda kernels.cuda.driver plan",
     "converters": "text errors kernels.activations ops model types given gates graph "
     "precision memory files format",

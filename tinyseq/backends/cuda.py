@@ -9,6 +9,7 @@ from collections.abc import Callable, Mapping, Sequence
 import numpy as np
 
 from tinyseq.backends.device_array import DeviceArray
+from tinyseq.backends.device_program import DeviceProgram
 from tinyseq.backends.executor import NO_STATE, Executor
 from tinyseq.backends.overlap import check_pairs
 from tinyseq.backends.planned import PlannedBackend
@@ -17,6 +18,7 @@ from tinyseq.kernels.cuda import driver
 from tinyseq.kernels.cuda.launch import MEETING_BYTES, RUNNING, Facts
 from tinyseq.kernels.cuda.schedule import Jump, schedule
 from tinyseq.kernels.instructions import FAILED
+from tinyseq.kernels.program import Buffer
 from tinyseq.model import Model, Value
 from tinyseq.plan.draft import Plan, Region
 from tinyseq.plan.view import storage
@@ -117,12 +119,13 @@ class CudaExecutor(Executor):
     """
 
     def __init__(self, plan: Plan, state, known: Mapping[str, np.ndarray], device, weights: list) -> None:
-        self._plan, self._device, self._weights = plan, device, weights
+        self._plan, self.device, self._weights = plan, device, weights
         self._arena = device.memory(plan.arena_bytes)
         self._program = uploaded(device, plan.program)
-        self._status = device.memory(WORD)
+        self.status = device.memory(WORD)
         self._meeting = device.memory(MEETING_BYTES)
-        self._queue = device.queue()
+        self.facts = Facts(device.capability, device.multiprocessors, self._meeting.address)
+        self.queue = device.queue()
         self._word, self._outcome = (self._staged((), np.dtype(np.int64)) for _ in range(2))
         self._clear()
         super().__init__(plan, known)
@@ -134,22 +137,43 @@ class CudaExecutor(Executor):
 
     def _staged(self, shape: tuple[int, ...], dtype: np.dtype) -> np.ndarray:
         size = math.prod(shape) * dtype.itemsize
-        return self._device.staging(size)[:size].view(dtype).reshape(shape)
+        return self.device.staging(size)[:size].view(dtype).reshape(shape)
 
     def bind(self, state) -> None:
         self._state = state
         self.forget_out()
         addresses = [self._arena.address, state.address, *[memory.address for memory in self._weights]]
-        facts = Facts(self._device.capability, self._device.multiprocessors, self._meeting.address)
-        made = schedule(self._plan.program, addresses, self._program.address, self._status.address, facts)
+        place = self._program.address, self.status.address
+        made = schedule(self._plan.program, addresses, *place, self.facts)
         self._starts = made.starts
-        with self._device.current:
+        with self.device.current:
             self._steps = [
-                step if isinstance(step, Jump) else self._queue.prepare(step, self._status.address)
+                step if isinstance(step, Jump) else self.queue.prepare(step, self.status.address)
                 for step in made.steps
             ]
         self._launched = False
         self._recording = None
+
+    @property
+    def joins(self) -> bool:  # type: ignore[override]  # jumps are the host's
+        return len(self._steps) == 1
+
+    def program(self) -> DeviceProgram:
+        return DeviceProgram(self.device, self.queue, self.status, self.facts)
+
+    def join(self, program: DeviceProgram, failed: Buffer) -> None:
+        program.nest(self._steps[0], failed)
+        program.keep(self)
+
+    def joined(self) -> tuple[dict[str, DeviceArray], dict[str, DeviceArray]]:
+        plan = self._plan
+        computed = {name: region for name, region in plan.outputs.items() if region.value is None}
+        return tuple({n: self._there(r) for n, r in regions.items()} for regions in (plan.inputs, computed))
+
+    def _there(self, region: Region) -> DeviceArray:
+        """An input or output where it lies in the arena."""
+        address = self._arena.address + region.offset
+        return DeviceArray(self.device, self._arena, address, region.shape, storage(region.dtype))
 
     def accept(self, feeds: Mapping[str, object]) -> bool:
         self._direct = {name: array for name, array in feeds.items() if on_device(array)}
@@ -185,7 +209,7 @@ class CudaExecutor(Executor):
         there = {} if out is None else {name: array for name, array in out.items() if on_device(array)}
         if not there and (out is not None or not self._direct):
             return super().run(out)  # what is on the host is apart from the state
-        with self._device.current:
+        with self.device.current:
             return self._run_there(out, there, state)
 
     def _run_there(
@@ -212,39 +236,39 @@ class CudaExecutor(Executor):
 
     def _taken(self, what: str, arrays: Mapping[str, object]) -> dict[str, DeviceArray]:
         """Arrays of the device, by name, as they lie; ``what`` they are called."""
-        with self._device.current:
+        with self.device.current:
             return {
-                name: adopted(what.format(name), array, self._device, self._queue)
+                name: adopted(what.format(name), array, self.device, self.queue)
                 for name, array in arrays.items()
             }
 
     def _result(self, name: str, region: Region) -> DeviceArray:
         """An output in memory of its own on the device."""
-        result = DeviceArray.new(self._device, region.shape, region.dtype)
+        result = DeviceArray.new(self.device, region.shape, region.dtype)
         self._give(result, name, region)
         return result
 
     def _give(self, target: DeviceArray, name: str, region: Region) -> None:
         """Copies an output to where it is wanted; over the host only if it is stored as another type."""
         if region.value is None and storage(region.dtype) == region.dtype:
-            self._queue.copy(target.address, self._arena.address + region.offset, target.nbytes)
-            self._queue.finish()
+            self.queue.copy(target.address, self._arena.address + region.offset, target.nbytes)
+            self.queue.finish()
         else:
             target[...] = self._read(name, region)
 
     def _read(self, name: str, region: Region) -> np.ndarray:
         """An output on the host."""
         self._fetch(name, region)
-        self._queue.finish()
+        self.queue.finish()
         return self.views[name]
 
     def _fetch(self, name: str, region: Region) -> None:
         """Has an output copied to the host; it is there when the queue has finished."""
         if region.value is None and self.views[name].nbytes:
-            self._queue.read(self._arena.address + region.offset, self.views[name])
+            self.queue.read(self._arena.address + region.offset, self.views[name])
 
     def execute(self) -> None:
-        with self._device.current:
+        with self.device.current:
             self._launch()
             for name, region in self._plan.outputs.items():
                 self._fetch(name, region)
@@ -260,19 +284,19 @@ class CudaExecutor(Executor):
         for name, buffer, _, dtype in self._inputs:
             address, size = self._arena.address + self._plan.inputs[name].offset, buffer.nbytes
             if name in self._direct and dtype == buffer.dtype:
-                self._queue.copy(address, self._direct[name].address, size)
+                self.queue.copy(address, self._direct[name].address, size)
             elif size:
-                self._queue.write(address, buffer)
+                self.queue.write(address, buffer)
         if len(self._steps) == 1:
             self._go_straight()
         else:
             self._walk()
         if self._places:
-            self._queue.read(self._status.address, self._outcome)
+            self.queue.read(self.status.address, self._outcome)
 
     def _settle(self) -> None:
         """Waits for all that the device was asked for; says what failed."""
-        self._queue.finish()
+        self.queue.finish()
         place = int(self._outcome) if self._places else RUNNING
         if place != RUNNING:
             self._clear()
@@ -280,8 +304,8 @@ class CudaExecutor(Executor):
 
     def _clear(self) -> None:
         """Lets launches run that a failure, or memory as it came, would end at once."""
-        with self._device.current:
-            self._poke(self._status.address, RUNNING)
+        with self.device.current:
+            self._poke(self.status.address, RUNNING)
 
     def seconds(self, repeats: int) -> float:
         """How long the device takes for the plan's launches, on average over ``repeats`` in a row.
@@ -290,19 +314,19 @@ class CudaExecutor(Executor):
         """
         if len(self._steps) > 1:
             raise FeedError("the model jumps, and only its steps between two jumps could be timed")
-        with self._device.current:
+        with self.device.current:
             if self._recording is None:
-                self._recording = self._queue.record(self._steps[0])
-            return self._queue.seconds(self._recording, repeats)
+                self._recording = self.queue.record(self._steps[0])
+            return self.queue.seconds(self._recording, repeats)
 
     def _go_straight(self) -> None:
         if self._recording is not None:
-            self._queue.replay(self._recording)
+            self.queue.replay(self._recording)
         elif self._launched and self._steps[0]:
-            self._recording = self._queue.record(self._steps[0])
-            self._queue.replay(self._recording)
+            self._recording = self.queue.record(self._steps[0])
+            self.queue.replay(self._recording)
         else:
-            self._queue.launch(self._steps[0])
+            self.queue.launch(self._steps[0])
             self._launched = True
 
     def _walk(self) -> None:
@@ -313,7 +337,7 @@ class CudaExecutor(Executor):
             step = self._steps[number]
             number += 1
             if not isinstance(step, Jump):
-                self._queue.launch(step)
+                self.queue.launch(step)
                 continue
             further = step.choose(words, *step.operands)
             if further == FAILED:
@@ -322,14 +346,14 @@ class CudaExecutor(Executor):
                 number = self._starts[step.end + further]
 
     def _peek(self, address: int) -> int:
-        self._queue.read(address, self._word)
-        self._queue.finish()
+        self.queue.read(address, self._word)
+        self.queue.finish()
         return int(self._word)
 
     def _poke(self, address: int, value: int) -> None:
         self._word[...] = value
-        self._queue.write(address, self._word)
-        self._queue.finish()
+        self.queue.write(address, self._word)
+        self.queue.finish()
 
 
 def _meet(one: DeviceArray, other: DeviceArray) -> bool:

@@ -38,9 +38,14 @@ class DeviceArray:
         return cls(device, memory, memory.address, shape, dtype)
 
     @property
+    def size(self) -> int:
+        """How many elements it has."""
+        return math.prod(self.shape)
+
+    @property
     def nbytes(self) -> int:
         """Bytes of its elements."""
-        return math.prod(self.shape) * self.dtype.itemsize
+        return self.size * self.dtype.itemsize
 
     @property
     def end(self) -> int:
