@@ -25,6 +25,7 @@ from tinyseq.kernels.cuda.launch import Facts, Failure, Kernel, Launch, Tail
 from tinyseq.kernels.cuda.product import FEW, MANY, SOME, Form, _linear_of
 from tinyseq.kernels.cuda.rebinding import HOME
 from tinyseq.kernels.cuda.schedule import ASKING, TWINS
+from tinyseq.kernels.cuda.searches import leave
 from tinyseq.kernels.instructions import (
     FUNCTION_CODES,
     FUNCTIONS,
@@ -126,6 +127,7 @@ def launches_of_instructions() -> Iterator[tuple[str, Launch, tuple[int, int]]]:
             for operands in operations(name):
                 asked = operands["facts"].capability if name in ASKING else oldest
                 yield from ((name, launch, asked) for launch in TWINS[name](**operands))
+    yield from (("leave", launch, oldest) for launch in leave(2**20, 2**21))
     for name, kinds in (("copy", "f"), ("add", "ii"), ("power", "ff"), ("where", "iff")):
         launches = elementwise_launches(FUNCTION_CODES[name, kinds])
         yield from ((f"{name}({kinds})", launch, oldest) for launch in launches)

@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import Phase, given, settings
 from hypothesis import strategies as st
 
 from tests.cuda.emulator import EmulatedDevice
@@ -31,7 +31,7 @@ from tinyseq.kernels.instructions import (
 )
 from tinyseq.kernels.program import Buffer, Program, float_word
 
-FEW = settings(max_examples=8, deadline=None)
+FEW = settings(max_examples=4, deadline=None, phases=[Phase.generate])
 
 
 def alike(
@@ -49,11 +49,11 @@ def alike(
     wanted = {buffer: buffer.array[cut(buffer)].tobytes() for buffer in buffers.difference(scratch)}
     parts = {buffer: cut(buffer) for buffer in wanted}
     for buffer, array in start.items():
-        buffer.array[...] = array
+        buffer.array[...], buffer.mirror = array, None
     device = EmulatedDevice(seed=len(buffers))
     status = device.memory(8)
     device.write(status.address, 8, np.array([RUNNING]).view(np.uint8).reshape(1, -1))
-    there = DeviceProgram(device, device.queue(), status, Facts((9, 0), 2, 0))
+    there = DeviceProgram(device, device.queue(), status, Facts((9, 0), 1, 0))
     there.add(instruction, *operands)
     assert there.run() == -1
     for _, mirror in there._mirrors():
@@ -176,7 +176,7 @@ def test_pick(data, count, ends):
     alike("pick", *operands, cut=under.cut(live))
 
 
-@settings(max_examples=20, deadline=None)
+@settings(FEW, max_examples=8)
 @given(
     data=st.data(),
     width=st.integers(1, 4),
