@@ -124,6 +124,8 @@ def test_rows_and_histories(data):
     given_rows = [Buffer(np.full(size, -7)) for _ in range(4)]
     alike("feed", feeds, slots, rows, *given_rows, size, 99)
     trace = Buffer(rng.integers(0, slots, (room, slots, NODE)))
+    if data.draw(st.booleans()):
+        trace.array[:, ::2, 3] = np.arange(0, slots, 2)  # these have kept their places
     lengths = Buffer(rng.integers(1, room + 1, slots))
     history = Buffer(np.zeros((slots, NODE, room), np.int64))
     ends = feeds, 2 * slots * 8

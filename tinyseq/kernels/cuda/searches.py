@@ -100,13 +100,26 @@ def feed(
 
 
 def _unroll(trace, ends, lengths, step, history, rows, slots, room):
-    for index in range(block() * threads() + thread(), integers(rows)[0] * NODE, blocks() * threads()):
-        row, word = index // NODE, index % NODE
-        slot, target = integers(ends)[row], integers(history + index * room * 8)
-        for position in range(integers(lengths)[step * row] - 1, -1, -1):
-            node = integers(trace + (position * slots + slot) * NODE * 8)
-            target[position] = node[word]
-            slot = node[3]
+    """A block for each row. A hypothesis that has kept its place is copied by all threads, another one is
+    followed back by one thread for each word of its nodes."""
+    row = block()
+    while row < integers(rows)[0]:
+        slot, last = integers(ends)[row], integers(lengths)[step * row] - 1
+        moved = int64(NOWHERE)
+        for position in range(thread(), last + 1, threads()):
+            moved = moved if integers(trace + (position * slots + slot) * NODE * 8)[3] == slot else int64(0)
+        target = integers(history + row * NODE * room * 8)
+        if _first_across(moved) == NOWHERE:
+            for position in range(thread(), last + 1, threads()):
+                node = integers(trace + (position * slots + slot) * NODE * 8)
+                for word in range(NODE):
+                    target[word * room + position] = node[word]
+        elif thread() < NODE:
+            for position in range(last, -1, -1):
+                node = integers(trace + (position * slots + slot) * NODE * 8)
+                target[thread() * room + position] = node[thread()]
+                slot = node[3]
+        row += blocks()
 
 
 _unrolling = Kernel(_unroll)
@@ -115,7 +128,8 @@ _unrolling = Kernel(_unroll)
 def unroll(
     trace: int, ends: int, lengths: int, step: int, history: int, rows: int, slots: int, room: int
 ) -> list[Launch]:
-    return _unrolling.over(slots * NODE, trace, ends, lengths, step, history, rows, slots, room)
+    given = trace, ends, lengths, step, history, rows, slots, room
+    return [Launch(_unrolling, min(slots, MOST_BLOCKS), THREADS, given)]
 
 
 # Greedy search.
