@@ -6,13 +6,13 @@ from collections.abc import Callable
 
 import numpy as np
 import pytest
-from hypothesis import Phase, given, settings
+from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 
 from tests.cuda.emulator import EmulatedDevice
 from tinyseq.backends.device_program import DeviceProgram
 from tinyseq.errors import UnsupportedError
-from tinyseq.kernels.cuda import searches
+from tinyseq.kernels.cuda import scores, searches
 from tinyseq.kernels.cuda.launch import RUNNING, Facts, Tail
 from tinyseq.kernels.instructions import (
     FIRST_FULL,
@@ -31,7 +31,19 @@ from tinyseq.kernels.instructions import (
 )
 from tinyseq.kernels.program import Buffer, Program, float_word
 
-FEW = settings(max_examples=4, deadline=None, phases=[Phase.generate])
+FEW = settings(
+    max_examples=15,
+    deadline=None,
+    phases=[Phase.generate],
+    suppress_health_check=[HealthCheck.function_scoped_fixture],
+)
+
+
+@pytest.fixture(autouse=True, params=[4, 32])
+def few_threads(request, monkeypatch):
+    """Blocks so small that there is more of everything than threads."""
+    for module in (scores, searches):
+        monkeypatch.setattr(module, "THREADS", request.param)
 
 
 def alike(
@@ -87,7 +99,8 @@ sizes = st.tuples(st.integers(1, 5), st.sampled_from([1, 7, 33, 70]))
 def test_log_softmax(data, size, kind):
     y = Buffer(rows_of(data.draw, *size))
     given_rows = data.draw(st.integers(0, size[0]))
-    alike("log_softmax", y, Buffer(np.zeros(SCRATCH, np.float32)), word(given_rows), size[1], kind)
+    scratch = Buffer(np.zeros(SCRATCH, np.float32))
+    alike("log_softmax", y, scratch, word(given_rows), size[1], kind, scratch=(scratch,))
 
 
 @FEW
@@ -178,7 +191,7 @@ def test_pick(data, count, ends):
     alike("pick", *operands, cut=under.cut(live))
 
 
-@settings(FEW, max_examples=8)
+@settings(FEW, max_examples=25)
 @given(
     data=st.data(),
     width=st.integers(1, 4),

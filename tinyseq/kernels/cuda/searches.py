@@ -178,7 +178,6 @@ def _pick(trace, heads, live, feeds, search, slots, options):
             places[left + before] = slot
             write_row(feeds, slots, left + before, token, slot, slot, slot // share * share)
         left += all_of_them
-    barrier()
     if thread() == 0:
         advance(search, left, left)
 
@@ -297,7 +296,6 @@ def _settle(
             feed_beam(layer, feeds, slots, rows_left + first, number, kept, width, share)
         left += units_here
         rows_left += kept_here
-    barrier()
     if thread() == 0:
         advance(search, left, rows_left)
 
