@@ -18,8 +18,8 @@ from bench.rivals import one_thread
 from tests import assets, seq2seq
 from tests.models import model, value
 from tinyseq.decode.generation.beam_search import BeamSearch
+from tinyseq.decode.generation.chain import Steps
 from tinyseq.decode.generation.generate import MOST_ROWS
-from tinyseq.decode.generation.search import Steps
 from tinyseq.kernels.program import Buffer, Program
 
 CHARACTERS = 96

@@ -29,6 +29,7 @@ from tinyseq.kernels.cuda.multiplying import UNROLLED
 from tinyseq.kernels.cuda.product import CORE_FORMS, FORMS, Tile, _linear_of
 from tinyseq.kernels.cuda.rebinding import HOME
 from tinyseq.kernels.cuda.schedule import ASKING, TWINS
+from tinyseq.kernels.cuda.searches import leave
 from tinyseq.kernels.instructions import (
     APART,
     FUNCTION_CODES,
@@ -158,6 +159,7 @@ def launches_of_instructions() -> Iterator[tuple[str, Launch, tuple[int, int]]]:
     for name in ("linear", "recurrent"):
         for operands in narrow_operations(name):
             yield from ((f"{name}, rounded", launch, oldest) for launch in TWINS[name](**operands))
+    yield from (("leave", launch, oldest) for launch in leave(2**20, 2**21))
     for name, kinds in (("copy", "f"), ("add", "ii"), ("power", "ff"), ("where", "iff")):
         launches = elementwise_launches(FUNCTION_CODES[name, kinds])
         yield from ((f"{name}({kinds})", launch, oldest) for launch in launches)

@@ -6,13 +6,13 @@ from collections.abc import Callable
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 
 from tests.cuda.emulator import EmulatedDevice
 from tinyseq.backends.device_program import DeviceProgram
 from tinyseq.errors import UnsupportedError
-from tinyseq.kernels.cuda import searches
+from tinyseq.kernels.cuda import scores, searches
 from tinyseq.kernels.cuda.launch import RUNNING, Facts, Tail
 from tinyseq.kernels.instructions import (
     FIRST_FULL,
@@ -31,7 +31,19 @@ from tinyseq.kernels.instructions import (
 )
 from tinyseq.kernels.program import Buffer, Program, float_word
 
-FEW = settings(max_examples=8, deadline=None)
+FEW = settings(
+    max_examples=15,
+    deadline=None,
+    phases=[Phase.generate],
+    suppress_health_check=[HealthCheck.function_scoped_fixture],
+)
+
+
+@pytest.fixture(autouse=True, params=[4, 32])
+def few_threads(request, monkeypatch):
+    """Blocks so small that there is more of everything than threads."""
+    for module in (scores, searches):
+        monkeypatch.setattr(module, "THREADS", request.param)
 
 
 def alike(
@@ -49,11 +61,11 @@ def alike(
     wanted = {buffer: buffer.array[cut(buffer)].tobytes() for buffer in buffers.difference(scratch)}
     parts = {buffer: cut(buffer) for buffer in wanted}
     for buffer, array in start.items():
-        buffer.array[...] = array
+        buffer.array[...], buffer.mirror = array, None
     device = EmulatedDevice(seed=len(buffers))
     status = device.memory(8)
     device.write(status.address, 8, np.array([RUNNING]).view(np.uint8).reshape(1, -1))
-    there = DeviceProgram(device, device.queue(), status, Facts((9, 0), 2, 0))
+    there = DeviceProgram(device, device.queue(), status, Facts((9, 0), 1, 0))
     there.add(instruction, *operands)
     assert there.run() == -1
     for _, mirror in there._mirrors():
@@ -87,7 +99,8 @@ sizes = st.tuples(st.integers(1, 5), st.sampled_from([1, 7, 33, 70]))
 def test_log_softmax(data, size, kind):
     y = Buffer(rows_of(data.draw, *size))
     given_rows = data.draw(st.integers(0, size[0]))
-    alike("log_softmax", y, Buffer(np.zeros(SCRATCH, np.float32)), word(given_rows), size[1], kind)
+    scratch = Buffer(np.zeros(SCRATCH, np.float32))
+    alike("log_softmax", y, scratch, word(given_rows), size[1], kind, scratch=(scratch,))
 
 
 @FEW
@@ -124,6 +137,8 @@ def test_rows_and_histories(data):
     given_rows = [Buffer(np.full(size, -7)) for _ in range(4)]
     alike("feed", feeds, slots, rows, *given_rows, size, 99)
     trace = Buffer(rng.integers(0, slots, (room, slots, NODE)))
+    if data.draw(st.booleans()):
+        trace.array[:, ::2, 3] = np.arange(0, slots, 2)  # these have kept their places
     lengths = Buffer(rng.integers(1, room + 1, slots))
     history = Buffer(np.zeros((slots, NODE, room), np.int64))
     ends = feeds, 2 * slots * 8
@@ -176,7 +191,7 @@ def test_pick(data, count, ends):
     alike("pick", *operands, cut=under.cut(live))
 
 
-@settings(max_examples=20, deadline=None)
+@settings(FEW, max_examples=25)
 @given(
     data=st.data(),
     width=st.integers(1, 4),

@@ -7,8 +7,9 @@ from itertools import chain
 
 import numpy as np
 
+from tinyseq.decode.generation.chain import Steps
 from tinyseq.decode.generation.options import Beam
-from tinyseq.decode.generation.search import Processor, Search, Steps
+from tinyseq.decode.generation.search import Processor, Search
 from tinyseq.decode.generation.trace import Found
 from tinyseq.kernels.instructions import CUT, EMPTY, FIRST_FULL, HEAD, KEEP_OPEN, MOST_HOPEFUL, NODE
 from tinyseq.kernels.program import Buffer, Program, float_word

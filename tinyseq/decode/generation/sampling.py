@@ -6,8 +6,9 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 
+from tinyseq.decode.generation.chain import Steps
 from tinyseq.decode.generation.options import Greedy, Sampling
-from tinyseq.decode.generation.search import Processor, Search, Steps, Streamer
+from tinyseq.decode.generation.search import Processor, Search, Streamer
 from tinyseq.decode.generation.trace import Found
 from tinyseq.kernels.instructions import CUT, EMPTY, HEAD, LOG_PROBABILITIES, LOGITS
 from tinyseq.kernels.program import Buffer, Program, float_word

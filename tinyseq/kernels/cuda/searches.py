@@ -100,13 +100,26 @@ def feed(
 
 
 def _unroll(trace, ends, lengths, step, history, rows, slots, room):
-    for index in range(block() * threads() + thread(), integers(rows)[0] * NODE, blocks() * threads()):
-        row, word = index // NODE, index % NODE
-        slot, target = integers(ends)[row], integers(history + index * room * 8)
-        for position in range(integers(lengths)[step * row] - 1, -1, -1):
-            node = integers(trace + (position * slots + slot) * NODE * 8)
-            target[position] = node[word]
-            slot = node[3]
+    """A block for each row. A hypothesis that has kept its place is copied by all threads, another one is
+    followed back by one thread for each word of its nodes."""
+    row = block()
+    while row < integers(rows)[0]:
+        slot, last = integers(ends)[row], integers(lengths)[step * row] - 1
+        moved = int64(NOWHERE)
+        for position in range(thread(), last + 1, threads()):
+            moved = moved if integers(trace + (position * slots + slot) * NODE * 8)[3] == slot else int64(0)
+        target = integers(history + row * NODE * room * 8)
+        if _first_across(moved) == NOWHERE:
+            for position in range(thread(), last + 1, threads()):
+                node = integers(trace + (position * slots + slot) * NODE * 8)
+                for word in range(NODE):
+                    target[word * room + position] = node[word]
+        elif thread() < NODE:
+            for position in range(last, -1, -1):
+                node = integers(trace + (position * slots + slot) * NODE * 8)
+                target[thread() * room + position] = node[thread()]
+                slot = node[3]
+        row += blocks()
 
 
 _unrolling = Kernel(_unroll)
@@ -115,7 +128,8 @@ _unrolling = Kernel(_unroll)
 def unroll(
     trace: int, ends: int, lengths: int, step: int, history: int, rows: int, slots: int, room: int
 ) -> list[Launch]:
-    return _unrolling.over(slots * NODE, trace, ends, lengths, step, history, rows, slots, room)
+    given = trace, ends, lengths, step, history, rows, slots, room
+    return [Launch(_unrolling, min(slots, MOST_BLOCKS), THREADS, given)]
 
 
 # Greedy search.
@@ -164,7 +178,6 @@ def _pick(trace, heads, live, feeds, search, slots, options):
             places[left + before] = slot
             write_row(feeds, slots, left + before, token, slot, slot, slot // share * share)
         left += all_of_them
-    barrier()
     if thread() == 0:
         advance(search, left, left)
 
@@ -198,7 +211,7 @@ def _is_better(value, place, than, its_place):
 
 def _next_best(y, running, rows, count, value, place):
     """Of the thread's candidates the best one that comes after another; ``NEVER`` if there is none."""
-    best, best_place = NEVER, int64(NOWHERE)
+    best, best_place = NEVER, NOWHERE + thread()
     for beam in range(rows):
         base, scores = doubles(running)[beam], floats(y + beam * count * 4)
         if base > NEVER:
@@ -210,38 +223,40 @@ def _next_best(y, running, rows, count, value, place):
     return best, best_place
 
 
-def _best_across(value, place):
-    """The best candidate of all threads of the block."""
-    me, values, places = thread(), _values(), _places()
-    barrier()
-    values[me], places[me] = value, place
-    barrier()
-    half = threads() // 2
-    while half > 0:
-        if me < half and _is_better(values[me + half], places[me + half], values[me], places[me]):
-            values[me], places[me] = values[me + half], places[me + half]
-        barrier()
-        half //= 2
-    return values[0], places[0]
-
-
 def _rank(y, running, best, live, counts, search, width, count, wanted):
-    """The ``wanted`` best continuations of each beam, a block for each; ``NEVER`` after the last."""
-    unit, rows_of = block(), integers(counts)
+    """The ``wanted`` best continuations of each beam, a block for each; ``NEVER`` after the last.
+
+    The threads whose own best ones are the ``wanted`` best of these lead: one of them has the best of all,
+    and gives way to its next best.
+    """
+    unit, me, rows_of, values, places = block(), thread(), integers(counts), _values(), _places()
     while unit < integers(search)[UNITS]:
         before = int64(0)
-        for i in range(thread(), unit, threads()):
+        for i in range(me, unit, threads()):
             before += rows_of[i]
         number, rows = integers(live)[unit], rows_of[unit]
         scores, sums = y + _total_across(before) * count * 4, running + number * width * 8
         ranked = best + number * wanted * 2 * 8
         own, own_place = _next_best(scores, sums, rows, count, float64(-NEVER), int64(-1))
+        values[me], places[me] = own, own_place
+        barrier()
+        leader = int64(0)
+        for other in range(threads()):
+            leader += int64(1) if _is_better(values[other], places[other], own, own_place) else int64(0)
+        barrier()
+        values[leader], places[leader] = own, own_place
+        barrier()
         for rank in range(wanted):
-            value, place = _best_across(own, own_place)
-            if thread() == 0:
+            value, place, which = values[0], places[0], int64(0)
+            for other in range(1, min(wanted, threads())):
+                if _is_better(values[other], places[other], value, place):
+                    value, place, which = values[other], places[other], int64(other)
+            if me == 0:
                 doubles(ranked)[2 * rank], integers(ranked)[2 * rank + 1] = value, place
-            if place == own_place and value > NEVER:
-                own, own_place = _next_best(scores, sums, rows, count, value, place)
+            barrier()
+            if which == leader and value > NEVER:
+                values[leader], places[leader] = _next_best(scores, sums, rows, count, value, place)
+            barrier()
         unit += blocks()
 
 
@@ -281,7 +296,6 @@ def _settle(
             feed_beam(layer, feeds, slots, rows_left + first, number, kept, width, share)
         left += units_here
         rows_left += kept_here
-    barrier()
     if thread() == 0:
         advance(search, left, rows_left)
 
