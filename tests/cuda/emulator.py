@@ -171,7 +171,7 @@ class Lane:
     """One thread of a grid that never waits."""
 
     def __init__(self, block: Block, number: int) -> None:
-        self.block, self.number = block, number
+        self.block, self.number, self.copies = block, number, Copies()
 
 
 class Thread(greenlet):
@@ -182,6 +182,27 @@ class Thread(greenlet):
     waits: object = None
     offered: object = None
     arrivals = 0
+
+
+class Copies:
+    """What a thread has had copied: in groups, the last one open. Each copy is made at once or when it is
+    waited for, by chance."""
+
+    def __init__(self) -> None:
+        self.groups: list[list[Callable[[], None]]] = [[]]
+
+    def add(self, copy: Callable[[], None], at_once: bool) -> None:
+        if at_once:
+            copy()
+        else:
+            self.groups[-1].append(copy)
+
+    def wait(self, pending: int) -> None:
+        """Makes all copies of closed groups but the last ``pending``."""
+        done = max(0, len(self.groups) - 1 - pending)
+        for copy in (one for group in self.groups[:done] for one in group):
+            copy()
+        del self.groups[:done]
 
 
 class Block:
@@ -307,6 +328,24 @@ def _write4(address, *values):
         pointer[place] = value
 
 
+def _copy(size: int):
+    def copy(target: Pointer, place, source) -> None:
+        here = me()
+        count = size // target.array.itemsize
+        if int(source) % size or (target.start + int(place)) % count:
+            raise EmulationError(f"{size} bytes are copied from {int(source):#x} to element {int(place)}")
+        there = here.block.grid.device.pointer(source, target.array.dtype)
+        values = [there[i] for i in range(count)]
+
+        def make() -> None:
+            for i in range(count):
+                target[int(place) + i] = values[i]
+
+        here.copies.add(make, here.block.grid.device.random.random() < 0.5)
+
+    return copy
+
+
 def _dot4(a, b, c):
     left, right = np.array([a], np.int32).view(np.uint8), np.array([b], np.int32).view(np.int8)
     return np.int32(c) + np.dot(left.astype(np.int32), right.astype(np.int32))
@@ -357,6 +396,10 @@ MEANINGS = {
     "load4_integers32": _load4(np.int32),
     "read4": _load4(np.float32),
     "write4": _write4,
+    "again": lambda value: value,
+    "copy4": _copy(4),
+    "copy16": _copy(16),
+    "copies": lambda: me().copies.groups.append([]),
     "dot4": _dot4,
     "floats": _pointer(np.float32),
     "doubles": _pointer(np.float64),
@@ -377,7 +420,9 @@ MEANINGS = {
 
 
 def _meaning(intrinsic):
-    array = getattr(intrinsic, "array", None)
+    array, pending = getattr(intrinsic, "array", None), getattr(intrinsic, "pending", None)
+    if pending is not None:
+        return lambda: me().copies.wait(pending)
     if array is None:
         return MEANINGS[intrinsic.__name__]
     if array.space == "shared":
@@ -458,7 +503,7 @@ def _run_waiting(grid: Grid, blocks: list[Block], arguments: list) -> None:
     for block in blocks:
         block.threads = [Thread(body) for _ in range(grid.launch.threads)]
         for number, thread in enumerate(block.threads):
-            thread.block, thread.number = block, number
+            thread.block, thread.number, thread.copies = block, number, Copies()
     ready = [thread for block in blocks for thread in block.threads]
     rounds_without = 0
     while True:

@@ -22,7 +22,7 @@ from tinyseq.kernels.cuda import compiler
 from tinyseq.kernels.cuda.elementwise import HEAVY
 from tinyseq.kernels.cuda.intrinsics import barrier, load4, registers, shared, thread
 from tinyseq.kernels.cuda.launch import Facts, Failure, Kernel, Launch, Tail
-from tinyseq.kernels.cuda.product import FEW, MANY, SOME, Form, _linear_of
+from tinyseq.kernels.cuda.product import FEW, FORMS, UNROLLED, Form, _linear_of
 from tinyseq.kernels.cuda.rebinding import HOME
 from tinyseq.kernels.cuda.schedule import ASKING, TWINS
 from tinyseq.kernels.instructions import (
@@ -51,7 +51,7 @@ SIZES = {
     "inner": [1, 4, 8, 64, 4096],
     "bytes": [1, 4, 8],
     "rows": [1, 8, 64],
-    "n": [1024],
+    "n": [100, 1024],
     "count": [100, 100_000],
     "frames": [2, 2048],
     "hidden": [64, 512],
@@ -184,7 +184,7 @@ def test_kernels_of_all_twins_are_here():
     assert {one.name for one in GATED} >= TWINS.keys() - {"elementwise"}
     functions = {one.kernel.name.rpartition(".")[2] for one in GATED}
     assert functions >= {"line", "fours", "box", "space", "short_fold", "long_fold"}
-    assert {one.kernel for one in GATED} >= {_linear_of(form) for form in (FEW, SOME, MANY)}
+    assert {one.kernel for one in GATED} >= {_linear_of(form) for form in (FEW, *FORMS)}
 
 
 @cache
@@ -192,13 +192,13 @@ def assembled_product(form: Form) -> Assembled:
     return Assembled(_linear_of(form))
 
 
-@pytest.mark.parametrize("form", [FEW, SOME, MANY])
-def test_products_load_by_sixteen_bytes(form):
-    product = assembled_product(form)
-    assert product.count("ld.global.nc.v4.f32") == form.steps * form.columns // (4 * 128)
-    assert product.count("fma.rn.f32") >= form.rows_each * form.columns_each
-    if form.rows_each > 1:
-        assert product.count("ld.shared.v4.f32") >= (form.rows_each + form.columns_each) // 4
+@pytest.mark.parametrize("form", [FEW, *FORMS])
+def test_products_copy_and_load_by_sixteen_bytes(form):
+    product, steps = assembled_product(form), min(form.steps, UNROLLED)
+    assert product.count("cp.async.cg") >= form.steps * form.columns // (4 * form.threads)
+    assert product.count("fma.rn.f32") >= form.rows_each * form.columns_each * steps
+    if form.rows_each >= 4:
+        assert product.count("ld.shared.v4.f32") >= (form.rows_each + form.columns_each) // 4 * steps
 
 
 def test_dense_elements_are_loaded_by_sixteen_bytes():
@@ -237,8 +237,8 @@ def test_registers_that_have_no_names_are_a_fault():
 
 
 def test_threads_that_leave_too_few_registers_are_a_fault():
-    assert "spills" in Assembled(Kernel(_linear_of(MANY).function, 1024)).faults()
-    assert assembled_product(MANY).faults(threads=1024) == ["registers"]
+    assert "spills" in Assembled(Kernel(_linear_of(FORMS[-1]).function, 1024)).faults()
+    assert assembled_product(FORMS[-1]).faults(threads=1024) == ["registers"]
 
 
 def _one_by_one(x, y):

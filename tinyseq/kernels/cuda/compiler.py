@@ -63,7 +63,7 @@ def assembly(kernel: Kernel, capability: Capability) -> str:
     signature = types.void(*[types.int64] * (kernel.parameters + 1))
     options = {"device": False, "abi": "numba", "cc": capability}
     if "launch_bounds" in inspect.signature(cuda.compile).parameters:
-        options["launch_bounds"] = kernel.threads
+        options["launch_bounds"] = kernel.threads, kernel.resident
     with _compiling_for(capability):
         text, _ = cuda.compile(_target(capability).bound(kernel.entry()), signature, **options)
     return text

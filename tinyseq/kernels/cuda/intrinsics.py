@@ -176,6 +176,63 @@ def write4(typingctx, address, a, b, c, d):
 
 
 @intrinsic
+def again(typingctx, value):
+    """The int64 itself; what is made of it is worked out anew, so that nothing has to be kept for it."""
+
+    def codegen(context, builder, signature, args):
+        return _assembly(builder, "mov.b64 $0, $1;", "=l,l", INT64, args)
+
+    return types.int64(types.int64), codegen
+
+
+def _copy(name: str, size: int, policy: str):
+    def typing(typingctx, target, place, source):
+        def codegen(context, builder, signature, args):
+            here = builder.addrspacecast(args[0], args[0].type.pointee.as_pointer(SHARED_SPACE))
+            here = builder.ptrtoint(builder.gep(here, [args[1]]), INT32)
+            text = f"cp.async.{policy}.shared.global [$0], [$1], {size};"
+            _assembly(builder, text, "r,l,~{memory}", VOID, [here, args[2]])
+            return context.get_dummy_value()
+
+        return types.void(target, types.int64, types.int64), codegen
+
+    typing.__name__ = name
+    typing.__doc__ = f"""Has {size} bytes at an address copied to a place of shared memory, both of them
+    multiples of {size}; see ``copies``."""
+    return intrinsic(typing)
+
+
+copy4 = _copy("copy4", 4, "ca")
+copy16 = _copy("copy16", 16, "cg")
+
+
+@intrinsic
+def copies(typingctx):
+    """Makes a group of what this thread has had copied since the last group."""
+
+    def codegen(context, builder, signature, args):
+        _assembly(builder, "cp.async.commit_group;", "~{memory}", VOID, [])
+        return context.get_dummy_value()
+
+    return types.void(), codegen
+
+
+def copied(pending: int):
+    """An intrinsic that waits until this thread's groups are copied, all but the last ``pending``."""
+
+    @intrinsic
+    def wait(typingctx):
+        def codegen(context, builder, signature, args):
+            _assembly(builder, f"cp.async.wait_group {pending};", "~{memory}", VOID, [])
+            return context.get_dummy_value()
+
+        return types.void(), codegen
+
+    wait.pending = pending
+    return wait
+
+
+@intrinsic
 def dot4(typingctx, a, b, c):
     """c + the products of the four unsigned bytes of a and the four signed bytes of b, all int32."""
 

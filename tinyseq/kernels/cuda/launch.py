@@ -26,13 +26,15 @@ class Kernel:
     """A function of int64 that every thread of a grid runs.
 
     A parameter may be a named tuple of them, by its annotation: a launch gives its fields one by one.
-    ``threads`` is the largest block it is launched with. Its entry has one parameter more, the address of
+    ``threads`` is the largest block it is launched with, ``resident`` how many of those a multiprocessor
+    has to have registers for. Its entry has one parameter more, the address of
     the run's status: once an instruction has failed, nothing runs any more.
     """
 
-    def __init__(self, function: Callable, threads: int = THREADS) -> None:
+    def __init__(self, function: Callable, threads: int = THREADS, resident: int = 1) -> None:
         self.function = function
         self.threads = threads
+        self.resident = resident
         self.name = f"{function.__module__.rpartition('.')[2]}.{function.__qualname__}"
         kinds = get_type_hints(function)
         self._fields = {

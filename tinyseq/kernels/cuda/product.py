@@ -1,54 +1,97 @@
 """The matrix product of packed weights; the twins of ``tinyseq.kernels.product``.
 
-A block computes a tile of y. Its threads bring the steps of k that come next into registers while they
-multiply those in shared memory. Every element of y is its start and then the terms of k in ascending order,
-one fma each: whatever the form of the tiles, the rows and the columns beside it, its bits are the same.
+A block computes a tile of y. The steps of k that come next are on their way into shared memory while its
+threads multiply those that are there. Every element of y is its start and then the terms of k in ascending
+order, one fma each: whatever the form of the tiles, the rows and columns beside it, its bits are the same.
 """
 
 from __future__ import annotations
 
 import math
-import operator
+from collections.abc import Callable
 from functools import cache
 from typing import NamedTuple
 
-import numpy as np
 from numba import types
 from numpy import float32, int64, uint32
 
-from tinyseq.kernels.cuda.intrinsics import barrier, block, blocks, load4, registers, shared, thread, threads
+from tinyseq.kernels.cuda.intrinsics import (
+    WARP,
+    again,
+    barrier,
+    block,
+    blocks,
+    copied,
+    copies,
+    copy4,
+    copy16,
+    read4,
+    registers,
+    shared,
+    thread,
+    threads,
+    write4,
+)
 from tinyseq.kernels.cuda.launch import Kernel, Launch, Tail
 from tinyseq.kernels.instructions import GROUP, PANEL
 from tinyseq.kernels.intrinsics import floats, fma, integers
 
 BYTES = 4
 WIDTH = GROUP * PANEL
-THREADS = 128
-"""Threads of a block of every form."""
+RUN = 4
+"""Most rows and columns beside each other that a thread computes: so many are read at once."""
+ALONG = 8
+"""Steps of k that neighbouring threads bring of a row."""
+
+UNROLLED = 16
+"""Most steps of k whose code is written one behind the other."""
 
 ZERO, ONE = float32(0), float32(1)
 
 
 class Form(NamedTuple):
-    """The rows and columns of a tile, how many of each a thread computes, and steps of k at a time."""
+    """A tile: its rows and columns, how many of each a thread computes, in how many rows the lanes of a warp
+    lie, steps of k at a time and how many times as many there is room for, blocks that a multiprocessor is
+    to hold at once, and how fast it is beside other forms, as a share of the fastest."""
 
     rows: int
     columns: int
     rows_each: int
     columns_each: int
+    lanes: int
     steps: int
+    stages: int
+    resident: int
+    rate: float
+
+    @property
+    def threads(self) -> int:
+        return self.rows * self.columns // (self.rows_each * self.columns_each)
 
 
-FEW, SOME, MANY = Form(8, PANEL, 1, 1, 128), Form(32, WIDTH, 4, 4, 16), Form(128, WIDTH, 8, 8, 16)
+FEW = Form(8, PANEL, 1, 1, 2, 128, 3, 1, 0.02)
+FORMS = (
+    Form(32, 64, 4, 4, 4, 16, 3, 1, 0.5),
+    Form(64, 64, 4, 4, 4, 16, 3, 1, 0.7),
+    Form(128, 128, 8, 8, 4, 8, 4, 2, 1.0),
+)
+"""Forms for more rows than ``FEW`` has, the smallest tiles first."""
 
-ENOUGH = {SOME: 32, MANY: 128}
-"""Blocks that a form must have to be worth more than the one before it."""
+
+MULTIPROCESSORS = 128
+"""Among how many tiles are thought to be shared out; large devices have about so many."""
 
 
-def form_for(rows: int, n: int) -> Form:
-    """The form for a product of so many rows and columns."""
-    fitting = [form for form, least in ENOUGH.items() if tiles_of(form, rows, n) >= least]
-    return fitting[-1] if fitting and rows > FEW.rows else FEW
+def form_for(rows: int, n: int, matrices: int = 1) -> Form:
+    """The form by which products of so many rows and columns are soonest done."""
+    if rows <= FEW.rows:
+        return FEW
+
+    def effort(form: Form) -> float:
+        in_turn = -(-matrices * tiles_of(form, rows, n) // MULTIPROCESSORS)
+        return in_turn * form.rows * form.columns / form.rate
+
+    return min(FORMS, key=effort)
 
 
 def tiles_of(form: Form, rows: int, n: int) -> int:
@@ -56,19 +99,30 @@ def tiles_of(form: Form, rows: int, n: int) -> int:
 
 
 def _spread(form: Form):
-    """Which rows and columns of a tile a thread computes: runs of four, so that four are read at once."""
-    across, row_run, column_run = (
-        form.columns // form.columns_each,
-        min(form.rows_each, 4),
-        min(form.columns_each, 4),
-    )
-    row_jump, column_jump = row_run * (form.rows // form.rows_each), column_run * across
+    """Which rows and columns of a tile a thread computes.
+
+    Lanes lie in a grid such that the neighbours of a lane have its row or its column: what they load alike
+    from shared memory is loaded once.
+    """
+    down, across = form.lanes, WARP // form.lanes
+    row_run, column_run = min(form.rows_each, RUN), min(form.columns_each, RUN)
+    warp_rows, warp_columns = down * form.rows_each, across * form.columns_each
+    warps = form.columns // warp_columns
+    half = across // 2
+
+    def lane_row(lane):
+        return lane // across if half == 0 or down == 1 else lane // 2 % 2 + lane // (2 * across) * 2
+
+    def lane_column(lane):
+        return lane % across if half == 0 or down == 1 else lane % 2 + lane // 4 % half * 2
 
     def row_of(me, i):
-        return i // row_run * row_jump + me // across * row_run + i % row_run
+        first = me // WARP // warps * warp_rows + lane_row(me % WARP) * row_run
+        return first + i // row_run * row_run * down + i % row_run
 
     def column_of(me, j):
-        return j // column_run * column_jump + me % across * column_run + j % column_run
+        first = me // WARP % warps * warp_columns + lane_column(me % WARP) * column_run
+        return first + j // column_run * column_run * across + j % column_run
 
     return row_of, column_of
 
@@ -76,10 +130,12 @@ def _spread(form: Form):
 class Kind(NamedTuple):
     """What is multiplied: ``element`` holds ``per`` steps of k, ``size`` are a step's bytes in x.
 
-    ``load(address)`` takes four elements of w. ``read(row, index, k)`` takes element ``index`` of a row of x,
-    zero behind its end. ``begin(start)`` begins a sum, start being an address, to which ``add`` adds terms,
-    and ``finish(total, row_total, column, w, k, n, start, y, scale, zero_point)`` makes of it what goes to
-    the address y. Where they are ``summed``, row totals are the row of x times ``one``.
+    An element of x is on its way to a place in shared memory by ``value = fetch(target, place, address,
+    left)``, a row having so many steps ``left`` from it on, and there after ``keep(target, place, value)``.
+    ``begin(start)`` begins a sum, start being an address, to which ``add`` adds terms, and ``finish(total,
+    row_total, column, w, k, n, start, scale, zero_point)`` makes of it what ``put`` puts to an address of y.
+    Those that are ``plain`` begin with four float32 and end as four. Where they are ``summed``, row totals
+    are the row of x times ``one``.
     """
 
     element: types.Type
@@ -88,132 +144,299 @@ class Kind(NamedTuple):
     zero: object
     one: object
     summed: bool
-    load: object
-    read: object
-    add: object
-    begin: object
-    finish: object
+    plain: bool
+    fetch: Callable
+    keep: Callable
+    add: Callable
+    begin: Callable
+    finish: Callable
+    put: Callable
 
 
-def _read(row, index, k):
-    return floats(row)[index] if index < k else ZERO
+def _fetch(target, place, address, left):
+    copy4(target, place, address)
+    return ZERO
+
+
+def _keep(target, place, value):
+    return
 
 
 def _begin(start):
     return floats(start)[0]
 
 
-def _finish(total, row_total, column, w, k, n, start, y, scale, zero_point):
-    floats(y)[0] = total
+def _finish(total, row_total, column, w, k, n, start, scale, zero_point):
+    return total
 
 
-FLOATS = Kind(types.float32, 1, BYTES, ZERO, ONE, False, load4, _read, fma, _begin, _finish)
+def _put(y, value):
+    floats(y)[0] = value
+
+
+FLOATS = Kind(types.float32, 1, BYTES, ZERO, ONE, False, True, _fetch, _keep, fma, _begin, _finish, _put)
+
+
+def column_of(w, k, columns, column):
+    """The address of a packed matrix' column and how many elements apart its elements are."""
+    group = column - column % WIDTH
+    width = min(columns - group, WIDTH)
+    width = (width + PANEL - 1) // PANEL * PANEL
+    return w + (group * k + column - group) * BYTES, width
+
+
+class Share(NamedTuple):
+    """What a thread brings of ``lines`` of k into shared memory: element (``line``, ``step``) by its copy
+    number i. The first ``passes`` copies are of different lines, and then they repeat."""
+
+    each: int
+    passes: int
+    line: Callable
+    step: Callable
+
+
+def _share(lines: int, steps: int, count: int) -> Share:
+    """Neighbouring threads bring ``ALONG`` steps."""
+    passes, reach = max(1, lines * ALONG // count), max(ALONG, count // lines)
+
+    def line(me, i):
+        return me // ALONG % lines + i % passes * (count // ALONG)
+
+    def step(me, i):
+        return me % ALONG + me // (ALONG * lines) * ALONG + i // passes * reach
+
+    return Share(lines * steps // count, passes, line, step)
+
+
+class Source(NamedTuple):
+    """How a tile's columns of w come into shared memory: ``at, stride, there = begin(me, w, depth, n, corner,
+    k_stride, n_stride)`` once, then ``fetch(me, target, start, left, at, stride, there, n_stride)``,
+    ``stride`` bytes further for each step of k. So many steps are ``left``."""
+
+    begin: Callable
+    fetch: Callable
+
+
+@cache
+def packed(form: Form) -> Source:
+    """Panels, by sixteen bytes; strides are not asked for."""
+    quads, pitch, count = form.columns // 4, form.columns + 4, form.threads
+    each = form.steps * quads // count
+
+    def begin(me, w, depth, n, corner, k_stride, n_stride):
+        column = corner + me % quads * 4
+        there = column < (n + PANEL - 1) // PANEL * PANEL
+        at, stride = column_of(w, depth, n, column if there else 0)
+        return at + me // quads * stride * BYTES, stride * BYTES, there
+
+    def fetch(me, target, start, left, at, stride, there, n_stride):
+        for i in range(each):
+            step = me // quads + i * (count // quads)
+            if there and step < left:
+                place = start + step * pitch + me % quads * 4
+                copy16(target, place, at + i * (count // quads) * stride)
+
+    return Source(begin, fetch)
+
+
+def _along_n(form: Form) -> Share:
+    """Neighbouring threads bring columns."""
+    passes, jump = max(1, form.columns // form.threads), max(1, form.threads // form.columns)
+
+    def line(me, i):
+        return me % form_columns + i % passes * count
+
+    def step(me, i):
+        return me // form_columns + i // passes * jump
+
+    form_columns, count = form.columns, form.threads
+    return Share(form.columns * form.steps // count, passes, line, step)
+
+
+@cache
+def strided(form: Form, along_k: bool) -> Source:
+    """A matrix of float32 as it lies in memory, read along k or along its columns."""
+    pitch = form.columns + 4
+    each, _, line, step_of = _share(form.columns, form.steps, form.threads) if along_k else _along_n(form)
+
+    def begin(me, w, depth, n, corner, k_stride, n_stride):
+        return w + corner * n_stride * BYTES, k_stride * BYTES, n - corner
+
+    def fetch(me, target, start, left, at, stride, there, n_stride):
+        for i in range(each):
+            step, column = step_of(me, i), line(me, i)
+            if column < there and step < left:
+                place = start + step * pitch + column
+                copy4(target, place, at + step * stride + column * n_stride * BYTES)
+
+    return Source(begin, fetch)
+
+
+def _repeated(function: Callable, count: int) -> Callable:
+    """``function(me, step, ...)`` for so many steps from one on, a power of two, without a loop."""
+    if count == 1:
+        return function
+    half = count // 2
+    part = _repeated(function, half)
+
+    def both(me, step, xs, ws, x_from, w_from, total, row_total, left, right):
+        part(me, step, xs, ws, x_from, w_from, total, row_total, left, right)
+        part(me, step + half, xs, ws, x_from, w_from, total, row_total, left, right)
+
+    return both
+
+
+@cache
+def _tile_of(kind: Kind, form: Form, source: Source):
+    """``tile``: one tile, computed by all threads of a block."""
+    element, per, size, zero, one, summed, plain, fetch, keep, add, begin, finish, put = kind
+    rows, columns, rows_each, columns_each, _, steps, stages, _, _ = form
+    count, x_pitch, w_pitch = form.threads, rows + 4, columns + 4
+    begin_w, fetch_w = source
+    x_each, x_passes, x_line, x_step = _share(rows, steps, count)
+    row_of, column_of = _spread(form)
+    wide = plain and columns_each % RUN == 0
+    cells = rows_each * columns_each
+    x_here, w_here = shared(element, stages * steps * x_pitch), shared(element, stages * steps * w_pitch)
+    x_places, x_mine = registers(types.int64, x_passes), registers(element, x_each)
+    row_totals, totals = registers(element, rows_each), registers(element, cells)
+    lefts, rights = registers(element, rows_each), registers(element, columns_each)
+    pending = copied(stages - 2)
+
+    def fetch_x(me, target, start, left, at, values):
+        for i in range(x_each):
+            step, further = x_step(me, i), (x_step(0, i) - x_step(0, 0)) * per
+            if step * per < left:
+                place = start + step * x_pitch + x_line(me, i)
+                values[i] = fetch(target, place, at[i % x_passes] + further * size, left - step * per)
+
+    def bring(me, xs, ws, x_to, w_to, left, x_at, values, w_at, w_stride, there, n_stride):
+        fetch_w(me, ws, w_to, (left + per - 1) // per, w_at, w_stride, there, n_stride)
+        fetch_x(me, xs, x_to, left, x_at, values)
+        copies()
+
+    def advance(x_at, w_at, w_stride):
+        for i in range(x_passes):
+            x_at[i] += steps * per * size
+        return w_at + steps * w_stride
+
+    def keep_x(me, target, start, values):
+        for i in range(x_each):
+            keep(target, start + x_step(me, i) * x_pitch + x_line(me, i), values[i])
+
+    def multiply(me, step, xs, ws, x_from, w_from, total, row_total, left, right):
+        for i in range(rows_each):
+            left[i] = xs[x_from + step * x_pitch + row_of(me, i)]
+            if summed:
+                row_total[i] = add(left[i], one, row_total[i])
+        for j in range(columns_each):
+            right[j] = ws[w_from + step * w_pitch + column_of(me, j)]
+        for i in range(rows_each):
+            for j in range(columns_each):
+                total[i * columns_each + j] = add(left[i], right[j], total[i * columns_each + j])
+
+    unrolled = min(steps, UNROLLED)
+    multiply_all = _repeated(multiply, unrolled)
+
+    def corner_of(number, n):
+        across = uint32((n + columns - 1) // columns)
+        return int64(uint32(number) // across) * rows, int64(uint32(number) % across) * columns
+
+    def tile(
+        number, x, outer, outer_stride, inner, inner_stride, k, w, n, start, start_stride, y, y_stride,
+        scale, zero_point, k_stride, n_stride,
+    ):  # fmt: skip
+        """Tile ``number`` of y[m, :] = start[m, :] + x[m, :] @ w; strides of x count steps of k.
+
+        Arguments are those of the CPU's product, addresses that some kinds need, and strides of a w that is
+        not packed. Tiles below y do nothing.
+        """
+        me, xs, ws = thread(), x_here(), w_here()
+        height, (top, corner) = outer * inner, corner_of(number, n)
+        if top >= height:
+            return
+        x_at, values = x_places(), x_mine()
+        for i in range(x_passes):
+            row = uint32(min(top + x_line(me, i), height - 1))
+            o, r = int64(row // uint32(inner)), int64(row % uint32(inner))
+            x_at[i] = x + (o * outer_stride + r * inner_stride + x_step(me, 0) * per) * size
+        depth = (k + per - 1) // per
+        w_at, w_stride, there = begin_w(me, w, depth, n, corner, k_stride, n_stride)
+        total, row_total, left, right = totals(), row_totals(), lefts(), rights()
+        for stage in range(stages - 1):
+            x_to, w_to = stage * steps * x_pitch, stage * steps * w_pitch
+            bring(
+                me, xs, ws, x_to, w_to, k - stage * steps * per, x_at, values, w_at, w_stride, there, n_stride
+            )
+            keep_x(me, xs, x_to, values)
+            w_at = advance(x_at, w_at, w_stride)
+        aligned = (start | start_stride * BYTES | y | y_stride * BYTES | n * BYTES) % 16 == 0
+        for i in range(rows_each):
+            row, row_total[i] = top + row_of(me, i), zero
+            for j in range(0, columns_each, RUN if wide else 1):
+                column, cell = corner + column_of(me, j), i * columns_each + j
+                there_too = row < height and column < n
+                source = start + (row * start_stride + column) * BYTES
+                if wide and aligned and there_too:
+                    a, b, c, d = read4(source)
+                    total[cell], total[cell + 1], total[cell + 2], total[cell + 3] = a, b, c, d
+                else:
+                    for jj in range(RUN if wide else 1):
+                        more = row < height and column + jj < n
+                        total[cell + jj] = begin(source + jj * BYTES) if more else zero
+        here, rest = 0, k
+        while rest > 0:
+            pending()
+            barrier()
+            to = here - 1 if here > 0 else stages - 1
+            x_to, w_to = to * (steps * x_pitch), to * (steps * w_pitch)
+            x_from, w_from = here * (steps * x_pitch), here * (steps * w_pitch)
+            ahead = rest - (stages - 1) * steps * per
+            bring(me, xs, ws, x_to, w_to, ahead, x_at, values, w_at, w_stride, there, n_stride)
+            w_at = advance(x_at, w_at, w_stride)
+            if rest >= steps * per:
+                for step in range(0, steps, unrolled):
+                    multiply_all(me, step, xs, ws, x_from, w_from, total, row_total, left, right)
+            else:
+                for step in range((rest + per - 1) // per):
+                    multiply(me, step, xs, ws, x_from, w_from, total, row_total, left, right)
+            keep_x(me, xs, x_to, values)
+            here, rest = here + 1 if here + 1 < stages else 0, rest - steps * per
+        me, (top, corner) = again(me), corner_of(again(number), n)
+        for i in range(rows_each):
+            row = top + row_of(me, i)
+            for j in range(0, columns_each, RUN if wide else 1):
+                column, cell = corner + column_of(me, j), i * columns_each + j
+                target = y + (row * y_stride + column) * BYTES
+                if wide and aligned:
+                    if row < height and column < n:
+                        write4(target, total[cell], total[cell + 1], total[cell + 2], total[cell + 3])
+                else:
+                    for jj in range(RUN if wide else 1):
+                        if row < height and column + jj < n:
+                            from_there = start + (row * start_stride + column + jj) * BYTES
+                            value = total[cell + jj]
+                            value = finish(
+                                value, row_total[i], column + jj, w, k, n, from_there, scale, zero_point
+                            )
+                            put(target + jj * BYTES, value)
+
+    return tile
 
 
 @cache
 def product_of(kind: Kind, form: Form):
-    """``product``: one tile, computed by all ``THREADS`` threads of a block."""
-    element, per, size, zero, one, summed, load, read, add, begin, finish = kind
-    rows, columns, rows_each, columns_each, steps = form
-    pitch = rows + (4 if rows_each > 1 else 1)
-    x_each, w_each, quads = rows * steps // THREADS, columns * steps // (4 * THREADS), columns // 4
-    row_of, column_of = _spread(form)
-    x_here, w_here = shared(element, steps * pitch), shared(element, steps * columns)
-    places = shared(types.int64, rows)
-    x_next, w_next = registers(element, x_each), registers(element, 4 * w_each)
-    row_totals = registers(element, rows_each)
-    totals, x_step, w_step = (
-        registers(element, rows_each * columns_each),
-        registers(element, rows_each),
-        registers(element, columns_each),
-    )
-
-    def fetch(me, first, depth, k, at, stride, usable, table, x_mine, w_mine):
-        for i in range(x_each):
-            place = me + i * THREADS
-            x_mine[i] = read(table[place // steps], first + place % steps, k)
-        for i in range(w_each):
-            place = me + i * THREADS
-            step, column = first + place // quads, place % quads * 4
-            if step < depth and column < usable:
-                a, b, c, d = load(at + (step * stride + column) * BYTES)
-            else:
-                a, b, c, d = zero, zero, zero, zero
-            w_mine[4 * i], w_mine[4 * i + 1], w_mine[4 * i + 2], w_mine[4 * i + 3] = a, b, c, d
-
-    def keep(me, x_mine, w_mine, xs, ws):
-        for i in range(x_each):
-            place = me + i * THREADS
-            xs[place % steps * pitch + place // steps] = x_mine[i]
-        for i in range(w_each):
-            place = 4 * (me + i * THREADS)
-            for j in range(4):
-                ws[place + j] = w_mine[4 * i + j]
-
-    def multiply(me, step, xs, ws, total, row_total, left, right):
-        for i in range(rows_each):
-            left[i] = xs[step * pitch + row_of(me, i)]
-            if summed:
-                row_total[i] = add(left[i], one, row_total[i])
-        for j in range(columns_each):
-            right[j] = ws[step * columns + column_of(me, j)]
-        for i in range(rows_each):
-            for j in range(columns_each):
-                total[i * columns_each + j] = add(left[i], right[j], total[i * columns_each + j])
+    """``product``: the tile of a number, of packed weights."""
+    tile = _tile_of(kind, form, packed(form))
 
     def product(
         number, x, outer, outer_stride, inner, inner_stride, k, w, n, start, start_stride, y, y_stride,
         scale, zero_point,
     ):  # fmt: skip
-        """Tile ``number`` of y[m, :] = start[m, :] + x[m, :] @ w; strides of x count steps of k.
-
-        Arguments are those of the CPU's product, and addresses that some kinds need. Tiles below y do
-        nothing.
-        """
-        me, table, xs, ws = thread(), places(), x_here(), w_here()
-        across, count = uint32((n + columns - 1) // columns), outer * inner
-        top = int64(uint32(number) // across) * rows
-        corner = int64(uint32(number) % across) * columns
-        if top >= count:
-            return
-        for r in range(me, rows, THREADS):
-            row = uint32(min(top + r, count - 1))
-            o, i = int64(row // uint32(inner)), int64(row % uint32(inner))
-            table[r] = x + (o * outer_stride + i * inner_stride) * size
-        depth, in_group = (k + per - 1) // per, corner % WIDTH
-        stride = min((n - corner + in_group + PANEL - 1) // PANEL * PANEL, WIDTH)
-        usable, at = stride - in_group, w + ((corner - in_group) * depth + in_group) * BYTES
-        total, row_total, left, right = totals(), row_totals(), x_step(), w_step()
-        x_mine, w_mine = x_next(), w_next()
-        for i in range(rows_each):
-            row, row_total[i] = top + row_of(me, i), zero
-            for j in range(columns_each):
-                column = corner + column_of(me, j)
-                there = row < count and column < n
-                source = start + (row * start_stride + column) * BYTES
-                total[i * columns_each + j] = begin(source) if there else zero
-        barrier()
-        for first in range(-steps, depth, steps):
-            if first >= 0:
-                barrier()
-                keep(me, x_mine, w_mine, xs, ws)
-                barrier()
-            fetch(me, first + steps, depth, k, at, stride, usable, table, x_mine, w_mine)
-            if first >= 0 and first + steps <= depth:
-                for step in range(steps):
-                    multiply(me, step, xs, ws, total, row_total, left, right)
-            elif first >= 0:
-                for step in range(depth - first):
-                    multiply(me, step, xs, ws, total, row_total, left, right)
-        for i in range(rows_each):
-            row = top + row_of(me, i)
-            for j in range(columns_each):
-                column = corner + column_of(me, j)
-                if row < count and column < n:
-                    source = start + (row * start_stride + column) * BYTES
-                    target = y + (row * y_stride + column) * BYTES
-                    value = total[i * columns_each + j]
-                    finish(value, row_total[i], column, w, k, n, source, target, scale, zero_point)
+        tile(
+            number, x, outer, outer_stride, inner, inner_stride, k, w, n, start, start_stride, y, y_stride,
+            scale, zero_point, 0, 0,
+        )  # fmt: skip
 
     return product
 
@@ -225,7 +448,7 @@ def _linear_of(form: Form) -> Kernel:
     def linear(x, outer, outer_stride, inner, inner_stride, k, w, n, bias, y, y_stride):
         product(block(), x, outer, outer_stride, inner, inner_stride, k, w, n, bias, 0, y, y_stride, 0, 0)
 
-    return Kernel(linear, THREADS)
+    return Kernel(linear, form.threads, form.resident)
 
 
 def linear(
@@ -240,25 +463,45 @@ def linear(
 
 def launched(kernel: Kernel, tiles: int, arguments: tuple[int, ...]) -> list[Launch]:
     """A block for each tile."""
-    return [Launch(kernel, tiles, THREADS, arguments)] if tiles else []
+    return [Launch(kernel, tiles, kernel.threads, arguments)] if tiles else []
 
 
-def _products(x, w, y, m, k, n, m_stride, k_stride, n_stride, batch, rank, dims):
+def _corner(x, w, rest, rank, sizes):
+    """The addresses of a pair of matrices, by its number."""
+    for d in range(rank - 1, -1, -1):
+        place = int64(rest % uint32(sizes[d]))
+        x += place * sizes[rank + d] * BYTES
+        w += place * sizes[2 * rank + d] * BYTES
+        rest //= uint32(sizes[d])
+    return x, w
+
+
+def _products(x, w, y, m, k, n, m_stride, k_stride, n_stride, matrices, rank, dims):
     """A thread computes elements of y, by their number there."""
-    left, right, target, sizes = floats(x), floats(w), floats(y), integers(dims)
-    for index in range(block() * threads() + thread(), batch * m * n, blocks() * threads()):
+    for index in range(block() * threads() + thread(), matrices * m * n, blocks() * threads()):
         cell, column = uint32(index) // uint32(n), int64(uint32(index) % uint32(n))
-        rest, row = cell // uint32(m), int64(cell % uint32(m))
-        a, b = row * m_stride, column * n_stride
-        for d in range(rank - 1, -1, -1):
-            place = int64(rest % uint32(sizes[d]))
-            a += place * sizes[rank + d]
-            b += place * sizes[2 * rank + d]
-            rest //= uint32(sizes[d])
+        row = int64(cell % uint32(m))
+        a, b = _corner(x, w, cell // uint32(m), rank, integers(dims))
+        left, right = floats(a + row * m_stride * BYTES), floats(b + column * n_stride * BYTES)
         total = ZERO
         for i in range(k):
-            total = fma(left[a + i], right[b + i * k_stride], total)
-        target[index] = total
+            total = fma(left[i], right[i * k_stride], total)
+        floats(y)[index] = total
+
+
+@cache
+def _products_of(form: Form, along_k: bool) -> Kernel:
+    """The kernel for more rows; w is read along k or along its columns."""
+    tile = _tile_of(FLOATS, form, strided(form, along_k))
+
+    def products(x, w, y, zeros, m, k, n, m_stride, k_stride, n_stride, tiles, rank, dims):
+        pair = uint32(block()) // uint32(tiles)
+        number = block() - int64(pair) * tiles
+        target = y + int64(pair) * m * n * BYTES
+        a, b = _corner(x, w, pair, rank, integers(dims))
+        tile(number, a, 1, 0, m, m_stride, k, b, n, zeros, 0, target, n, 0, 0, k_stride, n_stride)
+
+    return Kernel(products, form.threads, form.resident)
 
 
 _one_each = Kernel(_products)
@@ -268,19 +511,15 @@ def products(
     x: int, w: int, y: int, packed: int, zeros: int, m: int, k: int, n: int, m_stride: int, k_stride: int,
     n_stride: int, rank: int, dims: Tail,
 ) -> list[Launch]:  # fmt: skip
-    sizes, steps, others = (dims.values[start * rank : (start + 1) * rank] for start in range(3))
+    matrices = math.prod(dims.values[:rank])
+    strides = m_stride, k_stride, n_stride
     if m < FEW.rows:
-        batch = math.prod(sizes)
-        strides = m_stride, k_stride, n_stride
-        return _one_each.over(batch * m * n, x, w, y, m, k, n, *strides, batch, rank, dims.address)
-    launches = []
-    for number, place in enumerate(np.ndindex(*sizes)):
-        left, right = (
-            start + BYTES * sum(map(operator.mul, place, own)) for start, own in ((x, steps), (w, others))
-        )
-        launches += pack(right, packed, k, n, k_stride, n_stride)
-        launches += linear(left, 1, 0, m, m_stride, k, packed, n, zeros, y + BYTES * number * m * n, n)
-    return launches
+        return _one_each.over(matrices * m * n, x, w, y, m, k, n, *strides, matrices, rank, dims.address)
+    form = form_for(m, n, matrices)
+    tiles = tiles_of(form, m, n)
+    kernel = _products_of(form, k_stride == 1 and n_stride != 1)
+    arguments = (x, w, y, zeros, m, k, n, *strides, tiles, rank, dims.address)
+    return launched(kernel, matrices * tiles, arguments)
 
 
 def _pack(x, w, k, n, k_stride, n_stride):

@@ -17,8 +17,7 @@ from numpy import int64, uint32
 
 from tinyseq.kernels.cuda.intrinsics import barrier, block, blocks, registers, shared, thread, threads
 from tinyseq.kernels.cuda.launch import Kernel, Launch
-from tinyseq.kernels.cuda.product import BYTES, FLOATS, THREADS, WIDTH, Form, form_for, product_of, tiles_of
-from tinyseq.kernels.instructions import PANEL
+from tinyseq.kernels.cuda.product import FLOATS, Form, column_of, form_for, product_of, tiles_of
 from tinyseq.kernels.intrinsics import floats, fma
 from tinyseq.kernels.math import ZERO
 
@@ -74,14 +73,6 @@ class Frame(NamedTuple):
     y: int
     y_row: int
     flags: int
-
-
-def column_of(r, k, columns, column):
-    """The address of a packed matrix' column and how many elements apart its elements are."""
-    group = column - column % WIDTH
-    width = min(columns - group, WIDTH)
-    width = (width + PANEL - 1) // PANEL * PANEL
-    return r + (group * k + column - group) * BYTES, width
 
 
 def _run(k):
@@ -144,7 +135,7 @@ def _product_of(form: Form) -> Kernel:
             product.start, product.start_stride, product.sums, product.stride, 0, 0,
         )  # fmt: skip
 
-    return Kernel(add_product, THREADS)
+    return Kernel(add_product, form.threads, form.resident)
 
 
 @cache
@@ -173,5 +164,5 @@ def step(
         return [Launch(_fused_of(stage, each), needed, NARROW * SLICES, arguments)]
     form = form_for(rows, product.columns)
     tiles = tiles_of(form, rows, product.columns)
-    multiplied = Launch(_product_of(form), tiles, THREADS, (*source, k, rows, *product))
+    multiplied = Launch(_product_of(form), tiles, form.threads, (*source, k, rows, *product))
     return [multiplied, *finished(stage, rows, units, frame)]
