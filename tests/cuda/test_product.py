@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from functools import partial
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -9,6 +11,7 @@ from hypothesis import strategies as st
 
 from tests.cuda.emulator import EmulatedDevice
 from tests.cuda.memory import On
+from tinyseq.kernels.cuda.cores import linear_of
 from tinyseq.kernels.cuda.launch import Tail
 from tinyseq.kernels.cuda.product import (
     FEW,
@@ -32,11 +35,12 @@ SMALL = (
 """Forms as those of large products are, but not so large."""
 
 
+CORE_FORMS = Form(16, 32, 2, 4, 8, 16, 3, 1, 1), Form(32, 32, 4, 4, 8, 32, 2, 1, 1)
 FEWER = Form(8, PANEL, 1, 1, 2, 32, 3, 1, 1)
 
 
 def product(
-    form, x: np.ndarray, w: np.ndarray, bias: np.ndarray, seed: int = 0, spare: int = 0
+    form, x: np.ndarray, w: np.ndarray, bias: np.ndarray, seed: int = 0, spare: int = 0, kernel=_linear_of
 ) -> np.ndarray:
     """bias + x[outer, inner, k] @ w by tiles of a form; rows of x and y lie ``spare`` elements apart."""
     outer, inner, k = x.shape
@@ -46,10 +50,36 @@ def product(
     y = on.put(np.full((outer * inner, n + spare), 7, np.float32))
     steps = (outer, (inner + 1) * (k + spare), inner, k + spare)
     arguments = (on.put(wide), *steps, k, on.put(panels(w)), n, on.put(bias), y, n + spare)
-    on.run(launched(_linear_of(form), tiles_of(form, outer * inner, n), arguments))
+    on.run(launched(kernel(form), tiles_of(form, outer * inner, n), arguments))
     made = on.get(y, (outer * inner, n + spare), np.float32)
     assert (made[:, n:] == 7).all()
     return made[:, :n]
+
+
+def rounded(array: np.ndarray, precision: str) -> np.ndarray:
+    """The array's numbers as a precision has them, in float64."""
+    if precision == "float16":
+        return array.astype(np.float16).astype(np.float64)
+    lost = {"bfloat16": 16, "tf32": 13}[precision]
+    bits = array.view(np.uint32).astype(np.uint64)
+    tie = bits >> lost & 1 if precision == "bfloat16" else 1
+    up = (bits + (1 << lost - 1) - 1 + tie) >> lost << lost
+    return up.astype(np.uint32).view(np.float32).astype(np.float64)
+
+
+@pytest.mark.parametrize("precision", ["bfloat16", "float16", "tf32"])
+@settings(max_examples=4, deadline=None)
+@given(data=st.data())
+def test_tensor_cores(precision, data):
+    """Numbers are rounded, products and sums of them are not."""
+    form = data.draw(st.sampled_from(CORE_FORMS))
+    sizes = [st.integers(1, 2), st.integers(1, 9), st.integers(0, 40), st.integers(1, 70), st.integers(0, 2)]
+    outer, inner, k, n, spare = (data.draw(size) for size in sizes)
+    draw = np.random.default_rng(data.draw(st.integers(0, 99)))
+    x, w, bias = numbers(draw, outer, inner, k), numbers(draw, k, n), numbers(draw, n)
+    expected = bias + rounded(x.reshape(outer * inner, k), precision) @ rounded(w, precision)
+    made = product(form, x, w, bias, data.draw(st.integers(0, 99)), spare, partial(linear_of, precision))
+    np.testing.assert_allclose(made, expected, rtol=1e-5, atol=1e-5)
 
 
 def numbers(draw: np.random.Generator, *shape: int) -> np.ndarray:

@@ -69,7 +69,7 @@ class Form(NamedTuple):
         return self.rows * self.columns // (self.rows_each * self.columns_each)
 
 
-FEW = Form(8, PANEL, 1, 1, 2, 128, 3, 1, 0.02)
+FEW = Form(8, PANEL, 1, 1, 2, 64, 4, 1, 0.02)
 FORMS = (
     Form(32, 64, 4, 4, 4, 16, 3, 1, 0.5),
     Form(64, 64, 4, 4, 4, 16, 3, 1, 0.7),
@@ -127,6 +127,19 @@ def _spread(form: Form):
     return row_of, column_of
 
 
+class Cores(NamedTuple):
+    """How a warp multiplies matrices of 16 rows and 8 columns, ``depth`` steps of k at once.
+
+    ``rounded(first, second)`` makes one operand of the ``per`` steps of k that it holds; ``multiply`` takes
+    four operands of x, two of w and four sums, and gives the sums.
+    """
+
+    depth: int
+    per: int
+    rounded: Callable
+    multiply: Callable
+
+
 class Kind(NamedTuple):
     """What is multiplied: ``element`` holds ``per`` steps of k, ``size`` are a step's bytes in x.
 
@@ -135,7 +148,7 @@ class Kind(NamedTuple):
     ``begin(start)`` begins a sum, start being an address, to which ``add`` adds terms, and ``finish(total,
     row_total, column, w, k, n, start, scale, zero_point)`` makes of it what ``put`` puts to an address of y.
     Those that are ``plain`` begin with four float32 and end as four. Where they are ``summed``, row totals
-    are the row of x times ``one``.
+    are the row of x times ``one``. Where ``cores`` are given, a warp multiplies together and rounds first.
     """
 
     element: types.Type
@@ -151,6 +164,7 @@ class Kind(NamedTuple):
     begin: Callable
     finish: Callable
     put: Callable
+    cores: Cores | None = None
 
 
 def _fetch(target, place, address, left):
@@ -218,8 +232,9 @@ class Source(NamedTuple):
 
 
 @cache
-def packed(form: Form) -> Source:
-    """Panels, by sixteen bytes; strides are not asked for."""
+def packed(form: Form, padded: bool = False) -> Source:
+    """Panels, by sixteen bytes; strides are not asked for. Zeros come after the last step if it is
+    ``padded``."""
     quads, pitch, count = form.columns // 4, form.columns + 4, form.threads
     each = form.steps * quads // count
 
@@ -232,9 +247,12 @@ def packed(form: Form) -> Source:
     def fetch(me, target, start, left, at, stride, there, n_stride):
         for i in range(each):
             step = me // quads + i * (count // quads)
+            place = start + step * pitch + me % quads * 4
             if there and step < left:
-                place = start + step * pitch + me % quads * 4
                 copy16(target, place, at + i * (count // quads) * stride)
+            elif padded:
+                for j in range(4):
+                    target[place + j] = ZERO
 
     return Source(begin, fetch)
 
@@ -254,8 +272,8 @@ def _along_n(form: Form) -> Share:
 
 
 @cache
-def strided(form: Form, along_k: bool) -> Source:
-    """A matrix of float32 as it lies in memory, read along k or along its columns."""
+def strided(form: Form, along_k: bool, padded: bool = False) -> Source:
+    """A matrix of float32 as it lies in memory, read along k or along its columns; see ``packed``."""
     pitch = form.columns + 4
     each, _, line, step_of = _share(form.columns, form.steps, form.threads) if along_k else _along_n(form)
 
@@ -265,19 +283,22 @@ def strided(form: Form, along_k: bool) -> Source:
     def fetch(me, target, start, left, at, stride, there, n_stride):
         for i in range(each):
             step, column = step_of(me, i), line(me, i)
+            place = start + step * pitch + column
             if column < there and step < left:
-                place = start + step * pitch + column
                 copy4(target, place, at + step * stride + column * n_stride * BYTES)
+            elif padded:
+                target[place] = ZERO
 
     return Source(begin, fetch)
 
 
-def _repeated(function: Callable, count: int) -> Callable:
-    """``function(me, step, ...)`` for so many steps from one on, a power of two, without a loop."""
+def _repeated(function: Callable, count: int, further: int) -> Callable:
+    """``function(me, step, ...)`` ``count`` times, a power of two, without a loop, each so many steps
+    further."""
     if count == 1:
         return function
-    half = count // 2
-    part = _repeated(function, half)
+    half = count // 2 * further
+    part = _repeated(function, count // 2, further)
 
     def both(me, step, xs, ws, x_from, w_from, total, row_total, left, right):
         part(me, step, xs, ws, x_from, w_from, total, row_total, left, right)
@@ -286,16 +307,102 @@ def _repeated(function: Callable, count: int) -> Callable:
     return both
 
 
+def _threads_multiply(kind: Kind, form: Form, row_of: Callable, column_of: Callable) -> Callable:
+    """One step of k, each thread by itself."""
+    rows_each, columns_each, add, one, summed = (
+        form.rows_each,
+        form.columns_each,
+        kind.add,
+        kind.one,
+        kind.summed,
+    )
+    x_pitch, w_pitch = form.rows + 4, form.columns + 4
+
+    def multiply(me, step, xs, ws, x_from, w_from, total, row_total, left, right):
+        for i in range(rows_each):
+            left[i] = xs[x_from + step * x_pitch + row_of(me, i)]
+            if summed:
+                row_total[i] = add(left[i], one, row_total[i])
+        for j in range(columns_each):
+            right[j] = ws[w_from + step * w_pitch + column_of(me, j)]
+        for i in range(rows_each):
+            for j in range(columns_each):
+                total[i * columns_each + j] = add(left[i], right[j], total[i * columns_each + j])
+
+    return multiply
+
+
+def _core_spread(form: Form):
+    """``_spread`` as tensor cores have it: a thread has every eighth row and pairs of columns."""
+    warp_rows, warp_columns = 8 * form.rows_each, 4 * form.columns_each
+    across = form.columns // warp_columns
+
+    def row_of(me, i):
+        return me // WARP // across * warp_rows + i * 8 + me % WARP // 4
+
+    def column_of(me, j):
+        return me // WARP % across * warp_columns + j // 2 * 8 + me % 4 * 2 + j % 2
+
+    return row_of, column_of
+
+
+def _warps_multiply(cores: Cores, form: Form) -> Callable:
+    """``cores.depth`` steps of k, the threads of a warp together.
+
+    Which steps an operand holds is the same for x and w, and else free: here those that lanes find in
+    different banks of shared memory.
+    """
+    depth, per, rounded, core = cores
+    rows_each, columns_each = form.rows_each, form.columns_each
+    x_pitch, w_pitch = form.rows + 4, form.columns + 4
+    row_of, column_of = _core_spread(form)
+    lefts, rights = registers(types.int32, 2 * rows_each), registers(types.int32, columns_each)
+    halves = depth // 2 if per == 2 else 1
+
+    def operand(here, start, pitch):
+        return rounded(here[start], here[start + (per - 1) * pitch])
+
+    def multiply(me, step, xs, ws, x_from, w_from, total, row_total, left, right):
+        a, b = lefts(), rights()
+        first = step + me % 4 * 2
+        for half in range(2):
+            for i in range(rows_each):
+                a[2 * i + half] = operand(
+                    xs, x_from + (first + half * halves) * x_pitch + row_of(me, i), x_pitch
+                )
+            for j in range(columns_each // 2):
+                column = column_of(me, 2 * j) - me % 4 * 2 + me % WARP // 4
+                b[2 * j + half] = operand(ws, w_from + (first + half * halves) * w_pitch + column, w_pitch)
+        for i in range(0, rows_each, 2):
+            for j in range(0, columns_each, 2):
+                upper, lower = i * columns_each + j, (i + 1) * columns_each + j
+                total[upper], total[upper + 1], total[lower], total[lower + 1] = core(
+                    a[2 * i], a[2 * i + 2], a[2 * i + 1], a[2 * i + 3], b[j], b[j + 1],
+                    total[upper], total[upper + 1], total[lower], total[lower + 1],
+                )  # fmt: skip
+
+    return multiply
+
+
 @cache
 def _tile_of(kind: Kind, form: Form, source: Source):
     """``tile``: one tile, computed by all threads of a block."""
-    element, per, size, zero, one, summed, plain, fetch, keep, add, begin, finish, put = kind
+    element, per, size, zero, fetch, keep = (
+        kind.element,
+        kind.per,
+        kind.size,
+        kind.zero,
+        kind.fetch,
+        kind.keep,
+    )
+    begin, finish, put, cores = kind.begin, kind.finish, kind.put, kind.cores
     rows, columns, rows_each, columns_each, _, steps, stages, _, _ = form
     count, x_pitch, w_pitch = form.threads, rows + 4, columns + 4
     begin_w, fetch_w = source
     x_each, x_passes, x_line, x_step = _share(rows, steps, count)
-    row_of, column_of = _spread(form)
-    wide = plain and columns_each % RUN == 0
+    row_of, column_of = _spread(form) if cores is None else _core_spread(form)
+    wide = kind.plain and columns_each % RUN == 0 and cores is None
+    padded, at_once = (False, 1) if cores is None else (True, cores.depth)
     cells = rows_each * columns_each
     x_here, w_here = shared(element, stages * steps * x_pitch), shared(element, stages * steps * w_pitch)
     x_places, x_mine = registers(types.int64, x_passes), registers(element, x_each)
@@ -309,6 +416,8 @@ def _tile_of(kind: Kind, form: Form, source: Source):
             if step * per < left:
                 place = start + step * x_pitch + x_line(me, i)
                 values[i] = fetch(target, place, at[i % x_passes] + further * size, left - step * per)
+            elif padded:
+                target[start + step * x_pitch + x_line(me, i)] = zero
 
     def bring(me, xs, ws, x_to, w_to, left, x_at, values, w_at, w_stride, there, n_stride):
         fetch_w(me, ws, w_to, (left + per - 1) // per, w_at, w_stride, there, n_stride)
@@ -324,23 +433,63 @@ def _tile_of(kind: Kind, form: Form, source: Source):
         for i in range(x_each):
             keep(target, start + x_step(me, i) * x_pitch + x_line(me, i), values[i])
 
-    def multiply(me, step, xs, ws, x_from, w_from, total, row_total, left, right):
-        for i in range(rows_each):
-            left[i] = xs[x_from + step * x_pitch + row_of(me, i)]
-            if summed:
-                row_total[i] = add(left[i], one, row_total[i])
-        for j in range(columns_each):
-            right[j] = ws[w_from + step * w_pitch + column_of(me, j)]
-        for i in range(rows_each):
-            for j in range(columns_each):
-                total[i * columns_each + j] = add(left[i], right[j], total[i * columns_each + j])
-
+    multiply = (
+        _threads_multiply(kind, form, row_of, column_of) if cores is None else _warps_multiply(cores, form)
+    )
     unrolled = min(steps, UNROLLED)
-    multiply_all = _repeated(multiply, unrolled)
+    multiply_all = _repeated(multiply, unrolled // at_once, at_once)
 
     def corner_of(number, n):
         across = uint32((n + columns - 1) // columns)
         return int64(uint32(number) // across) * rows, int64(uint32(number) % across) * columns
+
+    def begin_all(me, top, corner, height, n, start, start_stride, alike, total, row_total):
+        row, column = top + row_of(me, 0), corner + column_of(me, 0)
+        below, beside = height - row, n - column
+        at = start + (row * start_stride + column) * BYTES
+        for i in range(rows_each):
+            row_total[i] = zero
+        if wide and (start | start_stride * BYTES | alike | n * BYTES) % 16 == 0:
+            for i in range(rows_each):
+                for j in range(0, columns_each, RUN):
+                    down, right, cell = row_of(0, i), column_of(0, j), i * columns_each + j
+                    a, b, c, d = zero, zero, zero, zero
+                    if down < below and right < beside:
+                        a, b, c, d = read4(at + (down * start_stride + right) * BYTES)
+                    total[cell], total[cell + 1], total[cell + 2], total[cell + 3] = a, b, c, d
+        else:
+            for i in range(rows_each):
+                for j in range(columns_each):
+                    down, right = row_of(0, i), column_of(0, j)
+                    there = down < below and right < beside
+                    value = begin(at + (down * start_stride + right) * BYTES) if there else zero
+                    total[i * columns_each + j] = value
+
+    def end_all(
+        me, number, height, n, start, start_stride, y, y_stride, total, row_total, w, k, scale, zero_point
+    ):  # fmt: skip
+        top, corner = corner_of(number, n)
+        row, column = top + row_of(me, 0), corner + column_of(me, 0)
+        below, beside = height - row, n - column
+        at, source = y + (row * y_stride + column) * BYTES, start + (row * start_stride + column) * BYTES
+        if wide and (start | start_stride * BYTES | y | y_stride * BYTES | n * BYTES) % 16 == 0:
+            for i in range(rows_each):
+                for j in range(0, columns_each, RUN):
+                    down, right, cell = row_of(0, i), column_of(0, j), i * columns_each + j
+                    if down < below and right < beside:
+                        target = at + (down * y_stride + right) * BYTES
+                        write4(target, total[cell], total[cell + 1], total[cell + 2], total[cell + 3])
+        else:
+            for i in range(rows_each):
+                for j in range(columns_each):
+                    down, right = row_of(0, i), column_of(0, j)
+                    if down < below and right < beside:
+                        value, begun = (
+                            total[i * columns_each + j],
+                            source + (down * start_stride + right) * BYTES,
+                        )
+                        value = finish(value, row_total[i], column + right, w, k, n, begun, scale, zero_point)
+                        put(at + (down * y_stride + right) * BYTES, value)
 
     def tile(
         number, x, outer, outer_stride, inner, inner_stride, k, w, n, start, start_stride, y, y_stride,
@@ -370,20 +519,7 @@ def _tile_of(kind: Kind, form: Form, source: Source):
             )
             keep_x(me, xs, x_to, values)
             w_at = advance(x_at, w_at, w_stride)
-        aligned = (start | start_stride * BYTES | y | y_stride * BYTES | n * BYTES) % 16 == 0
-        for i in range(rows_each):
-            row, row_total[i] = top + row_of(me, i), zero
-            for j in range(0, columns_each, RUN if wide else 1):
-                column, cell = corner + column_of(me, j), i * columns_each + j
-                there_too = row < height and column < n
-                source = start + (row * start_stride + column) * BYTES
-                if wide and aligned and there_too:
-                    a, b, c, d = read4(source)
-                    total[cell], total[cell + 1], total[cell + 2], total[cell + 3] = a, b, c, d
-                else:
-                    for jj in range(RUN if wide else 1):
-                        more = row < height and column + jj < n
-                        total[cell + jj] = begin(source + jj * BYTES) if more else zero
+        begin_all(me, top, corner, height, n, start, start_stride, y | y_stride * BYTES, total, row_total)
         here, rest = 0, k
         while rest > 0:
             pending()
@@ -398,28 +534,14 @@ def _tile_of(kind: Kind, form: Form, source: Source):
                 for step in range(0, steps, unrolled):
                     multiply_all(me, step, xs, ws, x_from, w_from, total, row_total, left, right)
             else:
-                for step in range((rest + per - 1) // per):
+                for step in range(0, (rest + per - 1) // per, at_once):
                     multiply(me, step, xs, ws, x_from, w_from, total, row_total, left, right)
             keep_x(me, xs, x_to, values)
             here, rest = here + 1 if here + 1 < stages else 0, rest - steps * per
-        me, (top, corner) = again(me), corner_of(again(number), n)
-        for i in range(rows_each):
-            row = top + row_of(me, i)
-            for j in range(0, columns_each, RUN if wide else 1):
-                column, cell = corner + column_of(me, j), i * columns_each + j
-                target = y + (row * y_stride + column) * BYTES
-                if wide and aligned:
-                    if row < height and column < n:
-                        write4(target, total[cell], total[cell + 1], total[cell + 2], total[cell + 3])
-                else:
-                    for jj in range(RUN if wide else 1):
-                        if row < height and column + jj < n:
-                            from_there = start + (row * start_stride + column + jj) * BYTES
-                            value = total[cell + jj]
-                            value = finish(
-                                value, row_total[i], column + jj, w, k, n, from_there, scale, zero_point
-                            )
-                            put(target + jj * BYTES, value)
+        end_all(
+            again(me), again(number), height, n, start, start_stride, y, y_stride, total, row_total, w, k,
+            scale, zero_point,
+        )  # fmt: skip
 
     return tile
 
