@@ -454,6 +454,7 @@ MEANINGS = {
     "release_add": _release_add,
     "load_fresh": lambda address: me().block.grid.device.pointer(address, np.float32)[0],
     "load_fresh4": _load4(np.float32),
+    "load_fresh4_integers32": _load4(np.int32),
     "load4": _load4(np.float32),
     "load4_integers32": _load4(np.int32),
     "read4": _load4(np.float32),

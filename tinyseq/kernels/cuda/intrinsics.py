@@ -356,18 +356,25 @@ def load_fresh(typingctx, address):
     return types.float32(types.int64), codegen
 
 
-@intrinsic
-def load_fresh4(typingctx, address):
-    """``load_fresh`` of the four float32 at an address that is a multiple of 16."""
+def _load_fresh4(name: str, element, kind, suffix: str, register: str):
+    def typing(typingctx, address):
+        def codegen(context, builder, signature, args):
+            four = ir.LiteralStructType([kind] * 4)
+            text = f"ld.relaxed.gpu.global.v4.{suffix} {{$0, $1, $2, $3}}, [$4];"
+            constraints = f"={register},={register},={register},={register},l,~{{memory}}"
+            loaded = _assembly(builder, text, constraints, four, args)
+            values = [builder.extract_value(loaded, place) for place in range(4)]
+            return context.make_tuple(builder, signature.return_type, values)
 
-    def codegen(context, builder, signature, args):
-        four = ir.LiteralStructType([FLOAT] * 4)
-        text = "ld.relaxed.gpu.global.v4.f32 {$0, $1, $2, $3}, [$4];"
-        loaded = _assembly(builder, text, "=f,=f,=f,=f,l,~{memory}", four, args)
-        values = [builder.extract_value(loaded, place) for place in range(4)]
-        return context.make_tuple(builder, signature.return_type, values)
+        return types.UniTuple(element, 4)(types.int64), codegen
 
-    return types.UniTuple(types.float32, 4)(types.int64), codegen
+    typing.__name__ = name
+    typing.__doc__ = f"""``load_fresh`` of the four {element} at an address that is a multiple of 16."""
+    return intrinsic(typing)
+
+
+load_fresh4 = _load_fresh4("load_fresh4", types.float32, FLOAT, "f32", "f")
+load_fresh4_integers32 = _load_fresh4("load_fresh4_integers32", types.int32, INT32, "b32", "r")
 
 
 @intrinsic

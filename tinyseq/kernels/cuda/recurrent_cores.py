@@ -1,0 +1,260 @@
+"""Recurrent layers on tensor cores: one launch for the whole sequence, its weights rounded and in registers.
+
+A block makes ``UNITS`` units of all rows. Its warps share k: each keeps the weights of all gates of those
+units for its part, multiplies them with the state of eight rows at a time, and leaves its sums in shared
+memory. There a thread adds up those of one unit of one row, in the order of the warps, and makes the cell.
+The state itself and what is done with it by element stay float32: rounded is what is multiplied. A row's
+bits depend on nothing but its layer and its own numbers.
+"""
+
+from __future__ import annotations
+
+from functools import cache
+from typing import TYPE_CHECKING
+
+from numba import types
+
+from tinyseq.kernels.cells import Variant
+from tinyseq.kernels.cuda.cells import computing
+from tinyseq.kernels.cuda.cores import CORES
+from tinyseq.kernels.cuda.exchange import GRID
+from tinyseq.kernels.cuda.intrinsics import (
+    WARP,
+    barrier,
+    load_fresh4,
+    load_fresh4_integers32,
+    registers,
+    shared,
+    shuffle_xor,
+    thread,
+)
+from tinyseq.kernels.cuda.launch import Facts, Kernel, Launch
+from tinyseq.kernels.cuda.persistent import _fetching, _place
+from tinyseq.kernels.cuda.product import BYTES, column_of
+from tinyseq.kernels.instructions import HAS_Y, PROJECTED, QUANTIZED
+from tinyseq.kernels.intrinsics import floats, integers32
+from tinyseq.kernels.math import ZERO
+from tinyseq.kernels.rows import taking, valid_row
+
+if TYPE_CHECKING:
+    from tinyseq.kernels.cuda.recurrent import Layer
+
+UNITS = 8
+"""Units of a block."""
+
+WARPS = 8
+THREADS = WARPS * WARP
+
+TILE_ROWS = 8
+"""Rows of the state that a warp multiplies at once."""
+
+MOST_ROWS, MOST_HIDDEN = 64, 1024
+
+GROUP = 32
+"""Steps of k of which a lane keeps eight in a row."""
+
+PER_ROUND = 4
+"""Lanes that share a row's group."""
+
+
+def _weights(gates: int, groups: int, rounded):
+    """``load(r, hidden, first_unit, weights)``: a lane's operands; see PTX's mma.m16n8k16.
+
+    Which steps of k are in which place is free, as long as the state's are the same: a lane has eight in a
+    row.
+    """
+    tiles = (gates * UNITS + 15) // 16
+
+    def load(r, hidden, first_unit, weights):
+        lane, first = thread() % WARP, thread() // WARP * groups * GROUP
+        for tile in range(tiles):
+            for lower in range(2):
+                line = tile * 16 + lower * 8 + lane // PER_ROUND
+                gate, unit = line // UNITS, first_unit + line % UNITS
+                there = gate < gates and unit < hidden
+                base, stride = column_of(r, hidden, gates * hidden, gate * hidden + unit if there else 0)
+                column = floats(base)
+                for group in range(groups):
+                    k = first + group * GROUP + lane % PER_ROUND * 8
+                    inside = there and k < hidden
+                    for j in range(4):
+                        a = column[(k + 2 * j) * stride] if inside else ZERO
+                        b = column[(k + 2 * j + 1) * stride] if inside else ZERO
+                        weights[(tile * groups + group) * 8 + 2 * j + lower] = rounded(a, b)
+                # Without it the compiler has the addresses of all of them in registers at once.
+                barrier()
+
+    return load
+
+
+@cache
+def sequence_of(variant: Variant, precision: str, groups: int, tiles_of_rows: int) -> Kernel:
+    """The kernel of a layer whose warps take ``groups`` of k, for up to so many tiles of rows."""
+    cell, gates = variant.cell, len(variant.cell.gates)
+    apart, has_c = cell.apart, cell.has_c
+    compute, cores = computing(variant, cell.formula), CORES[precision]
+    rounded, core = cores.rounded, cores.multiply
+    take, take_s, fetch = taking(gates), taking(gates * apart), _fetching(gates)
+    load = _weights(gates, groups, rounded)
+    tiles, room = (gates * UNITS + 15) // 16, TILE_ROWS * tiles_of_rows
+    pitch = room + 8
+    lines, each = tiles * 16, max(1, UNITS * room // THREADS)
+    operands, states = registers(types.int32, tiles * groups * 8), registers(types.int32, groups * 4)
+    accumulators = registers(types.float32, tiles * 4)
+    inputs, biases = registers(types.float32, each * gates), registers(types.float32, gates)
+    sums, numbers = registers(types.float32, gates), registers(types.float32, gates)
+    hs, cs = registers(types.float32, each), registers(types.float32, each)
+    parts = shared(types.float32, 0)
+    _, member, _, begin, _, arrive, wait, _, end = GRID
+
+    def read(source, stride, row, rows, hidden, narrow, state):
+        """A lane's part of a row of state, float32 or already rounded."""
+        lane, first = thread() % WARP, thread() // WARP * groups * GROUP
+        for group in range(groups):
+            k = first + group * GROUP + lane % PER_ROUND * 8
+            at = source + min(row, rows - 1) * stride
+            if k >= hidden:
+                for i in range(4):
+                    state[4 * group + i] = 0
+            elif narrow:
+                a, b, c, d = load_fresh4_integers32(at + k * 2)
+                state[4 * group], state[4 * group + 1], state[4 * group + 2], state[4 * group + 3] = (
+                    a,
+                    b,
+                    c,
+                    d,
+                )
+            else:
+                a, b, c, d = load_fresh4(at + k * BYTES)
+                state[4 * group], state[4 * group + 1] = rounded(a, b), rounded(c, d)
+                a, b, c, d = load_fresh4(at + (k + 4) * BYTES)
+                state[4 * group + 2], state[4 * group + 3] = rounded(a, b), rounded(c, d)
+
+    def multiply(source, stride, rows, hidden, narrow, weights, part):
+        """This warp's sums of all rows."""
+        lane, warp = thread() % WARP, thread() // WARP
+        line, column = lane // PER_ROUND, lane % PER_ROUND * 2
+        for number in range(tiles_of_rows):
+            state, total = states(), accumulators()
+            read(source, stride, number * TILE_ROWS + line, rows, hidden, narrow, state)
+            for i in range(tiles * 4):
+                total[i] = ZERO
+            for group in range(groups):
+                for half in range(2):
+                    b, c = state[4 * group + 2 * half], state[4 * group + 2 * half + 1]
+                    for tile in range(tiles):
+                        w = (tile * groups + group) * 8 + 4 * half
+                        p, q, s, t = core(
+                            weights[w], weights[w + 1], weights[w + 2], weights[w + 3], b, c,
+                            total[4 * tile], total[4 * tile + 1], total[4 * tile + 2], total[4 * tile + 3],
+                        )  # fmt: skip
+                        total[4 * tile], total[4 * tile + 1], total[4 * tile + 2], total[4 * tile + 3] = (
+                            p,
+                            q,
+                            s,
+                            t,
+                        )
+            for tile in range(tiles):
+                for lower in range(2):
+                    place = (
+                        (warp * lines + tile * 16 + lower * 8 + line) * pitch + number * TILE_ROWS + column
+                    )
+                    part[place], part[place + 1] = (
+                        total[4 * tile + 2 * lower],
+                        total[4 * tile + 2 * lower + 1],
+                    )
+
+    def sequence(
+        xw, r, bias, h, c, y, lengths, frames, rows, hidden, reverse, y_frame, y_row, flags, meeting
+    ):  # fmt: skip
+        width, first_unit = gates * hidden, member() * UNITS
+        unit = first_unit + thread() % UNITS
+        part, weights, x = parts(), operands(), inputs()
+        own_h, own_c, s, b, one = hs(), cs(), sums(), biases(), numbers()
+        load(r, hidden, first_unit, weights)
+        for i in range(each):
+            row = thread() // UNITS + i * (THREADS // UNITS)
+            mine = row < rows and unit < hidden
+            own_h[i] = floats(h)[row * hidden + unit] if mine else ZERO
+            own_c[i] = floats(c)[row * hidden + unit] if has_c and mine else ZERO
+            fetch(xw + (_place(0, frames, reverse) * rows + row) * width * BYTES, hidden, unit, mine, one)
+            for g in range(gates):
+                x[i * gates + g] = one[g]
+        if apart:
+            fetch(bias, hidden, unit, unit < hidden, b)
+        ticket = begin(meeting)
+        source, stride = h, hidden * BYTES
+        for step in range(frames):
+            t, more = _place(step, frames, reverse), step + 1 < frames
+            multiply(source, stride, rows, hidden, step > 1, weights, part)
+            barrier()
+            source, stride = xw + t * rows * width * BYTES, width * BYTES
+            for i in range(each):
+                row = thread() // UNITS + i * (THREADS // UNITS)
+                mine = row < rows and unit < hidden
+                valid = mine and valid_row(lengths, row, t, flags)
+                for g in range(gates):
+                    value = ZERO
+                    for warp in range(WARPS):
+                        value += part[
+                            (warp * lines + g * UNITS + thread() % UNITS) * pitch + min(row, room - 1)
+                        ]
+                    if apart:
+                        s[g], one[g] = value + b[g], x[i * gates + g]
+                    else:
+                        s[g], one[g] = ZERO, x[i * gates + g] + value
+                new_h, new_c = compute(take(one, 1, 0), take_s(s, 1, 0), own_h[i], own_c[i], (), 0)
+                own_h[i], own_c[i] = (new_h, new_c) if valid else (own_h[i], own_c[i])
+                if more:
+                    other = shuffle_xor(own_h[i], 1)
+                    at = source + row * stride
+                    if step == 0:
+                        # Others may not have read their numbers of this row yet.
+                        if mine:
+                            floats(at)[unit] = own_h[i]
+                    elif mine and unit % 2 == 0:
+                        integers32(at)[unit // 2] = rounded(own_h[i], other)
+                    gates_row = xw + (_place(step + 1, frames, reverse) * rows + row) * width * BYTES
+                    fetch(gates_row, hidden, unit, mine, one)
+                    for g in range(gates):
+                        x[i * gates + g] = one[g]
+            if more:
+                arrive(meeting)
+            if flags & HAS_Y:
+                for i in range(each):
+                    row = thread() // UNITS + i * (THREADS // UNITS)
+                    if row < rows and unit < hidden:
+                        valid = valid_row(lengths, row, t, flags)
+                        floats(y)[t * y_frame + row * y_row + unit] = own_h[i] if valid else ZERO
+            if more:
+                ticket = wait(meeting, ticket)
+        end(meeting, ticket, frames > 1)
+        for i in range(each):
+            row = thread() // UNITS + i * (THREADS // UNITS)
+            if row < rows and unit < hidden:
+                floats(h)[row * hidden + unit] = own_h[i]
+                if has_c:
+                    floats(c)[row * hidden + unit] = own_c[i]
+
+    return Kernel(sequence, THREADS)
+
+
+def sequence(variant: Variant, layer: Layer, precision: str, facts: Facts) -> list[Launch] | None:
+    """The one launch of a layer on tensor cores, or None if it has none."""
+    blocks = -(-layer.hidden // UNITS)
+    fits = layer.hidden % 8 == 0 and layer.hidden <= MOST_HIDDEN and layer.rows <= MOST_ROWS
+    plain = not (variant.general or variant.constants or variant.cell.reset is not None)
+    if not fits or not plain or layer.flags & (QUANTIZED | PROJECTED) or blocks > facts.multiprocessors:
+        return None
+    if layer.frames == 0 or layer.rows == 0:
+        return []
+    groups = -(-layer.hidden // (GROUP * WARPS))
+    tiles = next(tiles for tiles in (1, 2, 4, 8) if layer.rows <= tiles * TILE_ROWS)
+    kernel = sequence_of(variant, precision, groups, tiles)
+    lines = (len(variant.cell.gates) * UNITS + 15) // 16 * 16
+    arguments = (
+        *(layer.xw, layer.r, layer.bias, layer.h, layer.c, layer.y, layer.lengths, layer.frames, layer.rows),
+        *(layer.hidden, layer.reverse, layer.y_frame, layer.y_row, layer.flags, facts.meeting),
+    )
+    size = WARPS * lines * (tiles * TILE_ROWS + 8) * BYTES
+    return [Launch(kernel, blocks, THREADS, arguments, size, together=True)]
