@@ -52,7 +52,7 @@ class Run:
     """A layer's operands on an emulated device."""
 
     def __init__(self, kind, precision, xw, r, bias, h, c, lengths, reverse=0, seed=0) -> None:
-        on, (frames, rows, width), hidden = On(EmulatedDevice(seed)), xw.shape, h.shape[1]
+        on, (frames, rows, _), hidden = On(EmulatedDevice(seed)), xw.shape, h.shape[1]
         layout = {
             "code": VARIANT_CODES[KINDS[kind]], "xw": on.put(xw), "r": on.put(panels(r)), "second": 0,
             "bias": on.put(bias), "constants": 0, "options": 0, "h": on.put(h), "c": on.put(c),

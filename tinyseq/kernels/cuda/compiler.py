@@ -124,6 +124,8 @@ def _bindings(value: object) -> object:
         return tuple(map(_bindings, value))
     if hasattr(value, "array"):
         return repr(value.array)
+    if hasattr(value, "pending"):
+        return "copied", value.pending
     return getattr(value, "__name__", None) or repr(value)
 
 

@@ -53,6 +53,9 @@ MOST_ROWS, MOST_HIDDEN = 64, 1024
 GROUP = 32
 """Steps of k of which a lane keeps eight in a row."""
 
+MOST_AHEAD = 8
+"""Groups of a lane's states that are on their way at once."""
+
 PER_ROUND = 4
 """Lanes that share a row's group."""
 
@@ -87,6 +90,51 @@ def _weights(gates: int, groups: int, rounded):
     return load
 
 
+def _multiplying(read, groups: int, tiles: int, tiles_of_rows: int, pitch: int, core):
+    """``multiply(source, stride, rows, hidden, weights, part)``: a warp's sums of all rows of a state, whose
+    eight numbers from k on of the row at an address are ``read(at, k, state, first)``.
+
+    What lies behind k is read as something else of the row; its weights are zero.
+    """
+    at_once = min(tiles_of_rows, max(1, MOST_AHEAD // groups))
+    states, accumulators = registers(types.int32, at_once * groups * 4), registers(types.float32, tiles * 4)
+
+    def product(group, number, state, weights, total):
+        for half in range(2):
+            first = (number * groups + group) * 4 + 2 * half
+            for tile in range(tiles):
+                w, sums = (tile * groups + group) * 8 + 4 * half, 4 * tile
+                a, b, c, d = core(
+                    weights[w], weights[w + 1], weights[w + 2], weights[w + 3],
+                    state[first], state[first + 1],
+                    total[sums], total[sums + 1], total[sums + 2], total[sums + 3],
+                )  # fmt: skip
+                total[sums], total[sums + 1], total[sums + 2], total[sums + 3] = a, b, c, d
+
+    def multiply(source, stride, rows, hidden, weights, part):
+        lane, warp = thread() % WARP, thread() // WARP
+        line, column = lane // PER_ROUND, lane % PER_ROUND * 2
+        for start in range(0, tiles_of_rows, at_once):
+            state = states()
+            for number in range(at_once):
+                at = source + min((start + number) * TILE_ROWS + line, rows - 1) * stride
+                for group in range(groups):
+                    k = (warp * groups + group) * GROUP + lane % PER_ROUND * 8
+                    read(at, min(k, hidden - 8), state, (number * groups + group) * 4)
+            for number in range(at_once):
+                total = accumulators()
+                for i in range(tiles * 4):
+                    total[i] = ZERO
+                for group in range(groups):
+                    product(group, number, state, weights, total)
+                for half_tile in range(2 * tiles):
+                    place = (warp * tiles * 16 + half_tile * 8 + line) * pitch + column
+                    place += (start + number) * TILE_ROWS
+                    part[place], part[place + 1] = total[2 * half_tile], total[2 * half_tile + 1]
+
+    return multiply
+
+
 @cache
 def sequence_of(variant: Variant, precision: str, groups: int, tiles_of_rows: int) -> Kernel:
     """The kernel of a layer whose warps take ``groups`` of k, for up to so many tiles of rows."""
@@ -99,77 +147,34 @@ def sequence_of(variant: Variant, precision: str, groups: int, tiles_of_rows: in
     tiles, room = (gates * UNITS + 15) // 16, TILE_ROWS * tiles_of_rows
     pitch = room + 8
     lines, each = tiles * 16, max(1, UNITS * room // THREADS)
-    operands, states = registers(types.int32, tiles * groups * 8), registers(types.int32, groups * 4)
-    accumulators = registers(types.float32, tiles * 4)
-    inputs, biases = registers(types.float32, each * gates), registers(types.float32, gates)
+    operands = registers(types.int32, tiles * groups * 8)
+    inputs, next_inputs = registers(types.float32, each * gates), registers(types.float32, each * gates)
+    biases = registers(types.float32, gates)
     sums, numbers = registers(types.float32, gates), registers(types.float32, gates)
     hs, cs = registers(types.float32, each), registers(types.float32, each)
     parts = shared(types.float32, 0)
     _, member, _, begin, _, arrive, wait, _, end = GRID
 
-    def read(source, stride, row, rows, hidden, narrow, state):
-        """A lane's part of a row of state, float32 or already rounded."""
-        lane, first = thread() % WARP, thread() // WARP * groups * GROUP
-        for group in range(groups):
-            k = first + group * GROUP + lane % PER_ROUND * 8
-            at = source + min(row, rows - 1) * stride
-            if k >= hidden:
-                for i in range(4):
-                    state[4 * group + i] = 0
-            elif narrow:
-                a, b, c, d = load_fresh4_integers32(at + k * 2)
-                state[4 * group], state[4 * group + 1], state[4 * group + 2], state[4 * group + 3] = (
-                    a,
-                    b,
-                    c,
-                    d,
-                )
-            else:
-                a, b, c, d = load_fresh4(at + k * BYTES)
-                state[4 * group], state[4 * group + 1] = rounded(a, b), rounded(c, d)
-                a, b, c, d = load_fresh4(at + (k + 4) * BYTES)
-                state[4 * group + 2], state[4 * group + 3] = rounded(a, b), rounded(c, d)
+    def read_rounded(at, k, state, first):
+        a, b, c, d = load_fresh4_integers32(at + k * 2)
+        state[first], state[first + 1], state[first + 2], state[first + 3] = a, b, c, d
 
-    def multiply(source, stride, rows, hidden, narrow, weights, part):
-        """This warp's sums of all rows."""
-        lane, warp = thread() % WARP, thread() // WARP
-        line, column = lane // PER_ROUND, lane % PER_ROUND * 2
-        for number in range(tiles_of_rows):
-            state, total = states(), accumulators()
-            read(source, stride, number * TILE_ROWS + line, rows, hidden, narrow, state)
-            for i in range(tiles * 4):
-                total[i] = ZERO
-            for group in range(groups):
-                for half in range(2):
-                    b, c = state[4 * group + 2 * half], state[4 * group + 2 * half + 1]
-                    for tile in range(tiles):
-                        w = (tile * groups + group) * 8 + 4 * half
-                        p, q, s, t = core(
-                            weights[w], weights[w + 1], weights[w + 2], weights[w + 3], b, c,
-                            total[4 * tile], total[4 * tile + 1], total[4 * tile + 2], total[4 * tile + 3],
-                        )  # fmt: skip
-                        total[4 * tile], total[4 * tile + 1], total[4 * tile + 2], total[4 * tile + 3] = (
-                            p,
-                            q,
-                            s,
-                            t,
-                        )
-            for tile in range(tiles):
-                for lower in range(2):
-                    place = (
-                        (warp * lines + tile * 16 + lower * 8 + line) * pitch + number * TILE_ROWS + column
-                    )
-                    part[place], part[place + 1] = (
-                        total[4 * tile + 2 * lower],
-                        total[4 * tile + 2 * lower + 1],
-                    )
+    def read_floats(at, k, state, first):
+        a, b, c, d = load_fresh4(at + k * BYTES)
+        state[first], state[first + 1] = rounded(a, b), rounded(c, d)
+        a, b, c, d = load_fresh4(at + (k + 4) * BYTES)
+        state[first + 2], state[first + 3] = rounded(a, b), rounded(c, d)
+
+    multiply_rounded, multiply_floats = (
+        _multiplying(read, groups, tiles, tiles_of_rows, pitch, core) for read in (read_rounded, read_floats)
+    )
 
     def sequence(
         xw, r, bias, h, c, y, lengths, frames, rows, hidden, reverse, y_frame, y_row, flags, meeting
     ):  # fmt: skip
         width, first_unit = gates * hidden, member() * UNITS
         unit = first_unit + thread() % UNITS
-        part, weights, x = parts(), operands(), inputs()
+        part, weights, x, x_next = parts(), operands(), inputs(), next_inputs()
         own_h, own_c, s, b, one = hs(), cs(), sums(), biases(), numbers()
         load(r, hidden, first_unit, weights)
         for i in range(each):
@@ -186,7 +191,16 @@ def sequence_of(variant: Variant, precision: str, groups: int, tiles_of_rows: in
         source, stride = h, hidden * BYTES
         for step in range(frames):
             t, more = _place(step, frames, reverse), step + 1 < frames
-            multiply(source, stride, rows, hidden, step > 1, weights, part)
+            for i in range(each):
+                row = thread() // UNITS + i * (THREADS // UNITS)
+                gates_row = xw + (_place(step + 1, frames, reverse) * rows + row) * width * BYTES
+                fetch(gates_row, hidden, unit, more and row < rows and unit < hidden, one)
+                for g in range(gates):
+                    x_next[i * gates + g] = one[g]
+            if step > 1:
+                multiply_rounded(source, stride, rows, hidden, weights, part)
+            else:
+                multiply_floats(source, stride, rows, hidden, weights, part)
             barrier()
             source, stride = xw + t * rows * width * BYTES, width * BYTES
             for i in range(each):
@@ -214,10 +228,8 @@ def sequence_of(variant: Variant, precision: str, groups: int, tiles_of_rows: in
                             floats(at)[unit] = own_h[i]
                     elif mine and unit % 2 == 0:
                         integers32(at)[unit // 2] = rounded(own_h[i], other)
-                    gates_row = xw + (_place(step + 1, frames, reverse) * rows + row) * width * BYTES
-                    fetch(gates_row, hidden, unit, mine, one)
-                    for g in range(gates):
-                        x[i * gates + g] = one[g]
+            for i in range(each * gates):
+                x[i] = x_next[i]
             if more:
                 arrive(meeting)
             if flags & HAS_Y:
