@@ -34,14 +34,20 @@ class Session:
     """
 
     def __init__(
-        self, model: Model, device: str = "cpu", simple: Model | None = None, finite: bool = True
+        self,
+        model: Model,
+        device: str = "cpu",
+        simple: Model | None = None,
+        finite: bool = True,
+        precision: str = "float32",
     ) -> None:
         self.model = model
         self.device = device
         self.finite = finite
+        self.precision = precision
         simple = passes.simplify(model) if simple is None else simple
         self._simple = simple
-        self._backend = backends.create(device, simple, lambda: self.streaming.model, finite)
+        self._backend = backends.create(device, simple, lambda: self.streaming.model, finite, precision)
 
     @property
     def inputs(self) -> tuple[Value, ...]:
@@ -154,7 +160,7 @@ class Session:
 
     def with_any_state(self) -> Session:
         """The same model, whose streams remember NaN and infinity too; see ``finite`` of ``load``."""
-        return Session(self.model, self.device, self._simple, finite=False)
+        return Session(self.model, self.device, self._simple, False, self.precision)
 
     def rows(self, layout: RowLayout, count: int) -> backends.RowRunner:
         """An executor of ``count`` streams whose state lies in rows.
@@ -398,6 +404,7 @@ def load(
     device: str = "cpu",
     state: Mapping[str, str] | None = None,
     finite: bool = True,
+    precision: str = "float32",
 ) -> Session:
     """Loads a model.
 
@@ -409,10 +416,15 @@ def load(
             dataflow, and by name and shape where that leaves it open.
         finite: whether a step of a stream is refused that would leave NaN or infinity in its state, and so in
             all that comes after; False lets a state remember all numbers.
+        precision: to what numbers are rounded before they are multiplied with weights, on tensor cores: of
+            CUDA devices ``"tf32"`` (10 bits behind the point, products alone), ``"bfloat16"`` (7; recurrent
+            layers too) or ``"float16"`` (10, up to 65504). Sums, states and all that is done by element stay
+            float32. ``"float32"`` rounds nothing.
 
     Raises:
         ModelError: the file cannot be read, or holds what tinyseq cannot run.
-        DeviceError: the package, the driver or the device that ``"cuda"`` needs is missing; says which.
+        DeviceError: the package, the driver or the device that ``"cuda"`` needs is missing, or the device does
+            not compute in that precision; says which.
     """
     model = read(path)
     if state is not None and not isinstance(state, Mapping):
@@ -428,7 +440,7 @@ def load(
 
         file = model.graph
         simple = find_state(simple, file) if state is None else name_state(simple, file, dict(state))
-    return Session(model.with_state(simple.state), device, simple, finite)
+    return Session(model.with_state(simple.state), device, simple, finite, precision)
 
 
 def _is_own(path: object) -> bool:

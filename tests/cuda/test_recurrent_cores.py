@@ -19,7 +19,6 @@ from tinyseq.plan.packing import panels
 
 KINDS = {"LSTM": Variant("LSTM"), "GRU": Variant("GRU, reset after"), "RNN": Variant("RNN")}
 GATES = {"LSTM": 4, "GRU": 3, "RNN": 1}
-MANY = Facts((9, 0), 132, 0)
 
 
 def sigmoid(x):
@@ -61,8 +60,8 @@ class Run:
             "units": hidden, "reverse": reverse, "y_frame": rows * hidden, "y_row": hidden,
             "flags": HAS_Y | HAS_LENGTHS,
         }  # fmt: skip
-        layer, facts = Layer(**layout), MANY._replace(meeting=on.put(np.zeros(2, np.int32)))
-        on.run(recurrent_cores.sequence(KINDS[kind], layer, precision, facts))
+        layer, facts = Layer(**layout), Facts((9, 0), 132, on.put(np.zeros(2, np.int32)), precision)
+        on.run(recurrent_cores.sequence(KINDS[kind], layer, facts))
         self.y = on.get(layer.y, (frames, rows, hidden), np.float32)
         self.h, self.c = (on.get(at, (rows, hidden), np.float32) for at in (layer.h, layer.c))
 

@@ -14,7 +14,7 @@ from tinyseq.backends.overlap import check_pairs
 from tinyseq.backends.planned import PlannedBackend
 from tinyseq.errors import FeedError
 from tinyseq.kernels.cuda import driver
-from tinyseq.kernels.cuda.launch import MEETING_BYTES, RUNNING, Facts
+from tinyseq.kernels.cuda.launch import EXACT, MEETING_BYTES, RUNNING, Facts
 from tinyseq.kernels.cuda.schedule import Jump, schedule
 from tinyseq.kernels.instructions import FAILED
 from tinyseq.model import Model, Value
@@ -27,14 +27,17 @@ WORD = 8
 class CudaBackend(PlannedBackend):
     """Plans run by a device, on which weights and state stay."""
 
-    def __init__(self, model: Model, streaming: Callable[[], Model], finite: bool) -> None:
+    def __init__(
+        self, model: Model, streaming: Callable[[], Model], finite: bool, *, precision: str = EXACT
+    ) -> None:
         super().__init__(model, streaming, finite)
+        self._precision = precision
         self._device = driver.open_device()
         self._uploaded: dict[int, tuple[weakref.ref, object]] = {}
 
     def executor(self, plan: Plan, state: object, known: Mapping[str, np.ndarray]) -> CudaExecutor:
         weights = [self._upload(array) for array in plan.weights]
-        return CudaExecutor(plan, state, known, self._device, weights)
+        return CudaExecutor(plan, state, known, self._device, weights, self._precision)
 
     def _upload(self, array: np.ndarray) -> object:
         """The array on the device; of one array there is one copy."""
@@ -110,8 +113,16 @@ class CudaExecutor(Executor):
     choose among them.
     """
 
-    def __init__(self, plan: Plan, state, known: Mapping[str, np.ndarray], device, weights: list) -> None:
-        self._plan, self._device, self._weights = plan, device, weights
+    def __init__(
+        self,
+        plan: Plan,
+        state,
+        known: Mapping[str, np.ndarray],
+        device,
+        weights: list,
+        precision: str = EXACT,
+    ) -> None:
+        self._plan, self._device, self._weights, self._precision = plan, device, weights, precision
         self._arena = device.memory(plan.arena_bytes)
         self._program = uploaded(device, plan.program)
         self._status = device.memory(WORD)
@@ -134,7 +145,8 @@ class CudaExecutor(Executor):
         self._state = state
         self.forget_out()
         addresses = [self._arena.address, state.address, *[memory.address for memory in self._weights]]
-        facts = Facts(self._device.capability, self._device.multiprocessors, self._meeting.address)
+        device = self._device
+        facts = Facts(device.capability, device.multiprocessors, self._meeting.address, self._precision)
         made = schedule(self._plan.program, addresses, self._program.address, self._status.address, facts)
         self._starts = made.starts
         self._steps = [

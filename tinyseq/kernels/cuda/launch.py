@@ -98,16 +98,22 @@ class Failure(NamedTuple):
     place: int
 
 
+EXACT = "float32"
+"""The precision in which nothing is rounded before it is multiplied."""
+
+
 class Facts(NamedTuple):
     """What a twin may ask about where its launches run, by a last operand ``facts``.
 
     ``meeting`` is the address of two int32, zero at first, by which the blocks of a grid wait for each
-    other. Only the launches of one program use it, one at a time.
+    other. Only the launches of one program use it, one at a time. ``precision`` is to what numbers are rounded
+    before they are multiplied with weights, if not ``EXACT``.
     """
 
     capability: tuple[int, int]
     multiprocessors: int
     meeting: int
+    precision: str = EXACT
 
 
 MEETING_BYTES = 8

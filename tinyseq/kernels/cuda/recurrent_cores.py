@@ -60,13 +60,24 @@ PER_ROUND = 4
 """Lanes that share a row's group."""
 
 
+SPARE = 8
+"""Numbers between lines of sums in shared memory."""
+
+NARROW = ("bfloat16", "float16")
+
+
+def _lines(gates: int) -> int:
+    """Gates of a block's units, up to whole operands."""
+    return -(-gates * UNITS // 16) * 16
+
+
 def _weights(gates: int, groups: int, rounded):
     """``load(r, hidden, first_unit, weights)``: a lane's operands; see PTX's mma.m16n8k16.
 
     Which steps of k are in which place is free, as long as the state's are the same: a lane has eight in a
     row.
     """
-    tiles = (gates * UNITS + 15) // 16
+    tiles = _lines(gates) // 16
 
     def load(r, hidden, first_unit, weights):
         lane, first = thread() % WARP, thread() // WARP * groups * GROUP
@@ -144,9 +155,9 @@ def sequence_of(variant: Variant, precision: str, groups: int, tiles_of_rows: in
     rounded, core = cores.rounded, cores.multiply
     take, take_s, fetch = taking(gates), taking(gates * apart), _fetching(gates)
     load = _weights(gates, groups, rounded)
-    tiles, room = (gates * UNITS + 15) // 16, TILE_ROWS * tiles_of_rows
-    pitch = room + 8
-    lines, each = tiles * 16, max(1, UNITS * room // THREADS)
+    lines, room = _lines(gates), TILE_ROWS * tiles_of_rows
+    tiles, pitch = lines // 16, room + SPARE
+    each = max(1, UNITS * room // THREADS)
     operands = registers(types.int32, tiles * groups * 8)
     inputs, next_inputs = registers(types.float32, each * gates), registers(types.float32, each * gates)
     biases = registers(types.float32, gates)
@@ -170,7 +181,8 @@ def sequence_of(variant: Variant, precision: str, groups: int, tiles_of_rows: in
     )
 
     def sequence(
-        xw, r, bias, h, c, y, lengths, frames, rows, hidden, reverse, y_frame, y_row, flags, meeting
+        xw, r, bias, h, c, y, lengths, frames, rows, all_rows, hidden, reverse, y_frame, y_row, flags,
+        meeting,
     ):  # fmt: skip
         width, first_unit = gates * hidden, member() * UNITS
         unit = first_unit + thread() % UNITS
@@ -182,7 +194,7 @@ def sequence_of(variant: Variant, precision: str, groups: int, tiles_of_rows: in
             mine = row < rows and unit < hidden
             own_h[i] = floats(h)[row * hidden + unit] if mine else ZERO
             own_c[i] = floats(c)[row * hidden + unit] if has_c and mine else ZERO
-            fetch(xw + (_place(0, frames, reverse) * rows + row) * width * BYTES, hidden, unit, mine, one)
+            fetch(xw + (_place(0, frames, reverse) * all_rows + row) * width * BYTES, hidden, unit, mine, one)
             for g in range(gates):
                 x[i * gates + g] = one[g]
         if apart:
@@ -193,7 +205,7 @@ def sequence_of(variant: Variant, precision: str, groups: int, tiles_of_rows: in
             t, more = _place(step, frames, reverse), step + 1 < frames
             for i in range(each):
                 row = thread() // UNITS + i * (THREADS // UNITS)
-                gates_row = xw + (_place(step + 1, frames, reverse) * rows + row) * width * BYTES
+                gates_row = xw + (_place(step + 1, frames, reverse) * all_rows + row) * width * BYTES
                 fetch(gates_row, hidden, unit, more and row < rows and unit < hidden, one)
                 for g in range(gates):
                     x_next[i * gates + g] = one[g]
@@ -202,7 +214,7 @@ def sequence_of(variant: Variant, precision: str, groups: int, tiles_of_rows: in
             else:
                 multiply_floats(source, stride, rows, hidden, weights, part)
             barrier()
-            source, stride = xw + t * rows * width * BYTES, width * BYTES
+            source, stride = xw + t * all_rows * width * BYTES, width * BYTES
             for i in range(each):
                 row = thread() // UNITS + i * (THREADS // UNITS)
                 mine = row < rows and unit < hidden
@@ -251,22 +263,31 @@ def sequence_of(variant: Variant, precision: str, groups: int, tiles_of_rows: in
     return Kernel(sequence, THREADS)
 
 
-def sequence(variant: Variant, layer: Layer, precision: str, facts: Facts) -> list[Launch] | None:
-    """The one launch of a layer on tensor cores, or None if it has none."""
+def sequence(variant: Variant, layer: Layer, facts: Facts) -> list[Launch] | None:
+    """The launches of a layer on tensor cores, of up to ``MOST_ROWS`` rows each, or None if it has none.
+
+    TF32 has none: its weights take twice the registers.
+    """
     blocks = -(-layer.hidden // UNITS)
-    fits = layer.hidden % 8 == 0 and layer.hidden <= MOST_HIDDEN and layer.rows <= MOST_ROWS
+    fits = layer.hidden % 8 == 0 and layer.hidden <= MOST_HIDDEN and blocks <= facts.multiprocessors
     plain = not (variant.general or variant.constants or variant.cell.reset is not None)
-    if not fits or not plain or layer.flags & (QUANTIZED | PROJECTED) or blocks > facts.multiprocessors:
+    if facts.precision not in NARROW or not fits or not plain or layer.flags & (QUANTIZED | PROJECTED):
         return None
-    if layer.frames == 0 or layer.rows == 0:
+    if layer.frames == 0:
         return []
-    groups = -(-layer.hidden // (GROUP * WARPS))
-    tiles = next(tiles for tiles in (1, 2, 4, 8) if layer.rows <= tiles * TILE_ROWS)
-    kernel = sequence_of(variant, precision, groups, tiles)
-    lines = (len(variant.cell.gates) * UNITS + 15) // 16 * 16
+    return [_rows(variant, layer, facts, first) for first in range(0, layer.rows, MOST_ROWS)]
+
+
+def _rows(variant: Variant, layer: Layer, facts: Facts, first: int) -> Launch:
+    """The launch of some rows, from the first one on."""
+    rows, gates = min(MOST_ROWS, layer.rows - first), len(variant.cell.gates)
+    tiles = next(tiles for tiles in (1, 2, 4, 8) if rows <= tiles * TILE_ROWS)
+    kernel = sequence_of(variant, facts.precision, -(-layer.hidden // (GROUP * WARPS)), tiles)
+    state = first * layer.hidden * BYTES
     arguments = (
-        *(layer.xw, layer.r, layer.bias, layer.h, layer.c, layer.y, layer.lengths, layer.frames, layer.rows),
+        *(layer.xw + gates * state, layer.r, layer.bias, layer.h + state, layer.c + state),
+        *(layer.y + first * layer.y_row * BYTES, layer.lengths + 8 * first, layer.frames, rows, layer.rows),
         *(layer.hidden, layer.reverse, layer.y_frame, layer.y_row, layer.flags, facts.meeting),
     )
-    size = WARPS * lines * (tiles * TILE_ROWS + 8) * BYTES
-    return [Launch(kernel, blocks, THREADS, arguments, size, together=True)]
+    size = WARPS * _lines(gates) * (tiles * TILE_ROWS + SPARE) * BYTES
+    return Launch(kernel, -(-layer.hidden // UNITS), THREADS, arguments, size, together=True)
