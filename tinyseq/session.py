@@ -423,8 +423,8 @@ def load(
 
     Raises:
         ModelError: the file cannot be read, or holds what tinyseq cannot run.
-        DeviceError: the package, the driver or the device that ``"cuda"`` needs is missing, or the device does
-            not compute in that precision; says which.
+        DeviceError: the package, the driver or the device that ``"cuda"`` needs is missing, or the device
+            does not compute in that precision; says which.
     """
     model = read(path)
     if state is not None and not isinstance(state, Mapping):

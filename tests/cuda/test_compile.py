@@ -22,7 +22,8 @@ from tinyseq.kernels.cuda import compiler
 from tinyseq.kernels.cuda.elementwise import HEAVY
 from tinyseq.kernels.cuda.intrinsics import barrier, load4, registers, shared, thread
 from tinyseq.kernels.cuda.launch import Facts, Failure, Kernel, Launch, Tail
-from tinyseq.kernels.cuda.product import FEW, FORMS, UNROLLED, Form, _linear_of
+from tinyseq.kernels.cuda.multiplying import UNROLLED
+from tinyseq.kernels.cuda.product import FORMS, Form, _linear_of
 from tinyseq.kernels.cuda.rebinding import HOME
 from tinyseq.kernels.cuda.schedule import ASKING, TWINS
 from tinyseq.kernels.instructions import (
@@ -184,7 +185,7 @@ def test_kernels_of_all_twins_are_here():
     assert {one.name for one in GATED} >= TWINS.keys() - {"elementwise"}
     functions = {one.kernel.name.rpartition(".")[2] for one in GATED}
     assert functions >= {"line", "fours", "box", "space", "short_fold", "long_fold"}
-    assert {one.kernel for one in GATED} >= {_linear_of(form) for form in (FEW, *FORMS)}
+    assert {one.kernel for one in GATED} >= {_linear_of(form) for form in FORMS}
 
 
 @cache
@@ -192,7 +193,7 @@ def assembled_product(form: Form) -> Assembled:
     return Assembled(_linear_of(form))
 
 
-@pytest.mark.parametrize("form", [FEW, *FORMS])
+@pytest.mark.parametrize("form", FORMS)
 def test_products_copy_and_load_by_sixteen_bytes(form):
     product, steps = assembled_product(form), min(form.steps, UNROLLED)
     assert product.count("cp.async.cg") >= form.steps * form.columns // (4 * form.threads)

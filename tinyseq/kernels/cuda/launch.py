@@ -106,8 +106,8 @@ class Facts(NamedTuple):
     """What a twin may ask about where its launches run, by a last operand ``facts``.
 
     ``meeting`` is the address of two int32, zero at first, by which the blocks of a grid wait for each
-    other. Only the launches of one program use it, one at a time. ``precision`` is to what numbers are rounded
-    before they are multiplied with weights, if not ``EXACT``.
+    other. Only the launches of one program use it, one at a time. ``precision`` is to what numbers are
+    rounded before they are multiplied with weights, if not ``EXACT``.
     """
 
     capability: tuple[int, int]

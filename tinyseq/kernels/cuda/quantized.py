@@ -9,9 +9,11 @@ from numpy import float32, int32, int64
 
 from tinyseq.kernels.cuda.intrinsics import block, blocks, dot4, thread, threads
 from tinyseq.kernels.cuda.launch import THREADS, Kernel, Launch
-from tinyseq.kernels.cuda.product import Form, Kind, form_for, launched, product_of, tiles_of
+from tinyseq.kernels.cuda.multiplying import Kind
+from tinyseq.kernels.cuda.product import form_for, launched, product_of
 from tinyseq.kernels.cuda.reduction import across_block
 from tinyseq.kernels.cuda.steps import Product
+from tinyseq.kernels.cuda.tiles import Form, tiles_of
 from tinyseq.kernels.instructions import HAS_LENGTHS, PANEL
 from tinyseq.kernels.intrinsics import floats, integers, integers32, octets
 from tinyseq.kernels.math import BYTE_MAX, quantize

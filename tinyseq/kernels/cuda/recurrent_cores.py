@@ -30,7 +30,7 @@ from tinyseq.kernels.cuda.intrinsics import (
 )
 from tinyseq.kernels.cuda.launch import Facts, Kernel, Launch
 from tinyseq.kernels.cuda.persistent import _fetching, _place
-from tinyseq.kernels.cuda.product import BYTES, column_of
+from tinyseq.kernels.cuda.tiles import BYTES, column_of
 from tinyseq.kernels.instructions import HAS_Y, PROJECTED, QUANTIZED
 from tinyseq.kernels.intrinsics import floats, integers32
 from tinyseq.kernels.math import ZERO

@@ -17,7 +17,8 @@ from numpy import int64, uint32
 
 from tinyseq.kernels.cuda.intrinsics import barrier, block, blocks, registers, shared, thread, threads
 from tinyseq.kernels.cuda.launch import Kernel, Launch
-from tinyseq.kernels.cuda.product import FLOATS, Form, column_of, form_for, product_of, tiles_of
+from tinyseq.kernels.cuda.product import FLOATS, form_for, product_of
+from tinyseq.kernels.cuda.tiles import Form, column_of, tiles_of
 from tinyseq.kernels.intrinsics import floats, fma
 from tinyseq.kernels.math import ZERO
 

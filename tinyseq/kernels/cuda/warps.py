@@ -12,7 +12,7 @@ from collections.abc import Callable
 from numba import types
 
 from tinyseq.kernels.cuda.intrinsics import WARP, barrier, registers, shuffle, shuffle_xor
-from tinyseq.kernels.cuda.product import column_of
+from tinyseq.kernels.cuda.tiles import column_of
 from tinyseq.kernels.intrinsics import floats, fma
 from tinyseq.kernels.math import ZERO
 
