@@ -23,23 +23,23 @@ from tinyseq.kernels.intrinsics import floats, fma, integers
 
 ZERO, ONE = float32(0), float32(1)
 
-FEW = Form(8, PANEL, 1, 1, 2, 64, 4, 1, 0.02)
 FORMS = (
-    FEW,
-    Form(32, 64, 4, 4, 4, 16, 3, 1, 0.5),
-    Form(64, 64, 4, 4, 4, 16, 3, 1, 0.7),
-    Form(128, 128, 8, 8, 4, 8, 4, 2, 1.0),
+    Form(8, 32, 2, 1, 1, 64, 3, 1, 0.13, 0.18),
+    Form(16, 32, 2, 2, 2, 64, 3, 1, 0.26, 0.46),
+    Form(32, 64, 4, 4, 4, 32, 3, 3, 0.51, 0.75),
+    Form(32, 128, 4, 8, 4, 16, 3, 3, 0.63, 0.88),
+    Form(128, 128, 8, 8, 4, 16, 2, 2, 0.93, 1.0),
 )
 """The smallest tiles first, for all products that have no more rows."""
 
 CORE_FORMS = (
-    Form(16, 64, 2, 4, 8, 32, 4, 1, 0.1),
-    Form(32, 64, 4, 4, 8, 32, 3, 1, 0.4),
-    Form(64, 64, 4, 4, 8, 32, 2, 1, 0.5),
-    Form(128, 128, 8, 8, 8, 16, 2, 1, 1.0),
+    Form(16, 64, 2, 4, 8, 32, 4, 1, 0.24, 0.39),
+    Form(32, 64, 4, 4, 8, 32, 3, 1, 0.35, 0.49),
+    Form(32, 128, 4, 8, 8, 32, 2, 1, 0.51, 0.7),
+    Form(64, 128, 8, 8, 8, 16, 3, 1, 0.64, 0.84),
+    Form(128, 128, 8, 16, 8, 16, 2, 1, 0.86, 1.0),
 )
 """``FORMS`` of tensor cores."""
-
 
 MULTIPROCESSORS = 128
 """Among how many tiles are thought to be shared out; large devices have about so many."""
@@ -52,7 +52,7 @@ def form_for(rows: int, n: int, matrices: int = 1, forms: tuple[Form, ...] = FOR
 
     def effort(form: Form) -> float:
         in_turn = -(-matrices * tiles_of(form, rows, n) // MULTIPROCESSORS)
-        return in_turn * form.rows * form.columns / form.rate
+        return in_turn * form.rows * form.columns / (form.rate if in_turn > 2 else form.alone)
 
     return min(forms, key=effort)
 
@@ -100,12 +100,13 @@ def product_of(kind: Kind, form: Form):
 
 @cache
 def _linear_of(form: Form, precision: str) -> Kernel:
-    product = product_of(FLOATS if precision == EXACT else FLOATS._replace(cores=CORES[precision]), form)
+    kind = FLOATS if precision == EXACT else FLOATS._replace(cores=CORES[precision])
+    product = product_of(kind, form)
 
     def linear(x, outer, outer_stride, inner, inner_stride, k, w, n, bias, y, y_stride):
         product(block(), x, outer, outer_stride, inner, inner_stride, k, w, n, bias, 0, y, y_stride, 0, 0)
 
-    return Kernel(linear, form.threads, form.resident, form.shared)
+    return Kernel(linear, form.threads, form.resident)
 
 
 def linear(
@@ -120,7 +121,7 @@ def linear(
 
 def launched(kernel: Kernel, tiles: int, arguments: tuple[int, ...]) -> list[Launch]:
     """A block for each tile."""
-    return [Launch(kernel, tiles, kernel.threads, arguments, kernel.shared)] if tiles else []
+    return [Launch(kernel, tiles, kernel.threads, arguments)] if tiles else []
 
 
 def _corner(x, w, rest, rank, sizes):
@@ -158,7 +159,7 @@ def _products_of(form: Form, along_k: bool) -> Kernel:
         a, b = _corner(x, w, pair, rank, integers(dims))
         tile(number, a, 1, 0, m, m_stride, k, b, n, zeros, 0, target, n, 0, 0, k_stride, n_stride)
 
-    return Kernel(products, form.threads, form.resident, form.shared)
+    return Kernel(products, form.threads, form.resident)
 
 
 _one_each = Kernel(_products)
@@ -170,7 +171,7 @@ def products(
 ) -> list[Launch]:  # fmt: skip
     matrices = math.prod(dims.values[:rank])
     strides = m_stride, k_stride, n_stride
-    if m < FEW.rows:
+    if m < FORMS[0].rows:
         return _one_each.over(matrices * m * n, x, w, y, m, k, n, *strides, matrices, rank, dims.address)
     form = form_for(m, n, matrices)
     tiles = tiles_of(form, m, n)
