@@ -93,7 +93,7 @@ def rounded_layers() -> Iterator[dict]:
     """Operands of layers whose weights are rounded: of all cells in one precision, of one in the other."""
     usual, lstm = next(operations("recurrent")), VARIANT_CODES[Variant("LSTM")]
     others = [VARIANT_CODES[Variant(cell)] for cell in ("GRU, reset after", "RNN")]
-    sizes = {CAPABILITIES[0]: [(256, 16), (768, 64)], CLUSTERS: [(64, 8), (256, 8), (1024, 16)]}
+    sizes = {CAPABILITIES[0]: [(256, 16), (512, 64)], CLUSTERS: [(64, 8), (256, 8), (1024, 16)]}
     for capability, shapes in sizes.items():
         for (hidden, rows), cell in itertools.product(shapes, (lstm, *others)):
             facts = Facts(capability, 132, 2**30, "bfloat16")

@@ -89,6 +89,8 @@ def _weights(gates: int, depth: int, rounded):
         there = gate < gates and unit < hidden
         base, stride = column_of(r, hidden, gates * hidden, gate * hidden + unit if there else 0)
         sixteens(0, floats(base), again(stride), there, again(hidden), lower, lane, weights)
+        # Without it the compiler has all addresses in registers at once.
+        barrier()
 
     both = repeated(lines, 2)
 
@@ -173,13 +175,12 @@ def sequence_of(variant: Variant, precision: str, cluster: int) -> Kernel:
         """The state begins with h0 and c0, or zeros where these are 0, and ends in h and c."""
         state, weights, x, x_next = states(), operands(), inputs(), next_inputs()
         product, s, b = products(), sums(), biases()
-        load(r, hidden, (cluster_rank() * WARPS + thread() // WARP) * UNITS, weights)
-        me, width, first_row = again(thread()), gates * hidden, block() // cluster * ROWS
-        lane = me % WARP
-        unit = (cluster_rank() * WARPS + me // WARP) * UNITS + lane // 4 % 4
-        row = first_row + lane % 4 * 2 + lane // 16
+        lane, width, first_row = thread() % WARP, gates * hidden, block() // cluster * ROWS
+        first_unit = (cluster_rank() * WARPS + thread() // WARP) * UNITS
+        unit, row = first_unit + lane // 4 % 4, first_row + lane % 4 * 2 + lane // 16
         mine = row < rows and unit < hidden
         fill(state, h0, first_row, rows, hidden)
+        load(r, hidden, first_unit, weights)
         own_h = number(h0, mine, row, unit, hidden)
         own_c = number(c0, has_c and mine, row, unit, hidden)
         fetch(xw + (_place(0, frames, reverse) * rows + row) * width * BYTES, hidden, unit, mine, x)

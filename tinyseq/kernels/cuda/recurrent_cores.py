@@ -51,7 +51,7 @@ TILE_ROWS = 8
 
 MOST_ROWS, MOST_HIDDEN = 64, 1024
 
-NEWER, MOST_HIDDEN_BEFORE = (9, 0), 768
+NEWER, MOST_HIDDEN_BEFORE = (9, 0), 512
 """Code for devices before that compute capability takes more registers."""
 
 GROUP = 32
