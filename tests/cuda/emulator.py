@@ -376,19 +376,22 @@ def _pointer(dtype):
     return lambda address: me().block.grid.device.pointer(address, dtype)
 
 
-def _load4(dtype):
+def _load4(dtype, count: int = 4):
     def load(address):
-        if int(address) % 16:
-            raise EmulationError(f"four numbers are loaded at {int(address):#x}, no multiple of 16")
+        if int(address) % (4 * count):
+            raise EmulationError(
+                f"{count} numbers are loaded at {int(address):#x}, no multiple of {4 * count}"
+            )
         pointer = me().block.grid.device.pointer(address, dtype)
-        return tuple(pointer[place] for place in range(4))
+        return tuple(pointer[place] for place in range(count))
 
     return load
 
 
-def _write4(address, *values):
-    if int(address) % 16:
-        raise EmulationError(f"four numbers are stored at {int(address):#x}, no multiple of 16")
+def _write(address, *values):
+    size = 4 * len(values)
+    if int(address) % size:
+        raise EmulationError(f"{len(values)} numbers are stored at {int(address):#x}, no multiple of {size}")
     pointer = me().block.grid.device.pointer(address, np.float32)
     for place, value in enumerate(values):
         pointer[place] = value
@@ -462,7 +465,9 @@ MEANINGS = {
     "load4": _load4(np.float32),
     "load4_integers32": _load4(np.int32),
     "read4": _load4(np.float32),
-    "write4": _write4,
+    "write4": _write,
+    "read2": _load4(np.float32, 2),
+    "write2": _write,
     "pair_bfloat16": _pair_bfloat16,
     "pair_float16": _pair_float16,
     "tfloat32": _tfloat32,

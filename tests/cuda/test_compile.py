@@ -26,7 +26,7 @@ from tinyseq.kernels.cuda.elementwise import HEAVY
 from tinyseq.kernels.cuda.intrinsics import barrier, load4, registers, shared, thread
 from tinyseq.kernels.cuda.launch import EXACT, Facts, Failure, Kernel, Launch, Tail
 from tinyseq.kernels.cuda.multiplying import UNROLLED
-from tinyseq.kernels.cuda.product import CORE_FORMS, FORMS, Tile, _linear_of
+from tinyseq.kernels.cuda.product import CORE_FORMS, FORMS, Tile, _linear_of, _products_of
 from tinyseq.kernels.cuda.rebinding import HOME
 from tinyseq.kernels.cuda.schedule import ASKING, TWINS
 from tinyseq.kernels.cuda.searches import leave
@@ -106,22 +106,17 @@ def operations(name: str) -> Iterator[dict]:
             yield from ({**usual, "cell": cell, "flags": flags, "rows": n} for cell, flags, n in options)
 
 
-def narrow_operations(name: str) -> Iterator[dict]:
-    """Operands of an instruction whose numbers are rounded to other precisions."""
-    usual = next(operations(name))
-    for precision in PRECISIONS[1:]:
-        usual["facts"] = Facts(CAPABILITIES[0], 132, 2**30, precision)
-        if name == "linear":
-            sizes = ((1, 1024), (32, 1024), (64, 4096), (4096, 1024))
-            yield from ({**usual, "outer": 1, "inner": rows, "n": n} for rows, n in sizes)
-        else:
-            cells = [VARIANT_CODES[Variant(cell)] for cell in ("LSTM", "GRU, reset after", "RNN")]
-            # All cells are compiled for one precision, and one for all.
-            shapes = itertools.product(
-                cells if precision == "bfloat16" else cells[:1], (8, 16, 64), (256, 1024)
-            )
-            for cell, rows, hidden in shapes:
-                yield {**usual, "cell": cell, "rows": rows, "hidden": hidden}
+def rounded_layers() -> Iterator[dict]:
+    """Operands of layers whose weights are rounded: of all cells in one precision, of one in the other."""
+    usual, lstm = next(operations("recurrent")), VARIANT_CODES[Variant("LSTM")]
+    others = [VARIANT_CODES[Variant(cell)] for cell in ("GRU, reset after", "RNN")]
+    sizes = {CAPABILITIES[0]: [(256, 16), (512, 64)], CLUSTERS: [(64, 8), (256, 8), (1024, 16)]}
+    for capability, shapes in sizes.items():
+        for (hidden, rows), cell in itertools.product(shapes, (lstm, *others)):
+            facts = Facts(capability, 132, 2**30, "bfloat16")
+            yield {**usual, "facts": facts, "cell": cell, "hidden": hidden, "rows": rows}
+        facts = Facts(capability, 132, 2**30, "float16")
+        yield {**usual, "facts": facts, "cell": lstm, "hidden": 256, "rows": 1}
 
 
 def elementwise_launches(function: int) -> Iterator[Launch]:
@@ -156,9 +151,9 @@ def launches_of_instructions() -> Iterator[tuple[str, Launch, tuple[int, int]]]:
             for operands in operations(name):
                 asked = operands["facts"].capability if name in ASKING else oldest
                 yield from ((name, launch, asked) for launch in TWINS[name](**operands))
-    for name in ("linear", "recurrent"):
-        for operands in narrow_operations(name):
-            yield from ((f"{name}, rounded", launch, oldest) for launch in TWINS[name](**operands))
+    for operands in rounded_layers():
+        asked = operands["facts"].capability
+        yield from (("recurrent, rounded", launch, asked) for launch in TWINS["recurrent"](**operands))
     yield from (("leave", launch, oldest) for launch in leave(2**20, 2**21))
     for name, kinds in (("copy", "f"), ("add", "ii"), ("power", "ff"), ("where", "iff")):
         launches = elementwise_launches(FUNCTION_CODES[name, kinds])
@@ -176,6 +171,14 @@ def gated() -> list[Gated]:
     for name, launch, oldest in launches_of_instructions():
         capabilities = [one for one in CAPABILITIES if one >= oldest]
         found.setdefault(launch.kernel, Gated(launch.kernel, name, capabilities))
+    products = [(form, EXACT) for form in FORMS]
+    products += itertools.product(CORE_FORMS, PRECISIONS[1:])
+    for form, precision in products:
+        kernel = _linear_of(form, precision)
+        found.setdefault(kernel, Gated(kernel, f"linear, {precision}", CAPABILITIES))
+    for form, along_k in itertools.product(FORMS[1:], (False, True)):
+        kernel = _products_of(form, along_k)
+        found.setdefault(kernel, Gated(kernel, "products", CAPABILITIES))
     for function, row in enumerate(FUNCTIONS):
         launch = next(elementwise_launches(function))
         name = f"{row.name}({row.operands})"
@@ -228,9 +231,6 @@ def test_kernels_of_all_twins_are_here():
     assert {one.name for one in GATED} >= TWINS.keys() - {"elementwise"}
     functions = {one.kernel.name.rpartition(".")[2] for one in GATED}
     assert functions >= {"chain", "line", "fours", "box", "space", "short_fold", "long_fold"}
-    assert {one.kernel for one in GATED} >= {_linear_of(form, EXACT) for form in FORMS}
-    narrow = {_linear_of(form, precision) for form in CORE_FORMS for precision in PRECISIONS[1:]}
-    assert {one.kernel for one in GATED} >= narrow
 
 
 @cache

@@ -9,13 +9,14 @@ from hypothesis import strategies as st
 
 from tests.cuda.emulator import EmulatedDevice
 from tests.cuda.memory import On
+from tests.cuda.test_product import FEWER, SMALL
 from tinyseq.kernels.cuda import quantized
-from tinyseq.kernels.cuda.product import FEW, MANY, SOME, launched, tiles_of
+from tinyseq.kernels.cuda.product import launched, tiles_of
 from tinyseq.kernels.cuda.quantized import linear_dynamic, quantize_dynamic
 from tinyseq.kernels.instructions import HAS_LENGTHS
 from tinyseq.plan.packing import block
 
-FORMS = {"few": FEW, "some": SOME, "many": MANY}
+FORMS = {"few": FEWER, "wide": SMALL[0], "square": SMALL[1]}
 
 
 def rounded(x: np.ndarray, numbers: np.ndarray) -> tuple[np.ndarray, np.float32, int]:

@@ -232,6 +232,36 @@ def copied(pending: int):
     return wait
 
 
+def _pair_of_floats(builder, address):
+    return builder.inttoptr(address, ir.VectorType(FLOAT, 2).as_pointer(GLOBAL_SPACE))
+
+
+@intrinsic
+def read2(typingctx, address):
+    """Two float32 at an address that is a multiple of 8."""
+
+    def codegen(context, builder, signature, args):
+        two = builder.load(_pair_of_floats(builder, args[0]), align=8)
+        values = [builder.extract_element(two, INT32(place)) for place in range(2)]
+        return context.make_tuple(builder, signature.return_type, values)
+
+    return types.UniTuple(types.float32, 2)(types.int64), codegen
+
+
+@intrinsic
+def write2(typingctx, address, a, b):
+    """Stores two float32 at an address that is a multiple of 8."""
+
+    def codegen(context, builder, signature, args):
+        two = ir.Constant(ir.VectorType(FLOAT, 2), ir.Undefined)
+        for place, value in enumerate(args[1:]):
+            two = builder.insert_element(two, value, INT32(place))
+        builder.store(two, _pair_of_floats(builder, args[0]), align=8)
+        return context.get_dummy_value()
+
+    return types.void(types.int64, types.float32, types.float32), codegen
+
+
 @intrinsic
 def dot4(typingctx, a, b, c):
     """c + the products of the four unsigned bytes of a and the four signed bytes of b, all int32."""

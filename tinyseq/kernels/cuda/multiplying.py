@@ -10,7 +10,7 @@ from functools import cache
 from typing import NamedTuple
 
 from numba import types
-from numpy import int64, uint32
+from numpy import float32, int64, uint32
 
 from tinyseq.kernels.cuda.intrinsics import (
     WARP,
@@ -18,14 +18,22 @@ from tinyseq.kernels.cuda.intrinsics import (
     barrier,
     copied,
     copies,
+    copy4,
+    copy16,
+    read2,
     read4,
     registers,
     shared,
     thread,
+    write2,
     write4,
 )
 from tinyseq.kernels.cuda.tiles import BYTES, RUN, SPARE, Form, Source, core_spread, share, spread
 
+ROW_SPARE = 8
+"""Elements between rows of x in shared memory whose steps lie beside each other."""
+
+ZERO = float32(0)
 UNROLLED = 16
 """Most steps of k whose code is written one behind the other."""
 
@@ -70,6 +78,70 @@ class Kind(NamedTuple):
     cores: Cores | None = None
 
 
+class Rows(NamedTuple):
+    """How rows of x come into shared memory, in ``size`` elements for each stage: a thread brings ``each`` of
+    them, of ``passes`` rows. ``line(me, i)`` is the number of one in the tile, ``step(me)`` the first step
+    of k that the thread brings. From the addresses where those are, ``fetch(me, target, start, left, at,
+    values)`` brings what is there of a stage, so many steps of k being ``left``, and ``keep(me, target,
+    start, values)`` what it could not bring at once."""
+
+    size: int
+    each: int
+    passes: int
+    line: Callable
+    step: Callable
+    fetch: Callable
+    keep: Callable
+
+
+def by_steps(kind: Kind, form: Form) -> Rows:
+    """Steps of k one after the other, of all rows each."""
+    pitch, per, size, fetch_one, keep_one = form.rows + SPARE, kind.per, kind.size, kind.fetch, kind.keep
+    each, passes, line, step_of = share(form.rows, form.steps, form.threads)
+
+    def fetch(me, target, start, left, at, values):
+        for i in range(each):
+            step, further = step_of(me, i), (step_of(0, i) - step_of(0, 0)) * per
+            if step * per < left:
+                place = start + step * pitch + line(me, i)
+                values[i] = fetch_one(target, place, at[i % passes] + further * size, left - step * per)
+
+    def keep(me, target, start, values):
+        for i in range(each):
+            keep_one(target, start + step_of(me, i) * pitch + line(me, i), values[i])
+
+    return Rows(form.steps * pitch, each, passes, line, lambda me: step_of(me, 0), fetch, keep)
+
+
+def by_rows(form: Form) -> Rows:
+    """Rows of float32 one after the other, zeros after their last steps."""
+    pitch, quads, count, steps = form.steps + ROW_SPARE, form.steps // 4, form.threads, form.steps
+    each = form.rows * quads // count
+
+    def line(me, i):
+        return me // quads + i * (count // quads)
+
+    def step_of(me):
+        return me % quads * 4
+
+    def fetch(me, target, start, left, at, values):
+        for i in range(each):
+            place = start + line(me, i) * pitch + step_of(me)
+            if left >= steps and at[i] % 16 == 0:
+                copy16(target, place, at[i])
+            else:
+                for j in range(4):
+                    if step_of(me) + j < left:
+                        copy4(target, place + j, at[i] + j * BYTES)
+                    else:
+                        target[place + j] = ZERO
+
+    def keep(me, target, start, values):
+        return
+
+    return Rows(form.rows * pitch, each, each, line, step_of, fetch, keep)
+
+
 def repeated(function: Callable, count: int, further: int = 1) -> Callable:
     """``function(step, ...)`` ``count`` times, a power of two, without a loop, each so many steps further."""
     if count == 1:
@@ -95,13 +167,13 @@ def _threads_multiply(kind: Kind, form: Form, row_of: Callable, column_of: Calla
     )
     x_pitch, w_pitch = form.rows + SPARE, form.columns + SPARE
 
-    def multiply(step, me, part, x_from, w_from, total, row_total, left, right):
+    def multiply(step, me, xs, ws, x_from, w_from, total, row_total, left, right):
         for i in range(rows_each):
-            left[i] = part[x_from + step * x_pitch + row_of(me, i)]
+            left[i] = xs[x_from + step * x_pitch + row_of(me, i)]
             if summed:
                 row_total[i] = add(left[i], one, row_total[i])
         for j in range(columns_each):
-            right[j] = part[w_from + step * w_pitch + column_of(me, j)]
+            right[j] = ws[w_from + step * w_pitch + column_of(me, j)]
         for i in range(rows_each):
             for j in range(columns_each):
                 total[i * columns_each + j] = add(left[i], right[j], total[i * columns_each + j])
@@ -117,25 +189,24 @@ def _warps_multiply(cores: Cores, form: Form) -> Callable:
     """
     depth, per, rounded, core = cores
     rows_each, columns_each = form.rows_each, form.columns_each
-    x_pitch, w_pitch = form.rows + SPARE, form.columns + SPARE
+    x_pitch, w_pitch = form.steps + ROW_SPARE, form.columns + SPARE
     row_of, column_of = core_spread(form)
     lefts, rights = registers(types.int32, 2 * rows_each), registers(types.int32, columns_each)
     halves = depth // 2 if per == 2 else 1
 
-    def operand(here, start, pitch):
-        return rounded(here[start], here[start + (per - 1) * pitch])
+    def operand(part, start, further):
+        return rounded(part[start], part[start + (per - 1) * further])
 
-    def multiply(step, me, part, x_from, w_from, total, row_total, left, right):
+    def multiply(step, me, xs, ws, x_from, w_from, total, row_total, left, right):
         a, b = lefts(), rights()
         first = step + me % 4 * 2
         for half in range(2):
+            k = first + half * halves
             for i in range(rows_each):
-                a[2 * i + half] = operand(
-                    part, x_from + (first + half * halves) * x_pitch + row_of(me, i), x_pitch
-                )
+                a[2 * i + half] = operand(xs, x_from + row_of(me, i) * x_pitch + k, 1)
             for j in range(columns_each // 2):
                 column = column_of(me, 2 * j) - me % 4 * 2 + me % WARP // 4
-                b[2 * j + half] = operand(part, w_from + (first + half * halves) * w_pitch + column, w_pitch)
+                b[2 * j + half] = operand(ws, w_from + k * w_pitch + column, w_pitch)
         for i in range(0, rows_each, 2):
             for j in range(0, columns_each, 2):
                 upper, lower = i * columns_each + j, (i + 1) * columns_each + j
@@ -147,54 +218,51 @@ def _warps_multiply(cores: Cores, form: Form) -> Callable:
     return multiply
 
 
+def _begin_four(start, total, cell):
+    total[cell], total[cell + 1], total[cell + 2], total[cell + 3] = read4(start)
+
+
+def _end_four(y, total, cell):
+    write4(y, total[cell], total[cell + 1], total[cell + 2], total[cell + 3])
+
+
+def _begin_two(start, total, cell):
+    total[cell], total[cell + 1] = read2(start)
+
+
+def _end_two(y, total, cell):
+    write2(y, total[cell], total[cell + 1])
+
+
 @cache
 def tile_of(kind: Kind, form: Form, source: Source):
     """``tile``: one tile, computed by all threads of a block."""
-    element, per, size, zero, fetch, keep = (
-        kind.element,
-        kind.per,
-        kind.size,
-        kind.zero,
-        kind.fetch,
-        kind.keep,
-    )
+    element, per, size, zero = kind.element, kind.per, kind.size, kind.zero
     begin, finish, put, cores = kind.begin, kind.finish, kind.put, kind.cores
-    rows, columns, rows_each, columns_each, _, steps, stages, _, _ = form
-    count, x_pitch, w_pitch = form.threads, rows + SPARE, columns + SPARE
+    rows, columns, rows_each, columns_each, _, steps, stages, *_ = form
+    rows_of = by_steps(kind, form) if cores is None else by_rows(form)
+    passes, line_of, step_of, fetch_x, keep_x = rows_of[2:]
+    x_size, w_size = rows_of.size, steps * (columns + SPARE)
     begin_w, fetch_w = source
-    x_each, x_passes, x_line, x_step = share(rows, steps, count)
     row_of, column_of = spread(form) if cores is None else core_spread(form)
-    wide = kind.plain and columns_each % RUN == 0 and cores is None
-    padded, at_once = (False, 1) if cores is None else (True, cores.depth)
+    run = (RUN if cores is None else 2) if kind.plain and columns_each % RUN == 0 else 1
+    at_once = 1 if cores is None else cores.depth
     cells = rows_each * columns_each
-    parts, w_part = shared(element, 0), stages * steps * x_pitch
-    x_places, x_mine = registers(types.int64, x_passes), registers(element, x_each)
+    x_here, w_here = shared(element, stages * x_size), shared(element, stages * w_size)
+    x_places, x_mine = registers(types.int64, rows_of.passes), registers(element, rows_of.each)
     row_totals, totals = registers(element, rows_each), registers(element, cells)
     lefts, rights = registers(element, rows_each), registers(element, columns_each)
     pending = copied(stages - 2)
 
-    def fetch_x(me, target, start, left, at, values):
-        for i in range(x_each):
-            step, further = x_step(me, i), (x_step(0, i) - x_step(0, 0)) * per
-            if step * per < left:
-                place = start + step * x_pitch + x_line(me, i)
-                values[i] = fetch(target, place, at[i % x_passes] + further * size, left - step * per)
-            elif padded:
-                target[start + step * x_pitch + x_line(me, i)] = zero
-
-    def bring(me, part, x_to, w_to, left, x_at, values, w_at, w_stride, there, n_stride):
-        fetch_w(me, part, w_to, (left + per - 1) // per, w_at, w_stride, there, n_stride)
-        fetch_x(me, part, x_to, left, x_at, values)
+    def bring(me, xs, ws, x_to, w_to, left, x_at, values, w_at, w_stride, there, n_stride):
+        fetch_w(me, ws, w_to, (left + per - 1) // per, w_at, w_stride, there, n_stride)
+        fetch_x(me, xs, x_to, left, x_at, values)
         copies()
 
     def advance(x_at, w_at, w_stride):
-        for i in range(x_passes):
+        for i in range(passes):
             x_at[i] += steps * per * size
         return w_at + steps * w_stride
-
-    def keep_x(me, target, start, values):
-        for i in range(x_each):
-            keep(target, start + x_step(me, i) * x_pitch + x_line(me, i), values[i])
 
     multiply = (
         _threads_multiply(kind, form, row_of, column_of) if cores is None else _warps_multiply(cores, form)
@@ -206,20 +274,23 @@ def tile_of(kind: Kind, form: Form, source: Source):
         across = uint32((n + columns - 1) // columns)
         return int64(uint32(number) // across) * rows, int64(uint32(number) % across) * columns
 
+    begin_run, end_run = (_begin_two, _end_two) if run == 2 else (_begin_four, _end_four)
+
     def begin_all(me, top, corner, height, n, start, start_stride, alike, total, row_total):
         row, column = top + row_of(me, 0), corner + column_of(me, 0)
         below, beside = height - row, n - column
         at = start + (row * start_stride + column) * BYTES
         for i in range(rows_each):
             row_total[i] = zero
-        if wide and (start | start_stride * BYTES | alike | n * BYTES) % 16 == 0:
+        if run > 1 and (start | start_stride * BYTES | alike | n * BYTES) % (run * BYTES) == 0:
             for i in range(rows_each):
-                for j in range(0, columns_each, RUN):
+                for j in range(0, columns_each, run):
                     down, right, cell = row_of(0, i), column_of(0, j), i * columns_each + j
-                    a, b, c, d = zero, zero, zero, zero
                     if down < below and right < beside:
-                        a, b, c, d = read4(at + (down * start_stride + right) * BYTES)
-                    total[cell], total[cell + 1], total[cell + 2], total[cell + 3] = a, b, c, d
+                        begin_run(at + (down * start_stride + right) * BYTES, total, cell)
+                    else:
+                        for k in range(run):
+                            total[cell + k] = zero
         else:
             for i in range(rows_each):
                 for j in range(columns_each):
@@ -235,13 +306,12 @@ def tile_of(kind: Kind, form: Form, source: Source):
         row, column = top + row_of(me, 0), corner + column_of(me, 0)
         below, beside = height - row, n - column
         at, source = y + (row * y_stride + column) * BYTES, start + (row * start_stride + column) * BYTES
-        if wide and (start | start_stride * BYTES | y | y_stride * BYTES | n * BYTES) % 16 == 0:
+        if run > 1 and (start | start_stride * BYTES | y | y_stride * BYTES | n * BYTES) % (run * BYTES) == 0:
             for i in range(rows_each):
-                for j in range(0, columns_each, RUN):
-                    down, right, cell = row_of(0, i), column_of(0, j), i * columns_each + j
+                for j in range(0, columns_each, run):
+                    down, right = row_of(0, i), column_of(0, j)
                     if down < below and right < beside:
-                        target = at + (down * y_stride + right) * BYTES
-                        write4(target, total[cell], total[cell + 1], total[cell + 2], total[cell + 3])
+                        end_run(at + (down * y_stride + right) * BYTES, total, i * columns_each + j)
         else:
             for i in range(rows_each):
                 for j in range(columns_each):
@@ -263,24 +333,24 @@ def tile_of(kind: Kind, form: Form, source: Source):
         Arguments are those of the CPU's product, addresses that some kinds need, and strides of a w that is
         not packed. Tiles below y do nothing.
         """
-        me, part = thread(), parts()
+        me, xs, ws = thread(), x_here(), w_here()
         height, (top, corner) = outer * inner, corner_of(number, n)
         if top >= height:
             return
         x_at, values = x_places(), x_mine()
-        for i in range(x_passes):
-            row = uint32(min(top + x_line(me, i), height - 1))
+        for i in range(passes):
+            row = uint32(min(top + line_of(me, i), height - 1))
             o, r = int64(row // uint32(inner)), int64(row % uint32(inner))
-            x_at[i] = x + (o * outer_stride + r * inner_stride + x_step(me, 0) * per) * size
+            x_at[i] = x + (o * outer_stride + r * inner_stride + step_of(me) * per) * size
         depth = (k + per - 1) // per
         w_at, w_stride, there = begin_w(me, w, depth, n, corner, k_stride, n_stride)
         total, row_total, left, right = totals(), row_totals(), lefts(), rights()
         for stage in range(stages - 1):
-            x_to, w_to = stage * steps * x_pitch, w_part + stage * steps * w_pitch
+            x_to, w_to = stage * x_size, stage * w_size
             bring(
-                me, part, x_to, w_to, k - stage * steps * per, x_at, values, w_at, w_stride, there, n_stride
+                me, xs, ws, x_to, w_to, k - stage * steps * per, x_at, values, w_at, w_stride, there, n_stride
             )
-            keep_x(me, part, x_to, values)
+            keep_x(me, xs, x_to, values)
             w_at = advance(x_at, w_at, w_stride)
         begin_all(me, top, corner, height, n, start, start_stride, y | y_stride * BYTES, total, row_total)
         here, rest = 0, k
@@ -288,18 +358,18 @@ def tile_of(kind: Kind, form: Form, source: Source):
             pending()
             barrier()
             to = here - 1 if here > 0 else stages - 1
-            x_to, w_to = to * (steps * x_pitch), w_part + to * (steps * w_pitch)
-            x_from, w_from = here * (steps * x_pitch), w_part + here * (steps * w_pitch)
+            x_to, w_to = to * x_size, to * w_size
+            x_from, w_from = here * x_size, here * w_size
             ahead = rest - (stages - 1) * steps * per
-            bring(me, part, x_to, w_to, ahead, x_at, values, w_at, w_stride, there, n_stride)
+            bring(me, xs, ws, x_to, w_to, ahead, x_at, values, w_at, w_stride, there, n_stride)
             w_at = advance(x_at, w_at, w_stride)
             if rest >= steps * per:
                 for step in range(0, steps, unrolled):
-                    multiply_all(step, me, part, x_from, w_from, total, row_total, left, right)
+                    multiply_all(step, me, xs, ws, x_from, w_from, total, row_total, left, right)
             else:
                 for step in range(0, (rest + per - 1) // per, at_once):
-                    multiply(step, me, part, x_from, w_from, total, row_total, left, right)
-            keep_x(me, part, x_to, values)
+                    multiply(step, me, xs, ws, x_from, w_from, total, row_total, left, right)
+            keep_x(me, xs, x_to, values)
             here, rest = here + 1 if here + 1 < stages else 0, rest - steps * per
         end_all(
             again(me), again(number), height, n, start, start_stride, y, y_stride, total, row_total, w, k,

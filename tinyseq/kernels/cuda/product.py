@@ -24,23 +24,23 @@ from tinyseq.kernels.llvm.intrinsics import floats, fma, integers
 
 ZERO, ONE = float32(0), float32(1)
 
-FEW = Tile(8, PANEL, 1, 1, 2, 64, 4, 1, 0.02)
 FORMS = (
-    FEW,
-    Tile(32, 64, 4, 4, 4, 16, 3, 1, 0.5),
-    Tile(64, 64, 4, 4, 4, 16, 3, 1, 0.7),
-    Tile(128, 128, 8, 8, 4, 8, 4, 2, 1.0),
+    Tile(8, 32, 2, 1, 1, 64, 3, 1, 0.13, 0.18),
+    Tile(16, 32, 2, 2, 2, 64, 3, 1, 0.26, 0.46),
+    Tile(32, 64, 4, 4, 4, 32, 3, 3, 0.51, 0.75),
+    Tile(32, 128, 4, 8, 4, 16, 3, 3, 0.63, 0.88),
+    Tile(128, 128, 8, 8, 4, 16, 2, 2, 0.93, 1.0),
 )
 """The smallest tiles first, for all products that have no more rows."""
 
 CORE_FORMS = (
-    Tile(16, 64, 2, 4, 8, 32, 4, 1, 0.1),
-    Tile(32, 64, 4, 4, 8, 32, 3, 1, 0.4),
-    Tile(64, 64, 4, 4, 8, 32, 2, 1, 0.5),
-    Tile(128, 128, 8, 8, 8, 16, 2, 1, 1.0),
+    Tile(16, 64, 2, 4, 8, 32, 4, 1, 0.24, 0.39),
+    Tile(32, 64, 4, 4, 8, 32, 3, 1, 0.35, 0.49),
+    Tile(32, 128, 4, 8, 8, 32, 2, 1, 0.51, 0.7),
+    Tile(64, 128, 8, 8, 8, 16, 3, 1, 0.64, 0.84),
+    Tile(128, 128, 8, 16, 8, 16, 2, 1, 0.86, 1.0),
 )
 """``FORMS`` of tensor cores."""
-
 
 MULTIPROCESSORS = 128
 """Among how many tiles are thought to be shared out; large devices have about so many."""
@@ -53,7 +53,7 @@ def tile_for(rows: int, n: int, matrices: int = 1, forms: tuple[Tile, ...] = FOR
 
     def effort(form: Tile) -> float:
         in_turn = -(-matrices * tiles_of(form, rows, n) // MULTIPROCESSORS)
-        return in_turn * form.rows * form.columns / form.rate
+        return in_turn * form.rows * form.columns / (form.rate if in_turn > 2 else form.alone)
 
     return min(forms, key=effort)
 
@@ -103,12 +103,13 @@ def product_of(kind: Kind, form: Tile):
 
 @cache
 def _linear_of(form: Tile, precision: str) -> Kernel:
-    product = product_of(FLOATS if precision == EXACT else FLOATS._replace(cores=CORES[precision]), form)
+    kind = FLOATS if precision == EXACT else FLOATS._replace(cores=CORES[precision])
+    product = product_of(kind, form)
 
     def linear(x, outer, outer_stride, inner, inner_stride, k, w, n, bias, y, y_stride):
         product(block(), x, outer, outer_stride, inner, inner_stride, k, w, n, bias, 0, y, y_stride, 0, 0)
 
-    return Kernel(linear, form.threads, form.resident, form.shared)
+    return Kernel(linear, form.threads, form.resident)
 
 
 def linear(
@@ -123,7 +124,7 @@ def linear(
 
 def launched(kernel: Kernel, tiles: int, arguments: tuple[int, ...]) -> list[Launch]:
     """A block for each tile."""
-    return [Launch(kernel, tiles, kernel.threads, arguments, kernel.shared)] if tiles else []
+    return [Launch(kernel, tiles, kernel.threads, arguments)] if tiles else []
 
 
 def _corner(x, w, rest, rank, sizes):
@@ -161,7 +162,7 @@ def _products_of(form: Tile, along_k: bool) -> Kernel:
         a, b = _corner(x, w, pair, rank, integers(dims))
         tile(number, a, 1, 0, m, m_stride, k, b, n, zeros, 0, target, n, 0, 0, k_stride, n_stride)
 
-    return Kernel(products, form.threads, form.resident, form.shared)
+    return Kernel(products, form.threads, form.resident)
 
 
 _one_each = Kernel(_products)
@@ -173,7 +174,7 @@ def products(
 ) -> list[Launch]:  # fmt: skip
     matrices = math.prod(dims.values[:rank])
     strides = m_stride, k_stride, n_stride
-    if m < FEW.rows:
+    if m < FORMS[0].rows:
         return _one_each.over(matrices * m * n, x, w, y, m, k, n, *strides, matrices, rank, dims.address)
     form = tile_for(m, n, matrices)
     tiles = tiles_of(form, m, n)

@@ -1,4 +1,4 @@
-"""Recurrent layers on tensor cores whose state goes round a cluster: the rounded weights of up to 512 units
+"""Recurrent layers on tensor cores whose state goes round a cluster: the rounded weights of up to 256 units
 stay in registers, the rounded state of eight rows in the shared memory of each block.
 
 A warp makes ``UNITS`` units: a line of its products is one gate of one of them, so that with one exchange
@@ -20,6 +20,7 @@ from tinyseq.kernels.compute.math import ZERO
 from tinyseq.kernels.compute.rows import taking, valid_row
 from tinyseq.kernels.cuda.cells import computing
 from tinyseq.kernels.cuda.cores import CORES
+from tinyseq.kernels.cuda.forms import CLUSTERS_SINCE
 from tinyseq.kernels.cuda.intrinsics import (
     WARP,
     again,
@@ -56,14 +57,7 @@ ROWS = 8
 DEPTH = 16
 """Steps of k of a product on tensor cores."""
 
-MOST_AT_ONCE, AT_ONCE = 16, 4
-"""Up to how many sixteens of a line are loaded at once, and how many if there are more."""
-
-CLUSTERS = (1, 2, 4, 8, 16)
-PORTABLE = 8
-
-LARGE_CLUSTERS = ((9, 0), (10, 0))
-"""The compute capabilities that have clusters which are not portable."""
+CLUSTERS = (1, 2, 4, 8)
 
 QUAD = 4
 """Rounded numbers in an element of the shared state."""
@@ -86,15 +80,7 @@ def _weights(gates: int, depth: int, rounded):
             b = column[(k + 1) * stride] if there and k + 1 < hidden else ZERO
             weights[4 * number + 2 * half + lower] = rounded(a, b)
 
-    at_once = depth if depth <= MOST_AT_ONCE else AT_ONCE
-    some = repeated(sixteen, at_once)
-
-    def part(number, *others):
-        some(number, *others)
-        # Without it the compiler has all addresses in registers at once.
-        barrier()
-
-    parts = repeated(part, depth // at_once, at_once)
+    sixteens = repeated(sixteen, depth)
 
     def lines(lower, r, hidden, first_unit, weights):
         lane = thread() % WARP
@@ -102,7 +88,9 @@ def _weights(gates: int, depth: int, rounded):
         gate, unit = line // UNITS, first_unit + line % UNITS
         there = gate < gates and unit < hidden
         base, stride = column_of(r, hidden, gates * hidden, gate * hidden + unit if there else 0)
-        parts(0, floats(base), again(stride), there, again(hidden), lower, lane, weights)
+        sixteens(0, floats(base), again(stride), there, again(hidden), lower, lane, weights)
+        # Without it the compiler has all addresses in registers at once.
+        barrier()
 
     both = repeated(lines, 2)
 
@@ -126,7 +114,7 @@ def sequence_of(variant: Variant, precision: str, cluster: int) -> Kernel:
     operands, accumulators = registers(types.int32, depth * 4), registers(types.float32, 8)
     inputs, next_inputs, biases = (registers(types.float32, gates) for _ in range(3))
     products, sums = registers(types.float32, 4), registers(types.float32, gates)
-    states = shared(types.int64, 0)
+    states = shared(types.int64, 2 * ROWS * pitch)
 
     def quad(a, b, c, d):
         lower, upper = uint32(rounded(a, b)), uint32(rounded(c, d))
@@ -187,13 +175,12 @@ def sequence_of(variant: Variant, precision: str, cluster: int) -> Kernel:
         """The state begins with h0 and c0, or zeros where these are 0, and ends in h and c."""
         state, weights, x, x_next = states(), operands(), inputs(), next_inputs()
         product, s, b = products(), sums(), biases()
-        load(r, hidden, (cluster_rank() * WARPS + thread() // WARP) * UNITS, weights)
-        me, width, first_row = again(thread()), gates * hidden, block() // cluster * ROWS
-        lane = me % WARP
-        unit = (cluster_rank() * WARPS + me // WARP) * UNITS + lane // 4 % 4
-        row = first_row + lane % 4 * 2 + lane // 16
+        lane, width, first_row = thread() % WARP, gates * hidden, block() // cluster * ROWS
+        first_unit = (cluster_rank() * WARPS + thread() // WARP) * UNITS
+        unit, row = first_unit + lane // 4 % 4, first_row + lane % 4 * 2 + lane // 16
         mine = row < rows and unit < hidden
         fill(state, h0, first_row, rows, hidden)
+        load(r, hidden, first_unit, weights)
         own_h = number(h0, mine, row, unit, hidden)
         own_c = number(c0, has_c and mine, row, unit, hidden)
         fetch(xw + (_place(0, frames, reverse) * rows + row) * width * BYTES, hidden, unit, mine, x)
@@ -231,16 +218,13 @@ def sequence_of(variant: Variant, precision: str, cluster: int) -> Kernel:
             if has_c:
                 floats(c)[row * hidden + unit] = own_c
 
-    return Kernel(sequence, THREADS, shared=2 * ROWS * pitch * 8)
+    return Kernel(sequence, THREADS)
 
 
 def cluster_for(hidden: int, facts: Facts) -> int:
     """How many blocks share a layer; 0 if it does not fit a cluster of the device."""
     fitting = [size for size in CLUSTERS if hidden <= size * WARPS * UNITS]
-    large = facts.capability in LARGE_CLUSTERS
-    if facts.capability < (9, 0) or not fitting or (fitting[0] > PORTABLE and not large):
-        return 0
-    return fitting[0]
+    return fitting[0] if fitting and facts.capability >= CLUSTERS_SINCE else 0
 
 
 def sequence(variant: Variant, layer: RecurrentOperands, facts: Facts) -> list[Launch]:
@@ -252,4 +236,4 @@ def sequence(variant: Variant, layer: RecurrentOperands, facts: Facts) -> list[L
         *(layer.frames, layer.rows, layer.hidden, layer.reverse, layer.y_frame, layer.y_row, layer.flags),
     )
     blocks = -(-layer.rows // ROWS) * cluster
-    return [Launch(kernel, blocks, THREADS, arguments, kernel.shared, cluster)] if blocks else []
+    return [Launch(kernel, blocks, THREADS, arguments, cluster=cluster)] if blocks else []

@@ -51,6 +51,9 @@ TILE_ROWS = 8
 
 MOST_ROWS, MOST_HIDDEN = 64, 1024
 
+NEWER, MOST_HIDDEN_BEFORE = (9, 0), 512
+"""Code for devices before that compute capability takes more registers."""
+
 GROUP = 32
 """Steps of k of which a lane keeps eight in a row."""
 
@@ -282,7 +285,8 @@ def sequence(variant: Variant, layer: RecurrentOperands, facts: Facts) -> list[L
     if recurrent_cluster.cluster_for(layer.hidden, facts):
         return recurrent_cluster.sequence(variant, layer, facts)
     blocks = -(-layer.hidden // UNITS)
-    if layer.hidden % 8 or layer.hidden > MOST_HIDDEN or blocks > facts.multiprocessors:
+    most = MOST_HIDDEN if facts.capability >= NEWER else MOST_HIDDEN_BEFORE
+    if layer.hidden % 8 or layer.hidden > most or blocks > facts.multiprocessors:
         return None
     return [_rows(variant, layer, facts, first) for first in range(0, layer.rows, MOST_ROWS)]
 

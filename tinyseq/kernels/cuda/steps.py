@@ -136,7 +136,7 @@ def _product_of(form: Form) -> Kernel:
             product.start, product.start_stride, product.sums, product.stride, 0, 0,
         )  # fmt: skip
 
-    return Kernel(add_product, form.threads, form.resident, form.shared)
+    return Kernel(add_product, form.threads, form.resident)
 
 
 @cache

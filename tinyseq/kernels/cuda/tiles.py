@@ -26,7 +26,8 @@ ZERO = float32(0)
 class Form(NamedTuple):
     """A tile: its rows and columns, how many of each a thread computes, in how many rows the lanes of a warp
     lie, steps of k at a time and how many times as many there is room for, blocks that a multiprocessor is
-    to hold at once, and how fast it is beside other forms, as a share of the fastest."""
+    to hold at once, and how fast it is beside the fastest of the forms: with a tile or two for each
+    multiprocessor, and with many."""
 
     rows: int
     columns: int
@@ -36,16 +37,12 @@ class Form(NamedTuple):
     steps: int
     stages: int
     resident: int
+    alone: float
     rate: float
 
     @property
     def threads(self) -> int:
         return self.rows * self.columns // (self.rows_each * self.columns_each)
-
-    @property
-    def shared(self) -> int:
-        """Bytes of shared memory."""
-        return self.stages * self.steps * (self.rows + self.columns + 2 * SPARE) * BYTES
 
 
 def tiles_of(form: Form, rows: int, n: int) -> int:
