@@ -36,8 +36,9 @@ has no stream and the error names the node, why, and what to do.
   of a model meet, the early one waits for the late one.
 - **Strides hold frames back** until a window is complete. Rows of a pool that are stepped together must
   then be at the same place; others are stepped by calls of their own.
-- **A last frame is the last so far.** `y_h`, `x[:, -1]` and the greatest of all frames have in each step
-  the value that a run over the frames so far gives.
+- **A last frame is the last so far.** `y_h`, `x[:, -1]` and the greatest, the sum or the mean of all frames
+  have in each step the value that a run over the frames so far gives. What then needs it for every frame, as
+  a normalisation over time does, is refused.
 - **Constants in shapes.** What is made of the number of frames (positions, masks of ones) goes on from
   chunk to chunk; what pads or cuts by that number is refused.
 - **Models with state among their inputs and outputs** say themselves what a step is: nothing is added to

@@ -123,6 +123,37 @@ IN_TIME = {
     "the change from frame to frame": (lambda own: delta(own), 1),
     "a running sum": (lambda own: own.then("CumSum", np.array(1)), 0),
     "a running sum of those before": (lambda own: own.then("CumSum", np.array(1), exclusive=1), 0),
+    "a running sum of whole numbers": (lambda own: own.whole().then("CumSum", np.array(1)).real(), 0),
+    "one of great ones": (
+        lambda own: own.whole(2**61).then("CumSum", np.array(1)).then("Div", np.array(2**40)).real(),
+        0,
+    ),
+    "numbers of tokens seen": (
+        lambda own: (
+            own.then("Greater", np.float32(0))
+            .then("Cast", to=np.dtype("i4"))
+            .then("CumSum", np.array(1))
+            .real()
+        ),
+        0,
+    ),
+    "whole numbers beside what comes late": (
+        lambda own: own.beside(lambda own: own.conv(3, pads=(1, 1)).whole().real()),
+        1,
+    ),
+    "whole numbers that wait for those that come late": (
+        lambda own: own.whole().beside(lambda own: own.real().conv(3, pads=(1, 1)).whole()).real(),
+        1,
+    ),
+    "truth values that wait": (
+        lambda own: (
+            own.then("Greater", np.float32(0))
+            .beside(lambda own: own.real().conv(3, pads=(1, 1)).then("Greater", np.float32(0)), "And")
+            .real()
+        ),
+        1,
+    ),
+    "whole numbers less the last": (lambda own: own.whole(-(2**40)).cut(0, -2).real(), 2),
     "numbers of frames": (placed, 0),
     "numbers of frames that come late": (lambda own: placed(own.conv(3, pads=(1, 1))), 1),
     "learned positions": (embedded, 0),
@@ -231,8 +262,12 @@ def attending(own: Layers) -> None:
 
 REFUSED = {
     "Softmax": (lambda own: own.then("Softmax", axis=1), "normalised over all frames"),
-    "ReduceMean": (lambda own: own.then("ReduceMean", np.array([1])), "a mean over all frames"),
-    "GlobalAveragePool": (lambda own: own.slid("GlobalAveragePool"), "a mean over all frames"),
+    "ReduceMean": (lambda own: own.then("ReduceMean", np.array([1, 2])), "over all frames and more"),
+    "ReduceLogSumExp": (lambda own: own.then("ReduceLogSumExp", np.array([1])), "looks at all frames"),
+    "Sub": (
+        lambda own: own.beside(lambda own: own.then("ReduceMean", np.array([1])), "Sub"),
+        "known after the last frame",
+    ),
     "InstanceNormalization": (
         lambda own: own.slid("InstanceNormalization", own.weights(4), own.weights(4)),
         "normalised over all frames",
@@ -309,6 +344,24 @@ SO_FAR = {
     "the greatest": lambda own: own.then("ReduceMax", np.array([1])),
     "the least, of all channels": lambda own: own.then("ReduceMin", np.array([1, 2]), keepdims=0),
     "the sum": lambda own: own.then("ReduceSum", np.array([1]), keepdims=0),
+    **{
+        f"the {name}": lambda own, op=op: own.then(op, np.array([1]), keepdims=0)
+        for name, op in {
+            "mean": "ReduceMean",
+            "product": "ReduceProd",
+            "sum of magnitudes": "ReduceL1",
+            "length": "ReduceL2",
+            "sum of squares": "ReduceSumSquare",
+        }.items()
+    },
+    "the logarithm of the sum": lambda own: own.then("Abs").then("ReduceLogSum", np.array([1])),
+    "the mean, of channels": lambda own: own.slid("GlobalAveragePool"),
+    "the greatest, of channels": lambda own: own.slid("GlobalMaxPool"),
+    "the mean of what looks back": lambda own: own.conv(3, pads=(2, 0)).then("ReduceMean", np.array([1])),
+    "the mean and what is made of it": lambda own: own.lstm().then("ReduceMean", np.array([1])).then("Tanh"),
+    "the greatest whole number": lambda own: (
+        own.then("Mul", np.float32(9)).then("Cast", to=np.dtype("i2")).then("ReduceMax", np.array([1]))
+    ),
     "the last frame": lambda own: own.lstm().cut(-1),
     "the last frame alone": lambda own: own.lstm().then("Gather", np.array(-1), axis=1),
     "what is made of it": lambda own: own.lstm().cut(-1).then("MatMul", own.weights(4, 4)).then("Softmax"),
@@ -461,6 +514,18 @@ def test_rows_of_a_pool_do_not_meet(rows):
     np.testing.assert_array_equal(pool.step(own[:1], {"x": x[:1]})["y"], expected[0][:, : FRAMES - 1])
 
 
+def test_rows_of_a_pool_have_means_of_their_own():
+    session = built(
+        lambda own: own.whole().then("CumSum", np.array(1)).real().then("ReduceMean", np.array([1]))
+    )
+    pool, x = session.pool(2), signal(9, 2)
+    a, b = pool.open(), pool.open()
+    pool.step([a], {"x": x[:1, :4]})
+    y = pool.step([b, a], {"x": np.stack([x[1, :5], x[0, 4:]])})["y"]
+    for row, one in zip(y, (x[1:, :5], x[:1])):
+        np.testing.assert_array_equal(row, session.run({"x": one})["y"][0])
+
+
 def test_rows_that_are_not_in_step_are_refused():
     session = built(lambda own: own.conv(3, strides=(2,), pads=(2, 0)))
     pool = session.pool(2)
@@ -552,7 +617,7 @@ def checked(session: tinyseq.Session, feeds: dict | None = None) -> bool:
 
 WITHOUT = {
     *("gru_backward_dynamo", "gru_backward_script", "functional", "masked", "sequence"),
-    *("attention", "layers", "nested", "pooling"),
+    *("attention", "layers", "nested"),
 }
 """Models of layers that run backward, and of those that look at all frames."""
 

@@ -49,6 +49,14 @@ class Layers:
         self.x = self.graph.transpose(self.graph.squeeze(y, [1]), (1, 0, 2))
         return self
 
+    def whole(self, factor: int = 9, dtype: str = "i8") -> Layers:
+        """Whole numbers of either sign, times a factor."""
+        self.then("Mul", np.float32(5)).then("Cast", to=np.dtype(dtype))
+        return self.then("Mul", np.array(factor, dtype))
+
+    def real(self) -> Layers:
+        return self.then("Cast", to=np.dtype(np.float32))
+
     def cut(self, start: int, end: int = 2**62, step: int = 1) -> Layers:
         return self.then("Slice", *(np.array([n]) for n in (start, end, 1, step)))
 
@@ -136,6 +144,17 @@ def _recurrent(draw, layers: Layers) -> int:
     return 1
 
 
+def _whole(draw, layers: Layers) -> int:
+    """Whole numbers or truth values on their way."""
+    layers.then("Greater", np.float32(0)) if draw(st.booleans()) else layers.whole()
+    if draw(st.booleans()):
+        layers.cut(draw(st.integers(0, 2)), -draw(st.integers(1, 2)))
+    else:
+        layers.then("Cast", to=np.dtype("i8")).then("CumSum", np.array(1))
+    layers.real().then("Tanh")
+    return 1
+
+
 def _summed(draw, layers: Layers) -> int:
     layers.then("CumSum", np.array(1), exclusive=draw(st.integers(0, 1))).then("Tanh")
     return 1
@@ -143,7 +162,7 @@ def _summed(draw, layers: Layers) -> int:
 
 LAYERS = (
     *(_conv, _conv, _max_pool, _mean_pool, _spread, _cut, _padded),
-    *(_beside, _each, _each, _recurrent, _recurrent, _summed),
+    *(_beside, _each, _each, _recurrent, _recurrent, _summed, _whole),
 )
 
 

@@ -8,13 +8,11 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from tinyseq.model import Node
-from tinyseq.passes import windows
-from tinyseq.passes.rings import END
+from tinyseq.passes import running, windows
 from tinyseq.passes.tracks import Padding, Refusal, Track, Window
 from tinyseq.shapes import (
     axis_of,
     pad_widths,
-    reduce_axes,
     slice_bounds,
 )
 from tinyseq.shapes.looks import ENDLESS
@@ -26,9 +24,6 @@ Handler = Callable[["Following", Node, int, Track], None]
 
 RECURRENT = ("RNN", "GRU", "LSTM", "DynamicQuantizeLSTM")
 
-DIGIT = 2**20
-"""What numbers of frames are counted in; float32 holds each digit exactly."""
-
 NORMALISED = "is normalised over all frames"
 SUMMED = "sums over all frames"
 
@@ -36,7 +31,6 @@ WHY = {
     **dict.fromkeys(("Softmax", "LogSoftmax", "LpNormalization", "Hardmax"), NORMALISED),
     **dict.fromkeys(("InstanceNormalization", "LayerNormalization"), NORMALISED),
     **dict.fromkeys(("MatMul", "Gemm", "MatMulInteger"), SUMMED),
-    **dict.fromkeys(("ReduceMean", "GlobalAveragePool"), "is a mean over all frames"),
     "ReverseSequence": "turns the frames round, and the first of the result is the last given",
     "ConvInteger": "is a convolution of integers along the frames, which streams do not keep",
 }
@@ -57,16 +51,6 @@ def handle(following: Following, node: Node, index: int, track: Track) -> None:
     if track.padding is not None and node.op not in ("Conv", "MaxPool", "AveragePool", "Pad", "Slice"):
         raise Refusal("takes frames that are padded in time")
     handler(following, node, index, track)
-
-
-def scaled(track: Track, one: int, other: int, frames: int, more: int) -> Track:
-    """The track of something that is ``one`` long for so many frames and ``other`` for more."""
-    if one * more != other * frames:
-        raise Refusal("makes frames whose number is not a multiple of the stream's")
-    result = track.times(one, frames)
-    if result is None:
-        raise Refusal("makes fewer frames than the stream has")
-    return result
 
 
 def recurrent(following: Following, node: Node, index: int, track: Track) -> None:
@@ -99,7 +83,7 @@ def quantised(following: Following, node: Node, index: int, track: Track) -> Non
 def padded(following: Following, node: Node, index: int, track: Track) -> None:
     """Constant frames are what the convolution or pool that takes them begins and ends with."""
     widths = [
-        pad_widths(probe.shapes[node.inputs[0]], _values(following, node, probe))[track.axis]
+        pad_widths(probe.shapes[node.inputs[0]], following.values(node, probe))[track.axis]
         for probe in following.probes
     ]
     before, after = widths[0]
@@ -127,10 +111,6 @@ def padded(following: Following, node: Node, index: int, track: Track) -> None:
         following.rings.nodes.append(kept)
         track = track._replace(padding=_sum(track.padding, padding))
     following.tracks[node.outputs[0]] = track._replace(alike=False)
-
-
-def _values(following: Following, node: Node, probe) -> list:
-    return [probe.values.get(name) if name else None for name in node.inputs]
 
 
 def _sum(one: Padding | None, other: Padding) -> Padding:
@@ -190,7 +170,7 @@ def cut(following: Following, node: Node, index: int, track: Track) -> None:
     """A number of frames cut off at either end, every n-th frame, or the last so far."""
     bounds, ends = [], []
     for probe in following.probes:
-        shape, values = probe.shapes[node.inputs[0]], _values(following, node, probe)
+        shape, values = probe.shapes[node.inputs[0]], following.values(node, probe)
         bounds.append((shape[track.axis], *slice_bounds(shape, values)[track.axis]))
         ends.append(_end_of(values, track.axis, shape))
     if any(step < 0 for _, _, step, _ in bounds):
@@ -208,7 +188,7 @@ def cut(following: Following, node: Node, index: int, track: Track) -> None:
     own = track.axis
     inner = following.rings.fresh(f"{node.name}.cut")
     track = _cropped(following, node, track, start, ends[0], step, output=inner)
-    places = _values(following, node, following.probes[0])
+    places = following.values(node)
     axes = places[3] if len(places) > 3 and places[3] is not None else range(len(places[1]))
     rank = len(following.shapes(node.inputs[0])[0])
     others = [i for i, axis in enumerate(axes) if axis_of(int(axis), rank) != own]
@@ -252,7 +232,7 @@ def _cropped(
         raise Refusal("takes some frames of those before a padded end")
     held = window.held(track)
     count = max(0, int(held.max()))
-    joined, ring = rings.kept(node, source, following.frames_of(source, axis, count), axis)
+    joined, ring = following.kept(node, source, axis, count)
     rings.keep(node, ring, joined, axis)
     start = rings.at(node, count - held)
     size = rings.size(node, joined, axis)
@@ -267,99 +247,9 @@ def _cropped(
     return track._replace(emitted=emitted, whole=whole)
 
 
-# What runs on.
-
-
-def cumulated(following: Following, node: Node, index: int, track: Track) -> None:
-    """The sum so far is kept."""
-    if node.attributes["reverse"]:
-        raise Refusal("sums from the last frame on (reverse=1)")
-    rings, axis, source = following.rings, track.axis, node.inputs[0]
-    joined, ring = rings.kept(node, source, following.frames_of(source, axis, 1), axis)
-    sums = rings.add("CumSum", node.name, joined, node.inputs[1], exclusive=0, reverse=0)
-    start, end = (0, -1) if node.attributes["exclusive"] else (1, END)
-    rings.slice(node, sums, axis, rings.integers(start), rings.integers(end), output=node.outputs[0])
-    rings.keep(node, ring, sums, axis)
-    following.tracks[node.outputs[0]] = track._replace(alike=False)
-
-
-def reduced(following: Following, node: Node, index: int, track: Track) -> None:
-    """The greatest, the least or the sum so far is kept."""
-    rings, axis, source = following.rings, track.axis, node.inputs[0]
-    axes = reduce_axes(node.attributes, following.shapes(source)[:1], following.values(node))
-    if node.op == "ReduceSum" and len(axes) > 1:
-        raise Refusal("sums over all frames and more, in an order that chunks would change")
-    start = {"ReduceMax": -np.inf, "ReduceMin": np.inf}.get(node.op, 0.0)
-    joined, ring = rings.kept(node, source, following.frames_of(source, axis, 1), axis, start)
-    so_far = rings.add(node.op, node.name, joined, rings.integers(axis), keepdims=1)
-    rings.keep(node, ring, so_far, axis)
-    rings.nodes.append(node._replace(inputs=(so_far, *node.inputs[1:])))
-    following.latest.add(node.outputs[0])
-
-
-# What counts frames.
-
-
-def counted(following: Following, node: Node, name: str, axis: int, clock: Track) -> None:
-    """Range, and a part of a table that begins with its first frame: they go on from the frames so far.
-
-    Raises:
-        Refusal: frames are numbered in another way.
-    """
-    one, other = (shape[axis] for shape in following.shapes(name))
-    track = scaled(clock, one, other, *following.frames)
-    following.looking.append(node)
-    rings = following.rings
-    chunk = rings.fresh(f"{node.name}.chunk")
-    rings.nodes.append(node._replace(outputs=(chunk,)))
-    if node.op == "Range":
-        gone = _gone(following, node, chunk, 0)
-        step = rings.add("Mul", node.name, rings.add("CastLike", node.name, gone, chunk), node.inputs[2])
-        rings.add("Add", node.name, chunk, step, output=name)
-    elif (
-        node.op == "Slice"
-        and node.inputs[0] in following.graph.constants
-        and _from_first(following, node, axis)
-    ):
-        gone = _gone(following, node, chunk, axis)
-        count = rings.add("Squeeze", node.name, rings.size(node, chunk, axis))
-        places = rings.add("Range", node.name, rings.integer(0), count, rings.integer(1))
-        places = rings.add("Add", node.name, places, gone)
-        rings.add("Gather", node.name, node.inputs[0], places, axis=axis, output=name)
-    else:
-        raise Refusal("makes something of the number of frames that chunks would make anew")
-    following.tracks[name] = track._replace(axis=axis, rows=1, alike=False, padding=None)
-
-
-def _from_first(following: Following, node: Node, axis: int) -> bool:
-    """Whether a Slice cuts along one axis only, from the first place on, one by one."""
-    values = following.values(node)
-    bounds = slice_bounds(following.shapes(node.inputs[0])[0], values)
-    whole = following.graph.constants[node.inputs[0]].shape
-    return all(
-        bound[:2] == (0, 1) if own == axis else bound == (0, 1, whole[own])
-        for own, bound in enumerate(bounds)
-    )
-
-
-def _gone(following: Following, node: Node, chunk: str, axis: int) -> str:
-    """The number of frames before those of a chunk, int64 [1]; its state holds it in two float32."""
-    rings = following.rings
-    before = rings.counter(node)
-    gone = rings.add("Cast", node.name, before, to=np.dtype(np.int64))
-    gone = rings.add("Mul", node.name, gone, rings.integers(1, DIGIT))
-    gone = rings.add("ReduceSum", node.name, gone, rings.integers(0), keepdims=1)
-    after = rings.add("Add", node.name, gone, rings.size(node, chunk, axis))
-    low = rings.add("Mod", node.name, after, rings.integers(DIGIT))
-    high = rings.add("Div", node.name, after, rings.integers(DIGIT))
-    digits = rings.add("Concat", node.name, low, high, axis=0)
-    rings.add("Cast", node.name, digits, to=np.dtype(np.float32), output=f"{before}.next")
-    return gone
-
-
 HANDLERS: dict[str, Handler] = {
     **dict.fromkeys(RECURRENT, recurrent),
-    **dict.fromkeys(("ReduceMax", "ReduceMin", "ReduceSum"), reduced),
+    **dict.fromkeys(running.FOLDS, running.reduced),
     "DynamicQuantizeLinear": quantised,
     **dict.fromkeys(("MaxPool", "AveragePool"), windows.pooled),
     "Conv": windows.convolved,
@@ -368,5 +258,5 @@ HANDLERS: dict[str, Handler] = {
     "Concat": joined,
     "Gather": latest,
     "Slice": cut,
-    "CumSum": cumulated,
+    "CumSum": running.cumulated,
 }

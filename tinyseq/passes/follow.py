@@ -6,11 +6,12 @@ from math import prod
 
 import numpy as np
 
+from tinyseq import types
 from tinyseq.errors import ModelError
 from tinyseq.model import Graph, Model, Node, captured
-from tinyseq.passes import along, windows
+from tinyseq.passes import along, running, windows
 from tinyseq.passes.axes import NO_RULE, Sizes, growing
-from tinyseq.passes.kinds import kind_of
+from tinyseq.passes.probe import Probe
 from tinyseq.passes.rings import Rings
 from tinyseq.passes.tracks import HORIZON, Padding, Refusal, Track, clock_of
 from tinyseq.shapes import Shape
@@ -47,6 +48,7 @@ class Following:
         self.aligned: set[str] = set()
         self.rings = Rings(exposed)
         self._sizes = sizes
+        self.types = types.of_tensors(graph)
         self._originals = {name: node for node in graph.nodes for name in node.outputs if name}
         self._carried = {pair.input for pair in exposed.state}
         same = {name for name in sizes.names if sizes.one(name) == size}
@@ -126,12 +128,27 @@ class Following:
             clock if moving else None,
         )
 
-    def frames_of(self, name: str, axis: int, count: int) -> tuple[int | str, ...]:
-        """The shape of ``count`` frames of a tensor; rows are open."""
-        if (kind := kind_of(name, self.graph, self._originals)) != "numbers":
-            raise Refusal(f"would have to keep frames of {name!r}, which holds {kind}, not numbers")
-        shape: list[int | str] = list(self.shapes(name)[0])
+    def kept(
+        self, node: Node, name: str, axis: int, count: int, value: float = 0.0, what: str = ""
+    ) -> tuple[str, str]:
+        """A tensor behind ``count`` frames of it that are kept, as ``Rings.kept`` has it; rows are open. With
+        ``what``, that of another tensor of such a shape and type."""
+        shape = self._in_rows(name)
         shape[axis] = count
+        dtype = self.types[name]
+        if dtype.kind != "f" and np.isinf(value):
+            least, most = (0, 1) if dtype.kind == "b" else (np.iinfo(dtype).min, np.iinfo(dtype).max)
+            value = least if value < 0 else most
+        return self.rings.kept(node, what or name, tuple(shape), axis, value, dtype.kind != "f")
+
+    def counted(self, node: Node, name: str, axis: int) -> str:
+        """The number of a tensor's frames so far, for each of its rows."""
+        shape = tuple(size if isinstance(size, str) else 1 for size in self._in_rows(name))
+        return self.rings.counted(node, self.rings.size(node, name, axis), shape)[1]
+
+    def _in_rows(self, name: str) -> list[int | str]:
+        """The shape of a tensor, its rows being open."""
+        shape: list[int | str] = list(self.shapes(name)[0])
         for other in self.others:
             for place in self._sizes.growing(other, name):
                 if shape[place] != self._sizes.number(other):
@@ -139,7 +156,7 @@ class Following:
                 shape[place] = "rows"
         if shape.count("rows") > 1:
             raise Refusal("would have to keep frames of two open sizes")
-        return tuple(shape)
+        return shape
 
     def uniform(self, name: str) -> float | None:
         """The one number that a tensor holds throughout, if it does."""
@@ -184,9 +201,10 @@ class Following:
             raise Refusal("sets every frame against every other")
         return axes[0] if axes else None
 
-    def values(self, node: Node) -> list[np.ndarray | None]:
+    def values(self, node: Node, probe: Probe | None = None) -> list[np.ndarray | None]:
         """The values of a node's inputs, as far as they follow from constants and shapes."""
-        return [self.probes[0].values.get(name) if name else None for name in node.inputs]
+        values = (probe or self.probes[0]).values
+        return [values.get(name) if name else None for name in node.inputs]
 
     def _touched(self, names) -> bool:
         kinds = (self.tracks, self.counts, self.latest)
@@ -273,10 +291,10 @@ class Following:
             clock = self._clock_of(node)
             if node.op in ("ConstantOfShape", "Expand") or self._repeats(node, axis):
                 one, other = (shape[axis] for shape in self.shapes(name))
-                track = along.scaled(clock, one, other, *self.frames)
+                track = running.scaled(clock, one, other, *self.frames)
                 self.tracks[name] = track._replace(axis=axis, rows=1, alike=True, padding=None)
             else:
-                along.counted(self, node, name, axis, clock)
+                running.counted(self, node, name, axis, clock)
                 self.generated.add(name)
 
     def _repeats(self, node: Node, axis: int) -> bool:

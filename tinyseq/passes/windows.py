@@ -52,7 +52,7 @@ def _joined(following: Following, node: Node, axis: int, count: int, value: floa
     perm = maker.attributes["perm"] if maker is not None and maker.op == "Transpose" else None
     if perm:
         source, axis = maker.inputs[0], perm[axis]
-    joined, ring = rings.kept(node, source, following.frames_of(source, axis, count), axis, value)
+    joined, ring = following.kept(node, source, axis, count, value)
     rings.keep(node, ring, joined, axis)
     return rings.add("Transpose", node.name, joined, perm=perm) if perm else joined
 
@@ -162,7 +162,7 @@ def aligned(following: Following, node: Node) -> Node:
         if track.padding is not None:
             raise Refusal("takes frames that are padded in time")
         most = int(held.max())
-        joined, ring = rings.kept(node, name, following.frames_of(name, track.axis, most), track.axis)
+        joined, ring = following.kept(node, name, track.axis, most)
         rings.keep(node, ring, joined, track.axis)
         start = rings.at(node, most - held)
         end = rings.add("Add", node.name, start, count)
