@@ -112,6 +112,10 @@ IN_TIME = {
     "a convolution without padding": (lambda own: own.conv(3), 2),
     "a pool of pairs": (lambda own: own.slid("MaxPool", kernel_shape=(2,), strides=(2,)), 0),
     "a pool of the past": (lambda own: own.slid("MaxPool", kernel_shape=(3,), pads=(2, 0)), 0),
+    "a pool whose last window is cut": (
+        lambda own: own.slid("MaxPool", kernel_shape=(4,), strides=(3,), ceil_mode=1),
+        1,
+    ),
     "a mean of pairs": (lambda own: own.slid("AveragePool", kernel_shape=(2,), strides=(2,)), 0),
     "a transposed convolution": (
         lambda own: own.slid("ConvTranspose", own.weights(4, 4, 4), strides=(2,)),
@@ -294,8 +298,8 @@ REFUSED = {
         "repeats frames",
     ),
     "LSTM": (lambda own: own.then("Pad", np.array([0, 2, 0, 0, 0, 0])).lstm(), "padded in time"),
-    "MaxPool": (
-        lambda own: own.slid("MaxPool", kernel_shape=(3,), strides=(2,), ceil_mode=1),
+    "AveragePool whose last window is cut": (
+        lambda own: own.slid("AveragePool", kernel_shape=(3,), strides=(2,), ceil_mode=1),
         "ceil_mode=1",
     ),
     "AveragePool": (

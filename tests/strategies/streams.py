@@ -93,7 +93,7 @@ def _conv(draw, layers: Layers) -> int:
 
 def _max_pool(draw, layers: Layers) -> int:
     window, stride = _window(draw)
-    layers.slid("MaxPool", **window)
+    layers.slid("MaxPool", ceil_mode=draw(st.integers(0, 1)), **window)
     return stride
 
 

@@ -124,7 +124,7 @@ class Following:
             self.rings.model(moving),
             self.inputs,
             {name: track.axis for name, track in kept.items()},
-            {name: track.latency for name, track in kept.items()},
+            {name: track.latency(self.rings.period) for name, track in kept.items()},
             clock if moving else None,
         )
 
