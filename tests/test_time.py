@@ -438,6 +438,100 @@ def test_chunks_of_fixed_frames_go_on_as_open_ones_do():
     np.testing.assert_array_equal(np.concatenate(parts, 1), built(make).run({"x": x})["y"])
 
 
+CALL, HOP = 64, 8
+"""Samples of a call, and of a frame."""
+
+
+def called(make, samples: int | str, rows: int | str = 1) -> tinyseq.Session:
+    """A model of ``samples`` in every call, frames of which are told by their number where that is fixed."""
+    own, fixed = Layers(), isinstance(samples, int)
+    own.graph = tinyseq.Graph()
+    own.x = own.graph.input("x", [rows, samples])
+    make(own, samples // HOP if fixed else -1, HOP)
+    return own.model()
+
+
+def layer(own: Layers) -> None:
+    width = HOP
+    w, r = own.weights(1, 3 * width, width), own.weights(1, 3 * width, width)
+    own.then("GRU", w, r, hidden_size=width).then("Squeeze", np.array([1]))
+
+
+def in_frames(own: Layers, frames: int, hop: int) -> None:
+    own.then("Reshape", np.array([frames, 1, hop]))
+    layer(own)
+
+
+def back_in_samples(own: Layers, frames: int, hop: int) -> None:
+    in_frames(own, frames, hop)
+    own.then("Reshape", np.array([1, frames * hop if frames > 0 else -1]))
+
+
+def by_features(own: Layers, frames: int, hop: int) -> None:
+    """The number of frames is told, that of features is what is left."""
+    own.then("Reshape", np.array([frames, 1, hop if frames < 0 else -1]))
+    layer(own)
+    if frames > 0:
+        own.then("Expand", np.array([frames, 1, hop])).cut(0, frames)
+
+
+def by_places(own: Layers, frames: int, hop: int) -> None:
+    if frames < 0:
+        return in_frames(own, frames, hop)
+    own.then("Gather", np.arange(frames * hop).reshape(frames, hop), axis=1).then("Transpose", perm=(1, 0, 2))
+    return layer(own)
+
+
+def by_filters(own: Layers, frames: int, hop: int) -> None:
+    """Filters, and what looks back over the edges of calls."""
+    own.then("Unsqueeze", np.array([1])).then(
+        "Conv", own.weights(HOP, 1, 2 * hop), strides=(hop,), pads=(hop, 0)
+    )
+    own.then("MaxPool", kernel_shape=(3,), pads=(2, 0)).then("Transpose", perm=(2, 0, 1))
+    layer(own)
+
+
+CALLS = {
+    "frames": in_frames,
+    "samples": back_in_samples,
+    "features": by_features,
+    "places": by_places,
+    "filters": by_filters,
+}
+
+
+@pytest.mark.parametrize("make", CALLS.values(), ids=CALLS)
+def test_calls_of_fixed_samples_go_on_as_one_long_call_does(make):
+    session, whole = called(make, CALL), called(make, "samples")
+    x, stream = np.random.default_rng(0).standard_normal((1, 5 * CALL)).astype(np.float32), session.stream()
+    y = whole.run({"x": x})["y"]
+    parts = [stream.step({"x": part})["y"] for part in np.split(x, 5, 1)]
+    axis = int(np.argmax(np.array(y.shape) != parts[0].shape))
+    np.testing.assert_array_equal(np.concatenate(parts, axis), y)
+    assert stream.finish() == {} and session.latency == 0
+    assert tinyseq.check_stream(session).passed
+    with pytest.raises(tinyseq.FeedError):
+        stream.step({"x": x})
+
+
+def test_calls_of_fixed_samples_have_rows():
+    def make(own: Layers, frames: int, hop: int) -> None:
+        own.then("Reshape", np.array([-1, frames, hop])).then("Transpose", perm=(1, 0, 2))
+        layer(own)
+        own.then("Reshape", np.array([frames, -1, hop]))
+
+    session = called(make, CALL, "rows")
+    x, pool, stream = (
+        np.random.default_rng(0).standard_normal((2, 3 * CALL)).astype(np.float32),
+        session.pool(2),
+        session.stream(),
+    )
+    rows = [pool.open(), pool.open()]
+    for part in np.split(x, 3, 1):
+        y = pool.step(rows, {"x": part})["y"]
+        np.testing.assert_array_equal(y[:, :1], stream.step({"x": part[:1]})["y"])
+
+
 @pytest.mark.parametrize(
     ("make", "reason"),
     [
@@ -446,8 +540,9 @@ def test_chunks_of_fixed_frames_go_on_as_open_ones_do():
         (lambda own: own.conv(3, pads=(1, 1)).lstm(), "has a fixed number of frames"),
         (
             lambda own: own.then("Reshape", np.array([-1, 7, CHANNELS])).lstm().then("Softmax", axis=1),
-            "takes for granted",
+            "normalised over all frames",
         ),
+        (lambda own: own.then("Gather", np.array([0, 2, 1, 3, 4, 5, 6]), axis=1).lstm(), "takes for granted"),
     ],
 )
 def test_chunks_of_fixed_frames_are_refused_as_open_ones_are(make, reason):

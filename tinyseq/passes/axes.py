@@ -10,10 +10,20 @@ from tinyseq.model import Graph, Node
 from tinyseq.passes.probe import Probe, _primes
 from tinyseq.shapes import Shape
 
-MANY, FEW = ((27_720, 32_760), (997, 4001), (1009, 24)), ((12, 24), (11, 23, 997, 4001), (17, 1))
+LONG = 27_720
+"""Frames that are more than any window has."""
+
+MANY, FEW = ((LONG, 32_760), (997, 4001), (1009, 24)), ((12, 24), (11, 23, 997, 4001), (17, 1))
 """Two numbers for the size that is looked into, multiples of what strides divide by; some that nothing
 divides; and, for the others, where the primes begin that they are multiples of, and which. They are longer
 than any window, or no longer than any table."""
+
+
+def multiples(size: int) -> tuple:
+    """As ``MANY``, of frames that come so many at a time."""
+    least = 12 * -(-LONG // (12 * size))
+    return (least * size, (least + 12) * size), ((least + 1) * size, (least + 7) * size), (1009, 24)
+
 
 MOST_TOGETHER = 3
 """Sizes that one node may tell of at once."""

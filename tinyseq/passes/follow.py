@@ -29,11 +29,14 @@ class Following:
     ``tracks`` are the tensors that have frames; ``generated`` those of them that are made of the number of
     frames alone; ``counts`` tensors that hold such numbers, by the track they are of; ``latest`` those that
     hold something of the frames so far. ``rings`` has the streaming graph as far as it is written. Where
-    chunks may be empty within the graph, it is ``guarded``.
+    chunks may be empty within the graph, it is ``guarded``. Frames come in by the ``unit``.
     """
 
-    def __init__(self, graph: Graph, exposed: Model, sizes: Sizes, size: str, guarded: bool = False) -> None:
+    def __init__(
+        self, graph: Graph, exposed: Model, sizes: Sizes, size: str, unit: int = 1, guarded: bool = False
+    ) -> None:
         self.size = size
+        self.unit = unit
         self.graph = graph
         self.exposed = exposed
         self.probes = sizes.along(size)
@@ -61,7 +64,7 @@ class Following:
                 )
             if axes:
                 self.inputs[value.name] = axes[0]
-                self.tracks[value.name] = Track.source(axes[0])
+                self.tracks[value.name] = Track.source(axes[0], unit)
 
     def follow(self) -> None:
         """Follows the frames to the outputs; ``looking`` are then the nodes that look along them.
@@ -96,7 +99,7 @@ class Following:
             for name, track in self.tracks.items():
                 shape, node = probe.shapes.get(name), self._originals.get(name)
                 padding = track.padding or Padding(0, 0, 0.0)
-                length = (track.whole[frames] + padding.before + padding.after) * track.rows
+                length = (track.whole[frames // self.unit] + padding.before + padding.after) * track.rows
                 beyond = name in self.generated and frames > max(self.frames)
                 if shape is not None and node is not None and not beyond and shape[track.axis] != length:
                     raise ModelError(
@@ -106,26 +109,27 @@ class Following:
 
     def streaming(self) -> Streaming:
         """The streaming form of the model, once the frames are followed."""
-        clock = clock_of(self.rings.tables, self.rings.period)
-        if clock is None:
+        kept = {value.name: self.tracks.get(value.name) for value in self.graph.outputs}
+        kept = {name: track for name, track in kept.items() if track is not None}
+        moving = bool(self.rings.tables) or any(track.late for track in kept.values())
+        clock = clock_of(self.rings.tables, self.rings.period) if moving else None
+        if moving and clock is None:
             raise ModelError(
                 f"{self.looking[0]} and others look along so many frames, or in such strides, that the steps "
                 f"of a stream are alike after more than {HORIZON // 2} of them only; {REMEDY}"
             )
-        kept = {value.name: self.tracks.get(value.name) for value in self.graph.outputs}
-        late = {name: track for name, track in kept.items() if track is not None and track.late}
-        moving = bool(self.rings.tables or late)
         if moving and not self.guarded:
-            again = Following(self.graph, self.exposed, self._sizes, self.size, guarded=True)
+            again = Following(self.graph, self.exposed, self._sizes, self.size, self.unit, guarded=True)
             again.follow()
             return again.streaming()
-        kept = {name: track for name, track in kept.items() if track is not None}
         return Streaming(
             self.rings.model(moving),
             self.inputs,
             {name: track.axis for name, track in kept.items()},
-            {name: track.latency(self.rings.period) for name, track in kept.items()},
-            clock if moving else None,
+            {name: track.latency(self.rings.period) for name, track in kept.items()}
+            if self.unit == 1
+            else {},
+            clock,
         )
 
     def kept(
@@ -269,7 +273,7 @@ class Following:
         tracks = [self.counts[name] for name in node.inputs if name in self.counts]
         if any(not track.same_clock(tracks[0]) for track in tracks):
             raise Refusal("puts together the numbers of frames of tensors that come at different times")
-        return tracks[0] if tracks else Track.source(0)
+        return tracks[0] if tracks else Track.source(0, self.unit)
 
     def _check_ports(self, node: Node) -> None:
         for index, name in enumerate(node.inputs):

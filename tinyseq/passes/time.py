@@ -12,7 +12,8 @@ from contextlib import suppress
 
 from tinyseq.errors import ModelError
 from tinyseq.model import Model, Node, Value, rows_meet
-from tinyseq.passes.axes import FEW, Sizes
+from tinyseq.passes import opening
+from tinyseq.passes.axes import FEW, Sizes, multiples
 from tinyseq.passes.follow import Following
 from tinyseq.passes.state import expose_state
 from tinyseq.streaming import Streaming
@@ -80,10 +81,10 @@ def _along(sizes: Sizes, name: str, node: Node) -> int | None:
     return growing[0] ^ bool(node.attributes.get("layout"))
 
 
-def _followed(model: Model, sizes: Sizes, name: str, layers: list[Node]) -> Following:
+def _followed(model: Model, sizes: Sizes, name: str, layers: list[Node], unit: int = 1) -> Following:
     """A size followed as the frames of a stream; layers across them, from feature to feature, stay apart."""
     apart = frozenset(id(node) for node in layers if _along(sizes, name, node) == 1)
-    way = Following(model.graph, expose_state(model, apart), sizes, name)
+    way = Following(model.graph, expose_state(model, apart), sizes, name, unit)
     way.follow()
     return way
 
@@ -99,12 +100,11 @@ def _fixed(model: Model, layers: list[Node], frames_of: Callable[[Node], int | N
             if isinstance(size, str):
                 continue
             name = f"{value.name}.{axis}"
-            shape = (*value.shape[:axis], name, *value.shape[axis + 1 :])
-            inputs = (*graph.inputs[:place], value._replace(shape=shape), *graph.inputs[place + 1 :])
-            opened = model._replace(graph=graph._replace(inputs=inputs))
-            sizes = Sizes(opened.graph)
-            if any(_along(sizes, name, node) == 0 for node in layers):
-                return _closed(_followed(opened, sizes, name, layers).streaming(), value)
+            opened = model._replace(graph=opening.opened(graph, place, axis, name))
+            sizes = Sizes(opened.graph, multiples(size))
+            own = [node for node in opened.graph.nodes if node.row.state]
+            if any(_along(sizes, name, node) == 0 for node in own):
+                return _closed(_followed(opened, sizes, name, own, size).streaming(), value)
     exposed = expose_state(model)
     for node in layers:
         if frames_of(node) != 1:

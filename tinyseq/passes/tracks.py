@@ -36,9 +36,9 @@ class Track(NamedTuple):
     padding: Padding | None = None
 
     @classmethod
-    def source(cls, axis: int) -> Track:
-        """Frames as they are fed."""
-        counts = np.arange(HORIZON + 1)
+    def source(cls, axis: int, unit: int = 1) -> Track:
+        """Frames as they are fed, ``unit`` of them being one of the stream."""
+        counts = np.arange(HORIZON + 1) * unit
         return cls(axis, counts, counts)
 
     def same_clock(self, other: Track) -> bool:
