@@ -133,12 +133,14 @@ class Following:
         )
 
     def kept(
-        self, node: Node, name: str, axis: int, count: int, value: float = 0.0, what: str = ""
+        self, node: Node, name: str, axis: int, count: int, value: float = 0.0, what: str = "", perm=()
     ) -> tuple[str, str]:
         """A tensor behind ``count`` frames of it that are kept, as ``Rings.kept`` has it; rows are open. With
-        ``what``, that of another tensor of such a shape and type."""
+        ``what``, that of another tensor of its type, and its shape, or the shape that ``perm`` makes of it."""
         shape = self._in_rows(name)
         shape[axis] = count
+        if perm:
+            shape, axis = [shape[own] for own in perm], perm.index(axis)
         dtype = self.types[name]
         if dtype.kind != "f" and np.isinf(value):
             least, most = (0, 1) if dtype.kind == "b" else (np.iinfo(dtype).min, np.iinfo(dtype).max)

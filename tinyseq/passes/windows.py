@@ -45,16 +45,23 @@ def _slid(following: Following, node: Node, track: Track, window: Window, value:
 def _joined(following: Following, node: Node, axis: int, count: int, value: float = 0.0) -> str:
     """What a node takes behind the last ``count`` frames before.
 
-    They are kept as they are before they are turned, where frames lie one after the other.
+    They are kept with their channels last, where the elements of a window lie one after the other.
     """
     rings, source = following.rings, node.inputs[0]
+    if node.op == "Reshape" or not count:
+        joined, ring = following.kept(node, source, axis, count, value)
+        rings.keep(node, ring, joined, axis)
+        return joined
+    rank = len(following.shapes(source)[0])
+    last = (0, *range(2, rank), 1)
     maker = following.maker(source)
-    perm = maker.attributes["perm"] if maker is not None and maker.op == "Transpose" else None
-    if perm:
-        source, axis = maker.inputs[0], perm[axis]
-    joined, ring = following.kept(node, source, axis, count, value)
-    rings.keep(node, ring, joined, axis)
-    return rings.add("Transpose", node.name, joined, perm=perm) if perm else joined
+    if maker is not None and maker.op == "Transpose" and maker.attributes["perm"] == (0, rank - 1, *last[1:-1]):
+        turned = maker.inputs[0]
+    else:
+        turned = rings.add("Transpose", node.name, source, perm=last)
+    joined, ring = following.kept(node, source, axis, count, value, what=turned, perm=last)
+    rings.keep(node, ring, joined, axis - 1)
+    return rings.add("Transpose", node.name, joined, perm=(0, rank - 1, *range(1, rank - 1)))
 
 
 def _replaced(
