@@ -136,7 +136,7 @@ class Following:
         self, node: Node, name: str, axis: int, count: int, value: float = 0.0, what: str = "", perm=()
     ) -> tuple[str, str]:
         """A tensor behind ``count`` frames of it that are kept, as ``Rings.kept`` has it; rows are open. With
-        ``what``, that of another tensor of its type, and its shape, or the shape that ``perm`` makes of it."""
+        ``what``, that of another tensor of its type and shape, or of the shape that ``perm`` makes of it."""
         shape = self._in_rows(name)
         shape[axis] = count
         if perm:

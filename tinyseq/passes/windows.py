@@ -55,7 +55,11 @@ def _joined(following: Following, node: Node, axis: int, count: int, value: floa
     rank = len(following.shapes(source)[0])
     last = (0, *range(2, rank), 1)
     maker = following.maker(source)
-    if maker is not None and maker.op == "Transpose" and maker.attributes["perm"] == (0, rank - 1, *last[1:-1]):
+    if (
+        maker is not None
+        and maker.op == "Transpose"
+        and maker.attributes["perm"] == (0, rank - 1, *last[1:-1])
+    ):
         turned = maker.inputs[0]
     else:
         turned = rings.add("Transpose", node.name, source, perm=last)
