@@ -64,7 +64,8 @@ def test_json_holds_words_and_their_times(folder, capsys):
     (((best,),),) = json.loads(printed(capsys, "rows.npy", *options)).values()
     (found,) = tinyseq.ctc_beam_search(LOGP, vocabulary=VOCABULARY)
     words = tinyseq.word_times(found, VOCABULARY, 0.04)
-    assert best["words"] == [{"word": w.word, "start": w.start, "end": w.end} for w in words] != []
+    assert best["words"] == [word._asdict() for word in words] != []
+    assert set(best["words"][0]) == {"word", "start", "end", "confidence"}
     assert main(["decode", "rows.npy", "--frame-seconds", "0.04"]) != FINE
     assert "--frame-seconds is for words in JSON" in capsys.readouterr().err
     options[1:2] = ["letters.txt"]

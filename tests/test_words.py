@@ -23,7 +23,8 @@ VOCABULARIES = {
 
 
 def heard(tokens: list[int], frames: list[int] | None = None) -> tinyseq.Hypothesis:
-    return tinyseq.Hypothesis(tokens, 0.0, frames or list(range(0, 2 * len(tokens), 2)))
+    confidences = [0.9 - 0.1 * place for place in range(len(tokens))]
+    return tinyseq.Hypothesis(tokens, 0.0, frames or list(range(0, 2 * len(tokens), 2)), confidences)
 
 
 @pytest.mark.parametrize(
@@ -44,7 +45,7 @@ def test_words_are_parted_by_what_the_vocabulary_has(vocabulary, tokens, wanted)
     strings = VOCABULARIES[vocabulary]
     assert spelt(tokens, strings, word_mark(strings)) == wanted
     words = tinyseq.word_times(heard(tokens), strings, 0.25)
-    assert words == [(word, 0.5 * first, 0.5 * last + 0.25) for word, first, last in wanted]
+    assert words == [(word, 0.5 * first, 0.5 * last + 0.25, 0.9 - 0.1 * last) for word, first, last in wanted]
     assert all(type(word) is tinyseq.Word for word in words)
 
 
@@ -55,7 +56,7 @@ def test_separators_can_be_named():
     ended = ["_", "he", "llo</w>", "you</w>"]
     words = tinyseq.word_times(heard([1, 2, 3], [4, 6, 9]), ended, 0.1, word_separator="</w>")
     assert [word.word for word in words] == ["hello", "you"]
-    np.testing.assert_allclose([word[1:] for word in words], [(0.4, 0.7), (0.9, 1.0)])
+    np.testing.assert_allclose([word[1:3] for word in words], [(0.4, 0.7), (0.9, 1.0)])
 
 
 @given(st.sampled_from(sorted(VOCABULARIES)), st.lists(st.integers(1, 3), max_size=9))

@@ -22,11 +22,12 @@ wav2vec 2.0; the last one only as a token of its own."""
 
 class Word(NamedTuple):
     """A word and when it was said, in seconds: from the start of the frame of its first token to the end of
-    that of its last."""
+    that of its last. ``confidence`` is the least of its tokens'."""
 
     word: str
     start: float
     end: float
+    confidence: float
 
 
 def word_mark(vocabulary: Sequence[str] | None, separator: str | int | None = None) -> str | int | None:
@@ -71,9 +72,9 @@ def timed(
     hypothesis: Hypothesis, vocabulary: Sequence[str], mark: str | int, second: Callable[[int], float]
 ) -> list[Word]:
     """The words of a hypothesis over frames; ``second`` says when a frame begins."""
-    frames = hypothesis.frames or []
+    frames, confidences = hypothesis.frames or [], hypothesis.confidences or []
     return [
-        Word(word, second(frames[first]), second(frames[last] + 1))
+        Word(word, second(frames[first]), second(frames[last] + 1), min(confidences[first : last + 1]))
         for word, first, last in spelt(hypothesis.tokens, vocabulary, mark)
     ]
 
@@ -101,7 +102,7 @@ def word_times(
         OptionError: the hypothesis is none over frames, its tokens are not in the vocabulary, nothing in the
             vocabulary parts words, or an argument is of another kind.
     """
-    if not isinstance(hypothesis, Hypothesis) or hypothesis.frames is None:
+    if not isinstance(hypothesis, Hypothesis) or None in (hypothesis.frames, hypothesis.confidences):
         raise OptionError(f"hypothesis is one of a search over frames, not {shown(hypothesis)}")
     if not is_collection(vocabulary) or not all(isinstance(text, str) for text in vocabulary):
         raise OptionError(f"vocabulary is a sequence of strings, one for each token, not {shown(vocabulary)}")
