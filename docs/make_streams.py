@@ -34,13 +34,14 @@ has no stream and the error names the node, why, and what to do.
   `stream.finish()` gives the rest, so that all parts one after the other are what a run gives.
   `stream.latency` and `print(model)` say by how many frames of the input outputs are late. Where branches
   of a model meet, the early one waits for the late one.
-- **Strides hold frames back** until a window is complete. Rows of a pool that are stepped together must
-  then be at the same place; others are stepped by calls of their own.
+- **Strides hold frames back** until a window is complete. Rows of a pool that are then at different places
+  give different numbers of frames, and are stepped by calls of their own.
 - **A last frame is the last so far.** `y_h`, `x[:, -1]` and the greatest, the sum or the mean of all frames
   have in each step the value that a run over the frames so far gives. What then needs it for every frame, as
   a normalisation over time does, is refused.
 - **Constants in shapes.** What is made of the number of frames (positions, masks of ones) goes on from
-  chunk to chunk; what pads or cuts by that number is refused.
+  chunk to chunk; what pads or cuts by that number is refused. A pool steps rows whose positions differ in
+  one call, which runs once for each position that there is among them.
 - **Models with state among their inputs and outputs** say themselves what a step is: nothing is added to
   them, and `print(model)` notes where a chunk's frames meet.
 

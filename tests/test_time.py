@@ -625,15 +625,84 @@ def test_rows_of_a_pool_have_means_of_their_own():
         np.testing.assert_array_equal(row, session.run({"x": one})["y"][0])
 
 
-def test_rows_that_are_not_in_step_are_refused():
+AT_PLACES = {
+    "numbers": placed,
+    "learned positions": embedded,
+    "a table": with_table,
+    "a layer behind them": lambda own: (placed(own), own.lstm()),
+    "strides": lambda own: own.conv(3, strides=(2,), pads=(2, 0)),
+    "what comes late": lambda own: placed(own.conv(3, pads=(1, 1))),
+}
+
+
+@pytest.mark.parametrize("device", ["cpu", "reference"])
+@pytest.mark.parametrize("make", AT_PLACES.values(), ids=AT_PLACES)
+def test_rows_at_different_places_are_stepped_together(make, device):
+    session, x = built(make, device=device), signal(FRAMES, 3)
+    pool, streams = session.pool(5), [session.stream() for _ in x]
+    rows, gone = [pool.open() for _ in x], [0] * len(x)
+    for own, count in (([1], 4), ([2, 0], 2), ([0, 1, 2], 6), ([2, 1], 4), ([1, 0, 2], 2)):
+        part = np.stack([x[one, gone[one] : gone[one] + count] for one in own])
+        expected = [streams[one].step({"x": part[place : place + 1]})["y"] for place, one in enumerate(own)]
+        out = None
+        if device == "cpu":
+            out = {"y": np.empty((len(own), *expected[0].shape[1:]), np.float32)}
+        if len({array.shape for array in expected}) == 1:
+            y = pool.step([rows[one] for one in own], {"x": part}, out)["y"]
+            np.testing.assert_array_equal(y, np.concatenate(expected))
+            assert out is None or y is out["y"]
+        else:
+            for place, one in enumerate(own):
+                y = pool.step([rows[one]], {"x": part[place : place + 1]})["y"]
+                np.testing.assert_allclose(y, expected[place], rtol=0 if out else 1e-12)
+        for one in own:
+            gone[one] += count
+    for row, stream in zip(rows, streams):
+        saved = pool.snapshot(row)
+        for name, array in stream.snapshot().items():
+            np.testing.assert_allclose(saved[name], array, rtol=0 if device == "cpu" else 1e-12)
+
+
+def test_a_step_of_rows_at_different_places_that_is_refused_changes_no_row():
+    session = built(lambda own: (placed(own), own.then("CumSum", np.array(1))))
+    pool, x = session.pool(2), signal(4, 2)
+    rows = [pool.open(), pool.open()]
+    pool.step(rows[:1], {"x": x[:1]})
+    before = [pool.snapshot(row) for row in rows]
+    poisoned = x.copy()
+    for place in range(2):
+        poisoned[...] = x
+        poisoned[place, 2] = np.nan
+        with pytest.raises(tinyseq.FeedError, match="NaN or infinite"):
+            pool.step(rows, {"x": poisoned})
+    for wrong, reason in (
+        ({"x": x[:1]}, "must be 2"),
+        ({"z": x}, "inputs do not match"),
+        ({"x": x[0]}, "must be 2"),
+    ):
+        with pytest.raises(tinyseq.FeedError, match=reason):
+            pool.step(rows, wrong)
+    with pytest.raises(tinyseq.FeedError):
+        pool.step(rows, {"x": x}, {"y": np.empty((2, 3, CHANNELS), np.float32)})
+    assert [pool.snapshot(row) for row in rows] == before
+
+
+def test_rows_whose_numbers_of_frames_differ_are_refused_together():
     session = built(lambda own: own.conv(3, strides=(2,), pads=(2, 0)))
     pool = session.pool(2)
     a, b = pool.open(), pool.open()
     pool.step([a], {"x": signal(1)})
-    with pytest.raises(tinyseq.FeedError, match="not in step"):
+    before = pool.snapshot(a), pool.snapshot(b)
+    with pytest.raises(tinyseq.FeedError, match="another number of frames for each; step such rows by calls"):
         pool.step([a, b], {"x": signal(1, 2)})
+    assert (pool.snapshot(a), pool.snapshot(b)) == before
     pool.step([b], {"x": signal(1)})
     assert pool.step([a, b], {"x": signal(2, 2)})["y"].shape == (2, 1, CHANNELS)
+
+
+def test_a_search_refuses_models_that_number_their_frames():
+    with pytest.raises(tinyseq.ModelError, match="numbers its frames"):
+        built(placed).rows(None, 1)
 
 
 def test_a_stream_goes_on_from_what_was_saved():

@@ -49,7 +49,12 @@ class Pool:
                 if self.one_by_one
                 else backend.rows(_layout(values, axes, model.state), count)
             )
-        self._runner = moved(runner, streaming, count)
+        self._runner: Any = moved(runner, streaming, count)
+        if streaming.places or (streaming.clock is not None and streaming.rows):
+            # Imported here: steps of few models differ.
+            from tinyseq.in_phase import InPhase
+
+            self._runner = InPhase(self._runner, streaming)
         self._streaming = streaming
         self._initial = {pair.input: pair.initial for pair in model.state} | {POSITION: None}
         self._axes = axes | {POSITION: 0}

@@ -130,7 +130,24 @@ class Following:
             if self.unit == 1
             else {},
             clock,
+            tuple(self.rings.places),
+            self._rows(),
         )
+
+    @property
+    def in_rows(self) -> bool:
+        """Whether there is one open size beside the frames, that of rows."""
+        return len(self.others) == 1
+
+    def _rows(self) -> dict[str, int]:
+        """The axes of the rows of inputs and outputs; of those that have no other open size."""
+        rows = {}
+        for value in (*self.graph.inputs, *self.graph.outputs) if self.in_rows else ():
+            axes = self._sizes.growing(self.others[0], value.name)
+            track = self.tracks.get(value.name)
+            if len(axes) == 1 and (track is None or track.axis not in axes):
+                rows[value.name] = axes[0]
+        return rows
 
     def kept(
         self, node: Node, name: str, axis: int, count: int, value: float = 0.0, what: str = "", perm=()

@@ -33,6 +33,7 @@ class Rings:
         self._outputs: list[Value] = []
         self._pairs: list[StatePair] = []
         self._whole: set[str] = set()
+        self.places: list[str] = []
 
     def model(self, moving: bool) -> Model:
         """The streaming model; one that is not ``moving`` makes every step alike."""
@@ -123,7 +124,14 @@ class Rings:
             self._digits_of(node, last, output)
         self._outputs.append(value._replace(name=output))
 
-    def counted(self, node: Node, more: str, shape: tuple[int | str, ...] = (1,)) -> tuple[str, str]:
+    def place(self, node: Node, more: str, in_rows: bool) -> str:
+        """How many frames have been counted in the steps before, int64 [1], ``more`` being those of this one.
+        Rows of one step must be at one place."""
+        before, _ = self.counted(node, more, ("rows",) if in_rows else (1,))
+        self.places.append(self._inputs[-1].name)
+        return self.slice(node, before, 0, self.integers(0), self.integers(1))
+
+    def counted(self, node: Node, more: str, shape: tuple[int | str, ...]) -> tuple[str, str]:
         """How much has been counted in the steps before, int64 of a shape, and what it is with ``more``."""
         name = self.fresh(f"{node.name or node.op}.counted")
         value = self._carry(name, (*shape, len(DIGITS)), np.zeros(()))

@@ -109,7 +109,7 @@ def counted(following: Following, node: Node, name: str, axis: int, clock: Track
     chunk = rings.fresh(f"{node.name}.chunk")
     rings.nodes.append(node._replace(outputs=(chunk,)))
     if node.op == "Range":
-        gone, _ = rings.counted(node, rings.size(node, chunk, 0))
+        gone = rings.place(node, rings.size(node, chunk, 0), following.in_rows)
         step = rings.add("Mul", node.name, rings.add("CastLike", node.name, gone, chunk), node.inputs[2])
         rings.add("Add", node.name, chunk, step, output=name)
     elif (
@@ -118,7 +118,7 @@ def counted(following: Following, node: Node, name: str, axis: int, clock: Track
         and _from_first(following, node, axis)
     ):
         size = rings.size(node, chunk, axis)
-        gone, _ = rings.counted(node, size)
+        gone = rings.place(node, size, following.in_rows)
         count = rings.add("Squeeze", node.name, size)
         places = rings.add("Range", node.name, rings.integer(0), count, rings.integer(1))
         places = rings.add("Add", node.name, places, gone)
