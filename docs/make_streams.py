@@ -11,7 +11,7 @@ from pathlib import Path
 ROOT = Path(__file__).parent.parent
 sys.path.insert(0, str(ROOT))
 
-from tinyseq.ops import FAMILIES, OPS  # noqa: E402
+from tinyseq.ops import OPS  # noqa: E402
 from tinyseq.passes.along import HANDLERS, WHY  # noqa: E402
 from tinyseq.shapes import looks  # noqa: E402
 
@@ -63,8 +63,6 @@ def _row(name: str) -> str:
 
 
 def _form(name: str) -> str:
-    if name in CONTROL:
-        return "refused: its graphs are not followed"
     if name in MADE:
         return MADE[name]
     if name in HANDLERS:
@@ -79,14 +77,14 @@ def _sentence(docstring: str) -> str:
     return " ".join(docstring.split()).rstrip(".")
 
 
-CONTROL = {row.name for row in FAMILIES["control"]}
-
 MADE = {
     "Shape": "the number of frames, for shapes only",
     "Size": "the number of frames, for shapes only",
     "Range": "positions go on from chunk to chunk",
+    "If": "both branches go on, and what frames do not decide chooses from what they give",
+    "Loop": "refused: its turns are not frames",
 }
-"""Ops that make something of the number of frames."""
+"""Ops that make something of the number of frames, or run graphs."""
 
 AXES = {
     looks.nothing: "none",

@@ -7,11 +7,14 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
+import onnx
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from onnx import helper
 
 import tinyseq
+from tests.models import graph, model, value
 from tests.strategies.streams import CHANNELS, Layers, layered
 
 FRAMES = 40
@@ -259,6 +262,12 @@ def cut_even(own: Layers) -> None:
     own.then("Slice", odd, np.array([2**62]), np.array([1]))
 
 
+def scaled_few(own: Layers) -> None:
+    """x twice where there are fewer than three frames."""
+    few = own.graph.apply("Less", frame_count(own), np.array([3]))
+    own.x = own.graph.apply("Where", few, own.graph.mul(own.x, np.float32(2)), own.x)
+
+
 def attending(own: Layers) -> None:
     scores = own.graph.apply("MatMul", own.x, own.graph.transpose(own.x, (0, 2, 1)))
     own.x = own.graph.apply("MatMul", own.graph.softmax(scores), own.x)
@@ -321,6 +330,7 @@ REFUSED = {
     "Slice of so many": (lambda own: own.cut(0, 100_000), "by how many there are"),
     "Pad to an even number": (made_even, "by how many frames there are"),
     "Slice to an even number": (cut_even, "by how many frames there are"),
+    "Less": (scaled_few, "decides by how many frames there are"),
     "Concat": (lambda own: own.beside(lambda own: own.then("Relu"), "Concat", axis=1), "one after the other"),
 }
 
@@ -582,6 +592,127 @@ def test_a_model_with_state_of_its_own_says_what_a_chunk_is():
     assert "note    node 'concat' (Concat) looks along 'frames': one call is one step" in str(session)
     assert session.stream().step({"x": signal(3)})["y"].shape == (1, 5, CHANNELS)
     assert "note" not in str(built(lambda own: own.lstm()))
+
+
+def over_frames(
+    direction: int = 0, rows: int | str = "rows", told: bool = True, axis: int = 1
+) -> tinyseq.Session:
+    """A leaky sum of frames, written out as a Scan."""
+    body = graph(
+        [
+            helper.make_node("Mul", ["before", "leak"], ["less"]),
+            helper.make_node("Add", ["less", "frame"], ["after"]),
+            helper.make_node("Tanh", ["after"], ["told"]),
+        ],
+        [value("before"), value("frame")],
+        [value("after"), value("told")],
+        {"leak": np.float32(0.75)},
+    )
+    shape, ones = [0, 0, CHANNELS], onnx.numpy_helper.from_array(np.ones(1, np.float32))
+    shape[axis], shape[1 - axis] = "frames", rows
+    nodes = [
+        helper.make_node("Shape", ["x"], ["size"]),
+        helper.make_node("Gather", ["size", "axes"], ["sizes"]),
+        helper.make_node("Concat", ["sizes", "width"], ["start_size"], axis=0),
+        helper.make_node("ConstantOfShape", ["start_size"], ["start"], value=ones),
+        helper.make_node("Relu", ["x"], ["c"]),
+        helper.make_node(
+            "Scan", ["start" if told else "first", "c"], ["end", "y"], "leak", body=body, num_scan_inputs=1,
+            scan_input_axes=[axis], scan_output_axes=[axis], scan_input_directions=[direction],
+        ),
+    ]  # fmt: skip
+    constants = {"axes": np.array([1 - axis]), "width": np.array([CHANNELS])}
+    if not told:
+        constants["first"] = np.full((rows, CHANNELS), 0.5, np.float32)
+    return tinyseq.load(
+        model(nodes, [value("x", shape=shape)], [value("y"), value("end")], constants), device="cpu"
+    )
+
+
+@pytest.mark.parametrize("options", [{}, {"axis": 0}, {"rows": 1}, {"rows": 1, "told": False}])
+def test_a_scan_over_frames_is_a_layer(options):
+    session = over_frames(**options)
+    assert tinyseq.check_stream(session).passed
+    x, stream = signal(), session.stream()
+    x = x if options.get("axis", 1) else x.transpose(1, 0, 2)
+    whole, axis = session.run({"x": x}), options.get("axis", 1)
+    steps = [stream.step({"x": part}) for part in np.split(x, [1, 2, 9], axis)]
+    np.testing.assert_array_equal(np.concatenate([step["y"] for step in steps], axis), whole["y"])
+    np.testing.assert_array_equal(steps[-1]["end"], whole["end"])
+    expected = np.full((1, CHANNELS), 0.5 if "told" in options else 1.0)
+    for frame in np.moveaxis(x, axis, 0):
+        expected = 0.75 * expected + np.maximum(frame, 0)
+    np.testing.assert_allclose(whole["end"], expected, rtol=1e-5)
+
+
+def chosen(by: str = "loud") -> tinyseq.Session:
+    """A layer and a convolution, one of which is chosen; in each branch the tensors have the same names."""
+    own = Layers()
+    w, r = own.weights(1, 3 * CHANNELS, CHANNELS), own.weights(1, 3 * CHANNELS, CHANNELS)
+    layer = graph(
+        [
+            helper.make_node("Transpose", ["x"], ["a"], perm=[1, 0, 2]),
+            helper.make_node("GRU", ["a", "w", "r"], ["b"], "layer", hidden_size=CHANNELS),
+            helper.make_node("Squeeze", ["b", "one"], ["c"]),
+            helper.make_node("Transpose", ["c"], ["d"], perm=[1, 0, 2]),
+        ],
+        [],
+        [value("d")],
+        {"w": w, "r": r, "one": np.array([1])},
+    )
+    window = graph(
+        [
+            helper.make_node("Transpose", ["x"], ["a"], perm=[0, 2, 1]),
+            helper.make_node("Conv", ["a", "w"], ["c"], "window", pads=[2, 0]),
+            helper.make_node("Transpose", ["c"], ["d"], perm=[0, 2, 1]),
+        ],
+        [],
+        [value("d")],
+        {"w": own.weights(CHANNELS, CHANNELS, 3)},
+    )
+    nodes = {
+        "loud": [],
+        "frames": [
+            helper.make_node("ReduceMax", ["x"], ["top"], keepdims=0),
+            helper.make_node("Greater", ["top", "zero"], ["loud"]),
+        ],
+        "number": [
+            helper.make_node("Shape", ["x"], ["size"], start=1, end=2),
+            helper.make_node("Less", ["size", "ten"], ["loud"]),
+        ],
+    }[by]
+    nodes.append(helper.make_node("If", ["loud"], ["y"], "choice", then_branch=layer, else_branch=window))
+    inputs = [value("x", shape=["rows", "frames", CHANNELS])]
+    inputs += [value("loud", bool, [])] if by == "loud" else []
+    constants = {"zero": np.float32(0), "ten": np.array([10])}
+    read = {name for node in nodes for name in node.input}
+    constants = {name: array for name, array in constants.items() if name in read}
+    return tinyseq.load(model(nodes, inputs, [value("y")], constants))
+
+
+def test_both_branches_go_on_whichever_is_chosen():
+    session, x = chosen(), signal()
+    assert tinyseq.check_stream(session).passed
+    for loud in (np.array(True), np.array(False)):
+        stream = session.stream()
+        parts = [stream.step({"x": part, "loud": loud})["y"] for part in np.split(x, [1, 2, 9], 1)]
+        whole = session.run({"x": x, "loud": loud})["y"]
+        np.testing.assert_array_equal(np.concatenate(parts, 1), whole)
+    assert {name.rpartition(".")[2] for name in session.stream().state} == {"h", "frames"}
+
+
+@pytest.mark.parametrize(
+    ("by", "reason"),
+    [("frames", "known after the last frame"), ("number", "by how many frames there are")],
+)
+def test_what_frames_decide_chooses_no_branch(by, reason):
+    with pytest.raises(tinyseq.ModelError, match=f"^node .*{reason}"):
+        chosen(by).stream()
+
+
+def test_a_scan_that_is_no_layer_is_refused():
+    with pytest.raises(tinyseq.ModelError, match=r"node 'leak' \(Scan\) goes over the frames backward"):
+        over_frames(direction=1).stream()
 
 
 def test_a_search_refuses_models_that_hold_frames_back():

@@ -9,6 +9,7 @@ import numpy as np
 
 from tinyseq.model import Node
 from tinyseq.passes import running, windows
+from tinyseq.passes.probe import scan_axis
 from tinyseq.passes.tracks import Padding, Refusal, Track, Window
 from tinyseq.shapes import (
     axis_of,
@@ -44,9 +45,12 @@ def handle(following: Following, node: Node, index: int, track: Track) -> None:
         Refusal: it needs frames that are not there yet, or is not known in chunks.
     """
     handler = HANDLERS.get(node.op)
-    if handler is None or (index and node.op != "Concat"):
+    if handler is None or (index and node.op not in ("Concat", "Scan")):
         raise Refusal(WHY.get(node.op, "looks at all frames at once"))
-    if node.op not in ("Concat", *RECURRENT) and sum(name in following.tracks for name in node.inputs) > 1:
+    if (
+        node.op not in ("Concat", "Scan", *RECURRENT)
+        and sum(name in following.tracks for name in node.inputs) > 1
+    ):
         raise Refusal("looks along its frames by what other frames say")
     if track.padding is not None and node.op not in ("Conv", "MaxPool", "AveragePool", "Pad", "Slice"):
         raise Refusal("takes frames that are padded in time")
@@ -70,6 +74,29 @@ def recurrent(following: Following, node: Node, index: int, track: Track) -> Non
     if y:
         following.tracks[y] = track._replace(axis=following.growing(y), alike=False)
     following.latest.update(filter(None, last))
+
+
+def scanned(following: Following, node: Node, index: int, track: Track) -> None:
+    """What it carries is carried from chunk to chunk. Forward only, and over frames alone."""
+    kept = len(node.inputs) - node.attributes["num_scan_inputs"]
+    for place, name in enumerate(node.inputs):
+        own = following.tracks.get(name)
+        if place < kept:
+            if own is not None:
+                raise Refusal("carries what grows with the frames")
+            continue
+        if own is None or not own.same_clock(track) or own.padding is not None or own.rows != 1:
+            raise Refusal("goes over frames and over others")
+        if scan_axis(node, "input", place - kept, len(following.shapes(name)[0])) != own.axis:
+            raise Refusal("goes over something else than frames, and takes all frames in each turn")
+    if any(any(node.attributes[f"scan_{what}_directions"] or ()) for what in ("input", "output")):
+        raise Refusal("goes over the frames backward: its first output needs the last input")
+    for place, name in enumerate(node.outputs):
+        if name and place < kept:
+            following.latest.add(name)
+        elif name:
+            axis = scan_axis(node, "output", place - kept, len(following.shapes(name)[0]))
+            following.tracks[name] = track._replace(axis=axis, alike=False)
 
 
 def quantised(following: Following, node: Node, index: int, track: Track) -> None:
@@ -250,6 +277,7 @@ def _cropped(
 HANDLERS: dict[str, Handler] = {
     **dict.fromkeys(RECURRENT, recurrent),
     **dict.fromkeys(running.FOLDS, running.reduced),
+    "Scan": scanned,
     "DynamicQuantizeLinear": quantised,
     **dict.fromkeys(("MaxPool", "AveragePool"), windows.pooled),
     "Conv": windows.convolved,

@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-from math import prod
-
 import numpy as np
 
 from tinyseq import types
 from tinyseq.errors import ModelError
 from tinyseq.model import Graph, Model, Node, captured
-from tinyseq.passes import along, running, windows
+from tinyseq.passes import along, reshapes, running, windows
 from tinyseq.passes.axes import NO_RULE, Sizes, growing
 from tinyseq.passes.probe import Probe
 from tinyseq.passes.rings import Rings
@@ -27,8 +25,8 @@ class Following:
     """What is known of a graph's tensors as the frames of a stream pass through them.
 
     ``tracks`` are the tensors that have frames; ``generated`` those of them that are made of the number of
-    frames alone; ``counts`` tensors that hold such numbers, by the track they are of; ``latest`` those that
-    hold something of the frames so far. ``rings`` has the streaming graph as far as it is written. Where
+    frames alone; ``counts`` tensors that hold such numbers, by the track
+    they are of, and ``settled`` what is the same whatever they are; ``latest`` those that hold something of the frames so far. ``rings`` has the streaming graph as far as it is written. Where
     chunks may be empty within the graph, it is ``guarded``. Frames come in by the ``unit``.
     """
 
@@ -44,13 +42,14 @@ class Following:
         self.tracks: dict[str, Track] = {}
         self.counts: dict[str, Track] = {}
         self.latest: set[str] = set()
+        self.settled: dict[str, np.ndarray] = {}
         self.generated: set[str] = set()
         self.inputs: dict[str, int] = {}
         self.looking: list[Node] = []
         self.guarded = guarded
         self.aligned: set[str] = set()
         self.rings = Rings(exposed)
-        self._sizes = sizes
+        self.sizes = sizes
         self.types = types.of_tensors(graph)
         self._originals = {name: node for node in graph.nodes for name in node.outputs if name}
         self._carried = {pair.input for pair in exposed.state}
@@ -76,7 +75,7 @@ class Following:
             written = len(self.rings.nodes)
             try:
                 self._pass(node)
-                if len(self.rings.nodes) == written or node.row.state:
+                if len(self.rings.nodes) == written or node.row.state or node.op == "Scan":
                     self.rings.nodes.append(node)
             except Refusal as refusal:
                 raise ModelError(f"{node} {refusal}, so the model cannot be streamed; {REMEDY}") from None
@@ -87,15 +86,27 @@ class Following:
                     f"{node} meets frames in a way that shapes do not tell ({error}), so the model cannot be "
                     f"streamed; {REMEDY}"
                 ) from error
+        self._check_settled()
         self._check_numbers()
         for value in self.graph.outputs:
             self._check_output(value.name)
+
+    def _check_settled(self) -> None:
+        """Refuses what the number of frames decides where there are few: what it is of many, it is of all."""
+        for probe in self.sizes.least(self.size) if self.settled else ():
+            for name, settled in self.settled.items():
+                value = probe.values.get(name)
+                if value is not None and not np.array_equal(value, settled):
+                    raise ModelError(
+                        f"{self._originals[name]} decides by how many frames there are, so the model cannot "
+                        f"be streamed; {REMEDY}"
+                    )
 
     def _check_numbers(self) -> None:
         """Refuses what pads or cuts by how many frames there are: tracks of other lengths than runs have."""
         if not self.counts and all(node.row.state for node in self.looking):
             return
-        for frames, probe in self._sizes.trials(self.size).items():
+        for frames, probe in self.sizes.trials(self.size).items():
             for name, track in self.tracks.items():
                 shape, node = probe.shapes.get(name), self._originals.get(name)
                 padding = track.padding or Padding(0, 0, 0.0)
@@ -119,7 +130,7 @@ class Following:
                 f"of a stream are alike after more than {HORIZON // 2} of them only; {REMEDY}"
             )
         if moving and not self.guarded:
-            again = Following(self.graph, self.exposed, self._sizes, self.size, self.unit, guarded=True)
+            again = Following(self.graph, self.exposed, self.sizes, self.size, self.unit, guarded=True)
             again.follow()
             return again.streaming()
         return Streaming(
@@ -143,7 +154,7 @@ class Following:
         """The axes of the rows of inputs and outputs; of those that have no other open size."""
         rows = {}
         for value in (*self.graph.inputs, *self.graph.outputs) if self.in_rows else ():
-            axes = self._sizes.growing(self.others[0], value.name)
+            axes = self.sizes.growing(self.others[0], value.name)
             track = self.tracks.get(value.name)
             if len(axes) == 1 and (track is None or track.axis not in axes):
                 rows[value.name] = axes[0]
@@ -173,8 +184,8 @@ class Following:
         """The shape of a tensor, its rows being open."""
         shape: list[int | str] = list(self.shapes(name)[0])
         for other in self.others:
-            for place in self._sizes.growing(other, name):
-                if shape[place] != self._sizes.number(other):
+            for place in self.sizes.growing(other, name):
+                if shape[place] != self.sizes.number(other):
                     raise Refusal("would have to keep frames in which rows are joined with other sizes")
                 shape[place] = "rows"
         if shape.count("rows") > 1:
@@ -238,13 +249,11 @@ class Following:
         return not name or name in self.counts or name in self.graph.constants
 
     def _pass(self, node: Node) -> None:
-        names = set(filter(None, node.inputs))
-        for _, inner in node.graphs():
-            names.update(captured(inner))
-        if not self._touched(names):
+        around = {name for _, inner in node.graphs() for name in captured(inner)}
+        if not self._touched(around.union(filter(None, node.inputs))):
             return
-        if node.graphs():
-            raise Refusal("runs a graph on frames or their number")
+        if node.graphs() and (node.op != "Scan" or self._touched(around)):
+            raise Refusal("runs graphs on frames or their number, turn by turn or by what frames decide")
         node = self._original(node)
         if node.op in ("Shape", "Size"):
             self._count(node)
@@ -286,6 +295,8 @@ class Following:
                 self._grow(node)
             elif one is None or other is None or not np.array_equal(one, other):
                 self.counts[name] = track
+            else:
+                self.settled[name] = one
 
     def _clock_of(self, node: Node) -> Track:
         """The track whose number of frames a node takes."""
@@ -332,7 +343,8 @@ class Following:
 
     def _advance(self, node: Node) -> None:
         """A node that takes frames."""
-        if any(name in self.latest for name in node.inputs) and not node.row.state:
+        carries = node.row.state or node.op == "Scan"
+        if any(name in self.latest for name in node.inputs) and not carries:
             name = next(name for name in node.inputs if name in self.latest)
             raise Refusal(f"needs {name!r}, which is known after the last frame, for every frame")
         shapes = [self.shapes(name)[0] if name else None for name in node.inputs]
@@ -365,21 +377,21 @@ class Following:
         name = next(name for name in node.inputs if name in self.tracks and name not in self.aligned)
         if node.op == "Squeeze" and len(node.inputs) < 2:
             raise Refusal("drops all axes of one element, that of the frames too where a chunk has one")
-        wanted = self._sizes_wanted(node) if node.op == "Reshape" else None
+        wanted = reshapes.sizes_wanted(self, node) if node.op == "Reshape" else None
         if wanted is not None:
             self.rings.nodes.append(node._replace(inputs=(node.inputs[0], self.rings.integers(*wanted))))
         for output in filter(None, node.outputs):
             axis = self.growing(output)
             if axis is None:
                 raise Refusal("makes of all frames what does not grow with them")
-            if node.op == "Reshape" and (count := self._stacked(name, output, axis)) > 1:
+            if node.op == "Reshape" and (count := reshapes.stacked(self, name, output, axis)) > 1:
                 if wanted is None:
                     raise Refusal(f"puts {count} frames together, and rows with them")
                 self.looking.append(node)
                 windows.stacked(self, self.rings.nodes.pop(), self.tracks[name], count)
                 continue
             if node.op in ("Reshape", "Flatten"):
-                track = self._reshaped(name, output, axis)
+                track = reshapes.reshaped(self, name, output, axis)
             else:
                 track = self._kept(name, output, axis, tracks)
             alike = all(track.alike for track in tracks) and all(
@@ -395,47 +407,3 @@ class Following:
         if len({track.rows for track in tracks}) > 1:
             raise Refusal("takes frames that are joined with rows, and others")
         return self.tracks[name]._replace(axis=axis)
-
-    def _stacked(self, name: str, output: str, axis: int) -> int:
-        """How many frames a Reshape puts together; 1 if none."""
-        track, before, after = self.tracks[name], self.shapes(name)[0], self.shapes(output)[0]
-        same = prod(before[: track.axis]) == prod(after[:axis]) and track.rows == 1
-        count, rest = divmod(before[track.axis], after[axis])
-        return count if same and not rest and track.padding is None else 1
-
-    def _reshaped(self, name: str, output: str, axis: int) -> Track:
-        """Frames that are joined with what lies within or around them, or parted from it."""
-        track = self.tracks[name]
-        before, after = self.shapes(name)[0], self.shapes(output)[0]
-        outside = prod(before[: track.axis]) * track.rows
-        within, kept = prod(before[track.axis + 1 :]), prod(after[axis + 1 :])
-        rows, rest = divmod(outside, prod(after[:axis]))
-        if rest or not self._only_rows(rows):
-            raise Refusal("lays frames and what lies around them together anew")
-        joined = track.times(within, kept)
-        if joined is None:
-            raise Refusal(f"puts several frames together, {within} elements as {kept}")
-        return joined._replace(axis=axis, rows=rows)
-
-    def _sizes_wanted(self, node: Node) -> list[int] | None:
-        """What a Reshape makes, in words that hold for no frames too: -1 for theirs, 0 where rows stay."""
-        source, output = node.inputs[0], node.outputs[0]
-        wanted = list(self.shapes(output)[0])
-        rows = {place for name in self.others for place in self._sizes.growing(name, output)}
-        axis = self.growing(output)
-        given = self.shapes(source)[0]
-        if axis is None or node.attributes["allowzero"] or 0 in wanted:
-            return None
-        for place in rows - {axis}:
-            if place >= len(given) or given[place] != wanted[place]:
-                return None
-            wanted[place] = 0
-        wanted[axis] = -1
-        return wanted
-
-    def _only_rows(self, count: int) -> bool:
-        """Whether a number is one of rows: a product of open sizes."""
-        for size in map(self._sizes.number, self.others):
-            if count % size == 0:
-                count //= size
-        return count == 1
