@@ -25,6 +25,9 @@ Handler = Callable[["Following", Node, int, Track], None]
 
 RECURRENT = ("RNN", "GRU", "LSTM", "DynamicQuantizeLSTM")
 
+MOVES = ("Identity", "Transpose", "Squeeze", "Unsqueeze", "Reshape", "Flatten")
+"""Ops through which padding that nothing holds yet can pass: they change no element."""
+
 NORMALISED = "is normalised over all frames"
 SUMMED = "sums over all frames"
 
@@ -160,7 +163,7 @@ def joined(following: Following, node: Node, index: int, track: Track) -> None:
             sides.append((0, 0.0))
             continue
         one, other = (shape[track.axis] for shape in following.shapes(name))
-        value = following.uniform(name)
+        value = _uniform(following, name)
         if one != other or value is None:
             raise Refusal(f"puts {name!r} before or after the frames, which is not one number throughout")
         sides.append((one, value))
@@ -176,6 +179,22 @@ def joined(following: Following, node: Node, index: int, track: Track) -> None:
     following.tracks[node.outputs[0]] = following.tracks[node.inputs[place]]._replace(
         padding=_sum(following.tracks[node.inputs[place]].padding, padding), alike=False
     )
+
+
+def _uniform(following: Following, name: str) -> float | None:
+    """The one number that a tensor holds throughout, if it does."""
+    for probe in following.probes:
+        array = probe.values.get(name)
+        if array is not None:
+            first = array.ravel()[:1]
+            return float(first[0]) if array.size and (array == first).all() else None
+    node = following.maker(name)
+    if node is not None and node.op == "ConstantOfShape":
+        value = node.attributes["value"]
+        return 0.0 if value is None else float(np.ravel(value)[0])
+    if node is not None and node.op in ("Expand", *MOVES):
+        return _uniform(following, node.inputs[0])
+    return None
 
 
 def latest(following: Following, node: Node, index: int, track: Track) -> None:

@@ -15,9 +15,6 @@ from tinyseq.passes.tracks import HORIZON, Padding, Refusal, Track, clock_of
 from tinyseq.shapes import Shape
 from tinyseq.streaming import Streaming
 
-MOVES = ("Identity", "Transpose", "Squeeze", "Unsqueeze", "Reshape", "Flatten")
-"""Ops through which padding that nothing holds yet can pass: they change no element."""
-
 REMEDY = "give whole sequences to model.run"
 
 
@@ -25,9 +22,10 @@ class Following:
     """What is known of a graph's tensors as the frames of a stream pass through them.
 
     ``tracks`` are the tensors that have frames; ``generated`` those of them that are made of the number of
-    frames alone; ``counts`` tensors that hold such numbers, by the track
-    they are of, and ``settled`` what is the same whatever they are; ``latest`` those that hold something of the frames so far. ``rings`` has the streaming graph as far as it is written. Where
-    chunks may be empty within the graph, it is ``guarded``. Frames come in by the ``unit``.
+    frames alone; ``counts`` tensors that hold such numbers, by the track they are of, and ``settled`` what is
+    the same whatever they are; ``latest`` those that hold something of the frames so far. ``rings`` has the
+    streaming graph as far as it is written. Where chunks may be empty within the graph, it is ``guarded``.
+    Frames come in by the ``unit``.
     """
 
     def __init__(
@@ -191,21 +189,6 @@ class Following:
         if shape.count("rows") > 1:
             raise Refusal("would have to keep frames of two open sizes")
         return shape
-
-    def uniform(self, name: str) -> float | None:
-        """The one number that a tensor holds throughout, if it does."""
-        for probe in self.probes:
-            array = probe.values.get(name)
-            if array is not None:
-                first = array.ravel()[:1]
-                return float(first[0]) if array.size and (array == first).all() else None
-        node = self._originals.get(name)
-        if node is not None and node.op == "ConstantOfShape":
-            value = node.attributes["value"]
-            return 0.0 if value is None else float(np.ravel(value)[0])
-        if node is not None and node.op in ("Expand", *MOVES):
-            return self.uniform(node.inputs[0])
-        return None
 
     def _check_output(self, name: str) -> None:
         track = self.tracks.get(name)
@@ -371,7 +354,7 @@ class Following:
             self.rings.nodes.append(node)
             tracks = [self.tracks[name] for name in node.inputs if name in self.tracks]
         first = tracks[0]
-        padding = first.padding if len(tracks) == 1 and node.op in MOVES else None
+        padding = first.padding if len(tracks) == 1 and node.op in along.MOVES else None
         if padding is None and any(track.padding is not None for track in tracks):
             raise Refusal("takes frames that are padded in time")
         name = next(name for name in node.inputs if name in self.tracks and name not in self.aligned)
