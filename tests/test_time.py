@@ -15,7 +15,7 @@ from onnx import helper
 
 import tinyseq
 from tests.models import graph, model, value
-from tests.strategies.streams import CHANNELS, Layers, layered
+from tests.strategies.streams import CHANNELS, ENDS, Layers, layered
 
 FRAMES = 40
 
@@ -52,6 +52,22 @@ def test_layers_give_in_chunks_what_they_give_at_once(data, layers):
     y = in_chunks(session, x, cuts)
     assert whole is None or np.array_equal(y, whole, equal_nan=True)
     assert stream.latency == session.latency
+
+
+@settings(max_examples=max(60, settings.default.max_examples // 2))
+@given(data=st.data(), layers=layered(), op=st.sampled_from(sorted(ENDS.values())))
+def test_what_is_of_all_frames_of_layers_is_at_the_end_that_of_a_run(data, layers, op):
+    session = layers.then(op, np.array([1])).model()
+    x = signal(data.draw(st.integers(1, FRAMES)))
+    try:
+        stream, whole = session.stream(), session.run({"x": x})["y"]
+    except (tinyseq.ModelError, tinyseq.FeedError):
+        return
+    cuts = sorted(data.draw(st.sets(st.integers(1, FRAMES - 1), max_size=6)))
+    for part in np.split(x, [cut for cut in cuts if cut < x.shape[1]], 1):
+        y = stream.step({"x": part})["y"]
+    y = stream.finish().get("y", y)
+    np.testing.assert_array_equal(y, whole)
 
 
 # What streams, and how late.
@@ -163,6 +179,8 @@ IN_TIME = {
     "whole numbers less the last": (lambda own: own.whole(-(2**40)).cut(0, -2).real(), 2),
     "numbers of frames": (placed, 0),
     "numbers of frames that come late": (lambda own: placed(own.conv(3, pads=(1, 1))), 1),
+    "numbers of fewer frames": (lambda own: placed(own.conv(3)), 2),
+    "numbers of every second frame": (lambda own: placed(own.conv(3, strides=(2,), pads=(2, 0))), 0),
     "learned positions": (embedded, 0),
     "a table of positions": (with_table, 0),
     "a convolution of frames and features": (

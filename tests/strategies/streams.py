@@ -144,6 +144,24 @@ def _recurrent(draw, layers: Layers) -> int:
     return 1
 
 
+def _places(draw, layers: Layers) -> int:
+    """The numbers of the frames, added to them."""
+    graph = layers.graph
+    size = graph.apply("Squeeze", graph.apply("Shape", layers.x, start=1, end=2))
+    places = graph.apply("Range", np.array(0), size, np.array(1))
+    places = graph.unsqueeze(graph.apply("Cast", places, to=np.dtype("f4")), [1])
+    layers.x = graph.add(layers.x, graph.mul(places, np.float32(0.125)))
+    return 1
+
+
+def _waiting(draw, layers: Layers) -> int:
+    """Whole numbers beside those that come late."""
+    before = draw(st.integers(0, 2))
+    layers.whole().beside(lambda own: own.real().conv(3, pads=(before, 2 - before)).whole()).real()
+    layers.then("Tanh")
+    return 1
+
+
 def _whole(draw, layers: Layers) -> int:
     """Whole numbers or truth values on their way."""
     layers.then("Greater", np.float32(0)) if draw(st.booleans()) else layers.whole()
@@ -162,8 +180,15 @@ def _summed(draw, layers: Layers) -> int:
 
 LAYERS = (
     *(_conv, _conv, _max_pool, _mean_pool, _spread, _cut, _padded),
-    *(_beside, _each, _each, _recurrent, _recurrent, _summed, _whole),
+    *(_beside, _each, _each, _recurrent, _recurrent, _summed, _whole, _waiting, _places),
 )
+
+
+ENDS = {
+    "mean": "ReduceMean", "sum": "ReduceSum", "greatest": "ReduceMax", "product": "ReduceProd",
+    "length": "ReduceL2",
+}  # fmt: skip
+"""What can be told of all frames at the end."""
 
 
 @st.composite

@@ -76,7 +76,7 @@ def recurrent(following: Following, node: Node, index: int, track: Track) -> Non
     y, *last = [*node.outputs, "", ""][:3]
     if y:
         following.tracks[y] = track._replace(axis=following.growing(y), alike=False)
-    following.latest.update(filter(None, last))
+    following.end(track, *last)
 
 
 def scanned(following: Following, node: Node, index: int, track: Track) -> None:
@@ -96,7 +96,7 @@ def scanned(following: Following, node: Node, index: int, track: Track) -> None:
         raise Refusal("goes over the frames backward: its first output needs the last input")
     for place, name in enumerate(node.outputs):
         if name and place < kept:
-            following.latest.add(name)
+            following.end(track, name)
         elif name:
             axis = scan_axis(node, "output", place - kept, len(following.shapes(name)[0]))
             following.tracks[name] = track._replace(axis=axis, alike=False)
@@ -209,7 +209,7 @@ def _last_so_far(following: Following, node: Node, track: Track) -> None:
     if (np.diff(track.emitted) < 1).any():
         raise Refusal("takes the last frame where some steps have none")
     following.rings.nodes.append(node)
-    following.latest.add(node.outputs[0])
+    following.end(track, node.outputs[0])
 
 
 def cut(following: Following, node: Node, index: int, track: Track) -> None:

@@ -23,7 +23,8 @@ class Following:
 
     ``tracks`` are the tensors that have frames; ``generated`` those of them that are made of the number of
     frames alone; ``counts`` tensors that hold such numbers, by the track they are of, and ``settled`` what is
-    the same whatever they are; ``latest`` those that hold something of the frames so far. ``rings`` has the
+    the same whatever they are; ``latest`` those that hold something of the frames so far,
+    which are ``owing`` where frames come at the end. ``rings`` has the
     streaming graph as far as it is written. Where chunks may be empty within the graph, it is ``guarded``.
     Frames come in by the ``unit``.
     """
@@ -44,7 +45,7 @@ class Following:
         self.generated: set[str] = set()
         self.inputs: dict[str, int] = {}
         self.looking: list[Node] = []
-        self.guarded = guarded
+        self.guarded, self.owing = guarded, False
         self.aligned: set[str] = set()
         self.rings = Rings(exposed)
         self.sizes = sizes
@@ -120,7 +121,7 @@ class Following:
         """The streaming form of the model, once the frames are followed."""
         kept = {value.name: self.tracks.get(value.name) for value in self.graph.outputs}
         kept = {name: track for name, track in kept.items() if track is not None}
-        moving = bool(self.rings.tables) or any(track.late for track in kept.values())
+        moving = bool(self.rings.tables) or self.owing or any(track.late for track in kept.values())
         clock = clock_of(self.rings.tables, self.rings.period) if moving else None
         if moving and clock is None:
             raise ModelError(
@@ -308,7 +309,7 @@ class Following:
             clock = self._clock_of(node)
             if node.op in ("ConstantOfShape", "Expand") or self._repeats(node, axis):
                 one, other = (shape[axis] for shape in self.shapes(name))
-                track = running.scaled(clock, one, other, *self.frames)
+                track = running.scaled(clock, one, other, *self.lengths(clock))
                 self.tracks[name] = track._replace(axis=axis, rows=1, alike=True, padding=None)
             else:
                 running.counted(self, node, name, axis, clock)
@@ -323,6 +324,15 @@ class Following:
         """The frames of the stream that the probes have."""
         name, axis = next(iter(self.inputs.items()))
         return [probe.shapes[name][axis] for probe in self.probes]
+
+    def end(self, track: Track, *names: str) -> None:
+        """Tensors that hold something of all frames so far of a track."""
+        self.latest.update(filter(None, names))
+        self.owing = self.owing or track.late
+
+    def lengths(self, track: Track) -> list[int]:
+        """How many frames of a track the probes have."""
+        return [track.length(frames // self.unit, self.rings.period) for frames in self.frames]
 
     def _advance(self, node: Node) -> None:
         """A node that takes frames."""

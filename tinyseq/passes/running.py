@@ -80,19 +80,19 @@ def reduced(following: Following, node: Node, index: int, track: Track) -> None:
     keepdims = node.attributes.get("keepdims", 1)
     end = fold.op if fold.op in ("ReduceMax", "ReduceMin") else "ReduceSum"
     rings.add(end, node.name, so_far, rings.integers(*axes), keepdims=keepdims, output=node.outputs[0])
-    following.latest.add(node.outputs[0])
+    following.end(track, node.outputs[0])
 
 
 # What counts frames.
 
 
 def scaled(track: Track, one: int, other: int, frames: int, more: int) -> Track:
-    """The track of something that is ``one`` long for so many frames and ``other`` for more."""
-    if one * more != other * frames:
-        raise Refusal("makes frames whose number is not a multiple of the stream's")
+    """The track of something that is ``one`` long for so many frames of a track and ``other`` for more."""
+    if one * more != other * frames or not frames:
+        raise Refusal("makes frames whose number is not a multiple of those that it counts")
     result = track.times(one, frames)
     if result is None:
-        raise Refusal("makes fewer frames than the stream has")
+        raise Refusal("makes fewer frames than it counts")
     return result
 
 
@@ -103,7 +103,7 @@ def counted(following: Following, node: Node, name: str, axis: int, clock: Track
         Refusal: frames are numbered in another way.
     """
     one, other = (shape[axis] for shape in following.shapes(name))
-    track = scaled(clock, one, other, *following.frames)
+    track = scaled(clock, one, other, *following.lengths(clock))
     following.looking.append(node)
     rings = following.rings
     chunk = rings.fresh(f"{node.name}.chunk")

@@ -62,6 +62,12 @@ class Track(NamedTuple):
         due = -(counts * -span // more) if more else counts
         return max(0, int((first - due).max(initial=0)))
 
+    def length(self, frames: int, period: int) -> int:
+        """How many frames come out of so many of the stream, no more following. The counts go
+        on alike after ``period`` of them."""
+        rounds = max(0, -(-(frames - HORIZON) // period))
+        return int(self.whole[frames - rounds * period] + rounds * (self.whole[-1] - self.whole[-1 - period]))
+
     def times(self, above: int, below: int = 1) -> Track | None:
         """Each frame as ``above / below`` of them; None where frames would be cut."""
         if above == below:
