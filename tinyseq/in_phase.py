@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from tinyseq.backends import Arrays, Runner
+from tinyseq.backends.moving import OutOfStepError
 from tinyseq.backends.overlap import check_out
 from tinyseq.errors import FeedError
 from tinyseq.model import POSITION
@@ -27,8 +28,9 @@ class InPhase:
         self._runner = runner
         self._axes = streaming.rows
         self.state = runner.state
-        places = (*streaming.places, *([POSITION] if streaming.clock else []))
-        self._places = [runner.state[name].reshape(len(runner.state[name]), -1) for name in places]
+        fields = [runner.state[name] for name in streaming.places]
+        self._places = [field.reshape(len(field), -1) for field in fields]
+        self._moving = [] if streaming.clock is None else [runner.state[POSITION]]
 
     def step(
         self, feeds: Mapping[str, object], out: Mapping[str, np.ndarray] | None, **last: int
@@ -37,7 +39,11 @@ class InPhase:
         rows = feeds[SOURCES]
         own = [places[rows] for places in self._places]
         if all((places == places[0]).all() for places in own):
-            return self._runner.step(feeds, out, **last)
+            try:
+                return self._runner.step(feeds, out, **last)
+            except OutOfStepError:
+                pass
+        own += [places[rows] for places in self._moving]
         keys = np.concatenate([places.astype(np.float64) for places in own], 1)
         _, phases = np.unique(keys, axis=0, return_inverse=True)
         phases = phases.ravel()
