@@ -36,7 +36,7 @@ LAYERS = {
     "kernels.instructions": "",
     "reference": "errors kernels.activations ops model memory effort kernels.instructions",
     "streaming": "errors model",
-    "passes": "errors kernels.activations shapes ops model precision effort reference streaming",
+    "passes": "errors kernels.activations shapes ops model types precision effort reference streaming",
     "kernels.isa": "",
     "kernels.layout": "",
     "kernels.library": "errors kernels.isa",
@@ -54,7 +54,8 @@ LAYERS = {
     "precision memory files format",
     "claim": "errors",
     "row_by_row": "errors model plan backends",
-    "pool": "text errors model given state plan backends claim row_by_row",
+    "in_phase": "errors model plan backends",
+    "pool": "text errors model given state plan backends claim row_by_row in_phase",
     "console": "text errors given memory files",
     "decode.option_checks": "text errors given",
     "decode": "text errors given files state kernels.instructions kernels.layout "

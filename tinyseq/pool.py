@@ -135,7 +135,7 @@ class Pool:
         numbers = self._numbers(rows)
         feeds = self._streaming.ending(feeds, len(numbers))
         given = self._addressed(numbers, feeds)
-        return self._runner.step(given, None, last=1)  # type: ignore[call-arg]  # it has a clock
+        return self._runner.step(given, None, last=1)
 
     def _numbers(self, rows: Sequence[int]) -> np.ndarray:
         """Rows, all of them open and none twice."""
