@@ -60,7 +60,7 @@ def test_what_is_of_all_frames_of_layers_is_at_the_end_that_of_a_run(data, layer
     session = layers.then(op, np.array([1])).model()
     x = signal(data.draw(st.integers(1, FRAMES)))
     try:
-        stream, whole = session.stream(), session.run({"x": x})["y"]
+        stream, whole = session.with_any_state().stream(), session.run({"x": x})["y"]
     except (tinyseq.ModelError, tinyseq.FeedError):
         return
     cuts = sorted(data.draw(st.sets(st.integers(1, FRAMES - 1), max_size=6)))
@@ -104,6 +104,24 @@ def delta(own: Layers) -> None:
     x = own.x
     later, own.x = own.cut(1).x, x
     own.x = own.graph.apply("Sub", later, own.cut(0, -1).x)
+
+
+def unfolded(
+    own: Layers, taps: int, stride: int = 1, start: int = 0, padded: bool = False, fewer: int = 0
+) -> None:
+    """The windows of so many frames, put together, their places being told by the number of frames."""
+    graph = own.graph
+    size = graph.apply("Squeeze", frame_count(own))
+    if padded:
+        own.then("Pad", np.array([0, taps - 1, 0, 0, 0, 0]))
+    else:
+        size = graph.add(size, np.array(1 - taps - start - fewer))
+    if stride > 1:
+        size = graph.apply("Div", graph.add(size, np.array(stride - 1)), np.array(stride))
+    places = graph.mul(graph.apply("Range", np.array(0), size, np.array(1)), np.array(stride))
+    places = graph.add(graph.unsqueeze(places, [1]), np.arange(start, start + taps)[None])
+    own.then("Gather", places, axis=1).then("Transpose", perm=(0, 1, 3, 2))
+    own.then("MatMul", own.weights(taps, 1)).then("Squeeze", np.array([3]))
 
 
 IN_TIME = {
@@ -195,6 +213,11 @@ IN_TIME = {
         lambda own: own.conv(16, strides=(8,)).slid("ConvTranspose", own.weights(4, 4, 16), strides=(8,)),
         15,
     ),
+    "windows picked by their places": (lambda own: unfolded(own, 3), 2),
+    "every second of them": (lambda own: unfolded(own, 4, 2), 2),
+    "every third, of few frames": (lambda own: unfolded(own, 2, 3), 0),
+    "one for each frame": (lambda own: unfolded(own, 3, padded=True), 0),
+    "from the third frame on": (lambda own: unfolded(own, 2, 1, 2), 3),
     "frames put together in pairs": (
         lambda own: own.then("Reshape", np.array([0, -1, 2 * CHANNELS])).then(
             "MatMul", own.weights(2 * CHANNELS, CHANNELS)
@@ -280,6 +303,17 @@ def cut_even(own: Layers) -> None:
     own.then("Slice", odd, np.array([2**62]), np.array([1]))
 
 
+def uneven(own: Layers) -> None:
+    """Each frame and those whose numbers are its double, as far as there are such."""
+    half = own.graph.apply("Div", own.graph.apply("Squeeze", frame_count(own)), np.array(3))
+    places = own.graph.apply("Range", np.array(0), half, np.array(1))
+    places = own.graph.concat(
+        [own.graph.unsqueeze(places, [1]), own.graph.unsqueeze(own.graph.mul(places, np.array(2)), [1])], 1
+    )
+    own.then("Gather", places, axis=1).then("Transpose", perm=(0, 1, 3, 2))
+    own.then("MatMul", own.weights(2, 1)).then("Squeeze", np.array([3]))
+
+
 def scaled_few(own: Layers) -> None:
     """x twice where there are fewer than three frames."""
     few = own.graph.apply("Less", frame_count(own), np.array([3]))
@@ -318,6 +352,8 @@ REFUSED = {
     "NonZero": (found_places, "looks at all frames"),
     "Slice of a table": (with_shifted_table, "chunks would make anew"),
     "Gather": (lambda own: own.then("Gather", np.array([0, 1]), axis=1), "by their places"),
+    "Gather of places that are no windows": (uneven, "not those of windows at equal distances"),
+    "Gather of the first windows": (lambda own: unfolded(own, 3, fewer=2), "fewer windows than there are"),
     "Split": (lambda own: own.then("Split", num_outputs=2, axis=1), "looks at all frames"),
     "Tile": (lambda own: own.then("Tile", np.array([1, 2, 1])), "looks at all frames"),
     "Pad": (

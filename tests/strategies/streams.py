@@ -154,6 +154,19 @@ def _places(draw, layers: Layers) -> int:
     return 1
 
 
+def _unfolded(draw, layers: Layers) -> int:
+    """Windows that are picked by their places."""
+    graph, taps = layers.graph, draw(st.integers(1, 4))
+    stride = draw(st.sampled_from([1, 1, 2, 3]))
+    size = graph.apply("Squeeze", graph.apply("Shape", layers.x, start=1, end=2))
+    count = graph.apply("Div", graph.add(size, np.array(stride - taps)), np.array(stride))
+    places = graph.mul(graph.apply("Range", np.array(0), count, np.array(1)), np.array(stride))
+    places = graph.add(graph.unsqueeze(places, [1]), np.arange(taps)[None])
+    layers.then("Gather", places, axis=1).then("Transpose", perm=(0, 1, 3, 2))
+    layers.then("MatMul", layers.weights(taps, 1)).then("Squeeze", np.array([3]))
+    return stride
+
+
 def _waiting(draw, layers: Layers) -> int:
     """Whole numbers beside those that come late."""
     before = draw(st.integers(0, 2))
@@ -181,6 +194,7 @@ def _summed(draw, layers: Layers) -> int:
 LAYERS = (
     *(_conv, _conv, _max_pool, _mean_pool, _spread, _cut, _padded),
     *(_beside, _each, _each, _recurrent, _recurrent, _summed, _whole, _waiting, _places),
+    _unfolded,
 )
 
 

@@ -42,6 +42,7 @@ class Following:
         self.counts: dict[str, Track] = {}
         self.latest: set[str] = set()
         self.settled: dict[str, np.ndarray] = {}
+        self.places: dict[str, Refusal] = {}
         self.generated: set[str] = set()
         self.inputs: dict[str, int] = {}
         self.looking: list[Node] = []
@@ -193,7 +194,7 @@ class Following:
 
     def _check_output(self, name: str) -> None:
         track = self.tracks.get(name)
-        if name in self.counts:
+        if name in self.counts or name in self.places:
             what = "depends on how many frames there are"
         elif track is not None and track.padding is not None:
             what = "begins or ends with padding in time"
@@ -225,7 +226,7 @@ class Following:
         return [values.get(name) if name else None for name in node.inputs]
 
     def _touched(self, names) -> bool:
-        kinds = (self.tracks, self.counts, self.latest)
+        kinds = (self.tracks, self.counts, self.latest, self.places)
         return any(name in kind for name in names for kind in kinds)
 
     def _known(self, name: str) -> bool:
@@ -259,6 +260,8 @@ class Following:
 
     def _count(self, node: Node) -> None:
         track = self.tracks.get(node.inputs[0])
+        if node.inputs[0] in self.places:
+            raise self.places[node.inputs[0]]
         if track is not None:
             self.counts[node.outputs[0]] = track
 
@@ -312,8 +315,15 @@ class Following:
                 track = running.scaled(clock, one, other, *self.lengths(clock))
                 self.tracks[name] = track._replace(axis=axis, rows=1, alike=True, padding=None)
             else:
-                running.counted(self, node, name, axis, clock)
-                self.generated.add(name)
+                try:
+                    running.counted(self, node, name, axis, clock)
+                except Refusal as refusal:
+                    # Places where windows lie are no frames, but may tell of windows over frames.
+                    if not all(name in probe.values for probe in self.probes):
+                        raise
+                    self.places[name] = refusal
+                else:
+                    self.generated.add(name)
 
     def _repeats(self, node: Node, axis: int) -> bool:
         """Whether a node repeats one element along an axis."""
@@ -336,6 +346,9 @@ class Following:
 
     def _advance(self, node: Node) -> None:
         """A node that takes frames."""
+        for index, name in enumerate(node.inputs):
+            if name in self.places and not (node.op == "Gather" and index):
+                raise self.places[name]
         carries = node.row.state or node.op == "Scan"
         if any(name in self.latest for name in node.inputs) and not carries:
             name = next(name for name in node.inputs if name in self.latest)
