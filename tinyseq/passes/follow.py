@@ -23,10 +23,10 @@ class Following:
 
     ``tracks`` are the tensors that have frames; ``generated`` those of them that are made of the number of
     frames alone; ``counts`` tensors that hold such numbers, by the track they are of, and ``settled`` what is
-    the same whatever they are; ``latest`` those that hold something of the frames so far,
-    which are ``owing`` where frames come at the end. ``rings`` has the
-    streaming graph as far as it is written. Where chunks may be empty within the graph, it is ``guarded``.
-    Frames come in by the ``unit``.
+    the same whatever they are; ``places`` numbers of frames that are no frames themselves, and why; ``latest``
+    those that hold something of the frames so far, which are ``owing`` where frames come at the end. ``rings``
+    has the streaming graph as far as it is written. Where chunks may be empty within the graph, it is
+    ``guarded``. Frames come in by the ``unit``.
     """
 
     def __init__(
@@ -252,7 +252,7 @@ class Following:
             self.latest.update(filter(None, node.outputs))
         else:
             self._check_ports(node)
-            self._grow(node)
+            running.grown(self, node)
 
     def _original(self, node: Node) -> Node:
         """The node as it was before its state was led out."""
@@ -275,17 +275,17 @@ class Following:
 
     def _decide(self, node: Node) -> None:
         """A node that numbers of frames decide: another such number, or frames all alike."""
-        track = self._clock_of(node)
+        track = self.clock_of(node)
         for name in filter(None, node.outputs):
             one, other = (probe.values.get(name) for probe in self.probes)
             if self.growing(name) is not None:
-                self._grow(node)
+                running.grown(self, node)
             elif one is None or other is None or not np.array_equal(one, other):
                 self.counts[name] = track
             else:
                 self.settled[name] = one
 
-    def _clock_of(self, node: Node) -> Track:
+    def clock_of(self, node: Node) -> Track:
         """The track whose number of frames a node takes."""
         tracks = [self.counts[name] for name in node.inputs if name in self.counts]
         if any(not track.same_clock(tracks[0]) for track in tracks):
@@ -302,32 +302,6 @@ class Following:
                     raise Refusal(
                         f"takes {name!r}, the number of frames of a tensor that comes earlier or later"
                     )
-
-    def _grow(self, node: Node) -> None:
-        """Frames made where there were none: the same again and again, or positions."""
-        for name in filter(None, node.outputs):
-            axis = self.growing(name)
-            if axis is None:
-                continue
-            clock = self._clock_of(node)
-            if node.op in ("ConstantOfShape", "Expand") or self._repeats(node, axis):
-                one, other = (shape[axis] for shape in self.shapes(name))
-                track = running.scaled(clock, one, other, *self.lengths(clock))
-                self.tracks[name] = track._replace(axis=axis, rows=1, alike=True, padding=None)
-            else:
-                try:
-                    running.counted(self, node, name, axis, clock)
-                except Refusal as refusal:
-                    # Places where windows lie are no frames, but may tell of windows over frames.
-                    if not all(name in probe.values for probe in self.probes):
-                        raise
-                    self.places[name] = refusal
-                else:
-                    self.generated.add(name)
-
-    def _repeats(self, node: Node, axis: int) -> bool:
-        """Whether a node repeats one element along an axis."""
-        return node.op == "Tile" and self.shapes(node.inputs[0])[0][axis] == 1
 
     @property
     def frames(self) -> list[int]:
