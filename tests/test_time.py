@@ -28,7 +28,7 @@ from tests.strategies.streams import (
 @settings(max_examples=max(200, settings.default.max_examples))
 @given(data=st.data(), layers=layered())
 def test_layers_give_in_chunks_what_they_give_at_once(data, layers):
-    session = layers.model()
+    session = layers.model().with_any_state()
     x = signal(data.draw(st.integers(1, FRAMES)))
     try:
         stream = session.stream()
@@ -50,10 +50,10 @@ def test_layers_give_in_chunks_what_they_give_at_once(data, layers):
 @settings(max_examples=max(60, settings.default.max_examples // 2))
 @given(data=st.data(), layers=layered(), op=st.sampled_from(sorted(ENDS.values())))
 def test_what_is_of_all_frames_of_layers_is_at_the_end_that_of_a_run(data, layers, op):
-    session = layers.then(op, np.array([1])).model()
+    session = layers.then(op, np.array([1])).model().with_any_state()
     x = signal(data.draw(st.integers(1, FRAMES)))
     try:
-        stream, whole = session.with_any_state().stream(), session.run({"x": x})["y"]
+        stream, whole = session.stream(), session.run({"x": x})["y"]
     except (tinyseq.ModelError, tinyseq.FeedError):
         return
     cuts = sorted(data.draw(st.sets(st.integers(1, FRAMES - 1), max_size=6)))
@@ -401,6 +401,23 @@ def test_what_is_of_all_frames_is_of_those_so_far(make):
         y = stream.step({"x": part})["y"]
         np.testing.assert_array_equal(y, session.run({"x": x[:, :end]})["y"])
     assert session.latency == 0
+
+
+AT_THE_END = {
+    "a state": lambda own: own.conv(3, pads=(1, 1)).last_state(),
+    "a maximum": lambda own: own.conv(3, pads=(1, 1)).then("ReduceMax", np.array([1])),
+    "a mean": lambda own: own.conv(3, pads=(2, 2)).then("ReduceMean", np.array([1])),
+    "a sum of pairs": lambda own: own.conv(2, strides=(2,), pads=(0, 1)).then("ReduceSum", np.array([1])),
+}
+
+
+@pytest.mark.parametrize("make", AT_THE_END.values(), ids=AT_THE_END)
+def test_what_is_of_all_frames_has_those_that_come_at_the_end(make):
+    session, x = built(make), signal()
+    stream = session.stream()
+    for part in np.split(x, [1, 3, 4, 20], 1):
+        stream.step({"x": part})
+    np.testing.assert_array_equal(stream.finish()["y"], session.run({"x": x})["y"])
 
 
 @pytest.mark.parametrize("channels", [1, 17, 64])

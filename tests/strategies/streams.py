@@ -57,6 +57,13 @@ class Layers:
     def real(self) -> Layers:
         return self.then("Cast", to=np.dtype(np.float32))
 
+    def last_state(self) -> Layers:
+        """What a layer has in the end."""
+        w, r = (self.weights(1, 3 * CHANNELS, CHANNELS) for _ in range(2))
+        x = self.graph.transpose(self.x, (1, 0, 2))
+        _, self.x = self.graph.apply("GRU", x, w, r, hidden_size=CHANNELS, outputs=2)
+        return self
+
     def cut(self, start: int, end: int = 2**62, step: int = 1) -> Layers:
         return self.then("Slice", *(np.array([n]) for n in (start, end, 1, step)))
 

@@ -23,10 +23,10 @@ class Following:
 
     ``tracks`` are the tensors that have frames; ``generated`` those of them that are made of the number of
     frames alone; ``counts`` tensors that hold such numbers, by the track they are of, and ``settled`` what is
-    the same whatever they are; ``places`` numbers of frames that are no frames themselves, and why; ``latest``
-    those that hold something of the frames so far, which are ``owing`` where frames come at the end. ``rings``
-    has the streaming graph as far as it is written. Where chunks may be empty within the graph, it is
-    ``guarded``. Frames come in by the ``unit``.
+    the same whatever they are; ``places`` what numbers frames and is none itself, and why; ``latest`` what
+    holds something of the frames so far, and is ``owing`` where frames come at the end. ``rings`` has the
+    streaming graph as far as it is written. Where chunks may be empty within the graph, it is ``guarded``.
+    Frames come in by the ``unit``.
     """
 
     def __init__(
