@@ -54,7 +54,7 @@ LAYERS = {
     "precision memory files format",
     "claim": "errors",
     "row_by_row": "errors model plan backends",
-    "in_phase": "errors model plan backends",
+    "in_phase": "errors model given plan backends",
     "pool": "text errors model given state plan backends claim row_by_row in_phase",
     "console": "text errors given memory files",
     "decode.option_checks": "text errors given",
