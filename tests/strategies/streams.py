@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import numpy as np
 from hypothesis import strategies as st
@@ -57,6 +57,13 @@ class Layers:
     def real(self) -> Layers:
         return self.then("Cast", to=np.dtype(np.float32))
 
+    def last_state(self) -> Layers:
+        """What a layer has in the end."""
+        w, r = (self.weights(1, 3 * CHANNELS, CHANNELS) for _ in range(2))
+        x = self.graph.transpose(self.x, (1, 0, 2))
+        _, self.x = self.graph.apply("GRU", x, w, r, hidden_size=CHANNELS, outputs=2)
+        return self
+
     def cut(self, start: int, end: int = 2**62, step: int = 1) -> Layers:
         return self.then("Slice", *(np.array([n]) for n in (start, end, 1, step)))
 
@@ -70,6 +77,56 @@ class Layers:
     def model(self, device: str = "cpu") -> tinyseq.Session:
         self.graph.output("y", self.graph.apply("Identity", self.x))
         return tinyseq.load(self.graph, device=device)
+
+
+FRAMES = 40
+
+
+def signal(frames: int = FRAMES, rows: int = 1, seed: int = 0) -> np.ndarray:
+    return np.random.default_rng(seed).standard_normal((rows, frames, CHANNELS)).astype(np.float32)
+
+
+def in_chunks(session: tinyseq.Session, x: np.ndarray, cuts: Sequence[int]) -> np.ndarray:
+    stream = session.stream()
+    parts = [stream.step({"x": part})["y"] for part in np.split(x, cuts, 1)]
+    return np.concatenate([*parts, *stream.finish().values()], 1)
+
+
+def built(make, rows: int | str = "rows", device: str = "cpu") -> tinyseq.Session:
+    layers = Layers(rows=rows)
+    make(layers)
+    return layers.model(device)
+
+
+def frame_count(own: Layers) -> str:
+    return own.graph.apply("Shape", own.x, start=1, end=2)
+
+
+def placed(own: Layers) -> None:
+    """x and the number of each frame."""
+    size = own.graph.apply("Squeeze", frame_count(own))
+    end = own.graph.add(own.graph.mul(size, np.array(2)), np.array(3))
+    places = own.graph.apply("Range", np.array(3), end, np.array(2))
+    own.x = own.graph.add(own.x, own.graph.unsqueeze(own.graph.apply("Cast", places, to=np.dtype("f4")), [1]))
+
+
+def embedded(own: Layers) -> None:
+    """x and what is learned of each place."""
+    size = own.graph.apply("Squeeze", frame_count(own))
+    places = own.graph.apply("Range", np.array(0), size, np.array(1))
+    own.x = own.graph.add(own.x, own.graph.apply("Gather", own.weights(FRAMES, CHANNELS), places))
+
+
+def with_table(own: Layers) -> None:
+    """x and a table of as many frames."""
+    table = own.weights(1, FRAMES, CHANNELS)
+    own.x = own.graph.add(
+        own.x, own.graph.apply("Slice", table, np.array([0]), frame_count(own), np.array([1]))
+    )
+
+
+def backward(own: Layers) -> None:
+    own.cut(-1, -(2**62), -1).lstm().cut(-1, -(2**62), -1)
 
 
 def _pads(draw, reach: int) -> tuple[int, int]:
@@ -154,6 +211,19 @@ def _places(draw, layers: Layers) -> int:
     return 1
 
 
+def _unfolded(draw, layers: Layers) -> int:
+    """Windows that are picked by their places."""
+    graph, taps = layers.graph, draw(st.integers(1, 4))
+    stride = draw(st.sampled_from([1, 1, 2, 3]))
+    size = graph.apply("Squeeze", graph.apply("Shape", layers.x, start=1, end=2))
+    count = graph.apply("Div", graph.add(size, np.array(stride - taps)), np.array(stride))
+    places = graph.mul(graph.apply("Range", np.array(0), count, np.array(1)), np.array(stride))
+    places = graph.add(graph.unsqueeze(places, [1]), np.arange(taps)[None])
+    layers.then("Gather", places, axis=1).then("Transpose", perm=(0, 1, 3, 2))
+    layers.then("MatMul", layers.weights(taps, 1)).then("Squeeze", np.array([3]))
+    return stride
+
+
 def _waiting(draw, layers: Layers) -> int:
     """Whole numbers beside those that come late."""
     before = draw(st.integers(0, 2))
@@ -181,6 +251,7 @@ def _summed(draw, layers: Layers) -> int:
 LAYERS = (
     *(_conv, _conv, _max_pool, _mean_pool, _spread, _cut, _padded),
     *(_beside, _each, _each, _recurrent, _recurrent, _summed, _whole, _waiting, _places),
+    _unfolded,
 )
 
 

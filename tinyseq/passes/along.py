@@ -25,6 +25,9 @@ if TYPE_CHECKING:
 Handler = Callable[["Following", Node, int, Track], None]
 
 
+PADDED = ("Conv", "MaxPool", "AveragePool", "Pad", "Slice", "Gather")
+"""Ops that look along frames and can take padding that nothing holds yet."""
+
 NORMALISED = "is normalised over all frames"
 SUMMED = "sums over all frames"
 
@@ -47,10 +50,10 @@ def handle(following: Following, node: Node, index: int, track: Track) -> None:
     handler = HANDLERS.get(node.op)
     if handler is None or (index and node.op not in ("Concat", "Scan")):
         raise Refusal(WHY.get(node.op, "looks at all frames at once"))
-    alone = node.op not in ("Concat", "Scan") and not node.row.state
+    alone = node.op not in ("Concat", "Gather", "Scan") and not node.row.state
     if alone and sum(name in following.tracks for name in node.inputs) > 1:
         raise Refusal("looks along its frames by what other frames say")
-    if track.padding is not None and node.op not in ("Conv", "MaxPool", "AveragePool", "Pad", "Slice"):
+    if track.padding is not None and node.op not in PADDED:
         raise Refusal("takes frames that are padded in time")
     handler(following, node, index, track)
 
@@ -193,7 +196,12 @@ def _uniform(following: Following, name: str) -> float | None:
 
 
 def latest(following: Following, node: Node, index: int, track: Track) -> None:
-    """The last frame only: the last so far."""
+    """The last frame only: the last so far. Or windows, whose places are told by the number of frames."""
+    if following.growing(node.inputs[1]) is not None:
+        windows.gathered(following, node, track)
+        return
+    if track.padding is not None:
+        raise Refusal("takes frames that are padded in time")
     places = following.values(node)[1]
     if places is None or places.size != 1 or int(places.ravel()[0]) != -1:
         raise Refusal("picks frames by their places")

@@ -23,8 +23,8 @@ class Following:
 
     ``tracks`` are the tensors that have frames; ``generated`` those of them that are made of the number of
     frames alone; ``counts`` tensors that hold such numbers, by the track they are of, and ``settled`` what is
-    the same whatever they are; ``latest`` those that hold something of the frames so far,
-    which are ``owing`` where frames come at the end. ``rings`` has the
+    the same whatever they are; ``places`` what numbers frames and is none itself, and why; ``latest`` what
+    holds something of the frames so far, and is ``owing`` where frames come at the end. ``rings`` has the
     streaming graph as far as it is written. Where chunks may be empty within the graph, it is ``guarded``.
     Frames come in by the ``unit``.
     """
@@ -42,6 +42,7 @@ class Following:
         self.counts: dict[str, Track] = {}
         self.latest: set[str] = set()
         self.settled: dict[str, np.ndarray] = {}
+        self.places: dict[str, Refusal] = {}
         self.generated: set[str] = set()
         self.inputs: dict[str, int] = {}
         self.looking: list[Node] = []
@@ -193,7 +194,7 @@ class Following:
 
     def _check_output(self, name: str) -> None:
         track = self.tracks.get(name)
-        if name in self.counts:
+        if name in self.counts or name in self.places:
             what = "depends on how many frames there are"
         elif track is not None and track.padding is not None:
             what = "begins or ends with padding in time"
@@ -225,7 +226,7 @@ class Following:
         return [values.get(name) if name else None for name in node.inputs]
 
     def _touched(self, names) -> bool:
-        kinds = (self.tracks, self.counts, self.latest)
+        kinds = (self.tracks, self.counts, self.latest, self.places)
         return any(name in kind for name in names for kind in kinds)
 
     def _known(self, name: str) -> bool:
@@ -251,7 +252,7 @@ class Following:
             self.latest.update(filter(None, node.outputs))
         else:
             self._check_ports(node)
-            self._grow(node)
+            running.grown(self, node)
 
     def _original(self, node: Node) -> Node:
         """The node as it was before its state was led out."""
@@ -259,6 +260,8 @@ class Following:
 
     def _count(self, node: Node) -> None:
         track = self.tracks.get(node.inputs[0])
+        if node.inputs[0] in self.places:
+            raise self.places[node.inputs[0]]
         if track is not None:
             self.counts[node.outputs[0]] = track
 
@@ -272,17 +275,17 @@ class Following:
 
     def _decide(self, node: Node) -> None:
         """A node that numbers of frames decide: another such number, or frames all alike."""
-        track = self._clock_of(node)
+        track = self.clock_of(node)
         for name in filter(None, node.outputs):
             one, other = (probe.values.get(name) for probe in self.probes)
             if self.growing(name) is not None:
-                self._grow(node)
+                running.grown(self, node)
             elif one is None or other is None or not np.array_equal(one, other):
                 self.counts[name] = track
             else:
                 self.settled[name] = one
 
-    def _clock_of(self, node: Node) -> Track:
+    def clock_of(self, node: Node) -> Track:
         """The track whose number of frames a node takes."""
         tracks = [self.counts[name] for name in node.inputs if name in self.counts]
         if any(not track.same_clock(tracks[0]) for track in tracks):
@@ -299,25 +302,6 @@ class Following:
                     raise Refusal(
                         f"takes {name!r}, the number of frames of a tensor that comes earlier or later"
                     )
-
-    def _grow(self, node: Node) -> None:
-        """Frames made where there were none: the same again and again, or positions."""
-        for name in filter(None, node.outputs):
-            axis = self.growing(name)
-            if axis is None:
-                continue
-            clock = self._clock_of(node)
-            if node.op in ("ConstantOfShape", "Expand") or self._repeats(node, axis):
-                one, other = (shape[axis] for shape in self.shapes(name))
-                track = running.scaled(clock, one, other, *self.lengths(clock))
-                self.tracks[name] = track._replace(axis=axis, rows=1, alike=True, padding=None)
-            else:
-                running.counted(self, node, name, axis, clock)
-                self.generated.add(name)
-
-    def _repeats(self, node: Node, axis: int) -> bool:
-        """Whether a node repeats one element along an axis."""
-        return node.op == "Tile" and self.shapes(node.inputs[0])[0][axis] == 1
 
     @property
     def frames(self) -> list[int]:
@@ -336,6 +320,9 @@ class Following:
 
     def _advance(self, node: Node) -> None:
         """A node that takes frames."""
+        for index, name in enumerate(node.inputs):
+            if name in self.places and not (node.op == "Gather" and index):
+                raise self.places[name]
         carries = node.row.state or node.op == "Scan"
         if any(name in self.latest for name in node.inputs) and not carries:
             name = next(name for name in node.inputs if name in self.latest)

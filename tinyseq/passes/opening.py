@@ -91,11 +91,12 @@ def _target(before: Shape, axis: int, after: Shape) -> list[int] | None:
     place = _laid(before, axis, after)
     if place is None:
         return None
-    kept = [own for own, size in enumerate(after[: len(before)]) if before[own] == size]
-    open_sizes = [own for own, size in enumerate(after) if size % OPEN == 0 and own != place]
-    target = [0 if own in kept and own in (*open_sizes, place) else size for own, size in enumerate(after)]
-    left = [own for own in (*open_sizes, place) if target[own]]
-    if len(left) > 1 or (place in kept and place != axis):
+    kept = {own for own, size in enumerate(after[: len(before)]) if before[own] == size}
+    unsaid = {own for own, size in enumerate(after) if size % OPEN == 0} | {place}
+    copied = {own for own in unsaid & kept if own != place or place == axis}
+    target = [0 if own in copied else size for own, size in enumerate(after)]
+    left = unsaid - copied
+    if len(left) > 1:
         return None
     for own in left:
         target[own] = -1

@@ -20,7 +20,7 @@ from tinyseq.shapes import Shape, split_sizes
 FIRST_PRIMES = (1009, 2003)
 """Where the primes of each probe begin: above the sizes that models have by nature."""
 
-MOST_ELEMENTS = 2**16
+MOST_ELEMENTS = 2**18
 """Larger tensors take part with their shape only, not their values."""
 
 MOST_KEPT = 2**22

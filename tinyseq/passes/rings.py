@@ -45,7 +45,20 @@ class Rings:
         else:
             constants[POSITION] = np.zeros(2, np.int64)
         made = ModelGraph(inputs, graph.outputs + tuple(self._outputs), tuple(self.nodes), constants)
-        return self._model._replace(graph=prune(made), state=self._model.state + tuple(self._pairs))
+        pairs = self._model.state + tuple(self._pairs)
+        for name in tuple(self.places):
+            made, pairs = self._without(made, pairs, name)
+        return self._model._replace(graph=prune(made), state=pairs)
+
+    def _without(self, made: ModelGraph, pairs: tuple[StatePair, ...], name: str) -> tuple:
+        """The graph and its pairs without a count that nothing asks for but itself."""
+        outputs = tuple(value for value in made.outputs if value.name != f"{name}.next")
+        left = prune(made._replace(outputs=outputs))
+        if any(name in node.inputs for node in left.nodes):
+            return made, pairs
+        self.places.remove(name)
+        inputs = tuple(value for value in made.inputs if value.name != name)
+        return left._replace(inputs=inputs), tuple(pair for pair in pairs if pair.input != name)
 
     # Writing.
 
@@ -66,6 +79,12 @@ class Rings:
         """A constant of one whole number."""
         name = self.fresh("stream.number")
         self._constants[name] = np.array(value, np.int64)
+        return name
+
+    def whole(self, values: np.ndarray) -> str:
+        """A constant array of whole numbers."""
+        name = self.fresh("stream.numbers")
+        self._constants[name] = values.astype(np.int64)
         return name
 
     def number(self, value: float) -> str:

@@ -86,6 +86,30 @@ def reduced(following: Following, node: Node, index: int, track: Track) -> None:
 # What counts frames.
 
 
+def grown(following: Following, node: Node) -> None:
+    """Frames made where there were none: the same again and again, or positions."""
+    for name in filter(None, node.outputs):
+        axis = following.growing(name)
+        if axis is None:
+            continue
+        clock = following.clock_of(node)
+        repeated = node.op == "Tile" and following.shapes(node.inputs[0])[0][axis] == 1
+        if node.op in ("ConstantOfShape", "Expand") or repeated:
+            one, other = (shape[axis] for shape in following.shapes(name))
+            track = scaled(clock, one, other, *following.lengths(clock))
+            following.tracks[name] = track._replace(axis=axis, rows=1, alike=True, padding=None)
+            continue
+        try:
+            counted(following, node, name, axis, clock)
+        except Refusal as refusal:
+            # Places where windows lie are no frames, but may tell of windows over frames.
+            if not all(name in probe.values for probe in following.probes):
+                raise
+            following.places[name] = refusal
+        else:
+            following.generated.add(name)
+
+
 def scaled(track: Track, one: int, other: int, frames: int, more: int) -> Track:
     """The track of something that is ``one`` long for so many frames of a track and ``other`` for more."""
     if one * more != other * frames or not frames:

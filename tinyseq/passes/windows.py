@@ -15,6 +15,9 @@ if TYPE_CHECKING:
     from tinyseq.passes.follow import Following
 
 
+UNEVEN = "picks frames by their places, which are not those of windows at equal distances"
+
+
 def _slid(following: Following, node: Node, track: Track, window: Window, value: float) -> tuple[str, Track]:
     """The frames that complete windows need, behind those kept, and the track of the windows."""
     rings, axis = following.rings, track.axis
@@ -48,7 +51,7 @@ def _joined(following: Following, node: Node, axis: int, count: int, value: floa
     They are kept with their channels last, where the elements of a window lie one after the other.
     """
     rings, source = following.rings, node.inputs[0]
-    if node.op == "Reshape" or not count:
+    if node.op in ("Reshape", "Gather") or not count:
         joined, ring = following.kept(node, source, axis, count, value)
         rings.keep(node, ring, joined, axis)
         return joined
@@ -190,3 +193,44 @@ def stacked(following: Following, node: Node, track: Track, count: int) -> None:
     """A Reshape that puts frames together: it waits until there are so many."""
     source, track = _slid(following, node, track, Window(count, count), 0.0)
     _replaced(following, node, source, track)
+
+
+def gathered(following: Following, node: Node, track: Track) -> None:
+    """Windows that are picked by their places, one after the other at equal distances."""
+    one, other = (following.values(node, probe)[1] for probe in following.probes)
+    if one is None or other is None:
+        raise Refusal("picks frames by places that are computed")
+    along = following.growing(node.inputs[1])
+    (first, stride), (again, same) = (_line(np.moveaxis(places, along, 0)) for places in (one, other))
+    if stride != same or not np.array_equal(first, again):
+        raise Refusal(UNEVEN)
+    start, reach = int(first.min()), int(first.max() - first.min()) + 1
+    window = Window(reach, stride, -start)
+    for probe in following.probes:
+        frames, count = probe.shapes[node.inputs[0]][track.axis], probe.shapes[node.inputs[1]][along]
+        if (frames - start - reach) // stride + 1 != count:
+            raise Refusal("picks fewer windows than there are, or others at the end")
+    rings = following.rings
+    source, track = _slid(following, node, track, window, 0.0)
+    size = rings.add("Sub", node.name, rings.size(node, source, track.axis), rings.integers(reach - stride))
+    count = rings.add(
+        "Div", node.name, rings.add("Max", node.name, size, rings.integers(0)), rings.integers(stride)
+    )
+    count = rings.add("Squeeze", node.name, count)
+    places = rings.add("Range", node.name, rings.integer(0), count, rings.integer(1))
+    places = rings.add("Mul", node.name, places, rings.integer(stride))
+    around = [axis for axis in range(one.ndim) if axis != along]
+    if around:
+        places = rings.add("Unsqueeze", node.name, places, rings.integers(*around))
+    within = np.expand_dims(first - start, along)
+    places = rings.add("Add", node.name, places, rings.whole(within))
+    rings.add("Gather", node.name, source, places, axis=node.attributes["axis"], output=node.outputs[0])
+    following.tracks[node.outputs[0]] = track._replace(axis=following.growing(node.outputs[0]))
+
+
+def _line(places: np.ndarray) -> tuple[np.ndarray, int]:
+    """The first of places [windows, ...], and how far from each other they are."""
+    steps = np.diff(places, axis=0)
+    if not len(steps) or (steps != steps.flat[0]).any() or steps.flat[0] < 1 or (places < 0).any():
+        raise Refusal(UNEVEN)
+    return places[0], int(steps.flat[0])

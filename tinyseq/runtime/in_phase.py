@@ -10,6 +10,7 @@ import numpy as np
 from tinyseq.backends import Arrays, Runner
 from tinyseq.backends.moving import OutOfStepError
 from tinyseq.backends.overlap import check_out
+from tinyseq.common.given import as_array
 from tinyseq.errors import FeedError
 from tinyseq.ir.model import POSITION
 from tinyseq.plan.rows import OWNERS, SOURCES, TARGETS
@@ -71,7 +72,13 @@ class InPhase:
             part[name] = feeds[SOURCES][group]
         for name, axis in self._axes.items():
             if name in part:
-                given = part[name] if hasattr(part[name], "shape") else np.asarray(part[name])
+                try:
+                    given = as_array(part[name])
+                except ValueError as error:
+                    raise FeedError(
+                        f"input {name!r} is no array in memory ({error}), where rows at different places of "
+                        "their streams are parted; step such rows by calls of their own"
+                    ) from error
                 if len(given.shape) <= axis or given.shape[axis] != count:
                     raise FeedError(
                         f"input {name!r} has shape {list(given.shape)}; axis {axis} is that of the rows and "
