@@ -8,10 +8,11 @@ class Isa:
 
     ``tiles`` lists the register tiles, largest first, as (rows of x, widest run of panels): their
     accumulators, a broadcast and the weights must fit the vector registers. ``dot`` is the LLVM intrinsic
-    that adds up products of bytes: of signed 16-bit pairs (``pmadd``), or of groups of four (``vpdpbusd``).
+    that adds up products of bytes: of signed 16-bit pairs (``pmadd``), or of groups of four (``vpdpbusd``);
+    empty where there is none. ``apart``: there are no vectors, and all tiles call one function.
     """
 
-    __slots__ = ("cpu", "dot", "features", "fma", "level", "name", "tiles")
+    __slots__ = ("apart", "cpu", "dot", "features", "fma", "level", "name", "tiles")
 
     def __init__(
         self,
@@ -22,6 +23,7 @@ class Isa:
         fma: bool,
         dot: str,
         tiles: tuple[tuple[int, int], ...],
+        apart: bool = False,
     ) -> None:
         self.name = name
         self.level = level
@@ -30,6 +32,7 @@ class Isa:
         self.fma = fma
         self.dot = dot
         self.tiles = tiles
+        self.apart = apart
 
 
 _NARROW = ((6, 1), (5, 1), (4, 1), (3, 1), (2, 2), (1, 4))
