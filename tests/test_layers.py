@@ -67,6 +67,8 @@ LAYERS = {
     "cost": "errors model feeds effort reference passes plan",
     "inspection": "errors model session cost",
     "": "errors state session",
+    "export": "text errors model given feeds kernels kernels.instructions kernels.isa kernels.library plan "
+    "backends pool console session streaming .",
     "onnx_backend": "text errors given session",
     "packages": "errors",
     "speech": "text errors given state claim decode session together packages",
@@ -83,7 +85,7 @@ LAYERS = {
     "decode.transducer.models": "text errors model given session rows decode.generation.steps "
     "decode.generation.decoder decode.transducer.predictor",
     "cli": "text errors model feeds files reference backends converters console "
-    "decode session check stream_check inspection . demo decode.command "
+    "decode session check stream_check inspection export . demo decode.command "
     "decode.frames_command decode.generation.decoder "
     "decode.generation.generate decode.transducer.models",
 }
@@ -103,6 +105,7 @@ WHEN_NEEDED = {
     "kernels.cuda.driver": {"cuda"},
     "converters": {"onnx", "safetensors", "h5py"},
     "decode": {"kenlm"},
+    "export": {"llvmlite"},
     "format": {"safetensors"},
     "check": {"onnxruntime"},
     "cli": {"tqdm"},

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import shutil
 import subprocess
 from collections.abc import Iterator, Mapping
@@ -15,7 +14,6 @@ from tinyseq.export import linker
 from tinyseq.export.header import parameters
 from tinyseq.export.interface import Argument, Interface
 from tinyseq.export.targets import Target
-from tinyseq.kernels import library
 from tinyseq.model import POSITION
 from tinyseq.plan.view import storage
 from tinyseq.session import Session
@@ -144,9 +142,7 @@ def _source(own: Interface) -> str:
         words = [f"{'&' if single else ''}{'copy' if again else 'state'}", "&other" if again else "&scratch"]
         words += ["head[1]"] if own.takes_frames and not last else []
         words += [
-            f"{one.name}[0]" if one.by_value else one.name
-            for one in own.inputs
-            if one.value.name not in gone
+            f"{one.name}[0]" if one.by_value else one.name for one in own.inputs if one.value.name not in gone
         ]
         words += [one.name + ("_again" if again else "") for one in own.outputs]
         words += [f"&{one.name}_frames" for one in own.held]
@@ -239,7 +235,10 @@ class _Python:
         return self.rng.integers(0, 2, shape).astype(one.value.dtype)
 
     def _results(self, feeds: dict[str, np.ndarray], method: str) -> object:
-        given = {**feeds, **{name: np.asarray(array) for name, array in self.own.stepping.request.given.items()}}
+        given = {
+            **feeds,
+            **{name: np.asarray(array) for name, array in self.own.stepping.request.given.items()},
+        }
         rows = [self.numbers] if self.rows > 1 else []
         try:
             return getattr(self.stream, method)(*rows, given)
@@ -265,7 +264,9 @@ def _compare(own: Interface, data: bytes, expected: list, state: list[Mapping[st
                 wanted = results[one.value.name]
                 wanted = wanted.astype(np.float32 if wanted.dtype.kind == "f" else wanted.dtype).tobytes()
                 if data[at : at + len(wanted)] != wanted:
-                    raise BuildError(f"the check failed: in step {step}, {one.name} has other bits than Python's")
+                    raise BuildError(
+                        f"the check failed: in step {step}, {one.name} has other bits than Python's"
+                    )
             at += size
         for one in own.held:
             frames = int(np.frombuffer(data, np.int64, 1, at)[0])

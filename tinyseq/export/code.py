@@ -126,7 +126,8 @@ class Body:
 
 
 class Program(Body):
-    """A program as a function: ``i64 name(i64 arena, i64 state, i64 count)`` gives 0, or below 0 the failure."""
+    """A program as a function: ``i64 name(i64 arena, i64 state, i64 count)`` gives 0, or below 0 the
+    failure."""
 
     def __init__(self, code: Code, steps: Steps, name: str) -> None:
         super().__init__(code, steps.counts)

@@ -109,8 +109,8 @@ done:
 
 
 class Entries:
-    """The functions of an interface, as code. ``flushes``: whether the processor can treat denormal numbers as
-    zero; else inputs and state are rid of them. ``export`` is LLVM's storage class of what others see."""
+    """The functions of an interface, as code. ``flushes``: whether the processor can treat denormal numbers
+    as zero; else inputs and state are rid of them. ``export`` is LLVM's storage class of what others see."""
 
     def __init__(self, interface: Interface, flushes: bool = True, export: str = "") -> None:
         self.interface = interface
@@ -133,9 +133,7 @@ class Entries:
         if own.finishes:
             self._step("finish", 1)
         self._texts()
-        code.add(
-            f"define {self.export} i32 @{own.name}_fingerprint() {{\n  ret i32 {own.fingerprint}\n}}"
-        )
+        code.add(f"define {self.export} i32 @{own.name}_fingerprint() {{\n  ret i32 {own.fingerprint}\n}}")
         return code
 
     def functions(self) -> list[str]:
@@ -348,9 +346,8 @@ class Entries:
         clock, stepping = self.stepping.streaming.clock, self.stepping
         counts = steps.counts if stepping.request.frames is not None else (stepping.own_frames,)
         after = [clock.after(steps.place, 0 if steps.last else count, steps.last) for count in counts]
-        body.lines.append(
-            f'  call void @"{self.interface.name}.go"(ptr %state, i64 {body.number(np.array(after, np.int64))})'
-        )
+        place = body.number(np.array(after, np.int64))
+        body.lines.append(f'  call void @"{self.interface.name}.go"(ptr %state, i64 {place})')
 
 
 def _by_value(argument: Argument) -> str:

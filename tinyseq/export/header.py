@@ -85,7 +85,9 @@ endif()
 
 def comment(text: str) -> str:
     """Text that is safe within a comment of C."""
-    return printable(text).encode("ascii", "backslashreplace").decode().replace("*/", "* /").replace("/*", "/ *")
+    return (
+        printable(text).encode("ascii", "backslashreplace").decode().replace("*/", "* /").replace("/*", "/ *")
+    )
 
 
 def header(interface: Interface, about: str) -> str:
@@ -166,15 +168,17 @@ def _functions(own: Interface) -> str:
         lines.append(f" * frames: how many it holds, from 1 to {own.name.upper()}_FRAMES;")
     lines += [f" * {line};" for line in _described(own, False)]
     if own.finishes:
-        lines.append(" * frames of the output come late: {}_finish gives the rest.".format(own.name))
+        lines.append(f" * frames of the output come late: {own.name}_finish gives the rest.")
     if request.rows > 1:
         lines.append(" * Where a row fails, no row's state changes.")
-    lines += [" * Gives 0, or less if it fails (see {}_error): the state is then as before.".format(own.name)]
+    lines += [f" * Gives 0, or less if it fails (see {own.name}_error): the state is then as before."]
     text = "\n".join([*lines, " */", _declaration(own, "step", False), ""])
     if own.finishes:
         lines = ["/* Ends the stream, until a reset: gives the frames that are still due."]
         lines += [f" * {line};" for line in _described(own, True)]
-        text += "\n".join(["", *lines, " * gives 0, or less if it fails.", " */", _declaration(own, "finish", True), ""])
+        text += "\n".join(
+            ["", *lines, " * gives 0, or less if it fails.", " */", _declaration(own, "finish", True), ""]
+        )
     return text
 
 
@@ -183,7 +187,9 @@ def _described(own: Interface, last: bool) -> list[str]:
     for one in (*_given(own, last), *own.outputs):
         kind = one.value.dtype.name
         computed = " (computed as float32)" if kind in ("float64", "float16") else ""
-        lines.append(comment(f"{one.name}: {one.value.name!r}, {kind}{computed} {one.sizes}, the last axis densest"))
+        lines.append(
+            comment(f"{one.name}: {one.value.name!r}, {kind}{computed} {one.sizes}, the last axis densest")
+        )
     lines += [f"{one.name}_frames: takes how many frames of {one.name} there are" for one in own.held]
     return [line.replace(" [], the last axis densest", "") for line in lines]
 

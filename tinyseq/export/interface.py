@@ -83,7 +83,9 @@ def interface(name: str, stepping: Stepping) -> Interface:
             raise UnsupportedError(f"{value} is of a type that C libraries neither take nor give")
     plans = [plan for steps in stepping.steps for plan in steps.plans]
     arguments = [
-        _argument(value, own, [(plan.outputs if place >= len(stepping.inputs) else plan.inputs) for plan in plans])
+        _argument(
+            value, own, [(plan.outputs if place >= len(stepping.inputs) else plan.inputs) for plan in plans]
+        )
         for place, (value, own) in enumerate(zip(values, identifiers(value.name for value in values)))
     ]
     taken, given = arguments[: len(stepping.inputs)], arguments[len(stepping.inputs) :]

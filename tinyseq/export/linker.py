@@ -34,7 +34,9 @@ def run(command: Sequence[str | Path]) -> None:
         BuildError: it fails; says what it said.
     """
     try:
-        subprocess.run([*map(str, command)], check=True, capture_output=True, text=True, stdin=subprocess.DEVNULL)
+        subprocess.run(
+            [*map(str, command)], check=True, capture_output=True, text=True, stdin=subprocess.DEVNULL
+        )
     except subprocess.CalledProcessError as error:
         said = " ".join(error.stderr.split()) or f"exit status {error.returncode}"
         raise BuildError(f"{Path(str(command[0])).name} {command[1]} failed: {said}") from error

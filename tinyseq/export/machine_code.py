@@ -68,7 +68,9 @@ def object_file(codes: Sequence[Code], functions: Sequence[str], target: Target)
         builder = llvm.create_pass_builder(machine, options)
         builder.getModulePassManager().run(module, builder)
     # Not before: numbers of the model are none that LLVM computes with.
-    weights = llvm.parse_assembly("\n".join(_constant(*one) for code in codes for one in code.weights.items()))
+    weights = llvm.parse_assembly(
+        "\n".join(_constant(*one) for code in codes for one in code.weights.items())
+    )
     weights.triple, weights.data_layout = module.triple, module.data_layout
     module.link_in(weights)
     _hide(module, functions)

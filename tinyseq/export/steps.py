@@ -7,6 +7,7 @@ instructions are the same and their numbers differ; each is a column over the cl
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
+from functools import partial
 from typing import NamedTuple
 
 import numpy as np
@@ -203,12 +204,12 @@ class _Planning:
             count = counts[-1]
             chosen = self._class(known, counts) if len(counts) > 1 and count > 1 else None
             if chosen is None:
-                chosen = [count], [self._at(count, lambda: self._plan(self._shapes(count), known))]
+                chosen = [count], [self._at(count, partial(self._plan, count, known))]
             yield Steps(place, last, tuple(chosen[0]), chosen[1])
             counts = [count for count in counts if count not in set(chosen[0])]
 
-    def _plan(self, shapes: dict[str, Shape], known: dict[str, np.ndarray]) -> Plan:
-        return self.planner.draft(shapes, known).plan()
+    def _plan(self, count: int, known: dict[str, np.ndarray]) -> Plan:
+        return self.planner.draft(self._shapes(count), known).plan()
 
     def _class(self, known, counts: list[int]) -> tuple[list[int], list[Plan]] | None:
         """The counts for which the program of the last one holds, and their plans."""

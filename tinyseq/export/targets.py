@@ -17,8 +17,8 @@ from tinyseq.text import shown
 class Target(NamedTuple):
     """A processor under a system. ``triple`` is what LLVM calls it, ``linker`` what zig does; ``shared`` and
     ``archive`` are what its libraries are called. ``runners`` are programs by one of which its programs run
-    elsewhere, ``static`` is what zig calls it where those need no libraries; ``checks``: whether they run here
-    at all."""
+    elsewhere, ``static`` is what zig calls it where those need no libraries; ``checks``: whether they run
+    here at all."""
 
     name: str
     processor: Processor

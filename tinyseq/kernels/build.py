@@ -26,7 +26,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 from tinyseq.errors import BuildError
-from tinyseq.kernels.isa import ISAS, Isa
+from tinyseq.kernels.isa import DENORMALS, ISAS, Isa
 from tinyseq.kernels.library import EMBEDDED_FILE, FINGERPRINT_FILE, FOLDER, fingerprint, library_file
 
 TRIPLE = "x86_64-unknown-linux-gnu"
@@ -88,29 +88,6 @@ three:
   ret i64 %level
 old:
   ret i64 0
-}
-"""
-
-# MXCSR: flush-to-zero and denormals-are-zero.
-DENORMALS = """
-declare void @llvm.x86.sse.stmxcsr(ptr)
-declare void @llvm.x86.sse.ldmxcsr(ptr)
-define internal i64 @"tinyseq.denormals.off"() alwaysinline {
-  %slot = alloca i32
-  call void @llvm.x86.sse.stmxcsr(ptr %slot)
-  %former = load i32, ptr %slot
-  %flushing = or i32 %former, 32832
-  store i32 %flushing, ptr %slot
-  call void @llvm.x86.sse.ldmxcsr(ptr %slot)
-  %word = zext i32 %former to i64
-  ret i64 %word
-}
-define internal void @"tinyseq.denormals.restore"(i64 %former) alwaysinline {
-  %slot = alloca i32
-  %word = trunc i64 %former to i32
-  store i32 %word, ptr %slot
-  call void @llvm.x86.sse.ldmxcsr(ptr %slot)
-  ret void
 }
 """
 

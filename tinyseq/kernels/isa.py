@@ -48,3 +48,26 @@ ISAS = {
     )
 }
 """By name. ``level`` counts what the CPU must offer; see ``cpu_level`` in ``build.py``."""
+
+DENORMALS = """
+declare void @llvm.x86.sse.stmxcsr(ptr)
+declare void @llvm.x86.sse.ldmxcsr(ptr)
+define internal i64 @"tinyseq.denormals.off"() alwaysinline {
+  %slot = alloca i32
+  call void @llvm.x86.sse.stmxcsr(ptr %slot)
+  %former = load i32, ptr %slot
+  %flushing = or i32 %former, 32832
+  store i32 %flushing, ptr %slot
+  call void @llvm.x86.sse.ldmxcsr(ptr %slot)
+  %word = zext i32 %former to i64
+  ret i64 %word
+}
+define internal void @"tinyseq.denormals.restore"(i64 %former) alwaysinline {
+  %slot = alloca i32
+  %word = trunc i64 %former to i32
+  store i32 %word, ptr %slot
+  call void @llvm.x86.sse.ldmxcsr(ptr %slot)
+  ret void
+}
+"""
+"""LLVM IR of what ``tiles.py`` names: the bits flush-to-zero and denormals-are-zero of MXCSR."""

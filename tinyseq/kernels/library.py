@@ -130,7 +130,9 @@ def chosen() -> str:
     available."""
     wanted = getattr(_using, "isa", None)
     if wanted and wanted not in available():
-        raise KernelsError(f"the kernels for {wanted} are needed, and are not built or not for this machine: {REBUILD}")
+        raise KernelsError(
+            f"the kernels for {wanted} are needed, and are not built or not for this machine: {REBUILD}"
+        )
     forced = wanted or os.environ.get(ISA_VARIABLE)
     if not forced:
         return available()[-1]

@@ -6,7 +6,13 @@ from tinyseq.export.processors import NO_CONTROL, Processor
 from tinyseq.kernels.isa import Isa
 
 SIMD128 = Isa(
-    "simd128", 0, "generic", "+simd128,+nontrapping-fptoint,+sign-ext,+bulk-memory", False, "", ((2, 1), (1, 2))
+    "simd128",
+    0,
+    "generic",
+    "+simd128,+nontrapping-fptoint,+sign-ext,+bulk-memory",
+    False,
+    "",
+    ((2, 1), (1, 2)),
 )
 
 WASM32 = Processor("wasm32", SIMD128, 32, NO_CONTROL, False, "baseline")

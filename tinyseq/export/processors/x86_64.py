@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from tinyseq.export.processors import Processor
-from tinyseq.kernels.build import DENORMALS
-from tinyseq.kernels.isa import ISAS
+from tinyseq.kernels.isa import DENORMALS, ISAS
 
 X86_64 = Processor("x86_64", ISAS["avx2"], 64, DENORMALS, True, "avx2")

@@ -86,7 +86,9 @@ def c_library(
         entries = Entries(own, system.processor.flushes, system.export)
         code = entries.define()
         with tempfile.TemporaryDirectory() as scratch:
-            made = _made(own, system, entries, object_file([code], entries.functions(), system), Path(scratch))
+            made = _made(
+                own, system, entries, object_file([code], entries.functions(), system), Path(scratch)
+            )
             steps = checking.check(own, system, Path(scratch)) if check else 0
             files = _placed(made, folder)
     weights = sum(array.nbytes for array in code.weights.values())
@@ -104,7 +106,8 @@ def _made(own: Interface, target: Target, entries: Entries, code: bytes, folder:
     from tinyseq import __version__
 
     name, session = own.name, own.stepping.session
-    about = f"{name}: a model ({session.model.origin or 'built in Python'}) made a C library by tinyseq {__version__}"
+    origin = session.model.origin or "built in Python"
+    about = f"{name}: a model ({origin}) made a C library by tinyseq {__version__}"
     files = {
         "header": folder / f"{name}.h",
         "object": folder / f"{name}.o",
@@ -144,7 +147,9 @@ def _placed(made: Mapping[str, Path], folder: Path) -> dict[str, Path]:
     except OSError as error:
         for temporary in fresh:
             temporary.unlink(missing_ok=True)
-        raise BuildError(f"cannot write to {folder}: {error.strerror}; check the name and its permissions") from error
+        raise BuildError(
+            f"cannot write to {folder}: {error.strerror}; check the name and its permissions"
+        ) from error
     return placed
 
 
