@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import numpy as np
 import pytest
 from hypothesis import Phase, given, settings
 from hypothesis import strategies as st
@@ -30,11 +29,16 @@ def test_layers_over_frames(tmp_path, models, data):
     for layers in models:
         frames = data.draw(st.sampled_from([None, 1, 5, 9]))
         rows = data.draw(st.sampled_from([1, 1, 3]))
+        session = layers.model()
+        if session.doubts or not session.state:
+            rows = 1
         try:
-            made.append(stepping(layers.model(), Request(frames=frames, rows=rows)))
-        except (ModelError, FeedError):
+            session.stream()
+        except ModelError:
             continue
+        made.append(stepping(session, Request(frames=frames, rows=rows)))
     assert len(made) > AT_ONCE // 2
+    assert any(one.request.rows > 1 for one in made) and any(one.has_place for one in made)
     for native in compiled(made, tmp_path):
         assert same(native, 12)
 

@@ -13,6 +13,7 @@ from tinyseq.errors import BuildError, FeedError
 from tinyseq.export import linker
 from tinyseq.export.header import parameters
 from tinyseq.export.interface import Argument, Interface
+from tinyseq.export.javascript import check_files
 from tinyseq.export.targets import Target
 from tinyseq.model import POSITION
 from tinyseq.plan.view import storage
@@ -107,20 +108,13 @@ def check(own: Interface, target: Target, folder: Path, steps: int = STEPS) -> i
 
 def _padded(array: np.ndarray, one: Argument) -> bytes:
     data = array.astype(np.float32 if array.dtype.kind == "f" else array.dtype).tobytes()
-    return data + bytes(one.most * _size(one) - len(data))
-
-
-def _size(one: Argument) -> int:
-    return 4 if one.value.dtype.kind == "f" else one.value.dtype.itemsize
+    return data + bytes(one.most * one.itemsize - len(data))
 
 
 def _program(own: Interface, target: Target, folder: Path) -> list[Path]:
     if target.name == "wasm32":
-        from tinyseq.export.javascript import check_script
-
-        script = folder / "check.mjs"
-        script.write_text(check_script(own))
-        return [script, folder / target.shared.format(own.name)]
+        script, told = check_files(own, folder)
+        return [script, folder / target.shared.format(own.name), told]
     source, program = folder / "check.c", folder / target.program.format("check")
     source.write_text(_source(own))
     linker.program(target, [source, folder / f"{own.name}.o"], program)
@@ -259,7 +253,7 @@ def _compare(own: Interface, data: bytes, expected: list, state: list[Mapping[st
         if (code < 0) != (results is None):
             raise BuildError(f"the check failed: step {step} gave {code} where Python's did otherwise")
         for one in own.outputs:
-            size = one.most * _size(one)
+            size = one.most * one.itemsize
             if results:
                 wanted = results[one.value.name]
                 wanted = wanted.astype(np.float32 if wanted.dtype.kind == "f" else wanted.dtype).tobytes()

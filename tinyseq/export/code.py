@@ -86,7 +86,7 @@ class Code:
         own = f"{self.prefix}.{row.name}.{code}"
         parameters = ", ".join(f"i64 %{number}" for number in range(count - 1))
         text = (
-            f'define internal i64 @"{own}"({parameters}) noinline {{\n'
+            f'define internal i64 @"{own}"({parameters}) {{\n'
             f'  %value = call i64 @"{name}"(i64 {code}, {parameters})\n  ret i64 %value\n}}'
         )
         return self.once(("kernel", row.name, code), own, text)
@@ -171,7 +171,8 @@ class Program(Body):
         if row.failure:
             failed = self.value(f"icmp eq i64 {result}, {FAILED}")
             self.lines.append(f"  br i1 {failed}, label %failed.{at}, label %row.{following}")
-            message = f"{self.plan.places[at]}. No state was changed"
+            blamed = self.plan.places.get(at, f"a row of the state {row.failure}")
+            message = f"{blamed}. No state was changed"
             self.lines += [f"failed.{at}:", f"  ret i64 {self.code.failure(message)}"]
             return
         target = following + int(self.program[0, following - 1])

@@ -16,8 +16,8 @@ from tinyseq.plan.view import Shape
 
 
 class Argument(NamedTuple):
-    """An input or output: ``shapes`` are those of all steps, ``axis`` that of its frames if their number
-    is open; ``own`` is the step's Region of it by steps and count."""
+    """An input or output: ``shapes`` are those of all steps, smallest first; ``varies`` is the axis of its
+    frames where their number is open."""
 
     value: Value
     name: str
@@ -30,6 +30,11 @@ class Argument(NamedTuple):
     def most(self) -> int:
         """The most elements that a step takes or gives."""
         return max(math.prod(shape) for shape in self.shapes)
+
+    @property
+    def itemsize(self) -> int:
+        """Bytes of an element."""
+        return 4 if self.value.dtype.kind == "f" else self.value.dtype.itemsize
 
     @property
     def sizes(self) -> str:

@@ -12,6 +12,14 @@ from tinyseq.export.machine_code import INSTALL
 from tinyseq.export.targets import Target
 
 
+DLL_ENTRY = """int DllMainCRTStartup(void *library, unsigned reason, void *reserved) {
+    (void)library, (void)reason, (void)reserved;
+    return 1;
+}
+"""
+"""What Windows calls when it loads a library, where there is no C runtime to do it."""
+
+
 def zig() -> str:
     """The path of the program.
 
@@ -59,9 +67,11 @@ def shared(target: Target, made: Path, path: Path, functions: Sequence[str]) -> 
     elif target.name.endswith("macos"):
         flags += ["-shared", f"-Wl,-install_name,@rpath/{path.name}"]
     elif target.name.endswith("linux"):
-        flags += ["-shared", f"-Wl,-soname,{path.name}", "-Wl,-z,noexecstack"]
+        flags += ["-shared", f"-Wl,-soname,{path.name}", "-Wl,-z,noexecstack", "-Wl,-z,defs"]
     else:
-        flags += ["-shared"]
+        entry = made.with_name("entry.c")
+        entry.write_text(DLL_ENTRY)
+        flags += ["-shared", str(entry)]
     run([zig(), "cc", *flags, "-o", path, made])
 
 

@@ -61,7 +61,8 @@ class Stepping(NamedTuple):
 
     ``inputs`` are those that a caller gives, ``fixed`` the values of the others that are data. ``state`` is
     what a row's state is at its start, ``state_bytes`` of it the program's; the clock's place follows.
-    ``offsets`` says where its fields lie. ``own_frames`` is how many frames a step has where its caller does not say.
+    ``offsets`` says where its fields lie. ``own_frames`` is how many frames a step has where its caller does
+    not say.
     """
 
     session: Session
@@ -156,6 +157,11 @@ class _Planning:
             raise OptionError(
                 f"frames={request.frames}: the model leaves no number of frames open; leave it out"
             )
+        rows &= names.keys()
+        others = [name for name in names if name not in frames and name not in request.sizes]
+        if not rows and len(others) == 1:
+            # The states are the model's own affair, so that no name says which size is theirs.
+            rows = {*others}
         given = {**dict.fromkeys(names, 1), **dict.fromkeys(rows, request.rows), **request.sizes}
         return {n: size for n, size in given.items() if request.frames is None or n not in frames}
 
@@ -234,7 +240,11 @@ class _Planning:
             return plan()
         except FeedError as error:
             hint = ", ".join(f"{name}=N" for name in self.sizes if name not in self.request.sizes)
-            hint = f" (open sizes that are not given are 1: size {hint} sets them)" if hint else ""
+            hint = (
+                f" (open sizes that are not given are 1, or the number of rows: size {hint} sets them)"
+                if hint
+                else ""
+            )
             step = f" in a step of {count} frames" if self.request.frames is not None else ""
             raise FeedError(f"{error}{step}{hint}{self.session.doubts}") from error
 
