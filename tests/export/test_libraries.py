@@ -12,7 +12,7 @@ import pytest
 import tinyseq
 from tests.export.models import HIDDEN, layer
 from tests.export.together import compiled
-from tests.models import lstm_with_state, model, one_node, value
+from tests.models import lstm_with_state, model, value
 from tinyseq.errors import BuildError, FeedError, MissingPackageError, ModelError, OptionError
 from tinyseq.export import TARGETS, c_library, linker
 from tinyseq.export.entries import Entries
@@ -212,14 +212,6 @@ def test_what_does_not_fit_is_refused(tmp_path, monkeypatch, what):
     with pytest.raises(kind, match=words):
         c_library(layer(rows="rows", frames="frames"), folder, **{"name": "own", **options})
     assert not folder.exists()
-
-
-def test_inputs_that_decide_shapes_are_asked_for():
-    case = one_node("Reshape", [np.zeros((2, 3), np.float32), np.array([3, 2])])
-    sizes = {"data_0": 2, "data_1": 3, "shape_0": 2}
-    with pytest.raises(FeedError, match=r"give its value: shape=\.\.\."):
-        stepping(tinyseq.load(case.model), Request(sizes))
-    assert stepping(tinyseq.load(case.model), Request(sizes, {"shape": np.array([3, 2])}))
 
 
 def test_sizes_that_the_model_cannot_take_are_named():

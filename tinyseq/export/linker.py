@@ -11,7 +11,6 @@ from tinyseq.errors import BuildError, MissingPackageError
 from tinyseq.export.machine_code import INSTALL
 from tinyseq.export.targets import Target
 
-
 DLL_ENTRY = """int DllMainCRTStartup(void *library, unsigned reason, void *reserved) {
     (void)library, (void)reason, (void)reserved;
     return 1;
