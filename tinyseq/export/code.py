@@ -86,7 +86,7 @@ class Code:
         own = f"{self.prefix}.{row.name}.{code}"
         parameters = ", ".join(f"i64 %{number}" for number in range(count - 1))
         text = (
-            f'define internal i64 @"{own}"({parameters}) {{\n'
+            f'define internal i64 @"{own}"({parameters}) noinline {{\n'
             f'  %value = call i64 @"{name}"(i64 {code}, {parameters})\n  ret i64 %value\n}}'
         )
         return self.once(("kernel", row.name, code), own, text)
@@ -141,7 +141,7 @@ class Program(Body):
             self.lines.append(f"row.{at}:")
             self._instruction(at, following)
         self.lines += [f"row.{self.program.shape[1]}:", "  ret i64 0"]
-        head = f'define internal i64 @"{self.name}"(i64 %arena, i64 %state, i64 %count) {{\nentry:'
+        head = f'define internal i64 @"{self.name}"(i64 %arena, i64 %state, i64 %count) noinline {{\nentry:'
         self.code.add("\n".join([head, *self.first, "  br label %row.0", *self.lines, "}"]))
         return self.name
 
