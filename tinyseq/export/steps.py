@@ -142,8 +142,11 @@ class _Planning:
             size for pair in self.model.state for size in inputs[pair.input].shape or () if type(size) is str
         }
         names = dict.fromkeys(size for value in self.own for size in value.shape or () if type(size) is str)
+        closed = self._closed()
         for name, size in request.sizes.items():
-            if name not in names:
+            if closed.get(name, size) != size:
+                raise OptionError(f"size {name}={size}: in streams of this model it is {closed[name]}")
+            if name not in names and name not in closed:
                 raise OptionError(
                     f"size {name}={size}: the model leaves open {', '.join(map(repr, names)) or 'nothing'}"
                 )
@@ -164,6 +167,16 @@ class _Planning:
             rows = {*others}
         given = {**dict.fromkeys(names, 1), **dict.fromkeys(rows, request.rows), **request.sizes}
         return {n: size for n, size in given.items() if request.frames is None or n not in frames}
+
+    def _closed(self) -> dict[str, int]:
+        """The sizes that the model leaves open and that can only be one number in a stream."""
+        own = {value.name: value.shape or () for value in self.own}
+        return {
+            size: fixed
+            for value in self.session.inputs
+            for size, fixed in zip(value.shape or (), own.get(value.name, ()))
+            if type(size) is str and type(fixed) is int
+        }
 
     def _given(self) -> dict[str, np.ndarray]:
         """The inputs whose values are fixed."""
