@@ -14,6 +14,7 @@ from tinyseq.export import linker
 from tinyseq.export.entries import Entries
 from tinyseq.export.header import cmake, header, pkg_config
 from tinyseq.export.interface import Interface, interface
+from tinyseq.export.javascript import types, wrapper
 from tinyseq.export.machine_code import binding, object_file
 from tinyseq.export.names import checked_name
 from tinyseq.export.steps import MOST_FRAMES, MOST_ROWS, Request, stepping
@@ -26,7 +27,8 @@ from tinyseq.text import shown
 
 class CLibrary(NamedTuple):
     """What was built: the ``files`` by kind (``header``, ``archive``, ``shared``, ``object``, ``pkg_config``,
-    ``cmake``), and sizes in bytes of a stream's state and of the scratch of a step."""
+    ``cmake``; for WebAssembly ``javascript`` and ``types`` too), and sizes in bytes of a stream's state and of
+    the scratch of a step."""
 
     name: str
     target: str
@@ -120,6 +122,10 @@ def _made(own: Interface, target: Target, entries: Entries, code: bytes, folder:
     files["object"].write_bytes(code)
     files["pkg_config"].write_text(pkg_config(own, about, __version__))
     files["cmake"].write_text(cmake(own, files["archive"].name))
+    if target.name == "wasm32":
+        files |= {"javascript": folder / f"{name}.mjs", "types": folder / f"{name}.d.mts"}
+        files["javascript"].write_text(wrapper(own))
+        files["types"].write_text(types(own))
     linker.archive(target, files["object"], files["archive"])
     linker.shared(target, files["object"], files["shared"], entries.functions())
     return files
