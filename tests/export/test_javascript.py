@@ -62,7 +62,8 @@ other.close();
 errors.push(refused(() => other.step({ x: chunk(1, 0) })));
 const reused = model.stream();
 const first = bits(reused.step({ x: chunk(3, 0) }));
-console.log(JSON.stringify({ results, after, again, forked, errors, kept, first, fingerprint: model.fingerprint }));
+const { fingerprint } = model;
+console.log(JSON.stringify({ results, after, again, forked, errors, kept, first, fingerprint }));
 """
 
 

@@ -304,12 +304,13 @@ class Entries:
         for one in own.held:
             column = np.array([plan.shape[one.varies] for plan in regions(steps, one, True)], np.int64)
             body.lines.append(f"  store i64 {body.number(column)}, ptr %frames.{one.name}, align 8")
-        if own.finishes:
-            self._advance(body, steps)
+        # The place is written after this, which may take it for a number.
         if not self.flushes and self.stepping.state_bytes and self.stepping.all_floats:
             words = self.stepping.state.size * self.stepping.request.rows // 4
             copier = self._taking(np.dtype(np.float32))
             body.lines.append(f'  call void @"{copier}"(ptr %state, ptr %state, i64 {words})')
+        if own.finishes:
+            self._advance(body, steps)
         body.lines.append("  br label %done")
         return [(result, f"{label}.failed"), (0, f"{label}.good")]
 

@@ -95,13 +95,13 @@ def header(interface: Interface, about: str) -> str:
     own, stepping = interface, interface.stepping
     rows = stepping.request.rows
     names = {"name": own.name, "NAME": own.name.upper()}
-    fixed = [f"{name} = {_said(array)}" for name, array in stepping.request.given.items()]
-    more = "".join(f"\n * {comment(line)}" for line in ([f"Built for {', '.join(fixed)}."] if fixed else []))
+    fixed = ", ".join(f"{name} = {_said(array)}" for name, array in stepping.request.given.items())
+    more = f"\n * Built for {comment(fixed)}.\n *" if fixed else ""
     states = "the state" if rows == 1 else f"the states of all {rows} rows"
     return HEADER.format(
         **names,
         about=comment(about),
-        more=more + "\n * A step gives the same bits as tinyseq's in Python do." if False else more,
+        more=more,
         align=ALIGN.format(**names),
         sizes=_sizes(own),
         state_about=f"A stream{'' if rows == 1 else ', one row of a step'}: {_fields(own)}.",

@@ -27,8 +27,8 @@ from tinyseq.text import shown
 
 class CLibrary(NamedTuple):
     """What was built: the ``files`` by kind (``header``, ``archive``, ``shared``, ``object``, ``pkg_config``,
-    ``cmake``; for WebAssembly ``javascript`` and ``types`` too), and sizes in bytes of a stream's state and of
-    the scratch of a step."""
+    ``cmake``; for WebAssembly ``javascript`` and ``types`` too), and sizes in bytes of a stream's state and
+    of the scratch of a step."""
 
     name: str
     target: str
