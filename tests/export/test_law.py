@@ -15,7 +15,9 @@ from tinyseq.errors import FeedError, ModelError
 from tinyseq.export.steps import Request, Stepping, stepping
 from tinyseq.session import Session
 
-pytestmark = pytest.mark.filterwarnings("ignore::tinyseq.BroadcastWarning")
+pytestmark = pytest.mark.filterwarnings(
+    "ignore::tinyseq.BroadcastWarning", "ignore::tinyseq.ConversionWarning"
+)
 
 MODELS = 16
 """Models that are drawn for one library: compiling takes seconds, however few they are."""
