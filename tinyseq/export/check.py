@@ -229,10 +229,7 @@ class PythonSteps:
         return self.rng.integers(0, 2, shape).astype(one.value.dtype)
 
     def _results(self, feeds: dict[str, np.ndarray], method: str) -> object:
-        given = {
-            **feeds,
-            **{name: np.asarray(array) for name, array in self.own.stepping.request.given.items()},
-        }
+        given = {**feeds, **self.own.stepping.request.given}
         rows = [self.numbers] if self.rows > 1 else []
         try:
             return getattr(self.stream, method)(*rows, given)
