@@ -137,7 +137,7 @@ def test_inputs_that_never_change_may_be_plain_numbers(tmp_path):
     graph = tinyseq.Graph()
     x, k, n = graph.input("x", [1, 3]), graph.input("k", []), graph.input("n", [1], np.int16)
     product = graph.apply("Mul", x, k)
-    graph.output("y", graph.apply("Add", product, graph.apply("Cast", n, to=1)))
+    graph.output("y", graph.apply("Add", product, graph.apply("Cast", n, to=np.dtype(np.float32))))
     session = tinyseq.load(graph)
     made = [stepping(session, Request(given=one)) for one in ({"k": 2.5, "n": [7]}, {"k": 0.1}, {})]
     for native in compiled(made, tmp_path):
