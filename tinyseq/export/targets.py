@@ -56,7 +56,7 @@ TARGETS = {
             "arm-linux-gnueabihf.2.17",
             "lib{}.so",
             runners=("qemu-arm", "qemu-arm-static"),
-            runtime=("-lcompiler_rt",),
+            runtime=("-lcompiler_rt", "-Wl,--gc-sections"),
             static="arm-linux-musleabihf",
         ),
         Target(
