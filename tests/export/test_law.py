@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import numpy as np
 import pytest
 from hypothesis import Phase, given, settings
 from hypothesis import strategies as st
@@ -15,7 +16,9 @@ from tinyseq.errors import FeedError, ModelError
 from tinyseq.export.steps import Request, Stepping, stepping
 from tinyseq.runtime.session import Session
 
-pytestmark = pytest.mark.filterwarnings("ignore::tinyseq.BroadcastWarning")
+pytestmark = pytest.mark.filterwarnings(
+    "ignore::tinyseq.BroadcastWarning", "ignore::tinyseq.ConversionWarning"
+)
 
 MODELS = 16
 """Models that are drawn for one library: compiling takes seconds, however few they are."""
@@ -128,3 +131,14 @@ def test_recurrent_layers(tmp_path):
         made.append(stepping(tinyseq.load(case.model), Request()))
     for native in compiled(made, tmp_path):
         assert native.own.stepping.state_bytes and same(native, 12) == 12
+
+
+def test_inputs_that_never_change_may_be_plain_numbers(tmp_path):
+    graph = tinyseq.Graph()
+    x, k, n = graph.input("x", [1, 3]), graph.input("k", []), graph.input("n", [1], np.int16)
+    product = graph.apply("Mul", x, k)
+    graph.output("y", graph.apply("Add", product, graph.apply("Cast", n, to=np.dtype(np.float32))))
+    session = tinyseq.load(graph)
+    made = [stepping(session, Request(given=one)) for one in ({"k": 2.5, "n": [7]}, {"k": 0.1}, {})]
+    for native in compiled(made, tmp_path):
+        assert same(native) == 5

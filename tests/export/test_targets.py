@@ -9,7 +9,6 @@ from importlib.util import find_spec
 
 import pytest
 
-import tinyseq
 from tests.export.models import layer
 from tests.strategies.streams import Layers
 from tinyseq.errors import BuildError
@@ -78,7 +77,3 @@ def test_pkg_config_finds_a_library(tmp_path):
         text=True,
     ).stdout
     assert f"-I{tmp_path}" in flags and "-lown" in flags
-
-
-def test_the_face_has_no_part_in_it():
-    assert not hasattr(tinyseq, "c_library")

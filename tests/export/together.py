@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import ctypes
 import subprocess
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
 
-from tinyseq.export.check import _Python
+from tinyseq.export.check import PythonSteps
 from tinyseq.export.entries import Entries
 from tinyseq.export.interface import Argument, Interface, interface
 from tinyseq.export.machine_code import object_file
@@ -105,7 +105,7 @@ def _by_value(array: np.ndarray):
 
 def same(native: Native, steps: int = 5, seed: int = 0) -> int:
     """Random steps of a library and of Python: the same bits, refusals and states. Gives how many ran."""
-    tried, ran = _Python(native.own, steps, seed), 0
+    tried, ran = PythonSteps(native.own, steps, seed), 0
     for (kind, frames), feeds, results in tried:
         if kind == 2:
             native.reset()
@@ -136,9 +136,3 @@ def check(native: Native, kind: int, frames: int, feeds: Mapping, results: Mappi
         if one in own.held:
             assert native.frames[one.value.name] == wanted.shape[one.varies]
     return True
-
-
-def flat(batches: Sequence[Sequence]) -> Iterator:
-    """The parts of parts."""
-    for batch in batches:
-        yield from batch

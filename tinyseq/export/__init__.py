@@ -14,7 +14,7 @@ __all__ = ["TARGETS", "CLibrary", "c_library"]
 _HOMES = {"TARGETS": "targets", "CLibrary": "libraries", "c_library": "libraries"}
 
 
-def __getattr__(name: str):
+def __getattr__(name: str) -> object:
     if name not in _HOMES:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     return getattr(import_module(f"{__name__}.{_HOMES[name]}"), name)

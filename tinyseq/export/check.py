@@ -95,7 +95,7 @@ def check(own: Interface, target: Target, folder: Path, steps: int = STEPS) -> i
     given, wanted = folder / "check.in", folder / "check.out"
     expected = []
     with given.open("wb") as file:
-        tried = _Python(own, steps)
+        tried = PythonSteps(own, steps)
         for head, feeds, results in tried:
             file.write(np.array(head, np.int64).tobytes())
             for one in own.inputs:
@@ -185,7 +185,7 @@ def _first(own: Interface, what: str = "state") -> str:
 STEP, FINISH, RESET = range(3)
 
 
-class _Python:
+class PythonSteps:
     """Random steps, and what Python gives for them: outputs, or None where it refuses the step."""
 
     def __init__(self, own: Interface, steps: int, seed: int = 0) -> None:
@@ -229,10 +229,7 @@ class _Python:
         return self.rng.integers(0, 2, shape).astype(one.value.dtype)
 
     def _results(self, feeds: dict[str, np.ndarray], method: str) -> object:
-        given = {
-            **feeds,
-            **{name: np.asarray(array) for name, array in self.own.stepping.request.given.items()},
-        }
+        given = {**feeds, **self.own.stepping.request.given}
         rows = [self.numbers] if self.rows > 1 else []
         try:
             return getattr(self.stream, method)(*rows, given)

@@ -160,12 +160,12 @@ def _placed(made: Mapping[str, Path], folder: Path) -> dict[str, Path]:
 
 
 def _whole(given: object, what: str, most: int) -> int:
-    if not is_whole(given) or not 1 <= given <= most:  # type: ignore[operator]
+    if not is_whole(given) or not 1 <= given <= most:
         raise OptionError(f"{what} is a whole number from 1 to {most:,}, not {shown(given)}")
-    return int(given)  # type: ignore[call-overload]
+    return int(given)
 
 
-def _mapping(given: object, what: str) -> Mapping:
+def _mapping(given: object, what: str) -> Mapping[str, object]:
     if not isinstance(given, Mapping):
         raise OptionError(f"{what} is a dict by name, not {type(given).__name__}")
     return given

@@ -71,7 +71,7 @@ def shared(target: Target, made: Path, path: Path, functions: Sequence[str]) -> 
         entry = made.with_name("entry.c")
         entry.write_text(DLL_ENTRY)
         flags += ["-shared", str(entry)]
-    run([zig(), "cc", *flags, "-o", path, made])
+    run([zig(), "cc", *flags, "-o", path, made, *target.runtime])
 
 
 def program(target: Target, sources: Sequence[Path], path: Path) -> None:

@@ -324,7 +324,7 @@ class _Planning:
         floats = self.request.rows == 1 or all(field.dtype.kind == "f" for field in self.layout.fields)
         return Stepping(
             self.session,
-            self.request,
+            self.request._replace(given=self.given),
             self.streaming,
             inputs,
             fixed,

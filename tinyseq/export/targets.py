@@ -18,7 +18,7 @@ class Target(NamedTuple):
     """A processor under a system. ``triple`` is what LLVM calls it, ``linker`` what zig does; ``shared`` and
     ``archive`` are what its libraries are called. ``runners`` are programs by one of which its programs run
     elsewhere, ``static`` is what zig calls it where those need no libraries; ``checks``: whether they run
-    here at all."""
+    here at all. ``runtime`` links the functions that LLVM calls where the processor has no instructions."""
 
     name: str
     processor: Processor
@@ -33,6 +33,7 @@ class Target(NamedTuple):
     runners: tuple[str, ...] = ()
     static: str = ""
     checks: bool = True
+    runtime: tuple[str, ...] = ()
 
 
 TARGETS = {
@@ -55,6 +56,7 @@ TARGETS = {
             "arm-linux-gnueabihf.2.17",
             "lib{}.so",
             runners=("qemu-arm", "qemu-arm-static"),
+            runtime=("-lcompiler_rt", "-Wl,--gc-sections"),
             static="arm-linux-musleabihf",
         ),
         Target(
