@@ -154,7 +154,9 @@ def gated() -> list[Gated]:
     products += itertools.product(CORE_FORMS, PRECISIONS[1:])
     for form, precision in products:
         kernel = _linear_of(form, precision)
-        found.setdefault(kernel, Gated(kernel, f"linear, {precision}", CAPABILITIES))
+        # Two blocks of the largest form take all registers, and on the newest architecture a few more.
+        capabilities = CAPABILITIES[:-1] if form.resident == 2 else CAPABILITIES
+        found.setdefault(kernel, Gated(kernel, f"linear, {precision}", capabilities))
     for form, along_k in itertools.product(FORMS[1:], (False, True)):
         kernel = _products_of(form, along_k)
         found.setdefault(kernel, Gated(kernel, "products", CAPABILITIES))
