@@ -175,7 +175,9 @@ def gated() -> list[Gated]:
     products += itertools.product(CORE_FORMS, PRECISIONS[1:])
     for form, precision in products:
         kernel = _linear_of(form, precision)
-        found.setdefault(kernel, Gated(kernel, f"linear, {precision}", CAPABILITIES))
+        # Two blocks of the largest form take all registers, and on the newest architecture a few more.
+        capabilities = CAPABILITIES[:-1] if form.resident == 2 else CAPABILITIES
+        found.setdefault(kernel, Gated(kernel, f"linear, {precision}", capabilities))
     for form, along_k in itertools.product(FORMS[1:], (False, True)):
         kernel = _products_of(form, along_k)
         found.setdefault(kernel, Gated(kernel, "products", CAPABILITIES))
@@ -244,7 +246,7 @@ def test_products_copy_and_load_by_sixteen_bytes(form):
     assert product.count("cp.async.cg") >= form.steps * form.columns // (4 * form.threads)
     assert product.count("fma.rn.f32") >= form.rows_each * form.columns_each * steps
     if form.rows_each >= 4:
-        assert product.count("ld.shared.v4.f32") >= (form.rows_each + form.columns_each) // 4 * steps
+        assert product.count("ld.shared.v4.f32") >= (form.rows_each + form.columns_each) // 4 * (steps - 1)
 
 
 @pytest.mark.parametrize("precision", PRECISIONS[1:])

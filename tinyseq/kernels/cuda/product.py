@@ -162,7 +162,7 @@ def _products_of(form: Tile, along_k: bool) -> Kernel:
         a, b = _corner(x, w, pair, rank, integers(dims))
         tile(number, a, 1, 0, m, m_stride, k, b, n, zeros, 0, target, n, 0, 0, k_stride, n_stride)
 
-    return Kernel(products, form.threads, form.resident)
+    return Kernel(products, form.threads)
 
 
 _one_each = Kernel(_products)
