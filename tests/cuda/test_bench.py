@@ -21,7 +21,7 @@ FACTS = {"capability": (9, 0), "multiprocessors": 1, "shared_bytes": 227 * 1024,
 
 
 @pytest.fixture
-def tiny(monkeypatch):
+def tiny(monkeypatch, small_blocks):
     monkeypatch.setattr(bench, "_sizes", lambda options: TINY)
     monkeypatch.setattr(bench, "Sizes", lambda: TINY)
     monkeypatch.setattr(rehearsal, "compile_all", lambda device, given: {"kernels": 0, "seconds": 0})
