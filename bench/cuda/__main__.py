@@ -65,7 +65,7 @@ def rehearse(arguments: list[str]) -> None:
     bench = Bench(sizes, driver.open_device(), False, options.models)
     with contextlib.redirect_stderr(None), contextlib.redirect_stdout(None):
         runs = [partial(parity.results_of, subject) for subject in _subjects(options)]
-        runs += [partial(list, TASKS[name](bench)) for name in tasks]
+        runs += [partial(rehearsal.both_ways, TASKS[name], bench) for name in tasks]
         for run in runs:
             with contextlib.suppress(Exception):
                 run()

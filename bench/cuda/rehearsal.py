@@ -11,12 +11,13 @@ import os
 import subprocess
 import sys
 import time
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from contextlib import nullcontext
 from multiprocessing import get_context
 
 import numpy as np
 
+from tinyseq.backends.cuda import CudaExecutor
 from tinyseq.kernels.cuda import compiler, driver
 from tinyseq.kernels.cuda.launch import Kernel, Launch
 
@@ -32,6 +33,18 @@ def compile_all(device, arguments: list[str]) -> dict[str, float]:
     said = done.stdout.strip().splitlines()
     kernels = int(said[-1]) if done.returncode == 0 and said else 0
     return {"kernels": kernels, "seconds": round(time.perf_counter() - start, 1)}
+
+
+def both_ways(task: Callable, bench: object) -> None:
+    """Goes through a task, then once more with searches that choose on the host: on a device that computes
+    nothing they would not come to the steps of more rows."""
+    list(task(bench))
+    joins = CudaExecutor.joins
+    CudaExecutor.joins = False  # type: ignore[assignment,method-assign]
+    try:
+        list(task(bench))
+    finally:
+        CudaExecutor.joins = joins  # type: ignore[method-assign]
 
 
 class Rehearsal:

@@ -5,13 +5,20 @@ from __future__ import annotations
 import pytest
 
 from tests.cuda.emulator import EmulatedDevice
-from tinyseq.kernels.cuda import driver
+from tinyseq.kernels.cuda import driver, scores, searches
 
 
 @pytest.fixture
 def device(devices) -> EmulatedDevice:
     """What ``device="cuda"`` is in this test."""
     return devices[0]
+
+
+@pytest.fixture
+def small_blocks(monkeypatch) -> None:
+    """Blocks of searches have 32 threads, which are emulated the faster."""
+    for module in (scores, searches):
+        monkeypatch.setattr(module, "THREADS", 32)
 
 
 @pytest.fixture

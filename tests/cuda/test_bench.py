@@ -17,17 +17,18 @@ TINY = measures.Sizes(
     language=(4, 5), texts=2, tokens=2, cells=(4,), parity=0, effort=Effort(0, 1),
 )  # fmt: skip
 TASKS = "calls,live,generation,products,layers"
-FACTS = {"capability": (9, 0), "multiprocessors": 4, "shared_bytes": 227 * 1024, "clock": 1e9}
+FACTS = {"capability": (9, 0), "multiprocessors": 1, "shared_bytes": 227 * 1024, "clock": 1e9}
 
 
 @pytest.fixture
-def tiny(monkeypatch):
+def tiny(monkeypatch, small_blocks):
     monkeypatch.setattr(bench, "_sizes", lambda options: TINY)
     monkeypatch.setattr(bench, "Sizes", lambda: TINY)
     monkeypatch.setattr(rehearsal, "compile_all", lambda device, given: {"kernels": 0, "seconds": 0})
 
 
 def test_every_figure_is_told_and_rehearsed(device, tiny, tmp_path, capsys, monkeypatch):
+    device.multiprocessors = 1
     file = tmp_path / "rows.jsonl"
     assert bench.main(["--tasks", TASKS, "--json", str(file)]) == 0
     environment, compiled, parity, *rows, seconds = map(json.loads, file.read_text().splitlines())

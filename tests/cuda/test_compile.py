@@ -96,6 +96,8 @@ def operations(name: str) -> Iterator[dict]:
     for facts in DEVICES if name in ASKING else (None,):
         if facts is not None:
             usual["facts"] = facts
+        if not SIZES.keys() & {*row.operands}:
+            yield dict(usual)
         for operand in row.operands:
             yield from ({**usual, operand: size} for size in SIZES.get(operand, []))
         if "cell" in usual:

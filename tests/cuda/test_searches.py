@@ -12,6 +12,8 @@ from tests.models import recogniser
 from tests.test_recognizer import FEATURES, made, run_out, sound
 from tinyseq.decode.generation.generate import begin
 
+pytestmark = pytest.mark.usefixtures("small_blocks")
+
 HIDDEN, VOCABULARY = 12, 9
 METHODS = {
     "greedy": tinyseq.Greedy(decoder_start_token_id=1, eos_token_id=2, max_new_tokens=4),
