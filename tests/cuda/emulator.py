@@ -299,6 +299,12 @@ def _load4(dtype):
     return load
 
 
+def _four(pointer: Pointer, place) -> tuple:
+    if (pointer.start + int(place)) % 4:
+        raise EmulationError(f"four numbers are read from place {int(place)} on, no multiple of four")
+    return tuple(pointer[place + number] for number in range(4))
+
+
 def _write4(address, *values):
     if int(address) % 16:
         raise EmulationError(f"four numbers are stored at {int(address):#x}, no multiple of 16")
@@ -356,6 +362,7 @@ MEANINGS = {
     "load4": _load4(np.float32),
     "load4_integers32": _load4(np.int32),
     "read4": _load4(np.float32),
+    "four": _four,
     "write4": _write4,
     "dot4": _dot4,
     "floats": _pointer(np.float32),

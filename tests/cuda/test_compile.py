@@ -17,9 +17,10 @@ from typing import NamedTuple
 import pytest
 from numba import types
 
-from tinyseq.kernels.cells import VARIANT_CODES, VARIANTS, Variant
+from tinyseq.kernels.cells import CELLS, VARIANT_CODES, VARIANTS, Variant
 from tinyseq.kernels.cuda import compiler
 from tinyseq.kernels.cuda.elementwise import HEAVY
+from tinyseq.kernels.cuda.gathering import Instruction, gathered
 from tinyseq.kernels.cuda.intrinsics import barrier, load4, registers, shared, thread
 from tinyseq.kernels.cuda.launch import Facts, Failure, Kernel, Launch, Tail
 from tinyseq.kernels.cuda.product import FEW, MANY, SOME, Form, _linear_of
@@ -53,7 +54,7 @@ SIZES = {
     "rows": [1, 8, 64],
     "n": [1024],
     "count": [100, 100_000],
-    "frames": [2, 2048],
+    "frames": [9, 2, 2048],
     "hidden": [64, 512],
     "cell": range(len(VARIANTS)),
     "flags": [0, QUANTIZED, PROJECTED],
@@ -80,11 +81,29 @@ def operations(name: str) -> Iterator[dict]:
         for operand in row.operands:
             yield from ({**usual, operand: size} for size in SIZES.get(operand, []))
         if "cell" in usual:
-            sizes = itertools.product(SIZES["cell"], SIZES["rows"], (64, 256, 512, 1024))
+            units = (64, 96, 128, 256, 512, 1024)
+            sizes = itertools.product(SIZES["cell"], SIZES["rows"], units)
             yield from ({**usual, "cell": cell, "rows": rows, "hidden": n} for cell, rows, n in sizes)
             lstms = VARIANT_CODES[Variant("LSTM")], VARIANT_CODES[Variant("LSTM", True, True, True)]
             options = itertools.product(lstms, SIZES["flags"], SIZES["rows"])
             yield from ({**usual, "cell": cell, "flags": flags, "rows": n} for cell, flags, n in options)
+            uneven = itertools.product(lstms, (1, 8, 64, 256), (2, 9), (66, 2050))
+            for cell, rows, frames, n in uneven:
+                yield {**usual, "cell": cell, "rows": rows, "frames": frames, "hidden": n, "units": n}
+
+
+def gathered_launches() -> Iterator[Launch]:
+    """Layers with their input."""
+    cells = [VARIANT_CODES[Variant(name)] for name in CELLS]
+    everything = VARIANT_CODES[Variant("LSTM", True, True, True)]
+    sizes = itertools.product(cells, (1, 8), (64, 256))
+    for cell, rows, hidden in (*sizes, (everything, 1, 66), (everything, 8, 66), (everything, 8, 256)):
+        width = len(VARIANTS[cell].cell.gates) * hidden
+        places = [2**20 * place for place in range(1, 20)]
+        linear = (places[13], 1, 0, rows, 64, 64, places[14], width, places[15], places[0], width)
+        counts = (1, rows, hidden, hidden, 0, rows * hidden, hidden, 0)
+        layer = Instruction("recurrent", (cell, *places[:12], *counts))
+        yield from gathered([Instruction("linear", linear), layer])[1]
 
 
 def elementwise_launches(function: int) -> Iterator[Launch]:
@@ -119,6 +138,7 @@ def launches_of_instructions() -> Iterator[tuple[str, Launch, tuple[int, int]]]:
             for operands in operations(name):
                 asked = operands["facts"].capability if name in ASKING else oldest
                 yield from ((name, launch, asked) for launch in TWINS[name](**operands))
+    yield from (("gathered", launch, oldest) for launch in gathered_launches())
     for name, kinds in (("copy", "f"), ("add", "ii"), ("power", "ff"), ("where", "iff")):
         launches = elementwise_launches(FUNCTION_CODES[name, kinds])
         yield from ((f"{name}({kinds})", launch, oldest) for launch in launches)

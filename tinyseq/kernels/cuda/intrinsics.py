@@ -176,6 +176,20 @@ def write4(typingctx, address, a, b, c, d):
 
 
 @intrinsic
+def four(typingctx, pointer, place):
+    """The four float32 behind a pointer from ``place`` on, by one load; they begin at a multiple of four."""
+    signature = types.UniTuple(types.float32, 4)(pointer, types.int64)
+
+    def codegen(context, builder, signature, args):
+        start = builder.gep(args[0], [args[1]])
+        loaded = builder.load(builder.bitcast(start, ir.VectorType(FLOAT, 4).as_pointer()), align=16)
+        values = [builder.extract_element(loaded, INT32(number)) for number in range(4)]
+        return context.make_tuple(builder, signature.return_type, values)
+
+    return signature, codegen
+
+
+@intrinsic
 def dot4(typingctx, a, b, c):
     """c + the products of the four unsigned bytes of a and the four signed bytes of b, all int32."""
 

@@ -8,12 +8,14 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Callable
+from itertools import islice
 from typing import NamedTuple
 
 import numpy as np
 
 from tinyseq.errors import UnsupportedError
 from tinyseq.kernels.cuda.elementwise import elementwise, fill
+from tinyseq.kernels.cuda.gathering import LONGEST, Instruction, gathered
 from tinyseq.kernels.cuda.indexing import (
     extreme,
     extreme_integer,
@@ -93,7 +95,10 @@ def schedule(program: np.ndarray, segments: list[int], address: int, status: int
     }
     steps: list[list[Launch] | Jump] = [[]]
     starts = {0: 0}
-    for place, row in _rows(program):
+    rows = list(_rows(program))
+    upcoming = iter(range(len(rows)))
+    for number in upcoming:
+        place, row = rows[number]
         instruction = INSTRUCTIONS[row[0]]
         operands = _operands(row, place, segments, address)
         if place in targets:
@@ -104,6 +109,15 @@ def schedule(program: np.ndarray, segments: list[int], address: int, status: int
             steps.append(Jump(JUMPS[instruction.name], operands, place, end))
             starts[end] = len(steps)
             steps.append([])
+            continue
+        layer = gathered([
+            Instruction(INSTRUCTIONS[one[0]].name, _operands(one, start, segments, address))
+            for start, one in _straight(rows[number : number + LONGEST], targets)
+        ])  # fmt: skip
+        if layer is not None:
+            count, launches = layer
+            steps[-1] += launches
+            next(islice(upcoming, count - 2, None), None)
             continue
         if instruction.failure:
             operands.append(Failure(status, place))
@@ -122,6 +136,12 @@ def _rows(program: np.ndarray):
         length = words[place + 1]
         yield place, words[place : place + length]
         place += length
+
+
+def _straight(rows: list[tuple[int, list[int]]], targets: set[int]) -> list[tuple[int, list[int]]]:
+    """Those of the next rows at which nothing begins that jumps lead to, but for the first."""
+    count = next((n for n, (place, _) in enumerate(rows) if n and place in targets), len(rows))
+    return rows[:count]
 
 
 def _operands(row: list[int], place: int, segments: list[int], address: int) -> list:
