@@ -18,7 +18,7 @@ from tests.models import Case, recurrent
 from tests.test_differential import bound_of, close
 from tests.test_projection import layers_of_any_kind
 from tinyseq.kernels.cells import VARIANT_CODES, Variant
-from tinyseq.kernels.cuda import driver, forms, small, steps, sums
+from tinyseq.kernels.cuda import driver, few_rows, forms, many_rows, small, sums
 from tinyseq.kernels.cuda import recurrent as layers
 from tinyseq.kernels.cuda.exchange import GRID, Exchange
 from tinyseq.kernels.cuda.forms import Form, form_for
@@ -121,7 +121,7 @@ def test_more_units(way, hidden, op):
 @pytest.mark.parametrize("way", ["live", "live, many parts"])
 def test_more_input(way):
     """More than is in shared memory at a time."""
-    agrees(recurrent("LSTM", 1, 2, 2 * steps.CHUNK + 33, 4, initial=True), WAYS[way])
+    agrees(recurrent("LSTM", 1, 2, 2 * few_rows.CHUNK + 33, 4, initial=True), WAYS[way])
 
 
 @pytest.mark.parametrize("op", ["RNN", "GRU", "LSTM"])
@@ -135,12 +135,11 @@ def test_many_rows_frame_by_frame(op, attributes):
     agrees(recurrent(op, 2, 18, 3, 7, initial=True, lengths=lengths, **attributes), WAYS["frames"])
 
 
-@pytest.mark.parametrize("enough, op", [(1, "RNN"), (99, "LSTM"), (1, "GRU, reset after")])
-def test_tiles_of_rows(enough, op, monkeypatch):
+@pytest.mark.parametrize("op, hidden", [("RNN", 68), ("LSTM", 9), ("GRU, reset after", 9)])
+def test_tiles_of_rows(op, hidden):
     """Rows of several blocks, steps of k beyond those that are in shared memory at a time."""
-    monkeypatch.setattr(steps, "ENOUGH_BLOCKS", enough)
     name, attributes = OPS[op]
-    agrees(recurrent(name, 1, 66, 3, 70, initial=True, **attributes), WAYS["frames"])
+    agrees(recurrent(name, 1, 34, 3, hidden, initial=True, **attributes), WAYS["frames"])
 
 
 @settings(max_examples=5, deadline=None)
@@ -169,7 +168,7 @@ def test_activations_named_at_run_time_change_no_bit(op):
 @pytest.mark.parametrize("ways", [FEW_PARTS, MANY_PARTS], ids=["few parts", "many parts"])
 def test_forms_rows_and_frames_change_no_bit(ways, op):
     name, attributes = OPS[op]
-    case = recurrent(name, 3, 3, 5, 17, initial=True, fed=(0, 5, 6), **attributes)
+    case = recurrent(name, 3, 2, 5, 9, initial=True, fed=(0, 5, 6), **attributes)
     made = [run(case, WAYS[way], seed) for seed, way in enumerate(ways)]
     for results in made[1:]:
         for key, result in made[0].items():
@@ -182,8 +181,8 @@ def test_forms_rows_and_frames_change_no_bit(ways, op):
 
     initial = {key: array for key, array in case.feeds.items() if key != "x"}
     for way in ways[-2:]:
-        alone = run(part(slice(None), slice(2, 3), initial), WAYS[way])
-        assert alone["y"].tobytes() == made[0]["y"][:, :, 2:3].tobytes()
+        alone = run(part(slice(None), slice(1, 2), initial), WAYS[way])
+        assert alone["y"].tobytes() == made[0]["y"][:, :, 1:2].tobytes()
     first = run(part(slice(0, 1), slice(None), initial), WAYS[ways[-1]])
     finals = {
         key: first[final]
@@ -252,8 +251,8 @@ _passing.__module__ = f"{HOME}.planted"
 
 @pytest.mark.parametrize("way, rows", [("small", 2), ("live", 2), ("frames", 17)])
 def test_a_missing_barrier_shows(way, rows, monkeypatch):
-    kernels = steps._fused_of, steps._many_of, small.small_of
-    for module in (steps, small):
+    kernels = few_rows.few_rows_of, many_rows.many_rows_of, small.small_of
+    for module in (few_rows, many_rows, small):
         monkeypatch.setattr(module, "barrier", _passing)
     for kernel in kernels:
         kernel.cache_clear()
@@ -298,6 +297,18 @@ def test_few_frames_are_launches_of_their_own():
     [launch] = launches(99)
     assert launch.together
     assert launch.blocks == 128
+
+
+@pytest.mark.parametrize(
+    "capability, hidden, count",
+    [((9, 0), 128, 1), ((8, 0), 64, 1), ((8, 0), 65, 9), ((12, 0), 96, 1), ((12, 0), 128, 9)],
+)
+def test_a_small_layer_has_room(capability, hidden, count):
+    sizes = 9, 1, hidden, hidden, 0, hidden, hidden, HAS_Y
+    facts = Facts(capability, 100, 0)
+    found = TWINS["recurrent"](LSTM, *[2**20] * 12, *sizes, facts)
+    assert len(found) == count
+    assert all(launch.shared <= 99 * 1024 for launch in found if capability != (9, 0))
 
 
 def test_rows_of_a_small_layer_have_blocks_of_their_own():

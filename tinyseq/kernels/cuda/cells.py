@@ -7,7 +7,7 @@ from functools import cache
 from typing import NamedTuple
 
 from tinyseq.kernels.cells import Variant
-from tinyseq.kernels.cuda.steps import Stage
+from tinyseq.kernels.cuda.stages import Stage
 from tinyseq.kernels.instructions import HAS_Y
 from tinyseq.kernels.intrinsics import floats, fma
 from tinyseq.kernels.math import ZERO, bounded
@@ -66,24 +66,18 @@ def _finishing(variant: Variant, formula: Callable, deliver: Callable[..., None]
     compute, has_c = computing(variant, formula), variant.cell.has_c
     read_k = reading(variant.constants)
 
-    def finish(x, s, n, j, units, frame):
-        own_c = before = ZERO
-        if has_c and frame.c_before != 0:
-            own_c = floats(frame.c_before)[n * units + j]
-        if frame.before != 0:
-            before = floats(frame.before)[n * frame.before_stride + j]
-        h, new_c = compute(x, s, before, own_c, read_k(frame.constants, units, j), frame.options)
+    def finish(x, s, c, before, n, j, units, frame):
+        h, new_c = compute(x, s, before, c, read_k(frame.constants, units, j), frame.options)
         if has_c:
             valid = valid_row(frame.lengths, n, frame.t, frame.flags)
-            floats(frame.c)[n * units + j] = new_c if valid else own_c
+            floats(frame.c)[n * units + j] = new_c if valid else c
         deliver(n, j, h, before, frame)
 
     return finish
 
 
-def _finish_projection(x, s, n, j, units, frame):
+def _finish_projection(x, s, c, before, n, j, units, frame):
     """The product is h."""
-    before = floats(frame.before)[n * frame.before_stride + j] if frame.before != 0 else ZERO
     _keep(n, j, x[0], before, frame)
 
 

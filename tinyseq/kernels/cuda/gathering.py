@@ -13,7 +13,7 @@ from typing import NamedTuple
 from tinyseq.kernels.cuda.launch import Launch, Tail
 from tinyseq.kernels.cuda.product import BYTES
 from tinyseq.kernels.cuda.recurrent import Layer, frame_by_frame
-from tinyseq.kernels.cuda.steps import Feed
+from tinyseq.kernels.cuda.stages import Feed
 from tinyseq.kernels.instructions import FUNCTION_CODES, HAS_Y, OPERANDS, PROJECTED
 
 COPY = FUNCTION_CODES["copy", "f"]

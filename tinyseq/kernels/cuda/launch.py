@@ -27,19 +27,21 @@ class Kernel:
 
     A parameter may be a named tuple of them, by its annotation: a launch gives its fields one by one.
     ``threads`` is the largest block it is launched with. Its entry has one parameter more, the address of
-    the run's status: once an instruction has failed, nothing runs any more.
+    the run's status: once an instruction has failed, nothing runs any more. A function that ``asks`` has it
+    as its first parameter and sees to that itself: it may read before it knows, but not write.
     """
 
-    def __init__(self, function: Callable, threads: int = THREADS) -> None:
+    def __init__(self, function: Callable, threads: int = THREADS, asks: bool = False) -> None:
         self.function = function
         self.threads = threads
+        self.asks = asks
         self.name = f"{function.__module__.rpartition('.')[2]}.{function.__qualname__}"
         kinds = get_type_hints(function)
         self._fields = {
             name: getattr(kinds.get(name), "_fields", None) for name in inspect.signature(function).parameters
         }
         self._kinds = kinds
-        self.parameters = sum(len(fields or (name,)) for name, fields in self._fields.items())
+        self.parameters = sum(len(fields or (name,)) for name, fields in self._fields.items()) - asks
 
     def entry(self) -> Callable:
         """The function that a device begins with."""
@@ -48,9 +50,9 @@ class Kernel:
             own = [f"{name}_{field}" for field in fields] if fields else [name]
             arguments.append(f"kind_{name}({', '.join(own)})" if fields else name)
             names += own
-        source = f"""def entry(status, {", ".join(names)}):
-    if integers(status)[0] == running:
-        kernel({", ".join(arguments)})"""
+        condition = "" if self.asks else "if integers(status)[0] == running: "
+        source = f"""def entry({", ".join(names if self.asks else ["status", *names])}):
+    {condition}kernel({", ".join(arguments)})"""
         scope = {"kernel": self.function, "integers": integers, "running": RUNNING}
         scope |= {f"kind_{name}": kind for name, kind in self._kinds.items()}
         exec(source, scope)

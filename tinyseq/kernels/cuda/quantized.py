@@ -12,7 +12,7 @@ from tinyseq.kernels.cuda.launch import THREADS, Kernel, Launch
 from tinyseq.kernels.cuda.product import THREADS as TILE_THREADS
 from tinyseq.kernels.cuda.product import Form, Kind, form_for, launched, product_of, tiles_of
 from tinyseq.kernels.cuda.reduction import across_block
-from tinyseq.kernels.cuda.steps import Product
+from tinyseq.kernels.cuda.stages import Product
 from tinyseq.kernels.instructions import HAS_LENGTHS, PANEL
 from tinyseq.kernels.intrinsics import floats, integers, integers32, octets
 from tinyseq.kernels.math import BYTE_MAX, quantize

@@ -16,12 +16,15 @@ from tinyseq.kernels.cuda.intrinsics import block, blocks, thread, threads
 from tinyseq.kernels.cuda.launch import Facts, Kernel, Launch
 from tinyseq.kernels.cuda.product import BYTES
 from tinyseq.kernels.cuda.quantized import dynamic_product
-from tinyseq.kernels.cuda.steps import FEW_ROWS, Feed, Frame, Product, finished, step
+from tinyseq.kernels.cuda.stages import Feed, Frame, Product
+from tinyseq.kernels.cuda.steps import FEW_ROWS, finished, step
 from tinyseq.kernels.instructions import PROJECTED, QUANTIZED
 from tinyseq.kernels.intrinsics import floats
 
 State = tuple[int, int]
 """An address of rows and their stride."""
+
+NOWHERE: State = 0, 0
 
 FEW_FRAMES = 4
 """Frames up to which weights are not worth being kept, if there are few rows."""
@@ -114,7 +117,8 @@ class Layer(NamedTuple):
         """What the cells of a frame read and write."""
         y = self.y + turn.t * self.y_frame * BYTES
         first = turn.t == (self.frames - 1 if self.reverse else 0)
-        known = self.c0 if first else self.c, self.c, self.constants, self.options, self.lengths
+        c_before = (self.c0 if first else self.c) if self.cell.has_c else 0
+        known = c_before, self.c, self.constants, self.options, self.lengths
         return Frame(
             turn.gates,
             self.width,
@@ -159,7 +163,7 @@ def frame_by_frame(layer: Layer) -> list[Launch]:
     in_place = bool(quantized or projected or stages.reset)
     for turn in layer.turns(in_place):
         between = layer.scratch, hidden
-        halfway = layer.frame(turn._replace(before=between if projected else turn.before, target=between))
+        halfway = layer.frame(turn._replace(before=NOWHERE if projected else turn.before, target=between))
         product = layer.product(turn, layer.width - hidden if stages.reset else layer.width)
         if quantized:
             bounds = layer.lengths, turn.t, layer.flags
@@ -170,7 +174,7 @@ def frame_by_frame(layer: Layer) -> list[Launch]:
             launches += step(stages.unprojected, turn.before, units, rows, hidden, halfway, product, fed)
             sums = layer.scratch + rows * hidden * BYTES
             product = Product(layer.second, units, layer.bias, 0, sums, units)
-            frame = layer.frame(turn)._replace(gates=sums, stride=units)
+            frame = layer.frame(turn)._replace(gates=sums, stride=units, c_before=0)
             launches += step(PROJECTION, between, hidden, rows, units, frame, product)
         elif stages.reset:
             fed = layer.fed(turn)

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Callable
-from itertools import islice
 from typing import NamedTuple
 
 import numpy as np
@@ -95,10 +94,8 @@ def schedule(program: np.ndarray, segments: list[int], address: int, status: int
     }
     steps: list[list[Launch] | Jump] = [[]]
     starts = {0: 0}
-    rows = list(_rows(program))
-    upcoming = iter(range(len(rows)))
-    for number in upcoming:
-        place, row = rows[number]
+    layers, done = _layers(program, targets, segments, address), 0
+    for place, row in _rows(program):
         instruction = INSTRUCTIONS[row[0]]
         operands = _operands(row, place, segments, address)
         if place in targets:
@@ -110,14 +107,11 @@ def schedule(program: np.ndarray, segments: list[int], address: int, status: int
             starts[end] = len(steps)
             steps.append([])
             continue
-        layer = gathered([
-            Instruction(INSTRUCTIONS[one[0]].name, _operands(one, start, segments, address))
-            for start, one in _straight(rows[number : number + LONGEST], targets)
-        ])  # fmt: skip
-        if layer is not None:
-            count, launches = layer
+        if place < done:
+            continue
+        if place in layers:
+            done, launches = layers[place]
             steps[-1] += launches
-            next(islice(upcoming, count - 2, None), None)
             continue
         if instruction.failure:
             operands.append(Failure(status, place))
@@ -136,6 +130,30 @@ def _rows(program: np.ndarray):
         length = words[place + 1]
         yield place, words[place : place + length]
         place += length
+
+
+def _layers(
+    program: np.ndarray, targets: set[int], segments: list[int], address: int
+) -> dict[int, tuple[int, list[Launch]]]:
+    """The launches of the layers that several instructions make up, by where the first of these is, and where
+    the last one ends; nothing jumps into one."""
+    rows, layers, done = list(_rows(program)), {}, 0
+    for number, (place, _) in enumerate(rows):
+        if place < done:
+            continue
+        ahead = _straight(rows[number : number + LONGEST], targets)
+        if all(INSTRUCTIONS[row[0]].name != "recurrent" for _, row in ahead):
+            continue
+        found = gathered([
+            Instruction(INSTRUCTIONS[row[0]].name, _operands(row, start, segments, address))
+            for start, row in ahead
+        ])  # fmt: skip
+        if found is not None:
+            count, launches = found
+            last, row = ahead[count - 1]
+            done = last + len(row)
+            layers[place] = done, launches
+    return layers
 
 
 def _straight(rows: list[tuple[int, list[int]]], targets: set[int]) -> list[tuple[int, list[int]]]:

@@ -11,7 +11,7 @@ from collections.abc import Callable
 from numba import types
 
 from tinyseq.kernels.cuda.intrinsics import WARP, barrier, registers, shuffle, shuffle_xor
-from tinyseq.kernels.cuda.steps import column_of
+from tinyseq.kernels.cuda.stages import column_of
 from tinyseq.kernels.cuda.sums import RUN, padded
 from tinyseq.kernels.intrinsics import floats, fma
 from tinyseq.kernels.math import ZERO
@@ -21,14 +21,14 @@ def _done(sums, lane):
     return
 
 
-def _folding(width: int, mask: int) -> Callable[..., None]:
+def folding(width: int, mask: int) -> Callable[..., None]:
     """Adds ``width`` numbers up across the lanes that bits up to ``mask`` tell apart.
 
     Each exchange halves the numbers that a lane has left to sum: the number of the sum that it ends with,
     in ``sums[0]``, is that of the lane, by its top bits.
     """
     half = width // 2
-    rest = _folding(max(half, 1), mask // 2) if mask > 1 else _done
+    rest = folding(max(half, 1), mask // 2) if mask > 1 else _done
 
     def fold(sums, lane):
         upper = lane & mask != 0
@@ -51,7 +51,7 @@ def recurrence(units: int, gates: int, per_lane: int, at_once: int) -> Callable[
     """
     values = units * gates
     wide = padded(values)
-    fold, spread = _folding(wide * at_once, WARP // 2), WARP // (wide * at_once)
+    fold, spread = folding(wide * at_once, WARP // 2), WARP // (wide * at_once)
     totals = registers(types.float32, wide * at_once)
 
     def recur(state, start, rows, lane, weights, mine):
