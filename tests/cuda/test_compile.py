@@ -62,8 +62,8 @@ SIZES = {
 """What operands of these names are; others are 2, addresses are multiples of a large number."""
 
 
-DEVICES = Facts(CAPABILITIES[0], 1, 2**30), Facts(CAPABILITIES[0], 128, 2**30), Facts(CLUSTERS, 132, 2**30)
-"""A small one, one before clusters and one with them."""
+DEVICES = Facts(CAPABILITIES[0], 1, 2**30), *(Facts(one, 132, 2**30) for one in CAPABILITIES)
+"""A small one, and one of each architecture."""
 
 
 def operations(name: str) -> Iterator[dict]:
@@ -131,7 +131,7 @@ class Gated(NamedTuple):
 
 
 def launches_of_instructions() -> Iterator[tuple[str, Launch, tuple[int, int]]]:
-    """What they are of, and the oldest architecture that is asked for them."""
+    """What they are of, and the architecture that asks for them."""
     oldest = CAPABILITIES[0]
     for name in TWINS:
         if name != "elementwise":
@@ -148,10 +148,11 @@ def launches_of_instructions() -> Iterator[tuple[str, Launch, tuple[int, int]]]:
 
 def gated() -> list[Gated]:
     """Every kernel but those of functions in all their forms, which differ in what one element is."""
-    found = {}
-    for name, launch, oldest in launches_of_instructions():
-        capabilities = [one for one in CAPABILITIES if one >= oldest]
-        found.setdefault(launch.kernel, Gated(launch.kernel, name, capabilities))
+    found: dict[Kernel, Gated] = {}
+    for name, launch, asked in launches_of_instructions():
+        one = found.setdefault(launch.kernel, Gated(launch.kernel, name, []))
+        more = [asked] if name in ASKING else CAPABILITIES
+        one.capabilities[:] = sorted({*one.capabilities, *more})
     for function, row in enumerate(FUNCTIONS):
         launch = next(elementwise_launches(function))
         name = f"{row.name}({row.operands})"

@@ -2,7 +2,7 @@
 
 The recurrent weights of all units have to fit the registers of the blocks that share a sequence:
 
-* up to ``SHORT`` units, a block runs a few rows by itself; see ``small.py``;
+* up to ``SHORT`` units, or fewer, a block runs a few rows by itself; see ``small.py``;
 * up to 256 units, a cluster does;
 * up to 1024 units and ``GRID_ROWS`` rows, all of the grid does, if it fits the device.
 

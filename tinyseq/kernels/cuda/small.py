@@ -42,14 +42,12 @@ if TYPE_CHECKING:
 
 PARTS = order_of(SHORT).parts
 
-KEPT = 84
-"""Weights that a thread has in registers at the most."""
+KEPT = {8: 84, 16: 84, 24: 72, 32: 84}
+"""Weights that a thread has in registers at the most, by the numbers of its part."""
 
-OLDER, MOST_OLDER = (9, 0), 64
-"""Before this compute capability code takes more registers, and layers have up to so many units."""
-
-ROOMY, LARGE, USUAL = (9, 10), 227 * 1024, 99 * 1024
-"""Major compute capabilities whose blocks may have ``LARGE`` shared memory, in bytes; others: ``USUAL``."""
+ROOMY, MOST_ELSEWHERE = (9, 10), 64
+"""The major compute capabilities that have room for ``SHORT`` units, and how many units others have room
+for."""
 
 PITCH = 4
 """Numbers between the parts of a state, so that the threads of a unit read them at the same time."""
@@ -208,15 +206,14 @@ def small_of(variant: Variant, each: int, kept: int) -> Kernel:
 
 def small(variant: Variant, layer: Layer, facts: Facts) -> list[Launch] | None:
     """The launch of a layer, or None if a block has no room for it."""
+    if layer.hidden > MOST_ELSEWHERE and facts.capability[0] not in ROOMY:
+        return None
     each, gates = order_of(layer.hidden).each, len(variant.cell.gates)
-    kept = min(each, KEPT // gates // 4 * 4)
+    kept = min(each, KEPT[each] // gates // 4 * 4)
     width = -(-layer.hidden * PARTS // WARP) * WARP
     room = min(-(-layer.rows // facts.multiprocessors), MOST_ROWS)
     blocks = -(-layer.rows // room)
     shared_floats = room * PARTS * (3 * each + 2 * PITCH) + PARTS * (each - kept) * PARTS * PARTS * each
-    most = LARGE if facts.capability[0] in ROOMY else USUAL
-    if shared_floats * BYTES > most or (facts.capability < OLDER and layer.hidden > MOST_OLDER):
-        return None
     arguments = (
         *(layer.xw, layer.r, layer.second, layer.bias, layer.h, layer.c, layer.y, layer.lengths),
         *(layer.frames, layer.rows, layer.hidden, layer.reverse, layer.y_frame, layer.y_row, layer.flags),
