@@ -266,6 +266,10 @@ def _barrier() -> None:
     pause("barrier")
 
 
+def _barrier_of(count) -> None:
+    pause(("some", int(count)))
+
+
 def _cluster_arrive() -> None:
     me().arrivals += 1
 
@@ -388,6 +392,12 @@ def _load4(dtype, count: int = 4):
     return load
 
 
+def _four(pointer: Pointer, place) -> tuple:
+    if (pointer.start + int(place)) % 4:
+        raise EmulationError(f"four numbers are read from place {int(place)} on, no multiple of four")
+    return tuple(pointer[place + number] for number in range(4))
+
+
 def _write(address, *values):
     size = 4 * len(values)
     if int(address) % size:
@@ -451,6 +461,7 @@ MEANINGS = {
     "block": lambda: me().block.number,
     "blocks": lambda: me().block.launch.blocks,
     "barrier": _barrier,
+    "barrier_of": _barrier_of,
     "cluster_arrive": _cluster_arrive,
     "cluster_wait": _cluster_wait,
     "cluster_rank": lambda: me().block.number % me().block.launch.cluster,
@@ -478,6 +489,7 @@ MEANINGS = {
     "copy4": _copy(4),
     "copy16": _copy(16),
     "copies": lambda: me().copies.groups.append([]),
+    "four": _four,
     "dot4": _dot4,
     "floats": _pointer(np.float32),
     "doubles": _pointer(np.float64),
@@ -485,6 +497,7 @@ MEANINGS = {
     "integers32": _pointer(np.int32),
     "octets": _pointer(np.uint8),
     "fma": _fma,
+    "quotient": lambda a, b: np.float32(a) / np.float32(b),
     "fma64": lambda a, b, c: np.float64(a) * np.float64(b) + np.float64(c),
     "square_root": lambda x: np.sqrt(np.float32(x)),
     "power_of_two": _power_of_two,
@@ -510,7 +523,7 @@ def _meaning(intrinsic):
 
 CORES = ("cores_bfloat16", "cores_float16", "cores_tfloat32")
 
-WAITING = ("barrier", "cluster_wait", "shuffle", "shuffle_xor", "acquire", *CORES)
+WAITING = ("barrier", "barrier_of", "cluster_wait", "shuffle", "shuffle_xor", "acquire", *CORES)
 """The intrinsics in which a thread may wait."""
 
 _target = Target(_meaning, lambda function: function)
@@ -622,6 +635,11 @@ def _released(blocks: list[Block]) -> list[Thread]:
             if len(alive) not in (0, len(block.threads)):
                 raise EmulationError("some threads of a block wait at a barrier, others have ended")
             ready += alive
+        some = [t for t in alive if isinstance(t.waits, tuple) and t.waits[0] == "some"]
+        counts = {thread.waits[1] for thread in some}
+        if len(counts) > 1 or len(some) > min(counts, default=0):
+            raise EmulationError(f"{len(some)} threads wait for {sorted(counts)} of them")
+        ready += some if len(some) in counts else []
         for start in range(0, len(block.threads), WARP):
             ready += _shuffled(block.threads[start : start + WARP])
     clusters = blocks[0].launch.cluster
@@ -641,7 +659,7 @@ def _shuffled(warp: list[Thread]) -> list[Thread]:
         for thread in warp:
             thread.offered = values[thread.offered[1]]
         return warp
-    reasons = {thread.waits if isinstance(thread.waits, tuple) else None for thread in warp}
+    reasons = {thread.waits if thread.waits[0] == "shuffle" else None for thread in warp}
     if None in reasons:
         return []
     if len(reasons) > 1:

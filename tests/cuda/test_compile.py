@@ -18,11 +18,12 @@ import pytest
 from numba import types
 
 from tinyseq.backends import PRECISIONS
-from tinyseq.kernels.cells import VARIANT_CODES, VARIANTS, Variant
+from tinyseq.kernels.cells import CELLS, VARIANT_CODES, VARIANTS, Variant
 from tinyseq.kernels.compute.math import ONE, ZERO
 from tinyseq.kernels.cuda import compiler
 from tinyseq.kernels.cuda.chains import chain, codes_of
 from tinyseq.kernels.cuda.elementwise import HEAVY
+from tinyseq.kernels.cuda.gathering import Instruction, gathered
 from tinyseq.kernels.cuda.intrinsics import barrier, load4, registers, shared, thread
 from tinyseq.kernels.cuda.launch import EXACT, Facts, Failure, Kernel, Launch, Tail
 from tinyseq.kernels.cuda.multiplying import UNROLLED
@@ -65,7 +66,7 @@ SIZES = {
     "rows": [1, 8, 64],
     "n": [100, 1024],
     "count": [100, 100_000],
-    "frames": [2, 2048],
+    "frames": [9, 2, 2048],
     "hidden": [64, 512],
     "cell": range(len(VARIANTS)),
     "flags": [0, QUANTIZED, PROJECTED],
@@ -80,8 +81,8 @@ IN_FLOAT64 = {"log_softmax", "penalize_repetition", "pick", "beam"}
 """What adds up in float64 as the CPU does, or is given numbers in it."""
 
 
-DEVICES = Facts(CAPABILITIES[0], 1, 2**30), Facts(CAPABILITIES[0], 128, 2**30), Facts(CLUSTERS, 132, 2**30)
-"""A small one, one before clusters and one with them."""
+DEVICES = Facts(CAPABILITIES[0], 1, 2**30), *(Facts(one, 132, 2**30) for one in CAPABILITIES)
+"""A small one, and one of each architecture."""
 
 
 def operations(name: str) -> Iterator[dict]:
@@ -101,11 +102,29 @@ def operations(name: str) -> Iterator[dict]:
         for operand in row.operands:
             yield from ({**usual, operand: size} for size in SIZES.get(operand, []))
         if "cell" in usual:
-            sizes = itertools.product(SIZES["cell"], SIZES["rows"], (64, 256, 512, 1024))
+            units = (64, 96, 128, 256, 512, 1024)
+            sizes = itertools.product(SIZES["cell"], SIZES["rows"], units)
             yield from ({**usual, "cell": cell, "rows": rows, "hidden": n} for cell, rows, n in sizes)
             lstms = VARIANT_CODES[Variant("LSTM")], VARIANT_CODES[Variant("LSTM", True, True, True)]
             options = itertools.product(lstms, SIZES["flags"], SIZES["rows"])
             yield from ({**usual, "cell": cell, "flags": flags, "rows": n} for cell, flags, n in options)
+            uneven = itertools.product(lstms, (1, 8, 64, 256), (2, 9), (66, 2050))
+            for cell, rows, frames, n in uneven:
+                yield {**usual, "cell": cell, "rows": rows, "frames": frames, "hidden": n, "units": n}
+
+
+def gathered_launches() -> Iterator[Launch]:
+    """Layers with their input."""
+    cells = [VARIANT_CODES[Variant(name)] for name in CELLS]
+    everything = VARIANT_CODES[Variant("LSTM", True, True, True)]
+    sizes = itertools.product(cells, (1, 8), (64, 256))
+    for cell, rows, hidden in (*sizes, (everything, 1, 66), (everything, 8, 66), (everything, 8, 256)):
+        width = len(VARIANTS[cell].cell.gates) * hidden
+        places = [2**20 * place for place in range(1, 20)]
+        linear = (places[13], 1, 0, rows, 64, 64, places[14], width, places[15], places[0], width)
+        counts = (1, rows, hidden, hidden, 0, rows * hidden, hidden, 0)
+        layer = Instruction("recurrent", (cell, *places[:12], *counts))
+        yield from gathered([Instruction("linear", linear), layer])[1]
 
 
 def rounded_layers() -> Iterator[dict]:
@@ -146,7 +165,7 @@ class Gated(NamedTuple):
 
 
 def launches_of_instructions() -> Iterator[tuple[str, Launch, tuple[int, int]]]:
-    """What they are of, and the oldest architecture that is asked for them."""
+    """What they are of, and the architecture that asks for them."""
     oldest = CAPABILITIES[0]
     for name in TWINS:
         if name != "elementwise":
@@ -157,6 +176,7 @@ def launches_of_instructions() -> Iterator[tuple[str, Launch, tuple[int, int]]]:
         asked = operands["facts"].capability
         yield from (("recurrent, rounded", launch, asked) for launch in TWINS["recurrent"](**operands))
     yield from (("leave", launch, oldest) for launch in leave(2**20, 2**21))
+    yield from (("gathered", launch, oldest) for launch in gathered_launches())
     for name, kinds in (("copy", "f"), ("add", "ii"), ("power", "ff"), ("where", "iff")):
         launches = elementwise_launches(FUNCTION_CODES[name, kinds])
         yield from ((f"{name}({kinds})", launch, oldest) for launch in launches)
@@ -169,20 +189,21 @@ def launches_of_instructions() -> Iterator[tuple[str, Launch, tuple[int, int]]]:
 
 def gated() -> list[Gated]:
     """Every kernel but those of functions in all their forms, which differ in what one element is."""
-    found = {}
-    for name, launch, oldest in launches_of_instructions():
-        capabilities = [one for one in CAPABILITIES if one >= oldest]
-        found.setdefault(launch.kernel, Gated(launch.kernel, name, capabilities))
+    found: dict[Kernel, Gated] = {}
+    for name, launch, asked in launches_of_instructions():
+        one = found.setdefault(launch.kernel, Gated(launch.kernel, name, []))
+        more = [asked] if name in ASKING else [newer for newer in CAPABILITIES if newer >= asked]
+        one.capabilities[:] = sorted({*one.capabilities, *more})
     products = [(form, EXACT) for form in FORMS]
     products += itertools.product(CORE_FORMS, PRECISIONS[1:])
     for form, precision in products:
         kernel = _linear_of(form, precision)
         # Two blocks of the largest form take all registers, and on the newest architecture a few more.
         capabilities = CAPABILITIES[:-1] if form.resident == 2 else CAPABILITIES
-        found.setdefault(kernel, Gated(kernel, f"linear, {precision}", capabilities))
+        found[kernel] = Gated(kernel, f"linear, {precision}", list(capabilities))
     for form, along_k in itertools.product(FORMS[1:], (False, True)):
         kernel = _products_of(form, along_k)
-        found.setdefault(kernel, Gated(kernel, "products", CAPABILITIES))
+        found.setdefault(kernel, Gated(kernel, "products", list(CAPABILITIES)))
     for function, row in enumerate(FUNCTIONS):
         launch = next(elementwise_launches(function))
         name = f"{row.name}({row.operands})"

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import NamedTuple
 
 import numpy as np
 import pytest
@@ -16,8 +18,9 @@ from tests.models import Case, recurrent
 from tests.test_differential import bound_of, close
 from tests.test_projection import layers_of_any_kind
 from tinyseq.kernels.cells import VARIANT_CODES, Variant
-from tinyseq.kernels.cuda import driver, forms
-from tinyseq.kernels.cuda.exchange import BLOCK, CLUSTER, CLUSTERS, GRID, Exchange
+from tinyseq.kernels.cuda import driver, few_rows, forms, many_rows, small, sums
+from tinyseq.kernels.cuda import recurrent as layers
+from tinyseq.kernels.cuda.exchange import GRID, Exchange
 from tinyseq.kernels.cuda.forms import Form, form_for
 from tinyseq.kernels.cuda.launch import Facts, Launch
 from tinyseq.kernels.cuda.rebinding import HOME
@@ -26,19 +29,35 @@ from tinyseq.kernels.instructions import HAS_Y
 from tinyseq.plan.packing import panels
 
 
-def of_grid(exchange: Exchange) -> Callable[[int], Form]:
-    return lambda hidden: Form(exchange, -(-hidden // 8), 8, 1, 16)
+class Way(NamedTuple):
+    """How layers are run: what is in the place of ``forms.form_for``, up to how many units a sum has few
+    parts, and up to how many frames weights are not kept. Without a form, blocks have layers of up to so many
+    units to themselves."""
+
+    form: Callable[[int], Form | None]
+    short: int = 0
+    few_frames: int = 0
 
 
-FORMS: dict[str, Callable[[int], Form | None]] = {
-    "block": lambda hidden: Form(BLOCK, 1, 16, 4, 8),
-    "cluster": lambda hidden: Form(CLUSTERS, CLUSTER, 16, 1, 8),
-    "cluster of pairs": lambda hidden: Form(CLUSTERS, CLUSTER, 16, 2, 8),
-    "grid": of_grid(GRID),
-    "frames": lambda hidden: None,
+def shared(exchange: Exchange, warps: int, units: int) -> Callable[[int], Form]:
+    return lambda hidden: Form(exchange, -(-hidden // (warps * units)), warps, units, 16 // units)
+
+
+def none(hidden: int) -> None:
+    return None
+
+
+WAYS = {
+    "small": Way(none, sums.SHORT),
+    "cluster": Way(lambda hidden: forms.CLUSTERED),
+    "grid": Way(shared(GRID, 8, 1)),
+    "frames": Way(none),
+    "live": Way(none, sums.SHORT, 99),
+    "live, many parts": Way(none, 0, 99),
 }
 LSTM = VARIANT_CODES[Variant("LSTM")]
-PERSISTENT = [name for name in FORMS if name != "frames"]
+FEW_PARTS, MANY_PARTS = ("small", "live"), ("cluster", "grid", "live, many parts")
+"""Ways of one order of summation."""
 
 OPS = {
     "RNN": ("RNN", {}),
@@ -49,26 +68,35 @@ OPS = {
 }
 
 
-def run(case: Case, form: Callable[[int], Form | None], seed: int = 0, times: int = 1) -> dict:
-    """What the last of some runs on an emulated device gives, in one form."""
-    device = EmulatedDevice(seed)
+@contextmanager
+def going(way: Way) -> Iterator[pytest.MonkeyPatch]:
     with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(forms, "form_for", lambda hidden, rows, facts: way.form(hidden))
+        patch.setattr(forms, "SHORT", way.short)
+        patch.setattr(sums, "SHORT", way.short)
+        patch.setattr(layers, "FEW_FRAMES", way.few_frames)
+        yield patch
+
+
+def run(case: Case, way: Way, seed: int = 0, times: int = 1) -> dict:
+    """What the last of some runs on an emulated device gives, in one way."""
+    device = EmulatedDevice(seed)
+    with going(way) as patch:
         patch.setattr(driver, "open_device", lambda number: device)
-        patch.setattr(forms, "form_for", lambda hidden, rows, facts: form(hidden))
         model = tinyseq.load(case.model, device="cuda")
         return [model.run(case.feeds) for _ in range(times)][-1]
 
 
-def agrees(case: Case, form: Callable[[int], Form | None], seed: int = 0) -> None:
+def agrees(case: Case, way: Way, seed: int = 0) -> None:
     expected = tinyseq.load(case.model, device="reference").run(case.feeds)
-    close(run(case, form, seed), expected, bound_of("LSTM"))
+    close(run(case, way, seed), expected, bound_of("LSTM"))
 
 
 @pytest.mark.parametrize("op", OPS)
-@pytest.mark.parametrize("form", FORMS)
+@pytest.mark.parametrize("way", WAYS)
 @settings(max_examples=2, deadline=None)
 @given(data=st.data())
-def test_against_the_reference(form, op, data):
+def test_against_the_reference(way, op, data):
     name, attributes = OPS[op]
     frames, rows = data.draw(st.integers(1, 3)), data.draw(st.integers(1, 5))
     lengths = st.lists(st.integers(0, frames), min_size=rows, max_size=rows)
@@ -80,14 +108,20 @@ def test_against_the_reference(form, op, data):
         seed=data.draw(st.integers(0, 99)),
         **attributes,
     )  # fmt: skip
-    agrees(case, FORMS[form], data.draw(st.integers(0, 99)))
+    agrees(case, WAYS[way], data.draw(st.integers(0, 99)))
 
 
 @pytest.mark.parametrize("op", OPS)
-@pytest.mark.parametrize("form, hidden", [("block", 64), ("cluster", 70), ("grid", 100)])
-def test_more_units(form, hidden, op):
+@pytest.mark.parametrize("way, hidden", [("small", 98), ("cluster", 70), ("grid", 100), ("live", 68)])
+def test_more_units(way, hidden, op):
     name, attributes = OPS[op]
-    agrees(recurrent(name, 2, 2, 3, hidden, initial=True, direction="reverse", **attributes), FORMS[form])
+    agrees(recurrent(name, 2, 2, 3, hidden, initial=True, direction="reverse", **attributes), WAYS[way])
+
+
+@pytest.mark.parametrize("way", ["live", "live, many parts"])
+def test_more_input(way):
+    """More than is in shared memory at a time."""
+    agrees(recurrent("LSTM", 1, 2, 2 * few_rows.CHUNK + 33, 4, initial=True), WAYS[way])
 
 
 @pytest.mark.parametrize("op", ["RNN", "GRU", "LSTM"])
@@ -98,7 +132,14 @@ def test_many_rows_frame_by_frame(op, attributes):
     if op != "GRU":
         attributes = {name: value for name, value in attributes.items() if name != "linear_before_reset"}
     lengths = [row % 3 for row in range(18)]
-    agrees(recurrent(op, 2, 18, 3, 7, initial=True, lengths=lengths, **attributes), FORMS["frames"])
+    agrees(recurrent(op, 2, 18, 3, 7, initial=True, lengths=lengths, **attributes), WAYS["frames"])
+
+
+@pytest.mark.parametrize("op, hidden", [("RNN", 68), ("LSTM", 9), ("GRU, reset after", 9)])
+def test_tiles_of_rows(op, hidden):
+    """Rows of several blocks, steps of k beyond those that are in shared memory at a time."""
+    name, attributes = OPS[op]
+    agrees(recurrent(name, 1, 34, 3, hidden, initial=True, **attributes), WAYS["frames"])
 
 
 @settings(max_examples=5, deadline=None)
@@ -115,7 +156,7 @@ def test_projected_layers(case, seed):
 def test_activations_named_at_run_time_change_no_bit(op):
     name, attributes = OPS[op]
     plain, general = (
-        run(recurrent(name, 2, 3, 3, 7, initial=True, clip=clip, **attributes), FORMS["frames"])
+        run(recurrent(name, 2, 3, 3, 7, initial=True, clip=clip, **attributes), WAYS["frames"])
         for clip in (None, 1e6)
     )
     assert {key: array.tobytes() for key, array in plain.items()} == {
@@ -123,11 +164,12 @@ def test_activations_named_at_run_time_change_no_bit(op):
     }
 
 
-@pytest.mark.parametrize("op", ["LSTM", "GRU, reset before"])
-def test_forms_rows_and_frames_change_no_bit(op):
+@pytest.mark.parametrize("op", ["LSTM", "GRU, reset after", "GRU, reset before"])
+@pytest.mark.parametrize("ways", [FEW_PARTS, MANY_PARTS], ids=["few parts", "many parts"])
+def test_forms_rows_and_frames_change_no_bit(ways, op):
     name, attributes = OPS[op]
-    case = recurrent(name, 3, 3, 3, 17, initial=True, fed=(0, 5, 6), **attributes)
-    made = [run(case, FORMS[form], seed) for seed, form in enumerate(PERSISTENT)]
+    case = recurrent(name, 3, 2, 5, 9, initial=True, fed=(0, 5, 6), **attributes)
+    made = [run(case, WAYS[way], seed) for seed, way in enumerate(ways)]
     for results in made[1:]:
         for key, result in made[0].items():
             assert results[key].tobytes() == result.tobytes()
@@ -138,21 +180,22 @@ def test_forms_rows_and_frames_change_no_bit(op):
         return Case(case.model, given)
 
     initial = {key: array for key, array in case.feeds.items() if key != "x"}
-    alone = run(part(slice(None), slice(2, 3), initial), FORMS["grid"])
-    assert alone["y"].tobytes() == made[0]["y"][:, :, 2:3].tobytes()
-    first = run(part(slice(0, 1), slice(None), initial), FORMS["block"])
+    for way in ways[-2:]:
+        alone = run(part(slice(None), slice(1, 2), initial), WAYS[way])
+        assert alone["y"].tobytes() == made[0]["y"][:, :, 1:2].tobytes()
+    first = run(part(slice(0, 1), slice(None), initial), WAYS[ways[-1]])
     finals = {
         key: first[final]
         for key, final in zip(sorted(initial), ("y_c", "y_h") if len(initial) > 1 else ("y_h",))
     }
-    rest = run(part(slice(1, None), slice(None), finals), FORMS["cluster"])
+    rest = run(part(slice(1, None), slice(None), finals), WAYS[ways[0]])
     assert np.concatenate([first["y"], rest["y"]]).tobytes() == made[0]["y"].tobytes()
 
 
 def test_a_grid_meets_again():
     case = recurrent("LSTM", 2, 1, 3, 20, initial=True)
-    expected = run(case, FORMS["grid"])
-    again = run(case, FORMS["grid"], times=3)
+    expected = run(case, WAYS["grid"])
+    again = run(case, WAYS["grid"], times=3)
     assert all(again[key].tobytes() == expected[key].tobytes() for key in expected)
 
 
@@ -165,8 +208,7 @@ def lstm_on_grid(counter: int) -> np.ndarray:
     )
     y = on.put(np.zeros((frames, hidden), np.float32))
     meeting = on.put(np.array([counter, counter], np.int64).astype(np.int32))
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(forms, "form_for", lambda hidden, rows, facts: FORMS["grid"](hidden))
+    with going(WAYS["grid"]):
         operands = on.put(xw), on.put(panels(r)), 0, 0, 0, 0, on.put(h), on.put(c), y, 0, 0, 0
         sizes = frames, 1, hidden, hidden, 0, hidden, hidden, HAS_Y
         launches = TWINS["recurrent"](LSTM, *operands, *sizes, Facts((9, 0), 4, meeting))
@@ -186,18 +228,41 @@ _not_waiting.__module__ = f"{HOME}.planted"
 
 
 @pytest.mark.parametrize("op", ["RNN", "GRU, reset before"])
-@pytest.mark.parametrize("form", ["block", "cluster", "grid"])
-def test_a_missing_barrier_shows(form, op):
+@pytest.mark.parametrize("way", ["cluster", "grid"])
+def test_a_missing_meeting_shows(way, op):
     name, attributes = OPS[op]
     case = recurrent(name, 3, 2, 3, 20, **attributes)
 
     def faulty(hidden: int) -> Form:
-        fine = FORMS[form](hidden)
+        fine = WAYS[way].form(hidden)
         return fine._replace(exchange=fine.exchange._replace(wait=_not_waiting))
 
     with pytest.raises((AssertionError, EmulationError)):
         for seed in range(3):
-            agrees(case, faulty, seed)
+            agrees(case, WAYS[way]._replace(form=faulty), seed)
+
+
+def _passing():
+    return
+
+
+_passing.__module__ = f"{HOME}.planted"
+
+
+@pytest.mark.parametrize("way, rows", [("small", 2), ("live", 2), ("frames", 17)])
+def test_a_missing_barrier_shows(way, rows, monkeypatch):
+    kernels = few_rows.few_rows_of, many_rows.many_rows_of, small.small_of
+    for module in (few_rows, many_rows, small):
+        monkeypatch.setattr(module, "barrier", _passing)
+    for kernel in kernels:
+        kernel.cache_clear()
+    try:
+        with pytest.raises((AssertionError, EmulationError)):
+            for seed in range(3):
+                agrees(recurrent("GRU", 3, rows, 3, 20, initial=True), WAYS[way], seed)
+    finally:
+        for kernel in kernels:
+            kernel.cache_clear()
 
 
 H100, A100 = Facts((9, 0), 132, 0), Facts((8, 0), 108, 0)
@@ -206,8 +271,7 @@ H100, A100 = Facts((9, 0), 132, 0), Facts((8, 0), 108, 0)
 @pytest.mark.parametrize(
     "facts, hidden, rows, name",
     [
-        (H100, 64, 1000, "block"), (A100, 32, 1000, "block"), (A100, 33, 16, "grid"),
-        (H100, 65, 1000, "cluster"), (H100, 256, 1, "cluster"),
+        (H100, 129, 1000, "cluster"), (H100, 256, 1, "cluster"), (A100, 129, 16, "grid"),
         (A100, 256, 1, "grid"), (A100, 256, 17, None),
         (H100, 1024, 16, "grid"), (H100, 1024, 17, None), (H100, 1025, 1, None), (A100, 1024, 1, None),
     ],
@@ -217,17 +281,35 @@ def test_the_form_fits_the_device(facts, hidden, rows, name):
     assert (form and form.exchange.name) == name
 
 
-def launches(frames: int, hidden: int = 1024) -> list[Launch]:
-    sizes = frames, 1, hidden, hidden, 0, hidden, hidden, HAS_Y
+def launches(frames: int, hidden: int = 1024, rows: int = 1) -> list[Launch]:
+    sizes = frames, rows, hidden, hidden, 0, hidden, hidden, HAS_Y
     return TWINS["recurrent"](LSTM, *[2**20] * 12, *sizes, H100)
 
 
-def test_the_form_does_not_depend_on_the_frames():
-    for hidden in (64, 128, 1024):
-        kernels = {launch.kernel for frames in (1, 7) for launch in launches(frames, hidden)}
-        assert len(kernels) == 1
-    assert len(launches(7)) == 1
+def test_few_frames_are_launches_of_their_own():
     assert launches(0) == []
-    [launch] = launches(1)
+    for hidden in (64, 128, 1024):
+        [kept] = launches(99, hidden)
+        assert [kept.kernel] == [launch.kernel for launch in launches(layers.FEW_FRAMES + 1, hidden)]
+        few = launches(layers.FEW_FRAMES, hidden)
+        assert len(few) == layers.FEW_FRAMES
+        assert kept.kernel not in [launch.kernel for launch in few]
+    [launch] = launches(99)
     assert launch.together
     assert launch.blocks == 128
+
+
+@pytest.mark.parametrize(
+    "capability, hidden, count",
+    [((9, 0), 128, 1), ((8, 0), 64, 1), ((8, 0), 65, 9), ((12, 0), 64, 1), ((12, 0), 65, 9)],
+)
+def test_a_small_layer_has_room(capability, hidden, count):
+    sizes = 9, 1, hidden, hidden, 0, hidden, hidden, HAS_Y
+    facts = Facts(capability, 100, 0)
+    assert len(TWINS["recurrent"](LSTM, *[2**20] * 12, *sizes, facts)) == count
+
+
+def test_rows_of_a_small_layer_have_blocks_of_their_own():
+    assert [launch.blocks for launch in launches(99, 64, 100)] == [100]
+    assert [launch.blocks for launch in launches(99, 64, 200)] == [100]
+    assert [launch.blocks for launch in launches(99, 64, 8000)] == [1000]

@@ -273,6 +273,12 @@ class Builder:
             buffer.first = min(buffer.first, start.step)
             buffer.last = self.step
 
+    def hold(self, count: int) -> None:
+        """All that the instructions since the one before which there were ``count`` addresses read and wrote
+        is still there when the last of them runs, so that a device may run them as one."""
+        for _, buffer, _ in self.addresses[count:]:
+            buffer.last = self.step - 1
+
     def limit_turns(self) -> None:
         """From here on, loops may ``spend`` a number of turns that is the same for each run."""
         self._turns_left = self.copy(self.constant(np.array(MOST_TURNS)), self.allocate((), dtype=INTEGER))

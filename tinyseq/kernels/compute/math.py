@@ -20,6 +20,7 @@ from tinyseq.kernels.llvm.intrinsics import (
     fma64,
     power_of_two,
     power_of_two64,
+    quotient,
 )
 
 LOG2_E = np.float32(1.4426950408889634)
@@ -93,7 +94,7 @@ def sigmoid(x):
     bounded = BEYOND if bounded < SIGMOID_MIN else bounded
     t, p = _exponential_parts(-bounded)
     scale = power_of_two(t)
-    return ONE / (ONE + fma(scale, p, scale))
+    return quotient(ONE, ONE + fma(scale, p, scale))
 
 
 @compiled()
@@ -104,7 +105,7 @@ def tanh(x):
     t, p = _exponential_parts(TWO * bounded)
     scale = power_of_two(t)
     e = fma(scale, p, scale - ONE)
-    return e / (e + TWO)
+    return quotient(e, e + TWO)
 
 
 @compiled()

@@ -9,8 +9,7 @@ from typing import NamedTuple
 from tinyseq.kernels.cells import Variant
 from tinyseq.kernels.compute.math import ZERO, bounded
 from tinyseq.kernels.compute.rows import FUNCTIONS, default_of, reading, valid_row
-from tinyseq.kernels.cuda.product import BYTES
-from tinyseq.kernels.cuda.steps import Stage
+from tinyseq.kernels.cuda.stages import Stage
 from tinyseq.kernels.instructions import HAS_Y
 from tinyseq.kernels.llvm.intrinsics import floats, fma
 
@@ -64,31 +63,25 @@ def _leave(n, j, h, before, frame):
 
 
 def _finishing(variant: Variant, formula: Callable, deliver: Callable[..., None]) -> Callable[..., None]:
-    cell, gates = variant.cell, len(variant.cell.gates)
-    compute, has_c = computing(variant, formula), cell.has_c
-    read_x, read_s, read_k = reading(gates), reading(gates * cell.apart), reading(variant.constants)
+    compute, has_c = computing(variant, formula), variant.cell.has_c
+    read_k = reading(variant.constants)
 
-    def finish(n, j, units, frame):
-        skip, own_c = n * frame.stride * BYTES, ZERO
+    def finish(x, s, c, before, n, j, units, frame):
+        h, new_c = compute(x, s, before, c, read_k(frame.constants, units, j), frame.options)
         if has_c:
-            own_c = floats(frame.c)[n * units + j]
-        x, s = read_x(frame.gates + skip, units, j), read_s(frame.sums + skip, units, j)
-        before = floats(frame.before)[n * frame.before_stride + j]
-        h, new_c = compute(x, s, before, own_c, read_k(frame.constants, units, j), frame.options)
-        if has_c and valid_row(frame.lengths, n, frame.t, frame.flags):
-            floats(frame.c)[n * units + j] = new_c
+            valid = valid_row(frame.lengths, n, frame.t, frame.flags)
+            floats(frame.c)[n * units + j] = new_c if valid else c
         deliver(n, j, h, before, frame)
 
     return finish
 
 
-def _finish_projection(n, j, units, frame):
+def _finish_projection(x, s, c, before, n, j, units, frame):
     """The product is h."""
-    h = floats(frame.sums)[n * units + j]
-    _keep(n, j, h, floats(frame.before)[n * frame.before_stride + j], frame)
+    _keep(n, j, x[0], before, frame)
 
 
-PROJECTION = Stage(1, _finish_projection)
+PROJECTION = Stage(1, False, 0, 1, _finish_projection)
 
 
 class Stages(NamedTuple):
@@ -105,7 +98,10 @@ class Stages(NamedTuple):
 def stages_of(variant: Variant) -> Stages:
     """Made once for each variant, as kernels are told apart by their functions."""
     cell, gates = variant.cell, len(variant.cell.gates)
-    finish = _finishing(variant, cell.formula, _keep)
-    leave = _finishing(variant, cell.formula, _leave)
-    reset = cell.reset and Stage(gates - 1, _finishing(variant, cell.reset, _leave))
-    return Stages(Stage(gates, finish), Stage(gates, leave), reset, Stage(1, finish))
+
+    def stage(first: int, count: int, formula: Callable, deliver: Callable[..., None]) -> Stage:
+        return Stage(gates, cell.apart, first, count, _finishing(variant, formula, deliver))
+
+    whole, unprojected = (stage(0, gates, cell.formula, deliver) for deliver in (_keep, _leave))
+    reset = cell.reset and stage(0, gates - 1, cell.reset, _leave)
+    return Stages(whole, unprojected, reset, stage(gates - 1, 1, cell.formula, _keep))

@@ -1,6 +1,6 @@
 """How the blocks that share a sequence hand its state to each other, frame by frame.
 
-Such blocks are a team: one block, one cluster, or all of the grid. Each has the team's state in its shared
+Such blocks are a team: a cluster, or all of the grid. Each has the team's state in its shared
 memory, in two buffers. What a block publishes is in the buffers of all once they have met and collected.
 """
 
@@ -59,24 +59,6 @@ class Exchange(NamedTuple):
 
 def _alone():
     return 0
-
-
-def _begin_block(meeting):
-    barrier()
-    return int32(0)
-
-
-def _publish_here(state, place, value, address):
-    state[place] = value
-
-
-def _arrive_block(meeting):
-    return
-
-
-def _wait_block(meeting, ticket):
-    barrier()
-    return ticket
 
 
 def _collected(state, start, reach, source, stride, rows, width):
@@ -160,9 +142,6 @@ def _end_grid(meeting, ticket, met):
         integers32(meeting)[1] = ticket
 
 
-BLOCK = Exchange(
-    "block", _alone, block, _begin_block, _publish_here, _arrive_block, _wait_block, _collected, _end
-)
 CLUSTERS = Exchange(
     *("cluster", cluster_rank, _cluster, _begin_cluster, _publish_around),
     *(_arrive_cluster, _wait_cluster, _collected, _end),

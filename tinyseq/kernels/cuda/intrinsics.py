@@ -61,6 +61,18 @@ def barrier(typingctx):
     return types.void(), codegen
 
 
+@intrinsic
+def barrier_of(typingctx, count):
+    """``barrier`` among the ``count`` threads of the block that call it, whole warps; one group at a time."""
+
+    def codegen(context, builder, signature, args):
+        count = builder.trunc(args[0], INT32)
+        _assembly(builder, "bar.sync 1, $0;", "r,~{memory}", VOID, [count])
+        return context.get_dummy_value()
+
+    return types.void(types.int64), codegen
+
+
 class Array(NamedTuple):
     """Memory of a fixed size that a kernel asks for: ``space`` is shared or registers."""
 
@@ -260,6 +272,20 @@ def write2(typingctx, address, a, b):
         return context.get_dummy_value()
 
     return types.void(types.int64, types.float32, types.float32), codegen
+
+
+@intrinsic
+def four(typingctx, pointer, place):
+    """The four float32 behind a pointer from ``place`` on, by one load; they begin at a multiple of four."""
+    signature = types.UniTuple(types.float32, 4)(pointer, types.int64)
+
+    def codegen(context, builder, signature, args):
+        start = builder.gep(args[0], [args[1]])
+        loaded = builder.load(builder.bitcast(start, ir.VectorType(FLOAT, 4).as_pointer()), align=16)
+        values = [builder.extract_element(loaded, INT32(number)) for number in range(4)]
+        return context.make_tuple(builder, signature.return_type, values)
+
+    return signature, codegen
 
 
 @intrinsic
@@ -474,5 +500,16 @@ def fma64(typingctx, a, b, c):
     return types.float64(*[types.float64] * 3), codegen
 
 
-TWINS = {"fma": fma, "fma64": fma64}
+@intrinsic
+def quotient(typingctx, a, b):
+    """a / b in float32, but for the last two bits."""
+
+    def codegen(context, builder, signature, args):
+        function_type = ir.FunctionType(FLOAT, [FLOAT] * 2)
+        return builder.asm(function_type, "div.full.f32 $0, $1, $2;", "=f,f,f", args, side_effect=False)
+
+    return types.float32(types.float32, types.float32), codegen
+
+
+TWINS = {"fma": fma, "fma64": fma64, "quotient": quotient}
 """The intrinsics of the CPU that mean something else here, by name."""

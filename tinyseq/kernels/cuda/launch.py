@@ -28,20 +28,24 @@ class Kernel:
     A parameter may be a named tuple of them, by its annotation: a launch gives its fields one by one.
     ``threads`` is the largest block it is launched with, ``resident`` how many of those a multiprocessor
     has to have registers for. Its entry has one parameter more, the address of the run's status: once an
-    instruction has failed, nothing runs any more.
+    instruction has failed, nothing runs any more. A function that ``asks`` has it as its first parameter and
+    sees to that itself: it may read before it knows, but not write.
     """
 
-    def __init__(self, function: Callable, threads: int = THREADS, resident: int = 1) -> None:
+    def __init__(
+        self, function: Callable, threads: int = THREADS, resident: int = 1, *, asks: bool = False
+    ) -> None:
         self.function = function
         self.threads = threads
         self.resident = resident
+        self.asks = asks
         self.name = f"{function.__module__.rpartition('.')[2]}.{function.__qualname__}"
         kinds = get_type_hints(function)
         self._fields = {
             name: getattr(kinds.get(name), "_fields", None) for name in inspect.signature(function).parameters
         }
         self._kinds = kinds
-        self.parameters = sum(len(fields or (name,)) for name, fields in self._fields.items())
+        self.parameters = sum(len(fields or (name,)) for name, fields in self._fields.items()) - asks
 
     def entry(self) -> Callable:
         """The function that a device begins with."""
@@ -51,9 +55,9 @@ class Kernel:
             arguments.append(f"_kind_{name}({', '.join(own)})" if fields else name)
             names += own
         # Its own names are none that a parameter has.
-        source = f"""def entry(_status, {", ".join(names)}):
-    if _integers(_status)[0] == _running:
-        _kernel({", ".join(arguments)})"""
+        condition = "" if self.asks else "if _integers(_status)[0] == _running: "
+        source = f"""def entry({", ".join(names if self.asks else ["_status", *names])}):
+    {condition}_kernel({", ".join(arguments)})"""
         scope = {"_kernel": self.function, "_integers": integers, "_running": RUNNING}
         scope |= {f"_kind_{name}": kind for name, kind in self._kinds.items()}
         exec(source, scope)

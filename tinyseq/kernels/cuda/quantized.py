@@ -13,7 +13,7 @@ from tinyseq.kernels.cuda.launch import THREADS, Kernel, Launch
 from tinyseq.kernels.cuda.multiplying import Kind
 from tinyseq.kernels.cuda.product import launched, product_of, tile_for
 from tinyseq.kernels.cuda.reduction import across_block
-from tinyseq.kernels.cuda.steps import Product
+from tinyseq.kernels.cuda.stages import Product
 from tinyseq.kernels.cuda.tiles import Form, tiles_of
 from tinyseq.kernels.formats import INT8
 from tinyseq.kernels.instructions import HAS_LENGTHS, PANEL

@@ -1,7 +1,7 @@
 """The recurrent layers over whole sequences; the twin of ``tinyseq.kernels.compute.recurrent``.
 
-Where the recurrent weights fit the device's registers a layer is one launch; see ``forms.py``. Elsewhere
-each frame is a launch or a few.
+Where the recurrent weights fit the device's registers a layer is one launch; see ``forms.py``. Elsewhere, and
+where there are so few frames that they pass by only once or twice, each frame is a launch or a few.
 """
 
 from __future__ import annotations
@@ -16,12 +16,18 @@ from tinyseq.kernels.cuda.intrinsics import block, blocks, thread, threads
 from tinyseq.kernels.cuda.launch import Facts, Kernel, Launch
 from tinyseq.kernels.cuda.product import BYTES
 from tinyseq.kernels.cuda.quantized import dynamic_product
-from tinyseq.kernels.cuda.steps import Frame, Product, finished, step
+from tinyseq.kernels.cuda.stages import Feed, Frame, Product
+from tinyseq.kernels.cuda.steps import FEW_ROWS, finished, step
 from tinyseq.kernels.instructions import PROJECTED, QUANTIZED
 from tinyseq.kernels.llvm.intrinsics import floats
 
 State = tuple[int, int]
 """An address of rows and their stride."""
+
+NOWHERE: State = 0, 0
+
+FEW_FRAMES = 4
+"""Frames up to which weights are not worth being kept, if there are few rows."""
 
 
 class Turn(NamedTuple):
@@ -42,7 +48,9 @@ _copying_rows = Kernel(_copy_rows)
 
 
 class RecurrentOperands(NamedTuple):
-    """The operands of the instruction; see ``tinyseq.kernels.compute.recurrent``."""
+    """The operands of the instruction, see ``tinyseq.kernels.compute.recurrent``; where its state comes from:
+    h0 and c0, 0 for zeros, which are h and c where nothing else is known; and its input, if ``xw`` is yet to
+    be computed from it."""
 
     code: int
     xw: int
@@ -65,6 +73,14 @@ class RecurrentOperands(NamedTuple):
     y_frame: int
     y_row: int
     flags: int
+    h0: int
+    c0: int
+    feed: Feed | None = None
+
+    @property
+    def live(self) -> bool:
+        """Whether its weights are not worth being kept."""
+        return self.frames <= FEW_FRAMES and self.rows <= FEW_ROWS and not self.flags & QUANTIZED
 
     @property
     def cell(self) -> Cell:
@@ -79,19 +95,20 @@ class RecurrentOperands(NamedTuple):
         """The frames in order, their state in place if what reads it and what writes it are two launches.
 
         Elsewhere other blocks may still read the state while one writes: each frame leaves it where its
-        first gate was, and the last of several brings it home.
+        first gate was, and the last one brings it home unless it comes from there.
         """
-        home = before = self.h, self.units
+        home, before = (self.h, self.units), (self.h0, self.units)
         for number in range(self.frames):
             t = self.frames - 1 - number if self.reverse else number
             gates = self.xw + t * self.rows * self.width * BYTES
-            target = home if in_place or number == self.frames - 1 > 0 else (gates, self.width)
+            at_home = in_place or (number == self.frames - 1 and before != home)
+            target = home if at_home else (gates, self.width)
             yield Turn(t, gates, before, target)
             before = target
 
     def settled(self) -> list[Launch]:
         """What brings the state home where a lone frame has left it with its gates."""
-        if self.frames != 1:
+        if self.frames != 1 or self.h0 != self.h:
             return []
         arguments = self.xw, self.width, self.h, self.rows, self.hidden
         return _copying_rows.over(self.rows * self.hidden, *arguments)
@@ -99,7 +116,9 @@ class RecurrentOperands(NamedTuple):
     def frame(self, turn: Turn, sums: int = 0) -> Frame:
         """What the cells of a frame read and write."""
         y = self.y + turn.t * self.y_frame * BYTES
-        known = self.c, self.constants, self.options, self.lengths
+        first = turn.t == (self.frames - 1 if self.reverse else 0)
+        c_before = (self.c0 if first else self.c) if self.cell.has_c else 0
+        known = c_before, self.c, self.constants, self.options, self.lengths
         return Frame(
             turn.gates,
             self.width,
@@ -112,6 +131,10 @@ class RecurrentOperands(NamedTuple):
             self.y_row,
             self.flags,
         )
+
+    def fed(self, turn: Turn) -> Feed | None:
+        """The input of a frame that is not computed yet."""
+        return self.feed and self.feed._replace(row=turn.t * self.rows)
 
     def product(self, turn: Turn, columns: int) -> Product:
         """The product of the state with the first weights."""
@@ -126,15 +149,15 @@ def recurrent(
 ) -> list[Launch]:  # fmt: skip
     layer = RecurrentOperands(
         cell, xw, r, second, bias, constants, options, h, c, y, scratch, rounded, lengths,
-        frames, rows, hidden, units, reverse, y_frame, y_row, flags,
+        frames, rows, hidden, units, reverse, y_frame, y_row, flags, h, c,
     )  # fmt: skip
     launches = recurrent_cores.sequence(VARIANTS[cell], layer, facts)
-    if launches is None:
+    if launches is None and not layer.live:
         launches = forms.sequence(VARIANTS[cell], layer, facts)
-    return _frame_by_frame(layer) if launches is None else launches
+    return frame_by_frame(layer) if launches is None else launches
 
 
-def _frame_by_frame(layer: RecurrentOperands) -> list[Launch]:
+def frame_by_frame(layer: RecurrentOperands) -> list[Launch]:
     """A layer as launches for each frame."""
     stages, launches = stages_of(VARIANTS[layer.code]), []
     rows, hidden, units = layer.rows, layer.hidden, layer.units
@@ -142,23 +165,27 @@ def _frame_by_frame(layer: RecurrentOperands) -> list[Launch]:
     in_place = bool(quantized or projected or stages.reset)
     for turn in layer.turns(in_place):
         between = layer.scratch, hidden
-        halfway = layer.frame(turn._replace(before=between if projected else turn.before, target=between))
+        halfway = layer.frame(turn._replace(before=NOWHERE if projected else turn.before, target=between))
         product = layer.product(turn, layer.width - hidden if stages.reset else layer.width)
         if quantized:
             bounds = layer.lengths, turn.t, layer.flags
             launches += dynamic_product(layer.h, rows, units, product, layer.rounded, *bounds)
             launches += finished(stages.whole, rows, hidden, layer.frame(turn, product.sums))
         elif projected:
-            launches += step(stages.unprojected, turn.before, units, rows, hidden, halfway, product)
+            fed = layer.fed(turn)
+            launches += step(stages.unprojected, turn.before, units, rows, hidden, halfway, product, fed)
             sums = layer.scratch + rows * hidden * BYTES
             product = Product(layer.second, units, layer.bias, 0, sums, units)
-            launches += step(PROJECTION, between, hidden, rows, units, layer.frame(turn, sums), product)
+            frame = layer.frame(turn)._replace(gates=sums, stride=units, c_before=0)
+            launches += step(PROJECTION, between, hidden, rows, units, frame, product)
         elif stages.reset:
-            launches += step(stages.reset, turn.before, hidden, rows, hidden, halfway, product)
+            fed = layer.fed(turn)
+            launches += step(stages.reset, turn.before, hidden, rows, hidden, halfway, product, fed)
             last = turn.gates + (layer.width - hidden) * BYTES
             product = Product(layer.second, hidden, last, layer.width, last, layer.width)
             launches += step(stages.candidate, between, hidden, rows, hidden, layer.frame(turn), product)
         else:
             frame = layer.frame(turn, product.sums)
-            launches += step(stages.whole, turn.before, units, rows, hidden, frame, product)
+            fed = layer.fed(turn)
+            launches += step(stages.whole, turn.before, units, rows, hidden, frame, product, fed)
     return launches if in_place else launches + layer.settled()

@@ -16,6 +16,7 @@ from tinyseq.errors import UnsupportedError
 from tinyseq.kernels.cuda.chains import WORDS, chain, codes_of, is_short
 from tinyseq.kernels.cuda.depthwise import depthwise
 from tinyseq.kernels.cuda.elementwise import elementwise, fill
+from tinyseq.kernels.cuda.gathering import LONGEST, Instruction, gathered
 from tinyseq.kernels.cuda.indexing import (
     extreme,
     extreme_integer,
@@ -27,7 +28,7 @@ from tinyseq.kernels.cuda.indexing import (
     within,
 )
 from tinyseq.kernels.cuda.jumps import jump, jump_unless, spend, turn
-from tinyseq.kernels.cuda.launch import Facts, Failure, Launch, Tail
+from tinyseq.kernels.cuda.launch import EXACT, Facts, Failure, Launch, Tail
 from tinyseq.kernels.cuda.product import linear, pack, products
 from tinyseq.kernels.cuda.quantized import linear_bytes, linear_dynamic, quantize_dynamic
 from tinyseq.kernels.cuda.recurrent import recurrent
@@ -100,8 +101,9 @@ def schedule(
     }
     steps: list[list[Launch] | Jump] = [[]]
     starts = {0: 0}
-    codes, chained = codes_of(row for _, row in _rows(program)), 0
-    ends = _chains(program, targets, facts.precision)
+    layers = _layers(program, targets, segments, address) if facts.precision == EXACT else {}
+    codes, done = codes_of(row for _, row in _rows(program)), 0
+    ends = _chains(program, targets, facts.precision, layers)
     for place, row in _rows(program):
         instruction = INSTRUCTIONS[row[0]]
         operands = _operands(row, place, segments, address)
@@ -114,11 +116,15 @@ def schedule(
             starts[end] = len(steps)
             steps.append([])
             continue
-        if place < chained:
+        if place < done:
+            continue
+        if place in layers:
+            done, launches = layers[place]
+            steps[-1] += launches
             continue
         if place in ends:
-            chained = ends[place]
-            size = chained - place
+            done = ends[place]
+            size = done - place
             steps[-1].append(chain(codes, address + 8 * place, size, table, len(segments)))
             continue
         if instruction.failure:
@@ -130,11 +136,15 @@ def schedule(
     return Schedule(steps, starts)
 
 
-def _chains(program: np.ndarray, targets: set[int], precision: str) -> dict[int, int]:
-    """Where chains of two instructions or more begin and end in a program; nothing jumps into one."""
-    ends, start, count = {}, 0, 0
+def _chains(
+    program: np.ndarray, targets: set[int], precision: str, layers: dict[int, tuple[int, list[Launch]]]
+) -> dict[int, int]:
+    """Where chains of two instructions or more begin and end in a program; nothing jumps into one, and none
+    takes what layers are made of."""
+    ends, start, count, taken = {}, 0, 0, 0
     for place, row in (*_rows(program), (program.size, [])):
-        goes_on = bool(row) and is_short(row, precision)
+        taken, _ = layers.get(place, (taken, None))
+        goes_on = bool(row) and place >= taken and is_short(row, precision)
         if not goes_on or place in targets or place + len(row) - start > WORDS:
             if count > 1:
                 ends[start] = place
@@ -152,6 +162,36 @@ def _rows(program: np.ndarray):
         length = words[place + 1]
         yield place, words[place : place + length]
         place += length
+
+
+def _layers(
+    program: np.ndarray, targets: set[int], segments: list[int], address: int
+) -> dict[int, tuple[int, list[Launch]]]:
+    """The launches of the layers that several instructions make up, by where the first of these is, and where
+    the last one ends; nothing jumps into one."""
+    rows, layers, done = list(_rows(program)), {}, 0
+    for number, (place, _) in enumerate(rows):
+        if place < done:
+            continue
+        ahead = _straight(rows[number : number + LONGEST], targets)
+        if all(INSTRUCTIONS[row[0]].name != "recurrent" for _, row in ahead):
+            continue
+        found = gathered([
+            Instruction(INSTRUCTIONS[row[0]].name, _operands(row, start, segments, address))
+            for start, row in ahead
+        ])  # fmt: skip
+        if found is not None:
+            count, launches = found
+            last, row = ahead[count - 1]
+            done = last + len(row)
+            layers[place] = done, launches
+    return layers
+
+
+def _straight(rows: list[tuple[int, list[int]]], targets: set[int]) -> list[tuple[int, list[int]]]:
+    """Those of the next rows at which nothing begins that jumps lead to, but for the first."""
+    count = next((n for n, (place, _) in enumerate(rows) if n and place in targets), len(rows))
+    return rows[:count]
 
 
 def _operands(row: list[int], place: int, segments: list[int], address: int) -> list:

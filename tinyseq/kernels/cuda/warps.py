@@ -1,8 +1,7 @@
 """What a warp does of a matrix product whose weights stay in its registers.
 
-The 32 threads of a warp, its lanes, share k: of a state each takes up to ``RUN`` numbers in a row, then as
-many 32 runs further, so that a shared buffer is read in whole lines. What they have summed they add up
-across the warp, in one order for every row and every number of rows at a time.
+The 32 threads of a warp, its lanes, share k, in the order of ``sums.py``, so that a shared buffer is read in
+whole lines. What they have summed they add up across the warp, for any number of rows at a time.
 """
 
 from __future__ import annotations
@@ -13,25 +12,23 @@ from numba import types
 
 from tinyseq.kernels.compute.math import ZERO
 from tinyseq.kernels.cuda.intrinsics import WARP, barrier, registers, shuffle, shuffle_xor
+from tinyseq.kernels.cuda.sums import RUN, padded
 from tinyseq.kernels.cuda.tiles import column_of
 from tinyseq.kernels.llvm.intrinsics import floats, fma
-
-RUN = 4
-"""Most numbers in a row that a lane takes."""
 
 
 def _done(sums, lane):
     return
 
 
-def _folding(width: int, mask: int) -> Callable[..., None]:
+def folding(width: int, mask: int) -> Callable[..., None]:
     """Adds ``width`` numbers up across the lanes that bits up to ``mask`` tell apart.
 
     Each exchange halves the numbers that a lane has left to sum: the number of the sum that it ends with,
     in ``sums[0]``, is that of the lane, by its top bits.
     """
     half = width // 2
-    rest = _folding(max(half, 1), mask // 2) if mask > 1 else _done
+    rest = folding(max(half, 1), mask // 2) if mask > 1 else _done
 
     def fold(sums, lane):
         upper = lane & mask != 0
@@ -46,11 +43,6 @@ def _folding(width: int, mask: int) -> Callable[..., None]:
     return fold
 
 
-def padded(values: int) -> int:
-    """The power of two from which a warp folds so many sums."""
-    return 1 << (values - 1).bit_length()
-
-
 def recurrence(units: int, gates: int, per_lane: int, at_once: int) -> Callable[..., None]:
     """``recur(state, start, rows, lane, weights, mine)``: rows of state times the warp's columns.
 
@@ -58,8 +50,8 @@ def recurrence(units: int, gates: int, per_lane: int, at_once: int) -> Callable[
     sums of unit u of row n, one for each gate, in ``mine``.
     """
     values = units * gates
-    wide, run = padded(values), min(RUN, per_lane)
-    fold, spread = _folding(wide * at_once, WARP // 2), WARP // (wide * at_once)
+    wide = padded(values)
+    fold, spread = folding(wide * at_once, WARP // 2), WARP // (wide * at_once)
     totals = registers(types.float32, wide * at_once)
 
     def recur(state, start, rows, lane, weights, mine):
@@ -67,13 +59,13 @@ def recurrence(units: int, gates: int, per_lane: int, at_once: int) -> Callable[
         for first in range(0, rows, at_once):
             for i in range(wide * at_once):
                 sums[i] = ZERO
-            for number in range(per_lane // run):
+            for number in range(per_lane // RUN):
                 for n in range(at_once):
-                    at = start + ((first + n) * per_lane + number * run) * WARP + lane * run
-                    for i in range(run):
+                    at = start + ((first + n) * per_lane + number * RUN) * WARP + lane * RUN
+                    for i in range(RUN):
                         x = state[at + i]
                         for v in range(values):
-                            w = weights[v * per_lane + number * run + i]
+                            w = weights[v * per_lane + number * RUN + i]
                             sums[n * wide + v] = fma(x, w, sums[n * wide + v])
             fold(sums, lane)
             own = lane // units - first
@@ -90,8 +82,6 @@ def loading(units: int, gates: int, per_lane: int) -> Callable[..., None]:
     """``load(r, hidden, columns, first_unit, lane, weights)``: a lane's weights of a warp's units, from a
     packed matrix [hidden, columns] of ``gates`` gates; zeros outside of it."""
 
-    run = min(RUN, per_lane)
-
     def load(r, hidden, columns, first_unit, lane, weights):
         for u in range(units):
             unit = min(first_unit + u, hidden - 1)
@@ -99,7 +89,7 @@ def loading(units: int, gates: int, per_lane: int) -> Callable[..., None]:
                 base, stride = column_of(r, hidden, columns, g * hidden + unit)
                 column = floats(base)
                 for i in range(per_lane):
-                    k = i // run * run * WARP + lane * run + i % run
+                    k = i // RUN * RUN * WARP + lane * RUN + i % RUN
                     there = k < hidden and first_unit + u < hidden
                     weights[(u * gates + g) * per_lane + i] = column[k * stride] if there else ZERO
             # Without it the compiler has the addresses of all units in registers at once, and too few.

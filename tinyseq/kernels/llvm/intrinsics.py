@@ -54,6 +54,16 @@ octets = _pointer_cast("octets", types.uint8)
 
 
 @intrinsic
+def quotient(typingctx, a, b):
+    """a / b in float32; on a device the last two bits may differ, so that no thread waits for rare cases."""
+
+    def codegen(context, builder, signature, args):
+        return builder.fdiv(*args)
+
+    return types.float32(types.float32, types.float32), codegen
+
+
+@intrinsic
 def address_of(typingctx, pointer):
     """The address that a pointer holds, as int64."""
 

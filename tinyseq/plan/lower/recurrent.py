@@ -239,11 +239,13 @@ class Layer:
         )
         finals: list[list[View]] = []
         for d, reverse in enumerate(BACKWARD[node.attributes["direction"]]):
+            held = len(p.addresses)
             initials = [self.initial(s, d) for s in range(len(self.initials))]
             target = None if y is None else y.laid(shape, y.strides, d * self.units)
             sizes = self.frames, self.rows, self.hidden, self.units, reverse, *y_strides(shape), flags
             if self.rows:
                 self.emit(d, initials, target, sizes)
+                p.hold(held)
             finals.append(initials)
         return [self._y(y), *(self._final(states) for states in zip(*finals))]
 

@@ -1,0 +1,135 @@
+"""Layers gathered from the instructions around them: what makes up one, and what does not."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+import tinyseq
+from bench.cuda import models
+from tests.cuda.emulator import EmulatedDevice
+from tests.models import recurrent
+from tinyseq.kernels.cells import VARIANT_CODES, Variant
+from tinyseq.kernels.cuda import driver, gathering, schedule
+from tinyseq.kernels.cuda import recurrent as layers
+from tinyseq.kernels.cuda.gathering import Instruction, gathered
+from tinyseq.kernels.cuda.launch import Tail
+from tinyseq.kernels.instructions import FUNCTION_CODES, HAS_Y
+
+HIDDEN, INPUTS, ROWS = 8, 5, 2
+X, H0, C0, H, C, XW, Y, SCRATCH, W, R, BIAS = (2**20 * place for place in range(1, 12))
+COPY = FUNCTION_CODES["copy", "f"]
+
+
+def copy(source: int, target: int, count: int = ROWS * HIDDEN, step: int = 4) -> Instruction:
+    dims = Tail(0, [count, *[step] * 4])
+    return Instruction("elementwise", (COPY, source, source, source, target, 1, dims))
+
+
+def fill(target: int, bits: int = 0) -> Instruction:
+    return Instruction("fill", (target, ROWS * HIDDEN, bits))
+
+
+def linear(x: int = X, y: int = XW, frames: int = 1) -> Instruction:
+    rows = (1, 0, frames * ROWS, INPUTS)
+    return Instruction("linear", (x, *rows, INPUTS, W, 4 * HIDDEN, BIAS, y, 4 * HIDDEN))
+
+
+def lstm(frames: int = 1, y: int = Y) -> Instruction:
+    code = VARIANT_CODES[Variant("LSTM")]
+    places = (XW, R, 0, 0, 0, 0, H, C, y, 0, 0, 0)
+    sizes = (frames, ROWS, HIDDEN, HIDDEN, 0, ROWS * HIDDEN, HIDDEN, HAS_Y)
+    return Instruction("recurrent", (code, *places, *sizes))
+
+
+WHOLE = copy(H0, H), copy(C0, C), linear(), lstm()
+
+
+@pytest.mark.parametrize(
+    "ahead",
+    [
+        WHOLE, WHOLE[1:], WHOLE[2:], (*WHOLE[:2], lstm()), (fill(H), fill(C), *WHOLE[2:]),
+        (copy(C0, C), copy(H0, H), *WHOLE[2:]), (*WHOLE, lstm()),
+        (*WHOLE[:2], linear(frames=3), lstm(frames=3)),
+    ],
+)  # fmt: skip
+def test_what_makes_up_a_layer(ahead):
+    count, launches = gathered(ahead)
+    assert ahead[count - 1].name == "recurrent"
+    assert count == [one.name for one in ahead].index("recurrent") + 1
+    kernels = [launch.kernel.name.rpartition(".")[2] for launch in launches]
+    frames = ahead[count - 1].value("frames")
+    in_place = not any(one.value("y") == H for one in ahead[: count - 1] if one.name != "linear")
+    assert kernels == ["step"] * frames + ["_copy_rows"] * (in_place and frames == 1)
+
+
+@pytest.mark.parametrize(
+    "ahead",
+    [
+        (), WHOLE[:1], WHOLE[:3], (lstm(),), (linear(), linear(), lstm()),
+        (copy(H0, H, 3), *WHOLE[1:]), (copy(H0, H, step=8), *WHOLE[1:]), (fill(H, 1), *WHOLE[1:]),
+        (copy(H0, Y), *WHOLE[1:]), (copy(H0, H), copy(C0, C), copy(H0, Y), linear(), lstm()),
+        (linear(frames=2), lstm()), (linear(y=Y), lstm()),
+        (*WHOLE[:2], linear(frames=99), lstm(frames=99)), (*WHOLE[:2], lstm(frames=0)),
+    ],
+)  # fmt: skip
+def test_what_does_not(ahead):
+    assert gathered(ahead) is None
+
+
+@pytest.mark.parametrize("x", [H, C, XW, Y, Y - 4 * ROWS * INPUTS + 4, Y + 4 * ROWS * HIDDEN - 4])
+def test_what_is_read_is_not_written(x):
+    assert gathered((*WHOLE[:2], linear(x), lstm())) is None
+    assert gathered((copy(x, H), *WHOLE[1:])) is None
+    apart = Y - 4 * ROWS * INPUTS
+    assert gathered((*WHOLE[:2], linear(apart), lstm())) is not None
+
+
+def test_what_is_jumped_to_is_not_gathered():
+    rows = [(10 * number, [number]) for number in range(4)]
+    assert schedule._straight(rows, {0}) == rows
+    assert schedule._straight(rows, {20}) == rows[:2]
+
+
+def kernels(device: EmulatedDevice) -> list[str]:
+    return [launch.kernel.name.rpartition(".")[2] for launch in device.launches]
+
+
+@pytest.mark.parametrize("kind", ["LSTM", "GRU"])
+def test_a_step_of_a_stream(kind, device):
+    model = models.layer(kind, HIDDEN).model
+    stream, expected = (tinyseq.load(model, device=name).stream() for name in ("cuda", "reference"))
+    draw = np.random.default_rng(0)
+    for _ in range(3):
+        device.launches.clear()
+        x = draw.standard_normal((1, 1, HIDDEN)).astype(np.float32)
+        np.testing.assert_allclose(stream.step({"x": x})["y"], expected.step({"x": x})["y"], 1e-5, 1e-6)
+        assert kernels(device)[0] == "step"
+        assert "linear" not in kernels(device)
+
+
+@pytest.mark.parametrize("op, attributes", [("RNN", {}), ("GRU", {"linear_before_reset": 0}), ("LSTM", {})])
+def test_gathering_changes_no_bit(op, attributes, device, monkeypatch):
+    case = recurrent(op, 2, 3, 5, 7, initial=True, lengths=[2, 0, 1], fed=(0, 5, 6), **attributes)
+    results, launched = [], []
+    for most in (gathering.LONGEST, 0):
+        monkeypatch.setattr(schedule, "LONGEST", most)
+        device.launches.clear()
+        results.append(tinyseq.load(case.model, device="cuda").run(case.feeds))
+        launched.append(len(device.launches))
+    assert launched[0] < launched[1]
+    for name, array in results[0].items():
+        assert array.tobytes() == results[1][name].tobytes()
+
+
+def test_a_layer_in_place(monkeypatch):
+    """A state that no copy has begun is read and written where it lies."""
+    results = []
+    for few_frames in (0, 99):
+        monkeypatch.setattr(layers, "FEW_FRAMES", few_frames)
+        monkeypatch.setattr(schedule, "LONGEST", 0)
+        device = EmulatedDevice()
+        monkeypatch.setattr(driver, "open_device", lambda number, device=device: device)
+        case = recurrent("LSTM", 1, 2, 3, 7, initial=True)
+        results.append(tinyseq.load(case.model, device="cuda").run(case.feeds))
+    assert all(results[0][name].tobytes() == results[1][name].tobytes() for name in results[0])

@@ -1,0 +1,222 @@
+"""Recurrent layers that a block runs by itself, over the whole sequence in one launch.
+
+Four threads side by side have a unit: each has a part of k, see ``sums.py``, and the recurrent weights of all
+gates for it in registers; those that find no room there are in shared memory. So is the state, by parts. What
+the four have summed they exchange so that each has a gate; then all of them make the cell. A block meets once
+a frame, and once more where the cell resets the state. It may have several rows, one after the other.
+"""
+
+from __future__ import annotations
+
+from functools import cache
+from typing import TYPE_CHECKING
+
+from numba import types
+from numpy import uint32
+
+from tinyseq.kernels.cells import Variant
+from tinyseq.kernels.compute.math import ZERO
+from tinyseq.kernels.compute.rows import taking, valid_row
+from tinyseq.kernels.cuda.cells import computing
+from tinyseq.kernels.cuda.intrinsics import (
+    WARP,
+    barrier,
+    block,
+    four,
+    registers,
+    shared,
+    shuffle,
+    thread,
+    threads,
+)
+from tinyseq.kernels.cuda.launch import Facts, Kernel, Launch
+from tinyseq.kernels.cuda.product import BYTES
+from tinyseq.kernels.cuda.sums import SHORT, order_of
+from tinyseq.kernels.cuda.tiles import column_of
+from tinyseq.kernels.cuda.warps import folding
+from tinyseq.kernels.instructions import HAS_Y
+from tinyseq.kernels.llvm.intrinsics import floats, fma
+
+if TYPE_CHECKING:
+    from tinyseq.kernels.cuda.recurrent import RecurrentOperands
+
+PARTS = order_of(SHORT).parts
+
+KEPT = {8: 84, 16: 84, 24: 72, 32: 84}
+"""Weights that a thread has in registers at the most, by the numbers of its part."""
+
+ROOMY, MOST_ELSEWHERE = (9, 10), 64
+"""The major compute capabilities that have room for ``SHORT`` units, and how many units others have room
+for."""
+
+PITCH = 4
+"""Numbers between the parts of a state, so that the threads of a unit read them at the same time."""
+
+MOST_ROWS = 8
+"""Rows of a block."""
+
+_here = shared(types.float32, 0)
+
+
+def _product_of(each: int, kept: int, gates: int, first: int, count: int):
+    """``multiply(here, at, near, far, lane)``: of a unit, the sum of the lane's gate, by number, or of
+    a lone gate; it takes ``count`` of all gates from ``first`` on.
+
+    The state is ``at``; ``near`` are a thread's first weights, ``far`` the others.
+    """
+    sums, fold = registers(types.float32, PARTS), folding(1 if count == 1 else PARTS, PARTS // 2)
+    states, weights = registers(types.float32, 4), registers(types.float32, 4)
+    most = PARTS * PARTS * each
+
+    def multiply(here, at, near, far, lane):
+        total, state, w = sums(), states(), weights()
+        own = at + lane % PARTS * (each + PITCH)
+        for p in range(PARTS):
+            total[p] = ZERO
+        for start in range(0, kept, 4):
+            state[0], state[1], state[2], state[3] = four(here, own + start)
+            for j in range(4):
+                for g in range(count):
+                    total[g] = fma(state[j], near[(start + j) * gates + first + g], total[g])
+        for start in range(kept, each, 4):
+            state[0], state[1], state[2], state[3] = four(here, own + start)
+            for j in range(4):
+                w[0], w[1], w[2], w[3] = four(here, far + (start + j - kept) * PARTS * most)
+                for g in range(count):
+                    total[g] = fma(state[j], w[first + g], total[g])
+        fold(total, lane)
+        return total[0]
+
+    return multiply
+
+
+@cache
+def small_of(variant: Variant, each: int, kept: int) -> Kernel:
+    """The kernel of layers of up to ``PARTS * each`` units; threads have the weights of the first ``kept``
+    numbers of their part in registers."""
+    cell, gates = variant.cell, len(variant.cell.gates)
+    apart, has_c, resets = cell.apart, cell.has_c, cell.reset is not None
+    reach, most, summed = PARTS * (each + PITCH), PARTS * PARTS * each, gates - 1 if resets else gates
+    compute, reset = computing(variant, cell.formula), computing(variant, cell.reset or cell.formula)
+    take, take_s = taking(gates), taking(gates * apart)
+    multiply = _product_of(each, kept, gates, 0, summed)
+    multiply_last = _product_of(each, kept, gates, summed, 1)
+    weights = registers(types.float32, gates * kept)
+    inputs, products = registers(types.float32, gates), registers(types.float32, gates)
+
+    def place_of(k):
+        return k % PARTS * (each + PITCH) + k // PARTS
+
+    def load(r, second, hidden, unit, part, near, here, far):
+        for g in range(gates):
+            last = resets and g >= summed
+            matrix, columns = (second, hidden) if last else (r, summed * hidden)
+            own = min(unit, hidden - 1) + (0 if last else g * hidden)
+            base, stride = column_of(matrix, hidden, columns, own)
+            column = floats(base)
+            for i in range(kept):
+                k = PARTS * i + part
+                near[i * gates + g] = column[k * stride] if unit < hidden and k < hidden else ZERO
+            for i in range(kept, each):
+                k = PARTS * i + part
+                there = unit < hidden and k < hidden
+                here[far + (i - kept) * PARTS * most + g] = column[k * stride] if there else ZERO
+            # Without it the compiler has more addresses in registers at once than there are.
+            barrier()
+
+    def small(
+        xw, r, second, bias, h, c, y, lengths, frames, rows, hidden, reverse, y_frame, y_row, flags, room
+    ):
+        here, me, width = _here(), thread(), threads()
+        unit, gate, first = me // PARTS, me % PARTS, me % WARP // PARTS * PARTS
+        first_row = block() * room
+        count, mine = min(room, rows - first_row), unit < hidden and gate < gates
+        far, states = PARTS * me, PARTS * (each - kept) * most
+        cells = states + 2 * room * reach + unit
+        near, x, s, mine_at = weights(), inputs(), products(), place_of(unit)
+        for i in range(me, 2 * room * reach, width):
+            here[states + i] = ZERO
+        barrier()
+        for i in range(me, count * hidden, width):
+            n, k = uint32(i) // uint32(hidden), uint32(i) % uint32(hidden)
+            here[states + n * reach + place_of(k)] = floats(h)[first_row * hidden + i]
+        if has_c:
+            for n in range(count):
+                here[cells + n * PARTS * each] = floats(c)[(first_row + n) * hidden + unit] if mine else ZERO
+        load(r, second, hidden, unit, gate, near, here, far)
+        b = floats(bias)[gate * hidden + unit] if apart and mine else ZERO
+        for g in range(gates):
+            s[g] = ZERO
+        ahead, row_x, row_y = 1 - 2 * reverse, gates * hidden * BYTES, y_row * BYTES
+        first_t = (frames - 1) * reverse
+        frame_x = xw + (first_t * rows + first_row) * row_x + (gate * hidden + unit) * BYTES
+        frame_y = y + (first_t * y_frame + first_row * y_row + unit) * BYTES
+        coming, next_x = floats(frame_x)[0] if mine else ZERO, frame_x
+        barrier()
+        for step in range(frames):
+            t, turn, y_now = first_t + ahead * step, 0 if resets else step % 2, frame_y
+            now, then = states + turn * room * reach, states + (1 - turn) * room * reach
+            for n in range(count):
+                row, at, own_x = first_row + n, n * reach, coming
+                next_x += row_x
+                if n + 1 == count:
+                    frame_x += ahead * rows * row_x
+                    next_x = frame_x
+                if mine and (step + 1 < frames or n + 1 < count):
+                    coming = floats(next_x)[0]
+                own_h = here[now + at + mine_at] if unit < hidden else ZERO
+                own_c = here[cells + n * PARTS * each] if has_c else ZERO
+                value = multiply(here, now + at, near, far, me)
+                if apart:
+                    value += b
+                    for g in range(gates):
+                        x[g], s[g] = shuffle(own_x, first + g), shuffle(value, first + g)
+                else:
+                    value += own_x
+                    for g in range(gates):
+                        x[g] = shuffle(value, first + g)
+                if resets:
+                    reset_h, _ = reset(take(x, 1, 0), (), own_h, own_c, (), 0)
+                    if mine and gate == 0:
+                        here[then + at + mine_at] = reset_h
+                    barrier()
+                    value = multiply_last(here, then + at, near, far, me) + own_x
+                    x[summed] = shuffle(value, first + summed)
+                new_h, new_c = compute(take(x, 1, 0), take_s(s, 1, 0), own_h, own_c, (), 0)
+                valid = valid_row(lengths, row, t, flags)
+                new_h = new_h if valid else own_h
+                if has_c and valid and gate == 0:
+                    here[cells + n * PARTS * each] = new_c
+                if mine and gate == 0:
+                    here[(now if resets else then) + at + mine_at] = new_h
+                    if flags & HAS_Y:
+                        floats(y_now)[0] = new_h if valid else ZERO
+                y_now += row_y
+            frame_y += ahead * y_frame * BYTES
+            barrier()
+        now = states + (0 if resets else frames % 2) * room * reach
+        if mine and gate == 0:
+            for n in range(count):
+                floats(h)[(first_row + n) * hidden + unit] = here[now + n * reach + mine_at]
+                if has_c:
+                    floats(c)[(first_row + n) * hidden + unit] = here[cells + n * PARTS * each]
+
+    return Kernel(small, most)
+
+
+def small(variant: Variant, layer: RecurrentOperands, facts: Facts) -> list[Launch] | None:
+    """The launch of a layer, or None if a block has no room for it."""
+    if layer.hidden > MOST_ELSEWHERE and facts.capability[0] not in ROOMY:
+        return None
+    each, gates = order_of(layer.hidden).each, len(variant.cell.gates)
+    kept = min(each, KEPT[each] // gates // 4 * 4)
+    width = -(-layer.hidden * PARTS // WARP) * WARP
+    room = min(-(-layer.rows // facts.multiprocessors), MOST_ROWS)
+    blocks = -(-layer.rows // room)
+    shared_floats = room * PARTS * (3 * each + 2 * PITCH) + PARTS * (each - kept) * PARTS * PARTS * each
+    arguments = (
+        *(layer.xw, layer.r, layer.second, layer.bias, layer.h, layer.c, layer.y, layer.lengths),
+        *(layer.frames, layer.rows, layer.hidden, layer.reverse, layer.y_frame, layer.y_row, layer.flags),
+        room,
+    )  # fmt: skip
+    return [Launch(small_of(variant, each, kept), blocks, width, arguments, shared_floats * BYTES)]

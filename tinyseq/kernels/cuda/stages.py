@@ -1,0 +1,180 @@
+"""What the steps of a frame are: their operands, the columns of weights that a block has, their end.
+
+A block has ``COLUMNS`` columns of a packed matrix, all gates of a few units. What its threads have summed up
+of them lies in shared memory at the end, where the cells begin.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import NamedTuple
+
+from numba import types
+
+from tinyseq.kernels.compute.math import ZERO
+from tinyseq.kernels.compute.rows import taking
+from tinyseq.kernels.cuda.intrinsics import WARP, load4, registers
+from tinyseq.kernels.cuda.sums import padded
+from tinyseq.kernels.cuda.tiles import BYTES, column_of
+from tinyseq.kernels.llvm.intrinsics import floats
+
+COLUMNS = WARP
+"""Columns of a block."""
+
+QUADS = COLUMNS // 4
+"""Threads side by side that load a block's columns of one k, four each."""
+
+
+class Stage(NamedTuple):
+    """What a step computes of a cell of ``known`` gates: the products of ``gates`` of them from ``first`` on,
+    added to what the gates are or kept ``apart``; then ``finish(x, s, c, h, n, j, units, frame)``, which
+    makes the state of unit j of row n, that was ``c`` and ``h``."""
+
+    known: int
+    apart: bool
+    first: int
+    gates: int
+    finish: Callable[..., None]
+
+    @property
+    def keeps(self) -> bool:
+        """Whether a later stage wants the gates as they are now."""
+        return self.first == 0 and self.gates < self.known
+
+
+class Product(NamedTuple):
+    """A packed matrix of ``columns``, and rows ``start_stride`` and ``stride`` elements apart: where the sums
+    start from and where they go."""
+
+    r: int
+    columns: int
+    start: int
+    start_stride: int
+    sums: int
+    stride: int
+
+
+class Frame(NamedTuple):
+    """What one frame's cells read and write; addresses of rows, and strides in elements.
+
+    ``gates`` and, where products are kept apart, ``sums`` have rows alike. ``before`` and ``target`` are the
+    state before and after, ``c_before`` and ``c`` likewise; 0 before stands for zeros.
+    """
+
+    gates: int
+    stride: int
+    sums: int
+    before: int
+    before_stride: int
+    target: int
+    target_stride: int
+    c_before: int
+    c: int
+    constants: int
+    options: int
+    lengths: int
+    t: int
+    y: int
+    y_row: int
+    flags: int
+
+
+class Feed(NamedTuple):
+    """The input's product, as ``linear`` has it: rows of x from row ``row`` on, a packed matrix ``w`` [k,
+    columns of all gates], ``bias``."""
+
+    x: int
+    outer_stride: int
+    inner: int
+    inner_stride: int
+    k: int
+    w: int
+    bias: int
+    row: int
+
+
+NOTHING = Feed(0, 0, 1, 0, 0, 0, 0, 0)
+
+
+def state_before(n, j, units, frame: Frame):
+    """c and h of unit j of row n before the frame; zero what there is none of."""
+    c = h = ZERO
+    if frame.c_before != 0:
+        c = floats(frame.c_before)[n * units + j]
+    if frame.before != 0:
+        h = floats(frame.before)[n * frame.before_stride + j]
+    return c, h
+
+
+def units_of(stage: Stage, fed: bool) -> int:
+    """Units of a block."""
+    return COLUMNS // padded(max(stage.gates, stage.known if fed else 0))
+
+
+def quads_of(gates: int, units_each: int, wide: bool):
+    """``find(w, k, units, unit, quad, at)``: where four columns are, ``at`` their addresses and strides;
+    ``load(at, i, there, place, four)``: their weights of k = i, zeros unless ``there``."""
+    across = units_each // 4
+
+    def find(w, k, units, unit, quad, at):
+        gate, first = min(quad // across, gates - 1), unit + quad % across * 4
+        for i in range(1 if wide else 4):
+            column = gate * units + min(first + i, units - (4 if wide else 1))
+            at[2 * i], at[2 * i + 1] = column_of(w, k, gates * units, column)
+
+    def load(at, i, there, place, four):
+        if wide:
+            a, b, c, d = load4(at[0] + i * at[1] * BYTES) if there else (ZERO, ZERO, ZERO, ZERO)
+            four[place], four[place + 1], four[place + 2], four[place + 3] = a, b, c, d
+        else:
+            for j in range(4):
+                four[place + j] = floats(at[2 * j])[i * at[2 * j + 1]] if there else ZERO
+
+    return find, load
+
+
+def folded_of(warps: int, across: int, row_step: int, column_step: int):
+    """``folded(here, at, n, column)``: the sum of a row's column, of what warps have left from ``at`` on,
+    ``across`` apart."""
+
+    def folded(here, at, n, column):
+        own = at + n * row_step + column * column_step
+        if warps == 1:
+            return here[own]
+        a, b = here[own] + here[own + 4 * across], here[own + across] + here[own + 5 * across]
+        c = here[own + 2 * across] + here[own + 6 * across]
+        d = here[own + 3 * across] + here[own + 7 * across]
+        return (a + c) + (b + d)
+
+    return folded
+
+
+def finishing(stage: Stage, units_each: int, fed: bool, folded: Callable[..., object]):
+    """``end(n, row, unit, j, c, h, units, product, frame, here, ...)``: the sums of a unit and its cell,
+    whose state was ``c`` and ``h``."""
+    known, apart, first, gates, finish = stage
+    keeps = stage.keeps
+    inputs, sums = registers(types.float32, known), registers(types.float32, gates)
+    take, take_s = taking(known), taking(gates * apart)
+
+    def end(n, row, unit, j, c, h, units, product: Product, frame: Frame, here, parts_at, inputs_at):
+        x, s = inputs(), sums()
+        for g in range(known):
+            if fed:
+                x[g] = here[inputs_at + n * COLUMNS + g * units_each + unit]
+            elif not apart and g >= first and g < first + gates:
+                x[g] = floats(product.start)[row * product.start_stride + (g - first) * units + j]
+            else:
+                x[g] = floats(frame.gates)[row * frame.stride + g * units + j]
+        for g in range(gates):
+            total = folded(here, parts_at, n, g * units_each + unit)
+            if apart:
+                s[g] = floats(product.start)[row * product.start_stride + g * units + j] + total
+            else:
+                x[first + g] += total
+        if keeps:
+            for g in range(known):
+                floats(frame.gates)[row * frame.stride + g * units + j] = x[g]
+        finish(take(x, 1, 0), take_s(s, 1, 0), c, h, row, j, units, frame)
+
+    return end
