@@ -20,7 +20,7 @@ from onnx.numpy_helper import from_array
 from tinyseq.converters import weights
 
 import tinyseq
-from tinyseq import memory
+from tinyseq.common import memory
 from tinyseq.decode.lm.arpa import read_arpa
 from tinyseq.plan.draft import _placed, _turns
 from tinyseq.plan.view import Buffer

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 import tinyseq
 from tests.strategies import CASES, op_of
 from tinyseq import reference
-from tinyseq.ops import FAMILIES, FAMILY, OPS
+from tinyseq.ir.ops import FAMILIES, FAMILY, OPS
 from tinyseq.plan.lower import lowering
 from tinyseq.reference.recurrent import Layer
 

@@ -16,7 +16,7 @@ from tests.assets import fetch
 from tests.models import Case, recurrent, scanned_cell
 from tests.strategies import CASES, at, chains, cut
 from tinyseq.errors import TinyseqError
-from tinyseq.model import Model
+from tinyseq.ir.model import Model
 from tinyseq.plan.draft import Plan
 from tinyseq.plan.packing import Weights
 from tinyseq.plan.planner import Planner

@@ -12,8 +12,9 @@ from onnx import helper
 import tinyseq
 from tests.models import lstm_with_state, model, one_node, value
 from tests.test_recognise import DATA
-from tinyseq import passes, session
+from tinyseq import passes
 from tinyseq.errors import ConversionWarning
+from tinyseq.runtime import session
 
 TYPES = [np.float64, np.float16]
 rng = np.random.default_rng(0)

@@ -17,9 +17,10 @@ from onnx import helper
 import tinyseq
 from tests.models import model, value
 from tests.strategies.cells import FORMS_BY_EXPRESSION, decomposed_cells
-from tinyseq import passes, reference, session
-from tinyseq.model import Model
-from tinyseq.ops import OPS
+from tinyseq import passes, reference
+from tinyseq.ir.model import Model
+from tinyseq.ir.ops import OPS
+from tinyseq.runtime import session
 
 DATA = Path(__file__).parent / "data" / "cells"
 LAYERS = {name for name, row in OPS.items() if row.state}

@@ -14,10 +14,11 @@ from onnx import TensorProto, helper, numpy_helper
 import tinyseq
 from tests.models import graph, model, one_node, value
 from tests.strategies import CASES
-from tinyseq import reference, types
+from tinyseq import reference
 from tinyseq.errors import ModelError
-from tinyseq.model import Graph, Model, Node, StatePair, Value
-from tinyseq.ops import FAMILY, OPS
+from tinyseq.ir import types
+from tinyseq.ir.model import Graph, Model, Node, StatePair, Value
+from tinyseq.ir.ops import FAMILY, OPS
 from tinyseq.plan.builder import Builder
 from tinyseq.plan.packing import Weights
 

@@ -18,6 +18,7 @@ import pytest
 from numba import types
 
 from tinyseq.kernels.cells import VARIANT_CODES, VARIANTS, Variant
+from tinyseq.kernels.compute.math import ONE, ZERO
 from tinyseq.kernels.cuda import compiler
 from tinyseq.kernels.cuda.elementwise import HEAVY
 from tinyseq.kernels.cuda.intrinsics import barrier, load4, registers, shared, thread
@@ -35,8 +36,7 @@ from tinyseq.kernels.instructions import (
     QUANTIZED,
     STORES,
 )
-from tinyseq.kernels.intrinsics import floats
-from tinyseq.kernels.math import ONE, ZERO
+from tinyseq.kernels.llvm.intrinsics import floats
 
 CAPABILITIES = [(8, 0), (9, 0), (12, 0)]
 CLUSTERS = (9, 0)

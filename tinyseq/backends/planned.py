@@ -12,8 +12,8 @@ import numpy as np
 
 from tinyseq.backends.executor import Executor
 from tinyseq.errors import FeedError
-from tinyseq.feeds import checked_feeds
-from tinyseq.model import Graph, Model, Value
+from tinyseq.ir.feeds import checked_feeds
+from tinyseq.ir.model import Graph, Model, Value
 from tinyseq.plan.draft import Plan
 from tinyseq.plan.packing import Weights
 from tinyseq.plan.planner import Planner

@@ -9,9 +9,9 @@ import numpy as np
 from tinyseq import reference
 from tinyseq.backends.overlap import check_out
 from tinyseq.errors import FeedError
-from tinyseq.feeds import checked_feeds
+from tinyseq.ir.feeds import checked_feeds
+from tinyseq.ir.model import Graph, Model, given_out
 from tinyseq.kernels.instructions import REMEMBERED
-from tinyseq.model import Graph, Model, given_out
 from tinyseq.plan.rows import OWNERS, SOURCES, TARGETS, RowLayout
 from tinyseq.plan.stream import StateLayout
 

@@ -8,7 +8,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from tinyseq.model import Graph, Node
+from tinyseq.ir.model import Graph, Node
 from tinyseq.passes.patterns import View
 from tinyseq.passes.probe import Probe, probes
 from tinyseq.shapes import Shape, axis_of, slice_bounds

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from itertools import chain, combinations, islice
 
 from tinyseq.errors import TinyseqError
-from tinyseq.model import Graph, Node
+from tinyseq.ir.model import Graph, Node
 from tinyseq.passes.probe import Probe, _primes
 from tinyseq.shapes import Shape
 

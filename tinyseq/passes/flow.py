@@ -16,7 +16,7 @@ import numpy as np
 
 from tinyseq import reference
 from tinyseq.errors import TinyseqError
-from tinyseq.model import Graph, Node
+from tinyseq.ir.model import Graph, Node
 from tinyseq.passes.probe import Probe
 from tinyseq.passes.reach import GATED, KEPT, MOVED, SHIFTED
 from tinyseq.shapes import axis_of

@@ -7,8 +7,8 @@ from typing import NamedTuple
 
 import numpy as np
 
-from tinyseq.model import Graph, Node, filled_attributes
-from tinyseq.ops import OPS
+from tinyseq.ir.model import Graph, Node, filled_attributes
+from tinyseq.ir.ops import OPS
 from tinyseq.passes.affine import Affines, part_bounds
 from tinyseq.passes.cells import Cell
 from tinyseq.shapes import axis_of

@@ -7,7 +7,7 @@ from functools import cached_property
 from itertools import chain
 
 from tinyseq.errors import ModelError
-from tinyseq.model import Graph, Model, Node, StatePair, Value
+from tinyseq.ir.model import Graph, Model, Node, StatePair, Value
 from tinyseq.passes import names
 from tinyseq.passes.flow import Claim, Flow, Way
 from tinyseq.passes.reach import KEPT, MOVED, SHIFTED, begins, begins_at, moves, reached, unpaired

@@ -19,9 +19,9 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from tinyseq.ir.model import Graph, Node
+from tinyseq.ir.ops import OPS
 from tinyseq.kernels import activations
-from tinyseq.model import Graph, Node
-from tinyseq.ops import OPS
 
 Binding = dict[str, Any]
 """What names stand for: tensors by name, activation functions as ``Activation``."""

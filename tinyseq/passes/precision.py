@@ -8,8 +8,8 @@ from collections.abc import Iterator
 import numpy as np
 
 from tinyseq.errors import ConversionWarning
-from tinyseq.model import Graph, needed_values
-from tinyseq.precision import narrowed
+from tinyseq.ir.model import Graph, needed_values
+from tinyseq.ir.precision import narrowed
 
 MOST_LISTED = 8
 """Names that a warning lists before it says how many more there are."""

@@ -13,7 +13,7 @@ import numpy as np
 
 from tinyseq import reference
 from tinyseq.errors import TinyseqError
-from tinyseq.model import Dimension, Graph, Node, Value
+from tinyseq.ir.model import Dimension, Graph, Node, Value
 from tinyseq.shapes import Shape, split_sizes
 
 FIRST_PRIMES = (1009, 2003)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Collection, Sequence
 from typing import NamedTuple
 
-from tinyseq.model import Graph, Node, captured
+from tinyseq.ir.model import Graph, Node, captured
 
 MOVED = {
     "Concat": None, "DepthToSpace": (0,), "Expand": (0,), "Flatten": (0,), "Gather": (0,),

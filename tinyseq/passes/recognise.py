@@ -12,7 +12,7 @@ from itertools import pairwise
 
 import numpy as np
 
-from tinyseq.model import Graph, Node, captured
+from tinyseq.ir.model import Graph, Node, captured
 from tinyseq.passes.affine import Affines
 from tinyseq.passes.cells import Cell, gated_cell, plain_cell
 from tinyseq.passes.layers import Chain, Writer

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 
-from tinyseq.model import POSITION, Graph, Model, Node, StatePair, Value, filled_attributes
-from tinyseq.ops import OPS
+from tinyseq.ir.model import POSITION, Graph, Model, Node, StatePair, Value, filled_attributes
+from tinyseq.ir.ops import OPS
 from tinyseq.passes.simplify import prune
 
 END = np.iinfo(np.int64).max

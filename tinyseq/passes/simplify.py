@@ -6,8 +6,8 @@ from collections.abc import Iterator
 
 import numpy as np
 
-from tinyseq.effort import Allowance, bytes_of, effort, predicted
-from tinyseq.model import Graph, Model, Node, captured
+from tinyseq.ir.effort import Allowance, bytes_of, effort, predicted
+from tinyseq.ir.model import Graph, Model, Node, captured
 
 FOLDING_EFFORT, FOLDED_BYTES = 2**28, 2**28
 """What folding may take and make, see ``effort.py``; what takes or makes more is left to run time."""

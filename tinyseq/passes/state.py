@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from tinyseq.errors import ModelError
-from tinyseq.model import Graph, Model, Node, StatePair, Value, filled_attributes
-from tinyseq.ops import OPS
+from tinyseq.ir.model import Graph, Model, Node, StatePair, Value, filled_attributes
+from tinyseq.ir.ops import OPS
 from tinyseq.passes.reach import Begin, unpaired
 from tinyseq.passes.simplify import prune, trimmed
 

@@ -8,8 +8,8 @@ from collections.abc import Callable, Iterable
 
 import numpy as np
 
-from tinyseq.effort import Allowance
 from tinyseq.errors import BroadcastWarning, PlanError, UnsupportedError
+from tinyseq.ir.effort import Allowance
 from tinyseq.kernels.instructions import (
     FUNCTION_CODES,
     INSTRUCTIONS,

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from itertools import zip_longest
 
-from tinyseq.model import Graph, Node
+from tinyseq.ir.model import Graph, Node
 
 Key = tuple[int, str]
 """A tensor: its graph's ``id`` and its name there."""

@@ -13,9 +13,9 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from tinyseq import reference
-from tinyseq.effort import bytes_of, effort, predicted
 from tinyseq.errors import FeedError, UnsupportedError
-from tinyseq.model import Graph, Model, Node, Value, given_out
+from tinyseq.ir.effort import bytes_of, effort, predicted
+from tinyseq.ir.model import Graph, Model, Node, Value, given_out
 from tinyseq.plan.builder import ARENA, KNOWN_BYTES, Builder
 from tinyseq.plan.draft import Draft
 from tinyseq.plan.lower import TAKE_NARROW, lowering

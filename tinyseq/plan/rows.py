@@ -15,8 +15,8 @@ from typing import NamedTuple
 import numpy as np
 
 from tinyseq.errors import FeedError, PlanError
+from tinyseq.ir.model import StatePair, Value
 from tinyseq.kernels.instructions import ALIGNMENT, GATHER, OVERWRITE
-from tinyseq.model import StatePair, Value
 from tinyseq.plan.builder import STATE, Builder
 from tinyseq.plan.kinds import REPORT
 from tinyseq.plan.view import INTEGER, Buffer, Shape, View, computed, storage

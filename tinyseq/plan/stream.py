@@ -7,8 +7,8 @@ import math
 import numpy as np
 
 from tinyseq.errors import FeedError, PlanError, UnsupportedError
+from tinyseq.ir.model import Model, Value
 from tinyseq.kernels.instructions import ALIGNMENT
-from tinyseq.model import Model, Value
 from tinyseq.plan.builder import STATE, Builder
 from tinyseq.plan.kinds import REPORT
 from tinyseq.plan.view import FLOAT, Buffer, Shape, View, dense_strides

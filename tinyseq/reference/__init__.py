@@ -17,12 +17,12 @@ from importlib import import_module
 
 import numpy as np
 
-from tinyseq import memory
-from tinyseq.effort import predicted
+from tinyseq.common import memory
 from tinyseq.errors import FeedError, ModelError, TinyseqError
+from tinyseq.ir.effort import predicted
+from tinyseq.ir.model import Graph, Model, Node
+from tinyseq.ir.ops import FAMILY
 from tinyseq.kernels.instructions import TOO_MANY_TURNS
-from tinyseq.model import Graph, Model, Node
-from tinyseq.ops import FAMILY
 from tinyseq.reference.common import FUNCTIONS
 
 GROWING = {"ConstantOfShape", "Expand", "EyeLike", "OneHot", "Pad", "Range", "Tile"}

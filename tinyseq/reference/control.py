@@ -6,7 +6,7 @@ import itertools
 
 import numpy as np
 
-from tinyseq.model import Graph, Value
+from tinyseq.ir.model import Graph, Value
 from tinyseq.reference.common import defines
 
 

@@ -7,19 +7,19 @@ from typing import NamedTuple
 
 import numpy as np
 
+from tinyseq.common.given import is_one_of
+from tinyseq.common.text import printable, shown
 from tinyseq.decode.generation.batches import Batch, merged, rows_first
 from tinyseq.decode.generation.idle import Idle
 from tinyseq.decode.generation.search import Search
 from tinyseq.decode.generation.steps import DecoderSteps
 from tinyseq.errors import FeedError, ModelError, OptionError
-from tinyseq.feeds import checked_array
-from tinyseq.given import is_one_of
+from tinyseq.ir.feeds import checked_array
+from tinyseq.ir.model import Graph, StatePair, Value
 from tinyseq.kernels.instructions import LOG_PROBABILITIES, LOGITS, PROBABILITIES
-from tinyseq.model import Graph, StatePair, Value
 from tinyseq.passes.names import alike
-from tinyseq.rows import RowStepper
-from tinyseq.session import Session, loaded
-from tinyseq.text import printable, shown
+from tinyseq.runtime.rows import RowStepper
+from tinyseq.runtime.session import Session, loaded
 
 Feeds = Mapping[str, object]
 

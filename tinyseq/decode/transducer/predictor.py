@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import numpy as np
 
-from tinyseq.model import Graph, Model, Node, StatePair, Value, filled_attributes
-from tinyseq.ops import OPS
-from tinyseq.session import Session
+from tinyseq.ir.model import Graph, Model, Node, StatePair, Value, filled_attributes
+from tinyseq.ir.ops import OPS
+from tinyseq.runtime.session import Session
 
 TOKEN, CONTEXT = "transducer.token", "transducer.context"
 

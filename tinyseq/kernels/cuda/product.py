@@ -1,4 +1,4 @@
-"""The matrix product of packed weights; the twins of ``tinyseq.kernels.product``.
+"""The matrix product of packed weights; the twins of ``tinyseq.kernels.compute.product``.
 
 A block computes a tile of y. Its threads bring the steps of k that come next into registers while they
 multiply those in shared memory. Every element of y is its start and then the terms of k in ascending order,
@@ -19,7 +19,7 @@ from numpy import float32, int64, uint32
 from tinyseq.kernels.cuda.intrinsics import barrier, block, blocks, load4, registers, shared, thread, threads
 from tinyseq.kernels.cuda.launch import Kernel, Launch, Tail
 from tinyseq.kernels.instructions import GROUP, PANEL
-from tinyseq.kernels.intrinsics import floats, fma, integers
+from tinyseq.kernels.llvm.intrinsics import floats, fma, integers
 
 BYTES = 4
 WIDTH = GROUP * PANEL

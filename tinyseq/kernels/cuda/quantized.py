@@ -1,4 +1,4 @@
-"""Products of bytes and the quantising of numbers; the twins of ``tinyseq.kernels.quantized``."""
+"""Products of bytes and the quantising of numbers; the twins of ``tinyseq.kernels.compute.quantized``."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from functools import cache
 from numba import types
 from numpy import float32, int32, int64
 
+from tinyseq.kernels.compute.math import BYTE_MAX, quantize
 from tinyseq.kernels.cuda.intrinsics import block, blocks, dot4, load4_integers32, thread, threads
 from tinyseq.kernels.cuda.launch import THREADS, Kernel, Launch
 from tinyseq.kernels.cuda.product import THREADS as TILE_THREADS
@@ -14,8 +15,7 @@ from tinyseq.kernels.cuda.product import Form, Kind, form_for, launched, product
 from tinyseq.kernels.cuda.reduction import across_block
 from tinyseq.kernels.cuda.steps import Product
 from tinyseq.kernels.instructions import HAS_LENGTHS, PANEL
-from tinyseq.kernels.intrinsics import floats, integers, integers32, octets
-from tinyseq.kernels.math import BYTE_MAX, quantize
+from tinyseq.kernels.llvm.intrinsics import floats, integers, integers32, octets
 
 BYTES = 4
 ZERO, ONE = float32(0), float32(1)

@@ -1,4 +1,4 @@
-"""The recurrent layers over whole sequences; the twin of ``tinyseq.kernels.recurrent``.
+"""The recurrent layers over whole sequences; the twin of ``tinyseq.kernels.compute.recurrent``.
 
 Where the recurrent weights fit the device's registers a layer is one launch; see ``forms.py``. Elsewhere
 each frame is a launch or a few.
@@ -18,7 +18,7 @@ from tinyseq.kernels.cuda.product import BYTES
 from tinyseq.kernels.cuda.quantized import dynamic_product
 from tinyseq.kernels.cuda.steps import Frame, Product, finished, step
 from tinyseq.kernels.instructions import PROJECTED, QUANTIZED
-from tinyseq.kernels.intrinsics import floats
+from tinyseq.kernels.llvm.intrinsics import floats
 
 State = tuple[int, int]
 """An address of rows and their stride."""
@@ -42,7 +42,7 @@ _copying_rows = Kernel(_copy_rows)
 
 
 class Layer(NamedTuple):
-    """The operands of the instruction; see ``tinyseq.kernels.recurrent``."""
+    """The operands of the instruction; see ``tinyseq.kernels.compute.recurrent``."""
 
     code: int
     xw: int

@@ -15,12 +15,12 @@ from typing import NamedTuple
 from numba import types
 from numpy import int64, uint32
 
+from tinyseq.kernels.compute.math import ZERO
 from tinyseq.kernels.cuda.intrinsics import barrier, block, blocks, registers, shared, thread, threads
 from tinyseq.kernels.cuda.launch import Kernel, Launch
 from tinyseq.kernels.cuda.product import BYTES, FLOATS, THREADS, WIDTH, Form, form_for, product_of, tiles_of
 from tinyseq.kernels.instructions import PANEL
-from tinyseq.kernels.intrinsics import floats, fma
-from tinyseq.kernels.math import ZERO
+from tinyseq.kernels.llvm.intrinsics import floats, fma
 
 SLICES = 8
 """Runs into which the sum over k is cut."""

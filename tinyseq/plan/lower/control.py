@@ -31,7 +31,7 @@ from tinyseq.plan.view import View
 from tinyseq.shapes import Mismatch, axis_of
 
 if TYPE_CHECKING:
-    from tinyseq.model import Graph, Node, Value
+    from tinyseq.ir.model import Graph, Node, Value
     from tinyseq.plan.builder import Builder
 
 
