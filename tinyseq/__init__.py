@@ -18,8 +18,10 @@ from tinyseq.errors import (
     TinyseqError,
     UnsupportedError,
 )
-from tinyseq.runtime.session import Session, Stream, load
+from tinyseq.runtime.loading import load
+from tinyseq.runtime.session import Session
 from tinyseq.runtime.state import State
+from tinyseq.runtime.stream import Stream
 
 if TYPE_CHECKING:
     from tinyseq.decode.ctc.decoder import CtcDecoder, ctc_beam_search, ctc_greedy

@@ -20,7 +20,8 @@ import numpy as np
 from tinyseq.common.given import as_array
 from tinyseq.common.text import shown
 from tinyseq.errors import FeedError, MissingPackageError, ModelError, TinyseqError, UnsupportedError
-from tinyseq.runtime import session
+from tinyseq.runtime.loading import load
+from tinyseq.runtime.session import Session
 
 try:
     import onnx
@@ -34,7 +35,7 @@ except ImportError as error:
 class Prepared(base.BackendRep):
     """A model ready to run; from several threads at once if need be."""
 
-    def __init__(self, loaded: session.Session) -> None:
+    def __init__(self, loaded: Session) -> None:
         self._session = loaded
 
     def run(self, inputs: Any, **kwargs: Any) -> tuple[np.ndarray, ...]:
@@ -93,7 +94,7 @@ class Backend(base.Backend):
                 f"a model of the onnx package is prepared, onnx.load(path), not {shown(model)}; "
                 "tinyseq.load takes paths"
             )
-        return Prepared(session.load(model.SerializeToString(), device=cls.device))
+        return Prepared(load(model.SerializeToString(), device=cls.device))
 
     @classmethod
     def run_model(

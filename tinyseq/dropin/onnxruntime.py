@@ -17,7 +17,8 @@ from tinyseq.common.given import is_one_of
 from tinyseq.common.text import printable, shown
 from tinyseq.errors import DeviceError, FeedError, MissingPackageError, UnsupportedError
 from tinyseq.ir.model import Value
-from tinyseq.runtime.session import Session, read
+from tinyseq.runtime.loading import read
+from tinyseq.runtime.session import Session
 
 PROVIDER = "CPUExecutionProvider"
 

@@ -6,16 +6,17 @@ taken, an array or a number may stand for a constant. ``tinyseq.load`` makes a g
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from typing import Any, Literal, overload
 
 import numpy as np
 from numpy.typing import ArrayLike, DTypeLike
 
-from tinyseq.common.given import as_array, is_number, is_whole
+from tinyseq.common.given import as_array
 from tinyseq.common.text import printable, shown
 from tinyseq.errors import ModelError, UnsupportedError
 from tinyseq.ir import gates, model
+from tinyseq.ir.graph_arguments import Names, as_dtype, check_word, listed, number, sizes, whole_numbers
 from tinyseq.ir.model import Dimension, Model, Node, StatePair, Value
 from tinyseq.ir.ops import OPS
 from tinyseq.ir.types import checked_model
@@ -41,10 +42,8 @@ class Graph:
         self._outputs: dict[str, tuple[str, str | None, np.dtype | None]] = {}
         self._nodes: list[Node] = []
         self._constants: dict[str, np.ndarray] = {}
-        self._names: set[str] = set()
-        self._node_names: set[str] = set()
-        self._numbers: dict[str, int] = {}
-        self._node_numbers: dict[str, int] = {}
+        self._names = Names()
+        self._node_names = Names()
 
     def __repr__(self) -> str:
         inputs = ", ".join(map(str, self._inputs)) or "none"
@@ -53,7 +52,7 @@ class Graph:
 
     def input(self, name: str, shape: Sequence[Dimension], dtype: DTypeLike = np.float32) -> str:
         """An input of the model; sizes that the feeds decide are given as words."""
-        self._inputs.append(Value(self._claimed(name), _dtype(dtype, name), _sizes(shape, name)))
+        self._inputs.append(Value(self._names.claimed(name), as_dtype(dtype, name), sizes(shape, name)))
         return name
 
     def output(
@@ -65,7 +64,7 @@ class Graph:
             carries: the input to which this output is the next value: state of a stream.
             dtype: what the tensor holds; what it has if left out.
         """
-        _check_word(name)
+        check_word(name)
         if not isinstance(tensor, str) or tensor not in self._names:
             raise ModelError(
                 f"output {name!r}: there is no tensor {shown(tensor)}; give what a method returned"
@@ -77,7 +76,7 @@ class Graph:
             raise ModelError(f"output {name!r}: another output carries state to {shown(carries)} already")
         if name in self._outputs or (name in self._names and name != tensor):
             raise ModelError(f"output {name!r}: the name is taken; names of tensors must be unique")
-        self._outputs[name] = (tensor, carries, None if dtype is None else _dtype(dtype, name))
+        self._outputs[name] = (tensor, carries, None if dtype is None else as_dtype(dtype, name))
 
     def model(self, origin: str = "") -> Model:
         """The finished model, checked.
@@ -101,7 +100,7 @@ class Graph:
 
     def constant(self, value: ArrayLike, name: str = "constant") -> str:
         """A constant as a tensor; a number, and an array of floating numbers, becomes float32."""
-        _check_word(name)
+        check_word(name)
         try:
             array = as_array(value)
         except ValueError as error:
@@ -110,7 +109,7 @@ class Graph:
             raise ModelError(f"constant {name!r} holds {array.dtype}; give numbers")
         whole = array.dtype.kind != "f" and type(value) is not int
         array = array.astype(array.dtype.newbyteorder("=") if whole else np.float32, copy=False)
-        name = self._fresh(name)
+        name = self._names.fresh(name)
         self._constants[name] = array
         return name
 
@@ -145,15 +144,14 @@ class Graph:
         if type(outputs) is not int or not 1 <= outputs <= most:
             raise ModelError(f"{op} has 1 to {most} outputs, not {shown(outputs)}")
         stem = op.lower() if isinstance(name, str) and not name else name
-        name = _fresh(stem, self._node_names, self._node_numbers)
-        self._node_names.add(name)
+        name = self._node_names.fresh(stem)
         sources = [
             "" if given is None else self._tensor(given, f"{name}.{row.port(position).name}")
             for position, given in enumerate(inputs)
         ]
         while sources and not sources[-1]:
             sources.pop()
-        results = tuple(self._fresh(f"{name}.{index}") for index in range(outputs))
+        results = tuple(self._names.fresh(f"{name}.{index}") for index in range(outputs))
         filled = model.filled_attributes(row, attributes, f"node {name!r} ({op})")
         self._nodes.append(Node(op, tuple(sources), results, filled, name))
         return results if outputs > 1 else results[0]
@@ -281,7 +279,7 @@ class Graph:
             b: [filters].
             padding: zeros at either side, or (before, after).
         """
-        pads = (padding, padding) if isinstance(padding, int) else _numbers(padding, "padding")
+        pads = (padding, padding) if isinstance(padding, int) else whole_numbers(padding, "padding")
         return self.apply(
             "Conv", x, w, b, name=name,
             strides=(stride,), pads=pads, dilations=(dilation,), group=groups,
@@ -295,14 +293,14 @@ class Graph:
         self, x: Tensor, scale: Tensor, b: Tensor | None = None, *, axis: int = -1, epsilon: float = 1e-5
     ) -> str:
         """Mean 0 and variance 1 over the dimensions from ``axis`` on, then ``* scale + b``."""
-        return self.apply("LayerNormalization", x, scale, b, axis=axis, epsilon=_float(epsilon, "epsilon"))
+        return self.apply("LayerNormalization", x, scale, b, axis=axis, epsilon=number(epsilon, "epsilon"))
 
     def batch_norm(
         self, x: Tensor, scale: Tensor, b: Tensor, mean: Tensor, variance: Tensor, *, epsilon: float = 1e-5
     ) -> str:
         """x [rows, channels, ...] normed per channel by the mean and variance that training found."""
         return self.apply(
-            "BatchNormalization", x, scale, b, mean, variance, epsilon=_float(epsilon, "epsilon")
+            "BatchNormalization", x, scale, b, mean, variance, epsilon=number(epsilon, "epsilon")
         )
 
     # Elementwise ops and shapes.
@@ -333,27 +331,27 @@ class Graph:
 
     def concat(self, tensors: Sequence[Tensor], axis: int) -> str:
         """Tensors end to end along an axis."""
-        return self.apply("Concat", *_listed(tensors, "tensors"), axis=axis)
+        return self.apply("Concat", *listed(tensors, "tensors"), axis=axis)
 
     def transpose(self, x: Tensor, order: Sequence[int]) -> str:
         """The dimensions in another order."""
-        return self.apply("Transpose", x, perm=_numbers(order, "order"))
+        return self.apply("Transpose", x, perm=whole_numbers(order, "order"))
 
     def reshape(self, x: Tensor, shape: Sequence[int]) -> str:
         """Other sizes: 0 keeps a dimension, one -1 takes what is left."""
-        return self.apply("Reshape", x, np.array(_numbers(shape, "shape"), np.int64))
+        return self.apply("Reshape", x, np.array(whole_numbers(shape, "shape"), np.int64))
 
     def squeeze(self, x: Tensor, axes: Sequence[int]) -> str:
         """Without dimensions of size 1."""
-        return self.apply("Squeeze", x, np.array(_numbers(axes, "axes"), np.int64))
+        return self.apply("Squeeze", x, np.array(whole_numbers(axes, "axes"), np.int64))
 
     def unsqueeze(self, x: Tensor, axes: Sequence[int]) -> str:
         """With new dimensions of size 1, at these places of the result."""
-        return self.apply("Unsqueeze", x, np.array(_numbers(axes, "axes"), np.int64))
+        return self.apply("Unsqueeze", x, np.array(whole_numbers(axes, "axes"), np.int64))
 
     def slice(self, x: Tensor, axis: int, start: int, end: int) -> str:
         """The part of x from ``start`` to before ``end`` along an axis; negative counts from its end."""
-        numbers = _numbers((start, end, axis), "start, end and axis")
+        numbers = whole_numbers((start, end, axis), "start, end and axis")
         return self.apply("Slice", x, *(np.array([number], np.int64) for number in numbers))
 
     # Names.
@@ -366,15 +364,6 @@ class Graph:
                 f"{name}: there is no tensor {shown(given)}; give what a method returned, or numbers"
             )
         return given
-
-    def _fresh(self, stem: str) -> str:
-        return self._claimed(_fresh(stem, self._names, self._numbers))
-
-    def _claimed(self, name: str) -> str:
-        if not isinstance(name, str) or not name or name in self._names:
-            raise ModelError(f"a tensor cannot be named {shown(name)}: names are words, unique in a graph")
-        self._names.add(name)
-        return name
 
     def _with_output_names(self) -> tuple[Node, ...]:
         """The nodes, what they compute for the outputs under the outputs' names."""
@@ -392,55 +381,3 @@ class Graph:
 def _renamed(node: Node, names: dict[str, str]) -> Node:
     inputs = tuple(names.get(name, name) for name in node.inputs)
     return node._replace(inputs=inputs, outputs=tuple(names.get(name, name) for name in node.outputs))
-
-
-def _check_word(name: object) -> None:
-    if not isinstance(name, str) or not name:
-        raise ModelError(f"a tensor or node cannot be named {shown(name)}: names are words")
-
-
-def _float(given: float, what: str) -> float:
-    if not is_number(given):
-        raise ModelError(f"{what} is a number, not {shown(given)}")
-    return float(given)
-
-
-def _sizes(given: Sequence[Dimension], name: str) -> tuple[Dimension, ...]:
-    try:
-        sizes = tuple(given)
-    except TypeError as error:
-        raise ModelError(f"input {name!r}: its shape is a list of sizes, not {shown(given)}") from error
-    return tuple(int(size) if is_whole(size) else size for size in sizes)
-
-
-def _dtype(given: DTypeLike, name: str) -> np.dtype:
-    try:
-        return np.dtype(given)
-    except Exception as error:  # NumPy reads types out of objects of every kind
-        raise ModelError(f"{name!r} is of type {shown(given)}, which NumPy does not know") from error
-
-
-def _listed(given: Iterable[Any], what: str) -> tuple[Any, ...]:
-    try:
-        return tuple(given)
-    except TypeError as error:
-        raise ModelError(f"{what} are given in a list, not as {shown(given)}") from error
-
-
-def _numbers(given: Sequence[int], what: str) -> tuple[int, ...]:
-    """Whole numbers that int64 holds."""
-    numbers = _listed(given, what)
-    if not all(is_whole(number) and -(2**63) <= number < 2**63 for number in numbers):
-        raise ModelError(f"{what} are whole numbers, not {shown(given)}")
-    return tuple(int(number) for number in numbers)
-
-
-def _fresh(stem: str, taken: set[str], numbers: dict[str, int]) -> str:
-    """The stem, or the stem with a number where it is taken; ``numbers`` holds the last ones given."""
-    _check_word(stem)
-    name, number = stem, numbers.get(stem, 1)
-    while name in taken:
-        number += 1
-        name = f"{stem}{number}"
-    numbers[stem] = number
-    return name

@@ -11,7 +11,8 @@ from tinyseq.errors import FeedError, ModelError
 from tinyseq.ir.feeds import checked_feeds
 from tinyseq.ir.model import rows_meet
 from tinyseq.runtime.pool import Pool
-from tinyseq.runtime.session import Session, Stream
+from tinyseq.runtime.session import Session
+from tinyseq.runtime.stream import Stream
 
 Feeds = Mapping[str, np.ndarray]
 Axes = dict[str, int]

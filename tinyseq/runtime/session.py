@@ -1,8 +1,8 @@
-"""The face: a loaded model and its streams."""
+"""Session: a loaded model, which runs whole sequences and opens streams and pools."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, NoReturn
@@ -11,16 +11,14 @@ import numpy as np
 
 from tinyseq import backends, passes
 from tinyseq.common.given import as_path, is_whole
-from tinyseq.common.text import printable, shown
-from tinyseq.errors import FeedError, ModelError, StateError
+from tinyseq.common.text import printable
+from tinyseq.errors import FeedError, ModelError
 from tinyseq.ir import format
 from tinyseq.ir.model import POSITION, Model, StatePair, Value, given_out
 from tinyseq.ir.model import Graph as ModelGraph
-from tinyseq.runtime.claim import Claim, claiming
-from tinyseq.runtime.state import Fields, State, described, restore, room
+from tinyseq.runtime.stream import Stream
 
 if TYPE_CHECKING:
-    from tinyseq.ir.graph import Graph
     from tinyseq.ir.streaming import Streaming
     from tinyseq.passes.rows import FixedRows
     from tinyseq.plan.rows import RowLayout
@@ -274,222 +272,3 @@ def loaded(given: object, what: str) -> Session:
     if not isinstance(given, Session):
         raise ModelError(f"{what} is a loaded model, tinyseq.load(path), not {type(given).__name__}")
     return given
-
-
-class Stream:
-    """One live stream of a model: an explicit state, advanced by each step.
-
-    Its inputs are the model's, less those that carry state. So are its outputs, but where the model has no
-    others: what it gives is then also what it carries. Of a model that looks at frames to come, outputs are
-    late: a step gives the frames that are complete, maybe none, and ``finish`` the rest. Every method raises
-    a StateError while another thread, or the call that it is part of, is in one of them.
-    """
-
-    def __init__(self, session: Session, streaming: Streaming, backend: backends.Backend) -> None:
-        self._session = session
-        self._streaming = streaming
-        self._backend = backend
-        self._claim = Claim("stream")
-        self._free = self._claim.free
-        with room("the state of a stream"):
-            self._runner = backends.moved(backend.runner(), streaming)
-        self._state = Fields(self._runner.state)
-        self.reset()
-
-    @property
-    def latency(self) -> int:
-        """How many frames of the input the outputs come late, the latest of them."""
-        return max(self._streaming.latency.values(), default=0)
-
-    def step(
-        self, feeds: Mapping[str, np.ndarray], out: Mapping[str, np.ndarray] | None = None
-    ) -> dict[str, np.ndarray]:
-        """Runs the model on the next chunk and advances the state.
-
-        With ``out``, a dict of arrays for all outputs, results are written there and ``out`` is
-        returned. They may overlap the feeds, which are read before, but neither each other nor the state.
-
-        Raises:
-            FeedError: names, dtypes or shapes do not fit, arrays overlap, or the state would hold NaN or
-                infinity (see ``finite`` of ``load``); the state is as before.
-            StateError: the stream has been finished.
-        """
-        # Claim.take, written out: a call of its own takes as long as the rest of what is done here.
-        try:
-            self._free.pop()
-        except BaseException as error:
-            self._claim.refuse(error)
-        try:
-            return self._runner.step(feeds, out)
-        except FeedError as error:
-            self._session.explain(error)
-            raise
-        finally:
-            self._free.append(None)
-
-    @claiming
-    def finish(self, feeds: Mapping[str, np.ndarray] | None = None) -> dict[str, np.ndarray]:
-        """Ends the stream: the outputs that are still due, after a last chunk or without one: ``feeds`` may
-        leave out the inputs that have frames.
-
-        Of a model whose outputs are never late, nothing is due: {} without a last chunk. After ``reset`` the
-        stream begins anew.
-
-        Raises:
-            FeedError: names, dtypes or shapes do not fit; the state is as before.
-            StateError: the stream has been finished before.
-        """
-        if self._streaming.clock is None:
-            return {} if feeds is None else self._runner.step(feeds, None)
-        feeds = self._streaming.ending(feeds, 1)
-        return self._runner.step(feeds, None, last=1)  # type: ignore[call-arg]  # it has a clock
-
-    @property
-    def outputs(self) -> tuple[Value, ...]:
-        """What a step gives."""
-        return self._session.stream_outputs
-
-    @claiming
-    def reset(self) -> None:
-        """Puts the state back to its start: the model's own initial values, else zeros."""
-        for pair in self._streaming.model.state:
-            self._state[pair.input][...] = 0 if pair.initial is None else pair.initial
-        if POSITION in self._state:
-            self._state[POSITION][...] = 0
-
-    @property
-    def state(self) -> Mapping[str, np.ndarray]:
-        """The live arrays of the state, by name: what is written to them is the state. Names stay bound to
-        their arrays: ``stream.state["h"][...] = value``, not ``stream.state["h"] = value``."""
-        return self._state
-
-    @claiming
-    def snapshot(self) -> State:
-        """A copy of the state."""
-        return State(self._state, self._session)
-
-    @claiming
-    def restore(self, saved: Mapping[str, np.ndarray]) -> None:
-        """Goes back to a snapshot, of this or of another stream of the same model.
-
-        Raises:
-            StateError: it is of another model, or holds NaN or infinity; the state is as before.
-        """
-        restore(saved, self._state, self._session)
-
-    def __repr__(self) -> str:
-        return f"Stream({described(self._state)})"
-
-    def __reduce__(self) -> NoReturn:
-        raise StateError(
-            "a stream is not pickled or copied: fork() makes a second one, snapshot() a value to pickle"
-        )
-
-    @claiming
-    def fork(self) -> Stream:
-        """A second stream that starts where this one is; from then on they are independent."""
-        twin = Stream(self._session, self._streaming, self._backend)
-        restore(self._state, twin._state)
-        return twin
-
-
-def load(
-    path: str | Path | bytes | Graph,
-    *,
-    device: str = "cpu",
-    state: Mapping[str, str] | None = None,
-    finite: bool = True,
-) -> Session:
-    """Loads a model.
-
-    Args:
-        path: an ``.onnx`` file (or its bytes, for which no other file is read), a ``.keras`` or ``.h5`` file,
-            a file that ``Session.save`` wrote, or a ``tinyseq.Graph``.
-        device: ``"cpu"``; ``"cuda"`` for the first CUDA device; ``"reference"`` for the float64 interpreter.
-        state: the outputs that carry state to inputs, ``{input: output}``; without it they are found by
-            dataflow, and by name and shape where that leaves it open.
-        finite: whether a step of a stream is refused that would leave NaN or infinity in its state, and so in
-            all that comes after; False lets a state remember all numbers.
-
-    Raises:
-        ModelError: the file cannot be read, or holds what tinyseq cannot run.
-        DeviceError: the package, the driver or the device that ``"cuda"`` needs is missing; says which.
-    """
-    model = read(path)
-    if state is not None and not isinstance(state, Mapping):
-        raise ModelError(f"state names pairs as a dict, {{input: output}}, not {type(state).__name__}")
-    if state is not None and not all(isinstance(name, str) for name in (*state, *state.values())):
-        raise ModelError(f"state names pairs by words, {{input: output}}, not {shown(dict(state))}")
-    if not isinstance(finite, bool):
-        raise ModelError(f"finite is True or False, not {shown(finite)}")
-    simple = passes.simplify(model)
-    if state is not None or not (model.state or _is_own(path)):
-        # Imported here: files that tell their state need no search for it.
-        from tinyseq.passes.pairs import find_state, name_state
-
-        file = model.graph
-        simple = find_state(simple, file) if state is None else name_state(simple, file, dict(state))
-    return Session(model.with_state(simple.state), device, simple, finite)
-
-
-def _is_own(path: object) -> bool:
-    """Whether a file tells of its model's state all that was known when it was saved."""
-    return isinstance(path, (str, Path)) and Path(path).suffix.lower() == ".tinyseq"
-
-
-def read(path: str | Path | bytes | Graph) -> Model:
-    """The Model of a graph or of a file, by its suffix; bytes are taken for ONNX."""
-    if isinstance(path, (bytearray, memoryview)):
-        path = bytes(path)
-    if isinstance(path, bytes):
-        return _onnx(path)
-    if not isinstance(path, (str, Path)):
-        return _built(path)
-    path = as_path(path, "a model")
-    suffix = path.suffix.lower()
-    if suffix not in READERS:
-        if suffix in WEIGHT_FILES:
-            raise ModelError(
-                f"{path} holds weights without a model: build the model they belong to with tinyseq.Graph, "
-                f"reading them with tinyseq.converters.weights.read; tinyseq inspect {path} lists them. "
-                f"Models are read from {', '.join(READERS)}"
-            )
-        raise ModelError(
-            f"{path}: the suffix tells the format; tinyseq reads models from {', '.join(READERS)} and "
-            f"weights from {', '.join(WEIGHT_FILES)}"
-        )
-    return READERS[suffix](path)
-
-
-def _built(graph: object) -> Model:
-    # Imported here: only those who build graphs should wait for the builder.
-    from tinyseq.ir.graph import Graph
-
-    if isinstance(graph, Graph):
-        return graph.model()
-    raise ModelError(f"a model is a path, bytes or a Graph, not {type(graph).__name__}")
-
-
-def _onnx(path: Path | bytes) -> Model:
-    from tinyseq.converters import onnx
-
-    return onnx.load(path)
-
-
-def _keras(path: Path) -> Model:
-    from tinyseq.converters import keras
-
-    return keras.load(path)
-
-
-WEIGHT_FILES = (".pt", ".pth", ".safetensors", ".npz")
-"""Suffixes of files that hold weights without a model."""
-
-READERS: dict[str, Callable[[Path], Model]] = {
-    format.SUFFIX: format.load,
-    ".onnx": _onnx,
-    ".keras": _keras,
-    ".h5": _keras,
-    ".hdf5": _keras,
-}
-"""What reads a file, by its suffix."""

@@ -14,7 +14,8 @@ from tinyseq.decode.frames.snapshots import field
 from tinyseq.errors import FeedError, ModelError, StateError
 from tinyseq.runtime.batching import Together
 from tinyseq.runtime.claim import Claim, claiming, put_back, take_all
-from tinyseq.runtime.session import Session, load, loaded
+from tinyseq.runtime.loading import load
+from tinyseq.runtime.session import Session, loaded
 from tinyseq.runtime.state import State
 from tinyseq.speech.parts import opened, packed
 from tinyseq.speech.segments import (

@@ -29,7 +29,8 @@ from tinyseq.errors import FeedError, OptionError, TinyseqError
 from tinyseq.ir.feeds import checked_array
 from tinyseq.ir.model import Value
 from tinyseq.reference import Watch
-from tinyseq.runtime.session import WEIGHT_FILES, Session, load
+from tinyseq.runtime.loading import WEIGHT_FILES, load
+from tinyseq.runtime.session import Session
 from tinyseq.tools import console, decode_command
 from tinyseq.tools import generate_command as generation
 from tinyseq.tools.console import JSON_HELP, file_name, read_arrays, say, say_json, write_arrays

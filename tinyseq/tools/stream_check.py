@@ -17,8 +17,10 @@ from tinyseq.errors import FeedError, ModelError, TinyseqError
 from tinyseq.ir.feeds import checked_feeds
 from tinyseq.ir.model import rows_meet
 from tinyseq.ir.streaming import Streaming
-from tinyseq.runtime.session import Session, Stream, load, loaded
+from tinyseq.runtime.loading import load
+from tinyseq.runtime.session import Session, loaded
 from tinyseq.runtime.state import State
+from tinyseq.runtime.stream import Stream
 from tinyseq.tools.verify import random_feeds
 
 Feeds = dict[str, np.ndarray]

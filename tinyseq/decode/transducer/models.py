@@ -15,8 +15,9 @@ from tinyseq.decode.generation.steps import rounded
 from tinyseq.decode.transducer.predictor import TOKEN, recurrent
 from tinyseq.errors import FeedError, ModelError, OptionError
 from tinyseq.ir.model import Value, given_out, rows_meet
+from tinyseq.runtime.loading import READERS, load
 from tinyseq.runtime.rows import RowStepper
-from tinyseq.runtime.session import READERS, Session, load, loaded
+from tinyseq.runtime.session import Session, loaded
 
 OUTPUT = "predictor.output"
 """The name by which a stream's state has what the predictor gave last."""
