@@ -32,7 +32,7 @@ FUNCTIONS = {row.keras: row for row in ACTIVATIONS.values() if row.keras}
 
 
 @dataclass(frozen=True, slots=True)
-class Layer:
+class LayerConfig:
     """What a recurrent layer's configuration says."""
 
     kind: str
@@ -46,7 +46,7 @@ class Layer:
     zeros: bool
 
     @classmethod
-    def read(cls, settings: Settings) -> Layer:
+    def read(cls, settings: Settings) -> LayerConfig:
         """Reads all fields of a layer."""
         kind = settings.kind
         cudnn = kind.startswith("CuDNN")
@@ -112,7 +112,7 @@ def recurrent(
     Returns:
         The outputs (of all frames or the last) and, with ``return_state``, the last states.
     """
-    layer = Layer.read(settings)
+    layer = LayerConfig.read(settings)
     x, *initials = inputs
     weights = layer.weights(variables, x.shape[-1])
     y, *finals = _one_way(graph, settings, layer, x, weights, initials)
@@ -133,9 +133,9 @@ def bidirectional(
     if inner.get("class_name") not in KINDS:
         raise settings.refusal(f"it wraps a {inner.get('class_name')}, not {', '.join(KINDS)}")
     own = Settings(inner["class_name"], inner["config"], settings.version)
-    layer = Layer.read(own)
+    layer = LayerConfig.read(own)
     if other is not None:
-        twin = Layer.read(Settings(other["class_name"], other["config"], settings.version))
+        twin = LayerConfig.read(Settings(other["class_name"], other["config"], settings.version))
         if replace(twin, backwards=False) != replace(layer, backwards=False) or not twin.backwards:
             raise settings.refusal("its two directions are set up differently")
     if layer.backwards:

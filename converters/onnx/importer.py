@@ -9,12 +9,12 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from tinyseq.converters.onnx.upgrades import UPGRADES, Draft
+from tinyseq.converters.onnx.upgrades import UPGRADES, NodeDraft
 
 from tinyseq.common import files
 from tinyseq.common.given import as_path
 from tinyseq.errors import ConversionWarning, MissingPackageError, ModelError, UnsupportedError
-from tinyseq.ir.model import Graph, Model, Node, Value, captured
+from tinyseq.ir.model import Model, ModelGraph, Node, Value, captured
 from tinyseq.ir.ops import DTYPE, OPS
 from tinyseq.ir.types import alike, checked_model
 
@@ -153,7 +153,7 @@ class _Importer:
         }
         return {name: value for name, value in said.items() if value}
 
-    def note_unread(self, graph: Graph) -> None:
+    def note_unread(self, graph: ModelGraph) -> None:
         """Warns of weights that no node reads."""
         read = set(captured(graph))
         unread = [name for name in self.stored if name not in read]
@@ -165,7 +165,7 @@ class _Importer:
                 stacklevel=4,
             )
 
-    def graph(self, proto, outermost: bool = False) -> Graph:
+    def graph(self, proto, outermost: bool = False) -> ModelGraph:
         if proto.sparse_initializer:
             raise UnsupportedError(f"graph {proto.name!r} has sparse weights; store them dense")
         constants: dict[str, np.ndarray] = {}
@@ -182,7 +182,7 @@ class _Importer:
         for position, node in enumerate(proto.node):
             self.add(node, position, nodes, constants)
         outputs = tuple(self.value(info) for info in proto.output)
-        return Graph(inputs, outputs, tuple(nodes), constants)
+        return ModelGraph(inputs, outputs, tuple(nodes), constants)
 
     def store(self, name: str, array: np.ndarray, constants: dict[str, np.ndarray]) -> None:
         if name in constants:
@@ -252,7 +252,7 @@ class _Importer:
             self.store(proto.output[0], self.constant(attributes, label), constants)
             return
         domain = "" if proto.domain in DOMAINS else proto.domain
-        draft = Draft(
+        draft = NodeDraft(
             proto.op_type, list(proto.input), list(proto.output), attributes, name, label,
             self.opset, constants, nodes, self.names,
         )  # fmt: skip

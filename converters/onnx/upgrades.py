@@ -14,7 +14,7 @@ from tinyseq.ir.ops import OPS
 
 
 @dataclass
-class Draft:
+class NodeDraft:
     """A node on its way from a file to the form of the op table.
 
     ``constants`` and ``nodes`` are those of its graph so far; ``names`` gives fresh names.
@@ -83,27 +83,27 @@ def _without_tail(names) -> tuple[str, ...]:
     return tuple(names[:count])
 
 
-Upgrade = Callable[[Draft], None]
+Upgrade = Callable[[NodeDraft], None]
 
 
 def _to_inputs(*names: str, first: int = 1) -> Upgrade:
     """Attributes that newer opsets take as inputs, from input position ``first``."""
 
-    def upgrade(draft: Draft) -> None:
+    def upgrade(draft: NodeDraft) -> None:
         for position, name in enumerate(names, start=first):
             draft.to_input(name, position)
 
     return upgrade
 
 
-def _pad(draft: Draft) -> None:
+def _pad(draft: NodeDraft) -> None:
     if draft.opset < 11:
         draft.attributes.setdefault("value", 0.0)
         draft.to_input("pads", 1)
         draft.to_input("value", 2, np.float32)
 
 
-def _split(draft: Draft) -> None:
+def _split(draft: NodeDraft) -> None:
     """Without sizes, older opsets split into as many equal parts as there are outputs."""
     draft.to_input("split", 1)
     if not draft.has_input(1):
@@ -112,13 +112,13 @@ def _split(draft: Draft) -> None:
             raise ModelError(f"{draft.label}: num_outputs={count!r} for {len(draft.outputs)} outputs")
 
 
-def _clip(draft: Draft) -> None:
+def _clip(draft: NodeDraft) -> None:
     if draft.opset < 11:
         draft.to_input("min", 1, np.float32)
         draft.to_input("max", 2, np.float32)
 
 
-def _dropout(draft: Draft) -> None:
+def _dropout(draft: NodeDraft) -> None:
     """What a mask holds when a model is not trained, opset 12 was the first to say."""
     if draft.opset < 12 and len(draft.outputs) > 1 and draft.outputs[1]:
         raise UnsupportedError(
@@ -128,13 +128,13 @@ def _dropout(draft: Draft) -> None:
     draft.to_input("ratio", 1, np.float32)
 
 
-def _top_k(draft: Draft) -> None:
+def _top_k(draft: NodeDraft) -> None:
     if draft.opset < 10 and "k" in draft.attributes:
         draft.attributes["k"] = [draft.attributes["k"]]
         draft.to_input("k", 1)
 
 
-def _softmax(draft: Draft) -> None:
+def _softmax(draft: NodeDraft) -> None:
     """Before opset 13 all dimensions from ``axis`` on, by default 1, are one."""
     if draft.opset < 13:
         axis = draft.attributes.pop("axis", 1)
@@ -144,7 +144,7 @@ def _softmax(draft: Draft) -> None:
             draft.after("Reshape", shape, allowzero=1)
 
 
-def _batch_normalization(draft: Draft) -> None:
+def _batch_normalization(draft: NodeDraft) -> None:
     """Before opset 14 the number of outputs told training; ``spatial`` went with opset 9."""
     if draft.attributes.pop("spatial", 1) != 1:
         raise UnsupportedError(
@@ -152,11 +152,11 @@ def _batch_normalization(draft: Draft) -> None:
         )
 
 
-def _scatter(draft: Draft) -> None:
+def _scatter(draft: NodeDraft) -> None:
     draft.op = "ScatterElements"
 
 
-def _scan(draft: Draft) -> None:
+def _scan(draft: NodeDraft) -> None:
     if draft.opset < 9:
         raise UnsupportedError(
             f"{draft.label}: a Scan of opset {draft.opset} works on batches; convert the model to opset 9"
@@ -166,7 +166,7 @@ def _scan(draft: Draft) -> None:
 def _hidden_size(axis: int) -> Upgrade:
     """``hidden_size`` may be left out; an axis of the recurrent weights tells it."""
 
-    def upgrade(draft: Draft) -> None:
+    def upgrade(draft: NodeDraft) -> None:
         if "hidden_size" not in draft.attributes and draft.has_input(2):
             weights = draft.constants.get(draft.inputs[2])
             if weights is not None and weights.ndim == 3:

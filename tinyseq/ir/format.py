@@ -17,7 +17,7 @@ import numpy as np
 from tinyseq.common import files
 from tinyseq.common.given import as_path, is_folder
 from tinyseq.errors import MissingPackageError, ModelError
-from tinyseq.ir.model import Graph, Model, Node, StatePair, Value
+from tinyseq.ir.model import Model, ModelGraph, Node, StatePair, Value
 from tinyseq.ir.ops import OPS
 from tinyseq.ir.types import checked_model
 from tinyseq.shapes import MOST_DIMENSIONS
@@ -155,7 +155,7 @@ def _model(document: dict, tensors: dict[str, np.ndarray]) -> Model:
     return checked_model(Model(graph, state, str(document["origin"]), metadata, header))
 
 
-def _check_state(graph: Graph, state: tuple[StatePair, ...]) -> None:
+def _check_state(graph: ModelGraph, state: tuple[StatePair, ...]) -> None:
     inputs = {value.name: value for value in graph.inputs}
     outputs = {value.name for value in graph.outputs}
     if len({pair.input for pair in state}) < len(state):
@@ -197,7 +197,7 @@ def _value_document(value: Value) -> list:
     return [value.name, value.dtype.name, None if value.shape is None else list(value.shape)]
 
 
-def _graph_document(graph: Graph, tensors: _Tensors) -> dict:
+def _graph_document(graph: ModelGraph, tensors: _Tensors) -> dict:
     return {
         "inputs": [_value_document(value) for value in graph.inputs],
         "outputs": [_value_document(value) for value in graph.outputs],
@@ -219,15 +219,15 @@ def _node_document(node: Node, tensors: _Tensors) -> list:
 def _attribute_document(value: Any, tensors: _Tensors) -> Any:
     if isinstance(value, np.ndarray):
         return {"tensor": tensors.name(value)}
-    if isinstance(value, Graph):
+    if isinstance(value, ModelGraph):
         return {"graph": _graph_document(value, tensors)}
     if isinstance(value, np.dtype):
         return {"dtype": value.name}
     return value
 
 
-def _graph(document: dict, tensors: dict[str, np.ndarray]) -> Graph:
-    return Graph(
+def _graph(document: dict, tensors: dict[str, np.ndarray]) -> ModelGraph:
+    return ModelGraph(
         tuple(_value(value) for value in document["inputs"]),
         tuple(_value(value) for value in document["outputs"]),
         tuple(_node(node, tensors) for node in document["nodes"]),

@@ -93,7 +93,7 @@ class Graph:
             outputs.append(Value(name, dtype, shape))  # type: ignore[arg-type]  # checking tells it
             if carries is not None:
                 state.append(StatePair(carries, name))
-        graph = model.Graph(
+        graph = model.ModelGraph(
             tuple(self._inputs), tuple(outputs), self._with_output_names(), dict(self._constants)
         )
         return checked_model(Model(graph, tuple(state), origin))

@@ -70,17 +70,17 @@ class Node(NamedTuple):
         """The op's row in the table."""
         return OPS[self.op]
 
-    def graphs(self) -> list[tuple[str, Graph]]:
+    def graphs(self) -> list[tuple[str, ModelGraph]]:
         """The sub-graphs among the attributes, by attribute name."""
         if FAMILY[self.op] != "control":
             return []
-        return [(key, value) for key, value in self.attributes.items() if isinstance(value, Graph)]
+        return [(key, value) for key, value in self.attributes.items() if isinstance(value, ModelGraph)]
 
     def __str__(self) -> str:
         return f"node {self.name!r} ({self.op})"
 
 
-class Graph(NamedTuple):
+class ModelGraph(NamedTuple):
     """Nodes in an order in which they can be computed, with the constants they use.
 
     A sub-graph sees the names of the graphs around it.
@@ -124,7 +124,7 @@ class Model(NamedTuple):
     itself in fields of its format, by their names.
     """
 
-    graph: Graph
+    graph: ModelGraph
     state: tuple[StatePair, ...] = ()
     origin: str = ""
     metadata: Mapping[str, str] = MappingProxyType({})
@@ -135,7 +135,7 @@ class Model(NamedTuple):
         return self._replace(state=tuple(state))
 
 
-def captured(graph: Graph) -> Iterator[str]:
+def captured(graph: ModelGraph) -> Iterator[str]:
     """The names that a graph and its sub-graphs read."""
     for node in graph.nodes:
         yield from node.inputs
@@ -145,13 +145,13 @@ def captured(graph: Graph) -> Iterator[str]:
         yield output.name
 
 
-def given_out(graph: Graph, carried: Collection[str]) -> tuple[Value, ...]:
+def given_out(graph: ModelGraph, carried: Collection[str]) -> tuple[Value, ...]:
     """The outputs that a step gives, ``carried`` being those that carry state: the others; all, where there
     are no others, as these are then what is wanted of the model too."""
     return tuple(value for value in graph.outputs if value.name not in carried) or graph.outputs
 
 
-def rows_meet(graph: Graph) -> bool:
+def rows_meet(graph: ModelGraph) -> bool:
     """Whether rows of a batch decide how each other's numbers are rounded: dynamic quantisation by definition
     has one range for all of a tensor."""
     return any(
@@ -160,7 +160,7 @@ def rows_meet(graph: Graph) -> bool:
     )
 
 
-def needed_values(graph: Graph) -> set[str]:
+def needed_values(graph: ModelGraph) -> set[str]:
     """The tensors whose values planning must know: they decide shapes or branches, here or in sub-graphs."""
     needed: set[str] = set()
     for node in reversed(graph.nodes):
@@ -182,7 +182,7 @@ KINDS = {
     TEXTS: str,
     TENSOR: np.ndarray,
     DTYPE: np.dtype,
-    GRAPH: Graph,
+    GRAPH: ModelGraph,
 }
 """What an attribute of each kind, or each element of one, is in Python."""
 
@@ -270,7 +270,7 @@ def _check_value(value: Value) -> None:
         raise ModelError(f"{value.name!r} is no name or {value.shape!r} no shape; the file is damaged")
 
 
-def check(graph: Graph) -> None:
+def check(graph: ModelGraph) -> None:
     """Refuses a graph whose names are undefined, doubled or used before they are computed, and nodes whose
     inputs, outputs or attributes are not those of their op.
 
@@ -280,7 +280,7 @@ def check(graph: Graph) -> None:
     _check_within(graph, set())
 
 
-def _check_within(graph: Graph, known: set[str]) -> None:
+def _check_within(graph: ModelGraph, known: set[str]) -> None:
     """``known`` are the names around the graph, which are left as they were."""
     for value in graph.inputs + graph.outputs:
         _check_value(value)

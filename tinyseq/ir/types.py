@@ -15,7 +15,7 @@ import numpy as np
 
 from tinyseq.errors import ModelError
 from tinyseq.ir import model
-from tinyseq.ir.model import Graph, Model, Node, Value
+from tinyseq.ir.model import Model, ModelGraph, Node, Value
 from tinyseq.ir.ops import FAMILY, OPS
 
 BOOL, INTEGER, FLOAT = np.dtype(np.bool_), np.dtype(np.int64), np.dtype(np.float32)
@@ -49,7 +49,7 @@ def alike(one: np.dtype, other: np.dtype) -> bool:
     return one is other or one == other or one.kind == other.kind == "f"
 
 
-def checked(graph: Graph) -> Graph:
+def checked(graph: ModelGraph) -> ModelGraph:
     """The graph, found fit to run, its inputs and outputs of sub-graphs with the types that they have.
 
     Raises:
@@ -162,7 +162,7 @@ def _alternative(text: str) -> str | np.dtype:
     return BOOL if text == "b" else np.dtype(text)
 
 
-def _typed(graph: Graph, names: Types, where: str) -> Graph:
+def _typed(graph: ModelGraph, names: Types, where: str) -> ModelGraph:
     """The graph with the types of all that is at its edge; ``names`` are those of its inputs and of what it
     sees of the graphs around it."""
     for name, array in graph.constants.items():
@@ -203,7 +203,7 @@ def _of_type(value: Value, dtype: np.dtype, what: str, where: str) -> Value:
 
 def _inner(
     node: Node, key: str, given: Sequence[np.dtype | None], names: Types
-) -> tuple[Graph, list[np.dtype]]:
+) -> tuple[ModelGraph, list[np.dtype]]:
     """One of a node's graphs with the types that its inputs are given, and the types of its outputs."""
     graph, where = node.attributes[key], f"{node}, {key}"
     if len(given) != len(graph.inputs):
@@ -219,7 +219,7 @@ def _inner(
     return typed, [scope[value.name] for value in typed.outputs]
 
 
-def _with(node: Node, graphs: dict[str, Graph]) -> Node:
+def _with(node: Node, graphs: dict[str, ModelGraph]) -> Node:
     if all(node.attributes[key] is graph for key, graph in graphs.items()):
         return node
     return node._replace(attributes=node.attributes | graphs)

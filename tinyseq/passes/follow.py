@@ -7,7 +7,7 @@ from math import prod
 import numpy as np
 
 from tinyseq.errors import ModelError
-from tinyseq.ir.model import Graph, Model, Node, captured
+from tinyseq.ir.model import Model, ModelGraph, Node, captured
 from tinyseq.ir.streaming import Streaming
 from tinyseq.passes import along, windows
 from tinyseq.passes.axes import NO_RULE, Sizes, growing
@@ -31,7 +31,9 @@ class Following:
     chunks may be empty within the graph, it is ``guarded``.
     """
 
-    def __init__(self, graph: Graph, exposed: Model, sizes: Sizes, size: str, guarded: bool = False) -> None:
+    def __init__(
+        self, graph: ModelGraph, exposed: Model, sizes: Sizes, size: str, guarded: bool = False
+    ) -> None:
         self.size = size
         self.graph = graph
         self.exposed = exposed

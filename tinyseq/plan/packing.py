@@ -71,7 +71,7 @@ def panels_size(k: int, n: int) -> int:
     return k * -(-n // PANEL) * PANEL
 
 
-class Weights:
+class PackedWeights:
     """What is worked out from a model's weights: each once, shared by every plan.
 
     Only what comes from arrays of the model itself is kept; the rest is a plan's own.

@@ -24,7 +24,7 @@ MOST_WAYS = 8
 """Ways of putting feeds of some shapes together that are tried."""
 
 
-class Form:
+class BatchForm:
     """How feeds of some shapes are put together: ``shapes`` of one stream's outputs, and the axes of the rows
     of inputs and outputs, once a way was found; None where there is none."""
 
@@ -52,7 +52,7 @@ class Together:
             value.name: {axis for axis, size in enumerate(value.shape or ()) if isinstance(size, str)}
             for value in session.stream_graph.inputs
         }
-        self._forms: dict[tuple, Form | None] = {}
+        self._forms: dict[tuple, BatchForm | None] = {}
         self._idle: list[Pool] = []
 
     def step(self, streams: Sequence[Stream], feeds: Sequence[Feeds]) -> list[Feeds | FeedError]:
@@ -106,10 +106,12 @@ class Together:
         if taken and key not in self._forms:
             if len(self._forms) >= MOST_FORMS:
                 self._forms.clear()
-            self._forms[key] = Form(taken[0])
+            self._forms[key] = BatchForm(taken[0])
         return results
 
-    def _step_rows(self, form: Form, streams: Sequence[Stream], feeds: Sequence[Feeds]) -> list[Feeds] | None:
+    def _step_rows(
+        self, form: BatchForm, streams: Sequence[Stream], feeds: Sequence[Feeds]
+    ) -> list[Feeds] | None:
         """The outputs of one call for all; None, no state being changed, if no way fits."""
         try:
             pool = self._pool(len(streams))

@@ -14,8 +14,7 @@ from tinyseq.common.given import as_path, is_whole
 from tinyseq.common.text import printable
 from tinyseq.errors import FeedError, ModelError
 from tinyseq.ir import format
-from tinyseq.ir.model import POSITION, Model, StatePair, Value, given_out
-from tinyseq.ir.model import Graph as ModelGraph
+from tinyseq.ir.model import POSITION, Model, ModelGraph, StatePair, Value, given_out
 from tinyseq.runtime.stream import Stream
 
 if TYPE_CHECKING:

@@ -13,7 +13,7 @@ from tinyseq.ir.effort import MULTIPLICATIONS
 from tinyseq.ir.feeds import checked_feeds
 from tinyseq.ir.model import POSITION, Model, Node
 from tinyseq.passes.time import streaming
-from tinyseq.plan.packing import Weights
+from tinyseq.plan.packing import PackedWeights
 from tinyseq.plan.planner import Planner
 from tinyseq.plan.plans import Plans
 from tinyseq.plan.stream import StateInPlace, StateLayout
@@ -64,7 +64,7 @@ def memory(model: Model, feeds: Mapping[str, np.ndarray]) -> Memory:
     except TinyseqError:
         streams = None
     in_place = None if streams is None else StateInPlace(StateLayout(streams), True)
-    plans = Plans(Planner(streams or simple, Weights(()), in_place))
+    plans = Plans(Planner(streams or simple, PackedWeights(()), in_place))
     feeds = {**feeds, POSITION: np.zeros(2, np.int64)}
     _, plan = plans.plan({value.name: np.asarray(feeds[value.name]) for value in plans.inputs})
     state = 0 if streams is None else StateLayout(streams).bytes

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from tinyseq.errors import TinyseqError
-from tinyseq.ir.model import Dimension, Graph, Value
+from tinyseq.ir.model import Dimension, ModelGraph, Value
 from tinyseq.runtime.session import Session
 from tinyseq.tools.cost import memory, operations
 
@@ -116,14 +116,14 @@ def _value(value: Value) -> dict[str, Any]:
     return {"name": value.name, "dtype": value.dtype.name, "shape": shape}
 
 
-def _ops(graph: Graph):
+def _ops(graph: ModelGraph):
     for node in graph.nodes:
         yield node.op
         for _, sub_graph in node.graphs():
             yield from _ops(sub_graph)
 
 
-def _constants(graph: Graph):
+def _constants(graph: ModelGraph):
     yield from graph.constants.values()
     for node in graph.nodes:
         for _, sub_graph in node.graphs():
