@@ -17,7 +17,7 @@ from tinyseq.passes.affine import Affines
 from tinyseq.passes.cells import FoundCell, gated_cell, plain_cell
 from tinyseq.passes.layers import Chain, Writer
 from tinyseq.passes.patterns import ACTIVATIONS, FUNCTION_ENDS, GraphView
-from tinyseq.passes.simplify import prune
+from tinyseq.passes.prune import prune
 
 MOVEMENT = {
     "Concat", "ConstantOfShape", "Expand", "Gather", "Identity", "Reshape", "Slice", "Split", "Squeeze",

@@ -6,7 +6,7 @@ import numpy as np
 
 from tinyseq.ir.model import POSITION, Model, ModelGraph, Node, StatePair, Value, filled_attributes
 from tinyseq.ir.ops import OPS
-from tinyseq.passes.simplify import prune
+from tinyseq.passes.prune import prune
 
 END = np.iinfo(np.int64).max
 

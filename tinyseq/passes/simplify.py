@@ -7,7 +7,8 @@ from collections.abc import Iterator
 import numpy as np
 
 from tinyseq.ir.effort import Allowance, bytes_of, effort, predicted
-from tinyseq.ir.model import Model, ModelGraph, Node, captured
+from tinyseq.ir.model import Model, ModelGraph, Node
+from tinyseq.passes.prune import prune
 
 FOLDING_EFFORT, FOLDED_BYTES = 2**28, 2**28
 """What folding may take and make, see ``effort.py``; what takes or makes more is left to run time."""
@@ -98,28 +99,3 @@ def _computed(
         return None
     allowance.spend(takes, makes)
     return reference.apply(node, inputs)
-
-
-def prune(graph: ModelGraph) -> ModelGraph:
-    """Drops the nodes and constants that no output needs, and such outputs of nodes that run graphs."""
-    needed = {value.name for value in graph.outputs}
-    nodes: list[Node] = []
-    for node in reversed(graph.nodes):
-        if needed.isdisjoint(node.outputs):
-            continue
-        pruned = {key: prune(sub_graph) for key, sub_graph in node.graphs()}
-        if pruned:
-            outputs = trimmed([name if name in needed else "" for name in node.outputs])
-            node = node._replace(outputs=outputs, attributes=node.attributes | pruned)
-        needed.update(node.inputs)
-        for sub_graph in pruned.values():
-            needed.update(captured(sub_graph))
-        nodes.append(node)
-    constants = {name: array for name, array in graph.constants.items() if name in needed}
-    return graph._replace(nodes=tuple(reversed(nodes)), constants=constants)
-
-
-def trimmed(names: list[str]) -> tuple[str, ...]:
-    while names and not names[-1]:
-        names.pop()
-    return tuple(names)

@@ -12,8 +12,8 @@ import numpy as np
 from tinyseq.errors import ModelError
 from tinyseq.ir.model import Model, ModelGraph, Node, StatePair, Value, filled_attributes
 from tinyseq.ir.ops import OPS
+from tinyseq.passes.prune import prune, trimmed
 from tinyseq.passes.reach import Begin, unpaired
-from tinyseq.passes.simplify import prune, trimmed
 
 if TYPE_CHECKING:
     from tinyseq.passes.probe import Probe

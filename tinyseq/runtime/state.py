@@ -31,6 +31,8 @@ class State(Mapping[str, np.ndarray]):
         StateError: a field is no array of numbers.
     """
 
+    __module__ = "tinyseq"  # what pickles name, wherever this file lies
+
     def __init__(self, fields: Mapping[str, np.ndarray], model: Session | str = "") -> None:
         self._model = model
         if not isinstance(fields, Mapping):
