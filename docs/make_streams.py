@@ -11,7 +11,7 @@ from pathlib import Path
 ROOT = Path(__file__).parent.parent
 sys.path.insert(0, str(ROOT))
 
-from tinyseq.ir.ops import FAMILIES, OPS  # noqa: E402
+from tinyseq.ir.ops import OPS  # noqa: E402
 from tinyseq.passes.along import HANDLERS, WHY  # noqa: E402
 from tinyseq.shapes import looks  # noqa: E402
 
@@ -34,12 +34,14 @@ has no stream and the error names the node, why, and what to do.
   `stream.finish()` gives the rest, so that all parts one after the other are what a run gives.
   `stream.latency` and `print(model)` say by how many frames of the input outputs are late. Where branches
   of a model meet, the early one waits for the late one.
-- **Strides hold frames back** until a window is complete. Rows of a pool that are stepped together must
-  then be at the same place; others are stepped by calls of their own.
-- **A last frame is the last so far.** `y_h`, `x[:, -1]` and the greatest of all frames have in each step
-  the value that a run over the frames so far gives.
+- **Strides hold frames back** until a window is complete. Rows of a pool that are then at different places
+  give different numbers of frames, and are stepped by calls of their own.
+- **A last frame is the last so far.** `y_h`, `x[:, -1]` and the greatest, the sum or the mean of all frames
+  have in each step the value that a run over the frames so far gives. What then needs it for every frame, as
+  a normalisation over time does, is refused.
 - **Constants in shapes.** What is made of the number of frames (positions, masks of ones) goes on from
-  chunk to chunk; what pads or cuts by that number is refused.
+  chunk to chunk; what pads or cuts by that number is refused. A pool steps rows whose positions differ in
+  one call, which runs once for each position that there is among them.
 - **Models with state among their inputs and outputs** say themselves what a step is: nothing is added to
   them, and `print(model)` notes where a chunk's frames meet.
 
@@ -61,8 +63,6 @@ def _row(name: str) -> str:
 
 
 def _form(name: str) -> str:
-    if name in CONTROL:
-        return "refused: its graphs are not followed"
     if name in MADE:
         return MADE[name]
     if name in HANDLERS:
@@ -77,14 +77,14 @@ def _sentence(docstring: str) -> str:
     return " ".join(docstring.split()).rstrip(".")
 
 
-CONTROL = {row.name for row in FAMILIES["control"]}
-
 MADE = {
     "Shape": "the number of frames, for shapes only",
     "Size": "the number of frames, for shapes only",
     "Range": "positions go on from chunk to chunk",
+    "If": "both branches go on, and what frames do not decide chooses from what they give",
+    "Loop": "refused: its turns are not frames",
 }
-"""Ops that make something of the number of frames."""
+"""Ops that make something of the number of frames, or run graphs."""
 
 AXES = {
     looks.nothing: "none",

@@ -59,6 +59,21 @@ def test_json_holds_every_hypothesis_of_a_batch(folder, capsys):
     assert set(sequences[0][0]) == {"tokens", "score", "frames", "confidences", "text"}
 
 
+def test_json_holds_words_and_their_times(folder, capsys):
+    options = ["--vocabulary", "tokens.txt", "--json", "--frame-seconds", "0.04"]
+    (((best,),),) = json.loads(printed(capsys, "rows.npy", *options)).values()
+    (found,) = tinyseq.ctc_beam_search(LOGP, vocabulary=VOCABULARY)
+    words = tinyseq.word_times(found, VOCABULARY, 0.04)
+    assert best["words"] == [word._asdict() for word in words] != []
+    assert set(best["words"][0]) == {"word", "start", "end", "confidence"}
+    assert main(["decode", "rows.npy", "--frame-seconds", "0.04"]) != FINE
+    assert "--frame-seconds is for words in JSON" in capsys.readouterr().err
+    options[1:2] = ["letters.txt"]
+    folder.joinpath("letters.txt").write_text("".join(f"{chr(97 + n)}\n" for n in range(len(VOCABULARY))))
+    assert main(["decode", "rows.npy", *options]) != FINE
+    assert "nothing in the vocabulary says where words begin" in capsys.readouterr().err
+
+
 def test_every_option_reaches_the_search(folder, capsys):
     options = ["--vocabulary", "tokens.txt", "--lm", "lm.arpa", "--alpha", "0.7", "--beta", "0.25"]
     options += [

@@ -385,6 +385,30 @@ def test_seconds_are_right_where_an_utterance_ends_with_sound_that_waits(session
     assert recognizer.get_result(stream).start == 120 / 16_000
 
 
+@pytest.mark.parametrize("greedy", [True, False])
+def test_words_have_seconds_of_the_stream(session, greedy):
+    probe = made(session)
+    size = probe.model.run({"x": np.zeros((5, 1, FEATURES), np.float32)})["y"].shape[-1]
+    strings = ["_", " ", *map(chr, range(97, 95 + size))]
+    options = (tinyseq.CtcGreedy if greedy else tinyseq.CtcBeamSearch)(vocabulary=strings)
+    recognizer = made(session, decoder=tinyseq.CtcDecoder(options))
+    stream = recognizer.create_stream()
+    for utterance in range(2):
+        stream.accept_waveform(16_000, sound(400, utterance))
+        run_out(recognizer, stream)
+        result = recognizer.get_result(stream)
+        assert [word.word for word in result.words] == result.text.split()
+        assert result.words and result.words == recognizer.get_result(stream).words
+        timed = [(s, a, b) for s, a, b in zip(result.text, result.starts, result.ends) if s != " "]
+        assert "".join(word.word for word in result.words) == "".join(s for s, _, _ in timed)
+        assert {word.start for word in result.words} <= {a for _, a, _ in timed}
+        assert result.words[0].start == timed[0][1] >= result.start
+        assert result.words[-1].end == timed[-1][2] <= result.end
+        recognizer.reset(stream)
+    assert recognizer.get_result(stream).words == []
+    assert probe.get_result(probe.create_stream()).words is None
+
+
 def test_what_is_stable_stays(session):
     recognizer = made(session)
     stream, tokens = recognizer.create_stream(), []

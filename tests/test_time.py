@@ -7,12 +7,15 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
+import onnx
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from onnx import helper
 
 import tinyseq
-from tests.strategies.streams import CHANNELS, Layers, layered
+from tests.models import graph, model, value
+from tests.strategies.streams import CHANNELS, ENDS, Layers, layered
 
 FRAMES = 40
 
@@ -49,6 +52,22 @@ def test_layers_give_in_chunks_what_they_give_at_once(data, layers):
     y = in_chunks(session, x, cuts)
     assert whole is None or np.array_equal(y, whole, equal_nan=True)
     assert stream.latency == session.latency
+
+
+@settings(max_examples=max(60, settings.default.max_examples // 2))
+@given(data=st.data(), layers=layered(), op=st.sampled_from(sorted(ENDS.values())))
+def test_what_is_of_all_frames_of_layers_is_at_the_end_that_of_a_run(data, layers, op):
+    session = layers.then(op, np.array([1])).model()
+    x = signal(data.draw(st.integers(1, FRAMES)))
+    try:
+        stream, whole = session.stream(), session.run({"x": x})["y"]
+    except (tinyseq.ModelError, tinyseq.FeedError):
+        return
+    cuts = sorted(data.draw(st.sets(st.integers(1, FRAMES - 1), max_size=6)))
+    for part in np.split(x, [cut for cut in cuts if cut < x.shape[1]], 1):
+        y = stream.step({"x": part})["y"]
+    y = stream.finish().get("y", y)
+    np.testing.assert_array_equal(y, whole)
 
 
 # What streams, and how late.
@@ -112,6 +131,10 @@ IN_TIME = {
     "a convolution without padding": (lambda own: own.conv(3), 2),
     "a pool of pairs": (lambda own: own.slid("MaxPool", kernel_shape=(2,), strides=(2,)), 0),
     "a pool of the past": (lambda own: own.slid("MaxPool", kernel_shape=(3,), pads=(2, 0)), 0),
+    "a pool whose last window is cut": (
+        lambda own: own.slid("MaxPool", kernel_shape=(4,), strides=(3,), ceil_mode=1),
+        1,
+    ),
     "a mean of pairs": (lambda own: own.slid("AveragePool", kernel_shape=(2,), strides=(2,)), 0),
     "a transposed convolution": (
         lambda own: own.slid("ConvTranspose", own.weights(4, 4, 4), strides=(2,)),
@@ -123,8 +146,41 @@ IN_TIME = {
     "the change from frame to frame": (lambda own: delta(own), 1),
     "a running sum": (lambda own: own.then("CumSum", np.array(1)), 0),
     "a running sum of those before": (lambda own: own.then("CumSum", np.array(1), exclusive=1), 0),
+    "a running sum of whole numbers": (lambda own: own.whole().then("CumSum", np.array(1)).real(), 0),
+    "one of great ones": (
+        lambda own: own.whole(2**61).then("CumSum", np.array(1)).then("Div", np.array(2**40)).real(),
+        0,
+    ),
+    "numbers of tokens seen": (
+        lambda own: (
+            own.then("Greater", np.float32(0))
+            .then("Cast", to=np.dtype("i4"))
+            .then("CumSum", np.array(1))
+            .real()
+        ),
+        0,
+    ),
+    "whole numbers beside what comes late": (
+        lambda own: own.beside(lambda own: own.conv(3, pads=(1, 1)).whole().real()),
+        1,
+    ),
+    "whole numbers that wait for those that come late": (
+        lambda own: own.whole().beside(lambda own: own.real().conv(3, pads=(1, 1)).whole()).real(),
+        1,
+    ),
+    "truth values that wait": (
+        lambda own: (
+            own.then("Greater", np.float32(0))
+            .beside(lambda own: own.real().conv(3, pads=(1, 1)).then("Greater", np.float32(0)), "And")
+            .real()
+        ),
+        1,
+    ),
+    "whole numbers less the last": (lambda own: own.whole(-(2**40)).cut(0, -2).real(), 2),
     "numbers of frames": (placed, 0),
     "numbers of frames that come late": (lambda own: placed(own.conv(3, pads=(1, 1))), 1),
+    "numbers of fewer frames": (lambda own: placed(own.conv(3)), 2),
+    "numbers of every second frame": (lambda own: placed(own.conv(3, strides=(2,), pads=(2, 0))), 0),
     "learned positions": (embedded, 0),
     "a table of positions": (with_table, 0),
     "a convolution of frames and features": (
@@ -224,6 +280,12 @@ def cut_even(own: Layers) -> None:
     own.then("Slice", odd, np.array([2**62]), np.array([1]))
 
 
+def scaled_few(own: Layers) -> None:
+    """x twice where there are fewer than three frames."""
+    few = own.graph.apply("Less", frame_count(own), np.array([3]))
+    own.x = own.graph.apply("Where", few, own.graph.mul(own.x, np.float32(2)), own.x)
+
+
 def attending(own: Layers) -> None:
     scores = own.graph.apply("MatMul", own.x, own.graph.transpose(own.x, (0, 2, 1)))
     own.x = own.graph.apply("MatMul", own.graph.softmax(scores), own.x)
@@ -231,8 +293,12 @@ def attending(own: Layers) -> None:
 
 REFUSED = {
     "Softmax": (lambda own: own.then("Softmax", axis=1), "normalised over all frames"),
-    "ReduceMean": (lambda own: own.then("ReduceMean", np.array([1])), "a mean over all frames"),
-    "GlobalAveragePool": (lambda own: own.slid("GlobalAveragePool"), "a mean over all frames"),
+    "ReduceMean": (lambda own: own.then("ReduceMean", np.array([1, 2])), "over all frames and more"),
+    "ReduceLogSumExp": (lambda own: own.then("ReduceLogSumExp", np.array([1])), "looks at all frames"),
+    "Sub": (
+        lambda own: own.beside(lambda own: own.then("ReduceMean", np.array([1])), "Sub"),
+        "known after the last frame",
+    ),
     "InstanceNormalization": (
         lambda own: own.slid("InstanceNormalization", own.weights(4), own.weights(4)),
         "normalised over all frames",
@@ -259,8 +325,8 @@ REFUSED = {
         "repeats frames",
     ),
     "LSTM": (lambda own: own.then("Pad", np.array([0, 2, 0, 0, 0, 0])).lstm(), "padded in time"),
-    "MaxPool": (
-        lambda own: own.slid("MaxPool", kernel_shape=(3,), strides=(2,), ceil_mode=1),
+    "AveragePool whose last window is cut": (
+        lambda own: own.slid("AveragePool", kernel_shape=(3,), strides=(2,), ceil_mode=1),
         "ceil_mode=1",
     ),
     "AveragePool": (
@@ -282,6 +348,7 @@ REFUSED = {
     "Slice of so many": (lambda own: own.cut(0, 100_000), "by how many there are"),
     "Pad to an even number": (made_even, "by how many frames there are"),
     "Slice to an even number": (cut_even, "by how many frames there are"),
+    "Less": (scaled_few, "decides by how many frames there are"),
     "Concat": (lambda own: own.beside(lambda own: own.then("Relu"), "Concat", axis=1), "one after the other"),
 }
 
@@ -309,6 +376,24 @@ SO_FAR = {
     "the greatest": lambda own: own.then("ReduceMax", np.array([1])),
     "the least, of all channels": lambda own: own.then("ReduceMin", np.array([1, 2]), keepdims=0),
     "the sum": lambda own: own.then("ReduceSum", np.array([1]), keepdims=0),
+    **{
+        f"the {name}": lambda own, op=op: own.then(op, np.array([1]), keepdims=0)
+        for name, op in {
+            "mean": "ReduceMean",
+            "product": "ReduceProd",
+            "sum of magnitudes": "ReduceL1",
+            "length": "ReduceL2",
+            "sum of squares": "ReduceSumSquare",
+        }.items()
+    },
+    "the logarithm of the sum": lambda own: own.then("Abs").then("ReduceLogSum", np.array([1])),
+    "the mean, of channels": lambda own: own.slid("GlobalAveragePool"),
+    "the greatest, of channels": lambda own: own.slid("GlobalMaxPool"),
+    "the mean of what looks back": lambda own: own.conv(3, pads=(2, 0)).then("ReduceMean", np.array([1])),
+    "the mean and what is made of it": lambda own: own.lstm().then("ReduceMean", np.array([1])).then("Tanh"),
+    "the greatest whole number": lambda own: (
+        own.then("Mul", np.float32(9)).then("Cast", to=np.dtype("i2")).then("ReduceMax", np.array([1]))
+    ),
     "the last frame": lambda own: own.lstm().cut(-1),
     "the last frame alone": lambda own: own.lstm().then("Gather", np.array(-1), axis=1),
     "what is made of it": lambda own: own.lstm().cut(-1).then("MatMul", own.weights(4, 4)).then("Softmax"),
@@ -381,6 +466,100 @@ def test_chunks_of_fixed_frames_go_on_as_open_ones_do():
     np.testing.assert_array_equal(np.concatenate(parts, 1), built(make).run({"x": x})["y"])
 
 
+CALL, HOP = 64, 8
+"""Samples of a call, and of a frame."""
+
+
+def called(make, samples: int | str, rows: int | str = 1) -> tinyseq.Session:
+    """A model of ``samples`` in every call, frames of which are told by their number where that is fixed."""
+    own, fixed = Layers(), isinstance(samples, int)
+    own.graph = tinyseq.Graph()
+    own.x = own.graph.input("x", [rows, samples])
+    make(own, samples // HOP if fixed else -1, HOP)
+    return own.model()
+
+
+def layer(own: Layers) -> None:
+    width = HOP
+    w, r = own.weights(1, 3 * width, width), own.weights(1, 3 * width, width)
+    own.then("GRU", w, r, hidden_size=width).then("Squeeze", np.array([1]))
+
+
+def in_frames(own: Layers, frames: int, hop: int) -> None:
+    own.then("Reshape", np.array([frames, 1, hop]))
+    layer(own)
+
+
+def back_in_samples(own: Layers, frames: int, hop: int) -> None:
+    in_frames(own, frames, hop)
+    own.then("Reshape", np.array([1, frames * hop if frames > 0 else -1]))
+
+
+def by_features(own: Layers, frames: int, hop: int) -> None:
+    """The number of frames is told, that of features is what is left."""
+    own.then("Reshape", np.array([frames, 1, hop if frames < 0 else -1]))
+    layer(own)
+    if frames > 0:
+        own.then("Expand", np.array([frames, 1, hop])).cut(0, frames)
+
+
+def by_places(own: Layers, frames: int, hop: int) -> None:
+    if frames < 0:
+        return in_frames(own, frames, hop)
+    own.then("Gather", np.arange(frames * hop).reshape(frames, hop), axis=1).then("Transpose", perm=(1, 0, 2))
+    return layer(own)
+
+
+def by_filters(own: Layers, frames: int, hop: int) -> None:
+    """Filters, and what looks back over the edges of calls."""
+    own.then("Unsqueeze", np.array([1])).then(
+        "Conv", own.weights(HOP, 1, 2 * hop), strides=(hop,), pads=(hop, 0)
+    )
+    own.then("MaxPool", kernel_shape=(3,), pads=(2, 0)).then("Transpose", perm=(2, 0, 1))
+    layer(own)
+
+
+CALLS = {
+    "frames": in_frames,
+    "samples": back_in_samples,
+    "features": by_features,
+    "places": by_places,
+    "filters": by_filters,
+}
+
+
+@pytest.mark.parametrize("make", CALLS.values(), ids=CALLS)
+def test_calls_of_fixed_samples_go_on_as_one_long_call_does(make):
+    session, whole = called(make, CALL), called(make, "samples")
+    x, stream = np.random.default_rng(0).standard_normal((1, 5 * CALL)).astype(np.float32), session.stream()
+    y = whole.run({"x": x})["y"]
+    parts = [stream.step({"x": part})["y"] for part in np.split(x, 5, 1)]
+    axis = int(np.argmax(np.array(y.shape) != parts[0].shape))
+    np.testing.assert_array_equal(np.concatenate(parts, axis), y)
+    assert stream.finish() == {} and session.latency == 0
+    assert tinyseq.check_stream(session).passed
+    with pytest.raises(tinyseq.FeedError):
+        stream.step({"x": x})
+
+
+def test_calls_of_fixed_samples_have_rows():
+    def make(own: Layers, frames: int, hop: int) -> None:
+        own.then("Reshape", np.array([-1, frames, hop])).then("Transpose", perm=(1, 0, 2))
+        layer(own)
+        own.then("Reshape", np.array([frames, -1, hop]))
+
+    session = called(make, CALL, "rows")
+    x, pool, stream = (
+        np.random.default_rng(0).standard_normal((2, 3 * CALL)).astype(np.float32),
+        session.pool(2),
+        session.stream(),
+    )
+    rows = [pool.open(), pool.open()]
+    for part in np.split(x, 3, 1):
+        y = pool.step(rows, {"x": part})["y"]
+        np.testing.assert_array_equal(y[:, :1], stream.step({"x": part[:1]})["y"])
+
+
 @pytest.mark.parametrize(
     ("make", "reason"),
     [
@@ -389,8 +568,9 @@ def test_chunks_of_fixed_frames_go_on_as_open_ones_do():
         (lambda own: own.conv(3, pads=(1, 1)).lstm(), "has a fixed number of frames"),
         (
             lambda own: own.then("Reshape", np.array([-1, 7, CHANNELS])).lstm().then("Softmax", axis=1),
-            "takes for granted",
+            "normalised over all frames",
         ),
+        (lambda own: own.then("Gather", np.array([0, 2, 1, 3, 4, 5, 6]), axis=1).lstm(), "takes for granted"),
     ],
 )
 def test_chunks_of_fixed_frames_are_refused_as_open_ones_are(make, reason):
@@ -432,6 +612,127 @@ def test_a_model_with_state_of_its_own_says_what_a_chunk_is():
     assert "note" not in str(built(lambda own: own.lstm()))
 
 
+def over_frames(
+    direction: int = 0, rows: int | str = "rows", told: bool = True, axis: int = 1
+) -> tinyseq.Session:
+    """A leaky sum of frames, written out as a Scan."""
+    body = graph(
+        [
+            helper.make_node("Mul", ["before", "leak"], ["less"]),
+            helper.make_node("Add", ["less", "frame"], ["after"]),
+            helper.make_node("Tanh", ["after"], ["told"]),
+        ],
+        [value("before"), value("frame")],
+        [value("after"), value("told")],
+        {"leak": np.float32(0.75)},
+    )
+    shape, ones = [0, 0, CHANNELS], onnx.numpy_helper.from_array(np.ones(1, np.float32))
+    shape[axis], shape[1 - axis] = "frames", rows
+    nodes = [
+        helper.make_node("Shape", ["x"], ["size"]),
+        helper.make_node("Gather", ["size", "axes"], ["sizes"]),
+        helper.make_node("Concat", ["sizes", "width"], ["start_size"], axis=0),
+        helper.make_node("ConstantOfShape", ["start_size"], ["start"], value=ones),
+        helper.make_node("Relu", ["x"], ["c"]),
+        helper.make_node(
+            "Scan", ["start" if told else "first", "c"], ["end", "y"], "leak", body=body, num_scan_inputs=1,
+            scan_input_axes=[axis], scan_output_axes=[axis], scan_input_directions=[direction],
+        ),
+    ]  # fmt: skip
+    constants = {"axes": np.array([1 - axis]), "width": np.array([CHANNELS])}
+    if not told:
+        constants["first"] = np.full((rows, CHANNELS), 0.5, np.float32)
+    return tinyseq.load(
+        model(nodes, [value("x", shape=shape)], [value("y"), value("end")], constants), device="cpu"
+    )
+
+
+@pytest.mark.parametrize("options", [{}, {"axis": 0}, {"rows": 1}, {"rows": 1, "told": False}])
+def test_a_scan_over_frames_is_a_layer(options):
+    session = over_frames(**options)
+    assert tinyseq.check_stream(session).passed
+    x, stream = signal(), session.stream()
+    x = x if options.get("axis", 1) else x.transpose(1, 0, 2)
+    whole, axis = session.run({"x": x}), options.get("axis", 1)
+    steps = [stream.step({"x": part}) for part in np.split(x, [1, 2, 9], axis)]
+    np.testing.assert_array_equal(np.concatenate([step["y"] for step in steps], axis), whole["y"])
+    np.testing.assert_array_equal(steps[-1]["end"], whole["end"])
+    expected = np.full((1, CHANNELS), 0.5 if "told" in options else 1.0)
+    for frame in np.moveaxis(x, axis, 0):
+        expected = 0.75 * expected + np.maximum(frame, 0)
+    np.testing.assert_allclose(whole["end"], expected, rtol=1e-5)
+
+
+def chosen(by: str = "loud") -> tinyseq.Session:
+    """A layer and a convolution, one of which is chosen; in each branch the tensors have the same names."""
+    own = Layers()
+    w, r = own.weights(1, 3 * CHANNELS, CHANNELS), own.weights(1, 3 * CHANNELS, CHANNELS)
+    layer = graph(
+        [
+            helper.make_node("Transpose", ["x"], ["a"], perm=[1, 0, 2]),
+            helper.make_node("GRU", ["a", "w", "r"], ["b"], "layer", hidden_size=CHANNELS),
+            helper.make_node("Squeeze", ["b", "one"], ["c"]),
+            helper.make_node("Transpose", ["c"], ["d"], perm=[1, 0, 2]),
+        ],
+        [],
+        [value("d")],
+        {"w": w, "r": r, "one": np.array([1])},
+    )
+    window = graph(
+        [
+            helper.make_node("Transpose", ["x"], ["a"], perm=[0, 2, 1]),
+            helper.make_node("Conv", ["a", "w"], ["c"], "window", pads=[2, 0]),
+            helper.make_node("Transpose", ["c"], ["d"], perm=[0, 2, 1]),
+        ],
+        [],
+        [value("d")],
+        {"w": own.weights(CHANNELS, CHANNELS, 3)},
+    )
+    nodes = {
+        "loud": [],
+        "frames": [
+            helper.make_node("ReduceMax", ["x"], ["top"], keepdims=0),
+            helper.make_node("Greater", ["top", "zero"], ["loud"]),
+        ],
+        "number": [
+            helper.make_node("Shape", ["x"], ["size"], start=1, end=2),
+            helper.make_node("Less", ["size", "ten"], ["loud"]),
+        ],
+    }[by]
+    nodes.append(helper.make_node("If", ["loud"], ["y"], "choice", then_branch=layer, else_branch=window))
+    inputs = [value("x", shape=["rows", "frames", CHANNELS])]
+    inputs += [value("loud", bool, [])] if by == "loud" else []
+    constants = {"zero": np.float32(0), "ten": np.array([10])}
+    read = {name for node in nodes for name in node.input}
+    constants = {name: array for name, array in constants.items() if name in read}
+    return tinyseq.load(model(nodes, inputs, [value("y")], constants))
+
+
+def test_both_branches_go_on_whichever_is_chosen():
+    session, x = chosen(), signal()
+    assert tinyseq.check_stream(session).passed
+    for loud in (np.array(True), np.array(False)):
+        stream = session.stream()
+        parts = [stream.step({"x": part, "loud": loud})["y"] for part in np.split(x, [1, 2, 9], 1)]
+        whole = session.run({"x": x, "loud": loud})["y"]
+        np.testing.assert_array_equal(np.concatenate(parts, 1), whole)
+    assert {name.rpartition(".")[2] for name in session.stream().state} == {"h", "frames"}
+
+
+@pytest.mark.parametrize(
+    ("by", "reason"),
+    [("frames", "known after the last frame"), ("number", "by how many frames there are")],
+)
+def test_what_frames_decide_chooses_no_branch(by, reason):
+    with pytest.raises(tinyseq.ModelError, match=f"^node .*{reason}"):
+        chosen(by).stream()
+
+
+def test_a_scan_that_is_no_layer_is_refused():
+    with pytest.raises(tinyseq.ModelError, match=r"node 'leak' \(Scan\) goes over the frames backward"):
+        over_frames(direction=1).stream()
+
+
 def test_a_search_refuses_models_that_hold_frames_back():
     session = built(lambda own: own.conv(3, pads=(1, 1)))
     with pytest.raises(tinyseq.ModelError, match="holds frames back"):
@@ -461,15 +762,96 @@ def test_rows_of_a_pool_do_not_meet(rows):
     np.testing.assert_array_equal(pool.step(own[:1], {"x": x[:1]})["y"], expected[0][:, : FRAMES - 1])
 
 
-def test_rows_that_are_not_in_step_are_refused():
+def test_rows_of_a_pool_have_means_of_their_own():
+    session = built(
+        lambda own: own.whole().then("CumSum", np.array(1)).real().then("ReduceMean", np.array([1]))
+    )
+    pool, x = session.pool(2), signal(9, 2)
+    a, b = pool.open(), pool.open()
+    pool.step([a], {"x": x[:1, :4]})
+    y = pool.step([b, a], {"x": np.stack([x[1, :5], x[0, 4:]])})["y"]
+    for row, one in zip(y, (x[1:, :5], x[:1])):
+        np.testing.assert_array_equal(row, session.run({"x": one})["y"][0])
+
+
+AT_PLACES = {
+    "numbers": placed,
+    "learned positions": embedded,
+    "a table": with_table,
+    "a layer behind them": lambda own: (placed(own), own.lstm()),
+    "strides": lambda own: own.conv(3, strides=(2,), pads=(2, 0)),
+    "what comes late": lambda own: placed(own.conv(3, pads=(1, 1))),
+}
+
+
+@pytest.mark.parametrize("device", ["cpu", "reference"])
+@pytest.mark.parametrize("make", AT_PLACES.values(), ids=AT_PLACES)
+def test_rows_at_different_places_are_stepped_together(make, device):
+    session, x, off = built(make, device=device), signal(FRAMES, 3), {"cpu": 0, "reference": 1e-12}[device]
+    pool, streams = session.pool(5), [session.stream() for _ in x]
+    rows, gone = [pool.open() for _ in x], [0] * len(x)
+    for own, count in (([1], 4), ([2, 0], 2), ([0, 1, 2], 6), ([2, 1], 4), ([1, 0, 2], 2)):
+        part = np.stack([x[one, gone[one] : gone[one] + count] for one in own])
+        expected = [streams[one].step({"x": part[place : place + 1]})["y"] for place, one in enumerate(own)]
+        out = None
+        if device == "cpu":
+            out = {"y": np.empty((len(own), *expected[0].shape[1:]), np.float32)}
+        if len({array.shape for array in expected}) == 1:
+            y = pool.step([rows[one] for one in own], {"x": part}, out)["y"]
+            np.testing.assert_allclose(y, np.concatenate(expected), rtol=off)
+            assert out is None or y is out["y"]
+        else:
+            for place, one in enumerate(own):
+                y = pool.step([rows[one]], {"x": part[place : place + 1]})["y"]
+                np.testing.assert_allclose(y, expected[place], rtol=off)
+        for one in own:
+            gone[one] += count
+    for row, stream in zip(rows, streams):
+        saved = pool.snapshot(row)
+        for name, array in stream.snapshot().items():
+            np.testing.assert_allclose(saved[name], array, rtol=off)
+
+
+def test_a_step_of_rows_at_different_places_that_is_refused_changes_no_row():
+    session = built(lambda own: (placed(own), own.then("CumSum", np.array(1))))
+    pool, x = session.pool(2), signal(4, 2)
+    rows = [pool.open(), pool.open()]
+    pool.step(rows[:1], {"x": x[:1]})
+    before = [pool.snapshot(row) for row in rows]
+    poisoned = x.copy()
+    for place in range(2):
+        poisoned[...] = x
+        poisoned[place, 2] = np.nan
+        with pytest.raises(tinyseq.FeedError, match="NaN or infinite"):
+            pool.step(rows, {"x": poisoned})
+    for wrong, reason in (
+        ({"x": x[:1]}, "must be 2"),
+        ({"z": x}, "inputs do not match"),
+        ({"x": x[0]}, "must be 2"),
+    ):
+        with pytest.raises(tinyseq.FeedError, match=reason):
+            pool.step(rows, wrong)
+    with pytest.raises(tinyseq.FeedError):
+        pool.step(rows, {"x": x}, {"y": np.empty((2, 3, CHANNELS), np.float32)})
+    assert [pool.snapshot(row) for row in rows] == before
+
+
+def test_rows_whose_numbers_of_frames_differ_are_refused_together():
     session = built(lambda own: own.conv(3, strides=(2,), pads=(2, 0)))
     pool = session.pool(2)
     a, b = pool.open(), pool.open()
     pool.step([a], {"x": signal(1)})
-    with pytest.raises(tinyseq.FeedError, match="not in step"):
+    before = pool.snapshot(a), pool.snapshot(b)
+    with pytest.raises(tinyseq.FeedError, match="another number of frames for each; step such rows by calls"):
         pool.step([a, b], {"x": signal(1, 2)})
+    assert (pool.snapshot(a), pool.snapshot(b)) == before
     pool.step([b], {"x": signal(1)})
     assert pool.step([a, b], {"x": signal(2, 2)})["y"].shape == (2, 1, CHANNELS)
+
+
+def test_a_search_refuses_models_that_number_their_frames():
+    with pytest.raises(tinyseq.ModelError, match="numbers its frames"):
+        built(placed).rows(None, 1)
 
 
 def test_a_stream_goes_on_from_what_was_saved():
@@ -552,7 +934,7 @@ def checked(session: tinyseq.Session, feeds: dict | None = None) -> bool:
 
 WITHOUT = {
     *("gru_backward_dynamo", "gru_backward_script", "functional", "masked", "sequence"),
-    *("attention", "layers", "nested", "pooling"),
+    *("attention", "layers", "nested"),
 }
 """Models of layers that run backward, and of those that look at all frames."""
 

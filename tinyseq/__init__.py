@@ -37,6 +37,7 @@ if TYPE_CHECKING:
     from tinyseq.decode.transducer.decoder import TransducerDecoder, transducer_beam_search, transducer_greedy
     from tinyseq.decode.transducer.models import Transducer
     from tinyseq.decode.transducer.options import TransducerBeamSearch, TransducerGreedy
+    from tinyseq.decode.words import Word, word_times
     from tinyseq.dropin.onnxruntime import InferenceSession
     from tinyseq.ir.graph import Graph
     from tinyseq.runtime.pool import Pool
@@ -88,6 +89,7 @@ __all__ = [
     "TransducerDecoder",
     "TransducerGreedy",
     "UnsupportedError",
+    "Word",
     "check_stream",
     "ctc_beam_search",
     "ctc_greedy",
@@ -97,6 +99,7 @@ __all__ = [
     "read_kenlm",
     "transducer_beam_search",
     "transducer_greedy",
+    "word_times",
 ]
 
 _LATER = {
@@ -124,6 +127,7 @@ _LATER = {
     "TransducerBeamSearch": "decode.transducer.options",
     "TransducerDecoder": "decode.transducer.decoder",
     "TransducerGreedy": "decode.transducer.options",
+    "Word": "decode.words",
     "check_stream": "tools.stream_check",
     "ctc_beam_search": "decode.ctc.decoder",
     "ctc_greedy": "decode.ctc.decoder",
@@ -132,6 +136,7 @@ _LATER = {
     "read_kenlm": "decode.lm.kenlm",
     "transducer_beam_search": "decode.transducer.decoder",
     "transducer_greedy": "decode.transducer.decoder",
+    "word_times": "decode.words",
 }
 
 

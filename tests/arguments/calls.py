@@ -202,6 +202,13 @@ CALLS: dict[str, Call] = {
         },
     ),
     "ctc_beam_search of words": Call(lambda: tinyseq.ctc_beam_search, SPELT | {"logp": LOGP}),
+    "word_times": Call(
+        lambda: tinyseq.word_times,
+        {
+            "hypothesis": tinyseq.ctc_greedy(LOGP)[0], "vocabulary": VOCABULARY, "frame_seconds": 0.04,
+            "word_separator": " ",
+        },
+    ),
     "Transducer": Call(
         lambda: tinyseq.Transducer,
         {

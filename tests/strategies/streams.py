@@ -49,6 +49,14 @@ class Layers:
         self.x = self.graph.transpose(self.graph.squeeze(y, [1]), (1, 0, 2))
         return self
 
+    def whole(self, factor: int = 9, dtype: str = "i8") -> Layers:
+        """Whole numbers of either sign, times a factor."""
+        self.then("Mul", np.float32(5)).then("Cast", to=np.dtype(dtype))
+        return self.then("Mul", np.array(factor, dtype))
+
+    def real(self) -> Layers:
+        return self.then("Cast", to=np.dtype(np.float32))
+
     def cut(self, start: int, end: int = 2**62, step: int = 1) -> Layers:
         return self.then("Slice", *(np.array([n]) for n in (start, end, 1, step)))
 
@@ -85,7 +93,7 @@ def _conv(draw, layers: Layers) -> int:
 
 def _max_pool(draw, layers: Layers) -> int:
     window, stride = _window(draw)
-    layers.slid("MaxPool", **window)
+    layers.slid("MaxPool", ceil_mode=draw(st.integers(0, 1)), **window)
     return stride
 
 
@@ -136,6 +144,35 @@ def _recurrent(draw, layers: Layers) -> int:
     return 1
 
 
+def _places(draw, layers: Layers) -> int:
+    """The numbers of the frames, added to them."""
+    graph = layers.graph
+    size = graph.apply("Squeeze", graph.apply("Shape", layers.x, start=1, end=2))
+    places = graph.apply("Range", np.array(0), size, np.array(1))
+    places = graph.unsqueeze(graph.apply("Cast", places, to=np.dtype("f4")), [1])
+    layers.x = graph.add(layers.x, graph.mul(places, np.float32(0.125)))
+    return 1
+
+
+def _waiting(draw, layers: Layers) -> int:
+    """Whole numbers beside those that come late."""
+    before = draw(st.integers(0, 2))
+    layers.whole().beside(lambda own: own.real().conv(3, pads=(before, 2 - before)).whole()).real()
+    layers.then("Tanh")
+    return 1
+
+
+def _whole(draw, layers: Layers) -> int:
+    """Whole numbers or truth values on their way."""
+    layers.then("Greater", np.float32(0)) if draw(st.booleans()) else layers.whole()
+    if draw(st.booleans()):
+        layers.cut(draw(st.integers(0, 2)), -draw(st.integers(1, 2)))
+    else:
+        layers.then("Cast", to=np.dtype("i8")).then("CumSum", np.array(1))
+    layers.real().then("Tanh")
+    return 1
+
+
 def _summed(draw, layers: Layers) -> int:
     layers.then("CumSum", np.array(1), exclusive=draw(st.integers(0, 1))).then("Tanh")
     return 1
@@ -143,8 +180,15 @@ def _summed(draw, layers: Layers) -> int:
 
 LAYERS = (
     *(_conv, _conv, _max_pool, _mean_pool, _spread, _cut, _padded),
-    *(_beside, _each, _each, _recurrent, _recurrent, _summed),
+    *(_beside, _each, _each, _recurrent, _recurrent, _summed, _whole, _waiting, _places),
 )
+
+
+ENDS = {
+    "mean": "ReduceMean", "sum": "ReduceSum", "greatest": "ReduceMax", "product": "ReduceProd",
+    "length": "ReduceL2",
+}  # fmt: skip
+"""What can be told of all frames at the end."""
 
 
 @st.composite

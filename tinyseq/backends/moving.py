@@ -19,6 +19,10 @@ if TYPE_CHECKING:
     from tinyseq.ir.streaming import Streaming
 
 
+class OutOfStepError(FeedError):
+    """Rows are at places from which a step differs."""
+
+
 class MovingRunner:
     """One stream's runner, or that of many in rows, that tells each step where its streams are."""
 
@@ -38,7 +42,7 @@ class MovingRunner:
         places = self._places[rows, 0]
         place = int(places[0])
         if (places != place).any():
-            raise FeedError(
+            raise OutOfStepError(
                 f"rows {rows.tolist()} are not in step: this model holds frames back, and after "
                 f"{places.tolist()} frames it gives different numbers of them; step such rows by calls of "
                 "their own"

@@ -42,6 +42,8 @@ class Streaming(NamedTuple):
 
     ``inputs`` and ``outputs`` are those that have frames, with their axes. ``latency`` is how many frames
     late each output comes. Where steps differ, ``clock`` says after how many frames they do so no more.
+    ``places`` are states that hold where in its stream a row is, which rows of one step must have in common;
+    ``rows`` the axes of the rows of inputs and outputs, where these are open.
     """
 
     model: Model
@@ -49,6 +51,8 @@ class Streaming(NamedTuple):
     outputs: Mapping[str, int] = MappingProxyType({})
     latency: Mapping[str, int] = MappingProxyType({})
     clock: Clock | None = None
+    places: tuple[str, ...] = ()
+    rows: Mapping[str, int] = MappingProxyType({})
 
     def frames(self, feeds: Mapping[str, np.ndarray]) -> int:
         """How many frames feeds hold."""

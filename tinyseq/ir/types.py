@@ -65,6 +65,13 @@ def checked(graph: ModelGraph) -> ModelGraph:
     return _typed(graph, names, "the graph")
 
 
+def of_tensors(graph: ModelGraph) -> dict[str, np.dtype]:
+    """The types of all tensors of a checked graph, by name; not of those in its nodes' graphs."""
+    names = {value.name: value.dtype for value in graph.inputs}
+    _typed(graph, names, "the graph")
+    return names
+
+
 def checked_model(given: Model) -> Model:
     """The model, its graph checked and what carries state of the types that its inputs have.
 

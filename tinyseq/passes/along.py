@@ -8,13 +8,12 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from tinyseq.ir.model import Node
-from tinyseq.passes import windows
-from tinyseq.passes.rings import END
+from tinyseq.passes import running, windows
+from tinyseq.passes.probe import scan_axis
 from tinyseq.passes.tracks import Padding, Refusal, Track, Window
 from tinyseq.shapes import (
     axis_of,
     pad_widths,
-    reduce_axes,
     slice_bounds,
 )
 from tinyseq.shapes.looks import ENDLESS
@@ -26,8 +25,8 @@ Handler = Callable[["Following", Node, int, Track], None]
 
 RECURRENT = ("RNN", "GRU", "LSTM", "DynamicQuantizeLSTM")
 
-DIGIT = 2**20
-"""What numbers of frames are counted in; float32 holds each digit exactly."""
+MOVES = ("Identity", "Transpose", "Squeeze", "Unsqueeze", "Reshape", "Flatten")
+"""Ops through which padding that nothing holds yet can pass: they change no element."""
 
 NORMALISED = "is normalised over all frames"
 SUMMED = "sums over all frames"
@@ -36,7 +35,6 @@ WHY = {
     **dict.fromkeys(("Softmax", "LogSoftmax", "LpNormalization", "Hardmax"), NORMALISED),
     **dict.fromkeys(("InstanceNormalization", "LayerNormalization"), NORMALISED),
     **dict.fromkeys(("MatMul", "Gemm", "MatMulInteger"), SUMMED),
-    **dict.fromkeys(("ReduceMean", "GlobalAveragePool"), "is a mean over all frames"),
     "ReverseSequence": "turns the frames round, and the first of the result is the last given",
     "ConvInteger": "is a convolution of integers along the frames, which streams do not keep",
 }
@@ -50,23 +48,16 @@ def handle(following: Following, node: Node, index: int, track: Track) -> None:
         Refusal: it needs frames that are not there yet, or is not known in chunks.
     """
     handler = HANDLERS.get(node.op)
-    if handler is None or (index and node.op != "Concat"):
+    if handler is None or (index and node.op not in ("Concat", "Scan")):
         raise Refusal(WHY.get(node.op, "looks at all frames at once"))
-    if node.op not in ("Concat", *RECURRENT) and sum(name in following.tracks for name in node.inputs) > 1:
+    if (
+        node.op not in ("Concat", "Scan", *RECURRENT)
+        and sum(name in following.tracks for name in node.inputs) > 1
+    ):
         raise Refusal("looks along its frames by what other frames say")
     if track.padding is not None and node.op not in ("Conv", "MaxPool", "AveragePool", "Pad", "Slice"):
         raise Refusal("takes frames that are padded in time")
     handler(following, node, index, track)
-
-
-def scaled(track: Track, one: int, other: int, frames: int, more: int) -> Track:
-    """The track of something that is ``one`` long for so many frames and ``other`` for more."""
-    if one * more != other * frames:
-        raise Refusal("makes frames whose number is not a multiple of the stream's")
-    result = track.times(one, frames)
-    if result is None:
-        raise Refusal("makes fewer frames than the stream has")
-    return result
 
 
 def recurrent(following: Following, node: Node, index: int, track: Track) -> None:
@@ -85,7 +76,30 @@ def recurrent(following: Following, node: Node, index: int, track: Track) -> Non
     y, *last = [*node.outputs, "", ""][:3]
     if y:
         following.tracks[y] = track._replace(axis=following.growing(y), alike=False)
-    following.latest.update(filter(None, last))
+    following.end(track, *last)
+
+
+def scanned(following: Following, node: Node, index: int, track: Track) -> None:
+    """What it carries is carried from chunk to chunk. Forward only, and over frames alone."""
+    kept = len(node.inputs) - node.attributes["num_scan_inputs"]
+    for place, name in enumerate(node.inputs):
+        own = following.tracks.get(name)
+        if place < kept:
+            if own is not None:
+                raise Refusal("carries what grows with the frames")
+            continue
+        if own is None or not own.same_clock(track) or own.padding is not None or own.rows != 1:
+            raise Refusal("goes over frames and over others")
+        if scan_axis(node, "input", place - kept, len(following.shapes(name)[0])) != own.axis:
+            raise Refusal("goes over something else than frames, and takes all frames in each turn")
+    if any(any(node.attributes[f"scan_{what}_directions"] or ()) for what in ("input", "output")):
+        raise Refusal("goes over the frames backward: its first output needs the last input")
+    for place, name in enumerate(node.outputs):
+        if name and place < kept:
+            following.end(track, name)
+        elif name:
+            axis = scan_axis(node, "output", place - kept, len(following.shapes(name)[0]))
+            following.tracks[name] = track._replace(axis=axis, alike=False)
 
 
 def quantised(following: Following, node: Node, index: int, track: Track) -> None:
@@ -99,7 +113,7 @@ def quantised(following: Following, node: Node, index: int, track: Track) -> Non
 def padded(following: Following, node: Node, index: int, track: Track) -> None:
     """Constant frames are what the convolution or pool that takes them begins and ends with."""
     widths = [
-        pad_widths(probe.shapes[node.inputs[0]], _values(following, node, probe))[track.axis]
+        pad_widths(probe.shapes[node.inputs[0]], following.values(node, probe))[track.axis]
         for probe in following.probes
     ]
     before, after = widths[0]
@@ -129,10 +143,6 @@ def padded(following: Following, node: Node, index: int, track: Track) -> None:
     following.tracks[node.outputs[0]] = track._replace(alike=False)
 
 
-def _values(following: Following, node: Node, probe) -> list:
-    return [probe.values.get(name) if name else None for name in node.inputs]
-
-
 def _sum(one: Padding | None, other: Padding) -> Padding:
     if one is None:
         return other
@@ -153,7 +163,7 @@ def joined(following: Following, node: Node, index: int, track: Track) -> None:
             sides.append((0, 0.0))
             continue
         one, other = (shape[track.axis] for shape in following.shapes(name))
-        value = following.uniform(name)
+        value = _uniform(following, name)
         if one != other or value is None:
             raise Refusal(f"puts {name!r} before or after the frames, which is not one number throughout")
         sides.append((one, value))
@@ -171,6 +181,22 @@ def joined(following: Following, node: Node, index: int, track: Track) -> None:
     )
 
 
+def _uniform(following: Following, name: str) -> float | None:
+    """The one number that a tensor holds throughout, if it does."""
+    for probe in following.probes:
+        array = probe.values.get(name)
+        if array is not None:
+            first = array.ravel()[:1]
+            return float(first[0]) if array.size and (array == first).all() else None
+    node = following.maker(name)
+    if node is not None and node.op == "ConstantOfShape":
+        value = node.attributes["value"]
+        return 0.0 if value is None else float(np.ravel(value)[0])
+    if node is not None and node.op in ("Expand", *MOVES):
+        return _uniform(following, node.inputs[0])
+    return None
+
+
 def latest(following: Following, node: Node, index: int, track: Track) -> None:
     """The last frame only: the last so far."""
     places = following.values(node)[1]
@@ -183,14 +209,14 @@ def _last_so_far(following: Following, node: Node, track: Track) -> None:
     if (np.diff(track.emitted) < 1).any():
         raise Refusal("takes the last frame where some steps have none")
     following.rings.nodes.append(node)
-    following.latest.add(node.outputs[0])
+    following.end(track, node.outputs[0])
 
 
 def cut(following: Following, node: Node, index: int, track: Track) -> None:
     """A number of frames cut off at either end, every n-th frame, or the last so far."""
     bounds, ends = [], []
     for probe in following.probes:
-        shape, values = probe.shapes[node.inputs[0]], _values(following, node, probe)
+        shape, values = probe.shapes[node.inputs[0]], following.values(node, probe)
         bounds.append((shape[track.axis], *slice_bounds(shape, values)[track.axis]))
         ends.append(_end_of(values, track.axis, shape))
     if any(step < 0 for _, _, step, _ in bounds):
@@ -208,7 +234,7 @@ def cut(following: Following, node: Node, index: int, track: Track) -> None:
     own = track.axis
     inner = following.rings.fresh(f"{node.name}.cut")
     track = _cropped(following, node, track, start, ends[0], step, output=inner)
-    places = _values(following, node, following.probes[0])
+    places = following.values(node)
     axes = places[3] if len(places) > 3 and places[3] is not None else range(len(places[1]))
     rank = len(following.shapes(node.inputs[0])[0])
     others = [i for i, axis in enumerate(axes) if axis_of(int(axis), rank) != own]
@@ -252,7 +278,7 @@ def _cropped(
         raise Refusal("takes some frames of those before a padded end")
     held = window.held(track)
     count = max(0, int(held.max()))
-    joined, ring = rings.kept(node, source, following.frames_of(source, axis, count), axis)
+    joined, ring = following.kept(node, source, axis, count)
     rings.keep(node, ring, joined, axis)
     start = rings.at(node, count - held)
     size = rings.size(node, joined, axis)
@@ -267,99 +293,10 @@ def _cropped(
     return track._replace(emitted=emitted, whole=whole)
 
 
-# What runs on.
-
-
-def cumulated(following: Following, node: Node, index: int, track: Track) -> None:
-    """The sum so far is kept."""
-    if node.attributes["reverse"]:
-        raise Refusal("sums from the last frame on (reverse=1)")
-    rings, axis, source = following.rings, track.axis, node.inputs[0]
-    joined, ring = rings.kept(node, source, following.frames_of(source, axis, 1), axis)
-    sums = rings.add("CumSum", node.name, joined, node.inputs[1], exclusive=0, reverse=0)
-    start, end = (0, -1) if node.attributes["exclusive"] else (1, END)
-    rings.slice(node, sums, axis, rings.integers(start), rings.integers(end), output=node.outputs[0])
-    rings.keep(node, ring, sums, axis)
-    following.tracks[node.outputs[0]] = track._replace(alike=False)
-
-
-def reduced(following: Following, node: Node, index: int, track: Track) -> None:
-    """The greatest, the least or the sum so far is kept."""
-    rings, axis, source = following.rings, track.axis, node.inputs[0]
-    axes = reduce_axes(node.attributes, following.shapes(source)[:1], following.values(node))
-    if node.op == "ReduceSum" and len(axes) > 1:
-        raise Refusal("sums over all frames and more, in an order that chunks would change")
-    start = {"ReduceMax": -np.inf, "ReduceMin": np.inf}.get(node.op, 0.0)
-    joined, ring = rings.kept(node, source, following.frames_of(source, axis, 1), axis, start)
-    so_far = rings.add(node.op, node.name, joined, rings.integers(axis), keepdims=1)
-    rings.keep(node, ring, so_far, axis)
-    rings.nodes.append(node._replace(inputs=(so_far, *node.inputs[1:])))
-    following.latest.add(node.outputs[0])
-
-
-# What counts frames.
-
-
-def counted(following: Following, node: Node, name: str, axis: int, clock: Track) -> None:
-    """Range, and a part of a table that begins with its first frame: they go on from the frames so far.
-
-    Raises:
-        Refusal: frames are numbered in another way.
-    """
-    one, other = (shape[axis] for shape in following.shapes(name))
-    track = scaled(clock, one, other, *following.frames)
-    following.looking.append(node)
-    rings = following.rings
-    chunk = rings.fresh(f"{node.name}.chunk")
-    rings.nodes.append(node._replace(outputs=(chunk,)))
-    if node.op == "Range":
-        gone = _gone(following, node, chunk, 0)
-        step = rings.add("Mul", node.name, rings.add("CastLike", node.name, gone, chunk), node.inputs[2])
-        rings.add("Add", node.name, chunk, step, output=name)
-    elif (
-        node.op == "Slice"
-        and node.inputs[0] in following.graph.constants
-        and _from_first(following, node, axis)
-    ):
-        gone = _gone(following, node, chunk, axis)
-        count = rings.add("Squeeze", node.name, rings.size(node, chunk, axis))
-        places = rings.add("Range", node.name, rings.integer(0), count, rings.integer(1))
-        places = rings.add("Add", node.name, places, gone)
-        rings.add("Gather", node.name, node.inputs[0], places, axis=axis, output=name)
-    else:
-        raise Refusal("makes something of the number of frames that chunks would make anew")
-    following.tracks[name] = track._replace(axis=axis, rows=1, alike=False, padding=None)
-
-
-def _from_first(following: Following, node: Node, axis: int) -> bool:
-    """Whether a Slice cuts along one axis only, from the first place on, one by one."""
-    values = following.values(node)
-    bounds = slice_bounds(following.shapes(node.inputs[0])[0], values)
-    whole = following.graph.constants[node.inputs[0]].shape
-    return all(
-        bound[:2] == (0, 1) if own == axis else bound == (0, 1, whole[own])
-        for own, bound in enumerate(bounds)
-    )
-
-
-def _gone(following: Following, node: Node, chunk: str, axis: int) -> str:
-    """The number of frames before those of a chunk, int64 [1]; its state holds it in two float32."""
-    rings = following.rings
-    before = rings.counter(node)
-    gone = rings.add("Cast", node.name, before, to=np.dtype(np.int64))
-    gone = rings.add("Mul", node.name, gone, rings.integers(1, DIGIT))
-    gone = rings.add("ReduceSum", node.name, gone, rings.integers(0), keepdims=1)
-    after = rings.add("Add", node.name, gone, rings.size(node, chunk, axis))
-    low = rings.add("Mod", node.name, after, rings.integers(DIGIT))
-    high = rings.add("Div", node.name, after, rings.integers(DIGIT))
-    digits = rings.add("Concat", node.name, low, high, axis=0)
-    rings.add("Cast", node.name, digits, to=np.dtype(np.float32), output=f"{before}.next")
-    return gone
-
-
 HANDLERS: dict[str, Handler] = {
     **dict.fromkeys(RECURRENT, recurrent),
-    **dict.fromkeys(("ReduceMax", "ReduceMin", "ReduceSum"), reduced),
+    **dict.fromkeys(running.FOLDS, running.reduced),
+    "Scan": scanned,
     "DynamicQuantizeLinear": quantised,
     **dict.fromkeys(("MaxPool", "AveragePool"), windows.pooled),
     "Conv": windows.convolved,
@@ -368,5 +305,5 @@ HANDLERS: dict[str, Handler] = {
     "Concat": joined,
     "Gather": latest,
     "Slice": cut,
-    "CumSum": cumulated,
+    "CumSum": running.cumulated,
 }

@@ -4,16 +4,43 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from itertools import chain, combinations, islice
+from typing import NamedTuple
 
 from tinyseq.errors import TinyseqError
 from tinyseq.ir.model import ModelGraph, Node
-from tinyseq.passes.probe import Probe, _primes
+from tinyseq.passes.probe import Probe, _primes, scanned
 from tinyseq.shapes import Shape
 
-MANY, FEW = ((27_720, 32_760), (997, 4001), (1009, 24)), ((12, 24), (11, 23, 997, 4001), (17, 1))
-"""Two numbers for the size that is looked into, multiples of what strides divide by; some that nothing
-divides; and, for the others, where the primes begin that they are multiples of, and which. They are longer
-than any window, or no longer than any table."""
+LONG = 27_720
+"""Frames that are more than any window has."""
+
+
+class Numbers(NamedTuple):
+    """What the size that is looked into is taken for, and where the others' numbers come from.
+
+    ``looked_into`` are two, multiples of what strides divide by; ``odd`` some that nothing divides; ``least``
+    the smallest. The others are multiples of a factor by primes: ``rest`` is where these begin, and it.
+    """
+
+    looked_into: tuple[int, int]
+    odd: tuple[int, ...]
+    least: tuple[int, ...]
+    rest: tuple[int, int] = (1009, 24)
+
+
+MANY = Numbers((LONG, 32_760), (997, 4001), (1, 2))
+"""More frames than any window has."""
+
+FEW = Numbers((12, 24), (11, 23, 997, 4001), (1, 2), (17, 1))
+"""No more than any table has."""
+
+
+def multiples(size: int) -> Numbers:
+    """As ``MANY``, of frames that come so many at a time."""
+    least = 12 * -(-LONG // (12 * size))
+    looked_into, odd = (least * size, (least + 12) * size), ((least + 1) * size, (least + 7) * size)
+    return Numbers(looked_into, odd, (size, 2 * size))
+
 
 MOST_TOGETHER = 3
 """Sizes that one node may tell of at once."""
@@ -29,8 +56,8 @@ class Sizes:
     """A graph's tensors under choices of its open sizes. Sizes that must be the same for a node, or must be
     numbers, are taken to be."""
 
-    def __init__(self, graph: ModelGraph, numbers: tuple = MANY) -> None:
-        self._looked_into, self._odd, self._rest = numbers
+    def __init__(self, graph: ModelGraph, numbers: Numbers = MANY) -> None:
+        self._choice = numbers
         self._graph = graph
         shapes = [value.shape for value in graph.inputs if value.shape is not None]
         self.names = list(dict.fromkeys(size for shape in shapes for size in shape if isinstance(size, str)))
@@ -60,18 +87,30 @@ class Sizes:
         """Two probes that differ in one size."""
         made = self._along.get(name)
         if made is None:
-            first, other = ({name: number} for number in self._looked_into)
+            first, other = ({name: number} for number in self._choice.looked_into)
             made = self._along[name] = self._probed(first), self._probed(other)
         return made
 
     def trials(self, name: str) -> dict[int, Probe]:
         """Probes in which a size is what nothing divides."""
-        return {number: self._probed({name: number}) for number in self._odd}
+        return {number: self._probed({name: number}) for number in self._choice.odd}
+
+    def least(self, name: str) -> list[Probe]:
+        """Probes in which a size is the least that it can be, and little more."""
+        return [self._probed({name: number}) for number in self._choice.least]
 
     def frames(self, layer: Node) -> int | None:
-        """How many frames a recurrent layer takes; None if that cannot be told."""
-        shape = self._base.shapes.get(layer.inputs[0])
-        return None if shape is None else shape[1 if layer.attributes.get("layout") else 0]
+        """How many frames a recurrent layer or a Scan takes; None if that cannot be told."""
+        if layer.op == "Scan":
+            name, axis = next(iter(scanned(layer, self.shape)), ("", 0))
+        else:
+            name, axis = layer.inputs[0], 1 if layer.attributes.get("layout") else 0
+        shape = self.shape(name)
+        return None if shape is None else shape[axis]
+
+    def shape(self, name: str) -> Shape | None:
+        """The shape of a tensor where no size is looked into."""
+        return self._base.shapes.get(name)
 
     def growing(self, name: str, tensor: str) -> tuple[int, ...]:
         """The dimensions of a tensor that grow with a size; none of a tensor of unknown shape."""
@@ -79,7 +118,7 @@ class Sizes:
         return growing(*shapes) if len(shapes) == 2 else ()
 
     def _numbers(self, changed: dict[str, int]) -> dict[str, int]:
-        first, factor = self._rest
+        first, factor = self._choice.rest
         numbers = dict(zip(self.names, (prime * factor for prime in _primes(first))))
         numbers |= {name: number for name, number in changed.items() if isinstance(number, int)}
         ones = {name: self.one(name) for name in self.names}

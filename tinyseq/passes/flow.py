@@ -59,9 +59,18 @@ class _Names(NamedTuple):
     probe: Probe
 
 
+def probed(graph: ModelGraph, sizes: Mapping[str, int]) -> Probe:
+    """A probe of a graph with such sizes, before its first node."""
+    shapes = [
+        value._replace(shape=value.shape and tuple(sizes.get(size, size) for size in value.shape))
+        for value in graph.inputs
+    ]
+    return Probe(graph._replace(inputs=tuple(shapes), nodes=()), iter(()))
+
+
 class Flow:
-    """A graph followed once, from some of its inputs and for one choice of its open sizes. ``alike`` names
-    the layers that take input and state alike.
+    """A graph followed once, from some of its inputs and for the open sizes of a probe, which learns what
+    follows of them. ``alike`` names the layers that take input and state alike.
 
     ``claims`` are the pairs of input and output found.
     """
@@ -70,23 +79,19 @@ class Flow:
         self,
         graph: ModelGraph,
         inputs: Sequence[str],
-        sizes: Mapping[str, int],
+        probe: Probe,
         way: Way,
         alike: frozenset[str] = frozenset(),
     ) -> None:
         self._way, self._alike = way, alike
-        shapes = [
-            value._replace(shape=value.shape and tuple(sizes.get(size, size) for size in value.shape))
-            for value in graph.inputs
-        ]
-        probe = Probe(graph._replace(inputs=tuple(shapes), nodes=()), iter(()))
         self._numbers: dict[str, np.ndarray] = {}
         self._begun: set[tuple[str, ...]] = set()
         first = 1
         for name in inputs:
             count = math.prod(probe.shapes.get(name, (MOST_ELEMENTS, 2)))
             if count <= MOST_ELEMENTS:
-                self._numbers[name] = np.arange(first, first + count).reshape(probe.shapes[name])
+                numbers = np.arange(first, first + count, dtype=np.int32)
+                self._numbers[name] = numbers.reshape(probe.shapes[name])
                 first += count
         names = _Names(dict(self._numbers), {}, probe)
         self._follow(graph, names)
@@ -103,8 +108,10 @@ class Flow:
                     yield Carry(name, value.name)
 
     def _follow(self, graph: ModelGraph, names: _Names) -> None:
+        shapes = names.probe.shapes
         for node in graph.nodes:
-            names.probe.follow(node)
+            if any(name and name not in shapes for name in node.outputs):
+                names.probe.follow(node)
             if node.op == "If":
                 self._branches(node, names)
             elif node.row.state:
@@ -123,7 +130,7 @@ class Flow:
             for name in node.outputs:
                 for table in (names.begins, names.follows):
                     if name in table:
-                        names.probe.shapes.setdefault(name, table[name].shape)
+                        shapes.setdefault(name, table[name].shape)
 
     def _move(self, node: Node, table: dict[str, np.ndarray], probe: Probe) -> None:
         """Follows the elements through a node that only moves them."""
@@ -143,14 +150,15 @@ class Flow:
             if place in places:
                 known = table.get(name)
                 if known is None and name in probe.shapes:
-                    known = np.zeros(probe.shapes[name], np.int64)
+                    known = np.zeros(probe.shapes[name], np.int32)
             else:
-                known = np.array(0) if node.op == "Pad" and place == 2 else probe.values.get(name)
+                known = np.array(0, np.int32) if node.op == "Pad" and place == 2 else probe.values.get(name)
             if known is None and name:
                 return
             inputs.append(known)
         try:
-            table.update(zip(node.outputs, reference.apply(node, inputs)))
+            made = reference.apply(node, inputs)
+            table.update((name, numbers) for name, numbers in zip(node.outputs, made) if numbers.any())
         except (TinyseqError, ValueError, LookupError):
             # It does not fit for these sizes; planning tells the user what is wrong.
             return
@@ -218,7 +226,7 @@ class Flow:
         shape = names.probe.shapes.get(y)
         if shape is None or node.attributes["direction"] != "forward" or math.prod(shape) > MOST_MOVED:
             return
-        frames = np.zeros(shape, np.int64)
+        frames = np.zeros(shape, np.int32)
         last = frames[:, -1:] if node.attributes["layout"] else frames[-1:]
         if last.size == numbers.size:
             last[...] = numbers.reshape(last.shape)

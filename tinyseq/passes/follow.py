@@ -2,22 +2,18 @@
 
 from __future__ import annotations
 
-from math import prod
-
 import numpy as np
 
 from tinyseq.errors import ModelError
+from tinyseq.ir import types
 from tinyseq.ir.model import Model, ModelGraph, Node, captured
 from tinyseq.ir.streaming import Streaming
-from tinyseq.passes import along, windows
+from tinyseq.passes import along, reshapes, running, windows
 from tinyseq.passes.axes import NO_RULE, Sizes, growing
-from tinyseq.passes.kinds import kind_of
+from tinyseq.passes.probe import Probe
 from tinyseq.passes.rings import Rings
 from tinyseq.passes.tracks import HORIZON, Padding, Refusal, Track, clock_of
 from tinyseq.shapes import Shape
-
-MOVES = ("Identity", "Transpose", "Squeeze", "Unsqueeze", "Reshape", "Flatten")
-"""Ops through which padding that nothing holds yet can pass: they change no element."""
 
 REMEDY = "give whole sequences to model.run"
 
@@ -26,15 +22,18 @@ class Following:
     """What is known of a graph's tensors as the frames of a stream pass through them.
 
     ``tracks`` are the tensors that have frames; ``generated`` those of them that are made of the number of
-    frames alone; ``counts`` tensors that hold such numbers, by the track they are of; ``latest`` those that
-    hold something of the frames so far. ``rings`` has the streaming graph as far as it is written. Where
-    chunks may be empty within the graph, it is ``guarded``.
+    frames alone; ``counts`` tensors that hold such numbers, by the track they are of, and ``settled`` what is
+    the same whatever they are; ``latest`` those that hold something of the frames so far,
+    which are ``owing`` where frames come at the end. ``rings`` has the
+    streaming graph as far as it is written. Where chunks may be empty within the graph, it is ``guarded``.
+    Frames come in by the ``unit``.
     """
 
     def __init__(
-        self, graph: ModelGraph, exposed: Model, sizes: Sizes, size: str, guarded: bool = False
+        self, graph: ModelGraph, exposed: Model, sizes: Sizes, size: str, unit: int = 1, guarded: bool = False
     ) -> None:
         self.size = size
+        self.unit = unit
         self.graph = graph
         self.exposed = exposed
         self.probes = sizes.along(size)
@@ -42,13 +41,15 @@ class Following:
         self.tracks: dict[str, Track] = {}
         self.counts: dict[str, Track] = {}
         self.latest: set[str] = set()
+        self.settled: dict[str, np.ndarray] = {}
         self.generated: set[str] = set()
         self.inputs: dict[str, int] = {}
         self.looking: list[Node] = []
-        self.guarded = guarded
+        self.guarded, self.owing = guarded, False
         self.aligned: set[str] = set()
         self.rings = Rings(exposed)
-        self._sizes = sizes
+        self.sizes = sizes
+        self.types = types.of_tensors(graph)
         self._originals = {name: node for node in graph.nodes for name in node.outputs if name}
         self._carried = {pair.input for pair in exposed.state}
         same = {name for name in sizes.names if sizes.one(name) == size}
@@ -61,7 +62,7 @@ class Following:
                 )
             if axes:
                 self.inputs[value.name] = axes[0]
-                self.tracks[value.name] = Track.source(axes[0])
+                self.tracks[value.name] = Track.source(axes[0], unit)
 
     def follow(self) -> None:
         """Follows the frames to the outputs; ``looking`` are then the nodes that look along them.
@@ -73,7 +74,7 @@ class Following:
             written = len(self.rings.nodes)
             try:
                 self._pass(node)
-                if len(self.rings.nodes) == written or node.row.state:
+                if len(self.rings.nodes) == written or node.row.state or node.op == "Scan":
                     self.rings.nodes.append(node)
             except Refusal as refusal:
                 raise ModelError(f"{node} {refusal}, so the model cannot be streamed; {REMEDY}") from None
@@ -84,19 +85,31 @@ class Following:
                     f"{node} meets frames in a way that shapes do not tell ({error}), so the model cannot be "
                     f"streamed; {REMEDY}"
                 ) from error
+        self._check_settled()
         self._check_numbers()
         for value in self.graph.outputs:
             self._check_output(value.name)
+
+    def _check_settled(self) -> None:
+        """Refuses what the number of frames decides where there are few: what it is of many, it is of all."""
+        for probe in self.sizes.least(self.size) if self.settled else ():
+            for name, settled in self.settled.items():
+                value = probe.values.get(name)
+                if value is not None and not np.array_equal(value, settled):
+                    raise ModelError(
+                        f"{self._originals[name]} decides by how many frames there are, so the model cannot "
+                        f"be streamed; {REMEDY}"
+                    )
 
     def _check_numbers(self) -> None:
         """Refuses what pads or cuts by how many frames there are: tracks of other lengths than runs have."""
         if not self.counts and all(node.row.state for node in self.looking):
             return
-        for frames, probe in self._sizes.trials(self.size).items():
+        for frames, probe in self.sizes.trials(self.size).items():
             for name, track in self.tracks.items():
                 shape, node = probe.shapes.get(name), self._originals.get(name)
                 padding = track.padding or Padding(0, 0, 0.0)
-                length = (track.whole[frames] + padding.before + padding.after) * track.rows
+                length = (track.whole[frames // self.unit] + padding.before + padding.after) * track.rows
                 beyond = name in self.generated and frames > max(self.frames)
                 if shape is not None and node is not None and not beyond and shape[track.axis] != length:
                     raise ModelError(
@@ -106,57 +119,77 @@ class Following:
 
     def streaming(self) -> Streaming:
         """The streaming form of the model, once the frames are followed."""
-        clock = clock_of(self.rings.tables, self.rings.period)
-        if clock is None:
+        kept = {value.name: self.tracks.get(value.name) for value in self.graph.outputs}
+        kept = {name: track for name, track in kept.items() if track is not None}
+        moving = bool(self.rings.tables) or self.owing or any(track.late for track in kept.values())
+        clock = clock_of(self.rings.tables, self.rings.period) if moving else None
+        if moving and clock is None:
             raise ModelError(
                 f"{self.looking[0]} and others look along so many frames, or in such strides, that the steps "
                 f"of a stream are alike after more than {HORIZON // 2} of them only; {REMEDY}"
             )
-        kept = {value.name: self.tracks.get(value.name) for value in self.graph.outputs}
-        late = {name: track for name, track in kept.items() if track is not None and track.late}
-        moving = bool(self.rings.tables or late)
         if moving and not self.guarded:
-            again = Following(self.graph, self.exposed, self._sizes, self.size, guarded=True)
+            again = Following(self.graph, self.exposed, self.sizes, self.size, self.unit, guarded=True)
             again.follow()
             return again.streaming()
-        kept = {name: track for name, track in kept.items() if track is not None}
         return Streaming(
             self.rings.model(moving),
             self.inputs,
             {name: track.axis for name, track in kept.items()},
-            {name: track.latency for name, track in kept.items()},
-            clock if moving else None,
+            {name: track.latency(self.rings.period) for name, track in kept.items()}
+            if self.unit == 1
+            else {},
+            clock,
+            tuple(self.rings.places),
+            self._rows(),
         )
 
-    def frames_of(self, name: str, axis: int, count: int) -> tuple[int | str, ...]:
-        """The shape of ``count`` frames of a tensor; rows are open."""
-        if (kind := kind_of(name, self.graph, self._originals)) != "numbers":
-            raise Refusal(f"would have to keep frames of {name!r}, which holds {kind}, not numbers")
-        shape: list[int | str] = list(self.shapes(name)[0])
+    @property
+    def in_rows(self) -> bool:
+        """Whether there is one open size beside the frames, that of rows."""
+        return len(self.others) == 1
+
+    def _rows(self) -> dict[str, int]:
+        """The axes of the rows of inputs and outputs; of those that have no other open size."""
+        rows = {}
+        for value in (*self.graph.inputs, *self.graph.outputs) if self.in_rows else ():
+            axes = self.sizes.growing(self.others[0], value.name)
+            track = self.tracks.get(value.name)
+            if len(axes) == 1 and (track is None or track.axis not in axes):
+                rows[value.name] = axes[0]
+        return rows
+
+    def kept(
+        self, node: Node, name: str, axis: int, count: int, value: float = 0.0, what: str = "", perm=()
+    ) -> tuple[str, str]:
+        """A tensor behind ``count`` frames of it that are kept, as ``Rings.kept`` has it; rows are open. With
+        ``what``, that of another tensor of its type and shape, or of the shape that ``perm`` makes of it."""
+        shape = self._in_rows(name)
         shape[axis] = count
+        if perm:
+            shape, axis = [shape[own] for own in perm], perm.index(axis)
+        dtype = self.types[name]
+        if dtype.kind != "f" and np.isinf(value):
+            least, most = (0, 1) if dtype.kind == "b" else (np.iinfo(dtype).min, np.iinfo(dtype).max)
+            value = least if value < 0 else most
+        return self.rings.kept(node, what or name, tuple(shape), axis, value, dtype.kind != "f")
+
+    def counted(self, node: Node, name: str, axis: int) -> str:
+        """The number of a tensor's frames so far, for each of its rows."""
+        shape = tuple(size if isinstance(size, str) else 1 for size in self._in_rows(name))
+        return self.rings.counted(node, self.rings.size(node, name, axis), shape)[1]
+
+    def _in_rows(self, name: str) -> list[int | str]:
+        """The shape of a tensor, its rows being open."""
+        shape: list[int | str] = list(self.shapes(name)[0])
         for other in self.others:
-            for place in self._sizes.growing(other, name):
-                if shape[place] != self._sizes.number(other):
+            for place in self.sizes.growing(other, name):
+                if shape[place] != self.sizes.number(other):
                     raise Refusal("would have to keep frames in which rows are joined with other sizes")
                 shape[place] = "rows"
         if shape.count("rows") > 1:
             raise Refusal("would have to keep frames of two open sizes")
-        return tuple(shape)
-
-    def uniform(self, name: str) -> float | None:
-        """The one number that a tensor holds throughout, if it does."""
-        for probe in self.probes:
-            array = probe.values.get(name)
-            if array is not None:
-                first = array.ravel()[:1]
-                return float(first[0]) if array.size and (array == first).all() else None
-        node = self._originals.get(name)
-        if node is not None and node.op == "ConstantOfShape":
-            value = node.attributes["value"]
-            return 0.0 if value is None else float(np.ravel(value)[0])
-        if node is not None and node.op in ("Expand", *MOVES):
-            return self.uniform(node.inputs[0])
-        return None
+        return shape
 
     def _check_output(self, name: str) -> None:
         track = self.tracks.get(name)
@@ -186,9 +219,10 @@ class Following:
             raise Refusal("sets every frame against every other")
         return axes[0] if axes else None
 
-    def values(self, node: Node) -> list[np.ndarray | None]:
+    def values(self, node: Node, probe: Probe | None = None) -> list[np.ndarray | None]:
         """The values of a node's inputs, as far as they follow from constants and shapes."""
-        return [self.probes[0].values.get(name) if name else None for name in node.inputs]
+        values = (probe or self.probes[0]).values
+        return [values.get(name) if name else None for name in node.inputs]
 
     def _touched(self, names) -> bool:
         kinds = (self.tracks, self.counts, self.latest)
@@ -199,13 +233,11 @@ class Following:
         return not name or name in self.counts or name in self.graph.constants
 
     def _pass(self, node: Node) -> None:
-        names = set(filter(None, node.inputs))
-        for _, inner in node.graphs():
-            names.update(captured(inner))
-        if not self._touched(names):
+        around = {name for _, inner in node.graphs() for name in captured(inner)}
+        if not self._touched(around.union(filter(None, node.inputs))):
             return
-        if node.graphs():
-            raise Refusal("runs a graph on frames or their number")
+        if node.graphs() and (node.op != "Scan" or self._touched(around)):
+            raise Refusal("runs graphs on frames or their number, turn by turn or by what frames decide")
         node = self._original(node)
         if node.op in ("Shape", "Size"):
             self._count(node)
@@ -247,13 +279,15 @@ class Following:
                 self._grow(node)
             elif one is None or other is None or not np.array_equal(one, other):
                 self.counts[name] = track
+            else:
+                self.settled[name] = one
 
     def _clock_of(self, node: Node) -> Track:
         """The track whose number of frames a node takes."""
         tracks = [self.counts[name] for name in node.inputs if name in self.counts]
         if any(not track.same_clock(tracks[0]) for track in tracks):
             raise Refusal("puts together the numbers of frames of tensors that come at different times")
-        return tracks[0] if tracks else Track.source(0)
+        return tracks[0] if tracks else Track.source(0, self.unit)
 
     def _check_ports(self, node: Node) -> None:
         for index, name in enumerate(node.inputs):
@@ -275,10 +309,10 @@ class Following:
             clock = self._clock_of(node)
             if node.op in ("ConstantOfShape", "Expand") or self._repeats(node, axis):
                 one, other = (shape[axis] for shape in self.shapes(name))
-                track = along.scaled(clock, one, other, *self.frames)
+                track = running.scaled(clock, one, other, *self.lengths(clock))
                 self.tracks[name] = track._replace(axis=axis, rows=1, alike=True, padding=None)
             else:
-                along.counted(self, node, name, axis, clock)
+                running.counted(self, node, name, axis, clock)
                 self.generated.add(name)
 
     def _repeats(self, node: Node, axis: int) -> bool:
@@ -291,9 +325,19 @@ class Following:
         name, axis = next(iter(self.inputs.items()))
         return [probe.shapes[name][axis] for probe in self.probes]
 
+    def end(self, track: Track, *names: str) -> None:
+        """Tensors that hold something of all frames so far of a track."""
+        self.latest.update(filter(None, names))
+        self.owing = self.owing or track.late
+
+    def lengths(self, track: Track) -> list[int]:
+        """How many frames of a track the probes have."""
+        return [track.length(frames // self.unit, self.rings.period) for frames in self.frames]
+
     def _advance(self, node: Node) -> None:
         """A node that takes frames."""
-        if any(name in self.latest for name in node.inputs) and not node.row.state:
+        carries = node.row.state or node.op == "Scan"
+        if any(name in self.latest for name in node.inputs) and not carries:
             name = next(name for name in node.inputs if name in self.latest)
             raise Refusal(f"needs {name!r}, which is known after the last frame, for every frame")
         shapes = [self.shapes(name)[0] if name else None for name in node.inputs]
@@ -320,27 +364,27 @@ class Following:
             self.rings.nodes.append(node)
             tracks = [self.tracks[name] for name in node.inputs if name in self.tracks]
         first = tracks[0]
-        padding = first.padding if len(tracks) == 1 and node.op in MOVES else None
+        padding = first.padding if len(tracks) == 1 and node.op in along.MOVES else None
         if padding is None and any(track.padding is not None for track in tracks):
             raise Refusal("takes frames that are padded in time")
         name = next(name for name in node.inputs if name in self.tracks and name not in self.aligned)
         if node.op == "Squeeze" and len(node.inputs) < 2:
             raise Refusal("drops all axes of one element, that of the frames too where a chunk has one")
-        wanted = self._sizes_wanted(node) if node.op == "Reshape" else None
+        wanted = reshapes.sizes_wanted(self, node) if node.op == "Reshape" else None
         if wanted is not None:
             self.rings.nodes.append(node._replace(inputs=(node.inputs[0], self.rings.integers(*wanted))))
         for output in filter(None, node.outputs):
             axis = self.growing(output)
             if axis is None:
                 raise Refusal("makes of all frames what does not grow with them")
-            if node.op == "Reshape" and (count := self._stacked(name, output, axis)) > 1:
+            if node.op == "Reshape" and (count := reshapes.stacked(self, name, output, axis)) > 1:
                 if wanted is None:
                     raise Refusal(f"puts {count} frames together, and rows with them")
                 self.looking.append(node)
                 windows.stacked(self, self.rings.nodes.pop(), self.tracks[name], count)
                 continue
             if node.op in ("Reshape", "Flatten"):
-                track = self._reshaped(name, output, axis)
+                track = reshapes.reshaped(self, name, output, axis)
             else:
                 track = self._kept(name, output, axis, tracks)
             alike = all(track.alike for track in tracks) and all(
@@ -356,47 +400,3 @@ class Following:
         if len({track.rows for track in tracks}) > 1:
             raise Refusal("takes frames that are joined with rows, and others")
         return self.tracks[name]._replace(axis=axis)
-
-    def _stacked(self, name: str, output: str, axis: int) -> int:
-        """How many frames a Reshape puts together; 1 if none."""
-        track, before, after = self.tracks[name], self.shapes(name)[0], self.shapes(output)[0]
-        same = prod(before[: track.axis]) == prod(after[:axis]) and track.rows == 1
-        count, rest = divmod(before[track.axis], after[axis])
-        return count if same and not rest and track.padding is None else 1
-
-    def _reshaped(self, name: str, output: str, axis: int) -> Track:
-        """Frames that are joined with what lies within or around them, or parted from it."""
-        track = self.tracks[name]
-        before, after = self.shapes(name)[0], self.shapes(output)[0]
-        outside = prod(before[: track.axis]) * track.rows
-        within, kept = prod(before[track.axis + 1 :]), prod(after[axis + 1 :])
-        rows, rest = divmod(outside, prod(after[:axis]))
-        if rest or not self._only_rows(rows):
-            raise Refusal("lays frames and what lies around them together anew")
-        joined = track.times(within, kept)
-        if joined is None:
-            raise Refusal(f"puts several frames together, {within} elements as {kept}")
-        return joined._replace(axis=axis, rows=rows)
-
-    def _sizes_wanted(self, node: Node) -> list[int] | None:
-        """What a Reshape makes, in words that hold for no frames too: -1 for theirs, 0 where rows stay."""
-        source, output = node.inputs[0], node.outputs[0]
-        wanted = list(self.shapes(output)[0])
-        rows = {place for name in self.others for place in self._sizes.growing(name, output)}
-        axis = self.growing(output)
-        given = self.shapes(source)[0]
-        if axis is None or node.attributes["allowzero"] or 0 in wanted:
-            return None
-        for place in rows - {axis}:
-            if place >= len(given) or given[place] != wanted[place]:
-                return None
-            wanted[place] = 0
-        wanted[axis] = -1
-        return wanted
-
-    def _only_rows(self, count: int) -> bool:
-        """Whether a number is one of rows: a product of open sizes."""
-        for size in map(self._sizes.number, self.others):
-            if count % size == 0:
-                count //= size
-        return count == 1

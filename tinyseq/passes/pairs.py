@@ -9,8 +9,19 @@ from itertools import chain
 from tinyseq.errors import ModelError
 from tinyseq.ir.model import Model, ModelGraph, Node, StatePair, Value
 from tinyseq.passes import names
-from tinyseq.passes.flow import Carry, Flow, Way
-from tinyseq.passes.reach import KEPT, MOVED, SHIFTED, begins, begins_at, moves, reached, unpaired
+from tinyseq.passes.flow import Carry, Flow, Way, probed
+from tinyseq.passes.probe import Probe
+from tinyseq.passes.reach import (
+    KEPT,
+    MOVED,
+    SHIFTED,
+    begins,
+    begins_at,
+    everything,
+    moves,
+    reached,
+    unpaired,
+)
 
 SIZES = (1009, 2)
 """For the open sizes of a graph: of those that are one input's alone, as frames are, and of the others."""
@@ -108,6 +119,8 @@ class _Pairing:
 
     def oriented(self, model: Model) -> Model:
         """The model, its cells that take input and state alike having for their state what is carried."""
+        if not self._alike:
+            return model
         carried = {pair.input for pair in model.state}
         held = {(b.node.name, b.place) for b in begins(model.graph, self._alike) if b.input in carried}
         turned = {name for name in self._alike if (name, 0) in held and (name, STATE) not in held}
@@ -136,29 +149,34 @@ class _Pairing:
     @cached_property
     def _hopeful(self) -> list[str]:
         """The inputs that may come to where a layer begins, or before new frames, and fit an output."""
-        found = {begin.input for begin in begins(self._graph, self._alike)}
-        for name in self._inputs:
-            joined: list[Node] = []
+        numbers = {name: 1 << number for number, name in enumerate(self._inputs)}
+        met = 0
 
-            def through(node: Node, places: Sequence[int], joined: list[Node] = joined) -> bool:
-                if node.op == "Concat" or any(begins_at(node, place) for place in places):
-                    joined.append(node)
-                return moves(node, places) or node.op in SHIFTED
+        def through(node: Node, marks: Sequence[int]) -> int:
+            nonlocal met
+            if node.row.state or node.op in ("Concat", "Scan"):
+                for place, mark in enumerate(marks[:-1]):
+                    if node.op == "Concat" or begins_at(node, place):
+                        met |= mark
+            return everything(node, marks) if node.op in SHIFTED else moves(node, marks)
 
-            if name not in found:
-                reached(self._graph, {name}, through)
-                found.update([name] if joined else ())
-        return [name for name in self._inputs if name in found and self._fitting(name, ())]
+        reached(self._graph, numbers, through)
+        data = {begin.input for begin in begins(self._graph, self._alike)} if self._alike else ()
+        return [
+            name
+            for name, number in numbers.items()
+            if (met & number or name in data) and self._fitting(name, ())
+        ]
 
     @cached_property
     def _by_flow(self) -> list[Carry]:
         claims: dict[str, Carry] = {}
-        for sizes in self._sizes():
+        for probe in self._probes:
             for way in (Way(), Way(frames=True)):
                 left = [name for name in self._hopeful if name not in claims]
                 if left:
                     taken = {claim.output for claim in claims.values()}
-                    found = Flow(self._graph, left, sizes, way).claims
+                    found = Flow(self._graph, left, probe, way).claims
                     # Of several outputs that hold the same, the last one: those before it are for reading.
                     claims |= {claim.input: claim for claim in found if claim.output not in taken}
         return list(claims.values())
@@ -169,8 +187,8 @@ class _Pairing:
         found: dict[str, list[str]] = {}
         if self._alike:
             claimed = {claim.output: claim.input for claim in self._by_flow}
-            for sizes in self._sizes():
-                flow = Flow(self._graph, list(self._inputs), sizes, Way(turned=True), self._alike)
+            for probe in self._probes:
+                flow = Flow(self._graph, list(self._inputs), probe, Way(turned=True), self._alike)
                 for claim in flow.claims:
                     other = claimed.get(claim.output, claim.input)
                     if other != claim.input:
@@ -179,13 +197,15 @@ class _Pairing:
                         )
         return found
 
-    def _sizes(self) -> list[dict[str, int]]:
+    @cached_property
+    def _probes(self) -> list[Probe]:
         """Choices of the open sizes, the likelier ones first."""
         own = [{size for size in value.shape or () if isinstance(size, str)} for value in self._graph.inputs]
         every = list(dict.fromkeys(chain(*own)))
         frames, others = SIZES
         mixed = {name: frames if sum(name in sizes for sizes in own) < 2 else others for name in every}
-        return [mixed, dict.fromkeys(every, 1), dict.fromkeys(every, others)] if every else [{}]
+        ways = [mixed, dict.fromkeys(every, 1), dict.fromkeys(every, others)] if every else [{}]
+        return [probed(self._graph, sizes) for sizes in ways]
 
     def _fitting(self, name: str, taken: Iterable[str]) -> list[str]:
         """The outputs that an input may carry, those of a like name first."""
@@ -219,7 +239,7 @@ class _Pairing:
             claim
             for claim in self._namesakes(taken)
             if names.says_state(*claim)
-            and claim.output in reached(self._graph, {claim.input}, lambda node, places: True)
+            and claim.output in reached(self._graph, {claim.input: 1}, everything)
             and not self._is_data(*claim)
         ]
 
@@ -227,13 +247,13 @@ class _Pairing:
         """Whether a layer takes an input for its data, but for what goes by way of an output."""
         data: list[Node] = []
 
-        def through(node: Node, places: Sequence[int]) -> bool:
+        def through(node: Node, marks: Sequence[int]) -> int:
             layer = node.row.state or node.op == "Scan"
-            if layer and not any(begins_at(node, place) for place in places):
+            if layer and not any(mark and begins_at(node, place) for place, mark in enumerate(marks[:-1])):
                 data.append(node)
-            return True
+            return everything(node, marks)
 
-        reached(self._graph, {given}, through, self._same(result))
+        reached(self._graph, {given: 1}, through, self._same(result))
         return bool(data)
 
     def _same(self, name: str) -> set[str]:

@@ -6,8 +6,9 @@ What two probes, in which every open size is another prime, agree on does not de
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from itertools import accumulate, count
+from types import MappingProxyType
 
 import numpy as np
 
@@ -44,11 +45,14 @@ class Probe:
         for node in graph.nodes:
             self.follow(node)
 
-    def within(self, graph: ModelGraph) -> Probe:
-        """What follows in a graph that sees the tensors of this one, and takes none of its own."""
+    def within(self, graph: ModelGraph, given: Mapping[str, Shape] = MappingProxyType({})) -> Probe:
+        """What follows in a graph that sees the tensors of this one, and is ``given`` its own inputs."""
         inner = Probe(ModelGraph((), (), (), {}), iter(()))
         inner.shapes |= self.shapes | {name: array.shape for name, array in graph.constants.items()}
         inner.values |= self.values | graph.constants
+        inner.shapes |= given
+        for name in given:
+            inner.values.pop(name, None)
         for node in graph.nodes:
             inner.follow(node)
         return inner
@@ -60,6 +64,8 @@ class Probe:
             return
         if node.op == "If":
             self._branch(node)
+        if node.op == "Scan":
+            self._scan(node)
         if node.graphs():
             return
         shapes = [self.shapes[name] if name else None for name in node.inputs]
@@ -103,6 +109,33 @@ class Probe:
                 if len(ends) == 1 and ends[0][1] in ends[0][0].values:
                     self.values[name] = ends[0][0].values[ends[0][1]]
 
+    def _scan(self, node: Node) -> None:
+        """What one turn gives, and as much of it as there are turns."""
+        body, kept = node.attributes["body"], len(node.inputs) - node.attributes["num_scan_inputs"]
+        if len(body.inputs) != len(node.inputs) or len(body.outputs) < len(node.outputs):
+            return
+        given = {}
+        turns = 0
+        for place, (name, value) in enumerate(zip(node.inputs, body.inputs)):
+            shape = self.shapes[name]
+            if place >= kept:
+                axis = scan_axis(node, "input", place - kept, len(shape))
+                if axis is None:
+                    return
+                turns, shape = shape[axis], (*shape[:axis], *shape[axis + 1 :])
+            given[value.name] = shape
+        inner = self.within(body, given)
+        for place, (name, value) in enumerate(zip(node.outputs, body.outputs)):
+            shape = inner.shapes.get(value.name)
+            if shape is None or not name:
+                continue
+            if place >= kept:
+                axis = scan_axis(node, "output", place - kept, len(shape) + 1)
+                if axis is None:
+                    continue
+                shape = (*shape[:axis], turns, *shape[axis:])
+            self.shapes[name] = shape
+
     def taken(self, node: Node) -> list[tuple[str, ModelGraph]]:
         """The branches of an If that may be taken."""
         condition = self.values.get(node.inputs[0])
@@ -110,6 +143,23 @@ class Probe:
             return node.graphs()
         key = "then_branch" if condition.any() else "else_branch"
         return [(key, node.attributes[key])]
+
+
+def scan_axis(node: Node, what: str, number: int, rank: int) -> int | None:
+    """Along which axis a Scan goes over one of its scan inputs, or puts one of its scan outputs together."""
+    axes = node.attributes[f"scan_{what}_axes"]
+    axis = axes[number] if axes else 0
+    return axis % rank if -rank <= axis < rank else None
+
+
+def scanned(node: Node, shape_of: Callable[[str], Shape | None]) -> Iterator[tuple[str, int]]:
+    """What a Scan goes over, and along which axes; what has no shape is left out."""
+    names = node.inputs[len(node.inputs) - node.attributes["num_scan_inputs"] :]
+    for number, name in enumerate(names):
+        shape = shape_of(name)
+        axis = None if shape is None else scan_axis(node, "input", number, len(shape))
+        if axis is not None:
+            yield name, axis
 
 
 def probes(graph: ModelGraph) -> tuple[Probe, Probe]:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from functools import reduce
+from operator import or_
 from typing import NamedTuple
 
 from tinyseq.ir.model import ModelGraph, Node, captured
@@ -24,31 +26,50 @@ GATED = ("Mul", "Where")
 SHIFTED = ("Add", "Sub", "Mul", "Div")
 """Ops whose result is one of their inputs where the other is a single number."""
 
-Through = Callable[[Node, Sequence[int]], bool]
-"""Whether what is in some of a node's inputs, by their places, goes on to its outputs."""
+Through = Callable[[Node, Sequence[int]], int]
+"""The marks that go on to a node's outputs, of those on each of its inputs and, last, within its graphs."""
 
 
-def reached(graph: ModelGraph, names: set[str], through: Through, stop: set[str] = frozenset()) -> set[str]:
-    """The tensors that ``names`` come to, themselves included, but for those of ``stop``."""
-    found = set(names) - stop
+def reached(
+    graph: ModelGraph, marks: Mapping[str, int], through: Through, stop: Collection[str] = ()
+) -> dict[str, int]:
+    """The marks that tensors come to have, each a bit, from those of some of them; none of those of
+    ``stop``."""
+    found = {name: mark for name, mark in marks.items() if name not in stop}
     for node in graph.nodes:
-        places = [place for place, name in enumerate(node.inputs) if name in found]
-        if node.op == "If":
-            for _, inner in node.graphs():
+        own, inside = [found.get(name, 0) for name in node.inputs], 0
+        for _, inner in node.graphs():
+            if node.op == "If":
                 within = reached(inner, found, through, stop)
-                found.update(name for name, end in zip(node.outputs, inner.outputs) if end.name in within)
-        elif not places:
-            places = [-1 for _, inner in node.graphs() if not found.isdisjoint(captured(inner))][:1]
-        if places and through(node, places):
-            found.update(name for name in node.outputs if name)
-        found -= stop
+                for name, end in zip(node.outputs, inner.outputs):
+                    if name not in stop and (mark := within.get(end.name, 0)):
+                        found[name] = found.get(name, 0) | mark
+            else:
+                inside |= _any(found.get(name, 0) for name in captured(inner))
+        if not inside and not any(own):
+            continue
+        if mark := through(node, [*own, inside]):
+            for name in node.outputs:
+                if name and name not in stop:
+                    found[name] = found.get(name, 0) | mark
     return found
 
 
-def moves(node: Node, places: Sequence[int]) -> bool:
-    """Whether elements of some of a node's inputs, by their places, may come to its outputs as they are."""
+def _any(marks: Iterable[int]) -> int:
+    return reduce(or_, marks, 0)
+
+
+def everything(node: Node, marks: Sequence[int]) -> int:
+    """All marks: the outputs depend on what has them."""
+    return _any(marks)
+
+
+def moves(node: Node, marks: Sequence[int]) -> int:
+    """The marks of inputs whose elements may come to a node's outputs as they are."""
     own = MOVED.get(node.op, (0, 1, 2) if node.op in GATED else (0,) if node.op in KEPT else ())
-    return own is None or any(place in own for place in places)
+    if own is None:
+        return _any(marks[:-1])
+    return _any(marks[place] for place in own if place < len(marks) - 1)
 
 
 class Begin(NamedTuple):
@@ -62,20 +83,20 @@ class Begin(NamedTuple):
 def begins(graph: ModelGraph, alike: frozenset[str] = frozenset()) -> list[Begin]:
     """The floating-point inputs that come to where recurrent layers begin by movement alone; of layers named
     in ``alike``, their data too."""
-    found = []
-    for value in graph.inputs:
-        if value.dtype.kind == "f":
-            own: dict[tuple[str, int], Begin] = {}
+    names = [value.name for value in graph.inputs if value.dtype.kind == "f"]
+    found: list[dict[tuple[str, int], Begin]] = [{} for _ in names]
 
-            def through(node: Node, places: Sequence[int], name: str = value.name, own: dict = own) -> bool:
-                for place in places:
-                    if begins_at(node, place) or (node.row.state and node.name in alike and not place):
-                        own.setdefault((node.name, place), Begin(name, node, place))
-                return moves(node, places)
+    def through(node: Node, marks: Sequence[int]) -> int:
+        if node.row.state or node.op == "Scan":
+            for place, mark in enumerate(marks[:-1]):
+                if mark and (begins_at(node, place) or (node.name in alike and not place)):
+                    for number, name in enumerate(names):
+                        if mark >> number & 1:
+                            found[number].setdefault((node.name, place), Begin(name, node, place))
+        return moves(node, marks)
 
-            reached(graph, {value.name}, through)
-            found += own.values()
-    return found
+    reached(graph, {name: 1 << number for number, name in enumerate(names)}, through)
+    return [begin for own in found for begin in own.values()]
 
 
 def unpaired(graph: ModelGraph, carried: Collection[str]) -> list[Begin]:

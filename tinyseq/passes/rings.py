@@ -10,6 +10,12 @@ from tinyseq.passes.prune import prune
 
 END = np.iinfo(np.int64).max
 
+DIGITS = np.array([1, 2**22, 2**44])
+"""What the digits of whole numbers in states are worth: float32 holds each of them exactly, and the three all
+of an int64."""
+
+BASES = np.array([2**22, 2**22, 2**20])
+
 
 class Rings:
     """Nodes, state and constants of a streaming graph under construction."""
@@ -26,6 +32,8 @@ class Rings:
         self._inputs: list[Value] = []
         self._outputs: list[Value] = []
         self._pairs: list[StatePair] = []
+        self._whole: set[str] = set()
+        self.places: list[str] = []
 
     def model(self, moving: bool) -> Model:
         """The streaming model; one that is not ``moving`` makes every step alike."""
@@ -76,38 +84,88 @@ class Rings:
     # State.
 
     def kept(
-        self, node: Node, tensor: str, shape: tuple[int | str, ...], axis: int, value: float = 0.0
+        self,
+        node: Node,
+        tensor: str,
+        shape: tuple[int | str, ...],
+        axis: int,
+        value: float = 0.0,
+        whole: bool = False,
     ) -> tuple[str, str]:
         """A tensor behind the ``shape[axis]`` frames of it that are kept, ``value`` at first, and the name of
-        these, for which ``keep`` says what follows."""
+        these, for which ``keep`` says what follows. ``whole``: it holds whole numbers or truth values."""
         if shape[axis] == 0:
             return tensor, ""
         ring = self.fresh(f"{node.name or node.op}.frames")
-        sizes = tuple(f"{ring}.rows" if isinstance(size, str) else size for size in shape)
-        self._inputs.append(Value(ring, np.dtype(np.float32), sizes))
-        self._pairs.append(
-            StatePair(ring, f"{ring}.next", None if value == 0 else np.array(value, np.float32))
-        )
-        return self.add("Concat", node.name, ring, tensor, axis=axis), ring
+        first = np.array(value, np.float32)
+        if whole:
+            shape, first = (*shape, len(DIGITS)), _digits(int(value))
+            self._whole.add(ring)
+        self._carry(ring, shape, first)
+        past = self._number_of(node, ring, tensor) if whole else ring
+        return self.add("Concat", node.name, past, tensor, axis=axis), ring
 
     def keep(self, node: Node, ring: str, tensor: str, axis: int) -> None:
         """The last frames of a tensor are those of the ring for the next step."""
         if not ring:
             return
         value = next(value for value in self._inputs if value.name == ring)
-        count = value.shape[axis]
         output = f"{ring}.next"
-        self.slice(node, tensor, axis, self.integers(-count), self.integers(END), output=output)
+        whole = ring in self._whole
+        last = self.slice(
+            node,
+            tensor,
+            axis,
+            self.integers(-value.shape[axis]),
+            self.integers(END),
+            output="" if whole else output,
+        )
+        if whole:
+            self._digits_of(node, last, output)
         self._outputs.append(value._replace(name=output))
 
-    def counter(self, node: Node) -> str:
-        """State [2] that begins with zeros; its next value is a tensor of its name with ``.next``."""
+    def place(self, node: Node, more: str, in_rows: bool) -> str:
+        """How many frames have been counted in the steps before, int64 [1], ``more`` being those of this one.
+        Rows of one step must be at one place."""
+        before, _ = self.counted(node, more, ("rows",) if in_rows else (1,))
+        self.places.append(self._inputs[-1].name)
+        return self.slice(node, before, 0, self.integers(0), self.integers(1))
+
+    def counted(self, node: Node, more: str, shape: tuple[int | str, ...]) -> tuple[str, str]:
+        """How much has been counted in the steps before, int64 of a shape, and what it is with ``more``."""
         name = self.fresh(f"{node.name or node.op}.counted")
-        value = Value(name, np.dtype(np.float32), (2,))
-        self._inputs.append(value)
+        value = self._carry(name, (*shape, len(DIGITS)), np.zeros(()))
+        before = self._number_of(node, name, more)
+        after = self.add("Add", node.name, before, more)
+        self._digits_of(node, after, f"{name}.next")
         self._outputs.append(value._replace(name=f"{name}.next"))
-        self._pairs.append(StatePair(name, f"{name}.next"))
-        return name
+        return before, after
+
+    def _carry(self, name: str, shape: tuple[int | str, ...], first: np.ndarray) -> Value:
+        """An input that carries state, ``first`` in the beginning, and its pair."""
+        initial = first.astype(np.float32) if first.any() else None
+        sizes = tuple(f"{name}.rows" if isinstance(size, str) else size for size in shape)
+        value = Value(name, np.dtype(np.float32), sizes)
+        self._inputs.append(value)
+        self._pairs.append(StatePair(name, f"{name}.next", initial))
+        return value
+
+    def _digits_of(self, node: Node, tensor: str, output: str) -> None:
+        """The digits of whole numbers, along a new last axis."""
+        values = self.add("Cast", node.name, tensor, to=np.dtype(np.int64))
+        values = self.add("Unsqueeze", node.name, values, self.integers(-1))
+        worth = self.integers(*DIGITS)
+        rest = self.add("Mod", node.name, values, worth)
+        values = self.add("Div", node.name, self.add("Sub", node.name, values, rest), worth)
+        digits = self.add("Mod", node.name, values, self.integers(*BASES))
+        self.add("Cast", node.name, digits, to=np.dtype(np.float32), output=output)
+
+    def _number_of(self, node: Node, digits: str, like: str) -> str:
+        """The whole numbers that have such digits, of the type of another tensor."""
+        digits = self.add("Cast", node.name, digits, to=np.dtype(np.int64))
+        parts = self.add("Mul", node.name, digits, self.integers(*DIGITS))
+        number = self.add("ReduceSum", node.name, parts, self.integers(-1), keepdims=0)
+        return self.add("CastLike", node.name, number, like)
 
     # Arithmetic with sizes, which is done when a step is planned.
 
@@ -156,3 +214,8 @@ class Rings:
         used = self.add("Min", node.name, used, most)
         used = self.add("Max", node.name, used, self.integers(0))
         return self.slice(node, tensor, axis, start, self.add("Add", node.name, start, used))
+
+
+def _digits(value: int) -> np.ndarray:
+    """Those of a whole number."""
+    return value // DIGITS % BASES

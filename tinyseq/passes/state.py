@@ -77,9 +77,12 @@ class _Exposure:
             if self._begun.isdisjoint(node.inputs) or not node.row.state:
                 return node
         else:
-            _refuse_carrying(node)
             for _, sub_graph in node.graphs():
                 _refuse_recurrent(sub_graph)
+            if node.op == "Scan" and id(node) not in self._apart:
+                return self._scan(node)
+            if id(node) not in self._apart:
+                _refuse_carrying(node)
         if not node.row.state or id(node) in self._apart or self._goes_on(node):
             return node
         if node.attributes["direction"] != "forward":
@@ -123,6 +126,45 @@ class _Exposure:
             )
         self.pairs.append(pair)
         return name, output
+
+    def _scan(self, node: Node) -> Node:
+        """A Scan over frames, which carries its values on as a recurrent layer does."""
+        sources, results = list(node.inputs), list(node.outputs)
+        for place in range(len(sources) - node.attributes["num_scan_inputs"]):
+            name = sources[place]
+            shape = self._shape_in_rows(name)
+            initial = self.graph.constants.get(name)
+            if initial is None and name in self._decided_by_sizes:
+                initial = self._uniform(name)
+                initial = self._of_one_row.values.get(name) if initial is None else initial
+            if initial is None or shape is None:
+                raise ModelError(
+                    f"{node} begins at tensor {name!r}, which is not known before the first frame, so the "
+                    "model cannot be streamed; make what it carries inputs and outputs of the model, or give "
+                    "whole sequences to model.run"
+                )
+            if initial.dtype.kind != "f":
+                raise ModelError(
+                    f"{node} carries {initial.dtype} from frame to frame, which a stream does not, so the "
+                    "model cannot be streamed; export it with floating-point numbers in its place"
+                )
+            own = self._fresh(f"{node.name}.{place}")
+            rows = [f"{own}.rows" if size is None else size for size in shape]
+            value = Value(own, np.dtype(np.float32), tuple(rows))
+            results[place], following = self._following(results[place], value)
+            self.inputs.append(value)
+            self.pairs.append(StatePair(own, following, np.asarray(initial, np.float32)))
+            sources[place] = own
+        return node._replace(inputs=tuple(sources), outputs=tuple(results))
+
+    def _shape_in_rows(self, name: str) -> list[int | None] | None:
+        """The sizes of a tensor, None where they are those of rows."""
+        if name in self.graph.constants:
+            return list(self.graph.constants[name].shape)
+        one, other = (probe.shapes.get(name) for probe in (self._of_one_row, self._of_two_rows))
+        if one is None or other is None:
+            return None
+        return [size if size == twin else None for size, twin in zip(one, other)]
 
     def _led_out(self, node: Node, port: str, output: str, name: str) -> str:
         """Adds the pair of an input where a layer begins; gives the name of what follows it."""
@@ -210,6 +252,12 @@ class _Exposure:
         from tinyseq.passes.probe import Probe
 
         return Probe(self.graph, repeat(1))
+
+    @cached_property
+    def _of_two_rows(self) -> Probe:
+        from tinyseq.passes.probe import Probe
+
+        return Probe(self.graph, repeat(2))
 
     def _goes_on(self, node: Node) -> bool:
         """Whether another node with the same weights goes on from this one's last state: one layer, frame by

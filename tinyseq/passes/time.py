@@ -13,8 +13,11 @@ from contextlib import suppress
 from tinyseq.errors import ModelError
 from tinyseq.ir.model import Model, Node, Value, rows_meet
 from tinyseq.ir.streaming import Streaming
-from tinyseq.passes.axes import FEW, Sizes
+from tinyseq.passes import opening
+from tinyseq.passes.axes import FEW, Sizes, multiples
+from tinyseq.passes.branches import laid_open
 from tinyseq.passes.follow import Following
+from tinyseq.passes.probe import scanned
 from tinyseq.passes.state import expose_state
 
 
@@ -33,6 +36,16 @@ def streaming(model: Model) -> Streaming:
                 "streamed; export it with the shapes of its inputs"
             )
     try:
+        return _tried(model)
+    except ModelError:
+        if not any(node.op == "If" for node in model.graph.nodes):
+            raise
+    return _tried(model._replace(graph=laid_open(model.graph)))
+
+
+def _tried(model: Model) -> Streaming:
+    """The streaming form, found with many frames or with few."""
+    try:
         return _streaming(model, Sizes(model.graph))
     except ModelError as error:
         # Tables of positions may hold fewer frames than were tried.
@@ -42,7 +55,7 @@ def streaming(model: Model) -> Streaming:
 
 
 def _streaming(model: Model, sizes: Sizes) -> Streaming:
-    layers = [node for node in model.graph.nodes if node.row.state]
+    layers = [node for node in model.graph.nodes if _carries(node)]
     times = [name for name in sizes.distinct if any(_along(sizes, name, node) == 0 for node in layers)]
     if layers and not times:
         return _sized(_fixed(model, layers, sizes.frames), sizes)
@@ -72,18 +85,30 @@ def _number(known: str | int | None, size: str | int) -> str | int:
     return known if isinstance(known, int) and known > 1 else size
 
 
+def _carries(node: Node) -> bool:
+    """Whether a node carries something from frame to frame: a recurrent layer, or a Scan."""
+    return bool(node.row.state) or (
+        node.op == "Scan" and len(node.inputs) > node.attributes["num_scan_inputs"]
+    )
+
+
 def _along(sizes: Sizes, name: str, node: Node) -> int | None:
     """What of a recurrent layer's input grows with a size: 0 its frames, 1 its rows, None neither."""
+    if node.op == "Scan":
+        grown = [sizes.growing(name, given) for given, _ in scanned(node, sizes.shape)]
+        over = [axis for _, axis in scanned(node, sizes.shape)]
+        return 0 if any(own == (axis,) for own, axis in zip(grown, over)) else 1 if any(grown) else None
     growing = sizes.growing(name, node.inputs[0])
     if not growing or growing[0] > 1:
         return None
     return growing[0] ^ bool(node.attributes.get("layout"))
 
 
-def _followed(model: Model, sizes: Sizes, name: str, layers: list[Node]) -> Following:
+def _followed(model: Model, sizes: Sizes, name: str, layers: list[Node], unit: int = 1) -> Following:
     """A size followed as the frames of a stream; layers across them, from feature to feature, stay apart."""
-    apart = frozenset(id(node) for node in layers if _along(sizes, name, node) == 1)
-    way = Following(model.graph, expose_state(model, apart), sizes, name)
+    ways = [(node, _along(sizes, name, node)) for node in layers]
+    apart = frozenset(id(node) for node, way in ways if way == 1 or (node.op == "Scan" and way is None))
+    way = Following(model.graph, expose_state(model, apart), sizes, name, unit)
     way.follow()
     return way
 
@@ -99,12 +124,11 @@ def _fixed(model: Model, layers: list[Node], frames_of: Callable[[Node], int | N
             if isinstance(size, str):
                 continue
             name = f"{value.name}.{axis}"
-            shape = (*value.shape[:axis], name, *value.shape[axis + 1 :])
-            inputs = (*graph.inputs[:place], value._replace(shape=shape), *graph.inputs[place + 1 :])
-            opened = model._replace(graph=graph._replace(inputs=inputs))
-            sizes = Sizes(opened.graph)
-            if any(_along(sizes, name, node) == 0 for node in layers):
-                return _closed(_followed(opened, sizes, name, layers).streaming(), value)
+            opened = model._replace(graph=opening.opened(graph, place, axis, name))
+            sizes = Sizes(opened.graph, multiples(size))
+            own = [node for node in opened.graph.nodes if _carries(node)]
+            if any(_along(sizes, name, node) == 0 for node in own):
+                return _closed(_followed(opened, sizes, name, own, size).streaming(), value)
     exposed = expose_state(model)
     for node in layers:
         if frames_of(node) != 1:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from fractions import Fraction
 from typing import NamedTuple
 
 import numpy as np
@@ -26,7 +25,7 @@ class Track(NamedTuple):
 
     ``emitted[n]`` frames have come out when n frames of the stream have gone in; ``whole[n]`` have when no
     more follow. ``rows`` is how many rows are joined with the frames in the one axis, rows outside. All
-    frames of one that is ``alike`` hold the same. ``period`` frames after which the counts go on alike.
+    frames of one that is ``alike`` hold the same.
     """
 
     axis: int
@@ -35,12 +34,11 @@ class Track(NamedTuple):
     rows: int = 1
     alike: bool = False
     padding: Padding | None = None
-    period: int = 1
 
     @classmethod
-    def source(cls, axis: int) -> Track:
-        """Frames as they are fed."""
-        counts = np.arange(HORIZON + 1)
+    def source(cls, axis: int, unit: int = 1) -> Track:
+        """Frames as they are fed, ``unit`` of them being one of the stream."""
+        counts = np.arange(HORIZON + 1) * unit
         return cls(axis, counts, counts)
 
     def same_clock(self, other: Track) -> bool:
@@ -54,14 +52,21 @@ class Track(NamedTuple):
         """Whether frames come when no more of the stream follow."""
         return bool((self.emitted != self.whole).any())
 
-    @property
-    def latency(self) -> int:
-        """How many frames of the stream a frame comes later than the one that it stands beside."""
-        rate = Fraction(int(self.emitted[-1] - self.emitted[HORIZON // 2]), HORIZON - HORIZON // 2)
+    def latency(self, period: int) -> int:
+        """How many frames of the stream a frame comes later than the one that it stands beside; the counts go
+        on alike after ``period`` frames."""
+        span = HORIZON // 2 // period * period
+        more = int(self.emitted[-1] - self.emitted[-1 - span])
         counts = np.arange(1, int(self.emitted[-1]) + 1)
         first = np.searchsorted(self.emitted, counts)
-        due = np.ceil(counts / float(rate)) if rate else counts
+        due = -(counts * -span // more) if more else counts
         return max(0, int((first - due).max(initial=0)))
+
+    def length(self, frames: int, period: int) -> int:
+        """How many frames come out of so many of the stream, no more following. The counts go
+        on alike after ``period`` of them."""
+        rounds = max(0, -(-(frames - HORIZON) // period))
+        return int(self.whole[frames - rounds * period] + rounds * (self.whole[-1] - self.whole[-1 - period]))
 
     def times(self, above: int, below: int = 1) -> Track | None:
         """Each frame as ``above / below`` of them; None where frames would be cut."""

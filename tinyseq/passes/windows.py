@@ -45,16 +45,27 @@ def _slid(following: Following, node: Node, track: Track, window: Window, value:
 def _joined(following: Following, node: Node, axis: int, count: int, value: float = 0.0) -> str:
     """What a node takes behind the last ``count`` frames before.
 
-    They are kept as they are before they are turned, where frames lie one after the other.
+    They are kept with their channels last, where the elements of a window lie one after the other.
     """
     rings, source = following.rings, node.inputs[0]
+    if node.op == "Reshape" or not count:
+        joined, ring = following.kept(node, source, axis, count, value)
+        rings.keep(node, ring, joined, axis)
+        return joined
+    rank = len(following.shapes(source)[0])
+    last = (0, *range(2, rank), 1)
     maker = following.maker(source)
-    perm = maker.attributes["perm"] if maker is not None and maker.op == "Transpose" else None
-    if perm:
-        source, axis = maker.inputs[0], perm[axis]
-    joined, ring = rings.kept(node, source, following.frames_of(source, axis, count), axis, value)
-    rings.keep(node, ring, joined, axis)
-    return rings.add("Transpose", node.name, joined, perm=perm) if perm else joined
+    if (
+        maker is not None
+        and maker.op == "Transpose"
+        and maker.attributes["perm"] == (0, rank - 1, *last[1:-1])
+    ):
+        turned = maker.inputs[0]
+    else:
+        turned = rings.add("Transpose", node.name, source, perm=last)
+    joined, ring = following.kept(node, source, axis, count, value, what=turned, perm=last)
+    rings.keep(node, ring, joined, axis - 1)
+    return rings.add("Transpose", node.name, joined, perm=(0, rank - 1, *range(1, rank - 1)))
 
 
 def _replaced(
@@ -99,9 +110,12 @@ def pooled(following: Following, node: Node, index: int, track: Track) -> None:
     window, attributes = _along(following, node, track, lambda x, *_: pool_geometry(node.attributes, x))
     if len(node.outputs) > 1 and node.outputs[1]:
         raise Refusal("tells the places of the greatest elements, which count from the first frame")
-    if node.attributes["ceil_mode"] and window.stride > 1:
-        raise Refusal("has ceil_mode=1, by which its last window is cut where the frames end")
     least = node.op == "MaxPool"
+    if node.attributes["ceil_mode"] and window.stride > 1:
+        if not least:
+            raise Refusal("is a mean with ceil_mode=1, whose last window is of fewer frames than the others")
+        # The last window may reach beyond the end, but not begin there.
+        window = window._replace(after=min(window.after + window.stride - 1, window.reach - 1))
     if not least and not node.attributes["count_include_pad"] and (window.before or window.after):
         raise Refusal("is a mean that leaves padding out (count_include_pad=0)")
     source, track = _slid(following, node, track, window, -np.inf if least else 0.0)
@@ -162,7 +176,7 @@ def aligned(following: Following, node: Node) -> Node:
         if track.padding is not None:
             raise Refusal("takes frames that are padded in time")
         most = int(held.max())
-        joined, ring = rings.kept(node, name, following.frames_of(name, track.axis, most), track.axis)
+        joined, ring = following.kept(node, name, track.axis, most)
         rings.keep(node, ring, joined, track.axis)
         start = rings.at(node, most - held)
         end = rings.add("Add", node.name, start, count)

@@ -49,7 +49,12 @@ class Pool:
                 if self.one_by_one
                 else backend.rows(_layout(values, axes, model.state), count)
             )
-        self._runner = moved(runner, streaming, count)
+        self._runner: Any = moved(runner, streaming, count)
+        if streaming.places or (streaming.clock is not None and streaming.rows):
+            # Imported here: steps of few models differ.
+            from tinyseq.runtime.in_phase import InPhase
+
+            self._runner = InPhase(self._runner, streaming)
         self._streaming = streaming
         self._initial = {pair.input: pair.initial for pair in model.state} | {POSITION: None}
         self._axes = axes | {POSITION: 0}
@@ -130,7 +135,7 @@ class Pool:
         numbers = self._numbers(rows)
         feeds = self._streaming.ending(feeds, len(numbers))
         given = self._addressed(numbers, feeds)
-        return self._runner.step(given, None, last=1)  # type: ignore[call-arg]  # it has a clock
+        return self._runner.step(given, None, last=1)
 
     def _numbers(self, rows: Sequence[int]) -> np.ndarray:
         """Rows, all of them open and none twice."""

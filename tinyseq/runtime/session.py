@@ -160,10 +160,11 @@ class Session:
         Raises:
             ModelError: the model cannot be computed step by step; says which layer and why.
         """
-        if self.streaming.clock is not None:
+        if self.streaming.clock is not None or self.streaming.places:
+            what = "numbers its frames" if self.streaming.clock is None else "holds frames back"
             raise ModelError(
-                "a search steps its models frame by frame, and this one holds frames back; step it by "
-                "model.stream and search in what comes of it"
+                f"a search steps its models frame by frame, and this one {what}; step it by model.stream and "
+                "search in what comes of it"
             )
         return self._backend.rows(layout, count)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from functools import cached_property
 from math import inf
 
 import numpy as np
@@ -11,6 +12,7 @@ from tinyseq.common.given import is_number
 from tinyseq.common.text import shown
 from tinyseq.decode.frames.decoder import LiveDecoder
 from tinyseq.decode.hypothesis import Hypothesis, Partial
+from tinyseq.decode.words import word_mark
 from tinyseq.errors import FeedError
 from tinyseq.runtime.batching import Together
 from tinyseq.runtime.claim import put_back, take_all
@@ -71,6 +73,11 @@ class Recognizer:
             f"Recognizer({self.sample_rate} Hz, a row of {self._output!r} every {self.frame_seconds} s, "
             f"{self.decoder!r})"
         )
+
+    @cached_property
+    def _word_mark(self) -> str | int | None:
+        options = self.decoder.options
+        return word_mark(options.vocabulary, getattr(options, "word_separator", None))
 
     def create_stream(self) -> RecognizerStream:
         """A new stream, at its start."""
@@ -165,7 +172,8 @@ class Recognizer:
         try:
             found, is_final = self._found(own)
             options, timeline = self.decoder.options, own._timeline
-            return RecognizerResult(found, options.vocabulary, timeline, own._search.frames, is_final)
+            frames, mark = own._search.frames, self._word_mark
+            return RecognizerResult(found, options.vocabulary, timeline, frames, is_final, mark)
         finally:
             own._decoding.free.append(None)
 

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from functools import cached_property
 
 from tinyseq.decode.hypothesis import Hypothesis, Partial, joined
+from tinyseq.decode.words import Word, timed
 
 
 @dataclass(frozen=True)
@@ -48,8 +49,10 @@ class RecognizerResult:
         timeline: Timeline,
         frames: int,
         is_final: bool,
+        word_mark: str | int | None = None,
     ) -> None:
         self._found, self._vocabulary, self._timeline = found, vocabulary, timeline
+        self._word_mark = word_mark
         self.start, self.end, self.is_final = timeline.seconds(0), timeline.seconds(frames), is_final
         self.frames_heard = frames
 
@@ -95,6 +98,14 @@ class RecognizerResult:
     def ends(self) -> list[float]:
         """For each token the second at which that frame ends."""
         return [self._timeline.seconds(frame + 1) for frame in self.frames]
+
+    @cached_property
+    def words(self) -> list[Word] | None:
+        """Its words and when they were said; None without a vocabulary, or if nothing in it parts words: see
+        ``word_times``. The last one may go on, unless the result is final."""
+        if self._vocabulary is None or self._word_mark is None:
+            return None
+        return timed(self.hypothesis, self._vocabulary, self._word_mark, self._timeline.seconds)
 
     @property
     def stable(self) -> int:

@@ -19,6 +19,7 @@ from tinyseq.decode.transducer.decoder import TransducerDecoder
 from tinyseq.decode.transducer.options import TransducerBeamSearch, TransducerGreedy
 from tinyseq.decode.transducer.requests import TransducerModel
 from tinyseq.decode.vocabulary import read_lines, read_vocabulary
+from tinyseq.decode.words import word_times
 from tinyseq.errors import FeedError, OptionError
 from tinyseq.tools.console import file_name, say, say_json
 
@@ -70,6 +71,12 @@ def add_arguments(command: argparse.ArgumentParser) -> None:
     command.add_argument(
         "--lengths", type=_whole_numbers, metavar="N,N", help="frames of each sequence of a batch"
     )
+    command.add_argument(
+        "--frame-seconds",
+        type=float,
+        metavar="SECONDS",
+        help="how long a frame lasts: JSON then has words with start and end (needs --vocabulary)",
+    )
     command.add_argument("--blank", type=int, default=0, help="the blank's id (default 0)")
     command.add_argument(
         "--vocabulary",
@@ -113,21 +120,22 @@ def decode(args: argparse.Namespace, arrays: Mapping[str, np.ndarray]) -> None:
     if args.start is not None:
         raise OptionError("--start is for the folder of a transducer")
     logp = _logp(args, _chosen(args, arrays))
-    _print(args, CtcDecoder(_options(args, "CTC")).decode(logp, args.lengths), logp.ndim == 3)
+    options = _options(args, "CTC")
+    _print(args, CtcDecoder(options).decode(logp, args.lengths), logp.ndim == 3, options)
 
 
 def decode_frames(args: argparse.Namespace, transducer: TransducerModel, frames: np.ndarray) -> None:
     """Decodes frames [N, T, C] of a transducer's encoder, and prints what was found."""
     if args.scores != "logp" or args.time_axis is not None:
         raise OptionError("--scores and --time-axis are for rows of CTC models; leave them out")
-    decoder = TransducerDecoder(transducer, _options(args, "transducer"))
-    _print(args, decoder.decode(frames, args.lengths), True)
+    options = _options(args, "transducer")
+    _print(args, TransducerDecoder(transducer, options).decode(frames, args.lengths), True, options)
 
 
-def _print(args: argparse.Namespace, found: list, is_batch: bool) -> None:
+def _print(args: argparse.Namespace, found: list, is_batch: bool, options: object) -> None:
     sequences = found if is_batch else [found]
     if args.json:
-        say_json({"sequences": [[_described(hypothesis) for hypothesis in best] for best in sequences]})
+        say_json({"sequences": [[_described(one, args, options) for one in best] for best in sequences]})
         return
     for best in sequences:
         for hypothesis in best:
@@ -136,9 +144,14 @@ def _print(args: argparse.Namespace, found: list, is_batch: bool) -> None:
             say("")
 
 
-def _described(hypothesis: Hypothesis) -> dict[str, object]:
+def _described(hypothesis: Hypothesis, args: argparse.Namespace, options: object) -> dict[str, object]:
     """A hypothesis as plain values."""
-    return {name: getattr(hypothesis, name) for name in ("tokens", "score", "frames", "confidences", "text")}
+    shown = {name: getattr(hypothesis, name) for name in ("tokens", "score", "frames", "confidences", "text")}
+    if args.frame_seconds is not None:
+        separator = args.word_separator
+        words = word_times(hypothesis, options.vocabulary, args.frame_seconds, word_separator=separator)
+        shown["words"] = [word._asdict() for word in words]
+    return shown
 
 
 def _line(hypothesis: Hypothesis, scored: bool) -> str:
@@ -181,6 +194,8 @@ def _options(args: argparse.Namespace, model: str) -> object:
     """The options of the method that is asked for."""
     method = METHODS[model, args.greedy]
     vocabulary = None if args.vocabulary is None else _strings(args.vocabulary)
+    if args.frame_seconds is not None and (vocabulary is None or not args.json):
+        raise OptionError("--frame-seconds is for words in JSON: give --vocabulary and --json with it")
     given = {name: getattr(args, name) for name in (*NUMBERS, "lm", "lm_level", "word_separator", "lexicon")}
     given = {name: value for name, value in given.items() if value is not None}
     if args.hotword:
