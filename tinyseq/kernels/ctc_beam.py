@@ -50,10 +50,10 @@ from tinyseq.kernels.ranking import (
     add_logs,
     entry_bound,
     keep_best,
-    row_peak,
     strongest,
 )
 from tinyseq.kernels.records import best_alignment, pool_of, record_of, records_of
+from tinyseq.kernels.vectors import greatest
 
 RENEWED, FIRST_LONGER, NEXT_LONGER = 9, 10, 11
 """Words of a hypothesis that gets no token, in place of the states: whether its last token's alignment is a
@@ -194,7 +194,7 @@ def _rank(row, state, scratch, search, scorers):
     records, pool, stays = records_of(state), pool_of(state, settings[WIDTH]), scratch
     scores, keys, _ = ranking_of(scratch, search)
     token_scores, tokens = _strongest_of(scratch, search)
-    least = min(np.float32(doubles(search)[MIN_LOGP]), x[row_peak(row, vocabulary)[1]])
+    least = min(np.float32(doubles(search)[MIN_LOGP]), greatest(row, vocabulary)[0])
     count = strongest(row, vocabulary, least, most, token_scores, tokens)
     last, last_token = np.float32(LOG_ZERO), vocabulary
     if settings[LIMITED] and count == most:
