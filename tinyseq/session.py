@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, NoReturn
@@ -218,6 +219,15 @@ class Session:
         if self.doubts:
             raise FeedError(f"{error}{self.doubts}") from error
 
+    @contextmanager
+    def explaining(self) -> Iterator[None]:
+        """Lets errors of a step say what is not known of the model's state."""
+        try:
+            yield
+        except FeedError as error:
+            self.explain(error)
+            raise
+
     @cached_property
     def _doubts(self) -> tuple[str, ...]:
         # Imported here: only those who are in doubt should wait for it.
@@ -338,10 +348,11 @@ class Stream:
             FeedError: names, dtypes or shapes do not fit; the state is as before.
             StateError: the stream has been finished before.
         """
-        if self._streaming.clock is None:
-            return {} if feeds is None else self._runner.step(feeds, None)
-        feeds = self._streaming.ending(feeds, 1)
-        return self._runner.step(feeds, None, last=1)  # type: ignore[call-arg]  # it has a clock
+        with self._session.explaining():
+            if self._streaming.clock is None:
+                return {} if feeds is None else self._runner.step(feeds, None)
+            feeds = self._streaming.ending(feeds, 1)
+            return self._runner.step(feeds, None, last=1)  # type: ignore[call-arg]  # it has a clock
 
     @property
     def outputs(self) -> tuple[Value, ...]:
