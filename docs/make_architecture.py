@@ -22,17 +22,15 @@ BEGIN, END = "<!-- made by docs/make_architecture.py -->", "<!-- made until here
 
 LAYER_BOXES = {
     "converters": (1, 0, "of other frameworks: to a Model"),
-    "graph": (0, 1, "a model written in Python"),
-    "model": (1, 1, "named ops, NumPy weights"),
+    "shapes": (0, 1, "from input to output shapes"),
+    "ir": (1, 1, "Models of named ops, Graphs"),
     "passes": (2, 1, "Model to Model: cells, state"),
-    "ops": (0, 2, "what each op takes and gives"),
     "plan": (1, 2, "a program of integers"),
-    "shapes": (2, 2, "from input to output shapes"),
     "kernels": (0, 3, "compiled before installing"),
     "backends": (1, 3, "run a program or a Model"),
     "reference": (2, 3, "each op's meaning, in float64"),
-    "session": (1, 4, "load, run, stream"),
-    "pool": (2, 4, "many streams, one call"),
+    "runtime": (1, 4, "sessions, streams, pools"),
+    "dropin": (2, 4, "behind onnxruntime's interface"),
     "decode": (1, 5, "searches over rows of scores"),
     "speech": (1, 6, "sound to text, or to segments"),
 }
@@ -48,9 +46,9 @@ OTHER_BOXES = {
 """What comes in and goes out."""
 
 ARROWS = """
-files>converters converters>model graph>model model>passes passes>model model>plan ops>plan shapes>plan
-plan>backends kernels>backends reference>backends backends>session feeds>session session>feeds pool>session
-session>decode decode>hypotheses decode>speech sound>speech speech>text
+files>converters converters>ir shapes>ir ir>passes passes>ir ir>plan plan>backends kernels>backends
+reference>backends backends>runtime feeds>runtime runtime>feeds runtime>dropin runtime>decode
+decode>hypotheses decode>speech sound>speech speech>text
 """
 
 WIDTH, HEIGHT, ACROSS, DOWN, MARGIN = 220, 48, 290, 82, 20

@@ -17,15 +17,15 @@ sys.path.insert(0, str(ROOT))
 from tinyseq.converters.onnx import OLDEST_OPSET  # noqa: E402
 
 from tests import onnx_nodes  # noqa: E402
-from tinyseq.ops import OPS, REQUIRED, Attribute, Op, Port  # noqa: E402
+from tinyseq.ir.ops import OPS, REQUIRED, Attribute, Op, Port  # noqa: E402
 from tinyseq.plan.lower import lowering  # noqa: E402
 
 TARGET = ROOT / "docs" / "ops.md"
 
 HEAD = """# Ops
 
-What tinyseq runs, written by `python docs/make_ops.py` from the op table (`tinyseq/ops.py`) and from runs of
-the tests of nodes in onnx {version}; a test keeps it so. Every op is on `device="reference"`.
+What tinyseq runs, written by `python docs/make_ops.py` from the op table (`tinyseq/ir/ops.py`) and from runs
+of the tests of nodes in onnx {version}; a test keeps it so. Every op is on `device="reference"`.
 
 - **Inputs**: `?` may be absent, `*` any number; the value of one marked `!` must be known when a plan is
   made: a constant, a shape, an integer input of the model, or computed from those.

@@ -11,7 +11,7 @@ from pathlib import Path
 ROOT = Path(__file__).parent.parent
 sys.path.insert(0, str(ROOT))
 
-from tinyseq.ops import FAMILIES, OPS  # noqa: E402
+from tinyseq.ir.ops import FAMILIES, OPS  # noqa: E402
 from tinyseq.passes.along import HANDLERS, WHY  # noqa: E402
 from tinyseq.shapes import looks  # noqa: E402
 
@@ -20,7 +20,7 @@ TARGET = ROOT / "docs" / "ops-in-streams.md"
 HEAD = """# Ops in streams
 
 How a stream computes in chunks what a run computes at once, bit for bit; written by `python
-docs/make_streams.py` from the op table (`tinyseq/ops.py`) and the forms of ops
+docs/make_streams.py` from the op table (`tinyseq/ir/ops.py`) and the forms of ops
 (`tinyseq/passes/along.py`); a test keeps it so.
 
 When a stream is made, the axis of its frames is followed from the inputs through every node. An op takes

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 import numpy as np
 from onnx import NodeProto, helper, load_from_string, numpy_helper, printer
 
-from tinyseq.ops import OPS
+from tinyseq.ir.ops import OPS
 
 GATES = {"RNN": 1, "GRU": 3, "LSTM": 4}
 

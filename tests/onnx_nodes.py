@@ -14,7 +14,7 @@ from onnx.backend.test.runner import Runner
 
 from tinyseq import onnx_backend
 from tinyseq.errors import TinyseqError
-from tinyseq.ops import OPS
+from tinyseq.ir.ops import OPS
 
 BACKENDS = {"cpu": onnx_backend.Backend, "reference": onnx_backend.ReferenceBackend}
 

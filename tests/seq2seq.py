@@ -13,8 +13,7 @@ from pathlib import Path
 import h5py
 import numpy as np
 import onnxruntime
-from tinyseq.converters import npz
-from tinyseq.converters.weights import Weights
+from tinyseq.converters.weights import Weights, npz
 
 import tinyseq
 

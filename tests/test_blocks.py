@@ -11,7 +11,7 @@ from itertools import pairwise
 import pytest
 
 from tests.documents import ROOT, blocks, documents, known, write_files
-from tinyseq import cli
+from tinyseq.tools import cli
 
 PAGES = {path.relative_to(ROOT).as_posix(): path for path in documents()}
 COMMANDS = ("tinyseq", "pip", "python", "python3", "pytest", "ruff", "mypy", "git")

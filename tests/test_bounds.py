@@ -20,10 +20,10 @@ from onnx.numpy_helper import from_array
 from tinyseq.converters import weights
 
 import tinyseq
-from tinyseq import memory
+from tinyseq.common import memory
 from tinyseq.decode.lm.arpa import read_arpa
 from tinyseq.plan.draft import _placed, _turns
-from tinyseq.plan.view import Buffer
+from tinyseq.plan.view import Span
 
 X = {"x": np.arange(6, dtype=np.float32).reshape(2, 3)}
 
@@ -115,7 +115,7 @@ def test_buffers_lie_where_first_fit_puts_them():
     for _ in range(200):
         buffers = []
         for first in range(random.integers(1, 40)):
-            buffer = Buffer(int(random.integers(1, 500)), 0)
+            buffer = Span(int(random.integers(1, 500)), 0)
             buffer.first, buffer.last = first, first + int(random.integers(0, 12))
             buffers.append(buffer)
         offsets, total = _placed([buffer.bytes for buffer in buffers], _turns(buffers))

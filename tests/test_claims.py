@@ -16,8 +16,8 @@ from tests.test_decoder import OPTIONS, decoder_graph
 from tests.test_recognizer import FEATURES, heard, made, run_out, sound, whole
 from tests.test_turns import feeds_of
 from tinyseq import Decoder, Greedy
-from tinyseq.claim import Claim, put_back, take_all
 from tinyseq.decode.generation.generate import begin
+from tinyseq.runtime.claim import Claim, put_back, take_all
 from tinyseq.speech import VoiceDetector
 
 IN_USE = "in use by another thread"

@@ -13,8 +13,8 @@ from safetensors.numpy import save_file
 import tinyseq
 from tests.models import recogniser
 from tests.test_errors import lstm_with_state
-from tinyseq.cli import FAILED, FINE, UNREADABLE, USAGE, main
 from tinyseq.speech.voice_detector import MODEL
+from tinyseq.tools.cli import FAILED, FINE, UNREADABLE, USAGE, main
 
 DATA = Path(__file__).parent / "data"
 
@@ -126,8 +126,8 @@ def test_verify_tries_streams(model, tmp_path, capsys):
 
 
 def test_verify_fails_when_results_differ(model, monkeypatch, capsys):
-    monkeypatch.setattr("tinyseq.check.ABSOLUTE", 0.0)
-    monkeypatch.setattr("tinyseq.check.RELATIVE", 0.0)
+    monkeypatch.setattr("tinyseq.tools.verify.ABSOLUTE", 0.0)
+    monkeypatch.setattr("tinyseq.tools.verify.RELATIVE", 0.0)
     assert main(["verify", model]) == FAILED
     assert "DIFFERS" in capsys.readouterr().out
 

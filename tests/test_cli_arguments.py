@@ -18,8 +18,8 @@ from onnx import helper
 
 import tinyseq
 from tests.models import lstm_with_state, model, value
-from tinyseq.cli import FINE, INTERRUPTED, UNREADABLE, USAGE, _parser, main
-from tinyseq.console import file_name
+from tinyseq.tools.cli import FINE, INTERRUPTED, UNREADABLE, USAGE, _parser, main
+from tinyseq.tools.console import file_name
 
 VALUES = (
     "", "x", "-1", "nan", "1e400", "9" * 5000, "a=b", "=", "x=[1", "x=1e300", "x=missing.npy", "x=/dev/null",
@@ -42,7 +42,7 @@ def folder(tmp_path, monkeypatch) -> Path:
     """A folder to be in, with whole files and broken ones of every kind."""
     monkeypatch.chdir(tmp_path)
     parser = _parser()
-    monkeypatch.setattr("tinyseq.cli._parser", lambda: parser)
+    monkeypatch.setattr("tinyseq.tools.cli._parser", lambda: parser)
     tinyseq.load(lstm_with_state()).save("m.tinyseq")
     np.save("rows.npy", np.log(np.full((5, 3), 1 / 3)))
     for suffix in SUFFIXES:
@@ -161,7 +161,7 @@ def test_names_do_not_command_a_terminal(folder, capsys):
 
 
 def run(arguments: list[str], folder: Path, **options) -> subprocess.Popen:
-    command = [sys.executable, "-m", "tinyseq.cli", *arguments]
+    command = [sys.executable, "-m", "tinyseq.tools.cli", *arguments]
     return subprocess.Popen(command, cwd=folder, stderr=subprocess.PIPE, text=True, **options)
 
 

@@ -17,7 +17,7 @@ import tinyseq
 from tests.models import Case, graph, model, one_node, scanned_cell, value
 from tests.test_differential import agrees_with_onnxruntime, agrees_with_the_reference
 from tinyseq.plan import builder
-from tinyseq.plan.packing import Weights
+from tinyseq.plan.packing import PackedWeights
 from tinyseq.plan.planner import Planner
 
 make = helper.make_node
@@ -174,7 +174,7 @@ def test_a_while_loop_that_counts_has_scan_outputs(frames):
 
 def test_a_while_loop_is_planned_as_one_turn():
     short, long = (
-        Planner(tinyseq.load(case.model).model, Weights(()))
+        Planner(tinyseq.load(case.model).model, PackedWeights(()))
         .draft({name: array.shape for name, array in case.feeds.items()}, {})
         .plan()
         for case in (while_loop(2), while_loop(50))
@@ -317,7 +317,7 @@ def test_planning_asks_for_inputs_only_where_they_decide(source, known):
         make("If", ["c"], ["y"], then_branch=branches[0], else_branch=branches[1]),
     ]
     proto = model(nodes, [value("x", shape=(3,)), value("limit", np.int64, ())], [value("y")])
-    planner = Planner(tinyseq.load(proto).model, Weights(()))
+    planner = Planner(tinyseq.load(proto).model, PackedWeights(()))
     assert planner.known == known
     for limit in (5, 9):
         agrees_with_onnxruntime(Case(proto, {"x": X, "limit": np.array(limit)}))

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 import tinyseq
-from tinyseq.cost import memory, operations
+from tinyseq.tools.cost import memory, operations
 
 T, N, F, H = 5, 2, 3, 4
 X = np.zeros((T, N, F), np.float32)

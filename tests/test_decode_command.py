@@ -10,7 +10,7 @@ import pytest
 import tinyseq
 from tests.models import recogniser
 from tests.test_ctc import ARPA, VOCABULARY, peaked
-from tinyseq.cli import FINE, UNREADABLE, USAGE, main
+from tinyseq.tools.cli import FINE, UNREADABLE, USAGE, main
 
 LOGP = peaked(30, len(VOCABULARY), 0)
 

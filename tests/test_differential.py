@@ -15,7 +15,7 @@ import tinyseq
 from tests.models import Case, recurrent
 from tests.strategies import CASES, LAYERS, SIZES, chains, layers, layers_of_any_kind, op_of
 from tinyseq.errors import UnsupportedError
-from tinyseq.ops import OPS
+from tinyseq.ir.ops import OPS
 
 BOUND = 2e-5
 """The most that float32 results may differ from exact ones, absolute below 1 and relative above.

@@ -22,7 +22,7 @@ from onnx import helper
 import tinyseq
 from tests.models import graph, lstm_with_state, model, one_node, recogniser, recurrent, running_sum, value
 from tests.strategies import CASES, op_of
-from tinyseq.ops import OPS
+from tinyseq.ir.ops import OPS
 
 MANY = settings(max_examples=12 * settings().max_examples)
 """For damage: a few hundred examples."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import pickle
+import pickletools
 import sys
 import threading
 import tracemalloc
@@ -248,6 +249,13 @@ def test_what_is_unpickled_or_copied_is_read_only():
         assert twin == state and not twin["h"].flags.writeable
         with pytest.raises(ValueError):
             twin["h"][0] = 2
+
+
+def test_a_pickled_snapshot_names_nothing_but_the_face():
+    """So that it is read wherever files of tinyseq come to lie."""
+    pickled = pickle.dumps(tinyseq.State({"h": np.ones((1, 2), np.float32)}), 2)
+    named = {word.split()[0] for code, word, _ in pickletools.genops(pickled) if code.name == "GLOBAL"}
+    assert {module for module in named if module.startswith("tinyseq")} == {"tinyseq"}
 
 
 def test_snapshots_are_compared_by_value():

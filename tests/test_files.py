@@ -13,8 +13,8 @@ import pytest
 
 import tinyseq
 from tests.models import lstm_with_state, recogniser
-from tinyseq import files
-from tinyseq.cli import FINE, UNREADABLE, USAGE, main
+from tinyseq.common import files
+from tinyseq.tools.cli import FINE, UNREADABLE, USAGE, main
 
 
 @pytest.fixture(scope="module")

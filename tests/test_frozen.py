@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 import tinyseq
-from tinyseq.format import VERSION
+from tinyseq.ir.format import VERSION
 
 FROZEN = Path(__file__).parent / "data" / "frozen"
 

@@ -9,7 +9,7 @@ import pytest
 
 import tinyseq
 from tests import seq2seq
-from tinyseq.cli import FINE, UNREADABLE, USAGE, main
+from tinyseq.tools.cli import FINE, UNREADABLE, USAGE, main
 
 WORD = "helicopter"
 

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 import tinyseq
-from tinyseq import gates
+from tinyseq.ir import gates
 
 RNG = np.random.default_rng(0)
 T, N, F, H = 6, 3, 4, 5

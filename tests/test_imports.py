@@ -23,5 +23,5 @@ LATER = (
 def test_import_is_light():
     command = [sys.executable, "-c", "import sys, tinyseq; print(*sys.modules)"]
     modules = subprocess.run(command, check=True, capture_output=True, text=True).stdout.split()
-    assert "tinyseq.session" in modules
+    assert "tinyseq.runtime.session" in modules
     assert not set(LATER) & set(modules)

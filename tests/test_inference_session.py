@@ -100,7 +100,7 @@ def test_every_session_option_was_thought_of():
         for name in dir(onnxruntime.SessionOptions)
         if not name.startswith("_") and not callable(getattr(onnxruntime.SessionOptions(), name))
     }
-    known = OPTIONS.keys() | tinyseq.inference_session.REFUSED_SESSION_OPTIONS.keys()
+    known = OPTIONS.keys() | tinyseq.dropin.onnxruntime.REFUSED_SESSION_OPTIONS.keys()
     assert attributes <= known
 
 

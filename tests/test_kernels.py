@@ -17,9 +17,9 @@ from tinyseq.errors import KernelsError
 from tinyseq.kernels import library
 from tinyseq.kernels.build import native
 from tinyseq.kernels.cells import Variant
+from tinyseq.kernels.compute.rows import _Passes
 from tinyseq.kernels.instructions import FUNCTION_CODES, FUNCTIONS, OPCODES, SEGMENT_SHIFT, Function
-from tinyseq.kernels.isa import ISAS
-from tinyseq.kernels.rows import _Passes
+from tinyseq.kernels.llvm.isa import ISAS
 
 TINY = 2.0**-126
 """The smallest normal float32; what is below counts as zero."""

@@ -15,77 +15,55 @@ PACKAGE = Path(tinyseq.__file__).parent
 ROOT = PACKAGE.parent
 
 LAYERS = {
-    "text": "",
-    "errors": "text",
+    "common.text": "",
+    "errors": "common.text",
+    "common": "common.text errors",
     "kernels.activations": "",
     "kernels.cells": "",
     "shapes": "kernels.activations kernels.cells",
-    "ops": "shapes",
-    "model": "text errors shapes ops",
-    "types": "errors ops model",
-    "given": "text errors",
-    "gates": "text errors kernels.cells given",
-    "graph": "text errors ops model types given gates",
-    "feeds": "text errors model given",
-    "precision": "errors",
-    "memory": "",
-    "files": "errors memory",
-    "format": "errors shapes ops model types given files",
-    "state": "text errors given format",
-    "effort": "errors shapes model gates",
+    "ir": "common.text errors common kernels.cells shapes",
     "kernels.instructions": "",
-    "reference": "errors kernels.activations ops model memory effort kernels.instructions",
-    "streaming": "errors model",
-    "passes": "errors kernels.activations shapes ops model precision effort reference streaming",
-    "kernels.isa": "",
-    "kernels.layout": "",
-    "kernels.library": "errors kernels.isa",
+    "reference": "errors common kernels.activations ir kernels.instructions",
+    "passes": "errors kernels.activations shapes ir reference",
+    "kernels.llvm.isa": "",
+    "kernels.search.layout": "",
+    "kernels.library": "errors kernels.llvm.isa",
     "kernels.program": "kernels.instructions kernels.library",
-    "kernels": "errors kernels.activations kernels.cells kernels.instructions kernels.isa "
-    "kernels.layout kernels.library",
+    "kernels": "errors kernels.activations kernels.cells kernels.instructions "
+    "kernels.llvm.isa kernels.search.layout kernels.library",
     "kernels.cuda": "errors kernels.cells kernels.instructions kernels",
-    "kernels.cuda.compiler": "errors files kernels.library kernels.cuda",
+    "kernels.cuda.compiler": "errors common kernels.library kernels.cuda",
     "kernels.cuda.driver": "errors kernels.cuda kernels.cuda.compiler",
-    "plan": "errors kernels.activations kernels.cells shapes ops model memory effort "
+    "plan": "errors common kernels.activations kernels.cells shapes ir "
     "kernels.instructions reference kernels.program",
-    "backends": "text errors model feeds kernels.instructions reference kernels.library "
+    "backends": "common.text errors ir kernels.instructions reference kernels.library "
     "kernels.cuda kernels.cuda.driver plan",
-    "converters": "text errors kernels.activations ops model types given gates graph "
-    "precision memory files format",
-    "claim": "errors",
-    "row_by_row": "errors model plan backends",
-    "pool": "text errors model given state plan backends claim row_by_row",
-    "console": "text errors given memory files",
-    "decode.option_checks": "text errors given",
-    "decode": "text errors given files state kernels.instructions kernels.layout "
-    "kernels.program claim decode.option_checks",
-    "session": "text errors model given graph format state passes backends converters claim pool",
-    "inference_session": "text errors model given session",
-    "together": "errors model feeds pool session",
-    "check": "errors model memory reference session",
-    "stream_check": "text errors model given feeds state streaming session check",
-    "cost": "errors model feeds effort reference passes plan",
-    "inspection": "errors model session cost",
-    "": "errors state session",
-    "onnx_backend": "text errors given session",
-    "packages": "errors",
-    "speech": "text errors given state claim decode session together packages",
-    "demo": "errors files console packages speech",
-    "decode.command": "text errors console decode",
-    "decode.frames_command": "errors console decode",
-    "rows": "model kernels.program plan",
-    "decode.generation.steps": "errors model kernels.program rows",
-    "decode.generation.decoder": "text errors model given feeds kernels.instructions passes decode session "
-    "rows decode.generation.steps",
-    "decode.generation.generate": "text errors given claim decode.option_checks decode session "
-    "decode.generation.decoder",
-    "decode.transducer.predictor": "ops model session",
-    "decode.transducer.models": "text errors model given session rows decode.generation.steps "
+    "converters": "common.text errors common kernels.activations ir",
+    "runtime.claim": "errors",
+    "runtime.state": "common.text errors common ir",
+    "tools.console": "common.text errors common",
+    "decode.option_checks": "common.text errors common",
+    "decode": "common.text errors common kernels.instructions kernels.search.layout "
+    "kernels.program runtime.claim runtime.state decode.option_checks",
+    "runtime": "common.text errors common ir passes kernels.program plan backends "
+    "converters runtime.claim runtime.state",
+    "dropin.onnx_backend": "common.text errors common runtime",
+    "dropin": "common.text errors common ir runtime",
+    "speech": "common.text errors common runtime.claim runtime.state decode runtime",
+    "demo": "errors common tools.console speech",
+    "decode.generation.steps": "errors ir kernels.program runtime",
+    "decode.generation.decoder": "common.text errors common ir kernels.instructions passes decode runtime "
+    "decode.generation.steps",
+    "decode.generation.generate": "common.text errors common runtime.claim decode.option_checks decode "
+    "runtime decode.generation.decoder",
+    "decode.transducer.predictor": "ir runtime",
+    "decode.transducer.models": "common.text errors common ir runtime decode.generation.steps "
     "decode.generation.decoder decode.transducer.predictor",
-    "cli": "text errors model feeds files reference backends converters console "
-    "decode session check stream_check inspection . demo decode.command "
-    "decode.frames_command decode.generation.decoder "
-    "decode.generation.generate decode.transducer.models",
+    "": "errors runtime.state runtime",
+    "onnx_backend": "dropin.onnx_backend",
+    "tools": "common.text errors common ir reference passes plan backends converters "
+    "runtime.state tools.console decode runtime demo decode.generation.decoder "
+    "decode.generation.generate decode.transducer.models .",
 }
 """What each module or package may import of tinyseq beside itself, lowest first; "." is the face."""
 
@@ -93,7 +71,7 @@ AT_IMPORT = {
     "kernels": {"numba", "llvmlite", "setuptools"},
     "kernels.cuda": {"numba", "llvmlite"},
     "kernels.cuda.driver": {"cuda"},
-    "onnx_backend": {"onnx"},
+    "dropin.onnx_backend": {"onnx"},
 }
 """Packages that a layer may import at once, beside NumPy, which all may."""
 
@@ -103,9 +81,8 @@ WHEN_NEEDED = {
     "kernels.cuda.driver": {"cuda"},
     "converters": {"onnx", "safetensors", "h5py"},
     "decode": {"kenlm"},
-    "format": {"safetensors"},
-    "check": {"onnxruntime"},
-    "cli": {"tqdm"},
+    "ir": {"safetensors"},
+    "tools": {"onnxruntime", "tqdm"},
     "demo": {"soundfile", "soxr", "matplotlib", "tqdm"},
 }
 """Packages that a layer may import inside a function."""
@@ -196,17 +173,17 @@ def test_imports_go_down(module):
 @pytest.mark.parametrize(
     ("module", "source"),
     [
-        ("shapes", "from tinyseq import ops"),
-        ("model", "def late():\n    from tinyseq.session import load"),
+        ("shapes", "from tinyseq.ir import ops"),
+        ("ir.model", "def late():\n    from tinyseq.runtime.session import load"),
         ("plan.view", "from tinyseq.passes import simplify"),
         ("plan.planner", "from tinyseq.kernels import library"),
-        ("session", "import onnx"),
-        ("session", "def late():\n    import onnx"),
-        ("converters.onnx", "import onnx"),
-        ("converters.onnx", "from tinyseq.session import load"),
+        ("runtime.session", "import onnx"),
+        ("runtime.session", "def late():\n    import onnx"),
+        ("converters.onnx.importer", "import onnx"),
+        ("converters.onnx.importer", "from tinyseq.runtime.session import load"),
         ("kernels.library", "import numba"),
-        ("format", "import safetensors"),
-        ("decode.generation.search", "from tinyseq.model import Model"),
+        ("ir.format", "import safetensors"),
+        ("decode.generation.search", "from tinyseq.ir.model import Model"),
         ("decode.generation.steps", "from tinyseq.plan.rows import SOURCES"),
         ("decode.generation.steps", "from tinyseq.backends import RowRunner"),
         ("decode.transducer.search", "from tinyseq.decode.transducer.models import Transducer"),

@@ -15,14 +15,14 @@ from tests.models import Case, model, value
 from tests.strategies.recurrent import LAYERS, layers_of_any_kind
 from tinyseq.kernels.instructions import INSTRUCTIONS
 from tinyseq.plan.lookup import is_worthwhile
-from tinyseq.plan.packing import Weights
+from tinyseq.plan.packing import PackedWeights
 from tinyseq.plan.planner import Planner
 
 
 def instructions(session: tinyseq.Session, feeds: dict[str, np.ndarray]) -> Counter:
     """How many instructions of each name the plan for such inputs has."""
     model = session._simple
-    planner = Planner(model, Weights(model.graph.constants.values()))
+    planner = Planner(model, PackedWeights(model.graph.constants.values()))
     known = {name: feeds[name] for name in planner.known}
     program = planner.draft({name: array.shape for name, array in feeds.items()}, known).plan().program
     found, place = Counter(), 0

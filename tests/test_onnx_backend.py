@@ -12,7 +12,7 @@ from tests import onnx_nodes
 from tests.models import recogniser
 from tests.onnx_nodes import BACKENDS, DIFFERENT, REFUSED
 from tinyseq import onnx_backend
-from tinyseq.ops import OPS
+from tinyseq.ir.ops import OPS
 
 
 @pytest.mark.parametrize("op", [*(op for op, row in OPS.items() if not row.domain), ""])

@@ -13,9 +13,9 @@ from hypothesis import strategies as st
 import tinyseq
 from tests.strategies import CASES, op_of
 from tinyseq import reference
-from tinyseq.ops import FAMILIES, FAMILY, OPS
+from tinyseq.ir.ops import FAMILIES, FAMILY, OPS
 from tinyseq.plan.lower import lowering
-from tinyseq.reference.recurrent import Layer
+from tinyseq.reference.recurrent import LayerAttributes
 
 
 @pytest.mark.parametrize("op", OPS)
@@ -27,7 +27,7 @@ def test_reference_takes_what_the_row_says(op):
     parameters = inspect.signature(function).parameters.values()
     keywords = {p.name for p in parameters if p.kind is p.KEYWORD_ONLY}
     if any(p.kind is p.VAR_KEYWORD for p in parameters):
-        keywords |= set(Layer._fields)
+        keywords |= set(LayerAttributes._fields)
     assert keywords == {attribute.name for attribute in row.attributes}
 
     positional = [p for p in parameters if p.kind is p.POSITIONAL_OR_KEYWORD]

@@ -10,5 +10,9 @@ ROOT = Path(__file__).parent.parent
 
 def test_every_package_is_installed():
     listed = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["setuptools"]["packages"]
-    folders = {path.parent.relative_to(ROOT) for path in (ROOT / "tinyseq").rglob("__init__.py")}
-    assert set(listed) == {".".join(folder.parts) for folder in folders} | {"tinyseq.converters"}
+    folders = {
+        ".".join(path.parent.relative_to(ROOT).parts)
+        for where in ("tinyseq", "converters")
+        for path in (ROOT / where).rglob("__init__.py")
+    }
+    assert set(listed) == {f"tinyseq.{name}" if name.startswith("converters") else name for name in folders}

@@ -13,7 +13,7 @@ from tests.models import lstm_with_state, recogniser
 from tinyseq import passes, reference
 from tinyseq.passes.pairs import find_state
 from tinyseq.passes.time import streaming
-from tinyseq.plan.packing import Weights
+from tinyseq.plan.packing import PackedWeights
 from tinyseq.plan.planner import Planner
 
 ROOT = Path(__file__).parent.parent
@@ -35,7 +35,7 @@ def test_hidden_state_becomes_state():
 
 
 def test_a_plan_is_a_program():
-    planner = Planner(passes.simplify(onnx.load(recogniser())), Weights(()))
+    planner = Planner(passes.simplify(onnx.load(recogniser())), PackedWeights(()))
     plan = planner.draft({"x": (4, 1, 3)}, {}).plan()
     assert plan.program.dtype == np.int64 and len(plan.program)
     assert plan.outputs["y"].shape == (4, 1, 5)

@@ -16,9 +16,9 @@ from tests.assets import fetch
 from tests.models import Case, recurrent, scanned_cell
 from tests.strategies import CASES, at, chains, cut
 from tinyseq.errors import TinyseqError
-from tinyseq.model import Model
+from tinyseq.ir.model import Model
 from tinyseq.plan.draft import Plan
-from tinyseq.plan.packing import Weights
+from tinyseq.plan.packing import PackedWeights
 from tinyseq.plan.planner import Planner
 from tinyseq.plan.plans import MOST_FORMULAS, Formula, Plans
 
@@ -50,7 +50,7 @@ def same(one: Plan, other: Plan) -> None:
 
 
 def formula_holds_or_declines(case: Case, data: st.DataObject) -> None:
-    planner = Planner(read(case), Weights(()))
+    planner = Planner(read(case), PackedWeights(()))
     known = {name: case.feeds[name] for name in planner.known}
     shapes = {name: array.shape for name, array in case.feeds.items()}
     opened = {
@@ -88,9 +88,9 @@ def test_formula_of_a_chain(case, data):
 OTHER_SIZES = st.lists(st.integers(0, 8), min_size=1, max_size=4)
 
 
-def enough_zeros() -> Weights:
+def enough_zeros() -> PackedWeights:
     """Weights whose zeros, which all plans share and which else grow with them, never grow."""
-    weights = Weights(())
+    weights = PackedWeights(())
     weights.zeros(2**16)
     return weights
 
@@ -171,14 +171,14 @@ def test_new_lengths_of_a_scan_need_no_planning(monkeypatch):
 
 def test_sizes_that_varied_once_stay_open(monkeypatch):
     drafts = counted(monkeypatch)
-    plans = Plans(Planner(read(recurrent("LSTM", features=3)), Weights(())))
+    plans = Plans(Planner(read(recurrent("LSTM", features=3)), PackedWeights(())))
     for frames, rows in [(5, 2), (6, 2), (7, 2), (7, 3), (8, 4), (9, 2), (3, 9)]:
         plans.plan({"x": np.zeros((frames, rows, 3), np.float32)})
     assert len(drafts) == 3
 
 
 def test_a_formula_refuses_other_ranks_and_sizes_that_are_not_open():
-    planner = Planner(read(recurrent("GRU", features=3)), Weights(()))
+    planner = Planner(read(recurrent("GRU", features=3)), PackedWeights(()))
     formula = Formula(planner, {"x": (5, 2, 3)}, {("x", 0)}, {})
     assert formula.plan({"x": (6, 2, 3)}) is not None
     assert formula.plan({"x": (6, 3, 3)}) is None
@@ -206,7 +206,7 @@ def test_threads_that_meet_new_sizes_at_once_plan_alike():
             graph, start = tinyseq.Graph(), threading.Barrier(threads_each)
             for name in names:
                 graph.output(f"{name}.y", graph.tanh(graph.input(name, [f"{name}.{n}" for n in range(3)])))
-            plans = Plans(Planner(graph.model(), Weights(())))
+            plans = Plans(Planner(graph.model(), PackedWeights(())))
             threads = [threading.Thread(target=work, args=(plans, mine)) for mine in sizes]
             for thread in threads:
                 thread.start()

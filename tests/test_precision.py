@@ -12,8 +12,9 @@ from onnx import helper
 import tinyseq
 from tests.models import lstm_with_state, model, one_node, value
 from tests.test_recognise import DATA
-from tinyseq import passes, session
+from tinyseq import passes
 from tinyseq.errors import ConversionWarning
+from tinyseq.runtime import loading
 
 TYPES = [np.float64, np.float16]
 rng = np.random.default_rng(0)
@@ -124,7 +125,7 @@ def stepped(session: tinyseq.Session, x: np.ndarray) -> list[dict]:
 def test_cells_of_such_models_are_recognised():
     with pytest.warns(ConversionWarning):
         found = passes.simplify(
-            session.read(recast((DATA / "lstm_chunked_script.onnx").read_bytes(), np.float64))
+            loading.read(recast((DATA / "lstm_chunked_script.onnx").read_bytes(), np.float64))
         )
     assert [node.op for node in found.graph.nodes if node.row.state] == ["LSTM"]
 
@@ -143,4 +144,4 @@ def test_float32_models_are_loaded_without_a_word(asset):
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         for name in ("silero-chunk", "gtcrn", "romanizer-decoder"):
-            session.load(asset(name))
+            loading.load(asset(name))

@@ -12,7 +12,7 @@ from tinyseq.converters.weights import Weights
 import tinyseq
 from tests.models import one_node
 from tests.strategies.recurrent import activations
-from tinyseq import gates
+from tinyseq.ir import gates
 
 F, H, P, T, N = 5, 7, 3, 6, 2
 

@@ -7,7 +7,7 @@ import onnxruntime
 import pytest
 
 import tinyseq
-from tinyseq.check import random_feeds
+from tinyseq.tools.verify import random_feeds
 
 # By asset: the sizes of its open dimensions, and the most that results may differ, relative above 1.
 MODELS = {

@@ -17,9 +17,10 @@ from onnx import helper
 import tinyseq
 from tests.models import model, value
 from tests.strategies.cells import FORMS_BY_EXPRESSION, decomposed_cells
-from tinyseq import passes, reference, session
-from tinyseq.model import Model
-from tinyseq.ops import OPS
+from tinyseq import passes, reference
+from tinyseq.ir.model import Model
+from tinyseq.ir.ops import OPS
+from tinyseq.runtime import loading
 
 DATA = Path(__file__).parent / "data" / "cells"
 LAYERS = {name for name, row in OPS.items() if row.state}
@@ -32,7 +33,7 @@ def layers_of(model: Model) -> list[str]:
 
 def check(source: bytes | Path, feeds: dict[str, np.ndarray], *expected: str) -> None:
     """A model becomes these layers, and its results stay what they were."""
-    given = session.read(source)
+    given = loading.read(source)
     assert layers_of(passes.simplify(given)) == list(expected)
     exact = reference.run(given, feeds)
     results = tinyseq.load(source).run(feeds)
@@ -66,7 +67,7 @@ EXPORTED = {
 @pytest.mark.parametrize("name", EXPORTED)
 def test_exported_cells(name, exporter, rows):
     path = DATA / f"{name}_{exporter}.onnx"
-    inputs = session.read(path).graph.inputs
+    inputs = loading.read(path).graph.inputs
     feeds = {v.name: normal(*(rows if isinstance(size, str) else size for size in v.shape)) for v in inputs}
     check(path, feeds, *EXPORTED[name])
     theirs = onnxruntime.InferenceSession(path, providers=["CPUExecutionProvider"])
@@ -80,7 +81,7 @@ def test_exported_cells(name, exporter, rows):
 def test_every_form_is_recognised_however_it_is_written(expression, data):
     form = FORMS_BY_EXPRESSION[expression]
     case = data.draw(decomposed_cells(form))
-    given = session.read(case.model)
+    given = loading.read(case.model)
     assert Counter(layers_of(passes.simplify(given))) == Counter([form.op])
     exact, results = reference.run(given, case.feeds), tinyseq.load(case.model).run(case.feeds)
     for name, array in exact.items():
@@ -88,16 +89,16 @@ def test_every_form_is_recognised_however_it_is_written(expression, data):
 
 
 def test_a_chain_over_frames_is_one_layer_over_the_sequence():
-    graph = passes.simplify(session.read(DATA / "lstm_frames_script.onnx")).graph
+    graph = passes.simplify(loading.read(DATA / "lstm_frames_script.onnx")).graph
     (layer,) = (node for node in graph.nodes if node.op == "LSTM")
     assert layer.inputs[0] == "x"
-    graph = passes.simplify(session.read(DATA / "gru_backward_dynamo.onnx")).graph
+    graph = passes.simplify(loading.read(DATA / "gru_backward_dynamo.onnx")).graph
     (layer,) = (node for node in graph.nodes if node.op == "GRU")
     assert layer.attributes["direction"] == "reverse"
 
 
 def test_unrolled_cells_share_their_weights():
-    graph = passes.simplify(session.read(DATA / "gru_decoder_script.onnx")).graph
+    graph = passes.simplify(loading.read(DATA / "gru_decoder_script.onnx")).graph
     assert len({node.inputs[1:4] for node in graph.nodes if node.op == "GRU"}) == 1
 
 
@@ -184,7 +185,7 @@ def small_model(nodes: list, shapes: dict) -> tuple[bytes, dict[str, np.ndarray]
 def test_what_is_no_cell_stays_as_it_is(miss):
     nodes, shapes = MISSES[miss]
     data, feeds = small_model(nodes, shapes)
-    given = session.read(data)
+    given = loading.read(data)
     simple = passes.simplify(given)
     assert not {node.op for node in simple.graph.nodes} & LAYERS
     exact, results = reference.run(given, feeds), tinyseq.load(data).run(feeds)
@@ -203,7 +204,7 @@ def test_the_near_misses_miss_by_little(nodes, op):
 def test_a_gate_that_is_an_output_too_is_still_served():
     nodes = lstm_nodes()
     data, feeds = small_model(nodes, {})
-    given = session.read(data)
+    given = loading.read(data)
     graph = given.graph
     outputs = (*graph.outputs, graph.outputs[0].__class__("kept", np.dtype(np.float32), None))
     shown = Model(graph.__class__(graph.inputs, outputs, graph.nodes, graph.constants))
@@ -242,7 +243,7 @@ def test_layers_that_wait_for_each_other_stay_as_they_are():
     inputs = [value(name, shape=ROWS) for name in ("x", "h", "c0")]
     data = model(nodes, inputs, [value("y", shape=ROWS), value("y2", shape=ROWS)], CONSTANTS)
     feeds = {name: normal(2, SIZE) for name in ("x", "h", "c0")}
-    exact, results = reference.run(session.read(data), feeds), tinyseq.load(data).run(feeds)
+    exact, results = reference.run(loading.read(data), feeds), tinyseq.load(data).run(feeds)
     for name, array in exact.items():
         np.testing.assert_allclose(results[name], array, rtol=1e-5, atol=1e-5)
 
@@ -253,7 +254,7 @@ def test_sums_of_any_depth_are_loaded():
     nodes += [n("Tanh", "s3000", "y"), n("Sigmoid", "s3000", "f"), n("Mul", "f y", "z")]
     inputs = [value("x", shape=ROWS), value("h", shape=ROWS)]
     data = model(nodes, inputs, [value("z", shape=ROWS)], {name: CONSTANTS[name] for name in "AB"})
-    assert layers_of(passes.simplify(session.read(data))) == ["Tanh", "Sigmoid"]
+    assert layers_of(passes.simplify(loading.read(data))) == ["Tanh", "Sigmoid"]
 
 
 def test_the_state_of_a_recognised_cell_is_found():
@@ -274,7 +275,7 @@ def test_the_state_of_a_recognised_cell_is_found():
 
 @pytest.mark.parametrize("name, layers", [("dtln-2", ["LSTM"] * 2), ("romanizer-decoder", ["GRU"] * 2)])
 def test_cells_of_real_models(asset, name, layers):
-    found = layers_of(passes.simplify(session.read(asset(name))))
+    found = layers_of(passes.simplify(loading.read(asset(name))))
     assert [op for op in found if op in LAYERS] == layers
 
 

@@ -13,9 +13,9 @@ from onnx import TensorProto, helper
 import tinyseq
 from tests.models import model, value
 from tests.strategies import CASES, at, cut
-from tinyseq.check import random_feeds
 from tinyseq.errors import TinyseqError
-from tinyseq.session import Session
+from tinyseq.runtime.session import Session
+from tinyseq.tools.verify import random_feeds
 
 SIZES = (3, 5, 2, 7, 1, 5, 3, 6)
 

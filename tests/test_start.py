@@ -9,7 +9,7 @@ import pytest
 from onnx import TensorProto, helper
 
 import tinyseq
-from tinyseq.ops import FAMILIES
+from tinyseq.ir.ops import FAMILIES
 
 UNWANTED = ("numba", "llvmlite", "onnx")
 CHECK = f"loaded = [name for name in {UNWANTED} if name in sys.modules]; assert not loaded, loaded"

@@ -11,7 +11,7 @@ from tinyseq.converters import torch
 from tinyseq.converters.weights import Weights
 
 import tinyseq
-from tinyseq.ops import OPS
+from tinyseq.ir.ops import OPS
 
 DATA = Path(__file__).parent / "data"
 FORMATS = ["layers.pt", "layers_legacy.pt"]

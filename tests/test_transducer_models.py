@@ -22,7 +22,7 @@ from tests.transducers import (
     transducer,
     written,
 )
-from tinyseq.cli import FINE, UNREADABLE, USAGE, main
+from tinyseq.tools.cli import FINE, UNREADABLE, USAGE, main
 
 
 def frames(count: int, seed: int = 0) -> np.ndarray:

@@ -9,13 +9,13 @@ from collections import defaultdict
 import numpy as np
 import onnxruntime
 import pytest
-from tinyseq.converters import keras, npz
-from tinyseq.converters.weights import Weights
+from tinyseq.converters import keras
+from tinyseq.converters.weights import Weights, npz
 
 import tinyseq
 from tests.packages import imported, stand_in
-from tinyseq.model import Value
-from tinyseq.session import Session
+from tinyseq.ir.model import Value
+from tinyseq.runtime.session import Session
 
 NAMES = ["محمد", "عبد الله", "فاطمة", "الزبيدي", "خديجة", "نور الدين", "ياسمين", "قحطان", "شكري", "زغلول"]
 

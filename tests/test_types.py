@@ -14,12 +14,13 @@ from onnx import TensorProto, helper, numpy_helper
 import tinyseq
 from tests.models import graph, model, one_node, value
 from tests.strategies import CASES
-from tinyseq import reference, types
+from tinyseq import reference
 from tinyseq.errors import ModelError
-from tinyseq.model import Graph, Model, Node, StatePair, Value
-from tinyseq.ops import FAMILY, OPS
+from tinyseq.ir import types
+from tinyseq.ir.model import Model, ModelGraph, Node, StatePair, Value
+from tinyseq.ir.ops import FAMILY, OPS
 from tinyseq.plan.builder import Builder
-from tinyseq.plan.packing import Weights
+from tinyseq.plan.packing import PackedWeights
 
 make = helper.make_node
 F = np.arange(1, 5, dtype=np.float32).reshape(2, 2)
@@ -232,7 +233,7 @@ def test_state_that_is_computed_of_another_type_is_refused(state):
 def test_state_is_of_one_type_with_its_input(output, initial):
     edge = [Value(name, np.dtype(np.float32), ("b", 3)) for name in ("h", "hn")]
     nodes = (Node("Neg", ("h",), ("hn",), {}, "neg"), Node("Cast", ("h",), ("n",), CAST, "cast"))
-    made = Graph((edge[0],), (edge[1], Value("n", None, None)), nodes, {})
+    made = ModelGraph((edge[0],), (edge[1], Value("n", None, None)), nodes, {})
     with pytest.raises(ModelError, match="'h' is float32"):
         types.checked_model(Model(made, (StatePair("h", output, initial),)))
 
@@ -327,7 +328,7 @@ def _type(text: str) -> np.dtype | None:
 
 
 def plain(kind: str, narrow: bool = False):
-    plan = Builder(Weights(()))
+    plan = Builder(PackedWeights(()))
     return plan, plan.allocate((4,), dtype=np.dtype(kind), narrow=narrow)
 
 

@@ -12,8 +12,7 @@ import zipfile
 import numpy as np
 import pytest
 from safetensors.numpy import save_file
-from tinyseq.converters import npz, safetensors
-from tinyseq.converters.weights import Weights
+from tinyseq.converters.weights import Weights, npz, safetensors
 
 import tinyseq
 from tests.test_errors import survives

@@ -9,8 +9,8 @@ import numpy as np
 import onnx
 import onnxruntime
 import pytest
-from tinyseq.converters import safetensors, torch
-from tinyseq.converters.weights import Weights
+from tinyseq.converters import torch
+from tinyseq.converters.weights import Weights, safetensors
 
 import tinyseq
 from tests.packages import TORCH, Tensor, imported, stand_in

@@ -18,8 +18,10 @@ from tinyseq.errors import (
     TinyseqError,
     UnsupportedError,
 )
-from tinyseq.session import Session, Stream, load
-from tinyseq.state import State
+from tinyseq.runtime.loading import load
+from tinyseq.runtime.session import Session
+from tinyseq.runtime.state import State
+from tinyseq.runtime.stream import Stream
 
 if TYPE_CHECKING:
     from tinyseq.decode.ctc.decoder import CtcDecoder, ctc_beam_search, ctc_greedy
@@ -35,15 +37,15 @@ if TYPE_CHECKING:
     from tinyseq.decode.transducer.decoder import TransducerDecoder, transducer_beam_search, transducer_greedy
     from tinyseq.decode.transducer.models import Transducer
     from tinyseq.decode.transducer.options import TransducerBeamSearch, TransducerGreedy
-    from tinyseq.graph import Graph
-    from tinyseq.inference_session import InferenceSession
-    from tinyseq.pool import Pool
+    from tinyseq.dropin.onnxruntime import InferenceSession
+    from tinyseq.ir.graph import Graph
+    from tinyseq.runtime.pool import Pool
     from tinyseq.speech.endpoint import Endpointing
     from tinyseq.speech.front_end import Chunks, FrontEnd
     from tinyseq.speech.recognizer import Recognizer
     from tinyseq.speech.result import RecognizerResult
     from tinyseq.speech.stream import RecognizerStream
-    from tinyseq.stream_check import StreamReport, check_stream
+    from tinyseq.tools.stream_check import StreamReport, check_stream
 
 __version__ = "0.1.0"
 
@@ -107,22 +109,22 @@ _LATER = {
     "Decoder": "decode.generation.decoder",
     "Endpointing": "speech.endpoint",
     "FrontEnd": "speech.front_end",
-    "Graph": "graph",
+    "Graph": "ir.graph",
     "Greedy": "decode.generation.options",
     "Hypothesis": "decode.hypothesis",
-    "InferenceSession": "inference_session",
+    "InferenceSession": "dropin.onnxruntime",
     "LanguageModel": "decode.lm.language_model",
-    "Pool": "pool",
+    "Pool": "runtime.pool",
     "Recognizer": "speech.recognizer",
     "RecognizerResult": "speech.result",
     "RecognizerStream": "speech.stream",
     "Sampling": "decode.generation.options",
-    "StreamReport": "stream_check",
+    "StreamReport": "tools.stream_check",
     "Transducer": "decode.transducer.models",
     "TransducerBeamSearch": "decode.transducer.options",
     "TransducerDecoder": "decode.transducer.decoder",
     "TransducerGreedy": "decode.transducer.options",
-    "check_stream": "stream_check",
+    "check_stream": "tools.stream_check",
     "ctc_beam_search": "decode.ctc.decoder",
     "ctc_greedy": "decode.ctc.decoder",
     "generate": "decode.generation.generate",

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from tinyseq.text import printable
+from tinyseq.common.text import printable
 
 
 class _Said:

@@ -126,7 +126,7 @@ def _cell(
 
 def models(paths: list[Path]) -> Iterator[Subject]:
     """The voice detector that tinyseq brings along, then models that were named, on random inputs."""
-    from tinyseq.check import random_feeds
+    from tinyseq.tools.verify import random_feeds
 
     rng = np.random.default_rng(0)
     feeds = {

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import numpy as np
 from onnx import helper, load_from_string
-from tinyseq.converters import keras, npz, safetensors, torch, weights
+from tinyseq.converters import keras, torch, weights
 from tinyseq.converters import onnx as onnx_files
+from tinyseq.converters.weights import npz, safetensors
 
 import tinyseq
 from tests import models

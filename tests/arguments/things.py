@@ -72,7 +72,7 @@ def named(name, suffix: str):
     return name + suffix if isinstance(name, str) else name
 
 
-def pool() -> tinyseq.pool.Pool:
+def pool() -> tinyseq.runtime.pool.Pool:
     made = session().pool(2)
     made.open()
     return made

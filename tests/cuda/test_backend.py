@@ -22,7 +22,7 @@ def accumulator(rows: object = "rows") -> tinyseq.Graph:
 
 
 @pytest.fixture
-def model(device) -> tinyseq.session.Session:
+def model(device) -> tinyseq.runtime.session.Session:
     return tinyseq.load(accumulator(), device="cuda")
 
 

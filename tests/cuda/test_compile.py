@@ -18,11 +18,12 @@ import pytest
 from numba import types
 
 from tinyseq.kernels.cells import VARIANT_CODES, VARIANTS, Variant
+from tinyseq.kernels.compute.math import ONE, ZERO
 from tinyseq.kernels.cuda import compiler
 from tinyseq.kernels.cuda.elementwise import HEAVY
 from tinyseq.kernels.cuda.intrinsics import barrier, load4, registers, shared, thread
 from tinyseq.kernels.cuda.launch import Facts, Failure, Kernel, Launch, Tail
-from tinyseq.kernels.cuda.product import FEW, MANY, SOME, Form, _linear_of
+from tinyseq.kernels.cuda.product import FEW, MANY, SOME, Tile, _linear_of
 from tinyseq.kernels.cuda.rebinding import HOME
 from tinyseq.kernels.cuda.schedule import ASKING, TWINS
 from tinyseq.kernels.instructions import (
@@ -35,8 +36,7 @@ from tinyseq.kernels.instructions import (
     QUANTIZED,
     STORES,
 )
-from tinyseq.kernels.intrinsics import floats
-from tinyseq.kernels.math import ONE, ZERO
+from tinyseq.kernels.llvm.intrinsics import floats
 
 CAPABILITIES = [(8, 0), (9, 0), (12, 0)]
 CLUSTERS = (9, 0)
@@ -188,7 +188,7 @@ def test_kernels_of_all_twins_are_here():
 
 
 @cache
-def assembled_product(form: Form) -> Assembled:
+def assembled_product(form: Tile) -> Assembled:
     return Assembled(_linear_of(form))
 
 

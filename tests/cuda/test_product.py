@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from tests.cuda.emulator import EmulatedDevice
 from tests.cuda.memory import On
-from tinyseq.kernels.cuda.product import FEW, MANY, SOME, _linear_of, form_for, launched, pack, tiles_of
+from tinyseq.kernels.cuda.product import FEW, MANY, SOME, _linear_of, launched, pack, tile_for, tiles_of
 from tinyseq.plan.packing import panels
 
 FORMS = {"few": FEW, "some": SOME, "many": MANY}
@@ -75,7 +75,7 @@ def test_several_tiles():
 
 
 def test_larger_products_have_larger_tiles():
-    assert [form_for(*size) for size in ((1, 4096), (32, 4096), (4096, 1024))] == [FEW, SOME, MANY]
+    assert [tile_for(*size) for size in ((1, 4096), (32, 4096), (4096, 1024))] == [FEW, SOME, MANY]
 
 
 @settings(max_examples=10, deadline=None)

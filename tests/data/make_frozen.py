@@ -14,7 +14,7 @@ from onnx import helper, numpy_helper
 
 import tinyseq
 from tests.models import graph, model, value
-from tinyseq.format import VERSION
+from tinyseq.ir.format import VERSION
 
 FOLDER = Path(__file__).with_name("frozen")
 

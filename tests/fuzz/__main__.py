@@ -24,7 +24,7 @@ from collections import Counter
 from pathlib import Path
 from random import Random
 
-from tinyseq.converters import hdf5_reader
+from tinyseq.converters.keras import hdf5_reader
 
 SECONDS = 90
 """More than any case takes a slow machine."""
@@ -143,7 +143,7 @@ def _work(name: str, first: int, count: int, seed: int) -> None:
 def _import_families() -> None:
     """What tinyseq imports when a model needs it is no file that a model has opened."""
     from tinyseq import reference
-    from tinyseq.ops import OPS
+    from tinyseq.ir.ops import OPS
     from tinyseq.passes import pairs, precision, probe, recognise, rows, state, time  # noqa: F401
     from tinyseq.plan.lower import lowering
 

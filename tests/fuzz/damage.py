@@ -228,7 +228,7 @@ def _rename_output(rng: Random, graph) -> None:
 
 def _other_op(rng: Random, graph) -> None:
     if graph.node:
-        from tinyseq.ops import OPS
+        from tinyseq.ir.ops import OPS
 
         rng.choice(graph.node).op_type = rng.choice([*OPS, "", "Nonsense"])
 

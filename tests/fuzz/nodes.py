@@ -13,7 +13,7 @@ from onnx import TensorProto, helper, numpy_helper
 import tinyseq
 from tests.fuzz import guards
 from tinyseq.errors import TinyseqError
-from tinyseq.ops import (
+from tinyseq.ir.ops import (
     DTYPE,
     FAMILY,
     FLOAT,
@@ -29,7 +29,7 @@ from tinyseq.ops import (
     Attribute,
     Op,
 )  # fmt: skip
-from tinyseq.types import CLASSES, NUMBERS
+from tinyseq.ir.types import CLASSES, NUMBERS
 
 TYPES = sorted({np.dtype(t.name) for t in NUMBERS}, key=str)
 COMMON = [np.dtype(t) for t in ("f4", "f4", "f4", "i8", "i8", "?", "i4", "u1", "i1")]

@@ -12,7 +12,8 @@ from typing import NamedTuple
 
 import numpy as np
 from safetensors.numpy import save
-from tinyseq.converters import npz, safetensors, torch
+from tinyseq.converters import torch
+from tinyseq.converters.weights import npz, safetensors
 
 import tinyseq
 from tests.fuzz import damage, nodes

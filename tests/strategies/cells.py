@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from onnx import helper
 
 from tests.models import Case, model, value
-from tinyseq.passes.cells import FORMS, Form
+from tinyseq.passes.cells import FORMS, CellForm
 from tinyseq.passes.patterns import COMMUTATIVE
 
 STEEP = ["Sigmoid", "HardSigmoid", "Clip of a line", "Min and Max of a line", "Tanh of a half"]
@@ -129,7 +129,7 @@ class Writer:
 
 
 @st.composite
-def decomposed_cells(draw, form: Form) -> Case:
+def decomposed_cells(draw, form: CellForm) -> Case:
     """A cell of a form over any number of rows."""
     features, hidden, rows = draw(st.integers(1, 5)), draw(st.integers(1, 5)), draw(st.integers(1, 3))
     writer = Writer(draw, features, hidden)

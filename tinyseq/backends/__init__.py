@@ -7,14 +7,14 @@ from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
 
+from tinyseq.common.text import shown
 from tinyseq.errors import DeviceError, MissingPackageError
-from tinyseq.model import Model
-from tinyseq.text import shown
+from tinyseq.ir.model import Model
 
 if TYPE_CHECKING:
     from tinyseq.backends.executor import Executor
+    from tinyseq.ir.streaming import Streaming
     from tinyseq.plan.rows import RowLayout
-    from tinyseq.streaming import Streaming
 
 Arrays = dict[str, np.ndarray]
 

@@ -12,8 +12,8 @@ from tinyseq.backends import apart
 from tinyseq.backends.executor import Executor
 from tinyseq.backends.planned import PlannedBackend
 from tinyseq.errors import FeedError
+from tinyseq.ir.model import Model
 from tinyseq.kernels import library
-from tinyseq.model import Model
 from tinyseq.plan.draft import Plan, Region
 from tinyseq.plan.packing import aligned
 from tinyseq.plan.view import storage

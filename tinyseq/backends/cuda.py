@@ -13,11 +13,11 @@ from tinyseq.backends.executor import NO_STATE, Executor
 from tinyseq.backends.overlap import check_pairs
 from tinyseq.backends.planned import PlannedBackend
 from tinyseq.errors import FeedError
+from tinyseq.ir.model import Model, Value
 from tinyseq.kernels.cuda import driver
 from tinyseq.kernels.cuda.launch import MEETING_BYTES, RUNNING, Facts
 from tinyseq.kernels.cuda.schedule import Jump, schedule
 from tinyseq.kernels.instructions import FAILED
-from tinyseq.model import Model, Value
 from tinyseq.plan.draft import Plan, Region
 from tinyseq.plan.view import storage
 

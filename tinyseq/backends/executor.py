@@ -11,7 +11,7 @@ import numpy as np
 
 from tinyseq.backends.overlap import check_apart
 from tinyseq.errors import FeedError
-from tinyseq.model import Value
+from tinyseq.ir.model import Value
 from tinyseq.plan.draft import Plan, Region
 
 NO_STATE: Mapping[str, np.ndarray] = {}

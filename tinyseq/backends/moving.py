@@ -12,11 +12,11 @@ import numpy as np
 
 from tinyseq.backends import Arrays, RowRunner, Runner
 from tinyseq.errors import FeedError
-from tinyseq.model import POSITION
+from tinyseq.ir.model import POSITION
 from tinyseq.plan.rows import SOURCES
 
 if TYPE_CHECKING:
-    from tinyseq.streaming import Streaming
+    from tinyseq.ir.streaming import Streaming
 
 
 class MovingRunner:

@@ -9,7 +9,7 @@ from typing import TypeVar
 import numpy as np
 
 from tinyseq.errors import FeedError
-from tinyseq.model import Value
+from tinyseq.ir.model import Value
 
 A = TypeVar("A")
 

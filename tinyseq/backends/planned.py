@@ -12,10 +12,10 @@ import numpy as np
 
 from tinyseq.backends.executor import Executor
 from tinyseq.errors import FeedError
-from tinyseq.feeds import checked_feeds
-from tinyseq.model import Graph, Model, Value
+from tinyseq.ir.feeds import checked_feeds
+from tinyseq.ir.model import Model, ModelGraph, Value
 from tinyseq.plan.draft import Plan
-from tinyseq.plan.packing import Weights
+from tinyseq.plan.packing import PackedWeights
 from tinyseq.plan.planner import Planner
 from tinyseq.plan.plans import MOST_PLANS, Key, Plans
 from tinyseq.plan.stream import StateInPlace, StateLayout
@@ -34,7 +34,7 @@ class PlannedBackend(ABC):
     """A model's weights and plans, shared by all its streams and calls. Safe to use from threads."""
 
     def __init__(self, model: Model, streaming: Callable[[], Model], finite: bool) -> None:
-        self._weights = Weights(_arrays(model.graph))
+        self._weights = PackedWeights(_arrays(model.graph))
         self._model, self._make_streaming = model, streaming
         self._finite = finite
         self._in_rows: OrderedDict[RowLayout, tuple[Plans, Idle]] = OrderedDict()
@@ -133,7 +133,7 @@ def _planned(plans: Plans, arrays: dict[str, np.ndarray]) -> tuple[Key, Plan]:
         ) from error
 
 
-def _arrays(graph: Graph):
+def _arrays(graph: ModelGraph):
     yield from graph.constants.values()
     for node in graph.nodes:
         for _, sub_graph in node.graphs():

@@ -9,9 +9,9 @@ import numpy as np
 from tinyseq import reference
 from tinyseq.backends.overlap import check_out
 from tinyseq.errors import FeedError
-from tinyseq.feeds import checked_feeds
+from tinyseq.ir.feeds import checked_feeds
+from tinyseq.ir.model import Model, ModelGraph, given_out
 from tinyseq.kernels.instructions import REMEMBERED
-from tinyseq.model import Graph, Model, given_out
 from tinyseq.plan.rows import OWNERS, SOURCES, TARGETS, RowLayout
 from tinyseq.plan.stream import StateLayout
 
@@ -125,7 +125,7 @@ def _results(model: Model, feeds: dict[str, np.ndarray]) -> dict[str, np.ndarray
     return {name: np.array(array) for name, array in reference.run(model, feeds).items()}
 
 
-def _given(graph: Graph, results: Mapping[str, np.ndarray], carried: list) -> dict[str, np.ndarray]:
+def _given(graph: ModelGraph, results: Mapping[str, np.ndarray], carried: list) -> dict[str, np.ndarray]:
     """What a step gives."""
     return {value.name: results[value.name] for value in given_out(graph, carried)}
 

@@ -7,9 +7,9 @@ from math import inf
 
 import numpy as np
 
+from tinyseq.common.given import is_number, is_whole
+from tinyseq.common.text import shown
 from tinyseq.errors import OptionError
-from tinyseq.given import is_number, is_whole
-from tinyseq.text import shown
 
 MAX_INT = 2**31 - 1
 """The largest token and count."""

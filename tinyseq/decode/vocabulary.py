@@ -5,9 +5,9 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
-from tinyseq import files
+from tinyseq.common import files
+from tinyseq.common.text import shown
 from tinyseq.errors import ModelError
-from tinyseq.text import shown
 
 
 def read_lines(path: Path) -> list[str]:

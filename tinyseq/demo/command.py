@@ -9,10 +9,10 @@ from pathlib import Path
 
 import numpy as np
 
-from tinyseq.console import JSON_HELP, file_name, say, say_json
 from tinyseq.demo import audio, picture, vad
 from tinyseq.demo.packages import package
 from tinyseq.speech.voice_detector import VoiceDetector
+from tinyseq.tools.console import JSON_HELP, file_name, say, say_json
 
 CLIP = Path(__file__).with_name("data") / "clip.flac"
 

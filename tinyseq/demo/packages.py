@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from types import ModuleType
 
-from tinyseq import packages
+from tinyseq.common import packages
 
 
 def package(name: str) -> ModuleType:

@@ -7,11 +7,11 @@ from pathlib import Path
 
 import numpy as np
 
+from tinyseq.common.files import writable, writing
 from tinyseq.demo.audio import Audio
 from tinyseq.demo.packages import package
 from tinyseq.demo.vad import Detection
 from tinyseq.errors import PictureError
-from tinyseq.files import writable, writing
 from tinyseq.speech.segments import CHUNK, SAMPLE_RATE, Segment, VoiceOptions
 
 INCHES = (11, 4.8)

@@ -26,8 +26,8 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 from tinyseq.errors import BuildError
-from tinyseq.kernels.isa import ISAS, Isa
 from tinyseq.kernels.library import FINGERPRINT_FILE, FOLDER, fingerprint, library_file
+from tinyseq.kernels.llvm.isa import ISAS, Isa
 
 TRIPLE = "x86_64-unknown-linux-gnu"
 PLATFORM = "linux_x86_64"
@@ -140,8 +140,8 @@ def front_end() -> str:
     import llvmlite.binding as llvm
     from numba import types
 
-    from tinyseq.kernels import tiles
-    from tinyseq.kernels.intrinsics import NESTED, compiled
+    from tinyseq.kernels.llvm import tiles
+    from tinyseq.kernels.llvm.intrinsics import NESTED, compiled
 
     # Numba readies what it compiles for this process, where these do not exist; it is never called.
     for name in (*tiles.names(), NESTED):
@@ -163,8 +163,8 @@ def emit(isa: Isa, kernels: str) -> bytes:
     """The object file of the kernels for one ISA, from the front end's IR."""
     import llvmlite.binding as llvm
 
-    from tinyseq.kernels.intrinsics import NESTED
-    from tinyseq.kernels.tiles import definitions
+    from tinyseq.kernels.llvm.intrinsics import NESTED
+    from tinyseq.kernels.llvm.tiles import definitions
 
     llvm.initialize_all_targets()
     llvm.initialize_all_asmprinters()

@@ -264,7 +264,7 @@ SCRATCH = 4096
 
 NODE = HEAD = 4
 """Words that a token takes in the trace of a search, and words of a finished hypothesis' head; see
-``kernels/beam.py``."""
+``kernels/search/beam.py``."""
 
 UNITS, ROWS, POSITION, GOES_ON, MIN_ROWS, MAX_ROWS, UNTIL = range(7)
 """Words of a search's status: the beams or hypotheses that are going on, the rows of the next step, the

@@ -9,7 +9,7 @@ from functools import cache
 from pathlib import Path
 
 from tinyseq.errors import KernelsError
-from tinyseq.kernels.isa import ISAS
+from tinyseq.kernels.llvm.isa import ISAS
 
 SOURCES = Path(__file__).parent
 FOLDER = SOURCES / "built"

@@ -8,12 +8,8 @@ from __future__ import annotations
 
 import inspect
 
-from tinyseq.kernels.beam import beam, feed, unroll
-from tinyseq.kernels.ctc_beam import ctc_beam
-from tinyseq.kernels.ctc_path import ctc_best_path
-from tinyseq.kernels.elementwise import elementwise, fill
-from tinyseq.kernels.hypotheses import hypotheses, settle
-from tinyseq.kernels.indexing import (
+from tinyseq.kernels.compute.elementwise import elementwise, fill
+from tinyseq.kernels.compute.indexing import (
     extreme,
     extreme_integer,
     finite,
@@ -23,15 +19,26 @@ from tinyseq.kernels.indexing import (
     top_k_integer,
     within,
 )
+from tinyseq.kernels.compute.jumps import jump, jump_unless, run, spend, turn
+from tinyseq.kernels.compute.product import linear, pack, products
+from tinyseq.kernels.compute.quantized import linear_bytes, linear_dynamic, quantize_dynamic
+from tinyseq.kernels.compute.recurrent import recurrent
 from tinyseq.kernels.instructions import FAILED, INSTRUCTIONS, OPERANDS, SEGMENT_SHIFT, Instruction
-from tinyseq.kernels.intrinsics import address_of, compiled, denormals_off, denormals_restore, integers
-from tinyseq.kernels.jumps import jump, jump_unless, run, spend, turn
-from tinyseq.kernels.product import linear, pack, products
-from tinyseq.kernels.quantized import linear_bytes, linear_dynamic, quantize_dynamic
-from tinyseq.kernels.ranking import usable_rows
-from tinyseq.kernels.recurrent import recurrent
-from tinyseq.kernels.sampling import pick, warp
-from tinyseq.kernels.scores import (
+from tinyseq.kernels.llvm.intrinsics import (
+    address_of,
+    compiled,
+    denormals_off,
+    denormals_restore,
+    integers,
+)
+from tinyseq.kernels.llvm.switch import switch
+from tinyseq.kernels.search.beam import beam, feed, unroll
+from tinyseq.kernels.search.ctc_beam import ctc_beam
+from tinyseq.kernels.search.ctc_path import ctc_best_path
+from tinyseq.kernels.search.hypotheses import hypotheses, settle
+from tinyseq.kernels.search.ranking import usable_rows
+from tinyseq.kernels.search.sampling import pick, warp
+from tinyseq.kernels.search.scores import (
     apply_temperature,
     ban_ngrams,
     ban_tokens,
@@ -39,8 +46,7 @@ from tinyseq.kernels.scores import (
     log_softmax,
     penalize_repetition,
 )
-from tinyseq.kernels.switch import switch
-from tinyseq.kernels.transducer import transducer_beam, transducer_path
+from tinyseq.kernels.search.transducer import transducer_beam, transducer_path
 
 KERNELS = {
     kernel.__name__: kernel

@@ -8,8 +8,8 @@ from typing import NamedTuple
 
 import numpy as np
 
-from tinyseq.model import Graph, Node
-from tinyseq.passes.patterns import View
+from tinyseq.ir.model import ModelGraph, Node
+from tinyseq.passes.patterns import GraphView
 from tinyseq.passes.probe import Probe, probes
 from tinyseq.shapes import Shape, axis_of, slice_bounds
 
@@ -66,7 +66,7 @@ class Affine(NamedTuple):
 class Affines:
     """The affine forms of a graph's tensors, each worked out once."""
 
-    def __init__(self, view: View, graph: Graph) -> None:
+    def __init__(self, view: GraphView, graph: ModelGraph) -> None:
         self.view = view
         self._graph = graph
         self._made: dict[str, Affine | None] = {}

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from tinyseq.model import Node
+from tinyseq.ir.model import Node
 from tinyseq.passes import windows
 from tinyseq.passes.rings import END
 from tinyseq.passes.tracks import Padding, Refusal, Track, Window

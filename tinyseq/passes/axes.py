@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from itertools import chain, combinations, islice
 
 from tinyseq.errors import TinyseqError
-from tinyseq.model import Graph, Node
+from tinyseq.ir.model import ModelGraph, Node
 from tinyseq.passes.probe import Probe, _primes
 from tinyseq.shapes import Shape
 
@@ -29,7 +29,7 @@ class Sizes:
     """A graph's tensors under choices of its open sizes. Sizes that must be the same for a node, or must be
     numbers, are taken to be."""
 
-    def __init__(self, graph: Graph, numbers: tuple = MANY) -> None:
+    def __init__(self, graph: ModelGraph, numbers: tuple = MANY) -> None:
         self._looked_into, self._odd, self._rest = numbers
         self._graph = graph
         shapes = [value.shape for value in graph.inputs if value.shape is not None]

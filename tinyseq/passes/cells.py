@@ -13,10 +13,10 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from tinyseq.passes.affine import Affine, Affines
-from tinyseq.passes.patterns import Activation, Binding, matches
+from tinyseq.passes.patterns import AppliedActivation, Binding, matches
 
 
-class Form(NamedTuple):
+class CellForm(NamedTuple):
     """One way to write a cell.
 
     ``gates`` names the tensors before the activations in ONNX's order; ``-`` stands before a gate that the
@@ -31,15 +31,15 @@ class Form(NamedTuple):
 
 
 FORMS = (
-    Form("LSTM", "Mul", "F(o) * H(y_c := F(f) * c + F(i) * G(g))", "i o f g"),
-    Form("LSTM", "Mul", "F(o) * H(y_c := (1 - F(i)) * c + F(i) * G(g))", "i o i g", 1),
-    Form("LSTM", "Mul", "F(o) * H(y_c := c + F(i) * (G(g) - c))", "i o i g", 1),
-    Form("LSTM", "Mul", "F(o) * H(y_c := F(f) * c + (1 - F(f)) * G(g))", "-f o f g"),
-    Form("GRU", "Add", "(1 - F(z)) * G(n) + F(z) * h", "z r n"),
-    Form("GRU", "Add", "G(n) + F(z) * (h - G(n))", "z r n"),
-    Form("GRU", "Add", "h + (1 - F(z)) * (G(n) - h)", "z r n"),
-    Form("GRU", "Add", "(1 - F(z)) * h + F(z) * G(n)", "-z r n"),
-    Form("GRU", "Add", "h + F(z) * (G(n) - h)", "-z r n"),
+    CellForm("LSTM", "Mul", "F(o) * H(y_c := F(f) * c + F(i) * G(g))", "i o f g"),
+    CellForm("LSTM", "Mul", "F(o) * H(y_c := (1 - F(i)) * c + F(i) * G(g))", "i o i g", 1),
+    CellForm("LSTM", "Mul", "F(o) * H(y_c := c + F(i) * (G(g) - c))", "i o i g", 1),
+    CellForm("LSTM", "Mul", "F(o) * H(y_c := F(f) * c + (1 - F(f)) * G(g))", "-f o f g"),
+    CellForm("GRU", "Add", "(1 - F(z)) * G(n) + F(z) * h", "z r n"),
+    CellForm("GRU", "Add", "G(n) + F(z) * (h - G(n))", "z r n"),
+    CellForm("GRU", "Add", "h + (1 - F(z)) * (G(n) - h)", "z r n"),
+    CellForm("GRU", "Add", "(1 - F(z)) * h + F(z) * G(n)", "-z r n"),
+    CellForm("GRU", "Add", "h + F(z) * (G(n) - h)", "-z r n"),
 )
 """Cells with gates. A plain RNN, ``F(a)``, is told by its two products: see ``plain_cell``."""
 
@@ -50,7 +50,7 @@ RESET_PRODUCT = "F(r) * product"
 """In the candidate of a GRU: the product with the state, bias included (linear_before_reset = 1)."""
 
 
-class Cell(NamedTuple):
+class FoundCell(NamedTuple):
     """A cell told from a graph: its gates in ONNX's order as sums of products, and its tensors.
 
     ``recurrent_bias`` is that of a GRU's candidate beside the state; ``states`` are the tensors that may be
@@ -101,12 +101,12 @@ class Cell(NamedTuple):
         w = np.concatenate([self.matrix(name) for name in self.x], 1)
         return tuple(np.ascontiguousarray(array[None], np.float32) for array in (w, self.matrix(self.h), b))
 
-    def multiplied_alike(self, name: str, other: Cell, of: str) -> bool:
+    def multiplied_alike(self, name: str, other: FoundCell, of: str) -> bool:
         """Whether a tensor is multiplied by what another one is multiplied by in another cell."""
         pairs = [(a.terms.get(name), b.terms.get(of)) for a, b in zip(self.gates, other.gates)]
         return all(_one(a, b) for a, b in pairs) or np.array_equal(self.matrix(name), other.matrix(of))
 
-    def with_state(self, name: str) -> Cell:
+    def with_state(self, name: str) -> FoundCell:
         """The same cell with another of its tensors taken for h."""
         return self._replace(states=(name, *(other for other in self.states if other != name)))
 
@@ -118,7 +118,7 @@ def _one(a: np.ndarray | None, b: np.ndarray | None) -> bool:
     return a is b or a.__array_interface__["data"] == b.__array_interface__["data"]
 
 
-def gated_cell(node_op: str, y_h: str, affines: Affines) -> Cell | None:
+def gated_cell(node_op: str, y_h: str, affines: Affines) -> FoundCell | None:
     """The LSTM or GRU cell whose hidden state a tensor is, if it is one."""
     for form in FORMS:
         if form.root == node_op:
@@ -129,17 +129,17 @@ def gated_cell(node_op: str, y_h: str, affines: Affines) -> Cell | None:
     return None
 
 
-def _lstm(form: Form, bound: Binding, y_h: str, affines: Affines) -> Cell | None:
+def _lstm(form: CellForm, bound: Binding, y_h: str, affines: Affines) -> FoundCell | None:
     gates = _gates(form, bound, affines)
     if gates is None:
         return None
     attributes = _activations([bound[name] for name in "FGH"]) | {"input_forget": form.input_forget}
     bias = np.zeros(affines.width(y_h) or 0, np.float32)
     states = _states(gates, y_h, affines)
-    return Cell("LSTM", gates, bias, states, bound["c"], y_h, bound["y_c"], attributes)
+    return FoundCell("LSTM", gates, bias, states, bound["c"], y_h, bound["y_c"], attributes)
 
 
-def _gru(form: Form, bound: Binding, y_h: str, affines: Affines) -> Cell | None:
+def _gru(form: CellForm, bound: Binding, y_h: str, affines: Affines) -> FoundCell | None:
     h, candidate = bound["h"], affines.of(bound["n"])
     if candidate is None:
         return None
@@ -153,7 +153,7 @@ def _gru(form: Form, bound: Binding, y_h: str, affines: Affines) -> Cell | None:
             bias = np.broadcast_to(inner.bias, affines.width(h) or 0)
             gates = (*gates[:2], gates[2]._replace(products=candidate.products | inner.products))
             attributes = _activations([bound["F"], bound["G"]]) | {"linear_before_reset": int(after)}
-            return Cell("GRU", gates, bias, (h,), "", y_h, "", attributes)
+            return FoundCell("GRU", gates, bias, (h,), "", y_h, "", attributes)
     return None
 
 
@@ -172,7 +172,7 @@ def _resets(name: str, candidate: Affine, bound: Binding, affines: Affines) -> I
 
 
 def _gates(
-    form: Form, bound: Binding, affines: Affines, last: Affine | None = None
+    form: CellForm, bound: Binding, affines: Affines, last: Affine | None = None
 ) -> tuple[Affine, ...] | None:
     """The gates of a form in order; ``last`` stands for the last one."""
     gates = []
@@ -186,12 +186,12 @@ def _gates(
     return tuple(gates)
 
 
-def _odd_about_half(function: Activation) -> bool:
+def _odd_about_half(function: AppliedActivation) -> bool:
     """Whether 1 - F(x) = F(-x)."""
     return function.name == "Sigmoid" or (function.name == "HardSigmoid" and function.beta == 0.5)
 
 
-def plain_cell(y_h: str, affines: Affines) -> Cell | None:
+def plain_cell(y_h: str, affines: Affines) -> FoundCell | None:
     """The RNN cell whose state a tensor is: one activation of two products, of which one may be of the
     state. Whether it is, only what the tensors are elsewhere can tell."""
     for bound in matches("F(a)", y_h, affines.view):
@@ -200,7 +200,7 @@ def plain_cell(y_h: str, affines: Affines) -> Cell | None:
             return None
         bias = np.zeros(affines.width(y_h) or 0, np.float32)
         states = _states((gate,), y_h, affines)
-        cell = Cell("RNN", (gate,), bias, states, "", y_h, "", _activations([bound["F"]]))
+        cell = FoundCell("RNN", (gate,), bias, states, "", y_h, "", _activations([bound["F"]]))
         if _fits(cell, affines):
             return cell
     return None
@@ -212,7 +212,7 @@ def _states(gates: tuple[Affine, ...], y_h: str, affines: Affines) -> tuple[str,
     return tuple(name for name in terms if affines.shapes(name) == affines.shapes(y_h))
 
 
-def _activations(functions: list[Activation]) -> dict[str, Any]:
+def _activations(functions: list[AppliedActivation]) -> dict[str, Any]:
     """The attributes of a layer's activations; none where they are the usual ones."""
     names = tuple(function.name for function in functions)
     if names in (("Sigmoid", "Tanh", "Tanh"), ("Sigmoid", "Tanh"), ("Tanh",)):
@@ -222,7 +222,7 @@ def _activations(functions: list[Activation]) -> dict[str, Any]:
     return {"activations": names, "activation_alpha": alphas or None, "activation_beta": betas or None}
 
 
-def _fits(cell: Cell, affines: Affines) -> bool:
+def _fits(cell: FoundCell, affines: Affines) -> bool:
     """Whether all tensors are rows of one number, so that the layer means what the nodes mean."""
     hidden, state = cell.hidden, affines.shapes(cell.y_h)
     if not hidden or not cell.states or any(gate.whole for gate in cell.gates) or not cell.x:

@@ -16,7 +16,7 @@ import numpy as np
 
 from tinyseq import reference
 from tinyseq.errors import TinyseqError
-from tinyseq.model import Graph, Node
+from tinyseq.ir.model import ModelGraph, Node
 from tinyseq.passes.probe import Probe
 from tinyseq.passes.reach import GATED, KEPT, MOVED, SHIFTED
 from tinyseq.shapes import axis_of
@@ -40,7 +40,7 @@ class Way(NamedTuple):
     turned: bool = False
 
 
-class Claim(NamedTuple):
+class Carry(NamedTuple):
     """An output holds the next value of an input."""
 
     input: str
@@ -68,7 +68,7 @@ class Flow:
 
     def __init__(
         self,
-        graph: Graph,
+        graph: ModelGraph,
         inputs: Sequence[str],
         sizes: Mapping[str, int],
         way: Way,
@@ -92,7 +92,7 @@ class Flow:
         self._follow(graph, names)
         self.claims = list(self._claims(graph, names.follows))
 
-    def _claims(self, graph: Graph, follows: dict[str, np.ndarray]) -> Iterator[Claim]:
+    def _claims(self, graph: ModelGraph, follows: dict[str, np.ndarray]) -> Iterator[Carry]:
         for value in graph.outputs:
             found = follows.get(value.name)
             if found is None or not found.any():
@@ -100,9 +100,9 @@ class Flow:
             held = found > 0
             for name, numbers in self._numbers.items():
                 if numbers.shape == found.shape and np.array_equal(numbers[held], found[held]):
-                    yield Claim(name, value.name)
+                    yield Carry(name, value.name)
 
-    def _follow(self, graph: Graph, names: _Names) -> None:
+    def _follow(self, graph: ModelGraph, names: _Names) -> None:
         for node in graph.nodes:
             names.probe.follow(node)
             if node.op == "If":

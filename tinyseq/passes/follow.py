@@ -7,14 +7,14 @@ from math import prod
 import numpy as np
 
 from tinyseq.errors import ModelError
-from tinyseq.model import Graph, Model, Node, captured
+from tinyseq.ir.model import Model, ModelGraph, Node, captured
+from tinyseq.ir.streaming import Streaming
 from tinyseq.passes import along, windows
 from tinyseq.passes.axes import NO_RULE, Sizes, growing
 from tinyseq.passes.kinds import kind_of
 from tinyseq.passes.rings import Rings
 from tinyseq.passes.tracks import HORIZON, Padding, Refusal, Track, clock_of
 from tinyseq.shapes import Shape
-from tinyseq.streaming import Streaming
 
 MOVES = ("Identity", "Transpose", "Squeeze", "Unsqueeze", "Reshape", "Flatten")
 """Ops through which padding that nothing holds yet can pass: they change no element."""
@@ -31,7 +31,9 @@ class Following:
     chunks may be empty within the graph, it is ``guarded``.
     """
 
-    def __init__(self, graph: Graph, exposed: Model, sizes: Sizes, size: str, guarded: bool = False) -> None:
+    def __init__(
+        self, graph: ModelGraph, exposed: Model, sizes: Sizes, size: str, guarded: bool = False
+    ) -> None:
         self.size = size
         self.graph = graph
         self.exposed = exposed

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from tinyseq.model import Graph, Node
+from tinyseq.ir.model import ModelGraph, Node
 
 YES_OR_NO = {
     "Equal", "Greater", "Less", "GreaterOrEqual", "LessOrEqual", "And", "Or", "Xor", "Not", "IsNaN", "IsInf",
@@ -15,7 +15,7 @@ INTEGERS = ("QuantizeLinear", "DynamicQuantizeLinear", "MatMulInteger", "ConvInt
 """Ops whose results are integers."""
 
 
-def kind_of(name: str, graph: Graph, makers: Mapping[str, Node]) -> str:
+def kind_of(name: str, graph: ModelGraph, makers: Mapping[str, Node]) -> str:
     """In words what a tensor holds: "numbers" if they are floating-point."""
     while True:
         given = {value.name: value.dtype for value in graph.inputs}

@@ -7,13 +7,13 @@ from typing import NamedTuple
 
 import numpy as np
 
-from tinyseq.model import Graph, Node, filled_attributes
-from tinyseq.ops import OPS
+from tinyseq.ir.model import ModelGraph, Node, filled_attributes
+from tinyseq.ir.ops import OPS
 from tinyseq.passes.affine import Affines, part_bounds
-from tinyseq.passes.cells import Cell
+from tinyseq.passes.cells import FoundCell
 from tinyseq.shapes import axis_of
 
-Chain = tuple[Cell, ...]
+Chain = tuple[FoundCell, ...]
 """Cells that one layer runs, a frame each."""
 
 
@@ -29,7 +29,7 @@ class Writer:
     """The nodes and constants of new layers. ``replacing`` maps a tensor to the nodes that stand for the one
     that made it; an empty list where another tensor's nodes make it."""
 
-    def __init__(self, graph: Graph, affines: Affines) -> None:
+    def __init__(self, graph: ModelGraph, affines: Affines) -> None:
         self.constants: dict[str, np.ndarray] = {}
         self.replacing: dict[str, list[Node]] = {}
         self._affines = affines

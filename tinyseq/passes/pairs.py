@@ -7,9 +7,9 @@ from functools import cached_property
 from itertools import chain
 
 from tinyseq.errors import ModelError
-from tinyseq.model import Graph, Model, Node, StatePair, Value
+from tinyseq.ir.model import Model, ModelGraph, Node, StatePair, Value
 from tinyseq.passes import names
-from tinyseq.passes.flow import Claim, Flow, Way
+from tinyseq.passes.flow import Carry, Flow, Way
 from tinyseq.passes.reach import KEPT, MOVED, SHIFTED, begins, begins_at, moves, reached, unpaired
 
 SIZES = (1009, 2)
@@ -19,7 +19,7 @@ STATE = 5
 """Where a layer's initial hidden state stands among its inputs."""
 
 
-def find_state(model: Model, file: Graph) -> Model:
+def find_state(model: Model, file: ModelGraph) -> Model:
     """A model as ``simplify`` leaves it with its state pairs, ``file`` being its graph as it was given.
 
     An input that is where a recurrent layer begins, or frames of the past before new ones, is paired with the
@@ -31,12 +31,12 @@ def find_state(model: Model, file: Graph) -> Model:
     return pairing.oriented(model.with_state(StatePair(*claim) for claim in pairing.pairs))
 
 
-def doubts(model: Model, file: Graph) -> tuple[str, ...]:
+def doubts(model: Model, file: ModelGraph) -> tuple[str, ...]:
     """What is not known of the state of a model, a sentence each, with the line that would say it."""
-    return tuple(_Pairing(model.graph, file).doubts([Claim(*pair[:2]) for pair in model.state]))
+    return tuple(_Pairing(model.graph, file).doubts([Carry(*pair[:2]) for pair in model.state]))
 
 
-def name_state(model: Model, file: Graph, pairs: dict[str, str]) -> Model:
+def name_state(model: Model, file: ModelGraph, pairs: dict[str, str]) -> Model:
     """As ``find_state``, with the state pairs that the user names, input to output.
 
     Raises:
@@ -62,26 +62,26 @@ def name_state(model: Model, file: Graph, pairs: dict[str, str]) -> Model:
 class _Pairing:
     """The pairs of a graph and what is open."""
 
-    def __init__(self, graph: Graph, file: Graph) -> None:
+    def __init__(self, graph: ModelGraph, file: ModelGraph) -> None:
         self._graph = graph
         self._file = file
         self._inputs = {value.name: value for value in graph.inputs if value.dtype.kind == "f"}
         self._outputs = {value.name: value for value in graph.outputs if value.dtype.kind == "f"}
 
     @cached_property
-    def pairs(self) -> list[Claim]:
+    def pairs(self) -> list[Carry]:
         """Input and output of each pair, in the order of the inputs."""
         claims = [claim for claim in self._by_flow if claim.output not in self._either]
         taken = {name for claim in claims for name in claim}
         for output, either in self._either.items():
             chosen = self._chosen([name for name in either if name not in taken], output)
-            claims += [Claim(chosen, output)] if chosen else []
+            claims += [Carry(chosen, output)] if chosen else []
         taken = {name for claim in claims for name in claim} | self._either.keys()
         claims += self._by_name(taken)
         places = list(self._inputs)
         return sorted(claims, key=lambda claim: places.index(claim.input))
 
-    def doubts(self, pairs: list[Claim]) -> Iterator[str]:
+    def doubts(self, pairs: list[Carry]) -> Iterator[str]:
         """What ``pairs`` leave open."""
         taken = {name for claim in pairs for name in claim}
         told = set(taken)
@@ -151,8 +151,8 @@ class _Pairing:
         return [name for name in self._inputs if name in found and self._fitting(name, ())]
 
     @cached_property
-    def _by_flow(self) -> list[Claim]:
-        claims: dict[str, Claim] = {}
+    def _by_flow(self) -> list[Carry]:
+        claims: dict[str, Carry] = {}
         for sizes in self._sizes():
             for way in (Way(), Way(frames=True)):
                 left = [name for name in self._hopeful if name not in claims]
@@ -202,10 +202,10 @@ class _Pairing:
         states = [name for name in either if names.says_state(name, output)]
         return alike[0] if len(alike) == 1 else states[0] if len(states) == 1 and not alike else None
 
-    def _namesakes(self, taken: Iterable[str]) -> list[Claim]:
+    def _namesakes(self, taken: Iterable[str]) -> list[Carry]:
         """Inputs and outputs of like names and fitting shapes, of which neither is taken or fits another."""
         found = [
-            Claim(given, result)
+            Carry(given, result)
             for given in self._inputs
             for result in self._outputs
             if given not in taken and result not in taken
@@ -214,7 +214,7 @@ class _Pairing:
         lefts, rights = [claim.input for claim in found], [claim.output for claim in found]
         return [c for c in found if lefts.count(c.input) == 1 and rights.count(c.output) == 1]
 
-    def _by_name(self, taken: Iterable[str]) -> list[Claim]:
+    def _by_name(self, taken: Iterable[str]) -> list[Carry]:
         return [
             claim
             for claim in self._namesakes(taken)
@@ -246,7 +246,7 @@ class _Pairing:
         return found
 
 
-def _layers(graph: Graph) -> Iterator[tuple[str, str]]:
+def _layers(graph: ModelGraph) -> Iterator[tuple[str, str]]:
     for node in graph.nodes:
         if node.row.state:
             yield node.op, node.name

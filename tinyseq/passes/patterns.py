@@ -19,9 +19,9 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from tinyseq.ir.model import ModelGraph, Node
+from tinyseq.ir.ops import OPS
 from tinyseq.kernels import activations
-from tinyseq.model import Graph, Node
-from tinyseq.ops import OPS
 
 Binding = dict[str, Any]
 """What names stand for: tensors by name, activation functions as ``Activation``."""
@@ -30,7 +30,7 @@ COMMUTATIVE = ("Add", "Max", "Min", "Mul")
 OPERATORS = {ast.Add: "Add", ast.Sub: "Sub", ast.Mult: "Mul"}
 
 
-class Activation(NamedTuple):
+class AppliedActivation(NamedTuple):
     """An activation function as recurrent layers name them; alpha and beta are None where it has none."""
 
     name: str
@@ -53,10 +53,10 @@ FUNCTION_ENDS = {*ACTIVATIONS, "Add", "Clip", "Min"}
 """The ops that activation functions end with, however they are written."""
 
 
-class View:
+class GraphView:
     """A graph as patterns look at it: which node makes a tensor, which tensor is a constant."""
 
-    def __init__(self, graph: Graph) -> None:
+    def __init__(self, graph: ModelGraph) -> None:
         self.constants = graph.constants
         self.makers = {name: node for node in graph.nodes for name in node.outputs if name}
         self._sources: dict[str, str] = {}
@@ -89,7 +89,7 @@ def _number(array: np.ndarray) -> float | None:
     return float(first) if array.size == 1 or (array == first).all() else None
 
 
-def matches(pattern: str, tensor: str, view: View, bound: Binding | None = None) -> Iterator[Binding]:
+def matches(pattern: str, tensor: str, view: GraphView, bound: Binding | None = None) -> Iterator[Binding]:
     """Every way in which a tensor is what a pattern says, given what is bound already."""
     yield from _matches(_parsed(pattern), tensor, view, bound or {})
 
@@ -99,7 +99,7 @@ def _parsed(pattern: str) -> ast.expr:
     return ast.parse(pattern, mode="eval").body
 
 
-def _matches(pattern: ast.expr, tensor: str, view: View, bound: Binding) -> Iterator[Binding]:
+def _matches(pattern: ast.expr, tensor: str, view: GraphView, bound: Binding) -> Iterator[Binding]:
     tensor = view.source(tensor)
     if isinstance(pattern, ast.Name):
         if bound.get(pattern.id, tensor) == tensor:
@@ -122,7 +122,7 @@ def _matches(pattern: ast.expr, tensor: str, view: View, bound: Binding) -> Iter
                 yield from _matches(pattern.args[0], argument, view, bound | {pattern.func.id: function})
 
 
-def _matches_op(op: str, arguments: list[ast.expr], tensor: str, view: View, bound: Binding):
+def _matches_op(op: str, arguments: list[ast.expr], tensor: str, view: GraphView, bound: Binding):
     node = view.makers.get(tensor)
     if node is None or node.op != op or len(node.inputs) != len(arguments):
         return
@@ -134,18 +134,18 @@ def _matches_op(op: str, arguments: list[ast.expr], tensor: str, view: View, bou
         yield from found
 
 
-def _activations(tensor: str, view: View) -> Iterator[tuple[Activation, str]]:
+def _activations(tensor: str, view: GraphView) -> Iterator[tuple[AppliedActivation, str]]:
     """The activation function that makes a tensor, and of what."""
     node = view.makers.get(tensor)
     if node is None:
         return
     if node.op in ACTIVATIONS:
         parameters = {name: float(node.attributes[name]) for name in ACTIVATIONS[node.op]}
-        yield Activation(node.op, **parameters), node.inputs[0]
+        yield AppliedActivation(node.op, **parameters), node.inputs[0]
         return
     for name, spelling in SPELLINGS:
         for bound in matches(spelling, tensor, view):
             parameters = {key: view.number(bound[key]) for key in ACTIVATIONS[name]}
             if None not in parameters.values():
-                yield Activation(name, **parameters), bound["x"]
+                yield AppliedActivation(name, **parameters), bound["x"]
                 return

@@ -8,14 +8,14 @@ from collections.abc import Iterator
 import numpy as np
 
 from tinyseq.errors import ConversionWarning
-from tinyseq.model import Graph, needed_values
-from tinyseq.precision import narrowed
+from tinyseq.ir.model import ModelGraph, needed_values
+from tinyseq.ir.precision import narrowed
 
 MOST_LISTED = 8
 """Names that a warning lists before it says how many more there are."""
 
 
-def narrow(graph: Graph) -> Graph:
+def narrow(graph: ModelGraph) -> ModelGraph:
     """The graph with float32 weights. Inputs and outputs keep their types, in which callers give and get
     them; whatever is not float32 is named in one warning.
 
@@ -41,7 +41,7 @@ def _is_other(dtype: np.dtype) -> bool:
     return dtype.kind == "f" and dtype != np.float32
 
 
-def _weights(graph: Graph) -> Iterator[tuple[str, np.ndarray]]:
+def _weights(graph: ModelGraph) -> Iterator[tuple[str, np.ndarray]]:
     """The constants that are to become float32, those of sub-graphs included."""
     yield from _own_weights(graph)
     for node in graph.nodes:
@@ -49,20 +49,20 @@ def _weights(graph: Graph) -> Iterator[tuple[str, np.ndarray]]:
             yield from _weights(sub_graph)
 
 
-def _own_weights(graph: Graph) -> list[tuple[str, np.ndarray]]:
+def _own_weights(graph: ModelGraph) -> list[tuple[str, np.ndarray]]:
     """The constants of one graph that are to become float32: not those from which sizes are worked out."""
     found = [(name, array) for name, array in graph.constants.items() if _is_other(array.dtype)]
     deciding = _deciding(graph) if found else ()
     return [(name, array) for name, array in found if name not in deciding]
 
 
-def _deciding(graph: Graph) -> set[str]:
+def _deciding(graph: ModelGraph) -> set[str]:
     """What is read by the nodes whose results planning must know."""
     needed = needed_values(graph)
     return {name for node in graph.nodes if not needed.isdisjoint(node.outputs) for name in node.inputs}
 
 
-def _narrowed(graph: Graph) -> Graph:
+def _narrowed(graph: ModelGraph) -> ModelGraph:
     changed = {name: narrowed(array, f"constant {name!r}") for name, array in _own_weights(graph)}
     nodes = []
     for node in graph.nodes:

@@ -13,7 +13,7 @@ import numpy as np
 
 from tinyseq import reference
 from tinyseq.errors import TinyseqError
-from tinyseq.model import Dimension, Graph, Node, Value
+from tinyseq.ir.model import Dimension, ModelGraph, Node, Value
 from tinyseq.shapes import Shape, split_sizes
 
 FIRST_PRIMES = (1009, 2003)
@@ -29,7 +29,7 @@ MOST_KEPT = 2**22
 class Probe:
     """One choice of the open sizes. ``shapes`` and ``values`` hold what follows, by tensor."""
 
-    def __init__(self, graph: Graph, choice: Iterator[int]) -> None:
+    def __init__(self, graph: ModelGraph, choice: Iterator[int]) -> None:
         sizes: dict[str, int] = {}
         self.shapes: dict[str, Shape] = {name: array.shape for name, array in graph.constants.items()}
         self.values: dict[str, np.ndarray] = dict(graph.constants)
@@ -44,9 +44,9 @@ class Probe:
         for node in graph.nodes:
             self.follow(node)
 
-    def within(self, graph: Graph) -> Probe:
+    def within(self, graph: ModelGraph) -> Probe:
         """What follows in a graph that sees the tensors of this one, and takes none of its own."""
-        inner = Probe(Graph((), (), (), {}), iter(()))
+        inner = Probe(ModelGraph((), (), (), {}), iter(()))
         inner.shapes |= self.shapes | {name: array.shape for name, array in graph.constants.items()}
         inner.values |= self.values | graph.constants
         for node in graph.nodes:
@@ -103,7 +103,7 @@ class Probe:
                 if len(ends) == 1 and ends[0][1] in ends[0][0].values:
                     self.values[name] = ends[0][0].values[ends[0][1]]
 
-    def taken(self, node: Node) -> list[tuple[str, Graph]]:
+    def taken(self, node: Node) -> list[tuple[str, ModelGraph]]:
         """The branches of an If that may be taken."""
         condition = self.values.get(node.inputs[0])
         if condition is None or condition.size != 1:
@@ -112,13 +112,13 @@ class Probe:
         return [(key, node.attributes[key])]
 
 
-def probes(graph: Graph) -> tuple[Probe, Probe]:
+def probes(graph: ModelGraph) -> tuple[Probe, Probe]:
     """Two probes of a graph with primes for its sizes."""
     first, second = (Probe(graph, _primes(first)) for first in FIRST_PRIMES)
     return first, second
 
 
-def with_shapes(values: Iterable[Value], graph: Graph) -> tuple[Value, ...]:
+def with_shapes(values: Iterable[Value], graph: ModelGraph) -> tuple[Value, ...]:
     """Values of a graph's tensors; where one says no shape, with that which follows from the inputs' by the
     shape rules. A size that is neither a number nor that of an input is called by the tensor and its axis."""
     values = tuple(values)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Collection, Sequence
 from typing import NamedTuple
 
-from tinyseq.model import Graph, Node, captured
+from tinyseq.ir.model import ModelGraph, Node, captured
 
 MOVED = {
     "Concat": None, "DepthToSpace": (0,), "Expand": (0,), "Flatten": (0,), "Gather": (0,),
@@ -28,7 +28,7 @@ Through = Callable[[Node, Sequence[int]], bool]
 """Whether what is in some of a node's inputs, by their places, goes on to its outputs."""
 
 
-def reached(graph: Graph, names: set[str], through: Through, stop: set[str] = frozenset()) -> set[str]:
+def reached(graph: ModelGraph, names: set[str], through: Through, stop: set[str] = frozenset()) -> set[str]:
     """The tensors that ``names`` come to, themselves included, but for those of ``stop``."""
     found = set(names) - stop
     for node in graph.nodes:
@@ -59,7 +59,7 @@ class Begin(NamedTuple):
     place: int
 
 
-def begins(graph: Graph, alike: frozenset[str] = frozenset()) -> list[Begin]:
+def begins(graph: ModelGraph, alike: frozenset[str] = frozenset()) -> list[Begin]:
     """The floating-point inputs that come to where recurrent layers begin by movement alone; of layers named
     in ``alike``, their data too."""
     found = []
@@ -78,7 +78,7 @@ def begins(graph: Graph, alike: frozenset[str] = frozenset()) -> list[Begin]:
     return found
 
 
-def unpaired(graph: Graph, carried: Collection[str]) -> list[Begin]:
+def unpaired(graph: ModelGraph, carried: Collection[str]) -> list[Begin]:
     """Where layers begin at inputs that are not among those ``carried``, and that do not only open and close
     the way of one which is."""
     if all(value.dtype.kind != "f" or value.name in carried for value in graph.inputs):

@@ -12,12 +12,12 @@ from itertools import pairwise
 
 import numpy as np
 
-from tinyseq.model import Graph, Node, captured
+from tinyseq.ir.model import ModelGraph, Node, captured
 from tinyseq.passes.affine import Affines
-from tinyseq.passes.cells import Cell, gated_cell, plain_cell
+from tinyseq.passes.cells import FoundCell, gated_cell, plain_cell
 from tinyseq.passes.layers import Chain, Writer
-from tinyseq.passes.patterns import ACTIVATIONS, FUNCTION_ENDS, View
-from tinyseq.passes.simplify import prune
+from tinyseq.passes.patterns import ACTIVATIONS, FUNCTION_ENDS, GraphView
+from tinyseq.passes.prune import prune
 
 MOVEMENT = {
     "Concat", "ConstantOfShape", "Expand", "Gather", "Identity", "Reshape", "Slice", "Split", "Squeeze",
@@ -32,12 +32,12 @@ MOST_AT_ONCE = 4096
 """Chains that are followed through a graph at the same time."""
 
 
-def recognise(graph: Graph) -> Graph:
+def recognise(graph: ModelGraph) -> ModelGraph:
     """The graph with recurrent layers in place of the cells in it.
 
     What nothing reads any more is gone.
     """
-    view = View(graph)
+    view = GraphView(graph)
     affines = Affines(view, graph)
     chains = _chains(_settled(_cells(graph, affines), graph), graph)
     for _ in range(MOST_ROUNDS):
@@ -58,7 +58,7 @@ def recognise(graph: Graph) -> Graph:
     return graph
 
 
-def _cells(graph: Graph, affines: Affines) -> list[Cell]:
+def _cells(graph: ModelGraph, affines: Affines) -> list[FoundCell]:
     """The cells of a graph as far as each of them alone can tell."""
     ends = [node for node in graph.nodes if _may_end_a_cell(node, affines.view)]
     gated = [gated_cell(node.op, node.outputs[0], affines) for node in ends]
@@ -72,7 +72,7 @@ def _cells(graph: Graph, affines: Affines) -> list[Cell]:
     return cells
 
 
-def _may_end_a_cell(node: Node, view: View) -> bool:
+def _may_end_a_cell(node: Node, view: GraphView) -> bool:
     """Whether a node may be the last of a cell with gates, at a glance at what makes its inputs."""
     makers = [view.maker(name) for name in node.inputs]
     if node.op == "Mul":
@@ -80,7 +80,7 @@ def _may_end_a_cell(node: Node, view: View) -> bool:
     return node.op == "Add" and any(maker is not None and maker.op == "Mul" for maker in makers)
 
 
-def _sums_products(name: str, view: View, depth: int = 4) -> int:
+def _sums_products(name: str, view: GraphView, depth: int = 4) -> int:
     """How many matrix products a tensor is the sum of, at a glance: ``depth`` sums deep."""
     node = view.maker(name)
     if node is None or node.op not in ("MatMul", "Gemm", "Add") or not depth:
@@ -89,7 +89,7 @@ def _sums_products(name: str, view: View, depth: int = 4) -> int:
     return sum(_sums_products(side, view, depth - 1) for side in sides if side) + (node.op != "Add")
 
 
-def _settled(cells: list[Cell], graph: Graph) -> list[Cell]:
+def _settled(cells: list[FoundCell], graph: ModelGraph) -> list[FoundCell]:
     """The cells with their h told from their inputs.
 
     A cell goes on from another one, or another one goes on from it with the same weights, or its state
@@ -114,14 +114,14 @@ def _settled(cells: list[Cell], graph: Graph) -> list[Cell]:
     return settled
 
 
-def _goes_on(cell: Cell, other: Cell, name: str) -> bool:
+def _goes_on(cell: FoundCell, other: FoundCell, name: str) -> bool:
     """Whether a cell may have its state from another one, by way of the tensor ``name``."""
     if cell.op != other.op or cell.attributes != other.attributes or cell.c != other.y_c:
         return False
     return bool(cell.c) or any(cell.multiplied_alike(name, other, h) for h in other.states)
 
 
-def _computed(graph: Graph) -> set[str]:
+def _computed(graph: ModelGraph) -> set[str]:
     """The tensors that are not made of the model's inputs and constants by movement alone."""
     found: set[str] = set()
     for node in graph.nodes:
@@ -130,7 +130,7 @@ def _computed(graph: Graph) -> set[str]:
     return found
 
 
-def _given_out(graph: Graph) -> set[str]:
+def _given_out(graph: ModelGraph) -> set[str]:
     """The tensors that reach the model's outputs by movement alone."""
     found = {value.name for value in graph.outputs}
     for node in reversed(graph.nodes):
@@ -139,9 +139,9 @@ def _given_out(graph: Graph) -> set[str]:
     return found
 
 
-def _chains(cells: list[Cell], graph: Graph) -> list[Chain]:
+def _chains(cells: list[FoundCell], graph: ModelGraph) -> list[Chain]:
     """Cells put in rows of those that one layer can run."""
-    following: dict[tuple[str, str], list[Cell]] = {}
+    following: dict[tuple[str, str], list[FoundCell]] = {}
     for cell in cells:
         following.setdefault((cell.h, cell.c), []).append(cell)
     nexts = {}
@@ -166,7 +166,7 @@ def _chains(cells: list[Cell], graph: Graph) -> list[Chain]:
     return [chain for chain, good in zip(chains, independent) if good]
 
 
-def _alike(cell: Cell, other: Cell) -> bool:
+def _alike(cell: FoundCell, other: FoundCell) -> bool:
     """Whether two cells are one layer at different frames."""
     if cell.op != other.op or cell.attributes != other.attributes or len(cell.x) != len(other.x):
         return False
@@ -180,7 +180,7 @@ def _alike(cell: Cell, other: Cell) -> bool:
     return all(a.shape == b.shape and np.array_equal(a, b) for a, b in zip(cell.weights(), other.weights()))
 
 
-def _independent(chains: list[Chain], graph: Graph) -> list[bool]:
+def _independent(chains: list[Chain], graph: ModelGraph) -> list[bool]:
     """For each chain whether no input of its cells depends on what they put out."""
     found = []
     for start in range(0, len(chains), MOST_AT_ONCE):
@@ -197,7 +197,7 @@ def _independent(chains: list[Chain], graph: Graph) -> list[bool]:
     return found
 
 
-def _behind(graph: Graph, marks: dict[str, int]) -> dict[str, int]:
+def _behind(graph: ModelGraph, marks: dict[str, int]) -> dict[str, int]:
     """For each tensor the bits of all marks on it and on what it is computed from."""
     found: dict[str, int] = {}
     for node in graph.nodes:
@@ -218,7 +218,7 @@ def _reads(node: Node) -> Iterator[str]:
         yield from captured(sub_graph)
 
 
-def _rewritten(graph: Graph, chains: list[Chain], affines: Affines) -> Graph | None:
+def _rewritten(graph: ModelGraph, chains: list[Chain], affines: Affines) -> ModelGraph | None:
     """The graph with a layer for each chain; None if its nodes cannot be put in order."""
     writer = Writer(graph, affines)
     for chain in chains:
@@ -254,7 +254,7 @@ def _in_order(nodes: list[Node]) -> list[Node]:
     return ordered
 
 
-def _spoilt(chains: list[Chain], graph: Graph) -> list[bool]:
+def _spoilt(chains: list[Chain], graph: ModelGraph) -> list[bool]:
     """For each chain whether something else in the graph needs what only the cells' own nodes computed: a
     cell state between two frames, or a product, which would then be computed twice."""
     made = {name for node in graph.nodes for name in node.outputs}

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import numpy as np
 
-from tinyseq.model import POSITION, Graph, Model, Node, StatePair, Value, filled_attributes
-from tinyseq.ops import OPS
-from tinyseq.passes.simplify import prune
+from tinyseq.ir.model import POSITION, Model, ModelGraph, Node, StatePair, Value, filled_attributes
+from tinyseq.ir.ops import OPS
+from tinyseq.passes.prune import prune
 
 END = np.iinfo(np.int64).max
 
@@ -36,7 +36,7 @@ class Rings:
             inputs += (Value(POSITION, np.dtype(np.int64), (2,)),)
         else:
             constants[POSITION] = np.zeros(2, np.int64)
-        made = Graph(inputs, graph.outputs + tuple(self._outputs), tuple(self.nodes), constants)
+        made = ModelGraph(inputs, graph.outputs + tuple(self._outputs), tuple(self.nodes), constants)
         return self._model._replace(graph=prune(made), state=self._model.state + tuple(self._pairs))
 
     # Writing.

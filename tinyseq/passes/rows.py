@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
-from tinyseq.model import Model, Node
+from tinyseq.ir.model import Model, Node
 from tinyseq.passes.probe import probes
 
 

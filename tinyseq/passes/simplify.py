@@ -6,8 +6,9 @@ from collections.abc import Iterator
 
 import numpy as np
 
-from tinyseq.effort import Allowance, bytes_of, effort, predicted
-from tinyseq.model import Graph, Model, Node, captured
+from tinyseq.ir.effort import Allowance, bytes_of, effort, predicted
+from tinyseq.ir.model import Model, ModelGraph, Node
+from tinyseq.passes.prune import prune
 
 FOLDING_EFFORT, FOLDED_BYTES = 2**28, 2**28
 """What folding may take and make, see ``effort.py``; what takes or makes more is left to run time."""
@@ -36,7 +37,7 @@ def simplify(model: Model) -> Model:
     return model._replace(graph=graph)
 
 
-def _dtypes(graph: Graph) -> Iterator[np.dtype]:
+def _dtypes(graph: ModelGraph) -> Iterator[np.dtype]:
     """The types of a graph's inputs, outputs and constants, sub-graphs included."""
     yield from (value.dtype for value in (*graph.inputs, *graph.outputs))
     yield from (array.dtype for array in graph.constants.values())
@@ -45,25 +46,25 @@ def _dtypes(graph: Graph) -> Iterator[np.dtype]:
             yield from _dtypes(sub_graph)
 
 
-def _may_hold_cells(graph: Graph) -> bool:
+def _may_hold_cells(graph: ModelGraph) -> bool:
     """Whether a graph has what every recurrent cell is written with: two products, or one and gates."""
     products = sum(node.op in ("Gemm", "MatMul") for node in graph.nodes)
     return products > 1 or (products == 1 and any(node.op == "Mul" for node in graph.nodes))
 
 
-def _allowance(graph: Graph) -> Allowance:
+def _allowance(graph: ModelGraph) -> Allowance:
     """What folding a graph may take and make."""
     further = A_STORED_BYTE * _stored(graph)
     return Allowance(FOLDING_EFFORT + further, FOLDED_BYTES + further)
 
 
-def _stored(graph: Graph) -> int:
+def _stored(graph: ModelGraph) -> int:
     """The bytes of all constants, sub-graphs included."""
     inner = (sub_graph for node in graph.nodes for _, sub_graph in node.graphs())
     return sum(array.nbytes for array in graph.constants.values()) + sum(map(_stored, inner))
 
 
-def _fold(graph: Graph, outer: dict[str, np.ndarray], allowance: Allowance) -> Graph:
+def _fold(graph: ModelGraph, outer: dict[str, np.ndarray], allowance: Allowance) -> ModelGraph:
     """Computes the nodes whose inputs are constants, here and in sub-graphs."""
     known = dict(outer)
     for value in graph.inputs:
@@ -98,28 +99,3 @@ def _computed(
         return None
     allowance.spend(takes, makes)
     return reference.apply(node, inputs)
-
-
-def prune(graph: Graph) -> Graph:
-    """Drops the nodes and constants that no output needs, and such outputs of nodes that run graphs."""
-    needed = {value.name for value in graph.outputs}
-    nodes: list[Node] = []
-    for node in reversed(graph.nodes):
-        if needed.isdisjoint(node.outputs):
-            continue
-        pruned = {key: prune(sub_graph) for key, sub_graph in node.graphs()}
-        if pruned:
-            outputs = trimmed([name if name in needed else "" for name in node.outputs])
-            node = node._replace(outputs=outputs, attributes=node.attributes | pruned)
-        needed.update(node.inputs)
-        for sub_graph in pruned.values():
-            needed.update(captured(sub_graph))
-        nodes.append(node)
-    constants = {name: array for name, array in graph.constants.items() if name in needed}
-    return graph._replace(nodes=tuple(reversed(nodes)), constants=constants)
-
-
-def trimmed(names: list[str]) -> tuple[str, ...]:
-    while names and not names[-1]:
-        names.pop()
-    return tuple(names)

@@ -10,10 +10,10 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from tinyseq.errors import ModelError
-from tinyseq.model import Graph, Model, Node, StatePair, Value, filled_attributes
-from tinyseq.ops import OPS
+from tinyseq.ir.model import Model, ModelGraph, Node, StatePair, Value, filled_attributes
+from tinyseq.ir.ops import OPS
+from tinyseq.passes.prune import prune, trimmed
 from tinyseq.passes.reach import Begin, unpaired
-from tinyseq.passes.simplify import prune, trimmed
 
 if TYPE_CHECKING:
     from tinyseq.passes.probe import Probe
@@ -273,7 +273,7 @@ def _refuse_carrying(node: Node) -> None:
         )
 
 
-def _refuse_recurrent(graph: Graph) -> None:
+def _refuse_recurrent(graph: ModelGraph) -> None:
     for node in graph.nodes:
         if node.row.state:
             raise ModelError(

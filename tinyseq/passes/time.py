@@ -11,11 +11,11 @@ from collections.abc import Callable
 from contextlib import suppress
 
 from tinyseq.errors import ModelError
-from tinyseq.model import Model, Node, Value, rows_meet
+from tinyseq.ir.model import Model, Node, Value, rows_meet
+from tinyseq.ir.streaming import Streaming
 from tinyseq.passes.axes import FEW, Sizes
 from tinyseq.passes.follow import Following
 from tinyseq.passes.state import expose_state
-from tinyseq.streaming import Streaming
 
 
 def streaming(model: Model) -> Streaming:

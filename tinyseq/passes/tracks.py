@@ -7,7 +7,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from tinyseq.streaming import Clock
+from tinyseq.ir.streaming import Clock
 
 HORIZON = 4096
 """Frames of a stream for which it is worked out one by one how many have come out."""

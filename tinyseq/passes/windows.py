@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from tinyseq.model import Node
+from tinyseq.ir.model import Node
 from tinyseq.passes.tracks import Refusal, Track, Window
 from tinyseq.shapes import conv_geometry, conv_transpose_geometry, pool_geometry
 

@@ -8,8 +8,8 @@ from collections.abc import Callable, Iterable
 
 import numpy as np
 
-from tinyseq.effort import Allowance
 from tinyseq.errors import BroadcastWarning, PlanError, UnsupportedError
+from tinyseq.ir.effort import Allowance
 from tinyseq.kernels.instructions import (
     FUNCTION_CODES,
     INSTRUCTIONS,
@@ -18,7 +18,7 @@ from tinyseq.kernels.instructions import (
     OPCODES,
 )
 from tinyseq.plan.kinds import KINDS, REPORT, RESULTS, check_kinds
-from tinyseq.plan.packing import Weights, segment
+from tinyseq.plan.packing import PackedWeights, segment
 from tinyseq.plan.sizes import closed
 from tinyseq.plan.view import (
     BYTE,
@@ -26,8 +26,8 @@ from tinyseq.plan.view import (
     INTEGER,
     NARROW,
     SIGNED,
-    Buffer,
     Shape,
+    Span,
     View,
     collapsed,
     computed,
@@ -74,29 +74,29 @@ class Mark:
 class Builder:
     """Collects instructions, buffers and weights for one plan."""
 
-    def __init__(self, weights: Weights) -> None:
+    def __init__(self, weights: PackedWeights) -> None:
         self.step = 0
         self.turns = 1
         self.arrays: list[np.ndarray] = []
         self.places: dict[int, str] = {}
         self.words: list[int] = []
-        self.addresses: list[tuple[int, Buffer, int]] = []
-        self.buffers: list[Buffer] = []
+        self.addresses: list[tuple[int, Span, int]] = []
+        self.buffers: list[Span] = []
         self.allowance = Allowance(KNOWN_EFFORT, KNOWN_BYTES, KNOWN_BYTES_EACH)
         self._weights = weights
         self._zeros: View | None = None
         self._turns_left: View | None = None
         self._unrolled = 0
         self._counted = 0
-        self._segments: dict[int, Buffer] = {}
-        self._postponed: dict[Buffer, Callable[[], object]] = {}
+        self._segments: dict[int, Span] = {}
+        self._postponed: dict[Span, Callable[[], object]] = {}
 
     def allocate(
         self, shape: Shape, strides: Shape | None = None, dtype: np.dtype = FLOAT, narrow: bool = False
     ) -> View:
         """A new tensor in the arena; ``strides`` permute its dimensions."""
         size = max(math.prod(shape), 1) * (NARROW[dtype] if narrow else storage(dtype)).itemsize
-        buffer = Buffer(size + SPARE if narrow else size, ARENA)
+        buffer = Span(size + SPARE if narrow else size, ARENA)
         self.buffers.append(buffer)
         return View(buffer, shape, dense_strides(shape) if strides is None else strides, 0, dtype, narrow)
 
@@ -165,11 +165,11 @@ class Builder:
         """An aligned, packed array as a tensor."""
         return View(self.segment(array), array.shape, (1,))
 
-    def segment(self, array: np.ndarray) -> Buffer:
+    def segment(self, array: np.ndarray) -> Span:
         """The buffer of an aligned array, one segment each."""
         buffer = self._segments.get(id(array))
         if buffer is None:
-            buffer = Buffer(array.nbytes, FIRST_WEIGHT + len(self.arrays), 0)
+            buffer = Span(array.nbytes, FIRST_WEIGHT + len(self.arrays), 0)
             self._segments[id(array)] = buffer
             self.arrays.append(array)
         return buffer

@@ -17,7 +17,7 @@ from tinyseq.plan.packing import aligned, segment
 from tinyseq.plan.view import Shape, View
 
 if TYPE_CHECKING:
-    from tinyseq.model import Node
+    from tinyseq.ir.model import Node
     from tinyseq.plan.builder import Builder
 
 MOST_GROWTH = 2

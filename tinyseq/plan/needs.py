@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from itertools import zip_longest
 
-from tinyseq.model import Graph, Node
+from tinyseq.ir.model import ModelGraph, Node
 
 Key = tuple[int, str]
 """A tensor: its graph's ``id`` and its name there."""
@@ -28,7 +28,7 @@ class Needs:
     values planning may ask for.
     """
 
-    def __init__(self, graph: Graph, given: Iterable[str]) -> None:
+    def __init__(self, graph: ModelGraph, given: Iterable[str]) -> None:
         self._sources: dict[Key, list[Key]] = {}
         self._knowable: set[Key] = {(id(graph), name) for name in given}
         self._must: list[Key] = []
@@ -37,7 +37,7 @@ class Needs:
         self.must = self._reached(self._must)
         self.useful = self.must | self._reached(key for key in self._useful if key in self._knowable)
 
-    def must_know(self, graph: Graph, names: Iterable[str]) -> bool:
+    def must_know(self, graph: ModelGraph, names: Iterable[str]) -> bool:
         """Whether planning must know one of these tensors of a graph."""
         return any((id(graph), name) in self.must for name in names)
 
@@ -52,7 +52,7 @@ class Needs:
                 waiting += self._sources.get(key, ())
         return found
 
-    def _read(self, graph: Graph, outer: dict[str, Key]) -> list[Key]:
+    def _read(self, graph: ModelGraph, outer: dict[str, Key]) -> list[Key]:
         """Notes what a graph's tensors are computed from; gives its outputs."""
         keys = outer | {name: (id(graph), name) for name in graph.constants}
         keys |= {value.name: (id(graph), value.name) for value in graph.inputs}
@@ -76,7 +76,7 @@ class Needs:
                     self._knowable.add(key)
         return [keys[value.name] for value in graph.outputs]
 
-    def _enter(self, node: Node, inner: Graph, inputs: list, outputs: list, results: list[Key]) -> None:
+    def _enter(self, node: Node, inner: ModelGraph, inputs: list, outputs: list, results: list[Key]) -> None:
         """Notes how a node hands tensors to a graph and back, and those that decide how often it runs."""
         formal = [(id(inner), value.name) for value in inner.inputs]
         deciding = [key for key in inputs[: DECIDING[node.op]] if key]
@@ -96,7 +96,7 @@ class Needs:
                 self._sources.setdefault(output, []).extend(carried + next_ + deciding)
 
 
-def deciding_part(body: Graph) -> Graph | None:
+def deciding_part(body: ModelGraph) -> ModelGraph | None:
     """Of a Loop's body what decides on the next turn: its condition and the carried values it comes from.
 
     The other carried values are handed through; scan outputs are left out. None where neither these values

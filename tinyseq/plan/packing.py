@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from tinyseq import memory
+from tinyseq.common import memory
 from tinyseq.kernels.instructions import ALIGNMENT, GROUP, PANEL
 
 
@@ -36,7 +36,7 @@ def segment(array: np.ndarray) -> np.ndarray:
 
 
 def panels(matrix: np.ndarray) -> np.ndarray:
-    """A float32 matrix [k, n] as packed panels; see ``kernels/product.py``."""
+    """A float32 matrix [k, n] as packed panels; see ``kernels/compute/product.py``."""
     k, n = matrix.shape
     packed = aligned(4 * panels_size(k, n)).view(np.float32)
     for start in range(0, n, GROUP * PANEL):
@@ -48,7 +48,7 @@ def panels(matrix: np.ndarray) -> np.ndarray:
 
 
 def block(matrix: np.ndarray, offsets: np.ndarray, scales: np.ndarray) -> np.ndarray:
-    """A matrix [k, n] of int8 or uint8 as a block; see ``kernels/quantized.py``.
+    """A matrix [k, n] of int8 or uint8 as a block; see ``kernels/compute/quantized.py``.
 
     ``offsets`` are the zero points and ``scales`` the scales of its columns, one for all or one for each.
     """
@@ -71,7 +71,7 @@ def panels_size(k: int, n: int) -> int:
     return k * -(-n // PANEL) * PANEL
 
 
-class Weights:
+class PackedWeights:
     """What is worked out from a model's weights: each once, shared by every plan.
 
     Only what comes from arrays of the model itself is kept; the rest is a plan's own.

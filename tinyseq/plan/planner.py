@@ -13,14 +13,14 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from tinyseq import reference
-from tinyseq.effort import bytes_of, effort, predicted
 from tinyseq.errors import FeedError, UnsupportedError
-from tinyseq.model import Graph, Model, Node, Value, given_out
+from tinyseq.ir.effort import bytes_of, effort, predicted
+from tinyseq.ir.model import Model, ModelGraph, Node, Value, given_out
 from tinyseq.plan.builder import ARENA, KNOWN_BYTES, Builder
 from tinyseq.plan.draft import Draft
 from tinyseq.plan.lower import TAKE_NARROW, lowering
 from tinyseq.plan.needs import Needs, deciding_part
-from tinyseq.plan.packing import Weights
+from tinyseq.plan.packing import PackedWeights
 from tinyseq.plan.sizes import closed, computed_sizes
 from tinyseq.plan.stream import StateInPlace, StateLayout
 from tinyseq.plan.view import Shape, View, computed
@@ -48,7 +48,7 @@ class Step:
         "unrolled",
     )
 
-    def __init__(self, node: Node, needs: Needs, graph: Graph) -> None:
+    def __init__(self, node: Node, needs: Needs, graph: ModelGraph) -> None:
         self.node = node
         self.inputs = node.inputs
         self.outputs = node.outputs
@@ -143,7 +143,7 @@ class Step:
 class Walk:
     """A graph made ready to be planned many times."""
 
-    def __init__(self, graph: Graph, needs: Needs) -> None:
+    def __init__(self, graph: ModelGraph, needs: Needs) -> None:
         self._graph = graph
         self._needs = needs
         self.constants = graph.constants
@@ -191,7 +191,7 @@ class Walk:
         return [names[name] for name in self.outputs]
 
 
-def _loops(graph: Graph) -> bool:
+def _loops(graph: ModelGraph) -> bool:
     """Whether a graph holds the op Loop, here or in sub-graphs."""
     return any(node.op == "Loop" or any(_loops(inner) for _, inner in node.graphs()) for node in graph.nodes)
 
@@ -202,7 +202,9 @@ class Planner:
     ``state`` tells where the inputs and outputs lie that carry state; without it they are like any other.
     """
 
-    def __init__(self, model: Model, weights: Weights, state: StateInPlace | StateRows | None = None) -> None:
+    def __init__(
+        self, model: Model, weights: PackedWeights, state: StateInPlace | StateRows | None = None
+    ) -> None:
         self.model = model
         self._weights = weights
         self._state = state or StateInPlace(StateLayout(model.with_state(())), True)

@@ -15,11 +15,11 @@ from typing import NamedTuple
 import numpy as np
 
 from tinyseq.errors import FeedError, PlanError
+from tinyseq.ir.model import StatePair, Value
 from tinyseq.kernels.instructions import ALIGNMENT, GATHER, OVERWRITE
-from tinyseq.model import StatePair, Value
 from tinyseq.plan.builder import STATE, Builder
 from tinyseq.plan.kinds import REPORT
-from tinyseq.plan.view import INTEGER, Buffer, Shape, View, computed, storage
+from tinyseq.plan.view import INTEGER, Shape, Span, View, computed, storage
 
 SOURCES, TARGETS, OWNERS = "rows.sources", "rows.targets", "rows.owners"
 """Inputs of a plan for rows, int64 [N]: the rows whose state is read, the rows into which it is written,
@@ -132,6 +132,6 @@ class StateRows:
         outer = math.prod(field.shape[: field.axis])
         inner = math.prod(field.shape[field.axis :]) * tensor.itemsize
         place = field.offset // storage(field.dtype).itemsize
-        block = View(Buffer(0, STATE, 0), (1,), (1,), place, field.dtype)
+        block = View(Span(0, STATE, 0), (1,), (1,), place, field.dtype)
         dims = [MOST_ROWS, self.layout.bytes, 0]
         builder.emit("gather", block, rows, tensor, outer, inner, rows.size, 1, inner, store, dims)

@@ -7,11 +7,11 @@ import math
 import numpy as np
 
 from tinyseq.errors import FeedError, PlanError, UnsupportedError
+from tinyseq.ir.model import Model, Value
 from tinyseq.kernels.instructions import ALIGNMENT
-from tinyseq.model import Model, Value
 from tinyseq.plan.builder import STATE, Builder
 from tinyseq.plan.kinds import REPORT
-from tinyseq.plan.view import FLOAT, Buffer, Shape, View, dense_strides
+from tinyseq.plan.view import FLOAT, Shape, Span, View, dense_strides
 
 
 class StateLayout:
@@ -57,7 +57,7 @@ class StateInPlace:
 
     def read(self, builder: Builder, given: dict[str, View]) -> dict[str, View]:
         """The fields of the state as tensors."""
-        buffer = Buffer(self.layout.bytes, STATE, 0)
+        buffer = Span(self.layout.bytes, STATE, 0)
         return {
             name: View(buffer, shape, dense_strides(shape), self.layout.offsets[name] // FLOAT.itemsize)
             for name, shape in self.layout.shapes.items()

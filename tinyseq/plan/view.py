@@ -34,7 +34,7 @@ def computed(dtype: np.dtype) -> np.dtype:
     return FLOAT if dtype.kind == "f" else dtype
 
 
-class Buffer:
+class Span:
     """A run of bytes in one segment. In the arena, its place is chosen when the program is whole.
 
     ``lookup`` says where its elements come from if they are rows of a table; see ``plan/lookup.py``.
@@ -65,7 +65,7 @@ class View:
 
     def __init__(
         self,
-        buffer: Buffer,
+        buffer: Span,
         shape: Shape,
         strides: Shape,
         offset: int = 0,

@@ -17,12 +17,12 @@ from importlib import import_module
 
 import numpy as np
 
-from tinyseq import memory
-from tinyseq.effort import predicted
+from tinyseq.common import memory
 from tinyseq.errors import FeedError, ModelError, TinyseqError
+from tinyseq.ir.effort import predicted
+from tinyseq.ir.model import Model, ModelGraph, Node
+from tinyseq.ir.ops import FAMILY
 from tinyseq.kernels.instructions import TOO_MANY_TURNS
-from tinyseq.model import Graph, Model, Node
-from tinyseq.ops import FAMILY
 from tinyseq.reference.common import FUNCTIONS
 
 GROWING = {"ConstantOfShape", "Expand", "EyeLike", "OneHot", "Pad", "Range", "Tile"}
@@ -104,13 +104,13 @@ def _widened(array: np.ndarray) -> np.ndarray:
 
 
 def _run_graph(
-    graph: Graph, names: dict[str, np.ndarray], watch: Watch | None, turns: Iterator[int]
+    graph: ModelGraph, names: dict[str, np.ndarray], watch: Watch | None, turns: Iterator[int]
 ) -> list[np.ndarray]:
     """The outputs of a graph; ``names`` maps what it reads to arrays; ``turns`` are those that its loops may
     still make."""
     names = names | {name: _widened(array) for name, array in graph.constants.items()}
 
-    def run_inner(inner: Graph, *inputs) -> list[np.ndarray]:
+    def run_inner(inner: ModelGraph, *inputs) -> list[np.ndarray]:
         given = {value.name: array for value, array in zip(inner.inputs, inputs, strict=True)}
         if node.op == "Loop" and next(turns, None) is None:
             raise FeedError(f"{node} {TOO_MANY_TURNS.format(MOST_TURNS)}. No state was changed")

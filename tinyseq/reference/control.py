@@ -6,7 +6,7 @@ import itertools
 
 import numpy as np
 
-from tinyseq.model import Graph, Value
+from tinyseq.ir.model import ModelGraph, Value
 from tinyseq.reference.common import defines
 
 
@@ -15,7 +15,7 @@ def if_(run, condition, *, then_branch, else_branch):
     return tuple(run(then_branch if condition.item() else else_branch))
 
 
-def _stacked(parts: list[np.ndarray], graph: Graph, position: int, axis: int = 0) -> np.ndarray:
+def _stacked(parts: list[np.ndarray], graph: ModelGraph, position: int, axis: int = 0) -> np.ndarray:
     """The results of all turns along a new axis; of no turns, as far as the graph says their shape."""
     if parts:
         return np.stack(parts, axis)

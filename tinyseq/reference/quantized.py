@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from tinyseq.reference.common import defines
-from tinyseq.reference.recurrent import Layer, biases_of, lstm_steps, run_layer
+from tinyseq.reference.recurrent import LayerAttributes, biases_of, lstm_steps, run_layer
 from tinyseq.reference.windows import conv
 
 
@@ -109,7 +109,7 @@ def dynamic_quantize_lstm(
 ):  # fmt: skip
     """An LSTM whose x and h are quantised to bytes: x at once up to the longest row's end, h frame by
     frame, all rows of a frame at once."""
-    layer = Layer(**attributes)
+    layer = LayerAttributes(**attributes)
     layer.check(r.shape[1])
     x = x.copy()
     frames = len(x) if lengths is None else lengths.max(initial=0)

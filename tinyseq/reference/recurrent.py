@@ -38,7 +38,7 @@ FORMULAS: dict[str, Callable] = {
 """The activations of ``kernels/activations.py``, which has their parameters, by name."""
 
 
-class Layer(NamedTuple):
+class LayerAttributes(NamedTuple):
     """What the attributes of a recurrent layer say."""
 
     hidden_size: int
@@ -98,7 +98,7 @@ def _reverse(x, lengths):
     return y
 
 
-def run_layer(x, lengths, initials, layer: Layer, steps: list[Callable], units: int | None = None):
+def run_layer(x, lengths, initials, layer: LayerAttributes, steps: list[Callable], units: int | None = None):
     """All directions of a layer, ``steps`` being the cell of each.
 
     ``step(x, *state)`` takes one frame of all rows and gives the next state, its output first, which is of
@@ -134,7 +134,7 @@ def biases_of(b, gates: int, directions: int, hidden: int, dtype) -> np.ndarray:
 
 @defines("RNN")
 def rnn(x, w, r, b=None, lengths=None, initial_h=None, **attributes):
-    layer = Layer(**attributes)
+    layer = LayerAttributes(**attributes)
     layer.check(r.shape[-1])
 
     def cell(w, r, b, function):
@@ -147,7 +147,7 @@ def rnn(x, w, r, b=None, lengths=None, initial_h=None, **attributes):
 
 @defines("GRU")
 def gru(x, w, r, b=None, lengths=None, initial_h=None, *, linear_before_reset, **attributes):
-    layer = Layer(**attributes)
+    layer = LayerAttributes(**attributes)
     layer.check(r.shape[-1])
 
     def cell(w, r, b, f, g):
@@ -173,7 +173,7 @@ def gru(x, w, r, b=None, lengths=None, initial_h=None, *, linear_before_reset, *
 
 
 def lstm_steps(
-    layer: Layer, products: list[Callable], biases, p, input_forget: int, projection=None
+    layer: LayerAttributes, products: list[Callable], biases, p, input_forget: int, projection=None
 ) -> list[Callable]:
     """The LSTM cell of each direction. ``product(x, h)`` is what x and h add to the gates i, o, f, c.
 
@@ -205,7 +205,7 @@ def lstm(
     x, w, r, b=None, lengths=None, initial_h=None, initial_c=None, p=None, projection=None, *,
     input_forget, **attributes,
 ):  # fmt: skip
-    layer = Layer(**attributes)
+    layer = LayerAttributes(**attributes)
     layer.check(r.shape[-1] if projection is None else projection.shape[-1])
 
     def product(w, r):

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass, fields
 
+from tinyseq.common.given import is_number
+from tinyseq.common.text import shown
 from tinyseq.errors import FeedError, OptionError
-from tinyseq.given import is_number
-from tinyseq.text import shown
 
 
 @dataclass(frozen=True)

@@ -7,12 +7,12 @@ from typing import Protocol
 
 import numpy as np
 
+from tinyseq.common.given import is_whole
+from tinyseq.common.text import shown
 from tinyseq.decode.frames.snapshots import field
 from tinyseq.errors import FeedError, StateError
-from tinyseq.given import is_whole
+from tinyseq.runtime.state import State
 from tinyseq.speech.sound import mono
-from tinyseq.state import State
-from tinyseq.text import shown
 
 Feeds = Mapping[str, np.ndarray]
 

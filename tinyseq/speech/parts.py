@@ -8,7 +8,7 @@ import numpy as np
 
 from tinyseq.decode.frames.snapshots import field
 from tinyseq.errors import StateError
-from tinyseq.state import State
+from tinyseq.runtime.state import State
 
 
 def packed(state: State) -> np.ndarray:

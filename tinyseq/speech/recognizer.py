@@ -7,18 +7,18 @@ from math import inf
 
 import numpy as np
 
-from tinyseq.claim import put_back, take_all
+from tinyseq.common.given import is_number
+from tinyseq.common.text import shown
 from tinyseq.decode.frames.decoder import LiveDecoder
 from tinyseq.decode.hypothesis import Hypothesis, Partial
 from tinyseq.errors import FeedError
-from tinyseq.given import is_number
-from tinyseq.session import Session, loaded
+from tinyseq.runtime.batching import Together
+from tinyseq.runtime.claim import put_back, take_all
+from tinyseq.runtime.session import Session, loaded
 from tinyseq.speech.endpoint import Endpointing
 from tinyseq.speech.front_end import Feeds, FrontEnd
 from tinyseq.speech.result import RecognizerResult
 from tinyseq.speech.stream import END, RecognizerStream
-from tinyseq.text import shown
-from tinyseq.together import Together
 
 
 class Recognizer:

@@ -8,9 +8,9 @@ from typing import Literal, NamedTuple
 
 import numpy as np
 
+from tinyseq.common.given import is_number
+from tinyseq.common.text import shown
 from tinyseq.errors import OptionError, StateError
-from tinyseq.given import is_number
-from tinyseq.text import shown
 
 SAMPLE_RATE = 16_000
 """Hz; the only rate that the detector hears."""

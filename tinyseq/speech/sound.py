@@ -6,12 +6,12 @@ from math import gcd, isfinite
 
 import numpy as np
 
+from tinyseq.common.given import as_array, is_number
+from tinyseq.common.packages import package
+from tinyseq.common.text import shown
 from tinyseq.decode.frames.snapshots import field
 from tinyseq.errors import FeedError, StateError
-from tinyseq.given import as_array, is_number
-from tinyseq.packages import package
-from tinyseq.state import State
-from tinyseq.text import shown
+from tinyseq.runtime.state import State
 
 FULL_SCALE = {("i", 2): (0, 2**15), ("i", 4): (0, 2**31), ("u", 1): (2**7, 2**7)}
 """Of whole numbers, by kind and bytes: the one that stands for 0, and how far from it 1 is."""

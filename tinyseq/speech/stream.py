@@ -8,15 +8,15 @@ from typing import TYPE_CHECKING, NoReturn
 
 import numpy as np
 
-from tinyseq.claim import Claim, claiming, put_back, take_all
 from tinyseq.decode.frames.snapshots import field
 from tinyseq.decode.hypothesis import Hypothesis
 from tinyseq.errors import FeedError, StateError
+from tinyseq.runtime.claim import Claim, claiming, put_back, take_all
+from tinyseq.runtime.state import State
 from tinyseq.speech.front_end import Feeds, begun, kept, steps
 from tinyseq.speech.parts import opened, packed
 from tinyseq.speech.result import Timeline
 from tinyseq.speech.sound import Sound
-from tinyseq.state import State
 
 if TYPE_CHECKING:
     from tinyseq.speech.recognizer import Recognizer

@@ -9,10 +9,14 @@ from typing import NoReturn
 
 import numpy as np
 
-from tinyseq.claim import Claim, claiming, put_back, take_all
+from tinyseq.common.text import shown
 from tinyseq.decode.frames.snapshots import field
 from tinyseq.errors import FeedError, ModelError, StateError
-from tinyseq.session import Session, load, loaded
+from tinyseq.runtime.batching import Together
+from tinyseq.runtime.claim import Claim, claiming, put_back, take_all
+from tinyseq.runtime.loading import load
+from tinyseq.runtime.session import Session, loaded
+from tinyseq.runtime.state import State
 from tinyseq.speech.parts import opened, packed
 from tinyseq.speech.segments import (
     CHUNK,
@@ -24,9 +28,6 @@ from tinyseq.speech.segments import (
     segments,
 )
 from tinyseq.speech.sound import Sound
-from tinyseq.state import State
-from tinyseq.text import shown
-from tinyseq.together import Together
 
 MODEL = Path(__file__).with_name("data") / "silero_vad_16k.tinyseq"
 

@@ -10,8 +10,8 @@ import numpy as np
 from tinyseq.decode.frames.rows import check_rows, groups
 from tinyseq.decode.frames.snapshots import MOST_FRAMES, emitted, ensure, field
 from tinyseq.decode.hypothesis import NO_TOKENS, Emitted, Hypothesis, Partial, TokenLog, joined
-from tinyseq.kernels.layout import EMITTED, LAST, NONE, PROCESSED, TOTAL
 from tinyseq.kernels.program import Buffer, Program
+from tinyseq.kernels.search.layout import EMITTED, LAST, NONE, PROCESSED, TOTAL
 
 if TYPE_CHECKING:
     from tinyseq.decode.ctc.options import CtcGreedy

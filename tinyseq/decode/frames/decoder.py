@@ -11,16 +11,16 @@ from zlib import crc32
 
 import numpy as np
 
-from tinyseq.claim import Claim, claiming, put_back, take_all
+from tinyseq.common.given import as_array
+from tinyseq.common.text import shown
 from tinyseq.decode.calls import CALL_SECONDS
 from tinyseq.decode.frames.rows import check_rows
 from tinyseq.decode.frames.snapshots import ensure, field
 from tinyseq.decode.hypothesis import Hypothesis, Partial
 from tinyseq.errors import FeedError, StateError
-from tinyseq.given import as_array
 from tinyseq.kernels.program import Buffer
-from tinyseq.state import State
-from tinyseq.text import shown
+from tinyseq.runtime.claim import Claim, claiming, put_back, take_all
+from tinyseq.runtime.state import State
 
 Position = Any
 """Where a stream is; what is in it is its search's affair."""

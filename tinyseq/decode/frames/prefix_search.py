@@ -11,7 +11,8 @@ from tinyseq.decode.hypothesis import NO_TOKENS, Emitted, Hypothesis, Partial, T
 from tinyseq.decode.lm.options import PrefixSearchOptions
 from tinyseq.decode.lm.shallow_fusion import fusion
 from tinyseq.errors import StateError
-from tinyseq.kernels.layout import (
+from tinyseq.kernels.program import Buffer, Program
+from tinyseq.kernels.search.layout import (
     DEEPEST,
     FRAMES,
     FREE,
@@ -30,7 +31,6 @@ from tinyseq.kernels.layout import (
     SETTLED,
     UNKNOWN_LABEL,
 )
-from tinyseq.kernels.program import Buffer, Program
 
 NODE_WORDS = NODE_BYTES // 8
 """Words of a node."""

@@ -6,10 +6,10 @@ from collections.abc import Mapping
 
 import numpy as np
 
+from tinyseq.common.given import as_array
 from tinyseq.decode.hypothesis import Emitted
 from tinyseq.errors import StateError
-from tinyseq.given import as_array
-from tinyseq.kernels.layout import (
+from tinyseq.kernels.search.layout import (
     BOTH,
     CHILD,
     DEEPEST,

@@ -7,19 +7,19 @@ from typing import NamedTuple
 
 import numpy as np
 
+from tinyseq.common.given import is_one_of
+from tinyseq.common.text import printable, shown
 from tinyseq.decode.generation.batches import Batch, merged, rows_back, rows_first
 from tinyseq.decode.generation.idle import Idle
 from tinyseq.decode.generation.search import Search
 from tinyseq.decode.generation.steps import DecoderSteps
 from tinyseq.errors import FeedError, ModelError, OptionError
-from tinyseq.feeds import checked_array
-from tinyseq.given import is_one_of
+from tinyseq.ir.feeds import checked_array
+from tinyseq.ir.model import ModelGraph, StatePair, Value
 from tinyseq.kernels.instructions import LOG_PROBABILITIES, LOGITS, PROBABILITIES
-from tinyseq.model import Graph, StatePair, Value
 from tinyseq.passes.names import alike
-from tinyseq.rows import RowStepper
-from tinyseq.session import Session, loaded
-from tinyseq.text import printable, shown
+from tinyseq.runtime.rows import RowStepper
+from tinyseq.runtime.session import Session, loaded
 
 Feeds = Mapping[str, object]
 
@@ -37,7 +37,7 @@ class GivenInput(NamedTuple):
     needed: bool
 
 
-def kind_of(graph: Graph, scores: str, given: str | None) -> int:
+def kind_of(graph: ModelGraph, scores: str, given: str | None) -> int:
     """What an output's scores are, as the user says, or by what made them."""
     if given is not None:
         if not isinstance(given, str) or given not in KINDS:
@@ -88,7 +88,7 @@ class Decoder:
     ) -> None:
         self.session = loaded(decoder, "a decoder")
         self.encoder = None if encoder is None else loaded(encoder, "an encoder")
-        self._graph: Graph = decoder.stream_graph
+        self._graph: ModelGraph = decoder.stream_graph
         self._pairs: Sequence[StatePair] = decoder.state
         self._inputs = {value.name: value for value in self._graph.inputs}
         if connect is not None and not isinstance(connect, Mapping):

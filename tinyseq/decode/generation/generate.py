@@ -6,7 +6,8 @@ from collections.abc import Iterator, Sequence
 
 import numpy as np
 
-from tinyseq.claim import Claim, claiming
+from tinyseq.common.given import is_whole
+from tinyseq.common.text import shown
 from tinyseq.decode.generation.batches import Batch
 from tinyseq.decode.generation.beam_search import BeamSearch
 from tinyseq.decode.generation.decoder import Decoder, Feeds
@@ -16,9 +17,8 @@ from tinyseq.decode.generation.search import Processor, Search, Streamer
 from tinyseq.decode.hypothesis import Hypothesis
 from tinyseq.decode.option_checks import MAX_INT, is_listed
 from tinyseq.errors import OptionError
-from tinyseq.given import is_whole
-from tinyseq.session import Session
-from tinyseq.text import shown
+from tinyseq.runtime.claim import Claim, claiming
+from tinyseq.runtime.session import Session
 
 MOST_ROWS = 512
 """Rows of a batch; more inputs are searched batch after batch."""
@@ -265,7 +265,7 @@ _MASK = 2**64 - 1
 
 
 def _mixed(x: int) -> int:
-    """splitmix64 of x, as in ``kernels/sampling.py``."""
+    """splitmix64 of x, as in ``kernels/search/sampling.py``."""
     x = (x + 0x9E3779B97F4A7C15) & _MASK
     x = ((x ^ (x >> 30)) * 0xBF58476D1CE4E5B9) & _MASK
     x = ((x ^ (x >> 27)) * 0x94D049BB133111EB) & _MASK

@@ -12,10 +12,10 @@ from functools import cache
 from operator import attrgetter
 from typing import Any
 
+from tinyseq.common.given import is_whole
+from tinyseq.common.text import shown
 from tinyseq.decode.option_checks import MAX_BEAMS, MAX_INT, flag, is_listed, real, whole
 from tinyseq.errors import OptionError
-from tinyseq.given import is_whole
-from tinyseq.text import shown
 
 
 @cache

@@ -9,12 +9,12 @@ from typing import NoReturn, Protocol
 
 import numpy as np
 
+from tinyseq.common.given import as_array
 from tinyseq.decode.calls import CALL_SECONDS
 from tinyseq.decode.generation.options import Generation
 from tinyseq.decode.generation.trace import Found, Reader
 from tinyseq.decode.hypothesis import Hypothesis
 from tinyseq.errors import OptionError
-from tinyseq.given import as_array
 from tinyseq.kernels.instructions import (
     GOES_ON,
     MAX_ROWS,

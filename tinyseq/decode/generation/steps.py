@@ -8,9 +8,9 @@ from typing import NoReturn
 import numpy as np
 
 from tinyseq.errors import ModelError
+from tinyseq.ir.model import Value
 from tinyseq.kernels.program import Buffer, Operand, Program
-from tinyseq.model import Value
-from tinyseq.rows import RowProgram, RowStepper
+from tinyseq.runtime.rows import RowProgram, RowStepper
 
 
 class DecoderChain:

@@ -1,4 +1,4 @@
-"""What a search leaves behind, a trace of tokens (see ``kernels/beam.py``), read as hypotheses."""
+"""What a search leaves behind, a trace of tokens (see ``kernels/search/beam.py``), read as hypotheses."""
 
 from __future__ import annotations
 

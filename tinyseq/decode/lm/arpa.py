@@ -16,12 +16,12 @@ from pathlib import Path
 
 import numpy as np
 
-from tinyseq import files
+from tinyseq.common import files
+from tinyseq.common.given import as_path
 from tinyseq.decode.lm.automata import START, Automaton, automaton
 from tinyseq.decode.lm.language_model import BEGIN, UNKNOWN, LanguageModel
 from tinyseq.errors import ModelError
-from tinyseq.given import as_path
-from tinyseq.kernels.layout import NONE
+from tinyseq.kernels.search.layout import NONE
 
 LN10 = log(10)
 

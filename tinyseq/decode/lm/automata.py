@@ -12,8 +12,18 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from tinyseq.kernels.layout import ARCS, ASKED, AUTOMATON, KEYS, MASK, MULTIPLIER, NONE, ROOM, WANTED
 from tinyseq.kernels.program import Buffer
+from tinyseq.kernels.search.layout import (
+    ARCS,
+    ASKED,
+    AUTOMATON,
+    KEYS,
+    MASK,
+    MULTIPLIER,
+    NONE,
+    ROOM,
+    WANTED,
+)
 
 ARC = np.dtype([("target", np.int32), ("weight", np.float32)])
 STATE = np.dtype([("fall", np.int32), ("weight", np.float32)])

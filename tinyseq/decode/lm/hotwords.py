@@ -14,7 +14,7 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 
 from tinyseq.decode.lm.automata import START, Automaton, automaton
-from tinyseq.kernels.layout import NONE
+from tinyseq.kernels.search.layout import NONE
 
 
 def hotwords_automaton(

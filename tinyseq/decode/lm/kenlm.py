@@ -12,14 +12,14 @@ from threading import RLock
 
 import numpy as np
 
-from tinyseq import files
+from tinyseq.common import files
+from tinyseq.common.given import as_path
+from tinyseq.common.text import shown
 from tinyseq.decode.lm.arpa import LN10
 from tinyseq.decode.lm.automata import Automaton, automaton, insert, questions
 from tinyseq.decode.lm.language_model import BEGIN, END, UNKNOWN, LanguageModel
 from tinyseq.errors import MissingPackageError, ModelError, OptionError
-from tinyseq.given import as_path
-from tinyseq.kernels.layout import MASK, NONE
-from tinyseq.text import shown
+from tinyseq.kernels.search.layout import MASK, NONE
 
 QUESTIONS = 4096
 """Asked at most before they are answered."""

@@ -7,11 +7,11 @@ from dataclasses import dataclass, fields
 from math import inf
 from typing import Any
 
+from tinyseq.common.given import is_number, is_whole
+from tinyseq.common.text import shown
 from tinyseq.decode.lm.language_model import LanguageModel
 from tinyseq.decode.option_checks import MAX_BEAMS, is_collection, one_of, real, strings, whole
 from tinyseq.errors import OptionError
-from tinyseq.given import is_number, is_whole
-from tinyseq.text import shown
 
 MOST_TOKENS = 2**22
 """Tokens that there may be."""

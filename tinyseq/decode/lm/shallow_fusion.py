@@ -9,11 +9,13 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from tinyseq.common.text import shown
 from tinyseq.decode.lm.automata import START, Automaton, automaton
 from tinyseq.decode.lm.hotwords import hotwords_automaton
 from tinyseq.decode.lm.language_model import BEGIN, END, UNKNOWN
 from tinyseq.errors import OptionError
-from tinyseq.kernels.layout import (
+from tinyseq.kernels.program import Buffer
+from tinyseq.kernels.search.layout import (
     EMITS,
     HOTWORDS,
     NONE,
@@ -24,8 +26,6 @@ from tinyseq.kernels.layout import (
     WORD_MODEL,
     WORDS,
 )
-from tinyseq.kernels.program import Buffer
-from tinyseq.text import shown
 
 if TYPE_CHECKING:
     from tinyseq.decode.lm.options import PrefixSearchOptions

@@ -8,15 +8,16 @@ from typing import NamedTuple
 
 import numpy as np
 
+from tinyseq.common.given import as_path, is_folder, is_one_of, is_whole
+from tinyseq.common.text import shown
 from tinyseq.decode.generation.decoder import Decoder, kind_of
 from tinyseq.decode.generation.steps import rounded
 from tinyseq.decode.transducer.predictor import TOKEN, recurrent
 from tinyseq.errors import FeedError, ModelError, OptionError
-from tinyseq.given import as_path, is_folder, is_one_of, is_whole
-from tinyseq.model import Value, given_out, rows_meet
-from tinyseq.rows import RowStepper
-from tinyseq.session import READERS, Session, load, loaded
-from tinyseq.text import shown
+from tinyseq.ir.model import Value, given_out, rows_meet
+from tinyseq.runtime.loading import READERS, load
+from tinyseq.runtime.rows import RowStepper
+from tinyseq.runtime.session import Session, loaded
 
 OUTPUT = "predictor.output"
 """The name by which a stream's state has what the predictor gave last."""

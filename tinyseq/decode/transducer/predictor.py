@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import numpy as np
 
-from tinyseq.model import Graph, Model, Node, StatePair, Value, filled_attributes
-from tinyseq.ops import OPS
-from tinyseq.session import Session
+from tinyseq.ir.model import Model, ModelGraph, Node, StatePair, Value, filled_attributes
+from tinyseq.ir.ops import OPS
+from tinyseq.runtime.session import Session
 
 TOKEN, CONTEXT = "transducer.token", "transducer.context"
 
@@ -28,7 +28,7 @@ def recurrent(predictor: Session, tokens: Value, start: tuple[int, ...]) -> Sess
     )
     rows, whole = tokens.shape[0], (tokens.shape[0], len(start))
     inputs = [value for value in model.graph.inputs if value.name != tokens.name]
-    graph = Graph(
+    graph = ModelGraph(
         (Value(TOKEN, tokens.dtype, (rows,)), Value(CONTEXT, tokens.dtype, whole), *inputs),
         (*model.graph.outputs, Value(tokens.name, tokens.dtype, whole)),
         (*nodes, *model.graph.nodes),

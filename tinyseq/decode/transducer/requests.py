@@ -7,7 +7,8 @@ from typing import Protocol
 
 import numpy as np
 
-from tinyseq.kernels.layout import (
+from tinyseq.kernels.program import Buffer
+from tinyseq.kernels.search.layout import (
     ACTIVE,
     CAPACITY,
     JOIN_FRAMES,
@@ -22,7 +23,6 @@ from tinyseq.kernels.layout import (
     QUEUE_HEADER,
     ROWS_READ,
 )
-from tinyseq.kernels.program import Buffer
 
 AHEAD = 6
 """Rows of scores that greedy search asks for at once at the least, as long as streams have frames: as many as
@@ -68,7 +68,7 @@ class TransducerModel(Protocol):
 
 
 class RequestQueue:
-    """What streams have asked for, rows of scores and predictions; see ``kernels/transducer.py``."""
+    """What streams have asked for, rows of scores and predictions; see ``kernels/search/transducer.py``."""
 
     def __init__(self, rows: TransducerRows, frames: np.ndarray, room: int) -> None:
         self._rows, self._frames = rows, frames

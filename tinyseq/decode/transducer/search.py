@@ -18,7 +18,8 @@ from tinyseq.decode.transducer.options import TransducerBeamSearch, TransducerGr
 from tinyseq.decode.transducer.requests import RequestQueue, TransducerModel
 from tinyseq.errors import FeedError
 from tinyseq.kernels.instructions import LOGITS, PROBABILITIES, SCRATCH
-from tinyseq.kernels.layout import (
+from tinyseq.kernels.program import Buffer, Program, float_word
+from tinyseq.kernels.search.layout import (
     EMITTED,
     HEADER,
     LIVING,
@@ -31,7 +32,6 @@ from tinyseq.kernels.layout import (
     TOTAL,
     WAITING,
 )
-from tinyseq.kernels.program import Buffer, Program, float_word
 
 MOST_PLACES = 512
 """Places of the predictor that are filled at once; more streams are searched group after group."""

@@ -7,12 +7,12 @@ from functools import cache
 from typing import NamedTuple
 
 from tinyseq.kernels.cells import Variant
+from tinyseq.kernels.compute.math import ZERO, bounded
+from tinyseq.kernels.compute.rows import FUNCTIONS, default_of, reading, valid_row
 from tinyseq.kernels.cuda.product import BYTES
 from tinyseq.kernels.cuda.steps import Stage
 from tinyseq.kernels.instructions import HAS_Y
-from tinyseq.kernels.intrinsics import floats, fma
-from tinyseq.kernels.math import ZERO, bounded
-from tinyseq.kernels.rows import FUNCTIONS, default_of, reading, valid_row
+from tinyseq.kernels.llvm.intrinsics import floats, fma
 
 
 def _chosen(functions: list[Callable], first: int = 0) -> Callable:

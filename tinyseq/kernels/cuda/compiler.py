@@ -19,8 +19,8 @@ from types import FunctionType
 from typing import NamedTuple
 from zlib import crc32
 
+from tinyseq.common.files import writing
 from tinyseq.errors import DeviceError
-from tinyseq.files import writing
 from tinyseq.kernels.cuda.intrinsics import TWINS
 from tinyseq.kernels.cuda.launch import Kernel
 from tinyseq.kernels.cuda.rebinding import Target

@@ -1,4 +1,4 @@
-"""Element by element operations on strided arrays; the twins of ``tinyseq.kernels.elementwise``."""
+"""Element by element operations on strided arrays; the twins of ``tinyseq.kernels.compute.elementwise``."""
 
 from __future__ import annotations
 
@@ -10,13 +10,13 @@ from typing import NamedTuple
 from numba import types
 from numpy import int32, int64, uint32
 
+from tinyseq.kernels.compute.elementwise import POINTERS
+from tinyseq.kernels.compute.scalars import SCALARS
 from tinyseq.kernels.cuda.intrinsics import WARP, block, blocks, read4, thread, threads, write4
 from tinyseq.kernels.cuda.launch import MOST_BLOCKS, THREADS, Kernel, Launch, Tail
 from tinyseq.kernels.cuda.reduction import across_block
-from tinyseq.kernels.elementwise import POINTERS
 from tinyseq.kernels.instructions import FUNCTIONS, Function
-from tinyseq.kernels.intrinsics import floats, integers, integers32
-from tinyseq.kernels.scalars import SCALARS
+from tinyseq.kernels.llvm.intrinsics import floats, integers, integers32
 
 A, B, C, Y = range(1, 5)
 """Which run of ``dims`` holds an operand's strides."""

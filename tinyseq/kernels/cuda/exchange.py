@@ -26,7 +26,7 @@ from tinyseq.kernels.cuda.intrinsics import (
     thread,
     threads,
 )
-from tinyseq.kernels.intrinsics import floats, integers32
+from tinyseq.kernels.llvm.intrinsics import floats, integers32
 
 CLUSTER = 8
 """Blocks of a cluster; more are not portable."""

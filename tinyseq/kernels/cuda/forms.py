@@ -27,7 +27,7 @@ from tinyseq.kernels.cuda.warps import padded
 from tinyseq.kernels.instructions import PROJECTED, QUANTIZED
 
 if TYPE_CHECKING:
-    from tinyseq.kernels.cuda.recurrent import Layer
+    from tinyseq.kernels.cuda.recurrent import RecurrentOperands
 
 GRID_ROWS, GRID_WARPS = 16, 8
 
@@ -95,7 +95,7 @@ def shared_out(form: Form, values: int, hidden: int, rows: int, facts: Facts, le
     return Share(per_lane, at_once, room, blocks, warps * WARP, 2 * room * per_lane * WARP * BYTES)
 
 
-def sequence(variant: Variant, layer: Layer, facts: Facts) -> list[Launch] | None:
+def sequence(variant: Variant, layer: RecurrentOperands, facts: Facts) -> list[Launch] | None:
     """The one launch of a layer, or None if it has no persistent form.
 
     General cells have none, nor those with constants: there are no registers to spare for them.

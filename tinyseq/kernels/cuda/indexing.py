@@ -1,4 +1,4 @@
-"""Kernels whose addresses are data; the twins of ``tinyseq.kernels.indexing``.
+"""Kernels whose addresses are data; the twins of ``tinyseq.kernels.compute.indexing``.
 
 Of a scatter's elements that meet in one place the last wins, or all are folded in their order, as on the
 CPU: whatever goes into one place, one thread puts there.
@@ -11,12 +11,12 @@ from functools import cache
 from numba import types
 from numpy import int64, uint32
 
+from tinyseq.kernels.compute.math import ZERO
+from tinyseq.kernels.compute.scalars import SCALARS
 from tinyseq.kernels.cuda.intrinsics import WARP, barrier, block, blocks, shared, thread, threads
 from tinyseq.kernels.cuda.launch import MOST_BLOCKS, THREADS, Failure, Kernel, Launch, Tail
 from tinyseq.kernels.instructions import GATHER, OVERWRITE, STORES
-from tinyseq.kernels.intrinsics import floats, integers, integers32, octets
-from tinyseq.kernels.math import ZERO
-from tinyseq.kernels.scalars import SCALARS
+from tinyseq.kernels.llvm.intrinsics import floats, integers, integers32, octets
 
 OUTSIDE = -1
 """The place of an index that is none."""

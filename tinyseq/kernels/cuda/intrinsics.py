@@ -1,6 +1,6 @@
 """What CUDA's threads can do and Python cannot say: who they are, what they share, how they wait.
 
-Together with the pointers and the arithmetic of ``tinyseq.kernels.intrinsics``, whose twins stand in
+Together with the pointers and the arithmetic of ``tinyseq.kernels.llvm.intrinsics``, whose twins stand in
 ``TWINS``, this is all that a kernel calls and that is no Python. A test's emulator gives each of these
 names a meaning in Python.
 """
@@ -14,7 +14,7 @@ from numba import types
 from numba.core import cgutils
 from numba.extending import intrinsic
 
-from tinyseq.kernels.tiles import DOUBLE, FLOAT, INT32, INT64
+from tinyseq.kernels.llvm.tiles import DOUBLE, FLOAT, INT32, INT64
 
 VOID = ir.VoidType()
 SHARED_SPACE = 3

@@ -1,4 +1,4 @@
-"""Jumps, decided by the host; the twins of ``tinyseq.kernels.jumps``, over a memory of int64."""
+"""Jumps, decided by the host; the twins of ``tinyseq.kernels.compute.jumps``, over a memory of int64."""
 
 from __future__ import annotations
 

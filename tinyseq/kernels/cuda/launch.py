@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 from typing import NamedTuple, get_type_hints
 
 from tinyseq.errors import DeviceError
-from tinyseq.kernels.intrinsics import integers
+from tinyseq.kernels.llvm.intrinsics import integers
 
 THREADS = 256
 """Threads in a block where nothing speaks for another number."""

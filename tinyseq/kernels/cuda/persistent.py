@@ -14,6 +14,8 @@ from functools import cache
 from numba import types
 
 from tinyseq.kernels.cells import Variant
+from tinyseq.kernels.compute.math import ZERO
+from tinyseq.kernels.compute.rows import taking, valid_row
 from tinyseq.kernels.cuda.cells import computing
 from tinyseq.kernels.cuda.exchange import Exchange
 from tinyseq.kernels.cuda.intrinsics import WARP, registers, shared, thread, threads
@@ -21,9 +23,7 @@ from tinyseq.kernels.cuda.launch import Kernel
 from tinyseq.kernels.cuda.product import BYTES
 from tinyseq.kernels.cuda.warps import loading, recurrence
 from tinyseq.kernels.instructions import HAS_Y
-from tinyseq.kernels.intrinsics import floats
-from tinyseq.kernels.math import ZERO
-from tinyseq.kernels.rows import taking, valid_row
+from tinyseq.kernels.llvm.intrinsics import floats
 
 _buffers = shared(types.float32, 0)
 

@@ -1,4 +1,4 @@
-"""The matrix product of packed weights; the twins of ``tinyseq.kernels.product``.
+"""The matrix product of packed weights; the twins of ``tinyseq.kernels.compute.product``.
 
 A block computes a tile of y. Its threads bring the steps of k that come next into registers while they
 multiply those in shared memory. Every element of y is its start and then the terms of k in ascending order,
@@ -19,7 +19,7 @@ from numpy import float32, int64, uint32
 from tinyseq.kernels.cuda.intrinsics import barrier, block, blocks, load4, registers, shared, thread, threads
 from tinyseq.kernels.cuda.launch import Kernel, Launch, Tail
 from tinyseq.kernels.instructions import GROUP, PANEL
-from tinyseq.kernels.intrinsics import floats, fma, integers
+from tinyseq.kernels.llvm.intrinsics import floats, fma, integers
 
 BYTES = 4
 WIDTH = GROUP * PANEL
@@ -29,7 +29,7 @@ THREADS = 128
 ZERO, ONE = float32(0), float32(1)
 
 
-class Form(NamedTuple):
+class Tile(NamedTuple):
     """The rows and columns of a tile, how many of each a thread computes, and steps of k at a time."""
 
     rows: int
@@ -39,23 +39,23 @@ class Form(NamedTuple):
     steps: int
 
 
-FEW, SOME, MANY = Form(8, PANEL, 1, 1, 128), Form(32, WIDTH, 4, 4, 16), Form(128, WIDTH, 8, 8, 16)
+FEW, SOME, MANY = Tile(8, PANEL, 1, 1, 128), Tile(32, WIDTH, 4, 4, 16), Tile(128, WIDTH, 8, 8, 16)
 
 ENOUGH = {SOME: 32, MANY: 128}
 """Blocks that a form must have to be worth more than the one before it."""
 
 
-def form_for(rows: int, n: int) -> Form:
+def tile_for(rows: int, n: int) -> Tile:
     """The form for a product of so many rows and columns."""
     fitting = [form for form, least in ENOUGH.items() if tiles_of(form, rows, n) >= least]
     return fitting[-1] if fitting and rows > FEW.rows else FEW
 
 
-def tiles_of(form: Form, rows: int, n: int) -> int:
+def tiles_of(form: Tile, rows: int, n: int) -> int:
     return -(-rows // form.rows) * -(-n // form.columns)
 
 
-def _spread(form: Form):
+def _spread(form: Tile):
     """Which rows and columns of a tile a thread computes: runs of four, so that four are read at once."""
     across, row_run, column_run = (
         form.columns // form.columns_each,
@@ -111,7 +111,7 @@ FLOATS = Kind(types.float32, 1, BYTES, ZERO, ONE, False, load4, _read, fma, _beg
 
 
 @cache
-def product_of(kind: Kind, form: Form):
+def product_of(kind: Kind, form: Tile):
     """``product``: one tile, computed by all ``THREADS`` threads of a block."""
     element, per, size, zero, one, summed, load, read, add, begin, finish = kind
     rows, columns, rows_each, columns_each, steps = form
@@ -219,7 +219,7 @@ def product_of(kind: Kind, form: Form):
 
 
 @cache
-def _linear_of(form: Form) -> Kernel:
+def _linear_of(form: Tile) -> Kernel:
     product = product_of(FLOATS, form)
 
     def linear(x, outer, outer_stride, inner, inner_stride, k, w, n, bias, y, y_stride):
@@ -233,7 +233,7 @@ def linear(
     y: int, y_stride: int,
 ) -> list[Launch]:  # fmt: skip
     rows = outer * inner
-    form = form_for(rows, n)
+    form = tile_for(rows, n)
     arguments = (x, outer, outer_stride, inner, inner_stride, k, w, n, bias, y, y_stride)
     return launched(_linear_of(form), tiles_of(form, rows, n), arguments)
 

@@ -1,4 +1,4 @@
-"""Products of bytes and the quantising of numbers; the twins of ``tinyseq.kernels.quantized``."""
+"""Products of bytes and the quantising of numbers; the twins of ``tinyseq.kernels.compute.quantized``."""
 
 from __future__ import annotations
 
@@ -7,15 +7,15 @@ from functools import cache
 from numba import types
 from numpy import float32, int32, int64
 
+from tinyseq.kernels.compute.math import BYTE_MAX, quantize
 from tinyseq.kernels.cuda.intrinsics import block, blocks, dot4, load4_integers32, thread, threads
 from tinyseq.kernels.cuda.launch import THREADS, Kernel, Launch
 from tinyseq.kernels.cuda.product import THREADS as TILE_THREADS
-from tinyseq.kernels.cuda.product import Form, Kind, form_for, launched, product_of, tiles_of
+from tinyseq.kernels.cuda.product import Kind, Tile, launched, product_of, tile_for, tiles_of
 from tinyseq.kernels.cuda.reduction import across_block
 from tinyseq.kernels.cuda.steps import Product
 from tinyseq.kernels.instructions import HAS_LENGTHS, PANEL
-from tinyseq.kernels.intrinsics import floats, integers, integers32, octets
-from tinyseq.kernels.math import BYTE_MAX, quantize
+from tinyseq.kernels.llvm.intrinsics import floats, integers, integers32, octets
 
 BYTES = 4
 ZERO, ONE = float32(0), float32(1)
@@ -163,7 +163,7 @@ SCALED = WORDS._replace(finish=_finish_scaled)
 
 
 @cache
-def _linear_bytes_of(form: Form) -> Kernel:
+def _linear_bytes_of(form: Tile) -> Kernel:
     product = product_of(WORDS, form)
 
     def linear_bytes(x, outer, outer_stride, inner, inner_stride, k, w, n, zero_point, y):
@@ -176,13 +176,13 @@ def linear_bytes(
     x: int, outer: int, outer_stride: int, inner: int, inner_stride: int, k: int, w: int, n: int,
     zero_point: int, y: int,
 ) -> list[Launch]:  # fmt: skip
-    form, rows = form_for(outer * inner, n), outer * inner
+    form, rows = tile_for(outer * inner, n), outer * inner
     arguments = (x, outer, outer_stride, inner, inner_stride, k, w, n, zero_point, y)
     return launched(_linear_bytes_of(form), tiles_of(form, rows, n), arguments)
 
 
 @cache
-def _linear_dynamic_of(form: Form) -> Kernel:
+def _linear_dynamic_of(form: Tile) -> Kernel:
     product = product_of(SCALED, form)
 
     def linear_dynamic(x, count, lengths, rows, k, w, n, start, start_stride, y, scale, zero_point):
@@ -196,7 +196,7 @@ def linear_dynamic(
     x: int, frames: int, rows: int, k: int, w: int, n: int, bias: int, y: int, rounded: int, lengths: int,
     flags: int,
 ) -> list[Launch]:  # fmt: skip
-    form, count = form_for(frames * rows, n), frames * rows
+    form, count = tile_for(frames * rows, n), frames * rows
     limits = (lengths, rows) if flags & HAS_LENGTHS else (0, 0)
     # The CPU's sums need not be stored here: the scale takes their place, the zero point is behind the bytes.
     octet = rounded + count * n * BYTES
@@ -217,7 +217,7 @@ def dynamic_product(
 ) -> list[Launch]:
     """A product of x[rows, k], which is quantised over the rows that run for frame t, with a block."""
     w, n, start, start_stride, y, _ = product
-    form, octet = form_for(rows, n), rounded + rows * n * BYTES
+    form, octet = tile_for(rows, n), rounded + rows * n * BYTES
     parameters = (rounded, octet + rows * k)
     return [
         Launch(_covering_running, 1, THREADS, (x, rows, k, lengths, t, flags, *parameters)),

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from types import CellType, FunctionType
 
-from tinyseq.kernels.intrinsics import fma
+from tinyseq.kernels.llvm.intrinsics import fma
 
 Intrinsic = type(fma)
 

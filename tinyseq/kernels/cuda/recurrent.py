@@ -1,4 +1,4 @@
-"""The recurrent layers over whole sequences; the twin of ``tinyseq.kernels.recurrent``.
+"""The recurrent layers over whole sequences; the twin of ``tinyseq.kernels.compute.recurrent``.
 
 Where the recurrent weights fit the device's registers a layer is one launch; see ``forms.py``. Elsewhere
 each frame is a launch or a few.
@@ -18,7 +18,7 @@ from tinyseq.kernels.cuda.product import BYTES
 from tinyseq.kernels.cuda.quantized import dynamic_product
 from tinyseq.kernels.cuda.steps import Frame, Product, finished, step
 from tinyseq.kernels.instructions import PROJECTED, QUANTIZED
-from tinyseq.kernels.intrinsics import floats
+from tinyseq.kernels.llvm.intrinsics import floats
 
 State = tuple[int, int]
 """An address of rows and their stride."""
@@ -41,8 +41,8 @@ def _copy_rows(source, stride, target, rows, units):
 _copying_rows = Kernel(_copy_rows)
 
 
-class Layer(NamedTuple):
-    """The operands of the instruction; see ``tinyseq.kernels.recurrent``."""
+class RecurrentOperands(NamedTuple):
+    """The operands of the instruction; see ``tinyseq.kernels.compute.recurrent``."""
 
     code: int
     xw: int
@@ -124,7 +124,7 @@ def recurrent(
     scratch: int, rounded: int, lengths: int, frames: int, rows: int, hidden: int, units: int, reverse: int,
     y_frame: int, y_row: int, flags: int, facts: Facts,
 ) -> list[Launch]:  # fmt: skip
-    layer = Layer(
+    layer = RecurrentOperands(
         cell, xw, r, second, bias, constants, options, h, c, y, scratch, rounded, lengths,
         frames, rows, hidden, units, reverse, y_frame, y_row, flags,
     )  # fmt: skip
@@ -132,7 +132,7 @@ def recurrent(
     return _frame_by_frame(layer) if launches is None else launches
 
 
-def _frame_by_frame(layer: Layer) -> list[Launch]:
+def _frame_by_frame(layer: RecurrentOperands) -> list[Launch]:
     """A layer as launches for each frame."""
     stages, launches = stages_of(VARIANTS[layer.code]), []
     rows, hidden, units = layer.rows, layer.hidden, layer.units

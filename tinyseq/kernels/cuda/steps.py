@@ -15,12 +15,12 @@ from typing import NamedTuple
 from numba import types
 from numpy import int64, uint32
 
+from tinyseq.kernels.compute.math import ZERO
 from tinyseq.kernels.cuda.intrinsics import barrier, block, blocks, registers, shared, thread, threads
 from tinyseq.kernels.cuda.launch import Kernel, Launch
-from tinyseq.kernels.cuda.product import BYTES, FLOATS, THREADS, WIDTH, Form, form_for, product_of, tiles_of
+from tinyseq.kernels.cuda.product import BYTES, FLOATS, THREADS, WIDTH, Tile, product_of, tile_for, tiles_of
 from tinyseq.kernels.instructions import PANEL
-from tinyseq.kernels.intrinsics import floats, fma
-from tinyseq.kernels.math import ZERO
+from tinyseq.kernels.llvm.intrinsics import floats, fma
 
 SLICES = 8
 """Runs into which the sum over k is cut."""
@@ -135,7 +135,7 @@ def _fused_of(stage: Stage, rows_each: int) -> Kernel:
 
 
 @cache
-def _product_of(form: Form) -> Kernel:
+def _product_of(form: Tile) -> Kernel:
     multiply = product_of(FLOATS, form)
 
     def add_product(source, source_stride, k, rows, product: Product):
@@ -171,7 +171,7 @@ def step(
         needed = -(-units // NARROW) * -(-rows // each)
         arguments = (*source, k, rows, units, *product, *frame)
         return [Launch(_fused_of(stage, each), needed, NARROW * SLICES, arguments)]
-    form = form_for(rows, product.columns)
+    form = tile_for(rows, product.columns)
     tiles = tiles_of(form, rows, product.columns)
     multiplied = Launch(_product_of(form), tiles, THREADS, (*source, k, rows, *product))
     return [multiplied, *finished(stage, rows, units, frame)]

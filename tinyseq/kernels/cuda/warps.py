@@ -11,10 +11,10 @@ from collections.abc import Callable
 
 from numba import types
 
+from tinyseq.kernels.compute.math import ZERO
 from tinyseq.kernels.cuda.intrinsics import WARP, barrier, registers, shuffle, shuffle_xor
 from tinyseq.kernels.cuda.steps import column_of
-from tinyseq.kernels.intrinsics import floats, fma
-from tinyseq.kernels.math import ZERO
+from tinyseq.kernels.llvm.intrinsics import floats, fma
 
 RUN = 4
 """Most numbers in a row that a lane takes."""

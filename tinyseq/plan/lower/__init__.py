@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from importlib import import_module
 
-from tinyseq.ops import FAMILIES, FAMILY
+from tinyseq.ir.ops import FAMILIES, FAMILY
 
 TAKE_NARROW = {row.name for row in FAMILIES["quantized"]} | {
     "Add", "Identity", "Cast", "Gather", "Transpose", "Reshape", "Flatten", "Squeeze", "Unsqueeze", "Slice",

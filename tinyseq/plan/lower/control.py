@@ -31,7 +31,7 @@ from tinyseq.plan.view import View
 from tinyseq.shapes import Mismatch, axis_of
 
 if TYPE_CHECKING:
-    from tinyseq.model import Graph, Node, Value
+    from tinyseq.ir.model import ModelGraph, Node, Value
     from tinyseq.plan.builder import Builder
 
 
@@ -136,7 +136,7 @@ def loop(p: Builder, node: Node, inputs, run, known: bool) -> list[Operand]:
     return Repetition(p, node, body, trips, goes_on, carried, [], stacks).planned(known)
 
 
-def _counted(p: Builder, graph: Graph, run, trips, goes_on, carried: list[Operand]) -> int | None:
+def _counted(p: Builder, graph: ModelGraph, run, trips, goes_on, carried: list[Operand]) -> int | None:
     """The number of turns of a loop that ends by its condition, where planning can tell; else None.
 
     Conditions that only count are computed to their end: those of loops that were ``while`` loops once.

@@ -11,7 +11,7 @@ from tinyseq.plan.lower.operands import given, like_any, real, whole
 from tinyseq.plan.view import BOOL, FLOAT, SIGNED, WORD, View, computed
 
 if TYPE_CHECKING:
-    from tinyseq.model import Node
+    from tinyseq.ir.model import Node
     from tinyseq.plan.builder import Builder
 
 

@@ -16,7 +16,7 @@ from tinyseq.plan.view import BOOL, BYTE, INTEGER, SIGNED, View, dense_strides
 from tinyseq.shapes import Mismatch, axis_of, whole_numbers
 
 if TYPE_CHECKING:
-    from tinyseq.model import Node
+    from tinyseq.ir.model import Node
     from tinyseq.plan.builder import Builder
 
 

@@ -14,7 +14,7 @@ from tinyseq.plan.view import View, collapsed
 from tinyseq.shapes import broadcast_shapes
 
 if TYPE_CHECKING:
-    from tinyseq.model import Node
+    from tinyseq.ir.model import Node
     from tinyseq.plan.builder import Builder
 
 

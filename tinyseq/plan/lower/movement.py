@@ -13,7 +13,7 @@ from tinyseq.plan.view import Shape, View
 from tinyseq.shapes import axes_of, axis_of, pad_widths, slice_bounds, split_sizes
 
 if TYPE_CHECKING:
-    from tinyseq.model import Node
+    from tinyseq.ir.model import Node
     from tinyseq.plan.builder import Builder
 
 

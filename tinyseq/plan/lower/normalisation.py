@@ -14,7 +14,7 @@ from tinyseq.plan.view import BOOL, FLOAT, View
 from tinyseq.shapes import axis_of
 
 if TYPE_CHECKING:
-    from tinyseq.model import Node
+    from tinyseq.ir.model import Node
     from tinyseq.plan.builder import Builder
 
 

@@ -24,7 +24,7 @@ from tinyseq.plan.view import BYTE, FLOAT, INTEGER, NARROW, SIGNED, WORD, View
 from tinyseq.shapes import axis_of
 
 if TYPE_CHECKING:
-    from tinyseq.model import Node
+    from tinyseq.ir.model import Node
     from tinyseq.plan.builder import Builder
 
 Operand = np.ndarray | View

@@ -17,7 +17,7 @@ from tinyseq.plan.view import View
 from tinyseq.shapes import cell_functions, one_row_for_all
 
 if TYPE_CHECKING:
-    from tinyseq.model import Node
+    from tinyseq.ir.model import Node
     from tinyseq.plan.builder import Builder
 
 

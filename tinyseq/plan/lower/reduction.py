@@ -13,7 +13,7 @@ from tinyseq.plan.view import BOOL, FLOAT, INTEGER, View
 from tinyseq.shapes import Mismatch, axis_of, reduce_axes
 
 if TYPE_CHECKING:
-    from tinyseq.model import Node
+    from tinyseq.ir.model import Node
     from tinyseq.plan.builder import Builder
 
 

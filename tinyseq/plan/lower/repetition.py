@@ -18,7 +18,7 @@ from tinyseq.plan.view import BOOL, INTEGER, Shape, View, dense_strides
 from tinyseq.shapes import axis_of
 
 if TYPE_CHECKING:
-    from tinyseq.model import Node
+    from tinyseq.ir.model import Node
     from tinyseq.plan.builder import Builder
 
 Operand = np.ndarray | View

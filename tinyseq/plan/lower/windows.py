@@ -18,7 +18,7 @@ from tinyseq.plan.lower.reduction import folded, start_of
 from tinyseq.plan.view import BOOL, INTEGER, Shape, View, dense_strides
 
 if TYPE_CHECKING:
-    from tinyseq.model import Node
+    from tinyseq.ir.model import Node
     from tinyseq.plan.builder import Builder
 
 

@@ -1,0 +1,314 @@
+"""ONNX files to Models. The only place that imports the onnx package."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Iterator
+from itertools import count
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from tinyseq.converters.onnx.upgrades import UPGRADES, NodeDraft
+
+from tinyseq.common import files
+from tinyseq.common.given import as_path
+from tinyseq.errors import ConversionWarning, MissingPackageError, ModelError, UnsupportedError
+from tinyseq.ir.model import Model, ModelGraph, Node, Value, captured
+from tinyseq.ir.ops import DTYPE, OPS
+from tinyseq.ir.types import alike, checked_model
+
+OLDEST_OPSET = 7
+DOMAINS = ("", "ai.onnx")
+FLOAT = np.dtype(np.float32)
+
+
+def load(source: str | Path | bytes) -> Model:
+    """The Model of an ONNX file, or of its bytes, for which no file is read.
+
+    Raises:
+        MissingPackageError: the onnx package is not installed.
+        ModelError: the file is missing, damaged or not ONNX; or bytes refer to other files.
+        UnsupportedError: it uses something outside the op table; names the node.
+    """
+    onnx = _package()
+    if not isinstance(source, bytes):
+        source = as_path(source, "a model")
+    try:
+        data = source if isinstance(source, bytes) else files.read(source)
+        proto = onnx.load_from_string(data)
+    except OSError as error:
+        raise ModelError(f"cannot read {source}: {error.strerror or error}; check the path") from error
+    except Exception as error:
+        raise ModelError(f"{_where(source)} is not an ONNX file, or is damaged: {error}") from error
+    if not isinstance(source, bytes):
+        _add_external(onnx, proto, source)
+    if not all(isinstance(text, str) for text in _texts(proto)):
+        raise ModelError(f"{_where(source)} is damaged: it holds names that are not UTF-8")
+    if not proto.graph.output:
+        raise ModelError(
+            f"{_where(source)} is not an ONNX file, or is damaged: it holds a graph without outputs"
+        )
+    return _Importer(onnx, proto, _where(source)).model()
+
+
+def _package():
+    try:
+        import onnx
+    except ImportError as error:
+        raise MissingPackageError(
+            "reading ONNX files needs the onnx package: pip install 'tinyseq[onnx]'; "
+            "a model saved with model.save loads without it"
+        ) from error
+    return onnx
+
+
+def _add_external(onnx, proto, source: Path) -> None:
+    """Reads the tensors that lie in files beside the model's."""
+    tensors = [tensor for tensor in _tensors(proto) if onnx.external_data_helper.uses_external_data(tensor)]
+    for tensor in tensors:
+        location = next((entry.value for entry in tensor.external_data if entry.key == "location"), "")
+        where = f"constant {tensor.name!r} of {source} lies in the file {location!r} beside it"
+        try:
+            files.check(source.parent / location)
+            onnx.external_data_helper.load_external_data_for_tensor(tensor, str(source.parent))
+        except FileNotFoundError as error:
+            raise ModelError(f"{where}, which is missing; put it there") from error
+        except OSError as error:
+            raise ModelError(f"{where}, which cannot be read: {error.strerror or error}") from error
+        except Exception as error:
+            raise ModelError(f"{where}, but is damaged: {error}") from error
+        tensor.data_location = onnx.TensorProto.DEFAULT
+        del tensor.external_data[:]
+
+
+def _tensors(message) -> Iterator[Any]:
+    """Every tensor in a protobuf message."""
+    if message.DESCRIPTOR.name == "TensorProto":
+        yield message
+        return
+    for field, value in message.ListFields():
+        if field.type == field.TYPE_MESSAGE:
+            for inner in [value] if hasattr(value, "ListFields") else value:
+                yield from _tensors(inner)
+
+
+def _texts(message) -> Iterator[str | bytes]:
+    """Every string in a protobuf message; bytes where one is not UTF-8."""
+    for field, value in message.ListFields():
+        if field.type == field.TYPE_STRING:
+            yield from [value] if isinstance(value, (str, bytes)) else value
+        elif field.type == field.TYPE_MESSAGE:
+            for inner in [value] if hasattr(value, "ListFields") else value:
+                yield from _texts(inner)
+
+
+def _where(source: str | Path | bytes) -> str:
+    return "the given bytes" if isinstance(source, bytes) else str(source)
+
+
+class _Importer:
+    """One file's graph, node by node, brought to the forms of the op table."""
+
+    def __init__(self, onnx, proto, where: str) -> None:
+        self.onnx = onnx
+        self.proto = proto
+        self.where = where
+        self.stored: list[str] = []
+        self.opset = self._opset()
+        self.names = (f"tinyseq.{number}" for number in count(1))
+
+    def _opset(self) -> int:
+        versions = [entry.version for entry in self.proto.opset_import if entry.domain in DOMAINS]
+        if not versions:
+            raise ModelError(f"{self.where} names no opset of the ONNX operators; the file is damaged")
+        version = max(versions)
+        if version < OLDEST_OPSET:
+            raise UnsupportedError(
+                f"{self.where} is of opset {version}; tinyseq reads opset {OLDEST_OPSET} and newer: "
+                "convert it with onnx.version_converter"
+            )
+        return version
+
+    def model(self) -> Model:
+        graph = self.graph(self.proto.graph, outermost=True)
+        metadata = {entry.key: entry.value for entry in self.proto.metadata_props}
+        origin = f"ONNX opset {self.opset}"
+        if self.proto.producer_name:
+            origin += f", {self.proto.producer_name} {self.proto.producer_version}".rstrip()
+        model = checked_model(Model(graph, (), origin, metadata, self.header()))
+        self.note_unread(graph)
+        return model
+
+    def header(self) -> dict[str, str | int]:
+        """What the file says of itself, by onnxruntime's names for it, as far as it says it."""
+        proto = self.proto
+        said = {
+            "producer_name": proto.producer_name,
+            "domain": proto.domain,
+            "description": proto.doc_string,
+            "version": proto.model_version,
+            "graph_name": proto.graph.name,
+            "graph_description": proto.graph.doc_string,
+        }
+        return {name: value for name, value in said.items() if value}
+
+    def note_unread(self, graph: ModelGraph) -> None:
+        """Warns of weights that no node reads."""
+        read = set(captured(graph))
+        unread = [name for name in self.stored if name not in read]
+        if unread:
+            warnings.warn(
+                f"{self.where}: no node reads the weight {unread[0]!r} ({len(unread)} such); if the model "
+                "gives other results than where it was made, its export has lost what reads them",
+                ConversionWarning,
+                stacklevel=4,
+            )
+
+    def graph(self, proto, outermost: bool = False) -> ModelGraph:
+        if proto.sparse_initializer:
+            raise UnsupportedError(f"graph {proto.name!r} has sparse weights; store them dense")
+        constants: dict[str, np.ndarray] = {}
+        for tensor in proto.initializer:
+            self.store(tensor.name, self.tensor(tensor), constants)
+        self.stored += constants
+        given = [self.value(info) for info in proto.input]
+        for value in given:
+            self.check_default(value, constants)
+        inputs = tuple(value for value in given if value.name not in constants)
+        if outermost:
+            inputs = tuple(v._replace(dtype=FLOAT) if v.dtype is None else v for v in inputs)
+        nodes: list[Node] = []
+        for position, node in enumerate(proto.node):
+            self.add(node, position, nodes, constants)
+        outputs = tuple(self.value(info) for info in proto.output)
+        return ModelGraph(inputs, outputs, tuple(nodes), constants)
+
+    def store(self, name: str, array: np.ndarray, constants: dict[str, np.ndarray]) -> None:
+        if name in constants:
+            raise ModelError(f"{self.where} holds two constants of the name {name!r}; names must be unique")
+        constants[name] = array
+
+    def check_default(self, value: Value, constants: dict[str, np.ndarray]) -> None:
+        """An input that has a constant of its name is that constant."""
+        array = constants.get(value.name)
+        if array is not None and value.dtype is not None and not alike(array.dtype, value.dtype):
+            raise ModelError(
+                f"the input {value.name!r} is declared {value.dtype} and its constant is {array.dtype}; "
+                "export the model again"
+            )
+
+    def tensor(self, proto) -> np.ndarray:
+        # Of a path, onnx.load has read them; to_array would look for them in the working folder.
+        if self.onnx.external_data_helper.uses_external_data(proto):
+            location = next((entry.value for entry in proto.external_data if entry.key == "location"), "")
+            raise ModelError(
+                f"constant {proto.name!r} of {self.where} lies in another file, {location!r}, which is read "
+                "with a model that is given by its path only; give the path"
+            )
+        try:
+            return np.array(self.onnx.numpy_helper.to_array(proto), order="C")
+        except Exception as error:
+            raise ModelError(f"constant {proto.name!r} of {self.where} is damaged: {error}") from error
+
+    def dtype(self, code: int, what: str) -> np.dtype:
+        try:
+            dtype = np.dtype(self.onnx.helper.tensor_dtype_to_np_dtype(code))
+        except Exception as error:
+            raise UnsupportedError(
+                f"{what} has element type {code}, which is no tensor type of NumPy"
+            ) from error
+        if dtype.isbuiltin != 1 or dtype.kind not in "biuf":
+            raise UnsupportedError(f"{what} has element type {dtype}; tinyseq takes NumPy's numbers only")
+        return dtype
+
+    def value(self, info) -> Value:
+        kind = info.type.WhichOneof("value")
+        if kind not in ("tensor_type", None):
+            raise UnsupportedError(f"{info.name!r} is a {kind}; tinyseq takes and gives tensors only")
+        tensor = info.type.tensor_type
+        dtype = self.dtype(tensor.elem_type, f"tensor {info.name!r}") if tensor.elem_type else None
+        if not tensor.HasField("shape"):
+            return Value(info.name, dtype, None)
+        shape = tuple(
+            d.dim_value if d.HasField("dim_value") else d.dim_param or f"{info.name}.{axis}"
+            for axis, d in enumerate(tensor.shape.dim)
+        )
+        if any(isinstance(size, int) and size < 0 for size in shape):
+            shape = tuple(
+                f"{info.name}.{a}" if isinstance(s, int) and s < 0 else s for a, s in enumerate(shape)
+            )
+        return Value(info.name, dtype, shape)
+
+    def add(self, proto, position: int, nodes: list[Node], constants: dict[str, np.ndarray]) -> None:
+        name = proto.name or f"{proto.op_type}_{position}"
+        label = f"node {name!r} ({proto.op_type})"
+        row = OPS.get(proto.op_type)
+        types = {a.name for a in row.attributes if a.kind is DTYPE} if row else ()
+        attributes = {a.name: self.attribute(a, label, a.name in types) for a in proto.attribute}
+        if proto.op_type == "Constant" and proto.domain in DOMAINS:
+            if len(proto.output) != 1 or not proto.output[0]:
+                raise ModelError(f"{label} needs exactly one output; the file is damaged")
+            self.store(proto.output[0], self.constant(attributes, label), constants)
+            return
+        domain = "" if proto.domain in DOMAINS else proto.domain
+        draft = NodeDraft(
+            proto.op_type, list(proto.input), list(proto.output), attributes, name, label,
+            self.opset, constants, nodes, self.names,
+        )  # fmt: skip
+        if upgrade := UPGRADES.get((domain, proto.op_type)):
+            upgrade(draft)
+        row = OPS.get(draft.op)
+        if row is None or row.domain != domain:
+            raise UnsupportedError(
+                f"{label}: the op {':'.join(filter(None, (proto.domain, proto.op_type)))} is not in "
+                f"tinyseq's op table; supported are {', '.join(sorted(OPS))}"
+            )
+        for position, port in enumerate(row.inputs):
+            if port.own and draft.has_input(position):
+                raise ModelError(
+                    f"{label} has an input {position}, which the ONNX specification does not know"
+                )
+        draft.finish()
+
+    def constant(self, attributes: dict[str, Any], label: str) -> np.ndarray:
+        if len(attributes) != 1:
+            raise ModelError(f"{label} needs exactly one value, not {sorted(attributes)}")
+        ((key, value),) = attributes.items()
+        if key == "value" and isinstance(value, np.ndarray):
+            return value
+        types = {
+            "value_int": np.int64,
+            "value_ints": np.int64,
+            "value_float": np.float32,
+            "value_floats": np.float32,
+        }
+        if key not in types:
+            raise UnsupportedError(f"{label} holds a {key}; tinyseq takes numbers only")
+        return np.array(value, types[key])
+
+    def attribute(self, proto, label: str, of_dtype: bool = False) -> Any:
+        """An attribute in Python; element types, which ONNX numbers, as such where ``of_dtype``; None for 0,
+        which is no type."""
+        if proto.ref_attr_name:
+            raise UnsupportedError(
+                f"{label} takes {proto.name!r} from a function; inline the functions first"
+            )
+        kinds = self.onnx.AttributeProto
+        if proto.type == kinds.TENSOR:
+            return self.tensor(proto.t)
+        if proto.type == kinds.GRAPH:
+            return self.graph(proto.g)
+        if proto.type == kinds.STRING:
+            return proto.s.decode(errors="replace")
+        if proto.type == kinds.STRINGS:
+            return tuple(s.decode(errors="replace") for s in proto.strings)
+        if proto.type in (kinds.INTS, kinds.FLOATS):
+            return tuple(proto.ints if proto.type == kinds.INTS else proto.floats)
+        if proto.type == kinds.INT:
+            if not of_dtype:
+                return proto.i
+            return self.dtype(proto.i, f"{label}: {proto.name}") if proto.i else None
+        if proto.type == kinds.FLOAT:
+            return proto.f
+        raise UnsupportedError(f"{label}: attribute {proto.name!r} is of a kind that tinyseq does not read")

@@ -1,0 +1,201 @@
+"""How older forms of ONNX ops become those of the op table."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+
+from tinyseq.errors import ModelError, UnsupportedError
+from tinyseq.ir.model import Node, filled_attributes
+from tinyseq.ir.ops import OPS
+
+
+@dataclass
+class NodeDraft:
+    """A node on its way from a file to the form of the op table.
+
+    ``constants`` and ``nodes`` are those of its graph so far; ``names`` gives fresh names.
+    """
+
+    op: str
+    inputs: list[str]
+    outputs: list[str]
+    attributes: dict[str, Any]
+    name: str
+    label: str
+    opset: int
+    constants: dict[str, np.ndarray]
+    nodes: list[Node]
+    names: Iterator[str]
+    later: list[Node] = field(default_factory=list)
+
+    def has_input(self, position: int) -> bool:
+        return position < len(self.inputs) and self.inputs[position] != ""
+
+    def set_input(self, position: int, name: str) -> None:
+        self.inputs += [""] * (position + 1 - len(self.inputs))
+        self.inputs[position] = name
+
+    def constant(self, value) -> str:
+        """The name of a new constant."""
+        name = next(self.names)
+        self.constants[name] = np.array(value)
+        return name
+
+    def to_input(self, attribute: str, position: int, dtype=None) -> None:
+        """Makes an attribute, where it is given, the constant input that newer opsets take."""
+        if attribute in self.attributes:
+            value = np.array(self.attributes.pop(attribute))
+            if value.dtype.kind not in "if":
+                raise ModelError(
+                    f"{self.label}: {attribute} is no number and no numbers; the file is damaged"
+                )
+            self.set_input(position, self.constant(value if dtype is None else value.astype(dtype)))
+
+    def before(self, op: str, *inputs: str, **attributes: Any) -> str:
+        """Adds a node in front of this one; gives its output."""
+        output = next(self.names)
+        self.nodes.append(self._node(op, inputs, [output], attributes))
+        return output
+
+    def after(self, op: str, *inputs: str, **attributes: Any) -> None:
+        """Adds a node behind this one that takes over its first output and reads it first."""
+        inner = next(self.names)
+        self.later.append(self._node(op, [inner, *inputs], self.outputs[:1], attributes))
+        self.outputs[0] = inner
+
+    def finish(self) -> None:
+        """Adds the node to its graph."""
+        self.nodes.append(self._node(self.op, self.inputs, self.outputs, self.attributes))
+        self.nodes += self.later
+
+    def _node(self, op: str, inputs, outputs, attributes: dict[str, Any]) -> Node:
+        filled = filled_attributes(OPS[op], attributes, self.label)
+        return Node(op, _without_tail(inputs), _without_tail(outputs), filled, self.name)
+
+
+def _without_tail(names) -> tuple[str, ...]:
+    """Input or output names less the absent ones at the end."""
+    count = max((position for position, name in enumerate(names, start=1) if name), default=0)
+    return tuple(names[:count])
+
+
+Upgrade = Callable[[NodeDraft], None]
+
+
+def _to_inputs(*names: str, first: int = 1) -> Upgrade:
+    """Attributes that newer opsets take as inputs, from input position ``first``."""
+
+    def upgrade(draft: NodeDraft) -> None:
+        for position, name in enumerate(names, start=first):
+            draft.to_input(name, position)
+
+    return upgrade
+
+
+def _pad(draft: NodeDraft) -> None:
+    if draft.opset < 11:
+        draft.attributes.setdefault("value", 0.0)
+        draft.to_input("pads", 1)
+        draft.to_input("value", 2, np.float32)
+
+
+def _split(draft: NodeDraft) -> None:
+    """Without sizes, older opsets split into as many equal parts as there are outputs."""
+    draft.to_input("split", 1)
+    if not draft.has_input(1):
+        count = draft.attributes.setdefault("num_outputs", len(draft.outputs))
+        if count != len(draft.outputs):
+            raise ModelError(f"{draft.label}: num_outputs={count!r} for {len(draft.outputs)} outputs")
+
+
+def _clip(draft: NodeDraft) -> None:
+    if draft.opset < 11:
+        draft.to_input("min", 1, np.float32)
+        draft.to_input("max", 2, np.float32)
+
+
+def _dropout(draft: NodeDraft) -> None:
+    """What a mask holds when a model is not trained, opset 12 was the first to say."""
+    if draft.opset < 12 and len(draft.outputs) > 1 and draft.outputs[1]:
+        raise UnsupportedError(
+            f"{draft.label}: the mask of a Dropout is undefined in opset {draft.opset}; convert the model to "
+            "opset 12"
+        )
+    draft.to_input("ratio", 1, np.float32)
+
+
+def _top_k(draft: NodeDraft) -> None:
+    if draft.opset < 10 and "k" in draft.attributes:
+        draft.attributes["k"] = [draft.attributes["k"]]
+        draft.to_input("k", 1)
+
+
+def _softmax(draft: NodeDraft) -> None:
+    """Before opset 13 all dimensions from ``axis`` on, by default 1, are one."""
+    if draft.opset < 13:
+        axis = draft.attributes.pop("axis", 1)
+        if axis != -1:
+            shape = draft.before("Shape", draft.inputs[0])
+            draft.inputs[0] = draft.before("Flatten", draft.inputs[0], axis=axis)
+            draft.after("Reshape", shape, allowzero=1)
+
+
+def _batch_normalization(draft: NodeDraft) -> None:
+    """Before opset 14 the number of outputs told training; ``spatial`` went with opset 9."""
+    if draft.attributes.pop("spatial", 1) != 1:
+        raise UnsupportedError(
+            f"{draft.label}: spatial=0 is not supported; export the model with opset 9 or newer"
+        )
+
+
+def _scatter(draft: NodeDraft) -> None:
+    draft.op = "ScatterElements"
+
+
+def _scan(draft: NodeDraft) -> None:
+    if draft.opset < 9:
+        raise UnsupportedError(
+            f"{draft.label}: a Scan of opset {draft.opset} works on batches; convert the model to opset 9"
+        )
+
+
+def _hidden_size(axis: int) -> Upgrade:
+    """``hidden_size`` may be left out; an axis of the recurrent weights tells it."""
+
+    def upgrade(draft: NodeDraft) -> None:
+        if "hidden_size" not in draft.attributes and draft.has_input(2):
+            weights = draft.constants.get(draft.inputs[2])
+            if weights is not None and weights.ndim == 3:
+                draft.attributes["hidden_size"] = weights.shape[axis]
+
+    return upgrade
+
+
+_REDUCTIONS = ["Sum", "Mean", "Prod", "Max", "Min", "L1", "L2", "SumSquare", "LogSum", "LogSumExp"]
+
+_UPGRADES: dict[str, Upgrade] = {
+    "BatchNormalization": _batch_normalization,
+    "Clip": _clip,
+    "Dropout": _dropout,
+    "Pad": _pad,
+    "Scan": _scan,
+    "Scatter": _scatter,
+    "Slice": _to_inputs("starts", "ends", "axes"),
+    "Split": _split,
+    "Squeeze": _to_inputs("axes"),
+    "TopK": _top_k,
+    "Unsqueeze": _to_inputs("axes"),
+    **{f"Reduce{name}": _to_inputs("axes") for name in _REDUCTIONS},
+    **dict.fromkeys(("Softmax", "LogSoftmax", "Hardmax"), _softmax),
+    **dict.fromkeys(("RNN", "GRU", "LSTM"), _hidden_size(2)),
+}
+
+UPGRADES = {
+    **{("", op): upgrade for op, upgrade in _UPGRADES.items()},
+    ("com.microsoft", "DynamicQuantizeLSTM"): _hidden_size(1),
+}
+"""By domain and op."""

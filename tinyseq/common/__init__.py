@@ -1,0 +1,1 @@
+"""What every layer may use: checks of what users give, files, memory, names for people, optional packages."""

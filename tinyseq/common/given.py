@@ -1,0 +1,115 @@
+"""What users give, of any kind: one check for paths and one for arrays."""
+
+from __future__ import annotations
+
+import os
+from array import array as typed_array
+from collections.abc import Collection
+from numbers import Integral, Real
+from pathlib import Path
+from typing import TypeGuard
+
+import numpy as np
+
+from tinyseq.common.text import shown
+from tinyseq.errors import ModelError
+
+_TYPED = ("__array__", "__array_interface__", "__array_struct__", "__dlpack__")
+"""What objects have that say of which type their numbers are."""
+
+
+def as_path(given: object, what: str) -> Path:
+    """The path of what is read or written; ``what`` names it in messages.
+
+    Raises:
+        ModelError: it is none.
+    """
+    if not isinstance(given, (str, os.PathLike)):
+        raise ModelError(f"{what} is given by its path, not by {shown(given)}")
+    try:
+        path = Path(given)
+        if b"\0" in os.fsencode(path):
+            raise ValueError("a null character is in it")
+    except (TypeError, ValueError) as error:
+        raise ModelError(f"{what} is given by its path, which {shown(given)} is not: {error}") from error
+    return path
+
+
+def is_folder(path: Path) -> bool:
+    """Whether there is a folder of this name, which may be one that no file can have."""
+    try:
+        return path.is_dir()
+    except OSError:
+        return False
+
+
+def as_array(given: object) -> np.ndarray:
+    """What is given as an array.
+
+    Raises:
+        ValueError: it gives none; says why.
+    """
+    if type(given) is np.ndarray:
+        return given
+    if _is_masked(given):
+        raise ValueError(
+            "numbers that are masked are none; give array.filled(value), or the numbers that are not masked"
+        )
+    try:
+        return np.asarray(given)
+    except Exception as error:  # objects of other packages raise what they like
+        raise ValueError(str(error)) from error
+
+
+def has_type(given: object) -> bool:
+    """Whether what is given says of which type its numbers are, as arrays and tensors do and lists do not."""
+    if isinstance(given, (np.ndarray, memoryview, typed_array)):
+        return True
+    return any(hasattr(given, name) for name in _TYPED)
+
+
+def converted(given: object, dtype: np.dtype) -> np.ndarray:
+    """Python's numbers and lists of them as an array of a type.
+
+    Raises:
+        ValueError: they are no numbers, or that type does not hold them; says why.
+    """
+    array = as_array(given)
+    if array.size and not np.can_cast(array.dtype, dtype, "same_kind"):
+        raise ValueError(f"{array.dtype} numbers given")
+    if array.dtype.kind == dtype.kind == "i" and array.dtype != dtype:
+        bounds = np.iinfo(dtype)
+        if array.size and not (bounds.min <= array.min() and array.max() <= bounds.max):
+            raise ValueError(f"a number is beyond {bounds.min} to {bounds.max}")
+    with np.errstate(over="ignore"):
+        result = array.astype(dtype)
+    if dtype.kind == "f" and not np.array_equal(np.isfinite(result), np.isfinite(array)):
+        raise ValueError(f"a number is too large for {dtype}")
+    return result
+
+
+def is_one_of(given: object, names: Collection[str]) -> bool:
+    """Whether it is one of some words; anything may be given."""
+    return isinstance(given, str) and given in names
+
+
+def is_whole(given: object) -> TypeGuard[int]:
+    """Whether it is a whole number: Python's or NumPy's, no truth value and no span of time."""
+    return isinstance(given, Integral) and not isinstance(given, (bool, np.timedelta64))
+
+
+def is_number(given: object) -> TypeGuard[float]:
+    """Whether it is a real number that a float holds, NaN and infinity among them."""
+    if not isinstance(given, Real) or isinstance(given, (bool, np.timedelta64)):
+        return False
+    try:
+        float(given)
+    except (OverflowError, ValueError):
+        return False
+    return True
+
+
+def _is_masked(given: object, depth: int = 64) -> bool:
+    if isinstance(given, (list, tuple)):
+        return depth > 0 and any(_is_masked(inner, depth - 1) for inner in given)
+    return isinstance(given, np.ma.MaskedArray)

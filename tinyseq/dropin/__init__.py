@@ -1,0 +1,1 @@
+"""Drop-ins: tinyseq behind the interfaces of other packages."""

@@ -1,0 +1,1 @@
+"""The intermediate representation: models as graphs of ops, what ops take and give, the own file format."""

@@ -1,0 +1,267 @@
+"""The own file format: a safetensors file whose metadata holds the graph.
+
+The tensors are the model's constants, by name; the metadata's ``tinyseq`` entry is JSON with the
+format's version, the graph, the state pairs, and what the file that the model came from says of itself.
+No code is in a file.
+"""
+
+from __future__ import annotations
+
+import json
+from math import prod
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from tinyseq.common import files
+from tinyseq.common.given import as_path, is_folder
+from tinyseq.errors import MissingPackageError, ModelError
+from tinyseq.ir.model import Model, ModelGraph, Node, StatePair, Value
+from tinyseq.ir.ops import OPS
+from tinyseq.ir.types import checked_model
+from tinyseq.shapes import MOST_DIMENSIONS
+
+VERSION = 1
+ENTRY = "tinyseq"
+SUFFIX = ".tinyseq"
+
+TYPES = {
+    "F64": "<f8", "F32": "<f4", "F16": "<f2", "I64": "<i8", "I32": "<i4", "I16": "<i2", "I8": "i1",
+    "U64": "<u8", "U32": "<u4", "U16": "<u2", "U8": "u1", "BOOL": "?",
+}  # fmt: skip
+"""What safetensors files call NumPy's types."""
+
+MOST_HEADER = 10**8
+"""Bytes of a header: as many as the safetensors package takes."""
+
+NAMES = {np.dtype(code).name: np.dtype(code) for code in TYPES.values()}
+"""The types by NumPy's names, which documents have."""
+
+DAMAGE = (AttributeError, LookupError, OverflowError, RecursionError, TypeError, ValueError)
+"""What comes of taking any JSON for what it should be."""
+
+
+def save(model: Model, path: str | Path) -> None:
+    """Writes a model to a file that ends in ``.tinyseq``; see ``files.writing``.
+
+    Raises:
+        ModelError: the file cannot be written.
+    """
+    tensors = _Tensors()
+    document = {
+        "version": VERSION,
+        "graph": _graph_document(model.graph, tensors),
+        "state": [[p.input, p.output, tensors.name(p.initial)] for p in model.state],
+        "origin": model.origin,
+        "metadata": dict(model.metadata),
+        "header": dict(model.header),
+    }
+    data = serialised(tensors.stored, {ENTRY: json.dumps(document, separators=(",", ":"))})
+    with files.writing(path, ModelError, SUFFIX) as file:
+        file.write(data)
+
+
+def serialised(tensors: dict[str, np.ndarray], metadata: dict[str, str]) -> bytes:
+    """A safetensors file.
+
+    Raises:
+        MissingPackageError: the safetensors package is not installed.
+    """
+    try:
+        from safetensors.numpy import save
+    except ImportError as error:
+        raise MissingPackageError(
+            "saving needs the safetensors package, which is missing here: pip install safetensors"
+        ) from error
+    return save(tensors, metadata)
+
+
+def load(path: str | Path) -> Model:
+    """The model that ``save`` wrote.
+
+    Raises:
+        ModelError: the file is missing, damaged, of a newer version or not of this format.
+    """
+    path = as_path(path, "a model")
+    if is_folder(path):
+        raise ModelError(f"cannot read {path}: it is a folder; give the file that model.save wrote")
+    try:
+        metadata, tensors = parts(files.read(path))
+    except (OSError, *DAMAGE) as error:
+        raise ModelError(
+            f"cannot read {path}: {error}; it is missing, damaged or not a tinyseq file"
+        ) from error
+    if ENTRY not in metadata:
+        raise ModelError(f"{path} is a safetensors file without a tinyseq graph; save models with model.save")
+    try:
+        document = json.loads(metadata[ENTRY])
+        if document["version"] > VERSION:
+            raise ModelError(
+                f"{path} is of format version {document['version']}; this tinyseq reads {VERSION}"
+            )
+        return _model(document, tensors)
+    except DAMAGE as error:
+        raise ModelError(f"the graph in {path} is damaged: {error!r}") from error
+
+
+def fingerprint(model: Model) -> str:
+    """What tells a model from others: it is the same for a model and what ``save`` made of it."""
+    from hashlib import sha256
+
+    tensors = _Tensors()
+    document = [_graph_document(model.graph, tensors), [pair[:2] for pair in model.state]]
+    digest = sha256(json.dumps(document).encode())
+    for content in tensors.contents:
+        digest.update(repr(content).encode())
+    return digest.hexdigest()
+
+
+def parts(data: bytes) -> tuple[dict[str, str], dict[str, np.ndarray]]:
+    """The metadata and the tensors of a safetensors file; the arrays lie in ``data``.
+
+    Eight bytes tell the length of a header in JSON, what is behind it are the tensors' elements. The package
+    itself copies them, and importing it takes longer than reading the file.
+    """
+    start = 8 + int.from_bytes(data[:8], "little")
+    if start > min(len(data), MOST_HEADER):
+        raise ValueError(f"a header of {start - 8:,} bytes in a file of {len(data):,}")
+    header = json.loads(data[8:start])
+    metadata = dict(header.pop("__metadata__", {}))
+    elements = memoryview(data)[start:]
+    return metadata, {name: _tensor(elements, entry) for name, entry in header.items()}
+
+
+def _tensor(elements: memoryview, entry: dict) -> np.ndarray:
+    """A tensor of a safetensors file; its bytes are as many as its shape and type say."""
+    first, end = entry["data_offsets"]
+    dtype, shape = TYPES[entry["dtype"]], entry["shape"]
+    if not all(type(number) is int and number >= 0 for number in (first, end, *shape)):
+        raise ValueError(f"a tensor of {shape} at {first} to {end}")
+    if not first <= end <= len(elements):
+        raise ValueError(f"a tensor at {first} to {end} of {len(elements)} bytes")
+    if prod(shape) * np.dtype(dtype).itemsize != end - first or len(shape) > MOST_DIMENSIONS:
+        raise ValueError(f"a tensor {dtype}{shape} in {end - first} bytes")
+    array = np.frombuffer(elements[first:end], dtype).reshape(shape)
+    # Other bytes than 0 and 1 are no booleans.
+    return array.view(np.uint8) != 0 if dtype == "?" else array
+
+
+def _model(document: dict, tensors: dict[str, np.ndarray]) -> Model:
+    graph = _graph(document["graph"], tensors)
+    state = tuple(StatePair(i, o, None if v is None else tensors[v]) for i, o, v in document["state"])
+    _check_state(graph, state)
+    metadata, header = dict(document["metadata"]), dict(document.get("header", {}))
+    return checked_model(Model(graph, state, str(document["origin"]), metadata, header))
+
+
+def _check_state(graph: ModelGraph, state: tuple[StatePair, ...]) -> None:
+    inputs = {value.name: value for value in graph.inputs}
+    outputs = {value.name for value in graph.outputs}
+    if len({pair.input for pair in state}) < len(state):
+        raise ValueError("two outputs carry state to one input")
+    for pair in state:
+        if pair.input not in inputs or pair.output not in outputs:
+            raise ValueError(f"state from {pair.output!r} to {pair.input!r}")
+        if not pair.begins(inputs[pair.input]):
+            raise ValueError(f"an initial value of {pair.initial.shape} for {inputs[pair.input]}")
+
+
+class _Tensors:
+    """The tensors of a file: equal arrays are stored once."""
+
+    def __init__(self) -> None:
+        self.stored: dict[str, np.ndarray] = {}
+        self._names: dict[tuple, str] = {}
+
+    @property
+    def contents(self) -> list[tuple]:
+        """What tells the tensors apart, in their order."""
+        return list(self._names)
+
+    def name(self, array: np.ndarray | None) -> str | None:
+        """The name under which an array is stored."""
+        if array is None:
+            return None
+        # Imported here: it loads OpenSSL, which only saving needs.
+        from hashlib import sha256
+
+        content = (array.dtype.str, array.shape, sha256(np.ascontiguousarray(array)).digest())
+        name = self._names.setdefault(content, str(len(self._names)))
+        # ascontiguousarray makes a scalar a vector.
+        self.stored.setdefault(name, np.ascontiguousarray(array).reshape(array.shape))
+        return name
+
+
+def _value_document(value: Value) -> list:
+    return [value.name, value.dtype.name, None if value.shape is None else list(value.shape)]
+
+
+def _graph_document(graph: ModelGraph, tensors: _Tensors) -> dict:
+    return {
+        "inputs": [_value_document(value) for value in graph.inputs],
+        "outputs": [_value_document(value) for value in graph.outputs],
+        "nodes": [_node_document(node, tensors) for node in graph.nodes],
+        "constants": {name: tensors.name(array) for name, array in graph.constants.items()},
+    }
+
+
+def _node_document(node: Node, tensors: _Tensors) -> list:
+    defaults = {attribute.name: attribute.default for attribute in node.row.attributes}
+    attributes = {
+        name: _attribute_document(value, tensors)
+        for name, value in node.attributes.items()
+        if value is not defaults.get(name)
+    }
+    return [node.op, list(node.inputs), list(node.outputs), attributes, node.name]
+
+
+def _attribute_document(value: Any, tensors: _Tensors) -> Any:
+    if isinstance(value, np.ndarray):
+        return {"tensor": tensors.name(value)}
+    if isinstance(value, ModelGraph):
+        return {"graph": _graph_document(value, tensors)}
+    if isinstance(value, np.dtype):
+        return {"dtype": value.name}
+    return value
+
+
+def _graph(document: dict, tensors: dict[str, np.ndarray]) -> ModelGraph:
+    return ModelGraph(
+        tuple(_value(value) for value in document["inputs"]),
+        tuple(_value(value) for value in document["outputs"]),
+        tuple(_node(node, tensors) for node in document["nodes"]),
+        {name: tensors[stored] for name, stored in document["constants"].items()},
+    )
+
+
+def _value(document: list) -> Value:
+    name, dtype, shape = document
+    return Value(name, _dtype(dtype), None if shape is None else tuple(shape))
+
+
+def _dtype(name: object) -> np.dtype:
+    """The type of a name in a document: one of those that ``TYPES`` has."""
+    if name not in NAMES:
+        raise ValueError(f"the type {name!r}")
+    return NAMES[name]
+
+
+def _node(document: list, tensors: dict[str, np.ndarray]) -> Node:
+    op, inputs, outputs, attributes, name = document
+    if op not in OPS:
+        raise ModelError(f"node {name!r} ({op}): this tinyseq does not know the op; update tinyseq")
+    given = {key: _attribute(value, tensors) for key, value in attributes.items()}
+    filled = {a.name: given.get(a.name, a.default) for a in OPS[op].attributes}
+    return Node(op, tuple(inputs), tuple(outputs), filled, name)
+
+
+def _attribute(document: Any, tensors: dict[str, np.ndarray]) -> Any:
+    if isinstance(document, list):
+        return tuple(document)
+    if not isinstance(document, dict):
+        return document
+    ((kind, value),) = document.items()
+    if kind == "tensor":
+        return tensors[value]
+    return _graph(value, tensors) if kind == "graph" else _dtype(value)

@@ -1,0 +1,328 @@
+"""The op table: what each op takes and gives. Importer, reference, planner and docs read it.
+
+Ops have the meaning of the newest ONNX specification (domain ``ai.onnx`` where a row names no other);
+converters bring older forms to it. A new op is one row here, one function in ``reference``, one in
+``plan/lower`` and one shape rule in ``shapes``.
+
+Inputs and outputs are written in order: ``name`` is required, ``name?`` may be absent, ``name*`` is
+any number. A ``!`` says that the value must be known when planning: a constant, a shape, or computed
+from those and inputs; a ``~`` that planning makes use of it where it is. ``-`` stands before what the
+specification has and tinyseq refuses, ``+`` before what is tinyseq's own: files of other formats cannot
+hold it.
+
+Behind a colon stands the type. A letter is a class of types: ``f`` floating numbers, ``i`` integers, ``n``
+numbers (``f`` or ``i``), ``q`` int8 and uint8, ``b`` booleans, ``a`` any of these; a name is that type
+alone. All ports of an op with the same capital letter are of one type of its class; a digit tells two such
+types apart. Floating numbers of any precision count as one type, since all are computed in one. Of an
+output, ``@name`` is the type that an attribute tells; ``/`` stands before what holds where the former is
+absent. Ports without a type have those of the op's graphs.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import cache
+from typing import Any, NamedTuple
+
+from tinyseq import shapes
+from tinyseq.shapes import looks
+
+REQUIRED = object()
+"""The default of an attribute that has none."""
+
+INT, INTS, FLOAT, FLOATS, TEXT, TEXTS, TENSOR, DTYPE, GRAPH = (
+    "an integer", "integers", "a number", "numbers", "a word", "words", "a tensor", "a type", "a graph",
+)  # fmt: skip
+"""The kinds of attributes."""
+
+
+class Attribute(NamedTuple):
+    """An attribute, its kind, its default and, where only some values are supported, those values."""
+
+    name: str
+    kind: str
+    default: Any
+    allowed: tuple[Any, ...] | None = None
+
+
+class Port(NamedTuple):
+    """One input or output of an op. ``type`` is written as the module says; ``tinyseq.ir.types`` reads it."""
+
+    name: str
+    optional: bool
+    variadic: bool
+    known: bool
+    wanted: bool
+    supported: bool
+    own: bool
+    type: str
+
+    @classmethod
+    @cache
+    def parse(cls, text: str) -> Port:
+        """Reads the notation of this module."""
+        text, _, type_ = text.partition(":")
+        mark = text[0]
+        return cls(
+            text.strip("-+?*!~"),
+            "?" in text or mark == "-",
+            "*" in text,
+            "!" in text,
+            "~" in text,
+            mark != "-",
+            mark == "+",
+            type_,
+        )
+
+
+class Op(NamedTuple):
+    """One row of the table.
+
+    ``shape(attributes, shapes, values)`` gives the shapes of the outputs from the inputs' shapes and,
+    where known, their values (else None). ``state`` names the input and output ports that carry
+    recurrent state. ``check(attributes)`` raises ``Mismatch`` for attributes that do not fit each other.
+    ``looks(attributes, shapes, values)`` gives the axes along which an element of the result needs more than
+    one element of an input, see ``shapes/looks.py``.
+    """
+
+    name: str
+    inputs: tuple[Port, ...]
+    outputs: tuple[Port, ...]
+    attributes: tuple[Attribute, ...]
+    shape: Callable
+    state: tuple[tuple[str, str], ...] = ()
+    check: Callable[[dict[str, Any]], None] | None = None
+    domain: str = ""
+    looks: Callable = looks.everything
+
+    def port(self, index: int) -> Port:
+        """The input port of position ``index``; a variadic one repeats."""
+        return self.inputs[min(index, len(self.inputs) - 1)]
+
+
+def _op(name: str, inputs: str, outputs: str, shape: Callable, *attributes: Attribute, **more: Any) -> Op:
+    ports = (tuple(map(Port.parse, text.split())) for text in (inputs, outputs))
+    return Op(name, *ports, attributes, shape, **more)
+
+
+def _alike(names: str, inputs: str, shape: Callable, *attributes: Attribute, y: str = "") -> tuple[Op, ...]:
+    """Rows that differ in their names only. ``y`` is the output's type; the first input's if left out."""
+    output = f"y:{y or Port.parse(inputs.split()[0]).type}"
+    return tuple(_op(name, inputs, output, shape, *attributes) for name in names.split())
+
+
+A = Attribute
+
+_CAST = (A("saturate", INT, 1), A("round_mode", TEXT, "up"))
+_REDUCE = (A("keepdims", INT, 1), A("noop_with_empty_axes", INT, 0))
+_ARG = (A("axis", INT, 0), A("keepdims", INT, 1), A("select_last_index", INT, 0, (0, 1)))
+
+_WINDOW = (
+    A("auto_pad", TEXT, "NOTSET", ("NOTSET", "VALID", "SAME_UPPER", "SAME_LOWER")),
+    A("dilations", INTS, None),
+    A("pads", INTS, None),
+    A("strides", INTS, None),
+)
+_CONV = (*_WINDOW, A("group", INT, 1), A("kernel_shape", INTS, None))
+_POOL = (*_WINDOW, A("kernel_shape", INTS, REQUIRED), A("ceil_mode", INT, 0, (0, 1)))
+
+_RECURRENT = (
+    A("hidden_size", INT, REQUIRED),
+    A("direction", TEXT, "forward", ("forward", "reverse", "bidirectional")),
+    A("layout", INT, 0, (0, 1)),
+    A("clip", FLOAT, None),
+    A("activation_alpha", FLOATS, None),
+    A("activation_beta", FLOATS, None),
+    A("activations", TEXTS, None),
+)
+
+_FRAMES_FIRST = (*(a for a in _RECURRENT if a.name != "layout"), A("layout", INT, 0, (0,)))
+_SCATTER = A("reduction", TEXT, "none", ("none", "add", "mul", "max", "min"))
+_EPSILON = A("epsilon", FLOAT, 1e-5)
+_HIDDEN = (("initial_h", "y_h"),)
+_HIDDEN_AND_CELL = (*_HIDDEN, ("initial_c", "y_c"))
+
+FAMILIES = {
+    "elementwise": (
+        _op("Cast", "x:a", "y:@to", shapes.same, A("to", DTYPE, REQUIRED), *_CAST),
+        _op("CastLike", "x:a like:A", "y:A", shapes.same, *_CAST),
+        _op("Dropout", "x:F ratio?:f training_mode?!:b", "y:F mask?:b", shapes.dropout, A("seed", INT, None)),
+        *_alike("Identity", "x:A", shapes.same),
+        *_alike("Relu Neg Abs Sign", "x:N", shapes.same),
+        *_alike("Sigmoid Tanh Exp Log Sqrt Sin Cos Erf Floor Ceil Round", "x:F", shapes.same),
+        *_alike("Reciprocal Softplus Softsign HardSwish Mish", "x:F", shapes.same),
+        *_alike("Not", "x:b", shapes.same),
+        *_alike("IsNaN", "x:f", shapes.same, y="b"),
+        *_alike("Elu Celu ThresholdedRelu", "x:F", shapes.same, A("alpha", FLOAT, 1.0)),
+        *_alike("LeakyRelu", "x:F", shapes.same, A("alpha", FLOAT, 0.01)),
+        *_alike("Selu", "x:F", shapes.same,
+                A("alpha", FLOAT, 1.67326319217681884765625), A("gamma", FLOAT, 1.05070102214813232421875)),
+        *_alike("HardSigmoid", "x:F", shapes.same, A("alpha", FLOAT, 0.2), A("beta", FLOAT, 0.5)),
+        *_alike("Gelu", "x:F", shapes.same, A("approximate", TEXT, "none", ("none", "tanh"))),
+        *_alike("IsInf", "x:f", shapes.same, A("detect_negative", INT, 1), A("detect_positive", INT, 1),
+                y="b"),
+        *_alike("Clip", "x:N min?:N max?:N", shapes.clip),
+        *_alike("PRelu", "x:N slope:N", shapes.onto_first),
+        *_alike("Add Sub Mul Div", "a:N b:N", shapes.broadcast),
+        *_alike("Pow", "a:N b:n", shapes.broadcast),
+        *_alike("And Or Xor", "a:b b:b", shapes.broadcast),
+        *_alike("Equal", "a:A b:A", shapes.broadcast, y="b"),
+        *_alike("Greater Less GreaterOrEqual LessOrEqual", "a:N b:N", shapes.broadcast, y="b"),
+        *_alike("Mod", "a:N b:N", shapes.broadcast, A("fmod", INT, 0, (0, 1))),
+        *_alike("Where", "condition:b a:A b:A", shapes.broadcast, y="A"),
+        *_alike("Max Min", "x*:N", shapes.broadcast),
+        *_alike("Sum Mean", "x*:F", shapes.broadcast),
+    ),
+    "reduction": (
+        *_alike("ReduceSum ReduceMean ReduceProd ReduceL1 ReduceL2 ReduceSumSquare",
+                "x:N axes?!:i", shapes.reduce, *_REDUCE),
+        *_alike("ReduceMax ReduceMin", "x:A axes?!:i", shapes.reduce, *_REDUCE),
+        *_alike("ReduceLogSum ReduceLogSumExp", "x:N axes?!:i", shapes.reduce, *_REDUCE),
+        *_alike("ArgMax ArgMin", "x:n", shapes.arg_reduce, *_ARG, y="int64"),
+        *_alike("CumSum", "x:N axis!:i", shapes.cumulate, A("exclusive", INT, 0), A("reverse", INT, 0)),
+        _op("TopK", "x:N k!:i", "values:N indices:int64", shapes.top_k,
+            A("axis", INT, -1), A("largest", INT, 1), A("sorted", INT, 1)),
+        *_alike("Softmax LogSoftmax Hardmax", "x:F", shapes.softmax, A("axis", INT, -1)),
+    ),
+    "movement": (
+        *_alike("Shape", "x:a", shapes.shape_of, A("start", INT, 0), A("end", INT, None), y="int64"),
+        *_alike("Size", "x:a", shapes.size_of, y="int64"),
+        *_alike("ConstantOfShape", "shape!:i", shapes.constant_of_shape, A("value", TENSOR, None),
+                y="@value/float32"),
+        *_alike("Concat", "x*:A", shapes.concat, A("axis", INT, REQUIRED)),
+        _op("Split", "x:A split?!:i", "y*:A", shapes.split, A("axis", INT, 0), A("num_outputs", INT, None)),
+        *_alike("Slice", "x:A starts!:i ends!:i axes?!:i steps?!:i", shapes.slice_),
+        *_alike("Squeeze", "x:A axes?!:i", shapes.squeeze),
+        *_alike("Unsqueeze", "x:A axes!:i", shapes.unsqueeze),
+        *_alike("Reshape", "x:A shape!:i", shapes.reshape, A("allowzero", INT, 0)),
+        *_alike("Flatten", "x:A", shapes.flatten, A("axis", INT, 1)),
+        *_alike("Transpose", "x:A", shapes.transpose, A("perm", INTS, None)),
+        *_alike("Expand", "x:A shape!:i", shapes.expand),
+        *_alike("Pad", "x:A pads!:i value?:A axes?!:i", shapes.pad,
+                A("mode", TEXT, "constant", ("constant", "reflect", "edge", "wrap"))),
+        *_alike("Tile", "x:A repeats!:i", shapes.tile),
+        *_alike("DepthToSpace", "x:A", shapes.depth_to_space,
+                A("blocksize", INT, REQUIRED), A("mode", TEXT, "DCR", ("DCR", "CRD"))),
+        *_alike("SpaceToDepth", "x:A", shapes.space_to_depth,
+                A("blocksize", INT, REQUIRED), A("mode", TEXT, "DCR", ("DCR", "CRD"))),
+    ),
+    "indexing": (
+        *_alike("ReverseSequence", "x:A row_lengths:i", shapes.reverse_sequence,
+                A("batch_axis", INT, 1), A("time_axis", INT, 0)),
+        *_alike("Trilu", "x:A k?!:i", shapes.trilu, A("upper", INT, 1)),
+        *_alike("Gather", "x:A indices:i", shapes.gather, A("axis", INT, 0)),
+        *_alike("GatherElements", "x:A indices:i", shapes.gather_elements, A("axis", INT, 0)),
+        *_alike("GatherND", "x:A indices:i", shapes.gather_nd, A("batch_dims", INT, 0)),
+        *_alike("ScatterElements", "x:A indices:i updates:A", shapes.scatter_elements,
+                A("axis", INT, 0), _SCATTER),
+        *_alike("ScatterND", "x:A indices:i updates:A", shapes.scatter_nd, _SCATTER),
+        *_alike("OneHot", "indices:n depth!:n values:A", shapes.one_hot, A("axis", INT, -1), y="A"),
+        *_alike("Range", "start!:N limit!:N delta!:N", shapes.range_, A("stash_type", INT, 1, (1,))),
+        *_alike("EyeLike", "x:A", shapes.eye_like, A("dtype", DTYPE, None), A("k", INT, 0), y="@dtype/A"),
+        *_alike("NonZero", "x!:a", shapes.non_zero, y="int64"),
+    ),
+    "linear": (
+        *_alike("MatMul", "a:N b:N", shapes.matmul),
+        *_alike("Gemm", "a:N b:N c?:N", shapes.gemm, A("alpha", FLOAT, 1.0), A("beta", FLOAT, 1.0),
+                A("transA", INT, 0), A("transB", INT, 0)),
+    ),
+    "normalisation": (
+        _op("BatchNormalization", "x:F scale:F bias:F mean:F variance:F",
+            "y:F -running_mean:F -running_variance:F",
+            shapes.per_channel, _EPSILON, A("momentum", FLOAT, 0.9), A("training_mode", INT, 0, (0,))),
+        *_alike("InstanceNormalization", "x:F scale:F bias:F", shapes.per_channel, _EPSILON),
+        _op("LayerNormalization", "x:F scale:F bias?:F", "y:F mean?:F inverse?:F", shapes.layer_normalization,
+            A("axis", INT, -1), _EPSILON, A("stash_type", INT, 1, (1,))),
+        *_alike("LpNormalization", "x:F", shapes.softmax, A("axis", INT, -1), A("p", INT, 2, (1, 2))),
+    ),
+    "windows": (
+        *_alike("Conv", "x:F w:F b?:F", shapes.conv, *_CONV),
+        *_alike("ConvTranspose", "x:F w:F b?:F", shapes.conv_transpose, *_CONV,
+                A("output_padding", INTS, None), A("output_shape", INTS, None)),
+        _op("MaxPool", "x:N", "y:N indices?:int64", shapes.pool, *_POOL, A("storage_order", INT, 0, (0, 1))),
+        *_alike("AveragePool", "x:F", shapes.pool, *_POOL, A("count_include_pad", INT, 0, (0, 1))),
+        *_alike("GlobalAveragePool GlobalMaxPool", "x:F", shapes.global_pool),
+    ),
+    "recurrent": (
+        _op("RNN", "x:F w:F r:F b?:F lengths?:i initial_h?:F", "y?:F y_h?:F", shapes.rnn,
+            *_RECURRENT, state=_HIDDEN, check=shapes.check_recurrent),
+        _op("GRU", "x:F w:F r:F b?:F lengths?:i initial_h?:F", "y?:F y_h?:F", shapes.gru,
+            *_RECURRENT, A("linear_before_reset", INT, 0, (0, 1)),
+            state=_HIDDEN, check=shapes.check_recurrent),
+        _op("LSTM", "x:F w:F r:F b?:F lengths?:i initial_h?:F initial_c?:F p?:F +projection?!:F",
+            "y?:F y_h?:F y_c?:F", shapes.lstm, *_RECURRENT, A("input_forget", INT, 0, (0, 1)),
+            state=_HIDDEN_AND_CELL, check=shapes.check_recurrent),
+    ),
+    "quantized": (
+        *_alike("QuantizeLinear", "x:n scale:n zero_point?:I", shapes.quantize, A("axis", INT, 1),
+                A("block_size", INT, 0), A("output_dtype", DTYPE, None), A("precision", DTYPE, None, (None,)),
+                A("saturate", INT, 1), y="I/@output_dtype/uint8"),
+        *_alike("DequantizeLinear", "x:I scale:F zero_point?:I", shapes.quantize, A("axis", INT, 1),
+                A("block_size", INT, 0), A("output_dtype", DTYPE, None), y="@output_dtype/F"),
+        _op("DynamicQuantizeLinear", "x:f", "y:uint8 scale:float32 zero_point:uint8",
+            shapes.dynamic_quantize),
+        *_alike("MatMulInteger", "a:Q1 b:Q2 a_zero_point?:Q1 b_zero_point?:Q2", shapes.matmul_integer,
+                y="int32"),
+        *_alike("ConvInteger", "x:Q1 w!:Q2 x_zero_point?:Q1 w_zero_point?!:Q2", shapes.conv_integer, *_CONV,
+                y="int32"),
+        _op("DynamicQuantizeLSTM",
+            "x:F w!:Q1 r!:Q2 b?!:F lengths?:i initial_h?:F initial_c?:F p?!:F "
+            "w_scale!:F w_zero_point!:Q1 r_scale!:F r_zero_point!:Q2",
+            "y?:F y_h?:F y_c?:F", shapes.dynamic_quantize_lstm, *_FRAMES_FIRST,
+            A("input_forget", INT, 0, (0, 1)), state=_HIDDEN_AND_CELL, check=shapes.check_recurrent,
+            domain="com.microsoft"),
+    ),
+    "control": (
+        _op("If", "condition~:b", "y*", shapes.by_graph,
+            A("then_branch", GRAPH, REQUIRED), A("else_branch", GRAPH, REQUIRED)),
+        _op("Loop", "trips?~:i condition?~:b carried*", "y*", shapes.by_graph, A("body", GRAPH, REQUIRED)),
+        _op("Scan", "x*", "y*", shapes.by_graph,
+            A("body", GRAPH, REQUIRED), A("num_scan_inputs", INT, REQUIRED),
+            A("scan_input_axes", INTS, None), A("scan_input_directions", INTS, None),
+            A("scan_output_axes", INTS, None), A("scan_output_directions", INTS, None)),
+    ),
+}  # fmt: skip
+"""The table. What an op means and how it is lowered stand in the files of its family's name, in ``reference``
+and ``plan/lower``; they are imported when the first op of the family needs them."""
+
+_LOOKS = {
+    looks.nothing: "Shape Size ConstantOfShape Squeeze Unsqueeze Reshape Flatten Transpose Expand OneHot "
+    "BatchNormalization QuantizeLinear DequantizeLinear",
+    looks.one_axis: "TopK ArgMax ArgMin Softmax LogSoftmax Hardmax LpNormalization Split Gather "
+    "GatherElements",
+    looks.every_axis: "Concat",
+    looks.from_axis: "LayerNormalization",
+    looks.from_second: "DepthToSpace SpaceToDepth",
+    looks.from_third: "InstanceNormalization GlobalAveragePool GlobalMaxPool",
+    looks.last_two: "Trilu",
+    looks.reduced: "ReduceSum ReduceMean ReduceProd ReduceMax ReduceMin ReduceL1 ReduceL2 ReduceSumSquare "
+    "ReduceLogSum ReduceLogSumExp",
+    looks.cumulated: "CumSum",
+    looks.cut: "Slice",
+    looks.widened: "Pad",
+    looks.repeated: "Tile",
+    looks.gathered: "GatherND",
+    looks.reversed_: "ReverseSequence",
+    looks.multiplied: "MatMul MatMulInteger",
+    looks.multiplied_turned: "Gemm",
+    looks.convolved: "Conv ConvInteger",
+    looks.spread: "ConvTranspose",
+    looks.pooled: "MaxPool AveragePool",
+    looks.recurrent: "RNN GRU LSTM DynamicQuantizeLSTM",
+}
+_LOOKS_OF = {name: rule for rule, names in _LOOKS.items() for name in names.split()}
+
+
+def _looking(family: str, row: Op) -> Op:
+    """The row with its rule; what is not listed looks at everything."""
+    rule = looks.nothing if family == "elementwise" else looks.everything
+    return row._replace(looks=_LOOKS_OF.get(row.name, rule))
+
+
+FAMILIES = {family: tuple(_looking(family, row) for row in rows) for family, rows in FAMILIES.items()}
+
+OPS = {row.name: row for rows in FAMILIES.values() for row in rows}
+"""The rows by name."""
+
+FAMILY = {row.name: family for family, rows in FAMILIES.items() for row in rows}
+"""The family of each op."""

@@ -1,0 +1,1 @@
+"""Kernels of ops: products, recurrent layers, element by element, indexing, control flow."""

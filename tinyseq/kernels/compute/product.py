@@ -1,0 +1,251 @@
+"""The matrix product: packed weights, register tiles, one fixed order of summation.
+
+Packed weights ``w`` of a matrix [k, n]: the columns are cut into panels of ``PANEL``, padded with
+zeros, and the panels into groups of ``GROUP``; a group is stored as [k][panels of the group][PANEL].
+A matrix of bytes is laid out alike, with four rows of k in each element.
+"""
+
+from __future__ import annotations
+
+from numba import types
+
+from tinyseq.kernels.compute.math import ZERO
+from tinyseq.kernels.instructions import BYTES, GROUP, PANEL
+from tinyseq.kernels.llvm.intrinsics import (
+    compiled,
+    floats,
+    fma,
+    integers,
+    integers32,
+    stack,
+    tile,
+)
+from tinyseq.kernels.llvm.tiles import TILE_PANELS, TILE_ROWS
+
+FEW = 8
+"""Below so many rows, packing a matrix takes longer than multiplying with it as it lies."""
+
+ADDRESS = SIZE = types.int64
+STRIDES = types.UniTuple(SIZE, 4)
+
+# Explicit signatures keep Numba from compiling a twin for each literal argument.
+PANELS = SIZE(*[SIZE] * 11)
+ROWS = SIZE(SIZE, ADDRESS, STRIDES, *[SIZE] * 8)
+PARTIAL = types.void(*[SIZE] * 10)
+PRODUCT = types.void(ADDRESS, STRIDES, *[SIZE] * 7)
+
+_offsets = stack(types.int64, TILE_ROWS[0])
+_edge = stack(types.int32, TILE_ROWS[0] * PANEL)
+
+
+def _in_turn(signature, steps):
+    """One function that calls each of ``steps`` with the position the one before reached."""
+    if len(steps) == 1:
+        return steps[0]
+    first, rest = steps[0], _in_turn(signature, steps[1:])
+
+    @compiled(signature)
+    def both(done, x, layout, k, w, w_stride, start, start_stride, y, y_stride, count):
+        done = first(done, x, layout, k, w, w_stride, start, start_stride, y, y_stride, count)
+        return rest(done, x, layout, k, w, w_stride, start, start_stride, y, y_stride, count)
+
+    return both
+
+
+def _whole_panels(kind: str, rows: int, panels: int):
+    """From panel ``done``: as many runs of ``panels`` whole panels as fit ``count``."""
+    run = tile(kind, rows, panels)
+
+    @compiled(PANELS)
+    def whole(done, x, offsets, k, w, w_stride, start, start_stride, y, y_stride, count):
+        while count - done >= panels:
+            skip = done * PANEL * BYTES
+            run(x, offsets, k, w + skip, w_stride, start + skip, start_stride, y + skip, y_stride)
+            done += panels
+        return done
+
+    return whole
+
+
+def _partial_panel(kind: str, rows: int):
+    """The last panel, of ``columns`` < PANEL columns, by way of a buffer on the stack."""
+    run = tile(kind, rows, 1)
+
+    @compiled(PARTIAL)
+    def partial(x, offsets, k, w, w_stride, start, start_stride, y, y_stride, columns):
+        edge = _edge()
+        cells = integers32(edge)
+        source = integers32(start)
+        target = integers32(y)
+        for row in range(rows):
+            for column in range(columns):
+                cells[row * PANEL + column] = source[row * start_stride + column]
+        run(x, offsets, k, w, w_stride, edge, PANEL, edge, PANEL)
+        for row in range(rows):
+            for column in range(columns):
+                target[row * y_stride + column] = cells[row * PANEL + column]
+
+    return partial
+
+
+def _row_blocks(kind: str, rows: int):
+    """From row ``row``: as many blocks of ``rows`` rows as are left, with one group of panels."""
+    whole = _in_turn(PANELS, [_whole_panels(kind, rows, panels) for panels in TILE_PANELS])
+    partial = _partial_panel(kind, rows)
+
+    @compiled(ROWS)
+    def blocks(row, x, strides, k, w, w_stride, start, start_stride, y, y_stride, columns):
+        outer, outer_stride, inner, inner_stride = strides
+        offsets = _offsets()
+        table = integers(offsets)
+        panels = columns // PANEL
+        skip = panels * PANEL * BYTES
+        while outer * inner - row >= rows:
+            i = row
+            base = 0
+            if row >= inner:  # Dividing takes as long as a small tile.
+                i = row % inner
+                base = row // inner * outer_stride
+            for r in range(rows):
+                table[r] = base + i * inner_stride
+                i += 1
+                if i == inner:
+                    i = 0
+                    base += outer_stride
+            s = start + row * start_stride * BYTES
+            t = y + row * y_stride * BYTES
+            whole(0, x, offsets, k, w, w_stride, s, start_stride, t, y_stride, panels)
+            if columns > panels * PANEL:
+                partial(
+                    x, offsets, k, w + skip, w_stride, s + skip, start_stride,
+                    t + skip, y_stride, columns - panels * PANEL,
+                )  # fmt: skip
+            row += rows
+        return row
+
+    return blocks
+
+
+def product_of(kind: str):
+    """The matrix product of one kind of tiles."""
+    all_rows = _in_turn(ROWS, [_row_blocks(kind, rows) for rows in TILE_ROWS])
+
+    @compiled(PRODUCT)
+    def product(x, strides, k, w, n, start, start_stride, y, y_stride):
+        """y[m, :] = start[m, :] + x[m, :] @ w for every row m; all but the sizes are byte addresses.
+
+        ``strides`` = (outer, outer_stride, inner, inner_stride) places the outer * inner rows of x,
+        each of k contiguous elements; strides count elements. ``start`` may equal ``y``; a
+        ``start_stride`` of 0 repeats one row, such as a bias.
+        """
+        column = 0
+        while column < n:
+            columns = min(n - column, GROUP * PANEL)
+            width = (columns + PANEL - 1) // PANEL * PANEL
+            skip = column * BYTES
+            all_rows(
+                0, x, strides, k, w + column * k * BYTES, width, start + skip, start_stride,
+                y + skip, y_stride, columns,
+            )  # fmt: skip
+            column += columns
+
+    return product
+
+
+product = product_of("floats")
+
+
+@compiled()
+def linear(x, outer, outer_stride, inner, inner_stride, k, w, n, bias, y, y_stride):
+    """x[outer * inner, k] w[k, n] bias[n] -> y[outer * inner, n], rows of y ``y_stride`` apart."""
+    product(x, (outer, outer_stride, inner, inner_stride), k, w, n, bias, 0, y, y_stride)
+
+
+@compiled()
+def pack(x, w, k, n, k_stride, n_stride):
+    """x[k, n], strides in elements, -> w: packed weights, as the product reads them."""
+    source = floats(x)
+    column = 0
+    target = w
+    while column < n:
+        columns = min(n - column, GROUP * PANEL)
+        width = (columns + PANEL - 1) // PANEL * PANEL
+        packed = floats(target)
+        for row in range(k):
+            for c in range(width):
+                inside = c < columns
+                value = source[row * k_stride + (column + c) * n_stride] if inside else ZERO
+                packed[row * width + c] = value
+        target += k * width * BYTES
+        column += columns
+
+
+@compiled()
+def _along_rows(x, b, y, k, n, k_stride):
+    """y[n] = x[k] @ b[k, n], whose rows are contiguous: a row of b at a time."""
+    target, factors = floats(y), floats(x)
+    for column in range(n):
+        target[column] = ZERO
+    for i in range(k):
+        factor, row = factors[i], floats(b + i * k_stride * BYTES)
+        for column in range(n):
+            target[column] = fma(factor, row[column], target[column])
+
+
+@compiled()
+def _along_columns(x, b, y, k, n, k_stride, n_stride):
+    """y[n] = x[k] @ b[k, n]: eight columns of b at a time."""
+    target, factors, source = floats(y), floats(x), floats(b)
+    whole = n // 8 * 8
+    for column in range(0, whole, 8):
+        place = column * n_stride
+        s0, s1, s2, s3, s4, s5, s6, s7 = ZERO, ZERO, ZERO, ZERO, ZERO, ZERO, ZERO, ZERO
+        for i in range(k):
+            factor, here = factors[i], place + i * k_stride
+            s0 = fma(factor, source[here], s0)
+            s1 = fma(factor, source[here + n_stride], s1)
+            s2 = fma(factor, source[here + 2 * n_stride], s2)
+            s3 = fma(factor, source[here + 3 * n_stride], s3)
+            s4 = fma(factor, source[here + 4 * n_stride], s4)
+            s5 = fma(factor, source[here + 5 * n_stride], s5)
+            s6 = fma(factor, source[here + 6 * n_stride], s6)
+            s7 = fma(factor, source[here + 7 * n_stride], s7)
+        target[column], target[column + 1], target[column + 2], target[column + 3] = s0, s1, s2, s3
+        target[column + 4], target[column + 5], target[column + 6], target[column + 7] = s4, s5, s6, s7
+    for column in range(whole, n):
+        total = ZERO
+        for i in range(k):
+            total = fma(factors[i], source[column * n_stride + i * k_stride], total)
+        target[column] = total
+
+
+@compiled()
+def products(x, w, y, packed, zeros, m, k, n, m_stride, k_stride, n_stride, rank, dims):
+    """x[batch, m, k] w[batch, k, n] -> y[batch, m, n], each as the product of packed weights has it, bit for
+    bit.
+
+    ``dims``: the ``rank`` sizes of the batch, and the strides there of x and of w. Rows of x are contiguous,
+    ``m_stride`` apart. ``packed`` has room for a w in panels, ``zeros`` are n. Strides count elements.
+    """
+    sizes = integers(dims)
+    batch = 1
+    for d in range(rank):
+        batch *= sizes[d]
+    for number in range(batch):
+        rest, left, right = number, x, w
+        for d in range(rank - 1, -1, -1):
+            left += rest % sizes[d] * sizes[rank + d] * BYTES
+            right += rest % sizes[d] * sizes[2 * rank + d] * BYTES
+            rest //= sizes[d]
+        target = y + number * m * n * BYTES
+        if m >= FEW:
+            pack(right, packed, k, n, k_stride, n_stride)
+            product(left, (1, 0, m, m_stride), k, packed, n, zeros, 0, target, n)
+            continue
+        for row in range(m):
+            if n_stride == 1:
+                _along_rows(left + row * m_stride * BYTES, right, target + row * n * BYTES, k, n, k_stride)
+            else:
+                _along_columns(
+                    left + row * m_stride * BYTES, right, target + row * n * BYTES, k, n, k_stride, n_stride
+                )

@@ -1,0 +1,114 @@
+"""The recurrent layers over whole sequences: the one time loop, for every cell.
+
+Addresses are of float32 unless said otherwise; there are G gates.
+
+* ``cell``: a code of ``VARIANTS``;
+* ``xw[frames, rows, G * hidden]``: the input projection with the biases; overwritten;
+* ``r``: packed recurrent weights [units, G * hidden], gates in ONNX's order; of all gates but the last for a
+  cell that resets the state, whose weights [hidden, hidden] are then ``second``;
+* ``bias``: what sums start from that are not added to ``xw``: products kept apart [G * hidden], or the
+  projection [units];
+* ``constants[3 * hidden]``: the peepholes of i, o and f;
+* ``options``: of a cell whose activations are named, the clip threshold (infinity for none), then for each
+  activation its code in ``ACTIVATIONS``, alpha and beta;
+* ``h[rows, units]``, ``c[rows, hidden]``: state, read as the initial and left as the final one;
+* ``y``: output, frame t of row n at ``t * y_frame + n * y_row`` elements, if flag ``HAS_Y``;
+* ``scratch``: products kept apart [rows, G * hidden], or the reset state [rows, hidden], or, with flag
+  ``PROJECTED``, [rows, hidden] and [rows, units];
+* ``rounded``: with flag ``QUANTIZED`` scratch for h in bytes, ``r`` then being a block of bytes; see
+  ``quantized.py``;
+* ``lengths[rows]`` int64: valid frames of each row, if flag ``HAS_LENGTHS``; past them y is zero and
+  the state keeps still.
+
+With flag ``PROJECTED``, h is ``second`` [hidden, units], a packed matrix, times what the cell gives; else
+there are as many ``units`` as ``hidden``. ``reverse`` runs the frames from last to first.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from tinyseq.kernels.cells import VARIANTS, Variant
+from tinyseq.kernels.compute.math import ZERO
+from tinyseq.kernels.compute.product import product
+from tinyseq.kernels.compute.quantized import dynamic_product
+from tinyseq.kernels.compute.rows import row_of, valid_row
+from tinyseq.kernels.instructions import BYTES, HAS_Y, OPERANDS, PROJECTED, QUANTIZED
+from tinyseq.kernels.llvm.intrinsics import compiled, floats
+from tinyseq.kernels.llvm.switch import switch
+
+
+@compiled()
+def _emit(y, h, units, valid, flags):
+    """Writes one row of the output of one frame."""
+    if flags & HAS_Y:
+        target = floats(y)
+        source = floats(h)
+        for j in range(units):
+            target[j] = source[j] if valid else ZERO
+
+
+@compiled()
+def _project(made, projection, bias, h, y, y_row, lengths, t, rows, hidden, units, flags):
+    """h of one frame, and its output, from what the cells made."""
+    projected = made + rows * hidden * BYTES
+    product(made, (1, 0, rows, hidden), hidden, projection, units, bias, 0, projected, units)
+    for n in range(rows):
+        valid = valid_row(lengths, n, t, flags)
+        skip = n * units * BYTES
+        if valid:
+            source, target = floats(projected + skip), floats(h + skip)
+            for j in range(units):
+                target[j] = source[j]
+        _emit(y + n * y_row * BYTES, h + skip, units, valid, flags)
+
+
+def _sequence_of(variant: Variant) -> Callable:
+    cell, gates = variant.cell, len(variant.cell.gates)
+    apart, resets = cell.apart, cell.reset is not None
+    compute = row_of(variant, cell.formula)
+    reset = row_of(variant, cell.reset, in_place=False) if resets else compute
+
+    @compiled()
+    def sequence(
+        xw, r, second, bias, constants, options, h, c, y, scratch, rounded, lengths,
+        frames, rows, hidden, units, reverse, y_frame, y_row, flags,
+    ):  # fmt: skip
+        width = gates * hidden
+        columns = width - hidden if resets else width
+        made = scratch if flags & PROJECTED else h
+        for step in range(frames):
+            t = frames - 1 - step if reverse else step
+            row = xw + t * rows * width * BYTES
+            sums, start, start_stride = (scratch, bias, 0) if apart else (row, row, width)
+            if flags & QUANTIZED:
+                dynamic_product(
+                    h, rows, 1, units, r, width, start, start_stride, sums, rounded, lengths, t, flags
+                )
+            else:
+                product(h, (1, 0, rows, units), units, r, columns, start, start_stride, sums, width)
+            if resets:
+                for n in range(rows):
+                    skip = n * hidden * BYTES
+                    own = row + n * width * BYTES
+                    reset(own, own, h + skip, scratch + skip, c, constants, options, hidden)
+                last = row + columns * BYTES
+                product(scratch, (1, 0, rows, hidden), hidden, second, hidden, last, width, last, width)
+            for n in range(rows):
+                valid = valid_row(lengths, n, t, flags)
+                skip = n * hidden * BYTES
+                if valid:
+                    own, own_sums, state = row + n * width * BYTES, sums + n * width * BYTES, made + skip
+                    compute(own, own_sums, state, state, c + skip, constants, options, hidden)
+                if not flags & PROJECTED:
+                    _emit(y + (t * y_frame + n * y_row) * BYTES, h + skip, hidden, valid, flags)
+            if flags & PROJECTED:
+                y_t = y + t * y_frame * BYTES
+                _project(made, second, bias, h, y_t, y_row, lengths, t, rows, hidden, units, flags)
+
+    return sequence
+
+
+recurrent = switch(
+    "recurrent", [_sequence_of(variant) for variant in VARIANTS], OPERANDS["recurrent"][1:], "cell"
+)

@@ -1,0 +1,212 @@
+"""A cell over a row of units, in two ways that compute the same.
+
+With the default activations one loop does all of it. Where they are named at run time, a loop ends at each:
+the numbers that it is given are left in memory, activated there all at once, and read by what follows. Both
+are made from the cell's one function.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import numpy as np
+
+from tinyseq.kernels.activations import ACTIVATIONS
+from tinyseq.kernels.cells import Variant
+from tinyseq.kernels.compute import math
+from tinyseq.kernels.compute.math import ZERO, bounded
+from tinyseq.kernels.instructions import BYTES, HAS_LENGTHS
+from tinyseq.kernels.llvm.intrinsics import compiled, floats, fma, integers, stay_apart
+from tinyseq.kernels.llvm.switch import switch
+
+
+def _function_of(name: str) -> Callable:
+    """The compiled formula of an activation: of x, alpha and beta."""
+    scope = {**vars(math), "__name__": __name__}
+    exec(f"def {name}(x, alpha, beta):\n    return {ACTIVATIONS[name].formula}", scope)
+    return compiled()(scope[name])
+
+
+FUNCTIONS = {name: _function_of(name) for name in ACTIVATIONS}
+
+
+def default_of(name: str) -> Callable:
+    """An activation without parameters, as cells call it."""
+    function = FUNCTIONS[name]
+
+    @compiled()
+    def activation(x, options):
+        return function(x, ZERO, ZERO)
+
+    return activation
+
+
+def taking(count: int, first: int = 0) -> Callable:
+    """``take(row, stride, j)``: a tuple of ``count`` numbers of unit j, ``stride`` apart."""
+    if first == count:
+        return compiled()(lambda row, stride, j: ())
+    rest = taking(count, first + 1)
+
+    @compiled()
+    def take(row, stride, j):
+        return (row[first * stride + j],) + rest(row, stride, j)
+
+    return take
+
+
+def reading(count: int) -> Callable:
+    """``taking`` by the address of a row, which need not be one if there is nothing to take."""
+    take = taking(count)
+
+    @compiled()
+    def read(address, stride, j):
+        return take(floats(address), stride, j)
+
+    return read if count else take
+
+
+@compiled()
+def valid_row(lengths, n, t, flags):
+    """Whether row n runs for frame t."""
+    return flags & HAS_LENGTHS == 0 or t < integers(lengths)[n]
+
+
+def row_of(variant: Variant, formula: Callable, in_place: bool = True) -> Callable:
+    """``row(gates, sums, before, h, c, constants, options, hidden)``: all units of a row, by addresses.
+
+    The state is read at ``before`` and left at ``h``, which is the same if ``in_place``.
+    """
+    return (_in_passes if variant.general else _at_once)(variant, formula, in_place)
+
+
+def _at_once(variant: Variant, formula: Callable, in_place: bool) -> Callable:
+    cell, gates = variant.cell, len(variant.cell.gates)
+    compute = compiled()(variant.made(formula, fma, tuple(map(default_of, cell.activations))))
+    read_x, read_s, read_k = reading(gates), reading(gates * cell.apart), reading(variant.constants)
+    has_c = cell.has_c
+
+    @compiled()
+    def row(gates, sums, before, h, c, constants, options, hidden):
+        stay_apart()
+        old, c_row = floats(before), floats(c)
+        new = old if in_place else floats(h)
+        for j in range(hidden):
+            x, s, k = read_x(gates, hidden, j), read_s(sums, hidden, j), read_k(constants, hidden, j)
+            new_h, new_c = compute(x, s, old[j], c_row[j] if has_c else ZERO, k, options)
+            new[j] = new_h
+            if has_c:
+                c_row[j] = new_c
+
+    return row
+
+
+class _Expression:
+    """A number of each unit as source code, by which a cell's function shows what it computes.
+
+    ``gates`` are the rows that it reads gates from which no activation has taken yet.
+    """
+
+    __array_ufunc__ = None
+
+    def __init__(self, text: str, *gates: str) -> None:
+        self.text = text
+        self.gates = set(gates)
+
+    def __add__(self, other: _Expression) -> _Expression:
+        return _Expression(f"({self.text} + {other.text})", *self.gates, *other.gates)
+
+    def __mul__(self, other: _Expression) -> _Expression:
+        return _Expression(f"({self.text} * {other.text})", *self.gates, *other.gates)
+
+    def __rsub__(self, number: np.float32) -> _Expression:
+        return _Expression(f"(float32({float(number)}) - {self.text})", *self.gates)
+
+
+def _fused(a: _Expression, b: _Expression, c: _Expression) -> _Expression:
+    return _Expression(f"fma({a.text}, {b.text}, {c.text})", *a.gates, *b.gates, *c.gates)
+
+
+class _Passes:
+    """The source of a row's loops, from what a cell's function does with expressions.
+
+    What is activated is left in the row of a gate that it is made of, or where h will be if there is none.
+    """
+
+    def __init__(self, variant: Variant, formula: Callable) -> None:
+        self.loops: list[str] = []
+        self.taken: set[str] = set()
+        cell, gates = variant.cell, len(variant.cell.gates)
+        self.rows = {
+            "x": ("gates", gates),
+            "s": ("sums", gates * cell.apart),
+            "k": ("constants", variant.constants),
+        }
+        x = tuple(_Expression(f"x{place}[j]", f"x{place}") for place in range(gates))
+        s, k = (tuple(_Expression(f"{row}{i}[j]") for i in range(self.rows[row][1])) for row in "sk")
+        functions = tuple(map(self._activation, range(len(cell.activations))))
+        own = _Expression("old[j]"), _Expression("c_row[j]")
+        h, c = variant.made(formula, _fused, functions)(x, s, *own, k, None)
+        results = [("new", h), ("c_row", c)][: 1 + cell.has_c]
+        self._loop(", ".join(f"{row}[j]" for row, _ in results), *(value for _, value in results))
+
+    def _loop(self, target: str, *values: _Expression) -> None:
+        text = ", ".join(value.text for value in values)
+        read = set().union(*(value.gates for value in values)) | ({"new"} if "old[j]" in text else set())
+        if read & self.taken:
+            raise TypeError(f"{text} reads what an activation has taken the place of")
+        self.loops.append(f"{target} = {text}")
+
+    def _activation(self, which: int) -> Callable:
+        def activate(x: _Expression, options) -> _Expression:
+            row = min(x.gates, default="new")
+            if row in self.taken:
+                raise TypeError(f"there is no place for the activation of {x.text}")
+            self._loop(f"{row}[j]", _Expression(f"bounded({x.text}, -clip, clip)", *x.gates))
+            self.loops.append(f"activate(at_{row}, hidden, options, {which})")
+            self.taken |= {row}
+            return _Expression(f"{row}[j]")
+
+        return activate
+
+    def source(self, in_place: bool) -> str:
+        lines = [f"at_new = {'before' if in_place else 'h'}", "clip = floats(options)[0]"]
+        for row, (operand, count) in self.rows.items():
+            for place in range(count):
+                lines.append(f"at_{row}{place} = {operand} + {place * BYTES} * hidden")
+                lines.append(f"{row}{place} = floats(at_{row}{place})")
+        lines += ["new, old, c_row = floats(at_new), floats(before), floats(c)"]
+        for loop in self.loops:
+            lines += [loop] if loop.startswith("activate") else ["for j in range(hidden):", f"    {loop}"]
+        return "\n    ".join(["def row(gates, sums, before, h, c, constants, options, hidden):", *lines])
+
+
+def _in_passes(variant: Variant, formula: Callable, in_place: bool) -> Callable:
+    scope = {
+        "__name__": __name__, "activate": _activate, "bounded": bounded, "floats": floats, "fma": fma,
+        "float32": np.float32,
+    }  # fmt: skip
+    exec(_Passes(variant, formula).source(in_place), scope)
+    return compiled()(scope["row"])
+
+
+def _activating(function: Callable) -> Callable:
+    @compiled()
+    def activate(x, count, alpha, beta):
+        values = floats(x)
+        for j in range(count):
+            values[j] = function(values[j], alpha, beta)
+
+    return activate
+
+
+_activate_by_code = switch(
+    "activate", [_activating(function) for function in FUNCTIONS.values()], ("x", "count", "alpha", "beta")
+)
+
+
+@compiled()
+def _activate(x, count, options, which):
+    """Applies activation ``which`` of the options to ``count`` numbers."""
+    option = floats(options)
+    first = 1 + 3 * which
+    _activate_by_code(np.int64(option[first]), x, count, option[first + 1], option[first + 2])

@@ -1,0 +1,240 @@
+"""What Numba's Python cannot say: addresses, bit patterns, fused multiply-add and SIMD tiles.
+
+Everything here is LLVM IR through ``@intrinsic``. What differs between ISAs is only called here, by name,
+and defined in ``tiles.py``, so that Numba compiles the kernels once for all of them.
+"""
+
+from __future__ import annotations
+
+from functools import partial
+
+from llvmlite import ir
+from numba import njit, types
+from numba.core import cgutils
+from numba.extending import intrinsic
+
+from tinyseq.kernels.llvm.tiles import DOUBLE, FLOAT, FMA32, FMA64, INT32, INT64, tile_name
+
+compiled = partial(njit, error_model="numpy", no_cpython_wrapper=True, no_cfunc_wrapper=True)
+"""Numba's compiler as every kernel needs it: IEEE division, no way in from Python."""
+
+NESTED = "tinyseq.nested"
+"""The machine, by the name by which it is called from within; ``build.py`` defines it."""
+
+MXCSR_FLUSH = 0x8040
+"""Flush-to-zero and denormals-are-zero bits of the x86 control register."""
+
+
+def _external(name: str, result, arguments: list):
+    """Code that calls a function which ``tiles.py`` defines for each ISA."""
+
+    def codegen(context, builder, signature, args):
+        function_type = ir.FunctionType(result, arguments)
+        value = builder.call(cgutils.get_or_insert_function(builder.module, function_type, name), args)
+        return context.get_dummy_value() if isinstance(result, ir.VoidType) else value
+
+    return codegen
+
+
+def _pointer_cast(name: str, element):
+    def typing(typingctx, address):
+        def codegen(context, builder, signature, args):
+            return builder.inttoptr(args[0], context.get_value_type(signature.return_type))
+
+        return types.CPointer(element)(types.int64), codegen
+
+    typing.__name__ = name
+    typing.__doc__ = f"An integer address as a pointer to {element}."
+    return intrinsic(typing)
+
+
+floats = _pointer_cast("floats", types.float32)
+doubles = _pointer_cast("doubles", types.float64)
+integers = _pointer_cast("integers", types.int64)
+integers32 = _pointer_cast("integers32", types.int32)
+octets = _pointer_cast("octets", types.uint8)
+
+
+@intrinsic
+def address_of(typingctx, pointer):
+    """The address that a pointer holds, as int64."""
+
+    def codegen(context, builder, signature, args):
+        return builder.ptrtoint(args[0], INT64)
+
+    return types.int64(pointer), codegen
+
+
+def stack(element, count: int):
+    """An intrinsic that reserves ``count`` elements on the stack and returns their address."""
+
+    @intrinsic
+    def reserve(typingctx):
+        def codegen(context, builder, signature, args):
+            with builder.goto_entry_block():
+                slot = builder.alloca(context.get_value_type(element), count)
+            slot.align = 64
+            return builder.ptrtoint(slot, INT64)
+
+        return types.int64(), codegen
+
+    return reserve
+
+
+@intrinsic
+def stay_apart(typingctx):
+    """Keeps the function that calls this from being inlined, so that it has all registers for itself."""
+
+    def codegen(context, builder, signature, args):
+        builder.function.attributes.add("noinline")
+        return context.get_dummy_value()
+
+    return types.void(), codegen
+
+
+@intrinsic
+def power_of_two(typingctx, rounded):
+    """2**n for ``rounded`` = 1.5 * 2**23 + n with integral n in -127 ... 128: 2**-127 gives 0 and
+    2**128 infinity."""
+
+    def codegen(context, builder, signature, args):
+        bits = builder.bitcast(args[0], INT32)
+        exponent = builder.add(builder.shl(bits, INT32(23)), INT32(127 << 23))
+        return builder.bitcast(exponent, FLOAT)
+
+    return types.float32(types.float32), codegen
+
+
+@intrinsic
+def float_bits(typingctx, x):
+    """The bits of a float32 as int32."""
+
+    def codegen(context, builder, signature, args):
+        return builder.bitcast(args[0], INT32)
+
+    return types.int32(types.float32), codegen
+
+
+@intrinsic
+def exponent_split(typingctx, x):
+    """(e, m) with x = 2**e m and m in [sqrt(1/2), sqrt(2)), both float32; x positive and finite."""
+
+    def codegen(context, builder, signature, args):
+        bits = builder.bitcast(args[0], INT32)
+        # The bits of sqrt(1/2): the exponent is counted from there.
+        above = builder.sub(bits, INT32(0x3F3504F3))
+        e = builder.ashr(above, INT32(23))
+        m = builder.bitcast(builder.sub(bits, builder.shl(e, INT32(23))), FLOAT)
+        return context.make_tuple(builder, signature.return_type, (builder.sitofp(e, FLOAT), m))
+
+    return types.UniTuple(types.float32, 2)(types.float32), codegen
+
+
+@intrinsic
+def exponent_split64(typingctx, x):
+    """``exponent_split`` in float64."""
+
+    def codegen(context, builder, signature, args):
+        bits = builder.bitcast(args[0], INT64)
+        e = builder.ashr(builder.sub(bits, INT64(0x3FE6A09E667F3BCD)), INT64(52))
+        m = builder.bitcast(builder.sub(bits, builder.shl(e, INT64(52))), DOUBLE)
+        return context.make_tuple(builder, signature.return_type, (builder.sitofp(e, DOUBLE), m))
+
+    return types.UniTuple(types.float64, 2)(types.float64), codegen
+
+
+@intrinsic
+def power_of_two64(typingctx, n):
+    """2**n in float64 for an integral n in -1022 ... 1023."""
+
+    def codegen(context, builder, signature, args):
+        exponent = builder.add(builder.fptosi(args[0], INT64), INT64(1023))
+        return builder.bitcast(builder.shl(exponent, INT64(52)), DOUBLE)
+
+    return types.float64(types.float64), codegen
+
+
+@intrinsic
+def fma64(typingctx, a, b, c):
+    """``fma`` in float64."""
+    return types.float64(*[types.float64] * 3), _external(FMA64, DOUBLE, [DOUBLE] * 3)
+
+
+@intrinsic
+def fma(typingctx, a, b, c):
+    """a * b + c in float32: rounded once where the ISA fuses it, twice on the baseline."""
+    return types.float32(*[types.float32] * 3), _external(FMA32, FLOAT, [FLOAT] * 3)
+
+
+@intrinsic
+def square_root(typingctx, x):
+    """The IEEE float32 square root."""
+
+    def codegen(context, builder, signature, args):
+        function = cgutils.get_or_insert_function(
+            builder.module, ir.FunctionType(FLOAT, [FLOAT]), "llvm.sqrt.f32"
+        )
+        return builder.call(function, args)
+
+    return types.float32(types.float32), codegen
+
+
+def _control_register(builder, slot, mnemonic: str) -> None:
+    function_type = ir.FunctionType(ir.VoidType(), [slot.type])
+    builder.call(
+        cgutils.get_or_insert_function(builder.module, function_type, f"llvm.x86.sse.{mnemonic}"),
+        [slot],
+    )
+
+
+@intrinsic
+def denormals_off(typingctx):
+    """Treat denormal numbers as zero from here on; returns the former control word."""
+
+    def codegen(context, builder, signature, args):
+        slot = cgutils.alloca_once(builder, INT32)
+        raw = builder.bitcast(slot, ir.IntType(8).as_pointer())
+        _control_register(builder, raw, "stmxcsr")
+        former = builder.load(slot)
+        builder.store(builder.or_(former, INT32(MXCSR_FLUSH)), slot)
+        _control_register(builder, raw, "ldmxcsr")
+        return former
+
+    return types.int32(), codegen
+
+
+@intrinsic
+def denormals_restore(typingctx, former):
+    """Put back the control word that ``denormals_off`` returned."""
+
+    def codegen(context, builder, signature, args):
+        slot = cgutils.alloca_once(builder, INT32)
+        builder.store(args[0], slot)
+        _control_register(builder, builder.bitcast(slot, ir.IntType(8).as_pointer()), "ldmxcsr")
+        return context.get_dummy_value()
+
+    return types.void(types.int32), codegen
+
+
+@intrinsic
+def nested(typingctx, context):
+    """What the machine gives for the program of another context; see ``machine.py``."""
+    return types.int64(types.int64), _external(NESTED, INT64, [INT64])
+
+
+def tile(kind: str, rows: int, panels: int):
+    """An intrinsic for one register tile of the product; ``tiles.py`` defines it for each ISA.
+
+    ``tile(x, offsets, k, w, w_stride, start, start_stride, y, y_stride)`` sets, for each of the
+    ``rows`` and the ``panels * PANEL`` columns,
+    ``y[row, :] = start[row, :] + sum over k of x[offsets[row] + k] * w[k, :]``.
+    All arguments are byte addresses or element counts; ``start`` may equal ``y``. Of kind ``bytes``,
+    k counts groups of four bytes of x and w, offsets count bytes of x, and sums are int32.
+    """
+    signature = types.void(*[types.int64] * 9)
+
+    @intrinsic
+    def run(typingctx, x, offsets, k, w, w_stride, start, start_stride, y, y_stride):
+        return signature, _external(tile_name(kind, rows, panels), ir.VoidType(), [INT64] * 9)
+
+    return run

@@ -1,0 +1,1 @@
+"""Kernels of searches: beams, sampling, prefix searches over frames, language models."""

@@ -1,0 +1,120 @@
+"""Loading: from what users have, a file or a graph, to a loaded model."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from tinyseq import passes
+from tinyseq.common.given import as_path
+from tinyseq.common.text import shown
+from tinyseq.errors import ModelError
+from tinyseq.ir import format
+from tinyseq.ir.model import Model
+from tinyseq.runtime.session import Session
+
+if TYPE_CHECKING:
+    from tinyseq.ir.graph import Graph
+
+
+def load(
+    path: str | Path | bytes | Graph,
+    *,
+    device: str = "cpu",
+    state: Mapping[str, str] | None = None,
+    finite: bool = True,
+) -> Session:
+    """Loads a model.
+
+    Args:
+        path: an ``.onnx`` file (or its bytes, for which no other file is read), a ``.keras`` or ``.h5`` file,
+            a file that ``Session.save`` wrote, or a ``tinyseq.Graph``.
+        device: ``"cpu"``; ``"cuda"`` for the first CUDA device; ``"reference"`` for the float64 interpreter.
+        state: the outputs that carry state to inputs, ``{input: output}``; without it they are found by
+            dataflow, and by name and shape where that leaves it open.
+        finite: whether a step of a stream is refused that would leave NaN or infinity in its state, and so in
+            all that comes after; False lets a state remember all numbers.
+
+    Raises:
+        ModelError: the file cannot be read, or holds what tinyseq cannot run.
+        DeviceError: the package, the driver or the device that ``"cuda"`` needs is missing; says which.
+    """
+    model = read(path)
+    if state is not None and not isinstance(state, Mapping):
+        raise ModelError(f"state names pairs as a dict, {{input: output}}, not {type(state).__name__}")
+    if state is not None and not all(isinstance(name, str) for name in (*state, *state.values())):
+        raise ModelError(f"state names pairs by words, {{input: output}}, not {shown(dict(state))}")
+    if not isinstance(finite, bool):
+        raise ModelError(f"finite is True or False, not {shown(finite)}")
+    simple = passes.simplify(model)
+    if state is not None or not (model.state or _is_own(path)):
+        # Imported here: files that tell their state need no search for it.
+        from tinyseq.passes.pairs import find_state, name_state
+
+        file = model.graph
+        simple = find_state(simple, file) if state is None else name_state(simple, file, dict(state))
+    return Session(model.with_state(simple.state), device, simple, finite)
+
+
+def _is_own(path: object) -> bool:
+    """Whether a file tells of its model's state all that was known when it was saved."""
+    return isinstance(path, (str, Path)) and Path(path).suffix.lower() == ".tinyseq"
+
+
+def read(path: str | Path | bytes | Graph) -> Model:
+    """The Model of a graph or of a file, by its suffix; bytes are taken for ONNX."""
+    if isinstance(path, (bytearray, memoryview)):
+        path = bytes(path)
+    if isinstance(path, bytes):
+        return _onnx(path)
+    if not isinstance(path, (str, Path)):
+        return _built(path)
+    path = as_path(path, "a model")
+    suffix = path.suffix.lower()
+    if suffix not in READERS:
+        if suffix in WEIGHT_FILES:
+            raise ModelError(
+                f"{path} holds weights without a model: build the model they belong to with tinyseq.Graph, "
+                f"reading them with tinyseq.converters.weights.read; tinyseq inspect {path} lists them. "
+                f"Models are read from {', '.join(READERS)}"
+            )
+        raise ModelError(
+            f"{path}: the suffix tells the format; tinyseq reads models from {', '.join(READERS)} and "
+            f"weights from {', '.join(WEIGHT_FILES)}"
+        )
+    return READERS[suffix](path)
+
+
+def _built(graph: object) -> Model:
+    # Imported here: only those who build graphs should wait for the builder.
+    from tinyseq.ir.graph import Graph
+
+    if isinstance(graph, Graph):
+        return graph.model()
+    raise ModelError(f"a model is a path, bytes or a Graph, not {type(graph).__name__}")
+
+
+def _onnx(path: Path | bytes) -> Model:
+    from tinyseq.converters import onnx
+
+    return onnx.load(path)
+
+
+def _keras(path: Path) -> Model:
+    from tinyseq.converters import keras
+
+    return keras.load(path)
+
+
+WEIGHT_FILES = (".pt", ".pth", ".safetensors", ".npz")
+"""Suffixes of files that hold weights without a model."""
+
+READERS: dict[str, Callable[[Path], Model]] = {
+    format.SUFFIX: format.load,
+    ".onnx": _onnx,
+    ".keras": _keras,
+    ".h5": _keras,
+    ".hdf5": _keras,
+}
+"""What reads a file, by its suffix."""

@@ -1,0 +1,283 @@
+"""Session: a loaded model, which runs whole sequences and opens streams and pools."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, NoReturn
+
+import numpy as np
+
+from tinyseq import backends, passes
+from tinyseq.common.given import as_path, is_whole
+from tinyseq.common.text import printable
+from tinyseq.errors import FeedError, ModelError
+from tinyseq.ir import format
+from tinyseq.ir.model import POSITION, Model, ModelGraph, StatePair, Value, given_out
+from tinyseq.runtime.stream import Stream
+
+if TYPE_CHECKING:
+    from tinyseq.ir.streaming import Streaming
+    from tinyseq.passes.rows import FixedRows
+    from tinyseq.plan.rows import RowLayout
+    from tinyseq.runtime.pool import Pool
+
+
+class Session:
+    """A model ready to run. Its weights are shared by all streams; it keeps no state of its own.
+
+    ``run`` and ``stream`` may be called from several threads at once; one stream belongs to one
+    thread at a time and refuses a second one.
+    """
+
+    def __init__(
+        self, model: Model, device: str = "cpu", simple: Model | None = None, finite: bool = True
+    ) -> None:
+        self.model = model
+        self.device = device
+        self.finite = finite
+        simple = passes.simplify(model) if simple is None else simple
+        self._simple = simple
+        self._backend = backends.create(device, simple, lambda: self.streaming.model, finite)
+
+    @property
+    def inputs(self) -> tuple[Value, ...]:
+        """What ``run`` takes."""
+        return self.model.graph.inputs
+
+    @cached_property
+    def outputs(self) -> tuple[Value, ...]:
+        """What ``run`` gives; where the model does not say shapes, those that follow from its inputs'."""
+        from tinyseq.passes.probe import with_shapes
+
+        return with_shapes(self.model.graph.outputs, self._simple.graph)
+
+    @property
+    def state(self) -> tuple[StatePair, ...]:
+        """What a stream carries from step to step; empty if the model cannot be streamed."""
+        return () if self._refusal else self.streaming.model.state
+
+    @property
+    def stream_graph(self) -> ModelGraph:
+        """What a stream computes in a step.
+
+        Raises:
+            ModelError: the model cannot be computed step by step; says which layer and why.
+        """
+        return self.streaming.model.graph
+
+    @property
+    def latency(self) -> int:
+        """How many frames of its input a stream's outputs come late, the latest of them; ``Stream.finish``
+        gives the rest. 0 if the model cannot be streamed."""
+        return 0 if self._refusal else max(self.streaming.latency.values(), default=0)
+
+    @property
+    def steps_alike(self) -> bool:
+        """Whether every step of a stream computes the same, wherever the stream is."""
+        return not self._refusal and self.streaming.clock is None
+
+    @property
+    def stream_inputs(self) -> tuple[Value, ...]:
+        """What a stream's model takes, state included; empty if the model cannot be streamed."""
+        inputs = () if self._refusal else self.streaming.model.graph.inputs
+        return tuple(value for value in inputs if value.name != POSITION)
+
+    @property
+    def stream_outputs(self) -> tuple[Value, ...]:
+        """What a step of a stream gives; empty if the model cannot be streamed."""
+        if self._refusal:
+            return ()
+        model = self.streaming.model
+        return given_out(model.graph, {pair.output for pair in model.state})
+
+    @cached_property
+    def fingerprint(self) -> str:
+        """What tells the model from others, whatever file it is loaded from; saved states carry it."""
+        return format.fingerprint(self._simple)
+
+    def run(self, feeds: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
+        """All outputs for whole inputs: takes an array of the dtype and shape of each of ``inputs``, by name,
+        and gives a new array for each of ``outputs`` by name.
+
+        Raises:
+            FeedError: names, dtypes or shapes do not fit the model.
+        """
+        return self._backend.run(feeds)
+
+    def stream(self) -> Stream:
+        """A new stream: one row of state, at its start.
+
+        Raises:
+            ModelError: the model cannot be computed step by step; says which layer and why.
+            StateError: there is no memory for the state.
+        """
+        streaming = self.streaming
+        if self._fixed_rows is not None and self._fixed_rows.count > 1:
+            raise ModelError(_too_many_rows(self._fixed_rows))
+        return Stream(self, streaming, self._backend)
+
+    def pool(self, count: int) -> Pool:
+        """Room for ``count`` live streams that are stepped together, joining and leaving at any time.
+
+        Raises:
+            ModelError: the model cannot be computed step by step, or not many rows at a time; says why.
+            FeedError: ``count`` is no number of rows.
+            StateError: there is no memory for so many.
+        """
+        # Imported here: only those who pool streams should wait for it.
+        from tinyseq.runtime.pool import Pool
+
+        streaming = self.streaming
+        if self._fixed_rows is not None and is_whole(count) and 0 < count < self._fixed_rows.count:
+            raise ModelError(_too_many_rows(self._fixed_rows))
+        return Pool(self, streaming, self._backend, count)
+
+    @property
+    def rows_of_model(self) -> int:
+        """How many rows the model was exported for; 0 where that is open, or its states alone tell."""
+        return 0 if self._fixed_rows is None else self._fixed_rows.count
+
+    @cached_property
+    def _fixed_rows(self) -> FixedRows | None:
+        carried = {pair.input for pair in self.state}
+        shapes = [value.shape or () for value in self.stream_inputs if value.name not in carried]
+        if not any(isinstance(size, int) for shape in shapes for size in shape[:-1]):
+            return None
+        # Imported here: few models have fixed sizes.
+        from tinyseq.passes.rows import fixed_rows
+
+        return fixed_rows(self.streaming.model)
+
+    def with_any_state(self) -> Session:
+        """The same model, whose streams remember NaN and infinity too; see ``finite`` of ``load``."""
+        return Session(self.model, self.device, self._simple, finite=False)
+
+    def rows(self, layout: RowLayout, count: int) -> backends.RowRunner:
+        """An executor of ``count`` streams whose state lies in rows.
+
+        Raises:
+            ModelError: the model cannot be computed step by step; says which layer and why.
+        """
+        if self.streaming.clock is not None:
+            raise ModelError(
+                "a search steps its models frame by frame, and this one holds frames back; step it by "
+                "model.stream and search in what comes of it"
+            )
+        return self._backend.rows(layout, count)
+
+    def __reduce__(self) -> NoReturn:
+        raise ModelError(
+            "a loaded model is not pickled or copied: share it among threads, and give other processes its "
+            "path (model.save writes a file that loads in milliseconds)"
+        )
+
+    @property
+    def streaming(self) -> Streaming:
+        """What a stream computes in a step, which inputs and outputs have frames, and how late they come.
+
+        Raises:
+            ModelError: the model cannot be computed step by step; says which layer and why.
+        """
+        streaming, refusal = self._streaming_form
+        if streaming is None:
+            raise ModelError(f"{refusal}{self.doubts}") from refusal
+        return streaming
+
+    @property
+    def _refusal(self) -> ModelError | None:
+        return self._streaming_form[1]
+
+    @cached_property
+    def _notes(self) -> list[str]:
+        from tinyseq.passes.time import notes
+
+        return notes(self._simple, self.streaming)
+
+    @cached_property
+    def _streaming_form(self) -> tuple[Streaming | None, ModelError | None]:
+        """Worked out when it is first asked for: who runs whole sequences need not wait for it."""
+        from tinyseq.passes.time import streaming
+
+        try:
+            return streaming(self._simple), None
+        except ModelError as error:
+            return None, error
+
+    @cached_property
+    def doubts(self) -> str:
+        """What is not known of the model's state, to be put behind a message that comes of it; empty if all
+        is known."""
+        return "".join(f". {doubt}" for doubt in self._doubts)
+
+    def explain(self, error: FeedError) -> None:
+        """Raises an error of a step with what is not known of the model's state, if there is any of it."""
+        if self.doubts:
+            raise FeedError(f"{error}{self.doubts}") from error
+
+    @contextmanager
+    def explaining(self) -> Iterator[None]:
+        """Lets errors of a step say what is not known of the model's state."""
+        try:
+            yield
+        except FeedError as error:
+            self.explain(error)
+            raise
+
+    @cached_property
+    def _doubts(self) -> tuple[str, ...]:
+        # Imported here: only those who are in doubt should wait for it.
+        from tinyseq.passes.pairs import doubts
+
+        return doubts(self._simple if self._refusal else self.streaming.model, self.model.graph)
+
+    def save(self, path: str | Path) -> None:
+        """Writes the model in tinyseq's own format, which loads without any converter's package.
+
+        The file appears whole or not at all; one that was there keeps its mode, a link stays a link.
+
+        Args:
+            path: a file that ends in ``.tinyseq``.
+
+        Raises:
+            ModelError: the name ends otherwise, stands for no file, or cannot be written to.
+        """
+        format.save(self._simple, as_path(path, "a model"))
+
+    def __str__(self) -> str:
+        lines = [f"tinyseq model ({self.model.origin or 'built in Python'}) on {self.device}"]
+        lines += [f"  input   {value}" for value in self.inputs]
+        lines += [f"  output  {value}" for value in self.outputs]
+        if self._refusal:
+            lines.append(f"  state   none: {self._refusal}")
+        else:
+            shapes = {value.name: value for value in self.stream_inputs}
+            lines += [f"  state   {shapes[pair.input]} -> {pair.output}" for pair in self.state]
+            late = {name: frames for name, frames in self.streaming.latency.items() if frames}
+            lines += [f"  latency {name} {frames} frames" for name, frames in late.items()]
+            lines += [f"  note    {note}" for note in self._notes]
+        lines += [f"  open    {doubt}" for doubt in self._doubts]
+        return "\n".join(map(printable, lines))
+
+    __repr__ = __str__
+
+
+def _too_many_rows(fixed: FixedRows) -> str:
+    return (
+        f"{fixed.node} runs on {fixed.count} rows, the number that the model was exported for, and a stream "
+        f"is one row: use pool({fixed.count}) and step all of its rows together, or export the model with an "
+        "open batch size"
+    )
+
+
+def loaded(given: object, what: str) -> Session:
+    """A loaded model, which was given as ``what``.
+
+    Raises:
+        ModelError: it is something else.
+    """
+    if not isinstance(given, Session):
+        raise ModelError(f"{what} is a loaded model, tinyseq.load(path), not {type(given).__name__}")
+    return given

@@ -1,0 +1,399 @@
+"""The command line: ``tinyseq inspect | run | verify | convert | generate | decode | demo``.
+
+Exit status: 0 fine, 1 a check failed, 2 wrong usage, 3 a model or file cannot be read or used.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import asdict
+from pathlib import Path
+from types import MappingProxyType
+
+import numpy as np
+
+from tinyseq import __version__
+from tinyseq.backends import DEVICES
+from tinyseq.common.files import same
+from tinyseq.common.text import printable
+from tinyseq.decode.generation.decoder import Decoder
+from tinyseq.decode.generation.generate import generate
+from tinyseq.decode.transducer.models import Transducer
+from tinyseq.decode.vocabulary import read_vocabulary
+from tinyseq.demo import command as demo
+from tinyseq.errors import FeedError, OptionError, TinyseqError
+from tinyseq.ir.feeds import checked_array
+from tinyseq.ir.model import Value
+from tinyseq.reference import Watch
+from tinyseq.runtime.loading import WEIGHT_FILES, load
+from tinyseq.runtime.session import Session
+from tinyseq.tools import console, decode_command
+from tinyseq.tools import generate_command as generation
+from tinyseq.tools.console import JSON_HELP, file_name, read_arrays, say, say_json, write_arrays
+from tinyseq.tools.inspection import inspect, open_sizes, step_sizes
+from tinyseq.tools.stream_check import FRAMES, check_stream, frame_sizes
+from tinyseq.tools.verify import random_feeds, table, verify
+
+FINE, FAILED, USAGE, UNREADABLE = 0, 1, 2, 3
+INTERRUPTED = 130
+"""What shells give for a process that Ctrl-C ended."""
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Runs a command; returns the exit status."""
+    console.prepare()
+    try:
+        try:
+            args = _parser().parse_args(arguments)
+            return args.command(args)
+        finally:
+            console.flush()
+    except TinyseqError as error:
+        print(f"tinyseq: {error}", file=sys.stderr)
+        return USAGE if isinstance(error, (FeedError, OptionError)) else UNREADABLE
+    except BrokenPipeError:
+        console.abandon()
+        return FINE
+    except OSError as error:
+        console.abandon()
+        print(f"tinyseq: {printable(str(error))}", file=sys.stderr)
+        return UNREADABLE
+    except MemoryError as error:
+        print(f"tinyseq: there is not enough memory: {printable(str(error))}", file=sys.stderr)
+        return UNREADABLE
+    except KeyboardInterrupt:
+        return INTERRUPTED
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="tinyseq", description="Runs recurrent sequence models.")
+    parser.add_argument("--version", action="version", version=f"tinyseq {__version__}")
+    commands = parser.add_subparsers(required=True, metavar="command")
+
+    command = commands.add_parser(
+        "inspect", help="what a model, or a file of weights, is made of, and what a step of it costs"
+    )
+    _add_model(command)
+    _add_inputs(command)
+    command.set_defaults(command=_inspect)
+
+    command = commands.add_parser("run", help="run a model once on given or random inputs")
+    _add_model(command)
+    _add_inputs(command)
+    command.add_argument("--output", type=file_name, metavar="FILE", help="write the outputs to an .npz file")
+    command.set_defaults(command=_run)
+
+    command = commands.add_parser("verify", help="compare with the float64 reference and onnxruntime")
+    _add_model(command)
+    _add_inputs(command)
+    command.add_argument("--stream", action="store_true", help="see if streams give the same bits as a run")
+    command.set_defaults(command=_verify)
+
+    command = commands.add_parser("convert", help="write a model in tinyseq's own format")
+    _add_model(command)
+    command.add_argument("output", type=file_name, help="the .tinyseq file to write")
+    command.set_defaults(command=_convert)
+
+    command = commands.add_parser("generate", help="what an encoder and a decoder generate for inputs")
+    _add_model(command)
+    command.add_argument("--encoder", type=file_name, metavar="FILE", help="the model that is run first")
+    generation.add_arguments(command)
+    command.set_defaults(command=_generate)
+
+    command = commands.add_parser(
+        "decode", help="turn rows of a CTC model, or what a transducer hears, into tokens or text"
+    )
+    _add_model(
+        command,
+        "an .npy or .npz file of rows, a model that gives them, or the folder of a transducer's models",
+    )
+    _add_inputs(command)
+    decode_command.add_arguments(command)
+    command.set_defaults(command=_decode)
+
+    command = commands.add_parser("demo", help="stream a voice detector over a clip")
+    demo.add_arguments(command)
+    command.set_defaults(command=demo.run)
+    return parser
+
+
+MODEL_FILES = "an .onnx, .keras, .h5 or .tinyseq file"
+
+
+def _add_model(command: argparse.ArgumentParser, what: str = MODEL_FILES) -> None:
+    command.add_argument("model", type=file_name, help=what)
+    command.add_argument(
+        "--state", action="append", default=[], metavar="INPUT=OUTPUT", help="a pair that carries state"
+    )
+    command.add_argument(
+        "--device", choices=DEVICES, default=DEVICES[0], help=f"what runs it (default {DEVICES[0]})"
+    )
+    command.add_argument("--json", action="store_true", help=JSON_HELP)
+
+
+def _add_inputs(command: argparse.ArgumentParser) -> None:
+    command.add_argument(
+        "--input",
+        action="append",
+        default=[],
+        metavar="NAME=VALUE",
+        help="an input: a number, or an .npy file; the others are random",
+    )
+    command.add_argument("--inputs", type=file_name, metavar="FILE", help="an .npz file with inputs by name")
+    command.add_argument(
+        "--size", action="append", default=[], metavar="NAME=N", help="a named dimension of random inputs"
+    )
+    command.add_argument("--seed", type=_natural, default=0, help="of the random inputs (default 0)")
+
+
+def _natural(text: str) -> int:
+    """A whole number from 0 on, for argparse."""
+    number = int(text)
+    if number < 0:
+        raise ValueError(text)
+    return number
+
+
+def _split(texts: list[str], what: str) -> dict[str, str]:
+    pairs = [text.partition("=") for text in texts]
+    for name, equals, value in pairs:
+        if not (name and equals and value):
+            raise FeedError(f"{what} {name!r}: write it as NAME=VALUE")
+    return {name: value for name, _, value in pairs}
+
+
+def _load(args: argparse.Namespace) -> Session:
+    return load(args.model, device=args.device, state=_split(args.state, "--state") or None)
+
+
+def _feeds(
+    args: argparse.Namespace, session: Session, others: Mapping[str, int] = MappingProxyType({})
+) -> dict[str, np.ndarray]:
+    """The inputs that are given, the others random, of the sizes that are given or else ``others``."""
+    given = _inputs(args)
+    values = {value.name: value for value in session.inputs}
+    for name, text in _split(args.input, "--input").items():
+        if name not in values:
+            raise FeedError(f"--input {name}: the model takes {', '.join(values)}")
+        given[name] = read_arrays(Path(text)) if text.endswith(".npy") else _number(text, values[name].dtype)
+    try:
+        sizes = {name: int(text) for name, text in _split(args.size, "--size").items()}
+    except ValueError as error:
+        raise FeedError(f"--size takes NAME=N with a whole number N: {error}") from error
+    known = {size for value in session.inputs for size in value.shape or () if isinstance(size, str)}
+    for name, size in sizes.items():
+        if name not in known or not 0 <= size < 2**31:
+            raise FeedError(f"--size {name}={size}: the model leaves open {', '.join(known) or 'nothing'}")
+    unknown = given.keys() - values.keys()
+    if unknown:
+        raise FeedError(f"{args.inputs} holds {sorted(unknown)}; the model takes {', '.join(values)}")
+    return random_feeds(session, {**others, **sizes}, given, args.seed)
+
+
+@contextmanager
+def _size_hint(args: argparse.Namespace, session: Session) -> Iterator[None]:
+    """Says of random inputs that were refused how to give them other sizes."""
+    try:
+        yield
+    except FeedError as error:
+        shapes = [value.shape or () for value in session.inputs]
+        given = _split(args.size, "--size")
+        open_sizes = dict.fromkeys(size for shape in shapes for size in shape if isinstance(size, str))
+        open_sizes = [size for size in open_sizes if size not in given]
+        if not open_sizes:
+            raise
+        raise FeedError(
+            f"{error} (random inputs have size 1 where the model leaves it open: "
+            f"{', '.join(f'--size {size}=N' for size in open_sizes)} sets it)"
+        ) from error
+
+
+def _inputs(args: argparse.Namespace) -> dict[str, np.ndarray]:
+    """The arrays of ``--inputs`` by name."""
+    arrays = {} if args.inputs is None else read_arrays(args.inputs)
+    if isinstance(arrays, np.ndarray):
+        raise FeedError(
+            f"--inputs {args.inputs}: this is one array without a name; give an .npz file of arrays by name"
+        )
+    return arrays
+
+
+def _number(text: str, dtype: np.dtype) -> np.ndarray:
+    try:
+        return checked_array(Value("", dtype, None), json.loads(text), "value")
+    except (ValueError, TypeError, OverflowError, RecursionError) as error:
+        raise FeedError(f"{text!r} is neither a number, a JSON list of numbers nor an .npy file") from error
+
+
+def _inspect(args: argparse.Namespace) -> int:
+    if args.model.suffix.lower() in WEIGHT_FILES:
+        return _inspect_weights(args)
+    session = _load(args)
+    description = inspect(session, _steps(args, session))
+    if args.json:
+        say_json(description)
+        return FINE
+    print(session)
+    ops = ", ".join(f"{count} {op}" for op, count in description["ops"].items())
+    say(f"  ops     {ops}")
+    say(f"  weights {description['parameters']:,} numbers, {description['parameter_bytes']:,} bytes")
+    shapes = ", ".join(f"{name} {shape}" for name, shape in description["step_shapes"].items())
+    if description["operations_per_step"] is not None:
+        given = _split(args.size, "--size")
+        others = ", ".join(f"--size {name}=N" for name in open_sizes(session) if name not in given)
+        more = f" ({others} counts another)" if others else ""
+        say(f"  step    {description['operations_per_step']:,} operations, of {shapes}{more}")
+    if description["memory"] is not None:
+        bytes_ = "{weights:,} bytes of packed weights, {state:,} a stream, {arena:,} a call"
+        say(f"  memory  {bytes_.format(**description['memory'])}")
+    if description["step_error"] is not None:
+        say(f"  step    not counted: {description['step_error']} (--size and --input say of what to count)")
+    return FINE
+
+
+def _steps(args: argparse.Namespace, session: Session) -> Iterator[dict[str, np.ndarray]]:
+    """Inputs of a step to try in order."""
+    for sizes in step_sizes(session):
+        try:
+            yield _feeds(args, session, sizes)
+        except FeedError:
+            if not sizes and (args.input or args.inputs or args.size):
+                raise
+            yield {}
+            return
+
+
+def _inspect_weights(args: argparse.Namespace) -> int:
+    """Lists the arrays of a file that holds weights without a model."""
+    from tinyseq.converters import weights
+
+    arrays = weights.read(args.model)
+    count, size = sum(a.size for a in arrays.values()), sum(a.nbytes for a in arrays.values())
+    if args.json:
+        listed = {name: {"dtype": a.dtype.name, "shape": list(a.shape)} for name, a in arrays.items()}
+        say_json({"arrays": listed, "parameters": count, "parameter_bytes": size})
+        return FINE
+    say(f"weights without a model; tinyseq.Graph says what they are the weights of ({args.model})")
+    for name, array in arrays.items():
+        say(f"  {name} {array.dtype}{list(array.shape)}")
+    say(f"  {len(arrays)} arrays, {count:,} numbers, {size:,} bytes")
+    return FINE
+
+
+def _run(args: argparse.Namespace) -> int:
+    session = _load(args)
+    feeds = _feeds(args, session)
+    with _size_hint(args, session):
+        results = session.run(feeds)
+    if args.output is not None:
+        write_arrays(args.output, results)
+    if args.json:
+        say_json({name: array.tolist() for name, array in results.items()})
+    else:
+        for name, array in results.items():
+            say(f"{name} {array.dtype}{list(array.shape)}", *str(array).split("\n"))
+    return FINE
+
+
+def _verify(args: argparse.Namespace) -> int:
+    session = _load(args)
+    if args.stream:
+        args.size += [
+            f"{name}={FRAMES}" for name in frame_sizes(session) if name not in _split(args.size, "--size")
+        ]
+        report = check_stream(session, _feeds(args, session), seed=args.seed)
+        say(*([report.as_json()] if args.json else map(str, report.findings)))
+        return FINE if report.passed else FAILED
+    feeds = _feeds(args, session)
+    with _size_hint(args, session), _progress(session) as watch:
+        rows = verify(session, args.model, feeds, watch)
+    passed = all(row.within for row in rows)
+    if args.json:
+        say_json({"passed": passed, "comparisons": [asdict(row) for row in rows]})
+    else:
+        say(*table(rows))
+    return FINE if passed else FAILED
+
+
+@contextmanager
+def _progress(session: Session) -> Iterator[Watch | None]:
+    """A bar over the nodes that the reference computes, on a terminal and where tqdm is installed."""
+    try:
+        from tqdm import tqdm
+    except ImportError:
+        yield None
+        return
+    count = len(session.model.graph.nodes)
+    with tqdm(total=count, unit="op", leave=False, file=sys.stderr, disable=None) as bar:
+        yield lambda node, inputs, outputs: bar.update()
+
+
+def _convert(args: argparse.Namespace) -> int:
+    if same(args.model, args.output):
+        raise OptionError(f"{args.output} is the model itself, which is not overwritten; give another name")
+    session = _load(args)
+    session.save(args.output)
+    if args.json:
+        say_json({"output": str(args.output), "bytes": args.output.stat().st_size})
+    else:
+        say(f"wrote {args.output} ({args.output.stat().st_size:,} bytes)")
+    return FINE
+
+
+def _generate(args: argparse.Namespace) -> int:
+    options = generation.options(args)
+    known = None if args.vocabulary is None else read_vocabulary(args.vocabulary)
+    decoder = Decoder(
+        _load(args),
+        None if args.encoder is None else load(args.encoder, device=args.device),
+        tokens=args.tokens,
+        scores=args.scores,
+        kind=args.kind,
+        attention=args.attention,
+        rows=args.rows,
+        connect=_split(args.connect, "--connect"),
+    )
+    found = [
+        [generation.described(hypothesis, known, args.separator) for hypothesis in hypotheses]
+        for hypotheses in generate(decoder, _inputs(args), options)
+    ]
+    if args.json:
+        say_json(found)
+    else:
+        print(*generation.lines(found), sep="\n")
+    return FINE
+
+
+def _decode(args: argparse.Namespace) -> int:
+    if args.model.is_dir():
+        return _decode_transducer(args)
+    if args.model.suffix == ".npy":
+        arrays = {args.model.stem: read_arrays(args.model)}
+    elif args.model.suffix == ".npz":
+        arrays = read_arrays(args.model)
+    else:
+        session = _load(args)
+        with _size_hint(args, session):
+            arrays = session.run(_feeds(args, session))
+    decode_command.decode(args, arrays)
+    return FINE
+
+
+def _decode_transducer(args: argparse.Namespace) -> int:
+    if args.state:
+        raise FeedError("--state names what one model carries; a transducer's models are found without it")
+    transducer = Transducer.load(args.model, start=args.start)
+    if transducer.encoder is None:
+        raise FeedError(f"{args.model} holds no encoder, so there is nothing to decode")
+    with _size_hint(args, transducer.encoder):
+        frames = transducer.encode(_feeds(args, transducer.encoder), args.name)
+    decode_command.decode_frames(args, transducer, frames)
+    return FINE
+
+
+if __name__ == "__main__":
+    sys.exit(main())

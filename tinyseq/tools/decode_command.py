@@ -1,0 +1,235 @@
+"""``tinyseq decode``: rows of a CTC model, or what a transducer hears, as text or JSON."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Mapping
+from dataclasses import fields
+from pathlib import Path
+
+import numpy as np
+
+from tinyseq.decode.ctc.decoder import CtcDecoder
+from tinyseq.decode.ctc.options import CtcBeamSearch, CtcGreedy
+from tinyseq.decode.hypothesis import Hypothesis
+from tinyseq.decode.lm.arpa import read_arpa
+from tinyseq.decode.lm.kenlm import read_kenlm
+from tinyseq.decode.lm.language_model import LanguageModel
+from tinyseq.decode.transducer.decoder import TransducerDecoder
+from tinyseq.decode.transducer.options import TransducerBeamSearch, TransducerGreedy
+from tinyseq.decode.transducer.requests import TransducerModel
+from tinyseq.decode.vocabulary import read_lines, read_vocabulary
+from tinyseq.errors import FeedError, OptionError
+from tinyseq.tools.console import file_name, say, say_json
+
+NUMBERS = {
+    "beam_width": (int, "hypotheses that go on from frame to frame"),
+    "beam_prune_logp": (float, "how far below the best a hypothesis may be"),
+    "token_min_logp": (float, "tokens below are left out of a frame"),
+    "tokens_per_frame": (int, "the most tokens that take part in a frame"),
+    "nbest": (int, "hypotheses to print"),
+    "horizon": (int, "frames behind which hypotheses must agree"),
+    "alpha": (float, "the language model's weight"),
+    "beta": (float, "what each word or token adds"),
+    "unk_score_offset": (float, "what each unknown word or token adds"),
+    "hotword_weight": (float, "of hotwords without one of their own"),
+    "max_symbols": (int, "of a transducer, greedy: tokens after which a frame is over"),
+    "blank_penalty": (float, "of a transducer: taken off the blank's score"),
+    "temperature": (float, "of a transducer: what scores are divided by"),
+}
+"""Options of the methods that are a number: their type and what they are."""
+
+METHODS = {
+    ("CTC", False): CtcBeamSearch,
+    ("CTC", True): CtcGreedy,
+    ("transducer", False): TransducerBeamSearch,
+    ("transducer", True): TransducerGreedy,
+}
+"""By what the model is and whether the search is greedy."""
+
+
+def add_arguments(command: argparse.ArgumentParser) -> None:
+    """The options of the command."""
+    defaults = {field.name: field.default for method in METHODS.values() for field in fields(method)}
+    defaults |= {field.name: field.default for field in fields(CtcBeamSearch)}
+    command.add_argument(
+        "--name", help="the array of the .npz file, or the model's output, that holds the rows or frames"
+    )
+    command.add_argument(
+        "--start", type=_whole_numbers, metavar="N,N", help="tokens that a transducer's predictor begins with"
+    )
+    command.add_argument(
+        "--scores",
+        choices=("logp", "logits", "probabilities"),
+        default="logp",
+        help="what the rows are (default logp: natural logarithms of probabilities)",
+    )
+    command.add_argument(
+        "--time-axis", type=int, metavar="N", help="the axis of the frames (default the last but one)"
+    )
+    command.add_argument(
+        "--lengths", type=_whole_numbers, metavar="N,N", help="frames of each sequence of a batch"
+    )
+    command.add_argument("--blank", type=int, default=0, help="the blank's id (default 0)")
+    command.add_argument(
+        "--vocabulary",
+        type=file_name,
+        metavar="FILE",
+        help="the tokens' strings: a line for each, or a JSON list",
+    )
+    command.add_argument(
+        "--greedy", action="store_true", help="the likeliest token each time, no beam search"
+    )
+    command.add_argument(
+        "--no-length-norm", action="store_true", help="of a transducer: rank results by whole scores"
+    )
+    for name, (kind, what) in NUMBERS.items():
+        shown = "" if defaults[name] is None else f" (default {defaults[name]:g})"
+        command.add_argument(f"--{name.replace('_', '-')}", type=kind, help=what + shown)
+    command.add_argument(
+        "--lm",
+        type=file_name,
+        metavar="FILE",
+        help="an n-gram model: .arpa, .arpa.gz, or what the kenlm package reads",
+    )
+    command.add_argument("--lm-level", choices=("token", "word"), help="what its words are (default word)")
+    command.add_argument(
+        "--word-separator", metavar="TEXT", help="what parts words in the vocabulary (default a blank)"
+    )
+    command.add_argument(
+        "--lexicon", type=file_name, metavar="FILE", help="the only words that are allowed, a line for each"
+    )
+    command.add_argument(
+        "--hotword", action="append", default=[], metavar="TEXT[=WEIGHT]", help="a word or phrase to prefer"
+    )
+
+
+def _whole_numbers(text: str) -> list[int]:
+    return [int(number) for number in text.split(",")]
+
+
+def decode(args: argparse.Namespace, arrays: Mapping[str, np.ndarray]) -> None:
+    """Decodes the rows that one of the arrays is, and prints what was found."""
+    if args.start is not None:
+        raise OptionError("--start is for the folder of a transducer")
+    logp = _logp(args, _chosen(args, arrays))
+    _print(args, CtcDecoder(_options(args, "CTC")).decode(logp, args.lengths), logp.ndim == 3)
+
+
+def decode_frames(args: argparse.Namespace, transducer: TransducerModel, frames: np.ndarray) -> None:
+    """Decodes frames [N, T, C] of a transducer's encoder, and prints what was found."""
+    if args.scores != "logp" or args.time_axis is not None:
+        raise OptionError("--scores and --time-axis are for rows of CTC models; leave them out")
+    decoder = TransducerDecoder(transducer, _options(args, "transducer"))
+    _print(args, decoder.decode(frames, args.lengths), True)
+
+
+def _print(args: argparse.Namespace, found: list, is_batch: bool) -> None:
+    sequences = found if is_batch else [found]
+    if args.json:
+        say_json({"sequences": [[_described(hypothesis) for hypothesis in best] for best in sequences]})
+        return
+    for best in sequences:
+        for hypothesis in best:
+            say(_line(hypothesis, scored=len(best) > 1))
+        if not best:
+            say("")
+
+
+def _described(hypothesis: Hypothesis) -> dict[str, object]:
+    """A hypothesis as plain values."""
+    return {name: getattr(hypothesis, name) for name in ("tokens", "score", "frames", "confidences", "text")}
+
+
+def _line(hypothesis: Hypothesis, scored: bool) -> str:
+    tokens = " ".join(map(str, hypothesis.tokens))
+    text = tokens if hypothesis.text is None else hypothesis.text
+    return f"{hypothesis.score:10.4f}  {text}" if scored else text
+
+
+def _chosen(args: argparse.Namespace, arrays: Mapping[str, np.ndarray]) -> np.ndarray:
+    if args.name is None and len(arrays) == 1:
+        return next(iter(arrays.values()))
+    if args.name not in arrays:
+        raise OptionError(f"--name says which array holds the rows: {', '.join(arrays)}")
+    return arrays[args.name]
+
+
+def _logp(args: argparse.Namespace, array: np.ndarray) -> np.ndarray:
+    """The rows as logarithms of probabilities, [T, V] or [N, T, V]."""
+    if array.ndim not in (2, 3) or array.dtype.kind not in "fiu":
+        raise FeedError(f"rows are numbers [T, V] or [N, T, V], not {array.dtype}{list(array.shape)}")
+    if args.time_axis is not None:
+        if not -array.ndim <= args.time_axis < array.ndim - 1 or args.time_axis == -1:
+            raise OptionError(
+                f"--time-axis {args.time_axis}: the rows are {list(array.shape)}, the last axis is V"
+            )
+        array = np.moveaxis(array, args.time_axis, -2)
+    if args.scores == "logp" or not array.size:
+        return array
+    scores = array.astype(np.float64)
+    if args.scores == "logits":
+        top = scores - scores.max(axis=-1, keepdims=True)
+        return top - np.log(np.exp(top).sum(axis=-1, keepdims=True))
+    if not scores.min() >= 0:
+        raise FeedError("probabilities are at least 0; are the rows --scores logits?")
+    with np.errstate(divide="ignore"):
+        return np.log(scores)
+
+
+def _options(args: argparse.Namespace, model: str) -> object:
+    """The options of the method that is asked for."""
+    method = METHODS[model, args.greedy]
+    vocabulary = None if args.vocabulary is None else _strings(args.vocabulary)
+    given = {name: getattr(args, name) for name in (*NUMBERS, "lm", "lm_level", "word_separator", "lexicon")}
+    given = {name: value for name, value in given.items() if value is not None}
+    if args.hotword:
+        given["hotwords"] = dict(map(_hotword, args.hotword))
+    if args.no_length_norm:
+        given["length_norm"] = False
+    own = {field.name for field in fields(method)}
+    for name in given:
+        if name not in own:
+            flag = {"hotwords": "hotword", "length_norm": "no-length-norm"}.get(name, name.replace("_", "-"))
+            search = "greedy" if args.greedy else "beam"
+            raise OptionError(f"{search} search of a {model} model takes no --{flag}; leave it out")
+    if "lexicon" in given:
+        given["lexicon"] = read_lines(given["lexicon"])
+    if "lm" in given:
+        given["lm"] = _language_model(given["lm"], vocabulary, given)
+    if args.hotword:
+        weight = given.get("hotword_weight", method.hotword_weight)
+        hotwords = given["hotwords"].items()
+        given["hotwords"] = {word: weight if own is None else own for word, own in hotwords}
+    return method(blank=args.blank, vocabulary=vocabulary, **given)
+
+
+def _language_model(path: Path, vocabulary: list[str] | None, given: dict) -> LanguageModel:
+    if path.name.endswith((".arpa", ".arpa.gz")):
+        return read_arpa(path)
+    words = vocabulary if given.get("lm_level") == "token" else given.get("lexicon")
+    if words is None:
+        raise OptionError(
+            f"{path} can only be asked for known words: give --lexicon, or --vocabulary and --lm-level "
+            "token; an .arpa file needs neither"
+        )
+    return read_kenlm(path, words)
+
+
+def _hotword(text: str) -> tuple[str, float | None]:
+    word, equals, weight = text.rpartition("=")
+    if not equals:
+        return text, None
+    try:
+        return word, float(weight)
+    except ValueError as error:
+        raise OptionError(f"--hotword {text!r}: {weight!r} is no number") from error
+
+
+def _strings(path: Path) -> list[str]:
+    """The string of each token."""
+    given = read_vocabulary(path)
+    for token in range(len(given)):
+        if token not in given:
+            raise OptionError(f"the vocabulary {path} has no string for token {token}; each needs one")
+    return [given[token] for token in range(len(given))]

@@ -1,0 +1,92 @@
+"""``tinyseq generate``: its arguments, and what it prints."""
+
+from __future__ import annotations
+
+import argparse
+import json
+from dataclasses import fields
+
+from tinyseq.common.text import printable
+from tinyseq.decode.generation.options import Beam, Generation, Greedy, Sampling
+from tinyseq.decode.hypothesis import Hypothesis
+from tinyseq.errors import OptionError
+from tinyseq.tools.console import file_name
+
+METHODS = {"greedy": Greedy, "beam": Beam, "sampling": Sampling}
+_NAMES = {field.name: field for method in METHODS.values() for field in fields(method)}
+
+
+def add_arguments(command: argparse.ArgumentParser) -> None:
+    """Everything but the decoder and the encoder themselves."""
+    command.add_argument("--inputs", type=file_name, metavar="FILE", help="an .npz file with inputs by name")
+    command.add_argument("--method", choices=METHODS, default="beam", help="(default beam)")
+    for name in ("tokens", "scores", "attention"):
+        command.add_argument(
+            f"--{name}", metavar="NAME", help=f"the decoder's {name}, if not found by itself"
+        )
+    command.add_argument("--kind", metavar="KIND", help="logits, log_probabilities or probabilities")
+    command.add_argument("--rows", metavar="NAME", help="the dimension of rows, if not found by itself")
+    command.add_argument(
+        "--connect",
+        action="append",
+        default=[],
+        metavar="INPUT=OUTPUT",
+        help="what of the encoder goes where",
+    )
+    command.add_argument(
+        "--vocabulary",
+        type=file_name,
+        metavar="FILE",
+        help="tokens, one a line, or a JSON list or {token: number}",
+    )
+    command.add_argument("--separator", default="", help="between the tokens of a text (default nothing)")
+    options = command.add_argument_group("options of the method", "see tinyseq.Greedy, Beam and Sampling")
+    for name in _NAMES:
+        required = name == "decoder_start_token_id"
+        flag = f"--{name.replace('_', '-')}"
+        options.add_argument(flag, type=_value, default=argparse.SUPPRESS, required=required, metavar="VALUE")
+
+
+def _value(text: str) -> object:
+    """A number, a list in brackets or with commas, true, false, or a word."""
+    for form in (text, f"[{text}]") if "," in text else (text,):
+        try:
+            return json.loads(form)
+        except (ValueError, RecursionError):
+            continue
+    return text
+
+
+def options(args: argparse.Namespace) -> Generation:
+    """The options that the arguments ask for."""
+    method = METHODS[args.method]
+    own = {field.name for field in fields(method)}
+    given = {name: getattr(args, name) for name in _NAMES if hasattr(args, name)}
+    for name in given:
+        if name not in own:
+            raise OptionError(f"--{name.replace('_', '-')} is no option of --method {args.method}")
+    return method(**given)
+
+
+def described(hypothesis: Hypothesis, known: dict[int, str] | None, separator: str) -> dict[str, object]:
+    """A hypothesis as plain values, its text among them if there is a vocabulary."""
+    shown: dict[str, object] = {
+        "tokens": hypothesis.tokens,
+        "score": hypothesis.score,
+        "token_scores": hypothesis.token_scores,
+        "finished": hypothesis.finished,
+    }
+    if known is not None:
+        shown["text"] = separator.join(known.get(token, f"<{token}>") for token in hypothesis.tokens)
+    if hypothesis.attention is not None:
+        shown["attention"] = hypothesis.attention.tolist()
+    return shown
+
+
+def lines(found: list[list[dict[str, object]]]) -> list[str]:
+    """A line a hypothesis: the input's number, the score, the text or the tokens, with tabs between."""
+    return [
+        f"{number}\t{shown['score']:.4f}\t{printable(shown.get('text', ' '.join(map(str, shown['tokens']))))}"
+        for number, hypotheses in enumerate(found)
+        for shown in hypotheses
+    ]
