@@ -18,7 +18,9 @@ from onnx import helper
 
 import tinyseq
 from tests.models import lstm_with_state, model, value
-from tinyseq.tools.cli import FINE, INTERRUPTED, UNREADABLE, USAGE, _parser, main
+from tinyseq import __main__ as command_line
+from tinyseq.__main__ import INTERRUPTED
+from tinyseq.tools.cli import FINE, UNREADABLE, USAGE, _parser, main
 from tinyseq.tools.console import file_name
 
 VALUES = (
@@ -161,7 +163,7 @@ def test_names_do_not_command_a_terminal(folder, capsys):
 
 
 def run(arguments: list[str], folder: Path, **options) -> subprocess.Popen:
-    command = [sys.executable, "-m", "tinyseq.tools.cli", *arguments]
+    command = [sys.executable, "-m", "tinyseq", *arguments]
     return subprocess.Popen(command, cwd=folder, stderr=subprocess.PIPE, text=True, **options)
 
 
@@ -204,3 +206,15 @@ def test_an_interrupted_command_says_nothing(folder):
     done.send_signal(signal.SIGINT)
     _, err = done.communicate(timeout=60)
     assert (err, done.returncode) == ("", INTERRUPTED)
+
+
+def test_a_command_that_is_interrupted_while_it_is_imported_says_nothing(monkeypatch):
+    class Interrupted:
+        @staticmethod
+        def find_spec(name, *others):
+            if name == "tinyseq.tools.cli":
+                raise KeyboardInterrupt
+
+    monkeypatch.delitem(sys.modules, "tinyseq.tools.cli")
+    monkeypatch.setattr(sys, "meta_path", [Interrupted, *sys.meta_path])
+    assert command_line.main() == INTERRUPTED

@@ -442,11 +442,12 @@ def test_what_is_behind_the_horizon_is_agreed_on():
     width=st.integers(1, 6),
     prune=st.sampled_from([-0.5, -3.0, -np.inf]),
     least=st.sampled_from([-1.0, -3.0, -np.inf]),
-    limit=st.sampled_from([None, 1, 2, 3]),
+    limit=st.sampled_from([None, 1, 2, 3, 20]),
+    tokens=st.sampled_from([5, 16, 39]),
 )
-def test_pruning_is_what_it_says(seed, width, prune, least, limit):
+def test_pruning_is_what_it_says(seed, width, prune, least, limit, tokens):
     """Against the same search in plain Python, which looks at every hypothesis with every token."""
-    logp = peaked(25, 5, seed)
+    logp = peaked(25, tokens, seed)
     options = dict(beam_prune_logp=prune, token_min_logp=least, tokens_per_frame=limit)
     found = tinyseq.ctc_beam_search(logp, width, nbest=width, **options)
     assert_searched(found, plain_beam_search(logp, width, prune, least, limit))

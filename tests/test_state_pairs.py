@@ -248,8 +248,10 @@ def test_like_names_without_state_are_in_doubt(given, result):
     session = tinyseq.load(running_sum(given, result))
     assert session.state == ()
     line = rf"load\(\.\.\., state={{'{given}': '{result}'}}\)"
-    with pytest.raises(tinyseq.FeedError, match=line):
-        session.stream().step({"x": np.zeros((1, 3), np.float32)})
+    stream, feeds = session.stream(), {"x": np.zeros((1, 3), np.float32)}
+    for call in (stream.step, stream.finish):
+        with pytest.raises(tinyseq.FeedError, match=line):
+            call(feeds)
     with pytest.raises(tinyseq.ModelError, match=line):
         tinyseq.Decoder(session)
 

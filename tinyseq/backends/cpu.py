@@ -33,8 +33,8 @@ class CpuBackend(PlannedBackend):
         return aligned(math.prod(rows) * size).reshape(*rows, size)
 
 
-LONG = 2**33
-"""From how much work on a plan counts as long: some tenths of a second."""
+LONG = 2**35
+"""From how much work on a plan counts as long: about a tenth of a second."""
 
 AN_INSTRUCTION = 2**8
 """What a word of a program costs at the least each time that it is run, in the same measure."""

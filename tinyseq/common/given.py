@@ -63,7 +63,9 @@ def as_array(given: object) -> np.ndarray:
 
 def has_type(given: object) -> bool:
     """Whether what is given says of which type its numbers are, as arrays and tensors do and lists do not."""
-    return isinstance(given, (memoryview, typed_array)) or any(hasattr(given, name) for name in _TYPED)
+    if isinstance(given, (np.ndarray, memoryview, typed_array)):
+        return True
+    return any(hasattr(given, name) for name in _TYPED)
 
 
 def converted(given: object, dtype: np.dtype) -> np.ndarray:

@@ -62,7 +62,7 @@ class Emitted:
 
     def hypothesis(self, score: float, vocabulary: Sequence[str] | None) -> Hypothesis:
         """The same for users."""
-        tokens, frames, _ = self.words.tolist()
+        tokens, frames = self.words[:2].tolist()
         text = None if vocabulary is None else "".join([vocabulary[token] for token in tokens])
         confidences = np.exp(self.words[2].view(np.float32), dtype=np.float64).tolist()
         return Hypothesis(tokens, float(score), frames, confidences, text)
@@ -78,7 +78,7 @@ class TokenLog:
     __slots__ = ("_count", "_is_writer", "_words")
 
     def __init__(self, emitted: Emitted | None = None) -> None:
-        self._words = np.empty((3, 0), np.int32) if emitted is None else emitted.words
+        self._words = (NO_TOKENS if emitted is None else emitted).words
         self._count = self._words.shape[1]
         self._is_writer = True
 

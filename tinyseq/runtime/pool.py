@@ -128,14 +128,15 @@ class Pool:
             FeedError: as ``step`` does.
             StateError: a row is not open, or has been finished before.
         """
-        if self._streaming.clock is None:
-            if feeds is None:
-                return {}
-            return self._runner.step(self._addressed(self._numbers(rows), feeds), None)
-        numbers = self._numbers(rows)
-        feeds = self._streaming.ending(feeds, len(numbers))
-        given = self._addressed(numbers, feeds)
-        return self._runner.step(given, None, last=1)
+        with self._session.explaining():
+            if self._streaming.clock is None:
+                if feeds is None:
+                    return {}
+                return self._runner.step(self._addressed(self._numbers(rows), feeds), None)
+            numbers = self._numbers(rows)
+            feeds = self._streaming.ending(feeds, len(numbers))
+            given = self._addressed(numbers, feeds)
+            return self._runner.step(given, None, last=1)
 
     def _numbers(self, rows: Sequence[int]) -> np.ndarray:
         """Rows, all of them open and none twice."""

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, NoReturn
@@ -216,6 +217,15 @@ class Session:
         """Raises an error of a step with what is not known of the model's state, if there is any of it."""
         if self.doubts:
             raise FeedError(f"{error}{self.doubts}") from error
+
+    @contextmanager
+    def explaining(self) -> Iterator[None]:
+        """Lets errors of a step say what is not known of the model's state."""
+        try:
+            yield
+        except FeedError as error:
+            self.explain(error)
+            raise
 
     @cached_property
     def _doubts(self) -> tuple[str, ...]:

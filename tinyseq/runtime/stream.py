@@ -81,10 +81,11 @@ class Stream:
             FeedError: names, dtypes or shapes do not fit; the state is as before.
             StateError: the stream has been finished before.
         """
-        if self._streaming.clock is None:
-            return {} if feeds is None else self._runner.step(feeds, None)
-        feeds = self._streaming.ending(feeds, 1)
-        return self._runner.step(feeds, None, last=1)  # type: ignore[call-arg]  # it has a clock
+        with self._session.explaining():
+            if self._streaming.clock is None:
+                return {} if feeds is None else self._runner.step(feeds, None)
+            feeds = self._streaming.ending(feeds, 1)
+            return self._runner.step(feeds, None, last=1)  # type: ignore[call-arg]  # it has a clock
 
     @property
     def outputs(self) -> tuple[Value, ...]:

@@ -71,10 +71,10 @@ class VoiceDetector:
         (self._output,) = outputs
         # Plans the step too, so that no chunk waits for it.
         try:
-            given = self.model.stream().step(self._feeds(np.zeros((1, CONTEXT + CHUNK), np.float32)))
+            self._given = self.model.stream().step(self._feeds(np.zeros((1, CONTEXT + CHUNK), np.float32)))
         except FeedError as error:
             raise ModelError(f"a voice detector is silero's for 16 kHz: {_WANTED}; {error}") from error
-        if np.asarray(given[self._output]).size != 1:
+        if self._given[self._output].size != 1:
             raise ModelError(f"a voice detector gives one probability for a chunk: {_WANTED}")
 
     def stream(self) -> VoiceStream:
@@ -151,6 +151,7 @@ class VoiceStream:
         self._model = detector.model.stream()
         self._window = np.zeros((1, CONTEXT + CHUNK), np.float32)
         self._feeds = detector._feeds(self._window)
+        self._outputs = {name: np.array(array) for name, array in detector._given.items()}
         self._begin()
 
     def _begin(self) -> None:
@@ -181,7 +182,7 @@ class VoiceStream:
             MissingPackageError: it must be resampled, and soxr is not installed.
         """
         self._take(self._sound.push(sample_rate, self._checked(sample_rate, waveform)))
-        return self._detector._advance([self])[0]
+        return self._hear_alone()
 
     @claiming
     def finish(self) -> list[VoiceEvent]:
@@ -189,12 +190,12 @@ class VoiceStream:
         if self._is_finished:
             return []
         self._take(self._sound.finish())
-        events = self._detector._advance([self])[0]
+        events = self._hear_alone()
         left = len(self._samples) - self._at - CONTEXT
         if left:
             self._padding = CHUNK - left
             self._take(np.zeros(self._padding, np.float32))
-            events += self._detector._advance([self])[0]
+            events += self._hear_alone()
         self._is_finished = True
         return events + self._segmenter.finish()
 
@@ -284,10 +285,10 @@ class VoiceStream:
         """Steps through all whole chunks; the events."""
         events = []
         while self._next_window():
-            events += self._heard(self._model.step(self._feeds))
+            events += self._heard(self._model.step(self._feeds, self._outputs))
         return events
 
     def _heard(self, outputs: Mapping[str, np.ndarray]) -> list[VoiceEvent]:
         """What is certain with the model's outputs for a chunk."""
-        self.probability = np.asarray(outputs[self._detector._output]).item()
+        self.probability = outputs[self._detector._output].item()
         return self._segmenter.push(self.probability, CHUNK - self._padding)

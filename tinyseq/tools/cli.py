@@ -39,8 +39,6 @@ from tinyseq.tools.stream_check import FRAMES, check_stream, frame_sizes
 from tinyseq.tools.verify import random_feeds, table, verify
 
 FINE, FAILED, USAGE, UNREADABLE = 0, 1, 2, 3
-INTERRUPTED = 130
-"""What shells give for a process that Ctrl-C ended."""
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -65,8 +63,6 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except MemoryError as error:
         print(f"tinyseq: there is not enough memory: {printable(str(error))}", file=sys.stderr)
         return UNREADABLE
-    except KeyboardInterrupt:
-        return INTERRUPTED
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -393,7 +389,3 @@ def _decode_transducer(args: argparse.Namespace) -> int:
         frames = transducer.encode(_feeds(args, transducer.encoder), args.name)
     decode_command.decode_frames(args, transducer, frames)
     return FINE
-
-
-if __name__ == "__main__":
-    sys.exit(main())

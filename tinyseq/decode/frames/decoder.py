@@ -25,6 +25,8 @@ from tinyseq.runtime.state import State
 Position = Any
 """Where a stream is; what is in it is its search's affair."""
 
+FLOAT32 = np.dtype(np.float32)
+
 LONG = 2**26
 """Numbers, times the hypotheses that they are added to, from which on chunks may take too long for a call."""
 
@@ -326,6 +328,8 @@ def _advanced(search: FrameSearch, states: list[Position], chunks: list[np.ndarr
 def _floats(rows: object) -> np.ndarray:
     try:
         array = as_array(rows)
+        if array.dtype == FLOAT32 and array.flags.c_contiguous:
+            return array
         if array.dtype.kind not in "fiu":
             raise TypeError(f"of dtype {array.dtype}")
         with np.errstate(over="ignore"):

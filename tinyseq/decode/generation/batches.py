@@ -29,6 +29,11 @@ def rows_first(array: np.ndarray, axis: int) -> np.ndarray:
     return array if axis == 0 else np.moveaxis(array, axis, 0)
 
 
+def rows_back(array: np.ndarray, axis: int) -> np.ndarray:
+    """The same the other way round, in one piece."""
+    return np.ascontiguousarray(array if axis == 0 else np.moveaxis(array, 0, axis))
+
+
 def merged(batches: Sequence[Batch]) -> list[Batch]:
     """Batches of equal shapes put together."""
     alike: dict[tuple, list[Batch]] = {}

@@ -9,7 +9,7 @@ import numpy as np
 
 from tinyseq.common.given import is_one_of
 from tinyseq.common.text import printable, shown
-from tinyseq.decode.generation.batches import Batch, merged, rows_first
+from tinyseq.decode.generation.batches import Batch, merged, rows_back, rows_first
 from tinyseq.decode.generation.idle import Idle
 from tinyseq.decode.generation.search import Search
 from tinyseq.decode.generation.steps import DecoderSteps
@@ -278,7 +278,7 @@ class Decoder:
         """What the decoder takes, from what the encoder takes."""
         own = {value.name for value in self.encoder.inputs}
         feeds = {
-            name: np.ascontiguousarray(np.moveaxis(array, 0, self._taken[name].axis))
+            name: rows_back(array, self._taken[name].axis)
             for name, array in batch.parts.items()
             if name in own
         }

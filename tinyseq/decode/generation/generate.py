@@ -217,22 +217,25 @@ def _share(options: Generation) -> int:
 
 def _prompts(options: Generation, inputs: int) -> list[list[int]]:
     """What each input's decoder is given before the first token is chosen."""
-    refusal = (
-        f"prefix={shown(options.prefix)}: a list of tokens, or one for each input, whole numbers from 0 on"
-    )
     if not is_listed(options.prefix):
-        raise OptionError(refusal)
+        raise _no_prefix(options)
     prefix = list(options.prefix)
     shared = not any(map(is_listed, prefix))
     if not shared and not all(map(is_listed, prefix)):
-        raise OptionError(refusal)
+        raise _no_prefix(options)
     if not shared and len(prefix) != inputs:
         raise OptionError(f"prefix has {len(prefix)} sequences for {inputs} inputs")
     given = [prefix] * inputs if shared else [list(own) for own in prefix]
     for token in (token for own in given for token in own):
         if not is_whole(token) or not 0 <= token <= MAX_INT:
-            raise OptionError(refusal)
+            raise _no_prefix(options)
     return [[options.decoder_start_token_id, *own] for own in given]
+
+
+def _no_prefix(options: Generation) -> OptionError:
+    return OptionError(
+        f"prefix={shown(options.prefix)}: a list of tokens, or one for each input, whole numbers from 0 on"
+    )
 
 
 def _by_length(batch: Batch, prompts: list[list[int]]) -> list[Batch]:

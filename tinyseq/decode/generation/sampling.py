@@ -82,9 +82,8 @@ class SamplingSearch(Search):
     def _results(self) -> list[list[Found]]:
         heads = self._heads.array.copy()
         going = heads[:, HEAD - 1] == EMPTY
-        heads[going, 1:] = np.stack(
-            np.broadcast_arrays(heads[going, 0], self.position - self._prompt, CUT), 1
-        )
+        heads[going, 1] = heads[going, 0]
+        heads[going, 2:] = self.position - self._prompt, CUT
         last = np.maximum(heads[:, 2].astype(np.int64) + self._prompt - 1, 0)
         nodes = self._trace.array[last, np.arange(self._slots)]
         found = list(zip(heads.tolist(), nodes))

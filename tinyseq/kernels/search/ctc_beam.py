@@ -12,6 +12,7 @@ import numpy as np
 
 from tinyseq.kernels.instructions import FAILED
 from tinyseq.kernels.llvm.intrinsics import compiled, doubles, floats, integers
+from tinyseq.kernels.llvm.vectors import greatest
 from tinyseq.kernels.search.hypothesis_records import (
     best_alignment,
     pool_of,
@@ -56,7 +57,6 @@ from tinyseq.kernels.search.ranking import (
     add_logs,
     entry_bound,
     keep_best,
-    row_peak,
     strongest,
 )
 from tinyseq.kernels.search.shallow_fusion import fused
@@ -200,7 +200,7 @@ def _rank(row, state, scratch, search, scorers):
     records, pool, stays = records_of(state), pool_of(state, settings[WIDTH]), scratch
     scores, keys, _ = ranking_of(scratch, search)
     token_scores, tokens = _strongest_of(scratch, search)
-    least = min(np.float32(doubles(search)[MIN_LOGP]), x[row_peak(row, vocabulary)[1]])
+    least = min(np.float32(doubles(search)[MIN_LOGP]), greatest(row, vocabulary)[0])
     count = strongest(row, vocabulary, least, most, token_scores, tokens)
     last, last_token = np.float32(LOG_ZERO), vocabulary
     if settings[LIMITED] and count == most:

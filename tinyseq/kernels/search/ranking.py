@@ -11,7 +11,7 @@ import numpy as np
 from tinyseq.kernels.compute.math import exp64, log64
 from tinyseq.kernels.instructions import FAILED
 from tinyseq.kernels.llvm.intrinsics import compiled, floats, integers
-from tinyseq.kernels.llvm.vectors import LEAST_OF_ALL, first_place, greatest
+from tinyseq.kernels.llvm.vectors import LANES, LEAST_OF_ALL, at_least, first_bit, first_place, greatest
 
 DONE = 0
 
@@ -56,44 +56,36 @@ def usable_rows(x, rows, count, place):
 
 
 @compiled()
-def _worse(scores, keys, i, j):
-    return scores[i] < scores[j] or (scores[i] == scores[j] and keys[i] > keys[j])
+def _is_worse(score, key, than_score, than_key):
+    return score < than_score or (score == than_score and key > than_key)
 
 
 @compiled()
-def _swap(scores, keys, i, j):
-    scores[i], scores[j] = scores[j], scores[i]
-    keys[i], keys[j] = keys[j], keys[i]
-
-
-@compiled()
-def _sink(scores, keys, count, i):
-    """Restores the heap below entry i."""
-    while 2 * i + 1 < count:
-        child = 2 * i + 1
-        if child + 1 < count and _worse(scores, keys, child + 1, child):
+def _sink(scores, keys, count, score, key):
+    """Puts an entry in the place of the top of a heap, and down to where it belongs."""
+    i, child = 0, 1
+    while child < count:
+        if child + 1 < count and _is_worse(scores[child + 1], keys[child + 1], scores[child], keys[child]):
             child += 1
-        if not _worse(scores, keys, child, i):
+        if not _is_worse(scores[child], keys[child], score, key):
             break
-        _swap(scores, keys, child, i)
-        i = child
+        scores[i], keys[i] = scores[child], keys[child]
+        i, child = child, 2 * child + 1
+    scores[i], keys[i] = score, key
 
 
 @compiled()
 def keep_best(scores, keys, count, most, score, key):
     """Enters a candidate where fewer than ``most`` are kept or one is worse; the new count."""
     if count < most:
-        scores[count] = score
-        keys[count] = key
         i = count
-        while i > 0 and _worse(scores, keys, i, (i - 1) // 2):
-            _swap(scores, keys, i, (i - 1) // 2)
+        while i > 0 and _is_worse(score, key, scores[(i - 1) // 2], keys[(i - 1) // 2]):
+            scores[i], keys[i] = scores[(i - 1) // 2], keys[(i - 1) // 2]
             i = (i - 1) // 2
+        scores[i], keys[i] = score, key
         return count + 1
-    if score > scores[0] or (score == scores[0] and key < keys[0]):
-        scores[0] = score
-        keys[0] = key
-        _sink(scores, keys, count, 0)
+    if _is_worse(scores[0], keys[0], score, key):
+        _sink(scores, keys, count, score, key)
     return count
 
 
@@ -107,29 +99,23 @@ def entry_bound(scores, count, most, least):
 def best_first(scores, keys, count):
     """Sorts a filled ranking, the best entry first; it is no heap any more."""
     for last in range(count - 1, 0, -1):
-        _swap(scores, keys, 0, last)
-        _sink(scores, keys, last, 0)
+        score, key = scores[last], keys[last]
+        scores[last], keys[last] = scores[0], keys[0]
+        _sink(scores, keys, last, score, key)
 
 
 @compiled()
 def strongest(row, count, least, most, scores, keys):
     """Ranks the ``most`` greatest numbers of a row that are not below ``least``, by place; their count."""
     x = floats(row)
-    kept = 0
-    start = 0
-    while start < count:
-        end = min(start + BLOCK, count)
-        bound = max(least, np.float32(scores[0])) if kept == most else least
-        found = 0
-        if end - start == BLOCK:
-            for i in range(BLOCK):
-                found |= x[start + i] >= bound
-        else:
-            found = 1
-        if found:
-            for i in range(start, end):
-                if x[i] >= bound:
-                    kept = keep_best(scores, keys, kept, most, np.float64(x[i]), i)
-        start = end
+    kept, bound = 0, least
+    for start in range(0, count, LANES):
+        bits = at_least(row, start, count, bound)
+        while bits:
+            i = start + first_bit(bits)
+            bits &= bits - 1
+            kept = keep_best(scores, keys, kept, most, np.float64(x[i]), i)
+            if kept == most:
+                bound = max(least, np.float32(scores[0]))
     best_first(scores, keys, kept)
     return kept
