@@ -26,6 +26,7 @@ from tinyseq.kernels.cuda.product import FEW, MANY, SOME, Form, _linear_of
 from tinyseq.kernels.cuda.rebinding import HOME
 from tinyseq.kernels.cuda.schedule import ASKING, TWINS
 from tinyseq.kernels.instructions import (
+    APART,
     FUNCTION_CODES,
     FUNCTIONS,
     GATHER,
@@ -47,7 +48,13 @@ MOST_REGISTERS = 65536
 
 SIZES = {
     "rank": [1],
-    "store": [GATHER, STORES.index(("none", "")), STORES.index(("add", "f")), STORES.index(("maximum", "i"))],
+    "store": [
+        GATHER,
+        APART,
+        STORES.index(("none", "")),
+        STORES.index(("add", "f")),
+        STORES.index(("maximum", "i")),
+    ],
     "inner": [1, 4, 8, 64, 4096],
     "bytes": [1, 4, 8],
     "rows": [1, 8, 64],

@@ -15,7 +15,7 @@ from typing import NamedTuple
 import numpy as np
 
 from tinyseq.errors import FeedError, PlanError
-from tinyseq.kernels.instructions import ALIGNMENT, GATHER, OVERWRITE
+from tinyseq.kernels.instructions import ALIGNMENT, APART, GATHER
 from tinyseq.model import StatePair, Value
 from tinyseq.plan.builder import STATE, Builder
 from tinyseq.plan.kinds import REPORT
@@ -124,7 +124,7 @@ class StateRows:
                 source = builder.finite(f"state {field.name!r}", source)
             moves.append((field, source))
         for field, source in moves:
-            self._move(builder, field, given[TARGETS], source, OVERWRITE)
+            self._move(builder, field, given[TARGETS], source, APART)
 
     def _move(self, builder: Builder, field: RowField, rows: View, tensor: View, store: int) -> None:
         if tensor.size == 0:

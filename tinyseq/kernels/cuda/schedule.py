@@ -13,6 +13,7 @@ from typing import NamedTuple
 import numpy as np
 
 from tinyseq.errors import UnsupportedError
+from tinyseq.kernels.cuda.chains import chain, codes_of, is_short
 from tinyseq.kernels.cuda.elementwise import elementwise, fill
 from tinyseq.kernels.cuda.indexing import (
     extreme,
@@ -78,9 +79,11 @@ def missing(program: np.ndarray) -> list[str]:
     return [name for name in names if name not in TWINS and name not in JUMPS]
 
 
-def schedule(program: np.ndarray, segments: list[int], address: int, status: int, facts: Facts) -> Schedule:
+def schedule(
+    program: np.ndarray, segments: list[int], address: int, status: int, facts: Facts, table: int
+) -> Schedule:
     """The steps of a program whose segments, the program itself and whose run's status are at these
-    addresses of the device.
+    addresses of the device; ``table`` is where the addresses of the segments lie there.
 
     Raises:
         UnsupportedError: an instruction has no kernel for the device; says which.
@@ -93,6 +96,8 @@ def schedule(program: np.ndarray, segments: list[int], address: int, status: int
     }
     steps: list[list[Launch] | Jump] = [[]]
     starts = {0: 0}
+    codes, chained = codes_of(row for _, row in _rows(program)), 0
+    ends = _chains(program, targets)
     for place, row in _rows(program):
         instruction = INSTRUCTIONS[row[0]]
         operands = _operands(row, place, segments, address)
@@ -105,6 +110,12 @@ def schedule(program: np.ndarray, segments: list[int], address: int, status: int
             starts[end] = len(steps)
             steps.append([])
             continue
+        if place < chained:
+            continue
+        if place in ends:
+            chained = ends[place]
+            steps[-1].append(chain(codes, address + 8 * place, address + 8 * chained, table))
+            continue
         if instruction.failure:
             operands.append(Failure(status, place))
         if instruction.name in ASKING:
@@ -112,6 +123,19 @@ def schedule(program: np.ndarray, segments: list[int], address: int, status: int
         steps[-1] += TWINS[instruction.name](*operands)
     starts.setdefault(program.size, len(steps))
     return Schedule(steps, starts)
+
+
+def _chains(program: np.ndarray, targets: set[int]) -> dict[int, int]:
+    """Where chains of two instructions or more begin and end in a program; nothing jumps into one."""
+    ends, start, count = {}, 0, 0
+    for place, row in (*_rows(program), (program.size, [])):
+        if count > 1 and (place in targets or not (row and is_short(row))):
+            ends[start] = place
+        if place in targets or not (row and is_short(row)):
+            count = 0
+        if row and is_short(row):
+            start, count = start if count else place, count + 1
+    return ends
 
 
 def _rows(program: np.ndarray):

@@ -153,7 +153,7 @@ def _store(node: Node, x: View) -> int:
 
 
 def _along_axis(indices: np.ndarray, axis: int) -> list[np.ndarray]:
-    """Where the elements of a tensor of indices along an axis lie: coordinates, one dimension after the other."""
+    """The coordinates, by dimensions, to which indices along an axis lead."""
     return [indices if a == axis else at for a, at in enumerate(coordinates(indices.shape))]
 
 
