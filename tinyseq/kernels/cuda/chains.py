@@ -89,15 +89,21 @@ def _product(row, first, last):
     return count
 
 
-def _moved(row, operand, index, first, last):
-    """How many bytes an operand's element ``index`` lies from its start, counted over dimensions first to
-    last."""
-    moved, rest, strides = int64(0), uint32(index), DIMS + operand * row[7]
+def _places(row, index, first, last, binary):
+    """Where an element lies, counted over dimensions first to last, in each operand and in y: how many bytes
+    from where the operand begins. Only a ``binary`` function has operands beyond the first."""
+    a, b, c, y, rest, rank = int64(0), int64(0), int64(0), int64(0), uint32(index), row[7]
     for axis in range(last - 1, first - 1, -1):
-        above = rest // uint32(row[DIMS + axis])
-        moved += int64(rest - above * uint32(row[DIMS + axis])) * row[strides + axis]
+        at = DIMS + axis
+        above = rest // uint32(row[at])
+        place = int64(rest - above * uint32(row[at]))
+        a += place * row[at + A * rank]
+        y += place * row[at + Y * rank]
+        if binary:
+            b += place * row[at + B * rank]
+            c += place * row[at + C * rank]
         rest = above
-    return moved
+    return a, b, c, y
 
 
 def _choice(leaves: Sequence[tuple[int, Callable]]):
@@ -143,19 +149,8 @@ def _mapping(codes: Sequence[int]):
     def every(row, me):
         function, rank = row[2], row[7]
         for index in range(me, _product(row, 0, rank), threads()):
-            a, b, c, y = row[3], row[4], row[5], row[6]
-            rest = uint32(index)
-            for axis in range(rank - 1, -1, -1):
-                at = DIMS + axis
-                above = rest // uint32(row[at])
-                place = int64(rest - above * uint32(row[at]))
-                a += place * row[at + A * rank]
-                y += place * row[at + Y * rank]
-                if function >= BINARY:
-                    b += place * row[at + B * rank]
-                    c += place * row[at + C * rank]
-                rest = above
-            choose(function, a, b, c, y)
+            a, b, c, y = _places(row, index, 0, rank, function >= BINARY)
+            choose(function, row[3] + a, row[4] + b, row[5] + c, row[6] + y)
 
     return every
 
@@ -166,21 +161,21 @@ def _folding(codes: Sequence[int]):
     join = _choice([(code, _joint(code)) for code in codes])
 
     def fold(row, me, kept):
-        function, a, b, y, rank, cells = row[2], row[3], row[4], row[6], row[7], _fold_cells()
+        function, rank, cells = row[2], row[7], _fold_cells()
         count, run = _product(row, 0, kept), _product(row, kept, rank)
         bits = int64(5) if run >= LONG else int64(0)
         together = 1 << bits
         lane = me & (together - 1)
         for first in range(0, count, threads() >> bits):
-            index, start, total = first + (me >> bits), ZERO, ZERO
+            index, start, total, y = first + (me >> bits), ZERO, ZERO, int64(0)
             if index < count:
-                source = b + _moved(row, B, index, 0, kept)
-                start = floats(a + _moved(row, A, index, 0, kept))[0]
-                total, i = start, int64(0)
-                if together > 1:
-                    total, i = floats(source + _moved(row, B, lane, kept, rank))[0], lane + together
+                a, b, _, y = _places(row, index, 0, kept, True)
+                start = floats(row[3] + a)[0]
+                total, i = start, lane
                 while i < run:
-                    total = join(function, total, floats(source + _moved(row, B, i, kept, rank))[0], 0, 0)
+                    _, further, _, _ = _places(row, i, kept, rank, True)
+                    value = floats(row[4] + b + further)[0]
+                    total = value if i < together and bits > 0 else join(function, total, value, 0, 0)
                     i += together
                 cells[me] = total
             half = together // 2
@@ -190,10 +185,8 @@ def _folding(codes: Sequence[int]):
                     cells[me] = join(function, cells[me], cells[me + half], 0, 0)
                 half //= 2
             if lane == 0 and index < count:
-                total = cells[me]
-                if together > 1:
-                    total = join(function, start, total, 0, 0)
-                floats(y + _moved(row, Y, index, 0, kept))[0] = total
+                total = join(function, start, cells[me], 0, 0) if bits > 0 else total
+                floats(row[6] + y)[0] = total
             barrier()
 
     return fold
