@@ -29,6 +29,17 @@ def elementwise(name: str, kinds: str, places: list[int], sizes: list[int], *ste
     return [OPCODES["elementwise"], len(row) + 2, *row]
 
 
+def linear(x: int, w: int, bias: int, y: int, m: int, k: int, n: int) -> list[int]:
+    x, w, bias, y = (place + (1 << SEGMENT_SHIFT) for place in (x, w, bias, y))
+    return [OPCODES["linear"], 13, x, 1, 0, m, 2, k, w, n, bias, y, n + 1]
+
+
+def depthwise(x: int, w: int, bias: int, y: int, sizes: list[int], channels: int) -> list[int]:
+    x, w, bias, y = (place + (1 << SEGMENT_SHIFT) for place in (x, w, bias, y))
+    row = [x, w, bias, y, channels, 3, len(sizes), *sizes, *[12] * len(sizes), 0, 8, 20]
+    return [OPCODES["depthwise"], len(row) + 2, *row]
+
+
 def dense(name: str, kinds: str, a: int, b: int, c: int, y: int, count: int) -> list[int]:
     return elementwise(name, kinds, [a, b, c, y], [count], [4], [4], [4], [4])
 
@@ -40,7 +51,7 @@ def ran(rows: list[list[int]], memory: np.ndarray, seed: int) -> tuple[np.ndarra
     table, facts = on.put(np.array(segments)), Facts((9, 0), 4, 0)
     made = schedule(program, segments, on.put(program), on.failure.status, facts, table)
     # Fewer threads than on a device, so that each takes several elements.
-    launches = [one._replace(threads=64) if one.threads == chains.THREADS else one for one in made.steps[0]]
+    launches = [one._replace(threads=min(one.threads, 288)) for one in made.steps[0]]
     assert on.run(launches)
     return on.get(segments[1], memory.shape, memory.dtype), [one.kernel.name for one in launches]
 
@@ -49,19 +60,24 @@ def ran(rows: list[list[int]], memory: np.ndarray, seed: int) -> tuple[np.ndarra
 def small(draw) -> list[int]:
     """A row over numbers anywhere in the segment, which others read and write too."""
     a, b, c, y = (4 * draw(st.integers(0, 99)) for _ in range(4))
-    form = draw(st.integers(0, 5))
+    form = draw(st.integers(0, 7))
     if form == 0:
         return fill((1 << SEGMENT_SHIFT) + y, draw(st.integers(1, 40)), draw(st.floats(-9, 9, width=32)))
     if form == 1:
-        return dense(draw(st.sampled_from(["copy", "tanh", "square"])), "f", a, a, a, 800 + y, 50)
+        return dense(draw(st.sampled_from(["copy", "tanh", "square"])), "f", a, a, a, 1400 + y, 50)
     if form == 2:
-        return dense(draw(st.sampled_from(["add", "maximum", "subtract"])), "ff", a, b, a, 800 + y, 50)
+        return dense(draw(st.sampled_from(["add", "maximum", "subtract"])), "ff", a, b, a, 1400 + y, 50)
     if form == 3:
-        return elementwise("fma", "fff", [a, b, c, 800 + y], [3, 4, 5], [80, 20, 4], [4, 0, 12], [0, 0, 0],
+        return elementwise("fma", "fff", [a, b, c, 1400 + y], [3, 4, 5], [80, 20, 4], [4, 0, 12], [0, 0, 0],
                            [4, 12, 60])  # fmt: skip
-    run = draw(st.sampled_from([3, 63, 64, 70]))
+    if form == 4:
+        k, n = draw(st.sampled_from([(0, 3), (7, 3), (5, 20), (3, 70)]))
+        return linear(a, b // 16 * 16, c, 1400 + y, draw(st.integers(1, 2)), k, n)
+    if form == 5:
+        return depthwise(a, b, c, 1400 + y, draw(st.sampled_from([[4], [2, 3]])), draw(st.integers(1, 7)))
+    run = draw(st.sampled_from([3, 63, 64, 70, 260]))
     name = draw(st.sampled_from(["add", "maximum"]))
-    return elementwise(name, "ff", [a, b, a, 800 + y], [3, run], [4, 0], [4, 8], [4, 0], [4, 0])
+    return elementwise(name, "ff", [a, b, a, 1400 + y], [3, run], [4, 0], [4, 4], [4, 0], [4, 0])
 
 
 @settings(max_examples=8, deadline=None)
@@ -83,5 +99,5 @@ def test_what_is_long_or_alone_is_no_part_of_a_chain():
     _, kernels = ran([short, long, short, short], memory, 0)
     assert [name.split(".")[0] for name in kernels] == ["elementwise", "elementwise", "chains"]
     assert not chains.is_short(dense("power", "ff", 0, 0, 0, 0, 8))
-    folded = elementwise("add", "ff", [0, 0, 0, 0], [1024], [0], [4], [0], [0])
+    folded = elementwise("add", "ff", [0, 0, 0, 0], [2, 2, 2], [0] * 3, [8, 8, 4], [0] * 3, [0] * 3)
     assert not chains.is_short(folded)

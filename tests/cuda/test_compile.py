@@ -132,8 +132,8 @@ def launches_of_instructions() -> Iterator[tuple[str, Launch, tuple[int, int]]]:
         launches = elementwise_launches(FUNCTION_CODES[name, kinds])
         yield from ((f"{name}({kinds})", launch, oldest) for launch in launches)
     for codes in ((), (code for code, row in enumerate(FUNCTIONS) if row.name not in HEAVY)):
-        rows = [[OPCODES["elementwise"], 8, code, 0, 0, 0, 0, 0] for code in codes]
-        yield "chain", chain(codes_of(rows), 0, 0, 0), oldest
+        rows = [[OPCODES["elementwise"], 13, code, 0, 0, 0, 0, 1, 4, 4, 4, 4, 4] for code in codes]
+        yield "chain", chain(codes_of(rows), 0, 0, 0, 0), oldest
     for kinds in ("ff", "ii"):
         yield from (("fold", launch, oldest) for launch in folding_launches(FUNCTION_CODES["add", kinds]))
 

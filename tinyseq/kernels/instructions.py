@@ -82,6 +82,7 @@ INSTRUCTIONS = (
             *("m_stride", "k_stride", "n_stride", "rank", "*dims"),
         ),
     ),
+    Instruction("depthwise", ("&x", "&w", "&bias", "&y", "channels", "taps", "rank", "*dims")),
     Instruction("quantize_dynamic", ("&x", "count", "&y", "&scale", "&zero_point")),
     Instruction(
         "linear_bytes",

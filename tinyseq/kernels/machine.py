@@ -11,6 +11,7 @@ import inspect
 from tinyseq.kernels.beam import beam, feed, unroll
 from tinyseq.kernels.ctc_beam import ctc_beam
 from tinyseq.kernels.ctc_path import ctc_best_path
+from tinyseq.kernels.depthwise import depthwise
 from tinyseq.kernels.elementwise import elementwise, fill
 from tinyseq.kernels.hypotheses import hypotheses, settle
 from tinyseq.kernels.indexing import (
@@ -45,7 +46,7 @@ from tinyseq.kernels.transducer import transducer_beam, transducer_path
 KERNELS = {
     kernel.__name__: kernel
     for kernel in (
-        *(fill, elementwise, pack, linear, products),
+        *(fill, elementwise, pack, linear, products, depthwise),
         *(gather, gather_elements, within, finite, extreme, extreme_integer, top_k, top_k_integer),
         *(jump, jump_unless, turn, spend, run),
         *(quantize_dynamic, linear_bytes, linear_dynamic, recurrent),

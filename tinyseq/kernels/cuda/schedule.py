@@ -13,7 +13,8 @@ from typing import NamedTuple
 import numpy as np
 
 from tinyseq.errors import UnsupportedError
-from tinyseq.kernels.cuda.chains import chain, codes_of, is_short
+from tinyseq.kernels.cuda.chains import WORDS, chain, codes_of, is_short
+from tinyseq.kernels.cuda.depthwise import depthwise
 from tinyseq.kernels.cuda.elementwise import elementwise, fill
 from tinyseq.kernels.cuda.indexing import (
     extreme,
@@ -35,7 +36,7 @@ from tinyseq.kernels.instructions import INSTRUCTIONS, OPERANDS, SEGMENT_SHIFT
 TWINS: dict[str, Callable[..., list[Launch]]] = {
     twin.__name__: twin
     for twin in (
-        *(fill, elementwise, pack, linear, products),
+        *(fill, elementwise, pack, linear, products, depthwise),
         *(quantize_dynamic, linear_bytes, linear_dynamic, recurrent),
         *(gather, gather_elements, within, finite, extreme, extreme_integer, top_k, top_k_integer),
     )
@@ -114,7 +115,8 @@ def schedule(
             continue
         if place in ends:
             chained = ends[place]
-            steps[-1].append(chain(codes, address + 8 * place, address + 8 * chained, table))
+            size = chained - place
+            steps[-1].append(chain(codes, address + 8 * place, size, table, len(segments)))
             continue
         if instruction.failure:
             operands.append(Failure(status, place))
@@ -129,11 +131,12 @@ def _chains(program: np.ndarray, targets: set[int]) -> dict[int, int]:
     """Where chains of two instructions or more begin and end in a program; nothing jumps into one."""
     ends, start, count = {}, 0, 0
     for place, row in (*_rows(program), (program.size, [])):
-        if count > 1 and (place in targets or not (row and is_short(row))):
-            ends[start] = place
-        if place in targets or not (row and is_short(row)):
-            count = 0
-        if row and is_short(row):
+        goes_on = bool(row) and is_short(row)
+        if not goes_on or place in targets or place + len(row) - start > WORDS:
+            if count > 1:
+                ends[start] = place
+            start, count = place, 0
+        if goes_on:
             start, count = start if count else place, count + 1
     return ends
 
