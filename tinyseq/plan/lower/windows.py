@@ -56,12 +56,17 @@ def _windows(p: Builder, x: View, geometry: Geometry, used, fill: float | View =
     """x[N, C, ...] as [N, out..., taps..., C]: a View of x, channels-last, padded where it must be."""
     rank = len(geometry.sizes)
     x = x.transposed((0, *range(2, rank + 2), 1))
-    widths = [(0, 0)]
+    widths, leaps = [(0, 0)], []
     for axis, (start, stop) in enumerate(used):
         step, dilation, out = geometry.strides[axis], geometry.dilations[axis], geometry.out[axis]
         pad = geometry.before[axis] - start * dilation
         reach = (out - 1) * step + (stop - start - 1) * dilation + 1
-        widths.append((pad, reach - x.shape[axis + 1] - pad))
+        ends = pad, reach - x.shape[axis + 1] - pad
+        if out == 1 and max(ends) <= 0:
+            # Of what one window alone meets, the rest is left out, and need not be padded along other axes.
+            x, ends, dilation = along(x, axis + 1, -pad, stop - start, dilation), (0, 0), 1
+        widths.append(ends)
+        leaps.append(dilation)
     widths.append((0, 0))
     if any(a > 0 or b > 0 for a, b in widths):
         shape = tuple([n + a + b for n, (a, b) in zip(x.shape, widths)])
@@ -70,7 +75,7 @@ def _windows(p: Builder, x: View, geometry: Geometry, used, fill: float | View =
         x = x.sliced([(-a, 1, n + a + b) for n, (a, b) in zip(x.shape, widths)])
     rows, *space, channel = x.strides
     steps = [a * b for a, b in zip(space, geometry.strides)]
-    leaps = [a * b for a, b in zip(space, geometry.dilations)]
+    leaps = [a * b for a, b in zip(space, leaps)]
     sizes = [stop - start for start, stop in used]
     return x.laid((x.shape[0], *geometry.out, *sizes, x.shape[-1]), (rows, *steps, *leaps, channel))
 
