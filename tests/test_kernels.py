@@ -324,6 +324,30 @@ def test_a_fold_runs_in_order(isa, function, rows, count, step):
     np.testing.assert_array_equal(y, in_order)
 
 
+@given(data=st.data())
+def test_channels_apart_are_weighed_in_order(isa, data):
+    """Windows anywhere in x; a baseline multiplies and adds, others fuse."""
+    channels, taps = data.draw(st.sampled_from([1, 5, 16, 17, 31, 64])), data.draw(st.integers(0, 6))
+    sizes = data.draw(st.lists(st.integers(1, 3), min_size=1, max_size=3))
+    rng = np.random.default_rng(data.draw(st.integers(0, 99)))
+    strides, offsets = rng.integers(0, 4, len(sizes)), rng.integers(0, 9, taps)
+    x = rng.standard_normal((int(np.dot(strides, sizes)) + 10, channels)).astype(np.float32)
+    w, bias = (rng.standard_normal(shape).astype(np.float32) for shape in ((taps, channels), channels))
+    y = np.empty((*sizes, channels), np.float32)
+    step = 4 * channels
+    dims = [*sizes, *(strides * step).tolist(), *(offsets * step).tolist()]
+    execute(isa, "depthwise", x, w, bias, y, channels, taps, len(sizes), dims)
+    for place in np.ndindex(*sizes):
+        total = bias
+        for offset, weights in zip(offsets, w):
+            met = x[np.dot(place, strides) + offset]
+            if ISAS[isa].fma:
+                total = (met.astype(np.float64) * weights + total).astype(np.float32)
+            else:
+                total = met * weights + total
+        np.testing.assert_allclose(y[place], total, rtol=1e-6, atol=1e-6)
+
+
 LAYERS = {
     "rnn": ("RNN", {}),
     "lstm": ("LSTM", {}),

@@ -20,6 +20,7 @@ from numba import types
 from tinyseq.kernels.cells import VARIANT_CODES, VARIANTS, Variant
 from tinyseq.kernels.compute.math import ONE, ZERO
 from tinyseq.kernels.cuda import compiler
+from tinyseq.kernels.cuda.chains import chain, codes_of
 from tinyseq.kernels.cuda.elementwise import HEAVY
 from tinyseq.kernels.cuda.intrinsics import barrier, load4, registers, shared, thread
 from tinyseq.kernels.cuda.launch import Facts, Failure, Kernel, Launch, Tail
@@ -27,10 +28,12 @@ from tinyseq.kernels.cuda.product import FEW, MANY, SOME, Tile, _linear_of
 from tinyseq.kernels.cuda.rebinding import HOME
 from tinyseq.kernels.cuda.schedule import ASKING, TWINS
 from tinyseq.kernels.instructions import (
+    APART,
     FUNCTION_CODES,
     FUNCTIONS,
     GATHER,
     INSTRUCTIONS,
+    OPCODES,
     OPERANDS,
     PROJECTED,
     QUANTIZED,
@@ -47,7 +50,13 @@ MOST_REGISTERS = 65536
 
 SIZES = {
     "rank": [1],
-    "store": [GATHER, STORES.index(("none", "")), STORES.index(("add", "f")), STORES.index(("maximum", "i"))],
+    "store": [
+        GATHER,
+        APART,
+        STORES.index(("none", "")),
+        STORES.index(("add", "f")),
+        STORES.index(("maximum", "i")),
+    ],
     "inner": [1, 4, 8, 64, 4096],
     "bytes": [1, 4, 8],
     "rows": [1, 8, 64],
@@ -122,6 +131,9 @@ def launches_of_instructions() -> Iterator[tuple[str, Launch, tuple[int, int]]]:
     for name, kinds in (("copy", "f"), ("add", "ii"), ("power", "ff"), ("where", "iff")):
         launches = elementwise_launches(FUNCTION_CODES[name, kinds])
         yield from ((f"{name}({kinds})", launch, oldest) for launch in launches)
+    for codes in ((), (code for code, row in enumerate(FUNCTIONS) if row.name not in HEAVY)):
+        rows = [[OPCODES["elementwise"], 13, code, 0, 0, 0, 0, 1, 4, 4, 4, 4, 4] for code in codes]
+        yield "chain", chain(codes_of(rows), 0, 0, 0, 0), oldest
     for kinds in ("ff", "ii"):
         yield from (("fold", launch, oldest) for launch in folding_launches(FUNCTION_CODES["add", kinds]))
 
@@ -183,7 +195,7 @@ def test_every_kernel_passes_the_gates(one):
 def test_kernels_of_all_twins_are_here():
     assert {one.name for one in GATED} >= TWINS.keys() - {"elementwise"}
     functions = {one.kernel.name.rpartition(".")[2] for one in GATED}
-    assert functions >= {"line", "fours", "box", "space", "short_fold", "long_fold"}
+    assert functions >= {"chain", "line", "fours", "box", "space", "short_fold", "long_fold"}
     assert {one.kernel for one in GATED} >= {_linear_of(form) for form in (FEW, SOME, MANY)}
 
 

@@ -11,7 +11,7 @@ from tests.cuda.emulator import EmulatedDevice
 from tests.cuda.memory import On
 from tinyseq.kernels.cuda.indexing import extreme, extreme_integer, gather, gather_elements, top_k, within
 from tinyseq.kernels.cuda.launch import Tail
-from tinyseq.kernels.instructions import GATHER, STORES
+from tinyseq.kernels.instructions import APART, GATHER, STORES
 
 FOLDS = {"add": np.add, "multiply": np.multiply, "maximum": np.maximum, "minimum": np.minimum}
 
@@ -19,7 +19,7 @@ FOLDS = {"add": np.add, "multiply": np.multiply, "maximum": np.maximum, "minimum
 def stored(store: int, target: np.ndarray, place, value) -> None:
     """What a store makes of an element of ``target``, in Python."""
     name = STORES[store][0]
-    target[place] = value if name == "none" else FOLDS[name](target[place], value)
+    target[place] = FOLDS[name](target[place], value) if name in FOLDS else value
 
 
 def dtype_of(store: int) -> type:
@@ -40,6 +40,9 @@ def test_scattered_runs_that_meet(store, data):
     dtype = dtype_of(store)
     x, y = (draw.integers(-9, 9, (size, run)).astype(dtype) for size in (rows, count))
     picks = draw.integers(-rows, rows, count)
+    if store == APART:
+        rows = count
+        x, picks = draw.integers(-9, 9, (rows, run)).astype(dtype), draw.permutation(rows) - rows % 2 * rows
     on = On(EmulatedDevice(data.draw(st.integers(0, 99))))
     at, size = on.put(x), x.itemsize
     dims = tail(on, [rows, run * size, 0])
@@ -58,6 +61,10 @@ def test_scattered_elements_that_meet(store, data):
     dtype = dtype_of(store)
     x, y = (draw.integers(-9, 9, (outer, size, inner)).astype(dtype) for size in (x_count, count))
     picks = draw.integers(-x_count, x_count, y.shape)
+    if store == APART:
+        x_count = count
+        x = draw.integers(-9, 9, y.shape).astype(dtype)
+        picks = np.argsort(draw.standard_normal(y.shape), 1)
     on = On(EmulatedDevice(data.draw(st.integers(0, 99))))
     at = on.put(x)
     sizes = (outer, x_count, count, inner, x.itemsize, store)
@@ -65,6 +72,20 @@ def test_scattered_elements_that_meet(store, data):
     for o, j, i in np.ndindex(y.shape):
         stored(store, x, (o, picks[o, j, i], i), y[o, j, i])
     np.testing.assert_array_equal(on.get(at, x.shape, dtype), x)
+
+
+@pytest.mark.parametrize("store", [0, 1])
+def test_more_scattered_runs_than_threads(store):
+    """Runs that meet across blocks, and rows of runs that are apart."""
+    draw = np.random.default_rng(store)
+    x, y = (draw.integers(-9, 9, (2, size, 2)).astype(np.float32) for size in (5, 300))
+    picks = draw.integers(0, 5, (2, 300))
+    on = On(EmulatedDevice())
+    at, dims = on.put(x), tail(on, [5, 8, 300])
+    assert on.run(gather(at, on.put(picks), on.put(y), 2, 40, 300, 1, 8, store, dims, on.failure))
+    for o, j in np.ndindex(picks.shape):
+        stored(store, x, (o, picks[o, j]), y[o, j])
+    np.testing.assert_array_equal(on.get(at, x.shape, np.float32), x)
 
 
 @pytest.mark.parametrize("dtype, run", [(np.uint8, 3), (np.uint8, 8), (np.float32, 3), (np.int64, 1)])

@@ -68,6 +68,30 @@ def conv_in_groups(draw, op):
     return one_node(op, inputs, fed=draw(WEIGHTS), **settings)
 
 
+@case_of("Conv: depthwise")
+def conv_depthwise(draw, op):
+    """A kernel for each channel, for few channels and for more than a panel of them."""
+    rank, channels = draw(st.integers(1, 2)), draw(st.sampled_from([2, 3, 16, 21, 33]))
+    kernel, strides, dilations = some(draw, rank, 1, 3), some(draw, rank, 1, 2), some(draw, rank, 1, 2)
+    sizes = [span + draw(st.integers(0, 3)) for span in spans(kernel, dilations)]
+    inputs = [numbers(draw, (2, channels, *sizes)), numbers(draw, (channels, 1, *kernel))]
+    if draw(st.booleans()):
+        inputs.append(numbers(draw, (channels,)))
+    pads = [draw(st.integers(0, size - 1)) for size in kernel * 2]
+    settings = {"group": channels, "strides": strides, "dilations": dilations, "pads": pads}
+    return one_node(op, inputs, fed=draw(WEIGHTS), **settings)
+
+
+@case_of("ConvTranspose: depthwise")
+def conv_transpose_depthwise(draw, op):
+    rank, channels = draw(st.integers(1, 2)), draw(st.sampled_from([2, 3, 16, 21, 33]))
+    kernel, strides, sizes = some(draw, rank, 1, 3), some(draw, rank, 1, 2), some(draw, rank, 1, 4)
+    inputs = [numbers(draw, (2, channels, *sizes)), numbers(draw, (channels, 1, *kernel))]
+    if draw(st.booleans()):
+        inputs.append(numbers(draw, (channels,)))
+    return one_node(op, inputs, fed=draw(WEIGHTS), group=channels, strides=strides)
+
+
 @case_of("ConvTranspose")
 def conv_transpose(draw, op):
     rank, group = draw(st.integers(1, 2)), draw(st.integers(1, 2))

@@ -135,7 +135,9 @@ class CudaExecutor(Executor):
         self.forget_out()
         addresses = [self._arena.address, state.address, *[memory.address for memory in self._weights]]
         facts = Facts(self._device.capability, self._device.multiprocessors, self._meeting.address)
-        made = schedule(self._plan.program, addresses, self._program.address, self._status.address, facts)
+        self._table = uploaded(self._device, np.array(addresses, np.int64))
+        places = self._program.address, self._status.address
+        made = schedule(self._plan.program, addresses, *places, facts, self._table.address)
         self._starts = made.starts
         self._steps = [
             step if isinstance(step, Jump) else self._queue.prepare(step, self._status.address)

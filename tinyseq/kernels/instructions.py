@@ -82,6 +82,7 @@ INSTRUCTIONS = (
             *("m_stride", "k_stride", "n_stride", "rank", "*dims"),
         ),
     ),
+    Instruction("depthwise", ("&x", "&w", "&bias", "&y", "channels", "taps", "rank", "*dims")),
     Instruction("quantize_dynamic", ("&x", "count", "&y", "&scale", "&zero_point")),
     Instruction(
         "linear_bytes",
@@ -190,10 +191,12 @@ OPERANDS = {row.name: tuple(operand.lstrip("&*") for operand in row.operands) fo
 STORES = (
     ("none", ""),
     *((name, kind) for kind in "fi" for name in ("add", "multiply", "maximum", "minimum")),
+    ("apart", ""),
 )
-"""What a scatter does to the elements it meets, by code: nothing, or a function of them of a kind."""
+"""What a scatter does to the elements it meets, by code: nothing, or a function of them of a kind. Its
+elements go where they go in order, the last one wins; ``apart`` says that no two go to one place."""
 
-OVERWRITE = STORES.index(("none", ""))
+OVERWRITE, APART = STORES.index(("none", "")), STORES.index(("apart", ""))
 
 GATHER = -1
 """The code of no scatter: elements go the other way."""

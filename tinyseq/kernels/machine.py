@@ -23,6 +23,7 @@ from tinyseq.kernels.compute.jumps import jump, jump_unless, run, spend, turn
 from tinyseq.kernels.compute.product import linear, pack, products
 from tinyseq.kernels.compute.quantized import linear_bytes, linear_dynamic, quantize_dynamic
 from tinyseq.kernels.compute.recurrent import recurrent
+from tinyseq.kernels.depthwise import depthwise
 from tinyseq.kernels.instructions import FAILED, INSTRUCTIONS, OPERANDS, SEGMENT_SHIFT, Instruction
 from tinyseq.kernels.llvm.intrinsics import (
     address_of,
@@ -51,7 +52,7 @@ from tinyseq.kernels.search.transducer import transducer_beam, transducer_path
 KERNELS = {
     kernel.__name__: kernel
     for kernel in (
-        *(fill, elementwise, pack, linear, products),
+        *(fill, elementwise, pack, linear, products, depthwise),
         *(gather, gather_elements, within, finite, extreme, extreme_integer, top_k, top_k_integer),
         *(jump, jump_unless, turn, spend, run),
         *(quantize_dynamic, linear_bytes, linear_dynamic, recurrent),

@@ -16,7 +16,7 @@ import numpy as np
 
 from tinyseq.errors import FeedError, PlanError
 from tinyseq.ir.model import StatePair, Value
-from tinyseq.kernels.instructions import ALIGNMENT, GATHER, OVERWRITE
+from tinyseq.kernels.instructions import ALIGNMENT, APART, GATHER
 from tinyseq.plan.builder import STATE, Builder
 from tinyseq.plan.kinds import REPORT
 from tinyseq.plan.view import INTEGER, Shape, Span, View, computed, storage
@@ -124,7 +124,7 @@ class StateRows:
                 source = builder.finite(f"state {field.name!r}", source)
             moves.append((field, source))
         for field, source in moves:
-            self._move(builder, field, given[TARGETS], source, OVERWRITE)
+            self._move(builder, field, given[TARGETS], source, APART)
 
     def _move(self, builder: Builder, field: RowField, rows: View, tensor: View, store: int) -> None:
         if tensor.size == 0:

@@ -33,7 +33,7 @@ def _move(source, target, count):
 
 def _folding(name: str, kind: str):
     """A store that folds ``count`` bytes of elements of a kind into those at the target."""
-    if name == "none":
+    if not kind:
         return _move
     function = SCALARS[name, kind * 2]
     pointer, size = (floats, 4) if kind == "f" else (integers, 8)

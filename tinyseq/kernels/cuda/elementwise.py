@@ -28,7 +28,7 @@ HEAVY = ("power", "modulo", "remainder", "sine", "cosine")
 """Functions so long that they are computed one at a time."""
 
 ASSOCIATIVE = ("add", "multiply", "maximum", "minimum", "and", "or", "xor")
-LONG, LONGER = 64, 1024
+LONG, LONGER = 64, 256
 """Elements from which on a warp, and a block, folds them; by a tree that depends on nothing else."""
 
 TYPES = {"f": types.float32, "i": types.int64, "w": types.int32}

@@ -1,7 +1,7 @@
 """Kernels whose addresses are data; the twins of ``tinyseq.kernels.compute.indexing``.
 
 Of a scatter's elements that meet in one place the last wins, or all are folded in their order, as on the
-CPU: whatever goes into one place, one thread puts there.
+CPU: the thread of the first of them looks for the others.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from tinyseq.kernels.compute.math import ZERO
 from tinyseq.kernels.compute.scalars import SCALARS
 from tinyseq.kernels.cuda.intrinsics import WARP, barrier, block, blocks, shared, thread, threads
 from tinyseq.kernels.cuda.launch import MOST_BLOCKS, THREADS, Failure, Kernel, Launch, Tail
-from tinyseq.kernels.instructions import GATHER, OVERWRITE, STORES
+from tinyseq.kernels.instructions import APART, GATHER, OVERWRITE, STORES
 from tinyseq.kernels.llvm.intrinsics import floats, integers, integers32, octets
 
 OUTSIDE = -1
@@ -23,15 +23,6 @@ OUTSIDE = -1
 
 WORDS = {8: integers, 4: integers32, 1: octets}
 """What is moved at once, by its bytes."""
-
-SHARES = 1024
-"""Threads at most that share out the places into which the elements of one scatter go."""
-
-BUSY = 2**16
-"""Threads with which a device has enough to do."""
-
-SPREADER = uint32(2654435761)
-"""Multiplies what follows a pattern into what follows none in its upper half."""
 
 
 def _fail(failed, place):
@@ -55,46 +46,47 @@ def _located(tuples, first, shape, depth):
     return offset
 
 
-def _share_of(offset, shares):
-    """Which of ``shares``, a power of two, a place falls to."""
-    return int64((uint32(offset) * SPREADER) >> uint32(16)) & (shares - 1)
+def _mover(width: int, into: bool):
+    """``move(x, y, i)``: word i of a place in x into a run of y, or the other way."""
+    word = WORDS[width]
+
+    def pick(x, y, i):
+        word(y)[i] = word(x)[i]
+
+    def put(x, y, i):
+        word(x)[i] = word(y)[i]
+
+    return put if into else pick
 
 
-def _mover(store: int, width: int):
-    """``move(source, target, i)``: element i into a place, or what a store makes of the two."""
-    if store in (GATHER, OVERWRITE):
-        word = WORDS[width]
-
-        def move(source, target, i):
-            word(target)[i] = word(source)[i]
-
-        return move
+def _meeting(store: int, width: int):
+    """``(pointer, meet)``: how elements are read, and what becomes of one that another meets in its place."""
     name, kind = STORES[store]
-    function, pointer = SCALARS[name, kind * 2], floats if kind == "f" else integers
+    if not kind:
 
-    def fold(source, target, i):
-        elements = pointer(target)
-        elements[i] = function(elements[i], pointer(source)[i])
+        def last(value, other):
+            return other
 
-    return fold
+        return WORDS[width], last
+    return floats if kind == "f" else integers, SCALARS[name, kind * 2]
+
+
+def _is_ordered(store: int, count: int) -> bool:
+    """Whether elements of a scatter may meet, or meet what is there."""
+    return store not in (GATHER, APART) and (store != OVERWRITE or count > 1)
 
 
 def _width(store: int, *places: int) -> int:
     """The bytes of what is moved at once between addresses and over strides."""
-    if store not in (GATHER, OVERWRITE):
+    if store not in (GATHER, OVERWRITE, APART):
         return 4 if STORES[store][1] == "f" else 8
     return next(width for width in WORDS if not any(place % width for place in places))
 
 
-def _shares(count: int, others: int) -> int:
-    """How many threads share out the places of ``count`` elements, with ``others`` at work beside each."""
-    return 1 << (max(min(count, SHARES, BUSY // max(others, 1)), 1).bit_length() - 1)
-
-
 @cache
-def _gathering(width: int) -> Kernel:
+def _moving(width: int, into: bool) -> Kernel:
     """Each thread moves words, by their number in y; where there are none, it looks at the indices."""
-    move = _mover(GATHER, width)
+    move = _mover(width, into)
 
     def gather(x, indices, y, total, x_outer, count, depth, units, dims, failed, place):
         shape, table, each = integers(dims), integers(indices), max(units, 1)
@@ -112,21 +104,43 @@ def _gathering(width: int) -> Kernel:
 
 @cache
 def _scattering(store: int, width: int) -> Kernel:
-    """Each thread puts one word of every run into the places that are its share, in order."""
-    move = _mover(store, width)
+    """A thread for each word of each run: blocks take the words of one outer row."""
+    pointer, meet = _meeting(store, width)
+    places = shared(types.int64, THREADS)
 
-    def scatter(x, indices, y, total, x_outer, count, depth, units, shares, dims, failed, place):
-        shape, table, each = integers(dims), integers(indices), max(units, 1)
-        for job in range(block() * threads() + thread(), total, blocks() * threads()):
-            rest = int64(uint32(job) // uint32(each))
-            unit, share, o = job - rest * each, rest & (shares - 1), int64(uint32(rest) // uint32(shares))
-            for j in range(count):
-                offset = _located(table, o * shape[2 * depth] + j * depth, shape, depth)
-                if offset == OUTSIDE:
-                    _fail(failed, place)
-                    break
-                if units and _share_of(offset, shares) == share:
-                    move(y + (o * count + j) * units * width, x + o * x_outer + offset, unit)
+    def scatter(x, indices, y, parts, x_outer, count, depth, units, dims, total, failed, place):
+        shape, table, each, met, me = integers(dims), integers(indices), max(units, 1), places(), thread()
+        for part in range(block(), parts * total, blocks()):
+            o = int64(uint32(part) // uint32(parts))
+            job = (part - o * parts) * threads() + me
+            mine = int64(uint32(job) // uint32(each))
+            unit, first = job - mine * each, o * shape[2 * depth]
+            own = int64(OUTSIDE)
+            if mine < count:
+                own = _located(table, first + mine * depth, shape, depth)
+            target, runs = pointer(x + o * x_outer + max(own, 0)), pointer(y)
+            step, start = units, (o * count) * units + unit
+            alone = own != OUTSIDE and units > 0
+            value = target[unit] if alone else runs[0]
+            if alone:
+                value = meet(value, runs[start + mine * step])
+            for begin in range(0, count, threads()):
+                barrier()
+                offset = int64(OUTSIDE)
+                if begin + me < count:
+                    offset = _located(table, first + (begin + me) * depth, shape, depth)
+                    if offset == OUTSIDE:
+                        _fail(failed, place)
+                met[me] = offset
+                barrier()
+                for k in range(min(threads(), count - begin)):
+                    if met[k] == own and alone:
+                        if begin + k < mine:
+                            alone = False
+                        elif begin + k > mine:
+                            value = meet(value, runs[start + (begin + k) * step])
+            if alone:
+                target[unit] = value
 
     return Kernel(scatter)
 
@@ -137,20 +151,20 @@ def gather(
 ) -> list[Launch]:  # fmt: skip
     width = _width(store, x, y, x_outer, inner, *dims.values[depth : 2 * depth])
     units = inner // width
-    if store == GATHER:
+    if not _is_ordered(store, count):
         total = outer * count * max(units, 1)
         arguments = (total, x_outer, count, depth, units, dims.address, *failure)
-        return _gathering(width).over(total, x, indices, y, *arguments)
-    shares = _shares(count, outer * max(units, 1))
-    total = outer * max(units, 1) * shares if count else 0
-    arguments = (total, x_outer, count, depth, units, shares, dims.address, *failure)
-    return _scattering(store, width).over(total, x, indices, y, *arguments)
+        return _moving(width, store != GATHER).over(total, x, indices, y, *arguments)
+    parts = -(-count * max(units, 1) // THREADS)
+    kernel = _scattering(store, width)
+    arguments = (x, indices, y, parts, x_outer, count, depth, units, dims.address, outer, *failure)
+    return [Launch(kernel, min(parts * outer, MOST_BLOCKS), THREADS, arguments)] if parts * outer else []
 
 
 @cache
-def _gathering_elements(width: int) -> Kernel:
+def _moving_elements(width: int, into: bool) -> Kernel:
     """Each thread moves elements, by their number in y."""
-    move = _mover(GATHER, width)
+    move = _mover(width, into)
 
     def gather_elements(x, indices, y, total, x_count, count, inner, failed, place):
         table = integers(indices)
@@ -168,22 +182,28 @@ def _gathering_elements(width: int) -> Kernel:
 
 @cache
 def _scattering_elements(store: int, width: int) -> Kernel:
-    """Each thread puts elements of one line along count into the places that are its share, in order."""
-    move = _mover(store, width)
+    """A thread for each element, which looks at all of its line along count."""
+    pointer, meet = _meeting(store, width)
 
-    def scatter_elements(x, indices, y, total, x_count, count, inner, shares, failed, place):
-        table = integers(indices)
-        for job in range(block() * threads() + thread(), total, blocks() * threads()):
-            rest = int64(uint32(job) // uint32(inner))
-            i, share, o = job - rest * inner, rest & (shares - 1), int64(uint32(rest) // uint32(shares))
-            for j in range(count):
-                element = (o * count + j) * inner + i
-                index = _inside(table[element], x_count)
-                if index == OUTSIDE:
-                    _fail(failed, place)
-                    break
-                if _share_of(index, shares) == share:
-                    move(y + element * width, x + ((o * x_count + index) * inner + i) * width, 0)
+    def scatter_elements(x, indices, y, total, x_count, count, inner, failed, place):
+        table, runs = integers(indices), pointer(y)
+        for element in range(block() * threads() + thread(), total, blocks() * threads()):
+            row = int64(uint32(element) // uint32(inner))
+            i, o = element - row * inner, int64(uint32(row) // uint32(count))
+            mine, line, own = row - o * count, o * count * inner + i, _inside(table[element], x_count)
+            if own == OUTSIDE:
+                _fail(failed, place)
+            else:
+                target, alone = pointer(x + ((o * x_count + own) * inner + i) * width), True
+                value = meet(target[0], runs[element])
+                for j in range(count):
+                    if _inside(table[line + j * inner], x_count) == own and alone:
+                        if j < mine:
+                            alone = False
+                        elif j > mine:
+                            value = meet(value, runs[line + j * inner])
+                if alone:
+                    target[0] = value
 
     return Kernel(scatter_elements)
 
@@ -192,15 +212,11 @@ def gather_elements(
     x: int, indices: int, y: int, outer: int, x_count: int, count: int, inner: int, bytes: int, store: int,
     failure: Failure,
 ) -> list[Launch]:  # fmt: skip
-    width = _width(store, bytes)
-    if store == GATHER:
-        total = outer * count * inner
-        arguments = (total, x_count, count, inner, *failure)
-        return _gathering_elements(width).over(total, x, indices, y, *arguments)
-    shares = _shares(count, outer * inner)
-    total = outer * inner * shares if count else 0
-    arguments = (total, x_count, count, inner, shares, *failure)
-    return _scattering_elements(store, width).over(total, x, indices, y, *arguments)
+    width, total = _width(store, bytes), outer * count * inner
+    arguments = (x, indices, y, total, x_count, count, inner, *failure)
+    if _is_ordered(store, count):
+        return _scattering_elements(store, width).over(total, *arguments)
+    return _moving_elements(width, store != GATHER).over(total, *arguments)
 
 
 def _within(x, count, low, high, failed, place):

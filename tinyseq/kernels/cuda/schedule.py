@@ -13,6 +13,8 @@ from typing import NamedTuple
 import numpy as np
 
 from tinyseq.errors import UnsupportedError
+from tinyseq.kernels.cuda.chains import WORDS, chain, codes_of, is_short
+from tinyseq.kernels.cuda.depthwise import depthwise
 from tinyseq.kernels.cuda.elementwise import elementwise, fill
 from tinyseq.kernels.cuda.indexing import (
     extreme,
@@ -34,7 +36,7 @@ from tinyseq.kernels.instructions import INSTRUCTIONS, OPERANDS, SEGMENT_SHIFT
 TWINS: dict[str, Callable[..., list[Launch]]] = {
     twin.__name__: twin
     for twin in (
-        *(fill, elementwise, pack, linear, products),
+        *(fill, elementwise, pack, linear, products, depthwise),
         *(quantize_dynamic, linear_bytes, linear_dynamic, recurrent),
         *(gather, gather_elements, within, finite, extreme, extreme_integer, top_k, top_k_integer),
     )
@@ -78,9 +80,11 @@ def missing(program: np.ndarray) -> list[str]:
     return [name for name in names if name not in TWINS and name not in JUMPS]
 
 
-def schedule(program: np.ndarray, segments: list[int], address: int, status: int, facts: Facts) -> Schedule:
+def schedule(
+    program: np.ndarray, segments: list[int], address: int, status: int, facts: Facts, table: int
+) -> Schedule:
     """The steps of a program whose segments, the program itself and whose run's status are at these
-    addresses of the device.
+    addresses of the device; ``table`` is where the addresses of the segments lie there.
 
     Raises:
         UnsupportedError: an instruction has no kernel for the device; says which.
@@ -93,6 +97,8 @@ def schedule(program: np.ndarray, segments: list[int], address: int, status: int
     }
     steps: list[list[Launch] | Jump] = [[]]
     starts = {0: 0}
+    codes, chained = codes_of(row for _, row in _rows(program)), 0
+    ends = _chains(program, targets)
     for place, row in _rows(program):
         instruction = INSTRUCTIONS[row[0]]
         operands = _operands(row, place, segments, address)
@@ -105,6 +111,13 @@ def schedule(program: np.ndarray, segments: list[int], address: int, status: int
             starts[end] = len(steps)
             steps.append([])
             continue
+        if place < chained:
+            continue
+        if place in ends:
+            chained = ends[place]
+            size = chained - place
+            steps[-1].append(chain(codes, address + 8 * place, size, table, len(segments)))
+            continue
         if instruction.failure:
             operands.append(Failure(status, place))
         if instruction.name in ASKING:
@@ -112,6 +125,20 @@ def schedule(program: np.ndarray, segments: list[int], address: int, status: int
         steps[-1] += TWINS[instruction.name](*operands)
     starts.setdefault(program.size, len(steps))
     return Schedule(steps, starts)
+
+
+def _chains(program: np.ndarray, targets: set[int]) -> dict[int, int]:
+    """Where chains of two instructions or more begin and end in a program; nothing jumps into one."""
+    ends, start, count = {}, 0, 0
+    for place, row in (*_rows(program), (program.size, [])):
+        goes_on = bool(row) and is_short(row)
+        if not goes_on or place in targets or place + len(row) - start > WORDS:
+            if count > 1:
+                ends[start] = place
+            start, count = place, 0
+        if goes_on:
+            start, count = start if count else place, count + 1
+    return ends
 
 
 def _rows(program: np.ndarray):

@@ -13,7 +13,7 @@ from numba import njit, types
 from numba.core import cgutils
 from numba.extending import intrinsic
 
-from tinyseq.kernels.llvm.tiles import DOUBLE, FLOAT, FMA32, FMA64, INT32, INT64, tile_name
+from tinyseq.kernels.llvm.tiles import DOUBLE, FLOAT, FMA32, FMA64, INT32, INT64, TAPS, tile_name
 
 compiled = partial(njit, error_model="numpy", no_cpython_wrapper=True, no_cfunc_wrapper=True)
 """Numba's compiler as every kernel needs it: IEEE division, no way in from Python."""
@@ -220,6 +220,13 @@ def denormals_restore(typingctx, former):
 def nested(typingctx, context):
     """What the machine gives for the program of another context; see ``machine.py``."""
     return types.int64(types.int64), _external(NESTED, INT64, [INT64])
+
+
+@intrinsic
+def taps_of_panel(typingctx, x, offsets, count, w, w_stride, start, y):
+    """y = start + the sum over ``count`` taps of x[offset of the tap] * w[tap], of ``PANEL`` float32 each;
+    offsets and ``w_stride`` count bytes. ``tiles.py`` defines it for each ISA."""
+    return types.void(*[types.int64] * 7), _external(TAPS, ir.VoidType(), [INT64] * 7)
 
 
 def tile(kind: str, rows: int, panels: int):

@@ -20,6 +20,9 @@ PAIRS = ir.VectorType(ir.IntType(16), 2 * PANEL)
 
 FMA32, FMA64 = "tinyseq.fma32", "tinyseq.fma64"
 
+TAPS = "tinyseq.taps"
+"""The function that computes a panel of channels; ``intrinsics.taps_of_panel`` says what it does."""
+
 TILE_ROWS = (6, 5, 4, 3, 2, 1)
 """Rows of the tiles that the product asks for, largest first."""
 
@@ -41,6 +44,7 @@ def names() -> list[str]:
     return [
         FMA32,
         FMA64,
+        TAPS,
         *(tile_name(kind, rows, panels) for kind in KINDS for rows in TILE_ROWS for panels in TILE_PANELS),
     ]
 
@@ -51,6 +55,8 @@ def definitions(isa: Isa) -> str:
     for name, element in ((FMA32, FLOAT), (FMA64, DOUBLE)):
         builder, arguments = _function(module, name, element, [element] * 3)
         builder.ret(_fma(isa, builder, *arguments))
+    builder, arguments = _function(module, TAPS, ir.VoidType(), [INT64] * 7)
+    _taps(isa, builder, *arguments)
     for kind, arithmetic in zip(KINDS, (_Floats(isa), _Bytes(isa)), strict=True):
         for rows in TILE_ROWS:
             for panels in TILE_PANELS:
@@ -72,6 +78,33 @@ def _fma(isa: Isa, builder, a, b, c):
         return builder.fadd(builder.fmul(a, b), c)
     suffix = {VECTOR: f"v{PANEL}f32", FLOAT: "f32", DOUBLE: "f64"}[a.type]
     return _call(builder, f"llvm.fma.{suffix}", a.type, a, b, c)
+
+
+def _taps(isa: Isa, builder, x, offsets, count, w, w_stride, start, y) -> None:
+    def panel(address):
+        return builder.inttoptr(address, VECTOR.as_pointer())
+
+    first = builder.load(panel(start), align=4)
+    entry, body, done = builder.block, builder.append_basic_block("tap"), builder.append_basic_block("done")
+    builder.cbranch(builder.icmp_signed("<", INT64(0), count), body, done)
+
+    builder.position_at_end(body)
+    index, total = builder.phi(INT64), builder.phi(VECTOR)
+    offset = builder.load(builder.gep(builder.inttoptr(offsets, INT64.as_pointer()), [index]))
+    met = builder.load(panel(builder.add(x, offset)), align=4)
+    weights = builder.load(panel(builder.add(w, builder.mul(index, w_stride))), align=4)
+    following, further = _fma(isa, builder, met, weights, total), builder.add(index, INT64(1))
+    builder.cbranch(builder.icmp_signed("<", further, count), body, done)
+    for phi, before, after in ((index, INT64(0), further), (total, first, following)):
+        phi.add_incoming(before, entry)
+        phi.add_incoming(after, body)
+
+    builder.position_at_end(done)
+    result = builder.phi(VECTOR)
+    result.add_incoming(first, entry)
+    result.add_incoming(following, body)
+    builder.store(result, panel(y), align=4)
+    builder.ret_void()
 
 
 def _call(builder, name: str, result, *arguments):

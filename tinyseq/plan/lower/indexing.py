@@ -8,16 +8,21 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from tinyseq.errors import UnsupportedError
-from tinyseq.kernels.instructions import GATHER, OVERWRITE, STORES
+from tinyseq.kernels.instructions import APART, GATHER, OVERWRITE, STORES
 from tinyseq.plan.lookup import Lookup, gather_rows
 from tinyseq.plan.lower.elementwise import apply, number, wrapped
 from tinyseq.plan.lower.operands import along, joined, reshaped, whole
+from tinyseq.plan.lower.places import Table, coordinates, is_known
 from tinyseq.plan.view import BOOL, BYTE, INTEGER, SIGNED, View, dense_strides
 from tinyseq.shapes import Mismatch, axis_of, whole_numbers
 
 if TYPE_CHECKING:
     from tinyseq.ir.model import Node
     from tinyseq.plan.builder import Builder
+
+
+MOST_PIECES = 8
+"""Copies that put known places side by side; more of them are one gather."""
 
 
 def gather(p: Builder, node: Node, inputs, shapes) -> View:
@@ -28,9 +33,12 @@ def gather(p: Builder, node: Node, inputs, shapes) -> View:
         return _looked_up(p, node, inputs[0], p.dense(whole(p, indices)), shapes[0])
     x = p.narrow(inputs[0]) if inputs[0].dtype in (BYTE, SIGNED) else p.view(inputs[0])
     if isinstance(indices, np.ndarray):
-        return _picked(p, x, axis, whole_numbers(indices, "indices"), shapes[0])
-    x, indices = p.dense(x), p.dense(whole(p, indices))
-    y = p.allocate(shapes[0], dtype=x.dtype, narrow=x.narrow)
+        return _picked(p, node, x, axis, indices, shapes[0])
+    return _gathered(p, node, x, axis, p.dense(whole(p, indices)), shapes[0])
+
+
+def _gathered(p: Builder, node: Node, x: View, axis: int, indices: View, shape) -> View:
+    x, y = p.dense(x), p.allocate(shape, dtype=x.dtype, narrow=x.narrow)
     inner = math.prod(x.shape[axis + 1 :]) * x.itemsize
     size = x.shape[axis]
     # Where nothing is moved, the indices are still looked at.
@@ -54,17 +62,23 @@ def _looked_up(p: Builder, node: Node, table: np.ndarray, indices: View, shape) 
     return y
 
 
-def _picked(p: Builder, x: View, axis: int, picks: list[int], shape) -> View:
-    """Known places along an axis: a View where they are evenly spaced, else copies."""
-    size = x.shape[axis]
-    if picks and not (-size <= min(picks) and max(picks) < size):
-        raise Mismatch(f"an index outside the {size} elements of axis {axis}")
-    picks = [pick % size for pick in picks]
-    first, second = (*picks[:2], 0, 0)[:2]
-    step = second - first if len(picks) > 1 else 1
-    if all(pick == first + step * i for i, pick in enumerate(picks)):
-        return reshaped(p, along(x, axis, first, len(picks), step), shape)
-    return reshaped(p, joined(p, [along(x, axis, pick, 1) for pick in picks], axis), shape)
+def _picked(p: Builder, node: Node, x: View, axis: int, indices: np.ndarray, shape) -> View:
+    """Known places along an axis: a View where they are evenly spaced, else a few copies, else a gather."""
+    picks = np.array(whole_numbers(indices, "indices"), np.int64)
+    table = Table([picks.reshape(indices.shape)], indices.shape, x.shape[axis : axis + 1])
+    if not table.inside:
+        raise Mismatch(f"an index outside the {x.shape[axis]} elements of axis {axis}")
+    box = table.box()
+    if box is not None:
+        axes = (axis, *[a for a in range(len(x.shape)) if a != axis])
+        picked = box.of(x.transposed(axes))
+        rank = len(box.shape)
+        order = (*range(rank, rank + axis), *range(rank), *range(rank + axis, len(shape)))
+        return picked.transposed(order)
+    pieces = [along(x, axis, start, count, step) for start, step, count in table.runs()]
+    if len(pieces) <= MOST_PIECES:
+        return reshaped(p, joined(p, pieces, axis), shape)
+    return _gathered(p, node, x, axis, p.constant(indices), shape)
 
 
 def _table(shape, depth: int, itemsize: int, step: int) -> tuple[list[int], int]:
@@ -75,8 +89,13 @@ def _table(shape, depth: int, itemsize: int, step: int) -> tuple[list[int], int]
 
 
 def gather_nd(p: Builder, node: Node, inputs, shapes) -> View:
-    x, indices = p.dense(p.view(inputs[0])), p.dense(whole(p, inputs[1]))
-    batch = node.attributes["batch_dims"]
+    x, batch = p.view(inputs[0]), node.attributes["batch_dims"]
+    if is_known(inputs[1]):
+        places = (*coordinates(inputs[1].shape[:-1])[:batch], *np.moveaxis(inputs[1], -1, 0))
+        box = Table(places, inputs[1].shape[:-1], x.shape).box()
+        if box is not None:
+            return box.of(x)
+    x, indices = p.dense(x), p.dense(whole(p, inputs[1]))
     depth = indices.shape[-1]
     outer = math.prod(x.shape[:batch])
     rest = x.shape[batch:]
@@ -90,13 +109,36 @@ def gather_nd(p: Builder, node: Node, inputs, shapes) -> View:
 
 
 def scatter_nd(p: Builder, node: Node, inputs, shapes) -> View:
-    x, indices, updates = p.view(inputs[0]), p.dense(whole(p, inputs[1])), p.dense(p.view(inputs[2]))
+    x, updates = p.view(inputs[0]), p.view(inputs[2])
+    store = _store(node, x)
+    if is_known(inputs[1]):
+        table = Table(np.moveaxis(inputs[1], -1, 0), inputs[1].shape[:-1], x.shape)
+        y = _put(p, x, table, updates, store)
+        if y is not None:
+            return wrapped(p, y)
+        store = APART if store == OVERWRITE and table.distinct() else store
+    indices, updates = p.dense(whole(p, inputs[1])), p.dense(updates)
     y = p.copy(x, p.allocate(x.shape, dtype=x.dtype))
     depth = indices.shape[-1]
     count = math.prod(indices.shape[:-1])
     dims, inner = _table(x.shape, depth, x.itemsize, 0)
-    p.emit_checked(node, "gather", y, indices, updates, 1, 0, count, depth, inner, _store(node, x), dims)
+    p.emit_checked(node, "gather", y, indices, updates, 1, 0, count, depth, inner, store, dims)
     return wrapped(p, y)
+
+
+def _put(p: Builder, x: View, table: Table, updates: View, store: int) -> View | None:
+    """x with ``updates`` put into, or folded with, the box that known places fill; None where they do not."""
+    box = table.box()
+    if box is None or not table.distinct():
+        return None
+    y = p.copy(x, p.allocate(x.shape, dtype=x.dtype))
+    target = box.of(y)
+    function, _ = STORES[store]
+    if store == OVERWRITE:
+        p.copy(updates, target)
+    else:
+        p.elementwise(function, target, target, updates)
+    return y
 
 
 def _store(node: Node, x: View) -> int:
@@ -110,30 +152,46 @@ def _store(node: Node, x: View) -> int:
     return STORES.index((function, x.kind))
 
 
+def _along_axis(indices: np.ndarray, axis: int) -> list[np.ndarray]:
+    """The coordinates, by dimensions, to which indices along an axis lead."""
+    return [indices if a == axis else at for a, at in enumerate(coordinates(indices.shape))]
+
+
 def _same_but(x: View, indices: View, axis: int) -> View:
     """x cut to the indices' shape in all dimensions but one."""
     return x.sliced([(0, 1, n if a == axis else indices.shape[a]) for a, n in enumerate(x.shape)])
 
 
 def gather_elements(p: Builder, node: Node, inputs, shapes) -> View:
+    x, axis = p.view(inputs[0]), axis_of(node.attributes["axis"], len(inputs[0].shape))
+    if is_known(inputs[1]):
+        box = Table(_along_axis(inputs[1], axis), inputs[1].shape, x.shape).box()
+        if box is not None:
+            return box.of(x)
     indices = p.dense(whole(p, inputs[1]))
-    axis = axis_of(node.attributes["axis"], len(indices.shape))
-    x = p.dense(_same_but(p.view(inputs[0]), indices, axis))
+    x = p.dense(_same_but(x, indices, axis))
     y = p.allocate(indices.shape, dtype=x.dtype)
     _elements(p, node, x, indices, y, axis, GATHER)
     return y
 
 
 def scatter_elements(p: Builder, node: Node, inputs, shapes) -> View:
-    x, indices, updates = p.view(inputs[0]), p.dense(whole(p, inputs[1])), p.dense(p.view(inputs[2]))
+    x, updates, store = p.view(inputs[0]), p.view(inputs[2]), _store(node, p.view(inputs[0]))
     axis = axis_of(node.attributes["axis"], len(x.shape))
+    if is_known(inputs[1]):
+        table = Table(_along_axis(inputs[1], axis), inputs[1].shape, x.shape)
+        y = _put(p, x, table, updates, store)
+        if y is not None:
+            return wrapped(p, y)
+        store = APART if store == OVERWRITE and table.distinct() else store
+    indices, updates = p.dense(whole(p, inputs[1])), p.dense(updates)
     y = p.copy(x, p.allocate(x.shape, dtype=x.dtype))
     part = _same_but(y, indices, axis)
     if part.dense:
-        _elements(p, node, part, indices, updates, axis, _store(node, x))
+        _elements(p, node, part, indices, updates, axis, store)
         return wrapped(p, y)
     inside = p.copy(part, p.allocate(part.shape, dtype=x.dtype))
-    _elements(p, node, inside, indices, updates, axis, _store(node, x))
+    _elements(p, node, inside, indices, updates, axis, store)
     p.copy(inside, part)
     return wrapped(p, y)
 

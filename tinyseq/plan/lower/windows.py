@@ -9,13 +9,14 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from tinyseq import shapes as rules
+from tinyseq.kernels.instructions import BYTES
 from tinyseq.plan import packing
 from tinyseq.plan.lower.elementwise import apply
 from tinyseq.plan.lower.linear import linear, packed_matrix
 from tinyseq.plan.lower.movement import padded
 from tinyseq.plan.lower.operands import along, given, joined, real, reshaped
 from tinyseq.plan.lower.reduction import folded, start_of
-from tinyseq.plan.view import BOOL, INTEGER, Shape, View, dense_strides
+from tinyseq.plan.view import BOOL, INTEGER, Shape, View, collapsed, dense_strides
 
 if TYPE_CHECKING:
     from tinyseq.ir.model import Node
@@ -55,12 +56,17 @@ def _windows(p: Builder, x: View, geometry: Geometry, used, fill: float | View =
     """x[N, C, ...] as [N, out..., taps..., C]: a View of x, channels-last, padded where it must be."""
     rank = len(geometry.sizes)
     x = x.transposed((0, *range(2, rank + 2), 1))
-    widths = [(0, 0)]
+    widths, leaps = [(0, 0)], []
     for axis, (start, stop) in enumerate(used):
         step, dilation, out = geometry.strides[axis], geometry.dilations[axis], geometry.out[axis]
         pad = geometry.before[axis] - start * dilation
         reach = (out - 1) * step + (stop - start - 1) * dilation + 1
-        widths.append((pad, reach - x.shape[axis + 1] - pad))
+        ends = pad, reach - x.shape[axis + 1] - pad
+        if out == 1 and max(ends) <= 0:
+            # Of what one window alone meets, the rest is left out, and need not be padded along other axes.
+            x, ends, dilation = along(x, axis + 1, -pad, stop - start, dilation), (0, 0), 1
+        widths.append(ends)
+        leaps.append(dilation)
     widths.append((0, 0))
     if any(a > 0 or b > 0 for a, b in widths):
         shape = tuple([n + a + b for n, (a, b) in zip(x.shape, widths)])
@@ -69,7 +75,7 @@ def _windows(p: Builder, x: View, geometry: Geometry, used, fill: float | View =
         x = x.sliced([(-a, 1, n + a + b) for n, (a, b) in zip(x.shape, widths)])
     rows, *space, channel = x.strides
     steps = [a * b for a, b in zip(space, geometry.strides)]
-    leaps = [a * b for a, b in zip(space, geometry.dilations)]
+    leaps = [a * b for a, b in zip(space, leaps)]
     sizes = [stop - start for start, stop in used]
     return x.laid((x.shape[0], *geometry.out, *sizes, x.shape[-1]), (rows, *steps, *leaps, channel))
 
@@ -166,25 +172,47 @@ def _by_panels(p: Builder, source: np.ndarray | View, key: object, b: View | Non
     return product
 
 
-def _depthwise(p: Builder, x: View, w: np.ndarray | View, b: View | None, geometry: Geometry) -> View:
-    """One kernel w[C, 1, ...] a channel: each tap adds its share to all outputs at once."""
-    rank = len(geometry.sizes)
-    windows = _windows(p, x, geometry, [(0, size) for size in geometry.sizes])
-    head = windows.shape[: rank + 1]
-    y = p.allocate((*head, x.shape[1]))
-    if b is None:
-        p.fill(y)
-    else:
-        p.copy(b.broadcast(y.shape), y)
-    taps = p.view(w)
-    for place in np.ndindex(*geometry.sizes):
-        offset = sum(i * step for i, step in zip(place, windows.strides[rank + 1 : -1]))
-        strides = (*windows.strides[: rank + 1], windows.strides[-1])
-        part = windows.laid(y.shape, strides, windows.offset + offset)
-        tap = taps.sliced([(0, 1, x.shape[1]), (0, 1, 1), *[(i, 1, 1) for i in place]])
-        tap = tap.laid((x.shape[1],), tap.strides[:1])
-        p.elementwise("fma", y, part, tap.broadcast(y.shape), y)
+Kernels = Callable[[list], View]
+"""``kernels(used)``: the used taps of kernels w[C, 1, ...] as [taps, C]."""
+
+
+def _depthwise(p: Builder, x: View, kernels: Kernels, b: View | None, geometry: Geometry) -> View:
+    """One kernel a channel. Taps that meet only padding are left out, with their weights."""
+    rank, channels = len(geometry.sizes), x.shape[1]
+    used = _all_used(x, geometry)
+    windows = _windows(p, x, geometry, used)
+    if channels > 1 and windows.strides[-1] != 1:
+        order = (0, *range(2, rank + 2), 1)
+        x = p.fresh(x.transposed(order)).transposed((0, rank + 1, *range(1, rank + 1)))
+        windows = _windows(p, x, geometry, used)
+    head, leaps = windows.shape[: rank + 1], windows.strides[rank + 1 : -1]
+    y = p.allocate((*head, channels))
+    if y.size:
+        taps = list(np.ndindex(*windows.shape[rank + 1 : -1]))
+        sizes, steps, _ = collapsed(head, windows.strides[: rank + 1], y.strides[:-1])
+        offsets = [sum(i * leap for i, leap in zip(place, leaps)) for place in taps]
+        dims = [*sizes, *[BYTES * step for step in (*steps, *offsets)]]
+        bias = p.zeros(channels) if b is None else p.dense(b)
+        p.emit("depthwise", windows, kernels(used), bias, y, channels, len(taps), len(sizes), dims)
     return y.transposed((0, rank + 1, *range(1, rank + 1)))
+
+
+def _by_taps(p: Builder, source: np.ndarray | View, w: np.ndarray | View, key: str) -> Kernels:
+    """Kernels w[C, 1, ...], known or not; ``source`` and ``key`` tell where they come from."""
+
+    def kernels(used: list) -> View:
+        order, channels = (*range(1, len(used) + 1), 0), w.shape[0]
+        if isinstance(w, View):
+            kept = w.sliced([(0, 1, channels), (0, 1, 1), *[(a, 1, b - a) for a, b in used]])
+            kept = kept.laid((channels, *kept.shape[2:]), (kept.strides[0], *kept.strides[2:]))
+            return p.dense(kept.transposed(order))
+
+        def make() -> np.ndarray:
+            return packing.segment(w[(slice(None), 0, *[slice(*run) for run in used])].transpose(order))
+
+        return p.packed(source, ("depthwise", key, *used), make)
+
+    return kernels
 
 
 def _geometry(node: Node, x: View, w: np.ndarray | View, shape: Shape) -> Geometry:
@@ -204,7 +232,7 @@ def conv(p: Builder, node: Node, inputs, shapes) -> View:
     b = None if b is None else real(p, b)
     groups = node.attributes["group"]
     if 1 < groups == w.shape[0] == x.shape[1]:
-        return _depthwise(p, x, w, b, _geometry(node, x, w, shapes[0]))
+        return _depthwise(p, x, _by_taps(p, w, w, "as is"), b, _geometry(node, x, w, shapes[0]))
     return convolution(p, node, x, w, shapes[0], _by_panels(p, w, None, b), 0.0)
 
 
@@ -226,6 +254,8 @@ def conv_transpose(p: Builder, node: Node, inputs, shapes) -> View:
     front = tuple(d * (k - 1) - a for d, k, a in zip(dilations, sizes, before))
     geometry = Geometry(tuple(sizes), (1,) * len(sizes), tuple(dilations), front, shapes[0][2:])
     w = _turned(p, source, groups)
+    if 1 < groups == w.shape[0] == x.shape[1]:
+        return _depthwise(p, x, _by_taps(p, source, w, "transposed"), b, geometry)
     return _by_groups(p, x, w, geometry, groups, _by_panels(p, source, "transposed", b))
 
 

@@ -1,0 +1,103 @@
+"""Chains of small instructions: the same bits as launches of their own, whatever depends on what."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from tests.cuda.emulator import EmulatedDevice
+from tests.cuda.memory import On
+from tinyseq.kernels.cuda import chains
+from tinyseq.kernels.cuda.launch import Facts
+from tinyseq.kernels.cuda.schedule import schedule
+from tinyseq.kernels.instructions import FUNCTION_CODES, OPCODES, SEGMENT_SHIFT
+
+SIZE = 600
+"""Float32 in the one segment."""
+
+
+def fill(place: int, count: int, value: float) -> list[int]:
+    return [OPCODES["fill"], 5, place, count, int(np.float32(value).view(np.int32))]
+
+
+def elementwise(name: str, kinds: str, places: list[int], sizes: list[int], *steps: list[int]) -> list[int]:
+    places = [place + (1 << SEGMENT_SHIFT) for place in places]
+    dims = [*sizes, *(step for operand in steps for step in operand)]
+    row = [FUNCTION_CODES[name, kinds], *places, len(sizes), *dims]
+    return [OPCODES["elementwise"], len(row) + 2, *row]
+
+
+def linear(x: int, w: int, bias: int, y: int, m: int, k: int, n: int) -> list[int]:
+    x, w, bias, y = (place + (1 << SEGMENT_SHIFT) for place in (x, w, bias, y))
+    return [OPCODES["linear"], 13, x, 1, 0, m, 2, k, w, n, bias, y, n + 1]
+
+
+def depthwise(x: int, w: int, bias: int, y: int, sizes: list[int], channels: int) -> list[int]:
+    x, w, bias, y = (place + (1 << SEGMENT_SHIFT) for place in (x, w, bias, y))
+    row = [x, w, bias, y, channels, 3, len(sizes), *sizes, *[12] * len(sizes), 0, 8, 20]
+    return [OPCODES["depthwise"], len(row) + 2, *row]
+
+
+def dense(name: str, kinds: str, a: int, b: int, c: int, y: int, count: int) -> list[int]:
+    return elementwise(name, kinds, [a, b, c, y], [count], [4], [4], [4], [4])
+
+
+def ran(rows: list[list[int]], memory: np.ndarray, seed: int) -> tuple[np.ndarray, list[str]]:
+    """The segment's numbers after a program, and the kernels that were launched."""
+    on = On(EmulatedDevice(seed))
+    program, segments = np.array([word for row in rows for word in row], np.int64), [0, on.put(memory)]
+    table, facts = on.put(np.array(segments)), Facts((9, 0), 4, 0)
+    made = schedule(program, segments, on.put(program), on.failure.status, facts, table)
+    # Fewer threads than on a device, so that each takes several elements.
+    launches = [one._replace(threads=min(one.threads, 288)) for one in made.steps[0]]
+    assert on.run(launches)
+    return on.get(segments[1], memory.shape, memory.dtype), [one.kernel.name for one in launches]
+
+
+@st.composite
+def small(draw) -> list[int]:
+    """A row over numbers anywhere in the segment, which others read and write too."""
+    a, b, c, y = (4 * draw(st.integers(0, 99)) for _ in range(4))
+    form = draw(st.integers(0, 7))
+    if form == 0:
+        return fill((1 << SEGMENT_SHIFT) + y, draw(st.integers(1, 40)), draw(st.floats(-9, 9, width=32)))
+    if form == 1:
+        return dense(draw(st.sampled_from(["copy", "tanh", "square"])), "f", a, a, a, 1400 + y, 50)
+    if form == 2:
+        return dense(draw(st.sampled_from(["add", "maximum", "subtract"])), "ff", a, b, a, 1400 + y, 50)
+    if form == 3:
+        return elementwise("fma", "fff", [a, b, c, 1400 + y], [3, 4, 5], [80, 20, 4], [4, 0, 12], [0, 0, 0],
+                           [4, 12, 60])  # fmt: skip
+    if form == 4:
+        k, n = draw(st.sampled_from([(0, 3), (7, 3), (5, 20), (3, 70)]))
+        return linear(a, b // 16 * 16, c, 1400 + y, draw(st.integers(1, 2)), k, n)
+    if form == 5:
+        return depthwise(a, b, c, 1400 + y, draw(st.sampled_from([[4], [2, 3]])), draw(st.integers(1, 7)))
+    run = draw(st.sampled_from([3, 63, 64, 70, 260]))
+    name = draw(st.sampled_from(["add", "maximum"]))
+    return elementwise(name, "ff", [a, b, a, 1400 + y], [3, run], [4, 0], [4, 4], [4, 0], [4, 0])
+
+
+@settings(max_examples=8, deadline=None)
+@given(rows=st.lists(small(), min_size=2, max_size=6), seed=st.integers(0, 99))
+def test_a_chain_computes_what_its_instructions_do(rows, seed):
+    memory = np.random.default_rng(seed).standard_normal(SIZE).astype(np.float32)
+    chained, kernels = ran(rows, memory, seed)
+    assert len(kernels) == 1 and kernels[0].startswith("chains.")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("tinyseq.kernels.cuda.schedule.is_short", lambda row: False)
+        apart, kernels = ran(rows, memory, seed)
+    assert len(kernels) == len(rows)
+    assert chained.tobytes() == apart.tobytes()
+
+
+def test_what_is_long_or_alone_is_no_part_of_a_chain():
+    memory = np.zeros(chains.MOST + 100, np.float32)
+    short, long = (dense("negate", "f", 0, 0, 0, 0, count) for count in (8, chains.MOST + 1))
+    _, kernels = ran([short, long, short, short], memory, 0)
+    assert [name.split(".")[0] for name in kernels] == ["elementwise", "elementwise", "chains"]
+    assert not chains.is_short(dense("power", "ff", 0, 0, 0, 0, 8))
+    folded = elementwise("add", "ff", [0, 0, 0, 0], [2, 2, 2], [0] * 3, [8, 8, 4], [0] * 3, [0] * 3)
+    assert not chains.is_short(folded)
