@@ -171,7 +171,7 @@ def test_unknown_arguments_are_refused():
         tinyseq.InferenceSession(recogniser(), threads=3)
 
 
-def no_device() -> None:
+def no_device(number: int) -> None:
     raise tinyseq.DeviceError("there is none")
 
 

@@ -36,7 +36,7 @@ LAYERS = {
     "kernels.cuda.driver": "errors kernels.cuda kernels.cuda.compiler",
     "plan": "errors common kernels.activations kernels.cells shapes ir "
     "kernels.instructions reference kernels.program",
-    "backends": "common.text errors ir kernels.instructions reference kernels.library "
+    "backends": "common.text errors ir kernels.instructions reference kernels.library kernels.program "
     "kernels.cuda kernels.cuda.driver plan",
     "converters": "common.text errors common kernels.activations ir",
     "runtime.claim": "errors",

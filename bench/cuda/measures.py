@@ -1,159 +1,214 @@
-"""What is measured: parity with the CPU, then time on the device."""
+"""What is timed on the device: layers, products, whole models, generation; a task each, by its name."""
 
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator
 from functools import partial
 from pathlib import Path
-from statistics import median
-from types import MappingProxyType
 from typing import NamedTuple
 
 import numpy as np
 
 import tinyseq
-from bench.cuda import models
-from bench.cuda.torch_layers import TorchLayer
+from bench.cuda import models, rivals
+from bench.cuda.parity import ALLOWED
+from bench.cuda.rows import Row, sized
+from bench.cuda.timing import Effort, on_device, wall
 from tinyseq import backends, passes
-
-PARITY = 1e-4
-"""The most that results on the device may differ from the CPU's, relative above 1."""
-
-EXCHANGE = 0.5e-6
-"""Seconds in which the blocks of a cluster can tell each other a state: no step is faster."""
 
 LANES = 128
 """Multiply-adds of float32 that a multiprocessor does in a cycle."""
 
-BUDGET = 0.2
-"""Seconds for which one figure is measured."""
+EXCHANGE = 0.5e-6
+"""Seconds in which the blocks of a cluster can tell each other a state: no frame is faster."""
+
+CHUNK = 0.032
+FRAME = 0.016
+"""Seconds of sound that a step of silero takes, and one of GTCRN."""
 
 
-class Row(NamedTuple):
-    """One figure. ``against`` are others' in the same unit; ``share`` is the floor's of it."""
+class Sizes(NamedTuple):
+    """What is measured, and how long each figure."""
 
-    case: str
-    value: float
-    unit: str
-    share: float | None = None
-    against: Mapping[str, float] = MappingProxyType({})
-
-
-class Effort(NamedTuple):
-    """How much is measured."""
-
+    live_hidden: tuple[int, ...] = (64, 256, 512, 1024)
+    live_rows: tuple[int, ...] = (1, 64)
+    hidden: tuple[int, ...] = (64, 128, 192, 256, 512, 768, 1024)
+    rows: tuple[int, ...] = (1, 16, 64)
+    frames: int = 512
+    products: tuple[tuple[int, int, int], ...] = ((64, 1024, 4096), (1024, 1024, 4096), (32768, 512, 2048))
+    streams: tuple[int, ...] = (1, 64, 1024, 8192)
+    language: tuple[int, int] = (512, 500)
+    texts: int = 64
+    tokens: int = 300
     cells: tuple[int, ...] = (64, 200)
-    hidden: tuple[int, ...] = (64, 128, 160, 192, 256, 512, 768, 1024)
-    rows: tuple[int, ...] = (1, 4, 16, 44, 64, 256)
-    frames: tuple[int, ...] = (1, 512)
-    streams: tuple[int, ...] = (1, 64, 1024)
-    rounds: int = 7
+    parity: float = 25
+    effort: Effort = Effort()
 
 
-QUICK = Effort((16,), (64, 256), (1, 16), (1, 64), (1, 16), 3)
+QUICK = Sizes(
+    live_hidden=(64, 512), live_rows=(1,), hidden=(128, 512), rows=(1, 64), streams=(1, 1024), cells=(16,),
+    parity=5, effort=Effort(0.03, 3),
+)  # fmt: skip
 
 
-def difference(subject: models.Subject) -> float:
-    """How far the device's results are from the CPU's: the largest of all outputs and three runs."""
-    ours = tinyseq.load(subject.model, device="cuda")
-    expected = tinyseq.load(subject.model).run(subject.feeds)
-    worst = 0.0
-    for _ in range(3):
-        for name, array in ours.run(subject.feeds).items():
-            a, b = array.astype(np.float64), expected[name].astype(np.float64)
-            worst = max(worst, float(np.max(np.abs(a - b) / np.maximum(1, np.abs(b)), initial=0)))
-    return worst
+class Bench(NamedTuple):
+    """What tasks are given: sizes, the device, whether torch is timed beside, and model files."""
+
+    sizes: Sizes
+    device: object
+    torch: bool
+    paths: list[Path]
+
+    def rival(self, kind: Callable, *given: object):
+        """Torch's way of the same, where it is timed."""
+        return kind(*given) if self.torch else None
+
+    def floor(self, multiply_adds: float) -> float:
+        """Seconds that these take at the device's peak."""
+        return multiply_adds / (LANES * self.device.multiprocessors * self.device.clock)
 
 
-def floor(device, kind: str, hidden: int, rows: int) -> float:
-    """Seconds below which no step of a layer comes: the exchange of h, or its arithmetic at the peak."""
-    multiply_adds = models.GATES[kind] * hidden * hidden * rows
-    return EXCHANGE + multiply_adds / (LANES * device.multiprocessors * device.clock)
-
-
-def layers(effort: Effort, device) -> Iterator[Row]:
-    """Microseconds a step of a layer, on the device alone; torch's float32 and float16 beside it."""
+def live(bench: Bench) -> Iterator[Row]:
+    """A step of one frame of a stream's layer, its state in place."""
     for kind in ("LSTM", "GRU"):
-        for hidden in effort.hidden:
+        for hidden in bench.sizes.live_hidden:
+            for rows in bench.sizes.live_rows:
+                layer = models.layer(kind, hidden, rows, 1)
+                feeds = models.layer_feeds(kind, hidden, 1, rows)
+                executor = _runner(layer.model).bound({"x": feeds["x"]})
+                seconds = on_device(executor, bench.sizes.effort)
+                against = _against(bench.rival(rivals.TorchLayer, layer), feeds, bench, 1)
+                case, sizes = sized(H=hidden, N=rows, T=1)
+                yield Row("live", f"{kind} {case}", sizes, seconds * 1e6, "us a step", against)
+
+
+def _runner(graph: tinyseq.Graph):
+    """What steps a model's stream on the device, of as many rows as the model is for."""
+    streaming = tinyseq.load(graph).streaming.model
+    return backends.create("cuda", passes.simplify(graph.model()), lambda: streaming).runner()
+
+
+def layers(bench: Bench) -> Iterator[Row]:
+    """A layer over many frames."""
+    frames = bench.sizes.frames
+    for kind in ("LSTM", "GRU"):
+        for hidden in bench.sizes.hidden:
             layer = models.layer(kind, hidden)
             backend = backends.create("cuda", passes.simplify(layer.model.model()), None)
-            torch = TorchLayer.of(layer)
-            for frames in effort.frames:
-                for rows in effort.rows:
-                    case = f"{kind.lower()} H={hidden} N={rows} T={frames}"
-                    feeds = models.layer_feeds(kind, hidden, frames, rows)
-                    yield _layer_row(case, backend, torch, feeds, floor(device, kind, hidden, rows), effort)
+            rival = bench.rival(rivals.TorchLayer, layer)
+            for rows in bench.sizes.rows:
+                feeds = models.layer_feeds(kind, hidden, frames, rows)
+                results = backend.run(feeds)
+                if rival is not None:
+                    rival.check(feeds, results["y"], ALLOWED)
+                _, executor = backend.ready(feeds)
+                seconds = on_device(executor, bench.sizes.effort) / frames
+                least = EXCHANGE + bench.floor(models.GATES[kind] * hidden * hidden * rows)
+                against = _against(rival, feeds, bench, frames)
+                case, sizes = sized(H=hidden, N=rows, T=frames)
+                yield Row(
+                    "layers", f"{kind} {case}", sizes, seconds * 1e6, "us a frame", against, least * 1e6
+                )
 
 
-def _layer_row(case: str, backend, torch, feeds, least: float, effort: Effort) -> Row:
-    frames = len(feeds["x"])
-    results = backend.run(feeds)
-    against = {}
-    if torch is not None:
-        torch.check(feeds, results["y"], PARITY)
-        against = {
-            name: seconds / frames * 1e6 for name, seconds in torch.seconds(feeds, effort.rounds).items()
-        }
-    _, executor = backend.ready(feeds)
-    once = executor.seconds(1)
-    repeats = max(1, round(BUDGET / effort.rounds / max(once, 1e-6)))
-    seconds = median(executor.seconds(repeats) for _ in range(effort.rounds)) / frames
-    return Row(case, seconds * 1e6, "us a step on the device", least / seconds, against)
+def _against(rival, feeds, bench: Bench, frames: int) -> dict[str, float]:
+    """Microseconds a frame that others take."""
+    if rival is None:
+        return {}
+    return {name: 1e6 * each / frames for name, each in rival.seconds(feeds, bench.sizes.effort).items()}
 
 
-def launching(device, effort: Effort) -> Iterator[Row]:
-    """What a step costs beyond the device's work: a stream of the smallest model, copies included."""
-    graph = tinyseq.Graph()
-    x, total = graph.input("x", [1]), graph.input("sum", [1])
-    graph.output("next", graph.add(x, total), carries="sum")
-    stream = tinyseq.load(graph, device="cuda").stream()
-    feeds, out = {"x": np.ones(1, np.float32)}, {}
-    yield Row("one addition", _wall(lambda: stream.step(feeds, out), effort) * 1e6, "us a step, all in all")
+def products(bench: Bench) -> Iterator[Row]:
+    """Matrix products of float32 by weights."""
+    for m, k, n in bench.sizes.products:
+        backend = backends.create("cuda", passes.simplify(models.product(k, n).model()), None)
+        feeds = {"x": np.random.default_rng(m).standard_normal((m, k)).astype(np.float32)}
+        backend.run(feeds)
+        _, executor = backend.ready(feeds)
+        work = 2e-12 * m * k * n
+        rival = bench.rival(rivals.TorchProduct, m, k, n)
+        taken = {} if rival is None else rival.seconds(bench.sizes.effort)
+        against = {name: work / seconds for name, seconds in taken.items()}
+        most = work / bench.floor(m * k * n)
+        case, sizes = sized(m=m, k=k, n=n)
+        value = work / on_device(executor, bench.sizes.effort)
+        yield Row("products", case, sizes, value, "TFLOP/s", against, most)
 
 
-def live(effort: Effort, paths: list[Path]) -> Iterator[Row]:
-    """How many live streams the device keeps up with, all of them stepped together."""
-    yield from _live("silero", models.DEMO, {"input": (576,)}, {"sr": np.array(16000)}, 0.032, effort)
-    for path in paths:
-        if "gtcrn" in path.name:
-            yield from _single("gtcrn", path, 0.016, effort)
-
-
-def _live(name, path, parts, fixed, chunk: float, effort: Effort) -> Iterator[Row]:
-    session = tinyseq.load(path, device="cuda")
-    for count in effort.streams:
+def silero(bench: Bench) -> Iterator[Row]:
+    """Live streams of the voice detector that tinyseq brings along, stepped together."""
+    session, effort = tinyseq.load(models.DEMO, device="cuda"), bench.sizes.effort
+    for count in bench.sizes.streams:
         pool = session.pool(count)
         rows = [pool.open() for _ in range(count)]
-        feeds = {key: np.zeros((count, *shape), np.float32) for key, shape in parts.items()} | fixed
-        seconds = _wall(partial(pool.step, rows, feeds), effort)
-        yield Row(f"{name}, {count} together", count * chunk / seconds, "streams in real time")
+        feeds = {"input": np.zeros((count, 576), np.float32), "sr": np.array(16000)}
+        call = partial(pool.step, rows, feeds)
+        seconds = wall(call, effort)
+        case, sizes = sized(rows=count)
+        on = on_device(pool._runner.bound(pool._addressed(np.array(rows), feeds)), effort)
+        yield Row("silero", f"{case} on the device", sizes, on * 1e6, "us a step")
+        yield Row("silero", f"{case} all in all", sizes, seconds * 1e6, "us a step")
+        yield Row("silero", f"{case} kept up with", sizes, count * CHUNK / seconds, "streams in real time")
 
 
-def _single(name: str, path: Path, chunk: float, effort: Effort) -> Iterator[Row]:
-    session = tinyseq.load(path, device="cuda")
-    stream = session.stream()
-    carried = {pair.input for pair in session.state}
-    feeds = {
-        value.name: np.zeros([1 if isinstance(n, str) else n for n in value.shape], value.dtype)
-        for value in session.stream_inputs
-        if value.name not in carried
-    }
-    seconds = _wall(lambda: stream.step(feeds), effort)
-    yield Row(f"{name}, alone", chunk / seconds, "streams in real time")
+def gtcrn(bench: Bench) -> Iterator[Row]:
+    """A frame of each model file that is named so."""
+    for path in (path for path in bench.paths if "gtcrn" in path.name):
+        session, effort = tinyseq.load(path, device="cuda"), bench.sizes.effort
+        stream, carried = session.stream(), {pair.input for pair in session.state}
+        feeds = {
+            value.name: np.zeros([1 if isinstance(n, str) else n for n in value.shape], value.dtype)
+            for value in session.stream_inputs
+            if value.name not in carried
+        }
+        seconds = wall(partial(stream.step, feeds), effort)
+        on = on_device(stream._runner.bound(feeds), effort)
+        yield Row("gtcrn", f"{path.stem} on the device", {}, on * 1e3, "ms a frame")
+        yield Row("gtcrn", f"{path.stem} all in all", {}, seconds * 1e3, "ms a frame")
+        yield Row("gtcrn", f"{path.stem} kept up with", {}, FRAME / seconds, "streams in real time")
 
 
-def _wall(call, effort: Effort) -> float:
-    """Seconds of a call as the caller feels it."""
-    for _ in range(3):
-        call()
-    start = time.perf_counter()
-    call()
-    repeats = max(1, round(BUDGET / effort.rounds / max(time.perf_counter() - start, 1e-6)))
-    rounds = []
-    for _ in range(effort.rounds):
+def generation(bench: Bench) -> Iterator[Row]:
+    """Texts of a language model, token by token, all in all; tinyseq's CPU beside."""
+    model = models.LanguageModel.of(*bench.sizes.language)
+    count, most = bench.sizes.texts, bench.sizes.tokens
+    effort = Effort(0, min(3, bench.sizes.effort.rounds))
+    feeds, given = model.feeds(count), {"decoder_start_token_id": 1, "max_new_tokens": most}
+    decoders = {name: tinyseq.Decoder(tinyseq.load(model.graph, device=name)) for name in ("cuda", "cpu")}
+    for name, options in {
+        "greedy": tinyseq.Greedy(**given),
+        "beam 4": tinyseq.Beam(num_beams=4, **given),
+    }.items():
+
+        def texts(where: str, options=options) -> list[list[list[int]]]:
+            found = tinyseq.generate(decoders[where], feeds, options)
+            return [[hypothesis.tokens for hypothesis in own] for own in found]
+
         start = time.perf_counter()
-        for _ in range(repeats):
-            call()
-        rounds.append((time.perf_counter() - start) / repeats)
-    return median(rounds)
+        wanted = texts("cpu")
+        against = {"the CPU": (time.perf_counter() - start)}
+        same = sum(ours == theirs for ours, theirs in zip(texts("cuda"), wanted, strict=True))
+        seconds = wall(partial(texts, "cuda"), effort)
+        if name == "greedy" and bench.torch:
+            against["torch float32"] = rivals.TorchText(model, feeds, most).seconds(effort)
+        against = {name: 1e6 * each / most for name, each in against.items()}
+        sizes = {"texts": count, "tokens": most}
+        yield Row("generation", name, sizes, 1e6 * seconds / most, "us a token", against)
+        yield Row("generation", f"{name} as on the CPU", sizes, same, f"texts of {count}")
+
+
+def calls(bench: Bench) -> Iterator[Row]:
+    """What a step costs beyond the device's work: a stream of the smallest model, copies included."""
+    stream = tinyseq.load(models.addition(), device="cuda").stream()
+    feeds = {"x": np.ones(1, np.float32)}
+    seconds = wall(partial(stream.step, feeds), bench.sizes.effort)
+    on = on_device(stream._runner.bound(feeds), bench.sizes.effort)
+    yield Row("calls", "one addition, on the device", {}, on * 1e6, "us a step")
+    yield Row("calls", "one addition, all in all", {}, seconds * 1e6, "us a step")
+
+
+TASKS: dict[str, Callable[[Bench], Iterator[Row]]] = {
+    task.__name__: task for task in (calls, live, silero, gtcrn, generation, products, layers)
+}
+"""In the order in which they are measured."""

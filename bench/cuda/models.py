@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Iterator
-from itertools import product
 from pathlib import Path
 from typing import NamedTuple
 
@@ -33,7 +33,7 @@ class Layer(NamedTuple):
     b: np.ndarray
 
 
-def layer(kind: str, hidden: int) -> Layer:
+def layer(kind: str, hidden: int, rows: int | str = "rows", frames: int | str = "frames") -> Layer:
     """A layer of equal input and hidden size over x[T, N, H], its state h, and c of an LSTM, in rows."""
     rng = np.random.default_rng(hidden)
     gates = GATES[kind] * hidden
@@ -41,9 +41,9 @@ def layer(kind: str, hidden: int) -> Layer:
     w, r = (rng.uniform(-bound, bound, (1, gates, hidden)).astype(np.float32) for _ in range(2))
     b = rng.uniform(-bound, bound, (1, 2 * gates)).astype(np.float32)
     graph = tinyseq.Graph()
-    x = graph.input("x", ["frames", "rows", hidden])
+    x = graph.input("x", [frames, rows, hidden])
     names = ["h", "c"] if kind == "LSTM" else ["h"]
-    states = [graph.input(name, [1, "rows", hidden]) for name in names]
+    states = [graph.input(name, [1, rows, hidden]) for name in names]
     attributes = {"linear_before_reset": 1} if kind == "GRU" else {}
     y, *finals = graph.apply(
         kind, x, w, r, b, None, *states, outputs=1 + len(states), hidden_size=hidden, **attributes
@@ -61,6 +61,59 @@ def layer_feeds(kind: str, hidden: int, frames: int, rows: int) -> dict[str, np.
     for name in ("h", "c") if kind == "LSTM" else ("h",):
         feeds[name] = rng.uniform(-1, 1, (1, rows, hidden)).astype(np.float32)
     return feeds
+
+
+def addition() -> tinyseq.Graph:
+    """The smallest model with a state: sum + x."""
+    graph = tinyseq.Graph()
+    x, total = graph.input("x", [1]), graph.input("sum", [1])
+    graph.output("next", graph.add(x, total), carries="sum")
+    return graph
+
+
+def product(k: int, n: int) -> tinyseq.Graph:
+    """x[rows, k] times a matrix of numbers that are not trained."""
+    graph = tinyseq.Graph()
+    w = np.random.default_rng(n).uniform(-1, 1, (k, n)).astype(np.float32)
+    graph.output("y", graph.dense(graph.input("x", ["rows", k]), w / np.float32(k**0.5)))
+    return graph
+
+
+class LanguageModel(NamedTuple):
+    """An LSTM between a table of tokens and scores of the next one; weights in torch's layout."""
+
+    graph: tinyseq.Graph
+    table: np.ndarray
+    cell: list[np.ndarray]
+    out: np.ndarray
+
+    @classmethod
+    def of(cls, hidden: int, vocabulary: int) -> LanguageModel:
+        """One whose likeliest token is clear enough for rounding not to choose it."""
+        rng = np.random.default_rng(0)
+
+        def weights(*shape: int, scale: float) -> np.ndarray:
+            return (scale * rng.uniform(-1, 1, shape)).astype(np.float32)
+
+        small = hidden**-0.5
+        table, out = weights(vocabulary, hidden, scale=2), weights(hidden, vocabulary, scale=1)
+        shapes = (4 * hidden, hidden), (4 * hidden, hidden), (4 * hidden,), (4 * hidden,)
+        cell = [weights(*shape, scale=small) for shape in shapes]
+        graph = tinyseq.Graph()
+        token = graph.input("token", ["rows"], np.int64)
+        h, c = (graph.input(name, [1, "rows", hidden]) for name in ("h", "c"))
+        x = graph.unsqueeze(graph.embedding(token, table), [0])
+        y, next_h, next_c = graph.lstm(x, cell, layout="torch", h=h, c=c)
+        graph.output("next_h", next_h, carries="h")
+        graph.output("next_c", next_c, carries="c")
+        graph.output("logits", graph.dense(graph.squeeze(y, [0]), out))
+        return cls(graph, table, cell, out)
+
+    def feeds(self, rows: int) -> dict[str, np.ndarray]:
+        """Where so many rows begin."""
+        rng = np.random.default_rng(1)
+        shape = 1, rows, self.table.shape[1]
+        return {name: rng.uniform(-1, 1, shape).astype(np.float32) for name in ("h", "c")}
 
 
 VARIANTS: dict[str, tuple[dict[str, object], ...]] = {
@@ -87,7 +140,7 @@ VARIANTS: dict[str, tuple[dict[str, object], ...]] = {
 def cells(sizes: tuple[int, ...]) -> Iterator[Subject]:
     """Every cell in every direction, with and without lengths."""
     directions = ("forward", "reverse", "bidirectional")
-    for kind, direction, hidden in product(VARIANTS, directions, sizes):
+    for kind, direction, hidden in itertools.product(VARIANTS, directions, sizes):
         for variant in VARIANTS[kind]:
             for rows, lengths in ((1, False), (3, True)):
                 yield _cell(kind, direction, hidden, rows, lengths, variant)

@@ -9,8 +9,14 @@ from tinyseq.kernels.cuda import driver
 
 
 @pytest.fixture
-def device(monkeypatch) -> EmulatedDevice:
+def device(devices) -> EmulatedDevice:
     """What ``device="cuda"`` is in this test."""
-    emulated = EmulatedDevice()
-    monkeypatch.setattr(driver, "open_device", lambda: emulated)
+    return devices[0]
+
+
+@pytest.fixture
+def devices(monkeypatch) -> list[EmulatedDevice]:
+    """What ``device="cuda:0"`` and ``device="cuda:1"`` are."""
+    emulated = [EmulatedDevice(number=number) for number in range(2)]
+    monkeypatch.setattr(driver, "open_device", lambda number=0: emulated[number])
     return emulated

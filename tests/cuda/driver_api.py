@@ -1,7 +1,8 @@
-"""The functions of CUDA's driver that tinyseq calls, over an emulated device.
+"""The functions of CUDA's driver that tinyseq calls, over two emulated devices.
 
-They take and give what the driver's do: addresses of parameters, structures, error codes. A thread that has
-not made the context its own is refused, what is captured does not run, and handles are given back once.
+They take and give what the driver's do: addresses of parameters, structures, error codes. What is a device's
+is refused to a thread whose current context is another's, what is captured does not run, and handles are
+given back once.
 """
 
 from __future__ import annotations
@@ -35,11 +36,11 @@ class EmulatedDriver:
     """Stands for the module ``cuda.bindings.driver``; its structures and enumerations are the real ones."""
 
     def __init__(self, seed: int = 0) -> None:
-        self.device = EmulatedDevice(seed)
+        self.devices = [EmulatedDevice(seed, number=number) for number in range(2)]
         self.held: dict[int, object] = {}
         self._numbers = count(1)
         self._here = threading.local()
-        self._captured: list | None = None
+        self.captured: dict[int, list] = {}
 
     def __getattr__(self, name: str) -> object:
         if name.startswith(("CU", "CUDA")):
@@ -55,8 +56,19 @@ class EmulatedDriver:
         return (FINE,) if self.held.pop(int(number), None) is not None else (INVALID,)
 
     @property
-    def _current(self) -> bool:
-        return getattr(self._here, "set", False)
+    def contexts(self) -> list[int]:
+        """The calling thread's stack of devices, the current one last."""
+        if not hasattr(self._here, "contexts"):
+            self._here.contexts = []
+        return self._here.contexts
+
+    @property
+    def device(self) -> EmulatedDevice | None:
+        """The calling thread's device."""
+        return self.devices[self.contexts[-1]] if self.contexts else None
+
+    def _is_here(self, stream: int) -> bool:
+        return self.held.get(int(stream)) is self.device is not None
 
     # The device.
 
@@ -67,26 +79,26 @@ class EmulatedDriver:
         return FINE, 13000
 
     def cuDeviceGetCount(self) -> tuple:
-        return FINE, 1
+        return FINE, len(self.devices)
 
     def cuDeviceGet(self, number: int) -> tuple:
-        return (FINE, 0) if number == 0 else (INVALID, None)
+        return (FINE, number) if number in range(len(self.devices)) else (INVALID, None)
 
     def cuDeviceGetName(self, size: int, device: int) -> tuple:
-        return FINE, b"an emulated device\0\0"
+        return FINE, self.devices[device].name.encode() + b"\0\0left over"
 
     def cuDeviceGetAttribute(self, kind, device: int) -> tuple:
         return FINE, ATTRIBUTES[kind.name]
 
     def cuDevicePrimaryCtxRetain(self, device: int) -> tuple:
-        return FINE, "context"
+        return FINE, device
 
-    def cuCtxSetCurrent(self, context: str) -> tuple:
-        self._here.set = True
+    def cuCtxPushCurrent(self, context: int) -> tuple:
+        self.contexts.append(context)
         return (FINE,)
 
-    def cuCtxSynchronize(self) -> tuple:
-        return (FINE,) if self._current else (NO_CONTEXT,)
+    def cuCtxPopCurrent(self) -> tuple:
+        return (FINE, self.contexts.pop()) if self.contexts else (NO_CONTEXT, None)
 
     def cuGetErrorName(self, error) -> tuple:
         return FINE, error.name.encode()
@@ -97,7 +109,7 @@ class EmulatedDriver:
     # Memory.
 
     def cuMemAlloc(self, size: int) -> tuple:
-        if not self._current:
+        if self.device is None:
             return NO_CONTEXT, None
         if size > TOTAL_BYTES:
             return NO_MEMORY, None
@@ -112,9 +124,15 @@ class EmulatedDriver:
     def cuMemGetInfo(self) -> tuple:
         return FINE, TOTAL_BYTES // 2, TOTAL_BYTES
 
-    def cuMemsetD8(self, address: int, value: int, size: int) -> tuple:
+    def cuMemsetD8Async(self, address: int, value: int, size: int, stream: int) -> tuple:
+        if not self._is_here(stream) or stream in self.captured:
+            return (INVALID,)
         self.device.span(int(address), size)[:] = value
         return (FINE,)
+
+    def cuPointerGetAttribute(self, kind, address: int) -> tuple:
+        assert kind == real.CUpointer_attribute.CU_POINTER_ATTRIBUTE_DEVICE_ORDINAL
+        return FINE, next(n for n, device in enumerate(self.devices) if device.has(address))
 
     def cuMemHostAlloc(self, size: int, flags: int) -> tuple:
         block = (ctypes.c_uint8 * size)()
@@ -125,9 +143,9 @@ class EmulatedDriver:
     def cuMemFreeHost(self, address: int) -> tuple:
         return self._given_back(address)
 
-    def cuMemcpy2DUnaligned(self, copy) -> tuple:
-        if not self._current:
-            return (NO_CONTEXT,)
+    def cuMemcpy2DAsync(self, copy, stream: int) -> tuple:
+        if not self._is_here(stream) or stream in self.captured:
+            return (INVALID,)
         width, height = copy.WidthInBytes, copy.Height
         for row in range(height):
             if copy.dstMemoryType == real.CUmemorytype.CU_MEMORYTYPE_DEVICE:
@@ -141,18 +159,16 @@ class EmulatedDriver:
     # Queues.
 
     def cuStreamCreate(self, flags) -> tuple:
-        return (FINE, self._handle("stream")) if self._current else (NO_CONTEXT, None)
+        return (NO_CONTEXT, None) if self.device is None else (FINE, self._handle(self.device))
 
     def cuStreamDestroy(self, stream: int) -> tuple:
         return self._given_back(stream)
 
     def cuStreamSynchronize(self, stream: int) -> tuple:
-        return (FINE,) if self.held.get(stream) == "stream" and self._captured is None else (INVALID,)
+        return (FINE,) if self._is_here(stream) and stream not in self.captured else (INVALID,)
 
     def _copy(self, stream: int, target: np.ndarray, source: np.ndarray) -> tuple:
-        if not self._current:
-            return (NO_CONTEXT,)
-        if self.held.get(stream) != "stream" or self._captured is not None:
+        if not self._is_here(stream) or stream in self.captured:
             return (INVALID,)
         target[:] = source.copy()
         return (FINE,)
@@ -169,7 +185,7 @@ class EmulatedDriver:
     # Kernels.
 
     def cuModuleLoadData(self, code: Kernel) -> tuple:
-        return FINE, code
+        return (NO_CONTEXT, None) if self.device is None else (FINE, code)
 
     def cuModuleGetFunction(self, module: Kernel, name: bytes) -> tuple:
         return FINE, module
@@ -179,7 +195,7 @@ class EmulatedDriver:
         return (FINE,)
 
     def cuLaunchKernelEx(self, config, function: Kernel, parameters: int, extra: int) -> tuple:
-        if not self._current:
+        if not self._is_here(config.hStream):
             return (NO_CONTEXT,)
         kinds = real.CUfunction_attribute
         shared = kinds.CU_FUNC_ATTRIBUTE_MAX_DYNAMIC_SHARED_SIZE_BYTES
@@ -202,19 +218,19 @@ class EmulatedDriver:
             1 if cluster is None else cluster.clusterDim.x,
             identifiers.CU_LAUNCH_ATTRIBUTE_COOPERATIVE in attributes,
         )
-        if self._captured is not None:
-            self._captured.append((launch, status))
+        if int(config.hStream) in self.captured:
+            self.captured[int(config.hStream)].append((launch, status))
         else:
             run(self.device, launch, status)
         return (FINE,)
 
     def cuStreamBeginCapture(self, stream: int, mode) -> tuple:
-        self._captured = []
+        assert mode == real.CUstreamCaptureMode.CU_STREAM_CAPTURE_MODE_RELAXED
+        self.captured[stream] = []
         return (FINE,)
 
     def cuStreamEndCapture(self, stream: int) -> tuple:
-        graph, self._captured = self._captured, None
-        return FINE, self._handle(graph)
+        return FINE, self._handle(self.captured.pop(stream))
 
     def cuGraphInstantiate(self, graph: int, flags: int) -> tuple:
         return FINE, self._handle(list(self.held[graph]))
@@ -226,7 +242,7 @@ class EmulatedDriver:
         return self._given_back(graph)
 
     def cuGraphLaunch(self, graph: int, stream: int) -> tuple:
-        if not self._current or self.held.get(stream) != "stream":
+        if not self._is_here(stream):
             return (NO_CONTEXT,)
         for launch, status in self.held[graph]:
             run(self.device, launch, status)

@@ -8,14 +8,17 @@ are an error. Arithmetic is NumPy's on scalars, float32 staying float32.
 from __future__ import annotations
 
 import random
+import threading
 import time
 from bisect import bisect_right
 from collections.abc import Callable, Iterable
+from contextlib import nullcontext
 from functools import cache
 
 import numpy as np
 from greenlet import getcurrent, greenlet
 
+from tinyseq.kernels.cuda.driver import check_place
 from tinyseq.kernels.cuda.launch import Kernel, Launch
 from tinyseq.kernels.cuda.rebinding import Target, reached
 
@@ -66,13 +69,14 @@ class EmulatedDevice:
     shared_bytes = 227 * 1024
     clock = 1e9
 
-    def __init__(self, seed: int = 0, capability: tuple[int, int] = (9, 0)) -> None:
-        self.capability = capability
+    def __init__(self, seed: int = 0, capability: tuple[int, int] = (9, 0), number: int = 0) -> None:
+        self.capability, self.number = capability, number
+        self.current = nullcontext()
         self.random = random.Random(seed)
         self.launches: list[Launch] = []
         self.memories: list[EmulatedMemory] = []
         self._addresses: list[int] = []
-        self._next = FIRST_ADDRESS
+        self._next = FIRST_ADDRESS * (number + 1)
 
     def memory(self, size: int) -> EmulatedMemory:
         memory = EmulatedMemory(self._next, size)
@@ -87,11 +91,9 @@ class EmulatedDevice:
     def queue(self) -> EmulatedQueue:
         return EmulatedQueue(self)
 
-    def use(self) -> None:
-        pass
-
-    def wait(self) -> None:
-        pass
+    def has(self, address: int) -> bool:
+        """Whether an address may be in its memory."""
+        return address // FIRST_ADDRESS == self.number + 1
 
     def found(self, address: int) -> tuple[np.ndarray, int]:
         """The bytes that an address lies in and how far in."""
@@ -142,6 +144,8 @@ class EmulatedQueue:
 
     def adopt(self, array: object):
         interface = array.__cuda_array_interface__
+        if not self.device.has(interface["data"][0]):
+            check_place(self.device, interface["data"][0] // FIRST_ADDRESS - 1)
         return interface["data"][0], interface["shape"], np.dtype(interface["typestr"]), array
 
     def prepare(self, launches: Iterable[Launch], status: int) -> list[tuple[Launch, int]]:
@@ -402,7 +406,15 @@ def _waits(kernel: Kernel) -> bool:
 
 
 def run(device: EmulatedDevice, launch: Launch, status: int) -> None:
-    """Runs a launch to its end."""
+    """Runs a launch to its end; of several threads, one after the other."""
+    with _one_at_a_time:
+        _run(device, launch, status)
+
+
+_one_at_a_time = threading.Lock()
+
+
+def _run(device: EmulatedDevice, launch: Launch, status: int) -> None:
     device.launches.append(launch)
     check_launch(device, launch)
     grid = Grid(device, launch)

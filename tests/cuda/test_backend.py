@@ -8,7 +8,7 @@ import pytest
 import tinyseq
 from tests.cuda.emulator import EmulatedDevice
 from tinyseq.backends.device_array import DeviceArray
-from tinyseq.errors import FeedError, StateError
+from tinyseq.errors import DeviceError, FeedError, StateError
 
 
 def accumulator(rows: object = "rows") -> tinyseq.Graph:
@@ -176,6 +176,58 @@ def test_results_on_the_device_do_not_pass_the_host(device, model, monkeypatch):
     stream.step({"x": x}, out)
     monkeypatch.undo()
     np.testing.assert_array_equal(np.asarray(out["y"]), 4 * X)
+
+
+def test_a_device_is_chosen_by_its_number(devices):
+    streams = [tinyseq.load(accumulator(), device=f"cuda:{number}").stream() for number in (0, 1)]
+    for turn, stream in enumerate(streams):
+        before = [len(device.launches) for device in devices]
+        y = stream.step({"x": there(devices[turn], X)})["y"]
+        np.testing.assert_array_equal(np.asarray(y), 2 * X)
+        assert y.device is devices[turn]
+        assert y.__dlpack_device__() == (2, turn)
+        assert [len(device.launches) > n for device, n in zip(devices, before)] == [turn == 0, turn == 1]
+    streams[1].restore(streams[0].snapshot())
+    np.testing.assert_array_equal(streams[1].step({"x": X})["y"], 4 * X)
+
+
+class Foreign:
+    """Another package's array."""
+
+    def __init__(self, array: DeviceArray) -> None:
+        self.__cuda_array_interface__ = array.__cuda_array_interface__
+
+
+@pytest.mark.parametrize("seen", [lambda array: array, Foreign])
+def test_arrays_of_another_device_are_refused(devices, seen):
+    stream = tinyseq.load(accumulator(), device="cuda:1").stream()
+    for _ in range(2):
+        with pytest.raises(
+            FeedError, match=r"input 'x': the array is on cuda:0 and the model on cuda:1; copy"
+        ):
+            stream.step({"x": seen(there(devices[0], X))})
+        with pytest.raises(FeedError, match=r"out\['y'\]: the array is on cuda:0"):
+            stream.step({"x": X}, {"y": seen(there(devices[0], X))})
+        stream.step({"x": there(devices[1], X)})
+    np.testing.assert_array_equal(stream.step({"x": X})["y"], 6 * X)
+
+
+@pytest.mark.parametrize("name", ["cuda:", "cuda:x", "cuda:-1", "cuda:1:1", "cpu:0", "CUDA", "", 0, None])
+def test_devices_that_are_none(name):
+    with pytest.raises(DeviceError, match="is unknown; choose 'cpu', 'cuda', 'reference', or one of several"):
+        tinyseq.load(accumulator(), device=name)
+
+
+def test_a_pool_of_many_rows(device, model):
+    rng = np.random.default_rng(0)
+    pool = model.pool(60)
+    rows = [pool.open() for _ in range(60)]
+    state = np.zeros((60, 3), np.float32)
+    for count in (60, 25, 60):
+        chosen, x = rng.permutation(60)[:count], rng.normal(size=(count, 3)).astype(np.float32)
+        y = pool.step([rows[place] for place in chosen], {"x": x})["y"]
+        state[chosen] += x
+        np.testing.assert_array_equal(y, 2 * state[chosen])
 
 
 def test_strided_arrays_on_the_device_are_refused(device, model):

@@ -66,8 +66,15 @@ SIZES = {
     "hidden": [64, 512],
     "cell": range(len(VARIANTS)),
     "flags": [0, QUANTIZED, PROJECTED],
+    "kind": range(3),
 }
 """What operands of these names are; others are 2, addresses are multiples of a large number."""
+
+TAILS = {"pick": [0, 1, 4, 1, 1, 2], "beam": [1, 1, 4, 2, 0, 0, 1, 4, 0, 0, 0, 0, 1, 2]}
+"""The integers at the end of an instruction, where they are not dimensions."""
+
+IN_FLOAT64 = {"log_softmax", "penalize_repetition", "pick", "beam"}
+"""What adds up in float64 as the CPU does, or is given numbers in it."""
 
 
 DEVICES = Facts(CAPABILITIES[0], 1, 2**30), Facts(CAPABILITIES[0], 128, 2**30), Facts(CLUSTERS, 132, 2**30)
@@ -80,8 +87,8 @@ def operations(name: str) -> Iterator[dict]:
     usual = {"failure": Failure(0, 0)} if row.failure else {}
     for place, (operand, plain) in enumerate(zip(row.operands, OPERANDS[name])):
         usual[plain] = 2**20 * (place + 1) if operand[0] == "&" else SIZES.get(operand, [2])[0]
-    if "dims" in usual:
-        usual["dims"] = Tail(0, [4, 4, 4])
+        if operand[0] == "*":
+            usual[plain] = Tail(0, TAILS.get(name, [4, 4, 4]))
     # The oldest first: what it runs, newer ones run too.
     for facts in DEVICES if name in ASKING else (None,):
         if facts is not None:
@@ -187,9 +194,9 @@ def test_every_kernel_passes_the_gates(one):
     assembled = Assembled(one.kernel, one.capabilities[0])
     function, _, kinds = one.name.partition("(")
     # These are computed in float64 on every device.
-    fine = ["float64"] if function in HEAVY and "f" in kinds else []
+    fine = {"float64"} if function in IN_FLOAT64 or (function in HEAVY and "f" in kinds) else set()
     for capability in one.capabilities:
-        assert assembled.faults(capability) == fine, capability
+        assert set(assembled.faults(capability)) <= fine, capability
 
 
 def test_kernels_of_all_twins_are_here():

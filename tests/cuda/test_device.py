@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import tinyseq
-from bench.cuda import measures, models
+from bench.cuda import models, parity
 from bench.cuda.__main__ import main
 from tests.cuda.test_backend import X, accumulator
 from tests.strategies import CASES
@@ -38,7 +38,7 @@ def test_op(form, data):
 
 @pytest.mark.parametrize("subject", [*models.cells((16, 64, 200)), *models.models([])], ids=lambda s: s.name)
 def test_parity(subject):
-    assert measures.difference(subject) <= measures.PARITY
+    assert parity.difference(subject) <= parity.ALLOWED
 
 
 @pytest.mark.parametrize("package", ["torch", "cupy"])

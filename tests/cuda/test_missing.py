@@ -32,11 +32,26 @@ def test_no_package(package):
     assert "pip install 'tinyseq[cuda]'" in said
 
 
+NEWER_NUMPY = """
+import numpy
+del numpy.row_stack  # as in NumPy 2.5
+from tinyseq.kernels.cuda import compiler
+from tinyseq.kernels.cuda.elementwise import _filling
+print(compiler.compiled(_filling, (9, 0)).code[:4], hasattr(numpy, "row_stack"))
+"""
+
+
+def test_numpy_without_a_name_that_numba_asks_for():
+    command = [sys.executable, "-c", NEWER_NUMPY]
+    said = subprocess.run(command, check=True, capture_output=True, text=True).stdout
+    assert said == "b'\\x7fELF' False\n"
+
+
 @pytest.fixture
 def nothing_open():
-    driver.open_device.cache_clear()
+    driver.opened.cache_clear()
     yield
-    driver.open_device.cache_clear()
+    driver.opened.cache_clear()
 
 
 def test_no_driver(monkeypatch, nothing_open):

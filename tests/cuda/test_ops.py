@@ -17,7 +17,7 @@ from tinyseq.kernels.cuda import driver
 def emulated(case: Case, seed: int) -> dict:
     """What the emulated device gives."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(driver, "open_device", lambda: EmulatedDevice(seed))
+        patch.setattr(driver, "open_device", lambda number: EmulatedDevice(seed))
         return tinyseq.load(case.model, device="cuda").run(case.feeds)
 
 

@@ -53,7 +53,7 @@ def run(case: Case, form: Callable[[int], Form | None], seed: int = 0, times: in
     """What the last of some runs on an emulated device gives, in one form."""
     device = EmulatedDevice(seed)
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(driver, "open_device", lambda: device)
+        patch.setattr(driver, "open_device", lambda number: device)
         patch.setattr(forms, "form_for", lambda hidden, rows, facts: form(hidden))
         model = tinyseq.load(case.model, device="cuda")
         return [model.run(case.feeds) for _ in range(times)][-1]
@@ -107,7 +107,7 @@ def test_projected_layers(case, seed):
     graph, feeds = case
     expected = tinyseq.load(graph, device="reference").run(feeds)
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(driver, "open_device", lambda: EmulatedDevice(seed))
+        patch.setattr(driver, "open_device", lambda number: EmulatedDevice(seed))
         close(tinyseq.load(graph, device="cuda").run(feeds), expected, bound_of("LSTM"))
 
 

@@ -65,18 +65,35 @@ DEVICES = ("cpu", "cuda", "reference")
 
 def create(device: str, model: Model, streaming: Callable[[], Model], finite: bool = True) -> Backend:
     """The backend of a device for a model and for what makes its streaming form, once that is wanted, whose
-    steps refuse what would leave a state that is not ``finite``."""
-    if not isinstance(device, str) or device not in DEVICES:
-        raise DeviceError(f"device={shown(device)} is unknown; choose {', '.join(map(repr, DEVICES))}")
-    if device == "cpu":
+    steps refuse what would leave a state that is not ``finite``.
+
+    Raises:
+        DeviceError: there is no such device, or it is not at hand; says which and what to do.
+        MissingPackageError: a package that it needs is not installed.
+    """
+    kind, number = _device(device)
+    if kind == "cpu":
         from tinyseq.backends.cpu import CpuBackend
 
         return CpuBackend(model, streaming, finite)
-    if device == "cuda":
-        return _cuda()(model, streaming, finite)
+    if kind == "cuda":
+        return _cuda()(model, streaming, finite, number)
     from tinyseq.backends.reference import ReferenceBackend
 
     return ReferenceBackend(model, streaming, finite)
+
+
+def _device(name: str) -> tuple[str, int]:
+    """What kind of device a name stands for, and which one of those of its kind."""
+    kind, colon, number = name.partition(":") if isinstance(name, str) else ("", "", "")
+    if kind in DEVICES and not colon:
+        return kind, 0
+    if kind == "cuda" and number.isascii() and number.isdigit() and len(number) < 10:
+        return kind, int(number)
+    raise DeviceError(
+        f"device={shown(name)} is unknown; choose {', '.join(map(repr, DEVICES))}, or one of several CUDA "
+        "devices by its number, as 'cuda:1'"
+    )
 
 
 def moved(runner: Runner, streaming: Streaming, count: int = 1) -> Runner:

@@ -14,6 +14,7 @@ from tinyseq.backends.planned import PlannedBackend
 from tinyseq.errors import FeedError
 from tinyseq.ir.model import Model
 from tinyseq.kernels import library
+from tinyseq.kernels.program import Buffer, Program
 from tinyseq.plan.draft import Plan, Region
 from tinyseq.plan.packing import aligned
 from tinyseq.plan.view import storage
@@ -55,7 +56,12 @@ def _is_long(plan: Plan) -> bool:
 
 
 class CpuExecutor(Executor):
-    """A plan with an arena of its own. One thread at a time may use it."""
+    """A plan with an arena of its own. One thread at a time may use it.
+
+    ``context`` is what the machine runs, see ``kernels/machine.py``.
+    """
+
+    joins = True
 
     def __init__(self, plan: Plan, state: np.ndarray, known: Mapping[str, np.ndarray], native) -> None:
         self._native = native
@@ -83,6 +89,10 @@ class CpuExecutor(Executor):
         dtype = storage(region.dtype)
         size = math.prod(region.shape) * dtype.itemsize
         return self._arena[region.offset : region.offset + size].view(dtype).reshape(region.shape)
+
+    def join(self, program: Program, failed: Buffer) -> None:
+        program.add("run", Buffer(self.context), failed)
+        program.keep(self)
 
     def execute(self) -> None:
         failed = self._native(self._address)

@@ -9,6 +9,7 @@ from collections.abc import Callable, Mapping, Sequence
 import numpy as np
 
 from tinyseq.backends.device_array import DeviceArray
+from tinyseq.backends.device_program import DeviceProgram
 from tinyseq.backends.executor import NO_STATE, Executor
 from tinyseq.backends.overlap import check_pairs
 from tinyseq.backends.planned import PlannedBackend
@@ -18,6 +19,7 @@ from tinyseq.kernels.cuda import driver
 from tinyseq.kernels.cuda.launch import MEETING_BYTES, RUNNING, Facts
 from tinyseq.kernels.cuda.schedule import Jump, schedule
 from tinyseq.kernels.instructions import FAILED
+from tinyseq.kernels.program import Buffer
 from tinyseq.plan.draft import Plan, Region
 from tinyseq.plan.view import storage
 
@@ -25,11 +27,11 @@ WORD = 8
 
 
 class CudaBackend(PlannedBackend):
-    """Plans run by a device, on which weights and state stay."""
+    """Plans run by the device of a number, on which weights and state stay."""
 
-    def __init__(self, model: Model, streaming: Callable[[], Model], finite: bool) -> None:
+    def __init__(self, model: Model, streaming: Callable[[], Model], finite: bool, number: int = 0) -> None:
         super().__init__(model, streaming, finite)
-        self._device = driver.open_device()
+        self._device = driver.open_device(number)
         self._uploaded: dict[int, tuple[weakref.ref, object]] = {}
 
     def executor(self, plan: Plan, state: object, known: Mapping[str, np.ndarray]) -> CudaExecutor:
@@ -67,10 +69,8 @@ class CudaBackend(PlannedBackend):
         return super().checked(inputs, {**feeds, **stand_ins}) | there
 
     def _adopted(self, name: str, array: object) -> DeviceArray:
-        try:
-            return adopted(self._device, self._device.queue(), array)
-        except FeedError as error:
-            raise FeedError(f"input {name!r}: {error}") from error
+        with self._device.current:
+            return adopted(f"input {name!r}", array, self._device, self._device.queue())
 
 
 def uploaded(device, array: np.ndarray) -> object:
@@ -93,14 +93,22 @@ CUDA_KINDS = (2, 13)
 """DLPack's numbers of CUDA memory: the device's own and managed memory."""
 
 
-def adopted(device, queue, array: object) -> DeviceArray:
-    """A dense array where it lies, tinyseq's or another package's."""
-    if isinstance(array, DeviceArray):
-        if not array.dense:
-            raise FeedError("arrays on a device must be dense, in C order; make a contiguous copy")
-        return array
-    address, shape, dtype, owner = queue.adopt(array)
-    return DeviceArray(device, owner, address, shape, dtype)
+def adopted(what: str, array: object, device, queue) -> DeviceArray:
+    """A dense array where it lies, tinyseq's or another package's, on a device that is the current one.
+
+    Raises:
+        FeedError: it lies elsewhere, or is not dense; says so of ``what``.
+    """
+    try:
+        if isinstance(array, DeviceArray):
+            driver.check_place(device, array.device.number)
+            if not array.dense:
+                raise FeedError(driver.NOT_DENSE)
+            return array
+        address, shape, dtype, owner = queue.adopt(array)
+        return DeviceArray(device, owner, address, shape, dtype)
+    except FeedError as error:
+        raise FeedError(f"{what}: {error}") from error
 
 
 class CudaExecutor(Executor):
@@ -111,14 +119,15 @@ class CudaExecutor(Executor):
     """
 
     def __init__(self, plan: Plan, state, known: Mapping[str, np.ndarray], device, weights: list) -> None:
-        self._plan, self._device, self._weights = plan, device, weights
+        self._plan, self.device, self._weights = plan, device, weights
         self._arena = device.memory(plan.arena_bytes)
         self._program = uploaded(device, plan.program)
-        self._status = device.memory(WORD)
+        self.status = device.memory(WORD)
         self._meeting = device.memory(MEETING_BYTES)
-        self._queue = device.queue()
+        self.facts = Facts(device.capability, device.multiprocessors, self._meeting.address)
+        self.queue = device.queue()
         self._word, self._outcome = (self._staged((), np.dtype(np.int64)) for _ in range(2))
-        self._poke(self._status.address, RUNNING)
+        self._clear()
         super().__init__(plan, known)
         self._direct: dict[str, DeviceArray] = {}
         self.bind(state)
@@ -128,23 +137,44 @@ class CudaExecutor(Executor):
 
     def _staged(self, shape: tuple[int, ...], dtype: np.dtype) -> np.ndarray:
         size = math.prod(shape) * dtype.itemsize
-        return self._device.staging(size)[:size].view(dtype).reshape(shape)
+        return self.device.staging(size)[:size].view(dtype).reshape(shape)
 
     def bind(self, state) -> None:
         self._state = state
         self.forget_out()
         addresses = [self._arena.address, state.address, *[memory.address for memory in self._weights]]
-        facts = Facts(self._device.capability, self._device.multiprocessors, self._meeting.address)
-        self._table = uploaded(self._device, np.array(addresses, np.int64))
-        places = self._program.address, self._status.address
-        made = schedule(self._plan.program, addresses, *places, facts, self._table.address)
+        self._table = uploaded(self.device, np.array(addresses, np.int64))
+        place = self._program.address, self.status.address
+        made = schedule(self._plan.program, addresses, *place, self.facts, self._table.address)
         self._starts = made.starts
-        self._steps = [
-            step if isinstance(step, Jump) else self._queue.prepare(step, self._status.address)
-            for step in made.steps
-        ]
+        with self.device.current:
+            self._steps = [
+                step if isinstance(step, Jump) else self.queue.prepare(step, self.status.address)
+                for step in made.steps
+            ]
         self._launched = False
         self._recording = None
+
+    @property
+    def joins(self) -> bool:  # type: ignore[override]  # jumps are the host's
+        return len(self._steps) == 1
+
+    def program(self) -> DeviceProgram:
+        return DeviceProgram(self.device, self.queue, self.status, self.facts)
+
+    def join(self, program: DeviceProgram, failed: Buffer) -> None:
+        program.nest(self._steps[0], failed)
+        program.keep(self)
+
+    def joined(self) -> tuple[dict[str, DeviceArray], dict[str, DeviceArray]]:
+        plan = self._plan
+        computed = {name: region for name, region in plan.outputs.items() if region.value is None}
+        return tuple({n: self._there(r) for n, r in regions.items()} for regions in (plan.inputs, computed))
+
+    def _there(self, region: Region) -> DeviceArray:
+        """An input or output where it lies in the arena."""
+        address = self._arena.address + region.offset
+        return DeviceArray(self.device, self._arena, address, region.shape, storage(region.dtype))
 
     def accept(self, feeds: Mapping[str, object]) -> bool:
         self._direct = {name: array for name, array in feeds.items() if on_device(array)}
@@ -152,10 +182,13 @@ class CudaExecutor(Executor):
             return super().accept(feeds)
         if len(feeds) != self._count:
             return False
+        try:
+            self._direct = self._taken("input {!r}", self._direct)
+        except FeedError:
+            return False
         known = {name: value for name, value, _, _ in self._known}
         for name, array in feeds.items():
-            if name in self._direct:
-                array = self._direct[name] = adopted(self._device, self._queue, array)
+            array = self._direct.get(name, array)
             shape, dtype = getattr(array, "shape", None), getattr(array, "dtype", None)
             wanted = next((row[2:] for row in (*self._inputs, *self._known) if row[0] == name), None)
             if (shape, dtype) != wanted or (name in known and array.tobytes() != known[name]):
@@ -177,10 +210,20 @@ class CudaExecutor(Executor):
         there = {} if out is None else {name: array for name, array in out.items() if on_device(array)}
         if not there and (out is not None or not self._direct):
             return super().run(out)  # what is on the host is apart from the state
+        with self.device.current:
+            return self._run_there(out, there, state)
+
+    def _run_there(
+        self,
+        out: Mapping[str, object] | None,
+        there: dict[str, object],
+        state: Mapping[str, object],
+    ) -> Mapping[str, object]:
+        """``run`` whose results stay on the device, all of them or those that go ``there``."""
         if out is None:
             self._compute()
             return {name: self._result(name, region) for name, region in self._plan.outputs.items()}
-        there = {name: adopted(self._device, self._queue, array) for name, array in there.items()}
+        there = self._taken("out[{!r}]", there)
         shapes = {name: np.broadcast_to(np.empty((), a.dtype), a.shape) for name, a in there.items()}
         self._check_out({**out, **shapes}, NO_STATE, set(there))
         check_pairs(there, state, _meet)
@@ -192,66 +235,78 @@ class CudaExecutor(Executor):
                 out[name][...] = self._read(name, region)
         return out
 
+    def _taken(self, what: str, arrays: Mapping[str, object]) -> dict[str, DeviceArray]:
+        """Arrays of the device, by name, as they lie; ``what`` they are called."""
+        with self.device.current:
+            return {
+                name: adopted(what.format(name), array, self.device, self.queue)
+                for name, array in arrays.items()
+            }
+
     def _result(self, name: str, region: Region) -> DeviceArray:
         """An output in memory of its own on the device."""
-        result = DeviceArray.new(self._device, region.shape, region.dtype)
+        result = DeviceArray.new(self.device, region.shape, region.dtype)
         self._give(result, name, region)
         return result
 
     def _give(self, target: DeviceArray, name: str, region: Region) -> None:
         """Copies an output to where it is wanted; over the host only if it is stored as another type."""
         if region.value is None and storage(region.dtype) == region.dtype:
-            self._queue.copy(target.address, self._arena.address + region.offset, target.nbytes)
-            self._queue.finish()
+            self.queue.copy(target.address, self._arena.address + region.offset, target.nbytes)
+            self.queue.finish()
         else:
             target[...] = self._read(name, region)
 
     def _read(self, name: str, region: Region) -> np.ndarray:
         """An output on the host."""
         self._fetch(name, region)
-        self._queue.finish()
+        self.queue.finish()
         return self.views[name]
 
     def _fetch(self, name: str, region: Region) -> None:
         """Has an output copied to the host; it is there when the queue has finished."""
         if region.value is None and self.views[name].nbytes:
-            self._queue.read(self._arena.address + region.offset, self.views[name])
+            self.queue.read(self._arena.address + region.offset, self.views[name])
 
     def execute(self) -> None:
-        self._launch()
-        for name, region in self._plan.outputs.items():
-            self._fetch(name, region)
-        self._settle()
+        with self.device.current:
+            self._launch()
+            for name, region in self._plan.outputs.items():
+                self._fetch(name, region)
+            self._settle()
 
     def _compute(self) -> None:
         """Runs the plan; its results stay in the arena."""
         self._launch()
-        if self._places:
-            self._settle()
+        self._settle()
 
     def _launch(self) -> None:
         """Asks the device to run the plan and to say how that ended."""
-        self._device.use()
         for name, buffer, _, dtype in self._inputs:
             address, size = self._arena.address + self._plan.inputs[name].offset, buffer.nbytes
             if name in self._direct and dtype == buffer.dtype:
-                self._queue.copy(address, self._direct[name].address, size)
+                self.queue.copy(address, self._direct[name].address, size)
             elif size:
-                self._queue.write(address, buffer)
+                self.queue.write(address, buffer)
         if len(self._steps) == 1:
             self._go_straight()
         else:
             self._walk()
         if self._places:
-            self._queue.read(self._status.address, self._outcome)
+            self.queue.read(self.status.address, self._outcome)
 
     def _settle(self) -> None:
         """Waits for all that the device was asked for; says what failed."""
-        self._queue.finish()
+        self.queue.finish()
         place = int(self._outcome) if self._places else RUNNING
         if place != RUNNING:
-            self._poke(self._status.address, RUNNING)
+            self._clear()
             self.fail(place)
+
+    def _clear(self) -> None:
+        """Lets launches run that a failure, or memory as it came, would end at once."""
+        with self.device.current:
+            self._poke(self.status.address, RUNNING)
 
     def seconds(self, repeats: int) -> float:
         """How long the device takes for the plan's launches, on average over ``repeats`` in a row.
@@ -260,19 +315,19 @@ class CudaExecutor(Executor):
         """
         if len(self._steps) > 1:
             raise FeedError("the model jumps, and only its steps between two jumps could be timed")
-        self._device.use()
-        if self._recording is None:
-            self._recording = self._queue.record(self._steps[0])
-        return self._queue.seconds(self._recording, repeats)
+        with self.device.current:
+            if self._recording is None:
+                self._recording = self.queue.record(self._steps[0])
+            return self.queue.seconds(self._recording, repeats)
 
     def _go_straight(self) -> None:
         if self._recording is not None:
-            self._queue.replay(self._recording)
+            self.queue.replay(self._recording)
         elif self._launched and self._steps[0]:
-            self._recording = self._queue.record(self._steps[0])
-            self._queue.replay(self._recording)
+            self._recording = self.queue.record(self._steps[0])
+            self.queue.replay(self._recording)
         else:
-            self._queue.launch(self._steps[0])
+            self.queue.launch(self._steps[0])
             self._launched = True
 
     def _walk(self) -> None:
@@ -283,7 +338,7 @@ class CudaExecutor(Executor):
             step = self._steps[number]
             number += 1
             if not isinstance(step, Jump):
-                self._queue.launch(step)
+                self.queue.launch(step)
                 continue
             further = step.choose(words, *step.operands)
             if further == FAILED:
@@ -292,14 +347,14 @@ class CudaExecutor(Executor):
                 number = self._starts[step.end + further]
 
     def _peek(self, address: int) -> int:
-        self._queue.read(address, self._word)
-        self._queue.finish()
+        self.queue.read(address, self._word)
+        self.queue.finish()
         return int(self._word)
 
     def _poke(self, address: int, value: int) -> None:
         self._word[...] = value
-        self._queue.write(address, self._word)
-        self._queue.finish()
+        self.queue.write(address, self._word)
+        self.queue.finish()
 
 
 def _meet(one: DeviceArray, other: DeviceArray) -> bool:

@@ -8,9 +8,12 @@ import numpy as np
 
 from tinyseq.plan.view import dense_strides
 
+CUDA_MEMORY = 2
+"""DLPack's number of the memory of a CUDA device."""
+
 
 class DeviceArray:
-    """An array in a device's memory. ``owner`` keeps the memory.
+    """An array in the memory of ``device``. ``owner`` keeps the memory.
 
     ``array[...]`` gives views by whole numbers and slices along the first dimension, ``array[...] = x``
     copies from the host, ``numpy.asarray(array)`` to it. Other packages read it where it lies, by DLPack or
@@ -22,7 +25,7 @@ class DeviceArray:
     def __init__(
         self, device, owner: object, address: int, shape: tuple[int, ...], dtype: np.dtype, pitch: int = 0
     ) -> None:
-        self._device, self._owner = device, owner
+        self.device, self._owner = device, owner
         self.address, self.shape, self.dtype = address, tuple(shape), np.dtype(dtype)
         inner = math.prod(self.shape[1:]) * self.dtype.itemsize
         self._pitch = pitch or inner
@@ -35,9 +38,14 @@ class DeviceArray:
         return cls(device, memory, memory.address, shape, dtype)
 
     @property
+    def size(self) -> int:
+        """How many elements it has."""
+        return math.prod(self.shape)
+
+    @property
     def nbytes(self) -> int:
         """Bytes of its elements."""
-        return math.prod(self.shape) * self.dtype.itemsize
+        return self.size * self.dtype.itemsize
 
     @property
     def end(self) -> int:
@@ -72,7 +80,7 @@ class DeviceArray:
         raise TypeError(f"a device array is cut along its first dimension, not by {key!r}")
 
     def _seen(self, address: int, shape: tuple[int, ...], dtype: np.dtype, pitch: int) -> DeviceArray:
-        return DeviceArray(self._device, self._owner, address, shape, dtype, pitch)
+        return DeviceArray(self.device, self._owner, address, shape, dtype, pitch)
 
     def view(self, dtype: np.dtype) -> DeviceArray:
         """The same bytes as elements of another type, which the last dimension holds a whole number of."""
@@ -91,11 +99,11 @@ class DeviceArray:
     def __setitem__(self, key: object, value: object) -> None:
         target = self[key]
         array = np.ascontiguousarray(np.broadcast_to(np.asarray(value, self.dtype), target.shape))
-        self._device.write(target.address, target._pitch, target._rows(array))
+        self.device.write(target.address, target._pitch, target._rows(array))
 
     def __array__(self, dtype: object = None, copy: bool | None = None) -> np.ndarray:
         array = np.empty(self.shape, self.dtype)
-        self._device.read(self.address, self._pitch, self._rows(array))
+        self.device.read(self.address, self._pitch, self._rows(array))
         return array if dtype is None else array.astype(dtype, copy=False)
 
     def _rows(self, array: np.ndarray) -> np.ndarray:
@@ -125,10 +133,10 @@ class DeviceArray:
         }
 
     def __dlpack__(self, **options: object) -> object:
-        return self._device.exported(self).__dlpack__(**options)
+        return self.device.exported(self).__dlpack__(**options)
 
     def __dlpack_device__(self) -> tuple[int, int]:
-        return self._device.exported(self).__dlpack_device__()
+        return CUDA_MEMORY, self.device.number
 
     def __repr__(self) -> str:
-        return f"DeviceArray({self.dtype}{list(self.shape)} on {self._device.name})"
+        return f"DeviceArray({self.dtype}{list(self.shape)} on {self.device.name})"

@@ -12,6 +12,7 @@ import numpy as np
 from tinyseq.backends.overlap import check_apart
 from tinyseq.errors import FeedError
 from tinyseq.ir.model import Value
+from tinyseq.kernels.program import Buffer, Program
 from tinyseq.plan.draft import Plan, Region
 
 NO_STATE: Mapping[str, np.ndarray] = {}
@@ -21,11 +22,10 @@ class Executor(ABC):
     """A plan with an arena of its own. One thread at a time may use it.
 
     A subclass gives its memory before it calls this constructor. ``views`` are the outputs as the last
-    execution left them, by name. ``context`` is what the CPU's machine runs, see ``kernels/machine.py``; None
-    where another device does.
+    execution left them, by name. ``joins`` says whether its plan can be part of a program.
     """
 
-    context: np.ndarray | None = None
+    joins = False
 
     def __init__(self, plan: Plan, known: Mapping[str, np.ndarray]) -> None:
         self._places = plan.places
@@ -57,6 +57,18 @@ class Executor(ABC):
     @abstractmethod
     def execute(self) -> None:
         """Runs the plan on the inputs accepted last."""
+
+    def program(self) -> Program:
+        """An empty program of the device, for ``join``."""
+        return Program()
+
+    @abstractmethod
+    def join(self, program: Program, failed: Buffer) -> None:
+        """Adds the plan to a program. Where it fails, the word ``failed`` has the place for ``fail``."""
+
+    def joined(self) -> tuple[dict[str, np.ndarray], dict[str, np.ndarray]]:
+        """Where a program finds the inputs that are data, and leaves the outputs that are computed."""
+        return self.inputs, {name: array for name, array in self.views.items() if array.flags.writeable}
 
     def fail(self, place: int) -> NoReturn:
         """Says that the instruction at a place in the program could not be run."""

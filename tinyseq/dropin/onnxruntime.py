@@ -83,7 +83,7 @@ class InferenceSession:
         path_or_bytes: an ``.onnx`` file or its bytes, or any other file that ``tinyseq.load`` takes.
         sess_options: an ``onnxruntime.SessionOptions``.
         providers: names, or (name, options) pairs.
-        provider_options: options of the providers; none has an effect.
+        provider_options: options of the providers; of them ``device_id`` of CUDA's has an effect.
 
     Raises:
         ModelError: the file cannot be read, or holds what tinyseq cannot run.
@@ -166,8 +166,8 @@ class InferenceSession:
         return [self._provider]
 
     def get_provider_options(self) -> dict[str, dict[str, str]]:
-        """Its options, of which it has none."""
-        return {self._provider: {}}
+        """Its options: which of several devices it is, if that was said."""
+        return {self._provider: self._provider_options}
 
     def set_providers(
         self,
@@ -183,17 +183,22 @@ class InferenceSession:
         options = [] if provider_options is None else _listed(provider_options, "provider_options are dicts")
         if provider_options is not None and len(options) != len(names):
             raise UnsupportedError(f"{len(options)} provider_options for {len(names)} providers")
+        options = options or [each[-1] if isinstance(each, (tuple, list)) else {} for each in given]
         absent = {}
-        for name in (*names, PROVIDER):
+        for name, own in (*zip(names, options), (PROVIDER, {})):
             if name not in DEVICES:
                 absent[name] = "tinyseq has none"
                 continue
+            device, kept = DEVICES[name], {}
+            if device == "cuda" and isinstance(own, Mapping) and "device_id" in own:
+                kept = {"device_id": str(own["device_id"])}
+                device = f"cuda:{kept['device_id']}"
             try:
-                self._session = Session(self._model, DEVICES[name])
+                self._session = Session(self._model, device)
             except (DeviceError, MissingPackageError) as error:
                 absent[name] = str(error)
                 continue
-            self._provider = name
+            self._provider, self._provider_options = name, kept
             break
         if absent:
             reasons = "; ".join(f"no {name}: {reason}" for name, reason in absent.items())

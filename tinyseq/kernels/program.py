@@ -21,16 +21,18 @@ def address(array: np.ndarray) -> int:
         # A quarter of the time of ``ndarray.ctypes`` and ``__array_interface__``.
         return addressof(c_char.from_buffer(array))
     except (TypeError, ValueError):
-        # An array that is read-only or empty.
-        return array.__array_interface__["data"][0]
+        # An array that is read-only or empty, or one of a device.
+        seen = getattr(array, "__array_interface__", None)
+        return array.address if seen is None else seen["data"][0]  # type: ignore[attr-defined]
 
 
 class Buffer:
-    """A C-contiguous array and the address where it lies."""
+    """A C-contiguous array and the address where it lies; ``mirror`` is its copy on a device, if any."""
 
-    __slots__ = ("address", "array")
+    __slots__ = ("address", "array", "mirror")
 
     def __init__(self, array: np.ndarray) -> None:
+        self.mirror: object = None
         self.move(array)
 
     def move(self, array: np.ndarray) -> None:
@@ -51,6 +53,9 @@ class Program:
     An operand is an integer, a ``Buffer``, which stands for its address, or a buffer and an offset in bytes.
     Nothing is added once a program has run.
     """
+
+    runnable = True
+    """Whether there is a kernel for every instruction."""
 
     def __init__(self) -> None:
         self._words: list[int] = []
@@ -86,6 +91,12 @@ class Program:
         """Appends what begins again from the first instruction as long as a word in memory is not zero."""
         self.add("jump_unless", condition, _JUMP)
         self.add("jump", -len(self._words) - _JUMP)
+
+    def changed(self, *buffers: Buffer) -> None:
+        """Says that Python has written to the arrays of some buffers; of all of them, if none is named."""
+
+    def fetch(self) -> None:
+        """Brings what has been computed to where Python reads it."""
 
     def _seal(self) -> None:
         # Addresses only: the program and the buffers must live as long as they do.

@@ -30,7 +30,8 @@ def load(
     Args:
         path: an ``.onnx`` file (or its bytes, for which no other file is read), a ``.keras`` or ``.h5`` file,
             a file that ``Session.save`` wrote, or a ``tinyseq.Graph``.
-        device: ``"cpu"``; ``"cuda"`` for the first CUDA device; ``"reference"`` for the float64 interpreter.
+        device: ``"cpu"``; ``"cuda"`` for the first CUDA device, ``"cuda:1"`` for the second of several and so
+            on; ``"reference"`` for the float64 interpreter.
         state: the outputs that carry state to inputs, ``{input: output}``; without it they are found by
             dataflow, and by name and shape where that leaves it open.
         finite: whether a step of a stream is refused that would leave NaN or infinity in its state, and so in
@@ -38,7 +39,9 @@ def load(
 
     Raises:
         ModelError: the file cannot be read, or holds what tinyseq cannot run.
-        DeviceError: the package, the driver or the device that ``"cuda"`` needs is missing; says which.
+        DeviceError: the device is unknown, or the driver or the device that ``"cuda"`` needs is missing; says
+            which.
+        MissingPackageError: so is a package that it needs.
     """
     model = read(path)
     if state is not None and not isinstance(state, Mapping):

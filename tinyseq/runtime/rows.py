@@ -51,7 +51,7 @@ class RowStepper:
     def in_program(self, feeds: Mapping[str, np.ndarray]) -> RowProgram | None:
         """The step for such feeds as part of programs; None where only ``advance`` can do it."""
         executor = self._runner.bound(feeds)
-        return None if executor is None or executor.context is None else RowProgram(executor)
+        return None if executor is None or not executor.joins else RowProgram(executor)
 
     def release(self) -> None:
         """Gives back what others can use; the state stays."""
@@ -59,18 +59,21 @@ class RowStepper:
 
 
 class RowProgram:
-    """A step of so many rows: ``inputs`` and ``outputs`` by name, and ``rows``, those read, written and read
-    from for what never changes, where they lie."""
+    """A step of so many rows: ``inputs`` and what it computes, ``outputs``, by name, and ``rows``, those
+    read, written and read from for what never changes, where they lie."""
 
     def __init__(self, executor: Executor) -> None:
-        self.inputs, self.outputs = executor.inputs, executor.views
+        self.inputs, self.outputs = executor.joined()
         self.rows = [self.inputs[name] for name in (SOURCES, TARGETS, OWNERS)]
-        self._executor, self._context = executor, Buffer(executor.context)
+        self._executor = executor
+
+    def program(self) -> Program:
+        """An empty program that the step can be part of."""
+        return self._executor.program()
 
     def add(self, program: Program, failed: Buffer) -> None:
         """Adds the step to a program; ``failed`` is a word that tells ``fail`` of what went wrong."""
-        program.add("run", self._context, failed)
-        program.keep(self._executor)
+        self._executor.join(program, failed)
 
     def fail(self, failed: Buffer) -> NoReturn:
         """Says why the step could not be taken.

@@ -126,7 +126,10 @@ def _add_model(command: argparse.ArgumentParser, what: str = MODEL_FILES) -> Non
         "--state", action="append", default=[], metavar="INPUT=OUTPUT", help="a pair that carries state"
     )
     command.add_argument(
-        "--device", choices=DEVICES, default=DEVICES[0], help=f"what runs it (default {DEVICES[0]})"
+        "--device",
+        default=DEVICES[0],
+        metavar="NAME",
+        help=f"what runs it: {', '.join(DEVICES)}, or cuda:1 for a second one (default {DEVICES[0]})",
     )
     command.add_argument("--json", action="store_true", help=JSON_HELP)
 

@@ -47,7 +47,7 @@ class BeamSearch(Search):
         self._running = Buffer(np.zeros((beams, options.width)))
         self._heads = Buffer(np.zeros((beams, options.places, HEAD)))
         self._pool = Buffer(np.zeros((beams, options.places, NODE), np.int64))
-        self._ranking = Buffer(np.zeros((self._wanted, 2)))
+        self._ranking = Buffer(np.zeros((beams, self._wanted, 2)))
         lengths = np.arange(1, options.max_new_tokens + 1, dtype=np.float64)
         self._norms = Buffer(lengths**options.length_penalty)
         self._hopeful = options.early_stopping == "never" and options.length_penalty > 0

@@ -47,6 +47,9 @@ class Chain(Protocol):
     span: range
     scores: Buffer
 
+    def program(self) -> Program:
+        """An empty program for ``add``."""
+
     def add(self, program: Program, feeds: Buffer, rows: Operand) -> None:
         """Adds a step: feeds[4, places] holds what ``Steps.step`` is given, and a word in memory how many
         rows there are."""
@@ -125,6 +128,7 @@ class Search(ABC):
         self._y = Buffer(np.zeros((0, 0), np.float32))
         self._ys: dict[int, Buffer] = {}
         self._chains: list[Chain] = []
+        self._away: list[Program] = []
         self._vocabulary = 0
         self._remembers = bool(options.repetition_penalty != 1 or options.no_repeat_ngram_size or processors)
         if self._remembers:
@@ -146,6 +150,7 @@ class Search(ABC):
         ``keys`` has a random number's key for each sequence of each input, int64 [inputs, sequences].
         """
         self.steps.begin(parts)
+        self._changed()
         self._kept = []
         self._until = 0
         self._trace.array[: self._prompt, :, 0] = np.repeat(prompts, self._share, axis=0).T
@@ -164,6 +169,23 @@ class Search(ABC):
         """What the next step is given; each source is the first place of its input."""
         self._feeds.array[:, : len(tokens)] = tokens, sources, targets, sources
         self._totals[ROWS] = len(tokens)
+        self._changed(self._feeds, self._status)
+
+    def _changed(self, *buffers: Buffer) -> None:
+        """Says that arrays were written to, of some buffers or of all."""
+        for program in self._away:
+            program.changed(*buffers)
+
+    def _fetch(self) -> None:
+        """Brings what was computed elsewhere to the arrays."""
+        for program in self._away:
+            program.fetch()
+
+    def _empty(self, chain: Chain) -> Program:
+        """A program for steps of a chain."""
+        program = chain.program()
+        self._away.append(program)
+        return program
 
     def _prefill(self) -> None:
         """A step over a token of the prompt, whose scores are not asked for."""
@@ -173,7 +195,7 @@ class Search(ABC):
             return
         key = "prefill", chain.scores.address
         if key not in self._made:
-            self._made[key] = (Program(),)
+            self._made[key] = (self._empty(chain),)
             chain.add(self._made[key][0], self._feeds, self._rows)
         if self._made[key][0].run() >= 0:
             chain.fail()
@@ -231,7 +253,7 @@ class Search(ABC):
         if self.position >= self._until:
             self._set_phase()
         chain = self._chain()
-        if chain is None:
+        if chain is None or not self._chained(chain).runnable:
             self._step_rows(totals[ROWS])
             return
         totals[MIN_ROWS], totals[MAX_ROWS] = chain.span.start, chain.span.stop - 1
@@ -254,6 +276,7 @@ class Search(ABC):
 
     def _step_rows(self, count: int) -> None:
         """One token, the rows being stepped by a call of their own."""
+        self._fetch()
         scores = self.steps.step(*self._given())
         if scores is not self._y.array:
             self._take(self._ys.setdefault(id(scores), Buffer(scores)))
@@ -264,6 +287,7 @@ class Search(ABC):
         if self._processors:
             self._process(scores[:count])
             programs[1].run()
+        self._changed()
 
     @property
     def _steps_in_python(self) -> bool:
@@ -341,7 +365,7 @@ class Search(ABC):
         key = (*self._phase, chain.scores.address)
         programs = self._made.get(key)
         if programs is None:
-            program = Program()
+            program = self._empty(chain)
             self._take(chain.scores)
             chain.add(program, self._feeds, self._rows)
             self._prepare(program, *self._phase)
@@ -393,6 +417,7 @@ class Search(ABC):
 
     def end(self) -> list[list[Hypothesis]]:
         """For each input its hypotheses, best first; those not finished yet as they stand."""
+        self._fetch()
         found = self._results()
         read = iter(self._reader.read([one for own in found for one in own], self._kept))
         return [[next(read) for _ in own] for own in found]

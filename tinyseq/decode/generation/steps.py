@@ -31,6 +31,10 @@ class DecoderChain:
         self._targets = [Buffer(array) for array in (step.inputs[tokens], *step.rows)]
         self._failed = Buffer(np.zeros(1, np.int64))
 
+    def program(self) -> Program:
+        """See ``Chain``."""
+        return self._step.program()
+
     def add(self, program: Program, feeds: Buffer, rows: Operand) -> None:
         """See ``Chain``."""
         for given, place in self._fixed:
@@ -130,10 +134,10 @@ class DecoderSteps:
         step = self._rows.in_program(self._feeds)
         if step is None:
             return None
-        scores, token = step.outputs[self._name], step.inputs.get(self._value.name)
+        scores, token = step.outputs.get(self._name), step.inputs.get(self._value.name)
         # The program computes integers in int64 and does not look whether they fit a narrower type.
         fits = token is not None and token.dtype == np.int64 and self._value.dtype.itemsize >= 4
-        if not fits or scores.dtype != np.float32 or not scores.flags.writeable:
+        if not fits or scores is None or scores.dtype != np.float32:
             return None
         rows = self._rows_of(scores, "scores")
         return DecoderChain(step, self._fixed, self._value.name, rows, self._spare)

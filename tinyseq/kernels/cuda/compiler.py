@@ -12,12 +12,15 @@ import re
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from functools import cache
+from importlib import import_module
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from threading import Lock
-from types import FunctionType
+from types import FunctionType, ModuleType
 from typing import NamedTuple
 from zlib import crc32
+
+import numpy as np
 
 from tinyseq.common.files import writing
 from tinyseq.errors import DeviceError
@@ -58,8 +61,9 @@ def compiled(kernel: Kernel, capability: Capability) -> Binary:
 def assembly(kernel: Kernel, capability: Capability) -> str:
     """A kernel in PTX, which this architecture and all later ones run."""
     # Imported here: with everything kept, nobody should wait for the compiler.
-    from numba import cuda, types
+    from numba import types
 
+    cuda = _numba_cuda()
     signature = types.void(*[types.int64] * (kernel.parameters + 1))
     options = {"device": False, "abi": "numba", "cc": capability}
     if "launch_bounds" in inspect.signature(cuda.compile).parameters:
@@ -85,8 +89,7 @@ def linked(text: str, capability: Capability) -> Binary:
 @contextmanager
 def _compiling_for(capability: Capability) -> Iterator[None]:
     """Numba compiles what a kernel calls for the device at hand: here, for one that need not be there."""
-    from numba.cuda import dispatcher
-
+    dispatcher = _numba_cuda().dispatcher
     with _compiling:
         former = dispatcher.get_current_device
         dispatcher.get_current_device = lambda: _Device(capability)
@@ -105,9 +108,21 @@ class _Device(NamedTuple):
 
 @cache
 def _target(capability: Capability) -> Target:
-    from numba import cuda
-
+    cuda = _numba_cuda()
     return Target(lambda one: TWINS.get(one.__name__, one), lambda function: cuda.jit(device=True)(function))
+
+
+@cache
+def _numba_cuda() -> ModuleType:
+    """``numba.cuda``. Parts of it ask NumPy for a name that 2.5 no longer has, while they are imported."""
+    if hasattr(np, "row_stack"):
+        return import_module("numba.cuda")
+    np.row_stack = np.vstack
+    try:
+        import_module("numba.cuda.cudaimpl")
+        return import_module("numba.cuda")
+    finally:
+        del np.row_stack
 
 
 def _specialisation(kernel: Kernel) -> str:

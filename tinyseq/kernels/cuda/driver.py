@@ -21,6 +21,9 @@ PORTABLE_CLUSTER = 8
 """Blocks of a cluster that a kernel may have without asking for more."""
 
 
+NOT_DENSE = "arrays on a device must be dense, in C order; make a contiguous copy"
+
+
 def _checked(results: tuple):
     """What a call of the driver gives, its error code taken off."""
     error, *values = results
@@ -35,13 +38,29 @@ def _text(value: object) -> str:
     return value.decode() if isinstance(value, bytes) else str(value)
 
 
-@cache
-def open_device() -> Device:
-    """The first device.
+def open_device(number: int = 0) -> Device:
+    """A device by its number among those that the process sees; the same object each time.
 
     Raises:
-        DeviceError: there is no driver, or no device; says which and what to do.
+        DeviceError: there is no driver, no device, or none of this number; says which and what to do.
     """
+    return opened(number)
+
+
+@cache
+def opened(number: int) -> Device:
+    """See ``open_device``."""
+    count = _count()
+    if number < count:
+        return Device(number)
+    there = "; ".join(f"cuda:{each} is {_name(_checked(cu.cuDeviceGet(each)))}" for each in range(count))
+    raise DeviceError(
+        f"device='cuda:{number}' is not there: {there}. Choose one of these, or check CUDA_VISIBLE_DEVICES"
+    )
+
+
+def _count() -> int:
+    """How many devices there are; one at least."""
     try:
         code = cu.cuInit(0)[0]
     except Exception as error:  # The loader of the driver has errors of its own kind.
@@ -49,25 +68,49 @@ def open_device() -> Device:
             "device='cuda' needs NVIDIA's driver, which was not found; install the driver package of your "
             f"system (on Debian: apt install nvidia-driver) or load with device='cpu' ({error})"
         ) from error
+    count = 0
     if code != cu.CUresult.CUDA_ERROR_NO_DEVICE:
         _checked((code,))
-        if _checked(cu.cuDeviceGetCount()):
-            return Device(0)
-    raise DeviceError(
-        "device='cuda': NVIDIA's driver is there, but it finds no device; run `nvidia-smi -L` to see what it "
-        "sees, check CUDA_VISIBLE_DEVICES, or load with device='cpu'"
-    )
+        count = int(_checked(cu.cuDeviceGetCount()))
+    if count == 0:
+        raise DeviceError(
+            "device='cuda': NVIDIA's driver is there, but it finds no device; run `nvidia-smi -L` to see "
+            "what it sees, check CUDA_VISIBLE_DEVICES, or load with device='cpu'"
+        )
+    return count
+
+
+def _name(device) -> str:
+    return _text(_checked(cu.cuDeviceGetName(256, device))).partition("\0")[0]
+
+
+class Current:
+    """Makes a device the one that a thread's calls of the driver go to, as long as a block of code runs.
+
+    What was the thread's before is so again after it: other packages go by it.
+    """
+
+    def __init__(self, context) -> None:
+        self._context = context
+
+    def __enter__(self) -> None:
+        _checked(cu.cuCtxPushCurrent(self._context))
+
+    def __exit__(self, *_: object) -> None:
+        cu.cuCtxPopCurrent()
 
 
 class Device:
     """A CUDA device and its primary context, which other packages of the process share.
 
-    ``shared_bytes`` is the most shared memory that a block may ask for.
+    ``number`` is its place among those that the process sees, ``current`` makes it the one of a thread,
+    ``shared_bytes`` is the most shared memory that a block may ask for. Safe to use from threads.
     """
 
     def __init__(self, number: int) -> None:
+        self.number = number
         self._device = _checked(cu.cuDeviceGet(number))
-        self._context = _checked(cu.cuDevicePrimaryCtxRetain(self._device))
+        self.current = Current(_checked(cu.cuDevicePrimaryCtxRetain(self._device)))
         self._functions: dict[Kernel, object] = {}
         self._modules: list[object] = []
         self._asked: dict[tuple[Kernel, object], int] = {}
@@ -78,11 +121,13 @@ class Device:
         )
         self.multiprocessors = self._attribute(kinds.CU_DEVICE_ATTRIBUTE_MULTIPROCESSOR_COUNT)
         self.shared_bytes = self._attribute(kinds.CU_DEVICE_ATTRIBUTE_MAX_SHARED_MEMORY_PER_BLOCK_OPTIN)
+        # For what is waited for at once. A thread that waits for all of a device disturbs those that record.
+        self._own = self.queue()
 
     @property
     def name(self) -> str:
         """What its maker calls it."""
-        return _text(_checked(cu.cuDeviceGetName(256, self._device))).rstrip("\0")
+        return _name(self._device)
 
     @property
     def clock(self) -> float:
@@ -98,34 +143,31 @@ class Device:
     def _attribute(self, kind) -> int:
         return int(_checked(cu.cuDeviceGetAttribute(kind, self._device)))
 
-    def use(self) -> None:
-        """Makes the device the one of this thread."""
-        _checked(cu.cuCtxSetCurrent(self._context))
-
     def memory(self, size: int) -> Memory:
         """So many bytes of the device, all zero.
 
         Raises:
             DeviceError: it has no more.
         """
-        self.use()
-        error, address = cu.cuMemAlloc(max(size, 1))
-        if error == cu.CUresult.CUDA_ERROR_OUT_OF_MEMORY:
-            free, total = _checked(cu.cuMemGetInfo())
-            raise DeviceError(
-                f"{size:,} bytes are asked for and {free:,} of the device's {total:,} are free; feed shorter "
-                "sequences or fewer rows, or free some"
-            )
-        _checked((error,))
-        _checked(cu.cuMemsetD8(address, 0, max(size, 1)))
-        self.wait()
-        return Memory(self, int(address), size)
+        with self.current:
+            error, address = cu.cuMemAlloc(max(size, 1))
+            if error == cu.CUresult.CUDA_ERROR_OUT_OF_MEMORY:
+                free, total = _checked(cu.cuMemGetInfo())
+                raise DeviceError(
+                    f"{size:,} bytes are asked for and {free:,} of the device's {total:,} are free; feed "
+                    "shorter sequences or fewer rows, or free some"
+                )
+            _checked((error,))
+            memory = Memory(self, int(address), size)
+            self._own.clear(memory.address, max(size, 1))
+            self._own.finish()
+        return memory
 
     def staging(self, size: int) -> np.ndarray:
         """So many bytes of the host that the device reads and writes by itself."""
-        self.use()
         size = max(size, 1)
-        address = int(_checked(cu.cuMemHostAlloc(size, 0)))
+        with self.current:
+            address = int(_checked(cu.cuMemHostAlloc(size, 0)))
         block = (ctypes.c_uint8 * size).from_address(address)
         weakref.finalize(block, _released, self, cu.cuMemFreeHost, address)
         return np.frombuffer(block, np.uint8)
@@ -135,13 +177,15 @@ class Device:
         self._copy_rows(rows, address, pitch, True)
 
     def read(self, address: int, pitch: int, rows: np.ndarray) -> None:
-        """Copies to bytes [rows, width] from the device, rows ``pitch`` bytes apart."""
+        """Copies to bytes [rows, width] from the device, rows ``pitch`` bytes apart.
+
+        Queues that have not finished are not waited for.
+        """
         self._copy_rows(rows, address, pitch, False)
 
     def _copy_rows(self, rows: np.ndarray, address: int, pitch: int, to_device: bool) -> None:
         if rows.size == 0:
             return
-        self.use()
         host, device = cu.CUmemorytype.CU_MEMORYTYPE_HOST, cu.CUmemorytype.CU_MEMORYTYPE_DEVICE
         copy = cu.CUDA_MEMCPY2D()
         copy.Height, copy.WidthInBytes = rows.shape
@@ -151,22 +195,24 @@ class Device:
         else:
             copy.dstMemoryType, copy.dstHost, copy.dstPitch = host, rows.ctypes.data, rows.shape[1]
             copy.srcMemoryType, copy.srcDevice, copy.srcPitch = device, address, pitch
-        _checked(cu.cuMemcpy2DUnaligned(copy))
-        self.wait()  # The driver returns once it has read the host's memory, and queues do not wait for it.
+        with self.current:
+            self._own.copy_rows(copy)
+            self._own.finish()
 
     def queue(self) -> Queue:
         """A new queue of work."""
-        self.use()
-        return Queue(self)
+        with self.current:
+            return Queue(self)
 
     def function(self, kernel: Kernel) -> object:
         """The kernel on the device, compiled and loaded the first time."""
         if kernel not in self._functions:
-            self.use()
             made = binary(kernel, self.capability)
-            module = _checked(cu.cuModuleLoadData(made.code))
+            with self.current:
+                module = _checked(cu.cuModuleLoadData(made.code))
+                function = _checked(cu.cuModuleGetFunction(module, made.name.encode()))
             self._modules.append(module)
-            self._functions[kernel] = _checked(cu.cuModuleGetFunction(module, made.name.encode()))
+            self._functions[kernel] = function
         return self._functions[kernel]
 
     def allow(self, launch: Launch) -> None:
@@ -190,10 +236,14 @@ class Device:
 
         return StridedMemoryView.from_cuda_array_interface(array, stream_ptr=-1)
 
-    def wait(self) -> None:
-        """Returns when all work of the process on the device is done."""
-        self.use()
-        _checked(cu.cuCtxSynchronize())
+
+def check_place(device: Device, number: int) -> None:
+    """Refuses an array that is on the device of another number."""
+    if number != device.number:
+        raise FeedError(
+            f"the array is on cuda:{number} and the model on cuda:{device.number}; copy it there, or load "
+            f"the model with device='cuda:{number}'"
+        )
 
 
 class Memory:
@@ -207,14 +257,17 @@ class Memory:
 def _released(device: Device, free, handle) -> None:
     """Gives back what the device holds, from whatever thread; errors come too late to matter."""
     try:
-        device.use()
-        free(handle)
+        with device.current:
+            free(handle)
     except Exception:
         return
 
 
 class Queue:
-    """Work that the device does in order: copies, launches, recordings of launches."""
+    """Work that the device does in order: copies, launches, recordings of launches.
+
+    Its device is the current one of a thread that calls it.
+    """
 
     def __init__(self, device: Device) -> None:
         self.device = device
@@ -234,20 +287,34 @@ class Queue:
         """Address, shape, dtype and owner of another package's dense array on this device.
 
         What comes after in the queue waits for the work that makes it.
+
+        Raises:
+            FeedError: it is on another device, or not dense.
         """
         from cuda.core.utils import StridedMemoryView
 
         view = StridedMemoryView.from_any_interface(array, stream_ptr=int(self._stream))
+        if view.ptr:
+            kind = cu.CUpointer_attribute.CU_POINTER_ATTRIBUTE_DEVICE_ORDINAL
+            check_place(self.device, int(_checked(cu.cuPointerGetAttribute(kind, int(view.ptr)))))
         strides, step = view.strides, 1
         for size, stride in zip(reversed(view.shape), reversed(strides or ())):
             if size > 1 and stride != step:
-                raise FeedError("arrays on a device must be dense, in C order; make a contiguous copy")
+                raise FeedError(NOT_DENSE)
             step *= size
         return int(view.ptr), tuple(view.shape), np.dtype(view.dtype), view
 
     def copy(self, target: int, source: int, size: int) -> None:
         """Copies bytes on the device."""
         _checked(cu.cuMemcpyDtoDAsync(target, source, size, self._stream))
+
+    def copy_rows(self, copy) -> None:
+        """Copies rows of bytes between the device and the host, as CUDA describes it."""
+        _checked(cu.cuMemcpy2DAsync(copy, self._stream))
+
+    def clear(self, address: int, size: int) -> None:
+        """Sets bytes to zero."""
+        _checked(cu.cuMemsetD8Async(address, 0, size, self._stream))
 
     def prepare(self, launches: Iterable[Launch], status: int) -> list[Prepared]:
         """Launches ready to be queued any number of times; ``status`` is the address of the run's."""
@@ -260,7 +327,8 @@ class Queue:
 
     def record(self, prepared: Iterable[Prepared]) -> Recording:
         """The launches as one piece of work; nothing runs yet."""
-        mode = cu.CUstreamCaptureMode.CU_STREAM_CAPTURE_MODE_THREAD_LOCAL
+        # Whatever memory is given back or asked for meanwhile, here or in another thread, is no part of it.
+        mode = cu.CUstreamCaptureMode.CU_STREAM_CAPTURE_MODE_RELAXED
         _checked(cu.cuStreamBeginCapture(self._stream, mode))
         try:
             self.launch(prepared)

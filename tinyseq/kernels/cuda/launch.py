@@ -46,13 +46,14 @@ class Kernel:
         names, arguments = [], []
         for name, fields in self._fields.items():
             own = [f"{name}_{field}" for field in fields] if fields else [name]
-            arguments.append(f"kind_{name}({', '.join(own)})" if fields else name)
+            arguments.append(f"_kind_{name}({', '.join(own)})" if fields else name)
             names += own
-        source = f"""def entry(status, {", ".join(names)}):
-    if integers(status)[0] == running:
-        kernel({", ".join(arguments)})"""
-        scope = {"kernel": self.function, "integers": integers, "running": RUNNING}
-        scope |= {f"kind_{name}": kind for name, kind in self._kinds.items()}
+        # Its own names are none that a parameter has.
+        source = f"""def entry(_status, {", ".join(names)}):
+    if _integers(_status)[0] == _running:
+        _kernel({", ".join(arguments)})"""
+        scope = {"_kernel": self.function, "_integers": integers, "_running": RUNNING}
+        scope |= {f"_kind_{name}": kind for name, kind in self._kinds.items()}
         exec(source, scope)
         scope["entry"].__module__ = self.function.__module__
         return scope["entry"]

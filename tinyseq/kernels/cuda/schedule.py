@@ -31,6 +31,8 @@ from tinyseq.kernels.cuda.launch import Facts, Failure, Launch, Tail
 from tinyseq.kernels.cuda.product import linear, pack, products
 from tinyseq.kernels.cuda.quantized import linear_bytes, linear_dynamic, quantize_dynamic
 from tinyseq.kernels.cuda.recurrent import recurrent
+from tinyseq.kernels.cuda.scores import ban_ngrams, ban_tokens, force_token, log_softmax, penalize_repetition
+from tinyseq.kernels.cuda.searches import beam, feed, pick, unroll
 from tinyseq.kernels.instructions import INSTRUCTIONS, OPERANDS, SEGMENT_SHIFT
 
 TWINS: dict[str, Callable[..., list[Launch]]] = {
@@ -39,6 +41,7 @@ TWINS: dict[str, Callable[..., list[Launch]]] = {
         *(fill, elementwise, pack, linear, products, depthwise),
         *(quantize_dynamic, linear_bytes, linear_dynamic, recurrent),
         *(gather, gather_elements, within, finite, extreme, extreme_integer, top_k, top_k_integer),
+        *(log_softmax, ban_tokens, force_token, penalize_repetition, ban_ngrams, feed, unroll, pick, beam),
     )
 }
 """What makes an instruction's launches, by its name: a function of its operands, in their order."""

@@ -258,22 +258,24 @@ def _retained(heads, places, best, found, width):
 
 
 @compiled()
-def beam(
-    y, running, trace, pool, heads, best, live, counts, feeds, status, norms, attention, coverage,
-    width, count, slots, options,
-):  # fmt: skip
-    """One step of the beams ``live``; ``tinyseq.Beam`` says what it computes.
+def _cover(seen, covered, attention, parent, kept, positions):
+    """Adds the attention of a hypothesis' last token to what each position of the source has received."""
+    old, given = floats(seen + parent * positions * 4), floats(attention)
+    new = floats(covered + kept * positions * 4)
+    for i in range(positions):
+        new[i] = old[i] + given[i]
 
-    y[rows, count], running[slots], best[wanted, 2], attention[rows, positions], coverage[2, slots,
-    positions], norms[most]: what sums of so many tokens are divided by. The first words of ``live`` are the
-    numbers of beams, those of ``counts`` how many rows of y each has; both, ``status`` and feeds[4, slots]
-    become those of the next step. The sides of ``coverage`` take turns by the position's parity.
-    """
+
+@compiled()
+def settle_beam(
+    y, running, trace, pool, heads, best, found, number, first_row, rows, position, norms, attention,
+    coverage, width, count, slots, options,
+):  # fmt: skip
+    """What a beam makes of its ``found`` best continuations, see ``beam``: it keeps those that end and
+    leaves the others in the trace, as many as it gives; none, if its search is over."""
     words, numbers = integers(options), doubles(options)
-    share, groups, wanted, places = words[0], words[1], words[2], words[3]
-    compete, early, prompt, most, positions = words[4], words[5], words[6], words[7], words[8]
-    hopeful, diversity, coverage_penalty = words[9], numbers[10], numbers[11]
-    beams, rows_of, position = integers(live), integers(counts), integers(status)[POSITION]
+    places, compete, early, prompt, most = words[3], words[4], words[5], words[6], words[7]
+    positions, hopeful, coverage_penalty = words[8], words[9], numbers[11]
     sums, ranks = doubles(running), doubles(best)
     layer = trace + position * slots * NODE * 8
     seen = coverage + (position & 1) * slots * positions * 4
@@ -283,65 +285,93 @@ def beam(
     norm = doubles(norms)[length - 1]
     former_norm = doubles(norms)[length - 2] if length > 1 else 1.0
     best_norm = doubles(norms)[most - 1] if hopeful else norm
+    base = number * width
+    own_heads = heads + number * places * HEAD * 8
+    own_pool = pool + number * places * NODE * 8
+    was_full = _full(own_heads, places)
+    if found == 0:
+        former = layer + (base - slots) * NODE * 8
+        _strand(former, running + base * 8, rows, own_heads, own_pool, places, length - 1, former_norm)
+    if compete:
+        found = _retained(own_heads, places, best, found, width)
+    kept = 0
+    for rank in range(found):
+        total = ranks[2 * rank]
+        index = integers(best)[2 * rank + 1]
+        parent, token = index >> PARENT, index & TOKEN
+        row = first_row + parent
+        score = np.float64(floats(y)[row * count + token])
+        ended = among(token, options + 13 * 8, words[12])
+        if ended or last:
+            if compete or (rank < width and not (was_full and early == FIRST_FULL)):
+                value = total / norm
+                if coverage_penalty != 0.0:
+                    value += coverage_penalty * _coverage_bonus(
+                        seen + (base + parent) * positions * 4, attention + row * positions * 4, positions
+                    )
+                place = _place_for(own_heads, places, value)
+                if place >= 0:
+                    write_head(own_heads, place, value, total, length, ENDED if ended else CUT)
+                    write_node(own_pool + place * NODE * 8, token, row, score, base + parent)
+        elif kept < width:
+            write_node(layer + (base + kept) * NODE * 8, token, row, score, base + parent)
+            if positions > 0:
+                given = attention + row * positions * 4
+                _cover(seen, covered, given, base + parent, base + kept, positions)
+            sums[base + kept] = total
+            kept += 1
+    over = kept == 0
+    if not over and not compete and _full(own_heads, places):
+        hopeless = sums[base] / best_norm <= _worst(own_heads, places)
+        over = early == FIRST_FULL or hopeless
+    kept = 0 if over else kept
+    for idle in range(kept, width):
+        sums[base + idle] = NEVER
+    return kept
+
+
+@compiled()
+def feed_beam(layer, feeds, slots, first, number, kept, width, share):
+    """Gives the next step the ``kept`` hypotheses of a beam, as its rows from number ``first`` on."""
+    base = number * width
+    for slot in range(base, base + kept):
+        node = integers(layer + slot * NODE * 8)
+        write_row(feeds, slots, first + slot - base, node[0], node[3], slot, base // share * share)
+
+
+@compiled()
+def beam(
+    y, running, trace, pool, heads, best, live, counts, feeds, status, norms, attention, coverage,
+    width, count, slots, options,
+):  # fmt: skip
+    """One step of the beams ``live``; ``tinyseq.Beam`` says what it computes.
+
+    y[rows, count], running[slots], best[beams, wanted, 2], attention[rows, positions], coverage[2, slots,
+    positions], norms[most]: what sums of so many tokens are divided by. The first words of ``live`` are the
+    numbers of beams, those of ``counts`` how many rows of y each has; both, ``status`` and feeds[4, slots]
+    become those of the next step. The sides of ``coverage`` take turns by the position's parity.
+    """
+    words, diversity = integers(options), doubles(options)[10]
+    share, groups, wanted = words[0], words[1], words[2]
+    beams, rows_of, position = integers(live), integers(counts), integers(status)[POSITION]
+    layer = trace + position * slots * NODE * 8
     first_row = 0
     units_left = 0
     rows_left = 0
     for unit in range(integers(status)[UNITS]):
         number = beams[unit]
         rows = rows_of[unit]
-        base = number * width
-        owner = base // share * share
         scores = y + first_row * count * 4
-        own_heads = heads + number * places * HEAD * 8
-        own_pool = pool + number * places * NODE * 8
+        ranked = best + number * wanted * 2 * 8
         if diversity != 0.0:
             _diversify(scores, layer, running, number, groups, rows, width, count, diversity)
-        found = _candidates(scores, running + base * 8, rows, count, best, wanted)
-        was_full = _full(own_heads, places)
-        if found == 0:
-            former = layer + (base - slots) * NODE * 8
-            _strand(former, running + base * 8, rows, own_heads, own_pool, places, length - 1, former_norm)
-        if compete:
-            found = _retained(own_heads, places, best, found, width)
-        kept = 0
-        for rank in range(found):
-            total = ranks[2 * rank]
-            index = integers(best)[2 * rank + 1]
-            parent, token = index >> PARENT, index & TOKEN
-            row = first_row + parent
-            score = np.float64(floats(y)[row * count + token])
-            ended = among(token, options + 13 * 8, words[12])
-            if ended or last:
-                if compete or (rank < width and not (was_full and early == FIRST_FULL)):
-                    value = total / norm
-                    if coverage_penalty != 0.0:
-                        value += coverage_penalty * _coverage_bonus(
-                            seen + (base + parent) * positions * 4,
-                            attention + row * positions * 4,
-                            positions,
-                        )
-                    place = _place_for(own_heads, places, value)
-                    if place >= 0:
-                        write_head(own_heads, place, value, total, length, ENDED if ended else CUT)
-                        write_node(own_pool + place * NODE * 8, token, row, score, base + parent)
-            elif kept < width:
-                write_node(layer + (base + kept) * NODE * 8, token, row, score, base + parent)
-                if positions > 0:
-                    old = floats(seen + (base + parent) * positions * 4)
-                    new = floats(covered + (base + kept) * positions * 4)
-                    given = floats(attention + row * positions * 4)
-                    for i in range(positions):
-                        new[i] = old[i] + given[i]
-                write_row(feeds, slots, rows_left + kept, token, base + parent, base + kept, owner)
-                sums[base + kept] = total
-                kept += 1
-        over = kept == 0
-        if not over and not compete and _full(own_heads, places):
-            hopeless = sums[base] / best_norm <= _worst(own_heads, places)
-            over = early == FIRST_FULL or hopeless
-        for idle in range(0 if over else kept, width):
-            sums[base + idle] = NEVER
-        if not over:
+        found = _candidates(scores, running + number * width * 8, rows, count, ranked, wanted)
+        kept = settle_beam(
+            y, running, trace, pool, heads, ranked, found, number, first_row, rows, position, norms,
+            attention, coverage, width, count, slots, options,
+        )  # fmt: skip
+        if kept > 0:
+            feed_beam(layer, feeds, slots, rows_left, number, kept, width, share)
             beams[units_left] = number
             rows_of[units_left] = kept
             units_left += 1
