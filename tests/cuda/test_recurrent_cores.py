@@ -18,6 +18,8 @@ from tinyseq.kernels.instructions import HAS_LENGTHS, HAS_Y
 from tinyseq.plan.packing import panels
 
 KINDS = {"LSTM": Variant("LSTM"), "GRU": Variant("GRU, reset after"), "RNN": Variant("RNN")}
+GRID, CLUSTER = (8, 0), (9, 0)
+"""The compute capabilities whose devices take one form and the other."""
 GATES = {"LSTM": 4, "GRU": 3, "RNN": 1}
 
 
@@ -50,7 +52,9 @@ def expected(kind, xw, r, bias, h, c, lengths, precision):
 class Run:
     """A layer's operands on an emulated device."""
 
-    def __init__(self, kind, precision, xw, r, bias, h, c, lengths, reverse=0, seed=0) -> None:
+    def __init__(
+        self, kind, precision, xw, r, bias, h, c, lengths, capability=GRID, reverse=0, seed=0
+    ) -> None:
         on, (frames, rows, _), hidden = On(EmulatedDevice(seed)), xw.shape, h.shape[1]
         layout = {
             "code": VARIANT_CODES[KINDS[kind]], "xw": on.put(xw), "r": on.put(panels(r)), "second": 0,
@@ -60,7 +64,7 @@ class Run:
             "units": hidden, "reverse": reverse, "y_frame": rows * hidden, "y_row": hidden,
             "flags": HAS_Y | HAS_LENGTHS,
         }  # fmt: skip
-        layer, facts = Layer(**layout), Facts((9, 0), 132, on.put(np.zeros(2, np.int32)), precision)
+        layer, facts = Layer(**layout), Facts(capability, 132, on.put(np.zeros(2, np.int32)), precision)
         on.run(recurrent_cores.sequence(KINDS[kind], layer, facts))
         self.y = on.get(layer.y, (frames, rows, hidden), np.float32)
         self.h, self.c = (on.get(at, (rows, hidden), np.float32) for at in (layer.h, layer.c))
@@ -72,10 +76,11 @@ def operands(kind, frames, rows, hidden, seed):
     return xw, r / np.float32(hidden**0.5), bias, numbers(draw, rows, hidden) / 2, numbers(draw, rows, hidden)
 
 
+@pytest.mark.parametrize("capability", [GRID, CLUSTER])
 @pytest.mark.parametrize("kind", KINDS)
 @settings(max_examples=2, deadline=None)
 @given(data=st.data())
-def test_against_rounded_products(kind, data):
+def test_against_rounded_products(kind, capability, data):
     frames, rows, octets = (
         data.draw(st.integers(1, 4)),
         data.draw(st.integers(1, 9)),
@@ -84,7 +89,7 @@ def test_against_rounded_products(kind, data):
     precision, seed = data.draw(st.sampled_from(["bfloat16", "float16"])), data.draw(st.integers(0, 99))
     lengths = np.array(data.draw(st.lists(st.integers(0, frames), min_size=rows, max_size=rows)))
     given_ = operands(kind, frames, rows, 8 * octets, seed)
-    made = Run(kind, precision, *given_, lengths, seed=seed)
+    made = Run(kind, precision, *given_, lengths, capability, seed=seed)
     y, h, c = expected(kind, *given_, lengths, precision)
     # A state that lies between two numbers of the precision may be rounded to either.
     bound = {"bfloat16": 1e-2, "float16": 2e-3}[precision]
@@ -94,10 +99,20 @@ def test_against_rounded_products(kind, data):
         np.testing.assert_allclose(made.c, c, atol=bound)
 
 
-def test_rows_and_frames_change_no_bit():
-    xw, r, bias, h, c = operands("LSTM", 4, 3, 24, 5)
-    whole = Run("LSTM", "bfloat16", xw, r, bias, h, c, np.full(3, 4))
-    first = Run("LSTM", "bfloat16", xw[:3, 1:2], r, bias, h[1:2], c[1:2], np.full(1, 4), seed=1)
-    then = Run("LSTM", "bfloat16", xw[3:, 1:2], r, bias, first.h, first.c, np.full(1, 4), seed=2)
+@pytest.mark.parametrize("capability", [GRID, CLUSTER])
+def test_rows_and_frames_change_no_bit(capability):
+    xw, r, bias, h, c = operands("LSTM", 4, 3, 40, 5)
+    whole = Run("LSTM", "bfloat16", xw, r, bias, h, c, np.full(3, 4), capability)
+    begun = np.full(1, 4)
+    first = Run("LSTM", "bfloat16", xw[:3, 1:2], r, bias, h[1:2], c[1:2], begun, capability, seed=1)
+    then = Run("LSTM", "bfloat16", xw[3:, 1:2], r, bias, first.h, first.c, begun, capability, seed=2)
     assert np.concatenate([first.y, then.y]).tobytes() == np.ascontiguousarray(whole.y[:, 1:2]).tobytes()
     assert then.c.tobytes() == whole.c[1:2].tobytes()
+
+
+@pytest.mark.parametrize("hidden, rows", [(70, 3), (5, 9)])
+def test_clusters_take_units_of_any_number(hidden, rows):
+    given_ = operands("LSTM", 3, rows, hidden, 6)
+    made = Run("LSTM", "float16", *given_, np.full(rows, 3), CLUSTER)
+    y, _, _ = expected("LSTM", *given_, np.full(rows, 3), "float16")
+    np.testing.assert_allclose(made.y, y, atol=2e-3)

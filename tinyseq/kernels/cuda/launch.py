@@ -27,14 +27,17 @@ class Kernel:
 
     A parameter may be a named tuple of them, by its annotation: a launch gives its fields one by one.
     ``threads`` is the largest block it is launched with, ``resident`` how many of those a multiprocessor
-    has to have registers for. Its entry has one parameter more, the address of
-    the run's status: once an instruction has failed, nothing runs any more.
+    has to have registers for; ``shared`` is the memory in bytes that each asks for. Its entry has one
+    parameter more, the address of the run's status: once an instruction has failed, nothing runs any more.
     """
 
-    def __init__(self, function: Callable, threads: int = THREADS, resident: int = 1) -> None:
+    def __init__(
+        self, function: Callable, threads: int = THREADS, resident: int = 1, shared: int = 0
+    ) -> None:
         self.function = function
         self.threads = threads
         self.resident = resident
+        self.shared = shared
         self.name = f"{function.__module__.rpartition('.')[2]}.{function.__qualname__}"
         kinds = get_type_hints(function)
         self._fields = {

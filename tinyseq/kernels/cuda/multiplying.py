@@ -76,11 +76,11 @@ def _repeated(function: Callable, count: int, further: int) -> Callable:
     if count == 1:
         return function
     half = count // 2 * further
-    part = _repeated(function, count // 2, further)
+    smaller = _repeated(function, count // 2, further)
 
-    def both(me, step, xs, ws, x_from, w_from, total, row_total, left, right):
-        part(me, step, xs, ws, x_from, w_from, total, row_total, left, right)
-        part(me, step + half, xs, ws, x_from, w_from, total, row_total, left, right)
+    def both(me, step, part, x_from, w_from, total, row_total, left, right):
+        smaller(me, step, part, x_from, w_from, total, row_total, left, right)
+        smaller(me, step + half, part, x_from, w_from, total, row_total, left, right)
 
     return both
 
@@ -96,13 +96,13 @@ def _threads_multiply(kind: Kind, form: Form, row_of: Callable, column_of: Calla
     )
     x_pitch, w_pitch = form.rows + SPARE, form.columns + SPARE
 
-    def multiply(me, step, xs, ws, x_from, w_from, total, row_total, left, right):
+    def multiply(me, step, part, x_from, w_from, total, row_total, left, right):
         for i in range(rows_each):
-            left[i] = xs[x_from + step * x_pitch + row_of(me, i)]
+            left[i] = part[x_from + step * x_pitch + row_of(me, i)]
             if summed:
                 row_total[i] = add(left[i], one, row_total[i])
         for j in range(columns_each):
-            right[j] = ws[w_from + step * w_pitch + column_of(me, j)]
+            right[j] = part[w_from + step * w_pitch + column_of(me, j)]
         for i in range(rows_each):
             for j in range(columns_each):
                 total[i * columns_each + j] = add(left[i], right[j], total[i * columns_each + j])
@@ -126,17 +126,17 @@ def _warps_multiply(cores: Cores, form: Form) -> Callable:
     def operand(here, start, pitch):
         return rounded(here[start], here[start + (per - 1) * pitch])
 
-    def multiply(me, step, xs, ws, x_from, w_from, total, row_total, left, right):
+    def multiply(me, step, part, x_from, w_from, total, row_total, left, right):
         a, b = lefts(), rights()
         first = step + me % 4 * 2
         for half in range(2):
             for i in range(rows_each):
                 a[2 * i + half] = operand(
-                    xs, x_from + (first + half * halves) * x_pitch + row_of(me, i), x_pitch
+                    part, x_from + (first + half * halves) * x_pitch + row_of(me, i), x_pitch
                 )
             for j in range(columns_each // 2):
                 column = column_of(me, 2 * j) - me % 4 * 2 + me % WARP // 4
-                b[2 * j + half] = operand(ws, w_from + (first + half * halves) * w_pitch + column, w_pitch)
+                b[2 * j + half] = operand(part, w_from + (first + half * halves) * w_pitch + column, w_pitch)
         for i in range(0, rows_each, 2):
             for j in range(0, columns_each, 2):
                 upper, lower = i * columns_each + j, (i + 1) * columns_each + j
@@ -168,7 +168,7 @@ def tile_of(kind: Kind, form: Form, source: Source):
     wide = kind.plain and columns_each % RUN == 0 and cores is None
     padded, at_once = (False, 1) if cores is None else (True, cores.depth)
     cells = rows_each * columns_each
-    x_here, w_here = shared(element, stages * steps * x_pitch), shared(element, stages * steps * w_pitch)
+    parts, w_part = shared(element, 0), stages * steps * x_pitch
     x_places, x_mine = registers(types.int64, x_passes), registers(element, x_each)
     row_totals, totals = registers(element, rows_each), registers(element, cells)
     lefts, rights = registers(element, rows_each), registers(element, columns_each)
@@ -183,9 +183,9 @@ def tile_of(kind: Kind, form: Form, source: Source):
             elif padded:
                 target[start + step * x_pitch + x_line(me, i)] = zero
 
-    def bring(me, xs, ws, x_to, w_to, left, x_at, values, w_at, w_stride, there, n_stride):
-        fetch_w(me, ws, w_to, (left + per - 1) // per, w_at, w_stride, there, n_stride)
-        fetch_x(me, xs, x_to, left, x_at, values)
+    def bring(me, part, x_to, w_to, left, x_at, values, w_at, w_stride, there, n_stride):
+        fetch_w(me, part, w_to, (left + per - 1) // per, w_at, w_stride, there, n_stride)
+        fetch_x(me, part, x_to, left, x_at, values)
         copies()
 
     def advance(x_at, w_at, w_stride):
@@ -264,7 +264,7 @@ def tile_of(kind: Kind, form: Form, source: Source):
         Arguments are those of the CPU's product, addresses that some kinds need, and strides of a w that is
         not packed. Tiles below y do nothing.
         """
-        me, xs, ws = thread(), x_here(), w_here()
+        me, part = thread(), parts()
         height, (top, corner) = outer * inner, corner_of(number, n)
         if top >= height:
             return
@@ -277,11 +277,11 @@ def tile_of(kind: Kind, form: Form, source: Source):
         w_at, w_stride, there = begin_w(me, w, depth, n, corner, k_stride, n_stride)
         total, row_total, left, right = totals(), row_totals(), lefts(), rights()
         for stage in range(stages - 1):
-            x_to, w_to = stage * steps * x_pitch, stage * steps * w_pitch
+            x_to, w_to = stage * steps * x_pitch, w_part + stage * steps * w_pitch
             bring(
-                me, xs, ws, x_to, w_to, k - stage * steps * per, x_at, values, w_at, w_stride, there, n_stride
+                me, part, x_to, w_to, k - stage * steps * per, x_at, values, w_at, w_stride, there, n_stride
             )
-            keep_x(me, xs, x_to, values)
+            keep_x(me, part, x_to, values)
             w_at = advance(x_at, w_at, w_stride)
         begin_all(me, top, corner, height, n, start, start_stride, y | y_stride * BYTES, total, row_total)
         here, rest = 0, k
@@ -289,18 +289,18 @@ def tile_of(kind: Kind, form: Form, source: Source):
             pending()
             barrier()
             to = here - 1 if here > 0 else stages - 1
-            x_to, w_to = to * (steps * x_pitch), to * (steps * w_pitch)
-            x_from, w_from = here * (steps * x_pitch), here * (steps * w_pitch)
+            x_to, w_to = to * (steps * x_pitch), w_part + to * (steps * w_pitch)
+            x_from, w_from = here * (steps * x_pitch), w_part + here * (steps * w_pitch)
             ahead = rest - (stages - 1) * steps * per
-            bring(me, xs, ws, x_to, w_to, ahead, x_at, values, w_at, w_stride, there, n_stride)
+            bring(me, part, x_to, w_to, ahead, x_at, values, w_at, w_stride, there, n_stride)
             w_at = advance(x_at, w_at, w_stride)
             if rest >= steps * per:
                 for step in range(0, steps, unrolled):
-                    multiply_all(me, step, xs, ws, x_from, w_from, total, row_total, left, right)
+                    multiply_all(me, step, part, x_from, w_from, total, row_total, left, right)
             else:
                 for step in range(0, (rest + per - 1) // per, at_once):
-                    multiply(me, step, xs, ws, x_from, w_from, total, row_total, left, right)
-            keep_x(me, xs, x_to, values)
+                    multiply(me, step, part, x_from, w_from, total, row_total, left, right)
+            keep_x(me, part, x_to, values)
             here, rest = here + 1 if here + 1 < stages else 0, rest - steps * per
         end_all(
             again(me), again(number), height, n, start, start_stride, y, y_stride, total, row_total, w, k,

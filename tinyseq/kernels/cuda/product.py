@@ -99,13 +99,13 @@ def product_of(kind: Kind, form: Form):
 
 
 @cache
-def _linear_of(form: Form, precision: str = EXACT) -> Kernel:
+def _linear_of(form: Form, precision: str) -> Kernel:
     product = product_of(FLOATS if precision == EXACT else FLOATS._replace(cores=CORES[precision]), form)
 
     def linear(x, outer, outer_stride, inner, inner_stride, k, w, n, bias, y, y_stride):
         product(block(), x, outer, outer_stride, inner, inner_stride, k, w, n, bias, 0, y, y_stride, 0, 0)
 
-    return Kernel(linear, form.threads, form.resident)
+    return Kernel(linear, form.threads, form.resident, form.shared)
 
 
 def linear(
@@ -120,7 +120,7 @@ def linear(
 
 def launched(kernel: Kernel, tiles: int, arguments: tuple[int, ...]) -> list[Launch]:
     """A block for each tile."""
-    return [Launch(kernel, tiles, kernel.threads, arguments)] if tiles else []
+    return [Launch(kernel, tiles, kernel.threads, arguments, kernel.shared)] if tiles else []
 
 
 def _corner(x, w, rest, rank, sizes):
@@ -158,7 +158,7 @@ def _products_of(form: Form, along_k: bool) -> Kernel:
         a, b = _corner(x, w, pair, rank, integers(dims))
         tile(number, a, 1, 0, m, m_stride, k, b, n, zeros, 0, target, n, 0, 0, k_stride, n_stride)
 
-    return Kernel(products, form.threads, form.resident)
+    return Kernel(products, form.threads, form.resident, form.shared)
 
 
 _one_each = Kernel(_products)

@@ -184,7 +184,7 @@ def _linear_bytes_of(form: Form) -> Kernel:
     def linear_bytes(x, outer, outer_stride, inner, inner_stride, k, w, n, zero_point, y):
         product(block(), x, outer, outer_stride, inner, inner_stride, k, w, n, y, n, y, n, 0, zero_point)
 
-    return Kernel(linear_bytes, form.threads)
+    return Kernel(linear_bytes, form.threads, shared=form.shared)
 
 
 def linear_bytes(
@@ -204,7 +204,7 @@ def _linear_dynamic_of(form: Form) -> Kernel:
         count = _count(count, lengths, rows, 1)
         product(block(), x, 1, 0, count, k, k, w, n, start, start_stride, y, n, scale, zero_point)
 
-    return Kernel(linear_dynamic, form.threads)
+    return Kernel(linear_dynamic, form.threads, shared=form.shared)
 
 
 def linear_dynamic(

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING
 from numba import types
 
 from tinyseq.kernels.cells import Variant
+from tinyseq.kernels.cuda import recurrent_cluster
 from tinyseq.kernels.cuda.cells import computing
 from tinyseq.kernels.cuda.cores import CORES
 from tinyseq.kernels.cuda.exchange import GRID
@@ -264,17 +265,21 @@ def sequence_of(variant: Variant, precision: str, groups: int, tiles_of_rows: in
 
 
 def sequence(variant: Variant, layer: Layer, facts: Facts) -> list[Launch] | None:
-    """The launches of a layer on tensor cores, of up to ``MOST_ROWS`` rows each, or None if it has none.
+    """The launches of a layer on tensor cores, or None if it has none: of a cluster, or of the grid, of up to
+    ``MOST_ROWS`` rows each.
 
     TF32 has none: its weights take twice the registers.
     """
-    blocks = -(-layer.hidden // UNITS)
-    fits = layer.hidden % 8 == 0 and layer.hidden <= MOST_HIDDEN and blocks <= facts.multiprocessors
     plain = not (variant.general or variant.constants or variant.cell.reset is not None)
-    if facts.precision not in NARROW or not fits or not plain or layer.flags & (QUANTIZED | PROJECTED):
+    if facts.precision not in NARROW or not plain or layer.flags & (QUANTIZED | PROJECTED):
         return None
     if layer.frames == 0:
         return []
+    if recurrent_cluster.cluster_for(layer.hidden, facts):
+        return recurrent_cluster.sequence(variant, layer, facts)
+    blocks = -(-layer.hidden // UNITS)
+    if layer.hidden % 8 or layer.hidden > MOST_HIDDEN or blocks > facts.multiprocessors:
+        return None
     return [_rows(variant, layer, facts, first) for first in range(0, layer.rows, MOST_ROWS)]
 
 

@@ -17,7 +17,7 @@ from numpy import int64, uint32
 
 from tinyseq.kernels.cuda.intrinsics import barrier, block, blocks, registers, shared, thread, threads
 from tinyseq.kernels.cuda.launch import Kernel, Launch
-from tinyseq.kernels.cuda.product import FLOATS, form_for, product_of
+from tinyseq.kernels.cuda.product import FLOATS, form_for, launched, product_of
 from tinyseq.kernels.cuda.tiles import Form, column_of, tiles_of
 from tinyseq.kernels.intrinsics import floats, fma
 from tinyseq.kernels.math import ZERO
@@ -136,7 +136,7 @@ def _product_of(form: Form) -> Kernel:
             product.start, product.start_stride, product.sums, product.stride, 0, 0,
         )  # fmt: skip
 
-    return Kernel(add_product, form.threads, form.resident)
+    return Kernel(add_product, form.threads, form.resident, form.shared)
 
 
 @cache
@@ -165,5 +165,5 @@ def step(
         return [Launch(_fused_of(stage, each), needed, NARROW * SLICES, arguments)]
     form = form_for(rows, product.columns)
     tiles = tiles_of(form, rows, product.columns)
-    multiplied = Launch(_product_of(form), tiles, form.threads, (*source, k, rows, *product))
-    return [multiplied, *finished(stage, rows, units, frame)]
+    multiplied = launched(_product_of(form), tiles, (*source, k, rows, *product))
+    return [*multiplied, *finished(stage, rows, units, frame)]

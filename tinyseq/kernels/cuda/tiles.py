@@ -42,6 +42,11 @@ class Form(NamedTuple):
     def threads(self) -> int:
         return self.rows * self.columns // (self.rows_each * self.columns_each)
 
+    @property
+    def shared(self) -> int:
+        """Bytes of shared memory."""
+        return self.stages * self.steps * (self.rows + self.columns + 2 * SPARE) * BYTES
+
 
 def tiles_of(form: Form, rows: int, n: int) -> int:
     return -(-rows // form.rows) * -(-n // form.columns)
