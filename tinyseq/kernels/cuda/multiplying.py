@@ -70,17 +70,16 @@ class Kind(NamedTuple):
     cores: Cores | None = None
 
 
-def _repeated(function: Callable, count: int, further: int) -> Callable:
-    """``function(me, step, ...)`` ``count`` times, a power of two, without a loop, each so many steps
-    further."""
+def repeated(function: Callable, count: int, further: int = 1) -> Callable:
+    """``function(step, ...)`` ``count`` times, a power of two, without a loop, each so many steps further."""
     if count == 1:
         return function
     half = count // 2 * further
-    smaller = _repeated(function, count // 2, further)
+    smaller = repeated(function, count // 2, further)
 
-    def both(me, step, part, x_from, w_from, total, row_total, left, right):
-        smaller(me, step, part, x_from, w_from, total, row_total, left, right)
-        smaller(me, step + half, part, x_from, w_from, total, row_total, left, right)
+    def both(step, *others):
+        smaller(step, *others)
+        smaller(step + half, *others)
 
     return both
 
@@ -96,7 +95,7 @@ def _threads_multiply(kind: Kind, form: Form, row_of: Callable, column_of: Calla
     )
     x_pitch, w_pitch = form.rows + SPARE, form.columns + SPARE
 
-    def multiply(me, step, part, x_from, w_from, total, row_total, left, right):
+    def multiply(step, me, part, x_from, w_from, total, row_total, left, right):
         for i in range(rows_each):
             left[i] = part[x_from + step * x_pitch + row_of(me, i)]
             if summed:
@@ -126,7 +125,7 @@ def _warps_multiply(cores: Cores, form: Form) -> Callable:
     def operand(here, start, pitch):
         return rounded(here[start], here[start + (per - 1) * pitch])
 
-    def multiply(me, step, part, x_from, w_from, total, row_total, left, right):
+    def multiply(step, me, part, x_from, w_from, total, row_total, left, right):
         a, b = lefts(), rights()
         first = step + me % 4 * 2
         for half in range(2):
@@ -201,7 +200,7 @@ def tile_of(kind: Kind, form: Form, source: Source):
         _threads_multiply(kind, form, row_of, column_of) if cores is None else _warps_multiply(cores, form)
     )
     unrolled = min(steps, UNROLLED)
-    multiply_all = _repeated(multiply, unrolled // at_once, at_once)
+    multiply_all = repeated(multiply, unrolled // at_once, at_once)
 
     def corner_of(number, n):
         across = uint32((n + columns - 1) // columns)
@@ -296,10 +295,10 @@ def tile_of(kind: Kind, form: Form, source: Source):
             w_at = advance(x_at, w_at, w_stride)
             if rest >= steps * per:
                 for step in range(0, steps, unrolled):
-                    multiply_all(me, step, part, x_from, w_from, total, row_total, left, right)
+                    multiply_all(step, me, part, x_from, w_from, total, row_total, left, right)
             else:
                 for step in range(0, (rest + per - 1) // per, at_once):
-                    multiply(me, step, part, x_from, w_from, total, row_total, left, right)
+                    multiply(step, me, part, x_from, w_from, total, row_total, left, right)
             keep_x(me, part, x_to, values)
             here, rest = here + 1 if here + 1 < stages else 0, rest - steps * per
         end_all(

@@ -20,6 +20,7 @@ from tinyseq.kernels.cuda.cells import computing
 from tinyseq.kernels.cuda.cores import CORES
 from tinyseq.kernels.cuda.intrinsics import (
     WARP,
+    again,
     barrier,
     block,
     cluster_arrive,
@@ -32,6 +33,7 @@ from tinyseq.kernels.cuda.intrinsics import (
     thread,
 )
 from tinyseq.kernels.cuda.launch import Facts, Kernel, Launch
+from tinyseq.kernels.cuda.multiplying import repeated
 from tinyseq.kernels.cuda.persistent import _fetching, _place
 from tinyseq.kernels.cuda.tiles import BYTES, column_of
 from tinyseq.kernels.instructions import HAS_Y
@@ -54,6 +56,9 @@ ROWS = 8
 DEPTH = 16
 """Steps of k of a product on tensor cores."""
 
+MOST_AT_ONCE, AT_ONCE = 16, 4
+"""Up to how many sixteens of a line are loaded at once, and how many if there are more."""
+
 CLUSTERS = (1, 2, 4, 8, 16)
 PORTABLE = 8
 
@@ -74,20 +79,35 @@ def _weights(gates: int, depth: int, rounded):
     sixteen, as in the state.
     """
 
-    def load(r, hidden, first_unit, weights):
+    def sixteen(number, column, stride, there, hidden, lower, lane, weights):
+        for half in range(2):
+            k = number * DEPTH + lane % 4 * QUAD + half * 2
+            a = column[k * stride] if there and k < hidden else ZERO
+            b = column[(k + 1) * stride] if there and k + 1 < hidden else ZERO
+            weights[4 * number + 2 * half + lower] = rounded(a, b)
+
+    at_once = depth if depth <= MOST_AT_ONCE else AT_ONCE
+    some = repeated(sixteen, at_once)
+
+    def part(number, *others):
+        some(number, *others)
+        # Without it the compiler has all addresses in registers at once.
+        barrier()
+
+    parts = repeated(part, depth // at_once, at_once)
+
+    def lines(lower, r, hidden, first_unit, weights):
         lane = thread() % WARP
-        for lower in range(2):
-            line = lower * 8 + lane // 4
-            gate, unit = line // UNITS, first_unit + line % UNITS
-            there = gate < gates and unit < hidden
-            base, stride = column_of(r, hidden, gates * hidden, gate * hidden + unit if there else 0)
-            column = floats(base)
-            for number in range(depth):
-                for half in range(2):
-                    k = number * DEPTH + lane % 4 * QUAD + half * 2
-                    a = column[k * stride] if there and k < hidden else ZERO
-                    b = column[(k + 1) * stride] if there and k + 1 < hidden else ZERO
-                    weights[4 * number + 2 * half + lower] = rounded(a, b)
+        line = lower * 8 + lane // 4
+        gate, unit = line // UNITS, first_unit + line % UNITS
+        there = gate < gates and unit < hidden
+        base, stride = column_of(r, hidden, gates * hidden, gate * hidden + unit if there else 0)
+        parts(0, floats(base), again(stride), there, again(hidden), lower, lane, weights)
+
+    both = repeated(lines, 2)
+
+    def load(r, hidden, first_unit, weights):
+        both(0, r, hidden, first_unit, weights)
 
     return load
 
@@ -113,7 +133,7 @@ def sequence_of(variant: Variant, precision: str, cluster: int) -> Kernel:
         return int64(int64(upper) << 32 | int64(lower))
 
     def number(h, there, row, k, hidden):
-        return floats(h)[row * hidden + k] if there and k < hidden else ZERO
+        return floats(h)[row * hidden + k] if there and k < hidden and h != 0 else ZERO
 
     def fill(state, h, first_row, rows, hidden):
         """The first buffer holds the rows of h."""
@@ -162,19 +182,20 @@ def sequence_of(variant: Variant, precision: str, cluster: int) -> Kernel:
                 neighbour(state, member)[place] = four
 
     def sequence(
-        xw, r, bias, h, c, y, lengths, frames, rows, hidden, reverse, y_frame, y_row, flags
+        xw, r, bias, h0, c0, h, c, y, lengths, frames, rows, hidden, reverse, y_frame, y_row, flags
     ):  # fmt: skip
-        lane, width = thread() % WARP, gates * hidden
-        first_row = block() // cluster * ROWS
-        first_unit = (cluster_rank() * WARPS + thread() // WARP) * UNITS
-        unit, row = first_unit + lane // 4 % 4, first_row + lane % 4 * 2 + lane // 16
-        mine = row < rows and unit < hidden
+        """The state begins with h0 and c0, or zeros where these are 0, and ends in h and c."""
         state, weights, x, x_next = states(), operands(), inputs(), next_inputs()
         product, s, b = products(), sums(), biases()
-        fill(state, h, first_row, rows, hidden)
-        load(r, hidden, first_unit, weights)
-        own_h = floats(h)[row * hidden + unit] if mine else ZERO
-        own_c = floats(c)[row * hidden + unit] if has_c and mine else ZERO
+        load(r, hidden, (cluster_rank() * WARPS + thread() // WARP) * UNITS, weights)
+        me, width, first_row = again(thread()), gates * hidden, block() // cluster * ROWS
+        lane = me % WARP
+        unit = (cluster_rank() * WARPS + me // WARP) * UNITS + lane // 4 % 4
+        row = first_row + lane % 4 * 2 + lane // 16
+        mine = row < rows and unit < hidden
+        fill(state, h0, first_row, rows, hidden)
+        own_h = number(h0, mine, row, unit, hidden)
+        own_c = number(c0, has_c and mine, row, unit, hidden)
         fetch(xw + (_place(0, frames, reverse) * rows + row) * width * BYTES, hidden, unit, mine, x)
         if apart:
             fetch(bias, hidden, unit, mine, b)
@@ -227,8 +248,8 @@ def sequence(variant: Variant, layer: Layer, facts: Facts) -> list[Launch]:
     cluster = cluster_for(layer.hidden, facts)
     kernel = sequence_of(variant, facts.precision, cluster)
     arguments = (
-        *(layer.xw, layer.r, layer.bias, layer.h, layer.c, layer.y, layer.lengths, layer.frames, layer.rows),
-        *(layer.hidden, layer.reverse, layer.y_frame, layer.y_row, layer.flags),
+        *(layer.xw, layer.r, layer.bias, layer.h, layer.c, layer.h, layer.c, layer.y, layer.lengths),
+        *(layer.frames, layer.rows, layer.hidden, layer.reverse, layer.y_frame, layer.y_row, layer.flags),
     )
     blocks = -(-layer.rows // ROWS) * cluster
     return [Launch(kernel, blocks, THREADS, arguments, kernel.shared, cluster)] if blocks else []

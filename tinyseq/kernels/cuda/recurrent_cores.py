@@ -165,7 +165,7 @@ def sequence_of(variant: Variant, precision: str, groups: int, tiles_of_rows: in
     sums, numbers = registers(types.float32, gates), registers(types.float32, gates)
     hs, cs = registers(types.float32, each), registers(types.float32, each)
     parts = shared(types.float32, 0)
-    _, member, _, begin, _, arrive, wait, _, end = GRID
+    member, begin, arrive, wait, end = GRID.member, GRID.begin, GRID.arrive, GRID.wait, GRID.end
 
     def read_rounded(at, k, state, first):
         a, b, c, d = load_fresh4_integers32(at + k * 2)
@@ -182,9 +182,10 @@ def sequence_of(variant: Variant, precision: str, groups: int, tiles_of_rows: in
     )
 
     def sequence(
-        xw, r, bias, h, c, y, lengths, frames, rows, all_rows, hidden, reverse, y_frame, y_row, flags,
-        meeting,
+        xw, r, bias, h0, c0, h, c, y, lengths, frames, rows, all_rows, hidden, reverse, y_frame, y_row,
+        flags, meeting,
     ):  # fmt: skip
+        """The state begins with h0 and c0, or zeros where these are 0, and ends in h and c."""
         width, first_unit = gates * hidden, member() * UNITS
         unit = first_unit + thread() % UNITS
         part, weights, x, x_next = parts(), operands(), inputs(), next_inputs()
@@ -193,15 +194,15 @@ def sequence_of(variant: Variant, precision: str, groups: int, tiles_of_rows: in
         for i in range(each):
             row = thread() // UNITS + i * (THREADS // UNITS)
             mine = row < rows and unit < hidden
-            own_h[i] = floats(h)[row * hidden + unit] if mine else ZERO
-            own_c[i] = floats(c)[row * hidden + unit] if has_c and mine else ZERO
+            own_h[i] = floats(h0)[row * hidden + unit] if mine and h0 != 0 else ZERO
+            own_c[i] = floats(c0)[row * hidden + unit] if has_c and mine and c0 != 0 else ZERO
             fetch(xw + (_place(0, frames, reverse) * all_rows + row) * width * BYTES, hidden, unit, mine, one)
             for g in range(gates):
                 x[i * gates + g] = one[g]
         if apart:
             fetch(bias, hidden, unit, unit < hidden, b)
         ticket = begin(meeting)
-        source, stride = h, hidden * BYTES
+        source, stride = h0, hidden * BYTES
         for step in range(frames):
             t, more = _place(step, frames, reverse), step + 1 < frames
             for i in range(each):
@@ -212,6 +213,9 @@ def sequence_of(variant: Variant, precision: str, groups: int, tiles_of_rows: in
                     x_next[i * gates + g] = one[g]
             if step > 1:
                 multiply_rounded(source, stride, rows, hidden, weights, part)
+            elif source == 0:
+                for i in range(thread(), WARPS * lines * pitch, THREADS):
+                    part[i] = ZERO
             else:
                 multiply_floats(source, stride, rows, hidden, weights, part)
             barrier()
@@ -288,9 +292,10 @@ def _rows(variant: Variant, layer: Layer, facts: Facts, first: int) -> Launch:
     rows, gates = min(MOST_ROWS, layer.rows - first), len(variant.cell.gates)
     tiles = next(tiles for tiles in (1, 2, 4, 8) if rows <= tiles * TILE_ROWS)
     kernel = sequence_of(variant, facts.precision, -(-layer.hidden // (GROUP * WARPS)), tiles)
-    state = first * layer.hidden * BYTES
+    skip = first * layer.hidden * BYTES
+    state = layer.h + skip, layer.c + skip
     arguments = (
-        *(layer.xw + gates * state, layer.r, layer.bias, layer.h + state, layer.c + state),
+        *(layer.xw + gates * skip, layer.r, layer.bias, *state, *state),
         *(layer.y + first * layer.y_row * BYTES, layer.lengths + 8 * first, layer.frames, rows, layer.rows),
         *(layer.hidden, layer.reverse, layer.y_frame, layer.y_row, layer.flags, facts.meeting),
     )
