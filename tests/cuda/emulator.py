@@ -175,7 +175,7 @@ class Lane:
     """One thread of a grid that never waits."""
 
     def __init__(self, block: Block, number: int) -> None:
-        self.block, self.number = block, number
+        self.block, self.number, self.copies = block, number, Copies()
 
 
 class Thread(greenlet):
@@ -186,6 +186,27 @@ class Thread(greenlet):
     waits: object = None
     offered: object = None
     arrivals = 0
+
+
+class Copies:
+    """What a thread has had copied: in groups, the last one open. Each copy is made at once or when it is
+    waited for, by chance."""
+
+    def __init__(self) -> None:
+        self.groups: list[list[Callable[[], None]]] = [[]]
+
+    def add(self, copy: Callable[[], None], at_once: bool) -> None:
+        if at_once:
+            copy()
+        else:
+            self.groups[-1].append(copy)
+
+    def wait(self, pending: int) -> None:
+        """Makes all copies of closed groups but the last ``pending``."""
+        done = max(0, len(self.groups) - 1 - pending)
+        for copy in (one for group in self.groups[:done] for one in group):
+            copy()
+        del self.groups[:done]
 
 
 class Block:
@@ -265,6 +286,68 @@ def _shuffle(value, source):
     return me().offered
 
 
+def _cores(depth: int, decoded: Callable):
+    """A product of matrices by a warp, as PTX shares them out; ``decoded`` makes numbers of an operand."""
+
+    def multiply(*parts):
+        me().offered = parts
+        pause(("cores", depth, decoded))
+        return me().offered
+
+    return multiply
+
+
+def _bfloat16s(operands: np.ndarray) -> np.ndarray:
+    pairs = operands.view(np.uint32)
+    return np.stack([pairs << 16, pairs & 0xFFFF0000], -1).astype(np.uint32).view(np.float32)
+
+
+def _float16s(operands: np.ndarray) -> np.ndarray:
+    return operands[..., None].view(np.float16).astype(np.float32)
+
+
+def _tfloat32s(operands: np.ndarray) -> np.ndarray:
+    return (operands[..., None].view(np.uint32) & 0xFFFFE000).view(np.float32)
+
+
+def _multiplied(warp: list[Thread], depth: int, decoded: Callable) -> None:
+    """Gives each thread of a warp its part of the product."""
+    operands = np.array([thread.offered[:6] for thread in warp], np.int32)
+    sums = np.array([thread.offered[6:] for thread in warp], np.float32)
+    numbers = decoded(operands).reshape(8, 4, 6, -1)
+    a, b = np.empty((16, depth), np.float32), np.empty((depth, 8), np.float32)
+    c = np.empty((16, 8), np.float32)
+    per = numbers.shape[-1]
+    for g, t in np.ndindex(8, 4):
+        for half in range(2):
+            ks = slice(half * depth // 2 + t * per, half * depth // 2 + (t + 1) * per)
+            a[g, ks], a[g + 8, ks] = numbers[g, t, 2 * half], numbers[g, t, 2 * half + 1]
+            b[ks, g] = numbers[g, t, 4 + half]
+        c[g, 2 * t : 2 * t + 2], c[g + 8, 2 * t : 2 * t + 2] = sums[4 * g + t, :2], sums[4 * g + t, 2:]
+    c = (c + a.astype(np.float64) @ b).astype(np.float32)
+    for number, thread in enumerate(warp):
+        g, t = number // 4, number % 4
+        thread.offered = (*c[g, 2 * t : 2 * t + 2], *c[g + 8, 2 * t : 2 * t + 2])
+
+
+def _rounded_bfloat16(number) -> int:
+    bits = int(_bits(np.float32(number), np.float32, np.uint32))
+    return (bits + 0x7FFF + (bits >> 16 & 1)) >> 16 & 0xFFFF if np.isfinite(number) else bits >> 16
+
+
+def _pair_bfloat16(first, second):
+    return np.uint32(_rounded_bfloat16(second) << 16 | _rounded_bfloat16(first)).view(np.int32)
+
+
+def _pair_float16(first, second):
+    return np.array([first, second], np.float16).view(np.int32)[0]
+
+
+def _tfloat32(number):
+    bits = int(_bits(np.float32(number), np.float32, np.uint32))
+    return np.uint32(bits + 0x1000 & 0xFFFFE000 if np.isfinite(number) else bits).view(np.int32)
+
+
 def _acquire(address):
     pause("others")
     return me().block.grid.device.pointer(address, np.int32)[0]
@@ -309,6 +392,24 @@ def _write4(address, *values):
     pointer = me().block.grid.device.pointer(address, np.float32)
     for place, value in enumerate(values):
         pointer[place] = value
+
+
+def _copy(size: int):
+    def copy(target: Pointer, place, source) -> None:
+        here = me()
+        count = size // target.array.itemsize
+        if int(source) % size or (target.start + int(place)) % count:
+            raise EmulationError(f"{size} bytes are copied from {int(source):#x} to element {int(place)}")
+        there = here.block.grid.device.pointer(source, target.array.dtype)
+        values = [there[i] for i in range(count)]
+
+        def make() -> None:
+            for i in range(count):
+                target[int(place) + i] = values[i]
+
+        here.copies.add(make, here.block.grid.device.random.random() < 0.5)
+
+    return copy
 
 
 def _dot4(a, b, c):
@@ -357,10 +458,21 @@ MEANINGS = {
     "release_add": _release_add,
     "load_fresh": lambda address: me().block.grid.device.pointer(address, np.float32)[0],
     "load_fresh4": _load4(np.float32),
+    "load_fresh4_integers32": _load4(np.int32),
     "load4": _load4(np.float32),
     "load4_integers32": _load4(np.int32),
     "read4": _load4(np.float32),
     "write4": _write4,
+    "pair_bfloat16": _pair_bfloat16,
+    "pair_float16": _pair_float16,
+    "tfloat32": _tfloat32,
+    "cores_bfloat16": _cores(16, _bfloat16s),
+    "cores_float16": _cores(16, _float16s),
+    "cores_tfloat32": _cores(8, _tfloat32s),
+    "again": lambda value: value,
+    "copy4": _copy(4),
+    "copy16": _copy(16),
+    "copies": lambda: me().copies.groups.append([]),
     "dot4": _dot4,
     "floats": _pointer(np.float32),
     "doubles": _pointer(np.float64),
@@ -381,7 +493,9 @@ MEANINGS = {
 
 
 def _meaning(intrinsic):
-    array = getattr(intrinsic, "array", None)
+    array, pending = getattr(intrinsic, "array", None), getattr(intrinsic, "pending", None)
+    if pending is not None:
+        return lambda: me().copies.wait(pending)
     if array is None:
         return MEANINGS[intrinsic.__name__]
     if array.space == "shared":
@@ -389,7 +503,9 @@ def _meaning(intrinsic):
     return lambda: Pointer(poisoned(dtype_of(array.element), array.count), 0)
 
 
-WAITING = ("barrier", "cluster_wait", "shuffle", "shuffle_xor", "acquire")
+CORES = ("cores_bfloat16", "cores_float16", "cores_tfloat32")
+
+WAITING = ("barrier", "cluster_wait", "shuffle", "shuffle_xor", "acquire", *CORES)
 """The intrinsics in which a thread may wait."""
 
 _target = Target(_meaning, lambda function: function)
@@ -470,7 +586,7 @@ def _run_waiting(grid: Grid, blocks: list[Block], arguments: list) -> None:
     for block in blocks:
         block.threads = [Thread(body) for _ in range(grid.launch.threads)]
         for number, thread in enumerate(block.threads):
-            thread.block, thread.number = block, number
+            thread.block, thread.number, thread.copies = block, number, Copies()
     ready = [thread for block in blocks for thread in block.threads]
     rounds_without = 0
     while True:
@@ -524,8 +640,12 @@ def _shuffled(warp: list[Thread]) -> list[Thread]:
     if None in reasons:
         return []
     if len(reasons) > 1:
-        raise EmulationError(f"threads of a warp shuffle differently: {reasons}")
-    mask = reasons.pop()[1]
+        raise EmulationError(f"threads of a warp meet differently: {reasons}")
+    reason = reasons.pop()
+    if reason[0] == "cores":
+        _multiplied(warp, *reason[1:])
+        return warp
+    mask = reason[1]
     values = [thread.offered for thread in warp]
     for number, thread in enumerate(warp):
         thread.offered = values[number ^ mask]

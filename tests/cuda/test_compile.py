@@ -17,14 +17,16 @@ from typing import NamedTuple
 import pytest
 from numba import types
 
+from tinyseq.backends import PRECISIONS
 from tinyseq.kernels.cells import VARIANT_CODES, VARIANTS, Variant
 from tinyseq.kernels.compute.math import ONE, ZERO
 from tinyseq.kernels.cuda import compiler
 from tinyseq.kernels.cuda.chains import chain, codes_of
 from tinyseq.kernels.cuda.elementwise import HEAVY
 from tinyseq.kernels.cuda.intrinsics import barrier, load4, registers, shared, thread
-from tinyseq.kernels.cuda.launch import Facts, Failure, Kernel, Launch, Tail
-from tinyseq.kernels.cuda.product import FEW, MANY, SOME, Tile, _linear_of
+from tinyseq.kernels.cuda.launch import EXACT, Facts, Failure, Kernel, Launch, Tail
+from tinyseq.kernels.cuda.multiplying import UNROLLED
+from tinyseq.kernels.cuda.product import CORE_FORMS, FORMS, Tile, _linear_of
 from tinyseq.kernels.cuda.rebinding import HOME
 from tinyseq.kernels.cuda.schedule import ASKING, TWINS
 from tinyseq.kernels.instructions import (
@@ -60,7 +62,7 @@ SIZES = {
     "inner": [1, 4, 8, 64, 4096],
     "bytes": [1, 4, 8],
     "rows": [1, 8, 64],
-    "n": [1024],
+    "n": [100, 1024],
     "count": [100, 100_000],
     "frames": [2, 2048],
     "hidden": [64, 512],
@@ -103,6 +105,24 @@ def operations(name: str) -> Iterator[dict]:
             yield from ({**usual, "cell": cell, "flags": flags, "rows": n} for cell, flags, n in options)
 
 
+def narrow_operations(name: str) -> Iterator[dict]:
+    """Operands of an instruction whose numbers are rounded to other precisions."""
+    usual = next(operations(name))
+    for precision in PRECISIONS[1:]:
+        usual["facts"] = Facts(CAPABILITIES[0], 132, 2**30, precision)
+        if name == "linear":
+            sizes = ((1, 1024), (32, 1024), (64, 4096), (4096, 1024))
+            yield from ({**usual, "outer": 1, "inner": rows, "n": n} for rows, n in sizes)
+        else:
+            cells = [VARIANT_CODES[Variant(cell)] for cell in ("LSTM", "GRU, reset after", "RNN")]
+            # All cells are compiled for one precision, and one for all.
+            shapes = itertools.product(
+                cells if precision == "bfloat16" else cells[:1], (8, 16, 64), (256, 1024)
+            )
+            for cell, rows, hidden in shapes:
+                yield {**usual, "cell": cell, "rows": rows, "hidden": hidden}
+
+
 def elementwise_launches(function: int) -> Iterator[Launch]:
     """Over one dimension, aligned and not, over three and over four."""
     twin, shapes = TWINS["elementwise"], [([64], [4]), ([4] * 3, [64, 16, 8]), ([4] * 4, [1024, 256, 64, 8])]
@@ -135,6 +155,9 @@ def launches_of_instructions() -> Iterator[tuple[str, Launch, tuple[int, int]]]:
             for operands in operations(name):
                 asked = operands["facts"].capability if name in ASKING else oldest
                 yield from ((name, launch, asked) for launch in TWINS[name](**operands))
+    for name in ("linear", "recurrent"):
+        for operands in narrow_operations(name):
+            yield from ((f"{name}, rounded", launch, oldest) for launch in TWINS[name](**operands))
     for name, kinds in (("copy", "f"), ("add", "ii"), ("power", "ff"), ("where", "iff")):
         launches = elementwise_launches(FUNCTION_CODES[name, kinds])
         yield from ((f"{name}({kinds})", launch, oldest) for launch in launches)
@@ -203,21 +226,32 @@ def test_kernels_of_all_twins_are_here():
     assert {one.name for one in GATED} >= TWINS.keys() - {"elementwise"}
     functions = {one.kernel.name.rpartition(".")[2] for one in GATED}
     assert functions >= {"chain", "line", "fours", "box", "space", "short_fold", "long_fold"}
-    assert {one.kernel for one in GATED} >= {_linear_of(form) for form in (FEW, SOME, MANY)}
+    assert {one.kernel for one in GATED} >= {_linear_of(form, EXACT) for form in FORMS}
+    narrow = {_linear_of(form, precision) for form in CORE_FORMS for precision in PRECISIONS[1:]}
+    assert {one.kernel for one in GATED} >= narrow
 
 
 @cache
 def assembled_product(form: Tile) -> Assembled:
-    return Assembled(_linear_of(form))
+    return Assembled(_linear_of(form, EXACT))
 
 
-@pytest.mark.parametrize("form", [FEW, SOME, MANY])
-def test_products_load_by_sixteen_bytes(form):
-    product = assembled_product(form)
-    assert product.count("ld.global.nc.v4.f32") == form.steps * form.columns // (4 * 128)
-    assert product.count("fma.rn.f32") >= form.rows_each * form.columns_each
-    if form.rows_each > 1:
-        assert product.count("ld.shared.v4.f32") >= (form.rows_each + form.columns_each) // 4
+@pytest.mark.parametrize("form", FORMS)
+def test_products_copy_and_load_by_sixteen_bytes(form):
+    product, steps = assembled_product(form), min(form.steps, UNROLLED)
+    assert product.count("cp.async.cg") >= form.steps * form.columns // (4 * form.threads)
+    assert product.count("fma.rn.f32") >= form.rows_each * form.columns_each * steps
+    if form.rows_each >= 4:
+        assert product.count("ld.shared.v4.f32") >= (form.rows_each + form.columns_each) // 4 * steps
+
+
+@pytest.mark.parametrize("precision", PRECISIONS[1:])
+def test_products_run_on_tensor_cores(precision):
+    form, operand = CORE_FORMS[-1], {"tf32": "k8.row.col.f32.tf32", "bfloat16": "k16.row.col.f32.bf16"}
+    product = Assembled(_linear_of(form, precision))
+    name = f"mma.sync.aligned.m16n8{operand.get(precision, 'k16.row.col.f32.f16')}"
+    assert product.count(name) >= form.rows_each * form.columns_each // 4
+    assert product.count("fma.rn.f32") == 0
 
 
 def test_dense_elements_are_loaded_by_sixteen_bytes():
@@ -256,8 +290,8 @@ def test_registers_that_have_no_names_are_a_fault():
 
 
 def test_threads_that_leave_too_few_registers_are_a_fault():
-    assert "spills" in Assembled(Kernel(_linear_of(MANY).function, 1024)).faults()
-    assert assembled_product(MANY).faults(threads=1024) == ["registers"]
+    assert "spills" in Assembled(Kernel(_linear_of(FORMS[-1], EXACT).function, 1024)).faults()
+    assert assembled_product(FORMS[-1]).faults(threads=1024) == ["registers"]
 
 
 def _one_by_one(x, y):

@@ -63,21 +63,36 @@ DEVICES = ("cpu", "cuda", "reference")
 """What runs models; the first where nothing is said."""
 
 
-def create(device: str, model: Model, streaming: Callable[[], Model], finite: bool = True) -> Backend:
+PRECISIONS = ("float32", "tf32", "bfloat16", "float16")
+"""To what numbers are rounded before they are multiplied with weights; the first where nothing is said."""
+
+NARROW_DEVICES = ("cuda",)
+"""The devices that know all of them; others know the first."""
+
+
+def create(
+    device: str,
+    model: Model,
+    streaming: Callable[[], Model],
+    finite: bool = True,
+    precision: str = PRECISIONS[0],
+) -> Backend:
     """The backend of a device for a model and for what makes its streaming form, once that is wanted, whose
     steps refuse what would leave a state that is not ``finite``.
 
     Raises:
-        DeviceError: there is no such device, or it is not at hand; says which and what to do.
+        DeviceError: there is no such device, it is not at hand, or does not compute in that precision; says
+            which and what to do.
         MissingPackageError: a package that it needs is not installed.
     """
     kind, number = _device(device)
+    check_precision(device, precision)
     if kind == "cpu":
         from tinyseq.backends.cpu import CpuBackend
 
         return CpuBackend(model, streaming, finite)
     if kind == "cuda":
-        return _cuda()(model, streaming, finite, number)
+        return _cuda()(model, streaming, finite, number, precision)
     from tinyseq.backends.reference import ReferenceBackend
 
     return ReferenceBackend(model, streaming, finite)
@@ -94,6 +109,22 @@ def _device(name: str) -> tuple[str, int]:
         f"device={shown(name)} is unknown; choose {', '.join(map(repr, DEVICES))}, or one of several CUDA "
         "devices by its number, as 'cuda:1'"
     )
+
+
+def check_precision(device: str, precision: object) -> None:
+    """
+    Raises:
+        DeviceError: a device does not compute in a precision; says what to do.
+    """
+    if not isinstance(precision, str) or precision not in PRECISIONS:
+        raise DeviceError(
+            f"precision={shown(precision)} is unknown; choose {', '.join(map(repr, PRECISIONS))}"
+        )
+    if precision != PRECISIONS[0] and device.partition(":")[0] not in NARROW_DEVICES:
+        raise DeviceError(
+            f"device={device!r} computes in precision={PRECISIONS[0]!r} alone; leave precision={precision!r} "
+            f"out, or load with device={NARROW_DEVICES[0]!r}"
+        )
 
 
 def moved(runner: Runner, streaming: Streaming, count: int = 1) -> Runner:

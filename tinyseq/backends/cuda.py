@@ -16,7 +16,7 @@ from tinyseq.backends.planned import PlannedBackend
 from tinyseq.errors import FeedError
 from tinyseq.ir.model import Model, Value
 from tinyseq.kernels.cuda import driver
-from tinyseq.kernels.cuda.launch import MEETING_BYTES, RUNNING, Facts
+from tinyseq.kernels.cuda.launch import EXACT, MEETING_BYTES, RUNNING, Facts
 from tinyseq.kernels.cuda.schedule import Jump, schedule
 from tinyseq.kernels.instructions import FAILED
 from tinyseq.kernels.program import Buffer
@@ -29,14 +29,22 @@ WORD = 8
 class CudaBackend(PlannedBackend):
     """Plans run by the device of a number, on which weights and state stay."""
 
-    def __init__(self, model: Model, streaming: Callable[[], Model], finite: bool, number: int = 0) -> None:
+    def __init__(
+        self,
+        model: Model,
+        streaming: Callable[[], Model],
+        finite: bool,
+        number: int = 0,
+        precision: str = EXACT,
+    ) -> None:
         super().__init__(model, streaming, finite)
+        self._precision = precision
         self._device = driver.open_device(number)
         self._uploaded: dict[int, tuple[weakref.ref, object]] = {}
 
     def executor(self, plan: Plan, state: object, known: Mapping[str, np.ndarray]) -> CudaExecutor:
         weights = [self._upload(array) for array in plan.weights]
-        return CudaExecutor(plan, state, known, self._device, weights)
+        return CudaExecutor(plan, state, known, self._device, weights, self._precision)
 
     def _upload(self, array: np.ndarray) -> object:
         """The array on the device; of one array there is one copy."""
@@ -118,13 +126,21 @@ class CudaExecutor(Executor):
     choose among them.
     """
 
-    def __init__(self, plan: Plan, state, known: Mapping[str, np.ndarray], device, weights: list) -> None:
+    def __init__(
+        self,
+        plan: Plan,
+        state,
+        known: Mapping[str, np.ndarray],
+        device,
+        weights: list,
+        precision: str = EXACT,
+    ) -> None:
         self._plan, self.device, self._weights = plan, device, weights
         self._arena = device.memory(plan.arena_bytes)
         self._program = uploaded(device, plan.program)
         self.status = device.memory(WORD)
         self._meeting = device.memory(MEETING_BYTES)
-        self.facts = Facts(device.capability, device.multiprocessors, self._meeting.address)
+        self.facts = Facts(device.capability, device.multiprocessors, self._meeting.address, precision)
         self.queue = device.queue()
         self._word, self._outcome = (self._staged((), np.dtype(np.int64)) for _ in range(2))
         self._clear()

@@ -24,6 +24,7 @@ def load(
     device: str = "cpu",
     state: Mapping[str, str] | None = None,
     finite: bool = True,
+    precision: str = "float32",
 ) -> Session:
     """Loads a model.
 
@@ -36,11 +37,15 @@ def load(
             dataflow, and by name and shape where that leaves it open.
         finite: whether a step of a stream is refused that would leave NaN or infinity in its state, and so in
             all that comes after; False lets a state remember all numbers.
+        precision: to what numbers are rounded before they are multiplied with weights, on tensor cores: of
+            CUDA devices ``"tf32"`` (10 bits behind the point, products alone), ``"bfloat16"`` (7; recurrent
+            layers too) or ``"float16"`` (10, up to 65504). Sums, states and all that is done by element stay
+            float32. ``"float32"`` rounds nothing.
 
     Raises:
         ModelError: the file cannot be read, or holds what tinyseq cannot run.
-        DeviceError: the device is unknown, or the driver or the device that ``"cuda"`` needs is missing; says
-            which.
+        DeviceError: the device is unknown, the driver or the device that ``"cuda"`` needs is missing, or the
+            device does not compute in that precision; says which.
         MissingPackageError: so is a package that it needs.
     """
     model = read(path)
@@ -57,7 +62,7 @@ def load(
 
         file = model.graph
         simple = find_state(simple, file) if state is None else name_state(simple, file, dict(state))
-    return Session(model.with_state(simple.state), device, simple, finite)
+    return Session(model.with_state(simple.state), device, simple, finite, precision)
 
 
 def _is_own(path: object) -> bool:

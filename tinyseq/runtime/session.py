@@ -33,14 +33,20 @@ class Session:
     """
 
     def __init__(
-        self, model: Model, device: str = "cpu", simple: Model | None = None, finite: bool = True
+        self,
+        model: Model,
+        device: str = "cpu",
+        simple: Model | None = None,
+        finite: bool = True,
+        precision: str = "float32",
     ) -> None:
         self.model = model
         self.device = device
         self.finite = finite
+        self.precision = precision
         simple = passes.simplify(model) if simple is None else simple
         self._simple = simple
-        self._backend = backends.create(device, simple, lambda: self.streaming.model, finite)
+        self._backend = backends.create(device, simple, lambda: self.streaming.model, finite, precision)
 
     @property
     def inputs(self) -> tuple[Value, ...]:
@@ -153,7 +159,7 @@ class Session:
 
     def with_any_state(self) -> Session:
         """The same model, whose streams remember NaN and infinity too; see ``finite`` of ``load``."""
-        return Session(self.model, self.device, self._simple, finite=False)
+        return Session(self.model, self.device, self._simple, False, self.precision)
 
     def rows(self, layout: RowLayout, count: int) -> backends.RowRunner:
         """An executor of ``count`` streams whose state lies in rows.

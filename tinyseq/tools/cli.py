@@ -17,7 +17,7 @@ from types import MappingProxyType
 import numpy as np
 
 from tinyseq import __version__
-from tinyseq.backends import DEVICES
+from tinyseq.backends import DEVICES, PRECISIONS
 from tinyseq.common.files import same
 from tinyseq.common.text import printable
 from tinyseq.decode.generation.decoder import Decoder
@@ -131,6 +131,12 @@ def _add_model(command: argparse.ArgumentParser, what: str = MODEL_FILES) -> Non
         metavar="NAME",
         help=f"what runs it: {', '.join(DEVICES)}, or cuda:1 for a second one (default {DEVICES[0]})",
     )
+    command.add_argument(
+        "--precision",
+        choices=PRECISIONS,
+        default=PRECISIONS[0],
+        help=f"to what numbers are rounded before they are multiplied (default {PRECISIONS[0]}: not at all)",
+    )
     command.add_argument("--json", action="store_true", help=JSON_HELP)
 
 
@@ -166,7 +172,8 @@ def _split(texts: list[str], what: str) -> dict[str, str]:
 
 
 def _load(args: argparse.Namespace) -> Session:
-    return load(args.model, device=args.device, state=_split(args.state, "--state") or None)
+    state = _split(args.state, "--state") or None
+    return load(args.model, device=args.device, state=state, precision=args.precision)
 
 
 def _feeds(
@@ -348,7 +355,7 @@ def _generate(args: argparse.Namespace) -> int:
     known = None if args.vocabulary is None else read_vocabulary(args.vocabulary)
     decoder = Decoder(
         _load(args),
-        None if args.encoder is None else load(args.encoder, device=args.device),
+        None if args.encoder is None else load(args.encoder, device=args.device, precision=args.precision),
         tokens=args.tokens,
         scores=args.scores,
         kind=args.kind,

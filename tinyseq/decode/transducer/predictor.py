@@ -35,7 +35,8 @@ def recurrent(predictor: Session, tokens: Value, start: tuple[int, ...]) -> Sess
         model.graph.constants | constants,
     )
     before = np.array([[0, *start[:-1]]], tokens.dtype)
-    return Session(Model(graph, (StatePair(CONTEXT, tokens.name, before),), model.origin), predictor.device)
+    found = Model(graph, (StatePair(CONTEXT, tokens.name, before),), model.origin)
+    return Session(found, predictor.device, precision=predictor.precision)
 
 
 def _node(op: str, inputs: tuple[str, ...], output: str, **attributes) -> Node:

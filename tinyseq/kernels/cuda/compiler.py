@@ -67,7 +67,7 @@ def assembly(kernel: Kernel, capability: Capability) -> str:
     signature = types.void(*[types.int64] * (kernel.parameters + 1))
     options = {"device": False, "abi": "numba", "cc": capability}
     if "launch_bounds" in inspect.signature(cuda.compile).parameters:
-        options["launch_bounds"] = kernel.threads
+        options["launch_bounds"] = kernel.threads, kernel.resident
     with _compiling_for(capability):
         text, _ = cuda.compile(_target(capability).bound(kernel.entry()), signature, **options)
     return text
@@ -139,6 +139,8 @@ def _bindings(value: object) -> object:
         return tuple(map(_bindings, value))
     if hasattr(value, "array"):
         return repr(value.array)
+    if hasattr(value, "pending"):
+        return "copied", value.pending
     return getattr(value, "__name__", None) or repr(value)
 
 

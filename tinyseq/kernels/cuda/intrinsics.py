@@ -176,6 +176,63 @@ def write4(typingctx, address, a, b, c, d):
 
 
 @intrinsic
+def again(typingctx, value):
+    """The int64 itself; what is made of it is worked out anew, so that nothing has to be kept for it."""
+
+    def codegen(context, builder, signature, args):
+        return _assembly(builder, "mov.b64 $0, $1;", "=l,l", INT64, args)
+
+    return types.int64(types.int64), codegen
+
+
+def _copy(name: str, size: int, policy: str):
+    def typing(typingctx, target, place, source):
+        def codegen(context, builder, signature, args):
+            here = builder.addrspacecast(args[0], args[0].type.pointee.as_pointer(SHARED_SPACE))
+            here = builder.ptrtoint(builder.gep(here, [args[1]]), INT32)
+            text = f"cp.async.{policy}.shared.global [$0], [$1], {size};"
+            _assembly(builder, text, "r,l,~{memory}", VOID, [here, args[2]])
+            return context.get_dummy_value()
+
+        return types.void(target, types.int64, types.int64), codegen
+
+    typing.__name__ = name
+    typing.__doc__ = f"""Has {size} bytes at an address copied to a place of shared memory, both of them
+    multiples of {size}; see ``copies``."""
+    return intrinsic(typing)
+
+
+copy4 = _copy("copy4", 4, "ca")
+copy16 = _copy("copy16", 16, "cg")
+
+
+@intrinsic
+def copies(typingctx):
+    """Makes a group of what this thread has had copied since the last group."""
+
+    def codegen(context, builder, signature, args):
+        _assembly(builder, "cp.async.commit_group;", "~{memory}", VOID, [])
+        return context.get_dummy_value()
+
+    return types.void(), codegen
+
+
+def copied(pending: int):
+    """An intrinsic that waits until this thread's groups are copied, all but the last ``pending``."""
+
+    @intrinsic
+    def wait(typingctx):
+        def codegen(context, builder, signature, args):
+            _assembly(builder, f"cp.async.wait_group {pending};", "~{memory}", VOID, [])
+            return context.get_dummy_value()
+
+        return types.void(), codegen
+
+    wait.pending = pending
+    return wait
+
+
+@intrinsic
 def dot4(typingctx, a, b, c):
     """c + the products of the four unsigned bytes of a and the four signed bytes of b, all int32."""
 
@@ -185,6 +242,62 @@ def dot4(typingctx, a, b, c):
         return builder.asm(function_type, text, "=r,r,r,r", args, side_effect=False)
 
     return types.int32(*[types.int32] * 3), codegen
+
+
+def _pair(name: str, kind: str):
+    def typing(typingctx, first, second):
+        def codegen(context, builder, signature, args):
+            function_type = ir.FunctionType(INT32, [FLOAT] * 2)
+            text = f"cvt.rn.{kind}x2.f32 $0, $2, $1;"
+            return builder.asm(function_type, text, "=r,f,f", args, side_effect=False)
+
+        return types.int32(types.float32, types.float32), codegen
+
+    typing.__name__ = name
+    typing.__doc__ = f"""Two numbers rounded to {kind}, the first in the lower half."""
+    return intrinsic(typing)
+
+
+pair_bfloat16 = _pair("pair_bfloat16", "bf16")
+pair_float16 = _pair("pair_float16", "f16")
+
+
+@intrinsic
+def tfloat32(typingctx, number):
+    """A number rounded to TF32."""
+
+    def codegen(context, builder, signature, args):
+        function_type = ir.FunctionType(INT32, [FLOAT])
+        return builder.asm(function_type, "cvt.rna.tf32.f32 $0, $1;", "=r,f", args, side_effect=False)
+
+    return types.int32(types.float32), codegen
+
+
+def _cores(name: str, shape: str, operand: str):
+    def typing(typingctx, a, b, c, d, e, f, s, t, u, v):
+        def codegen(context, builder, signature, args):
+            text = (
+                f"mma.sync.aligned.{shape}.row.col.f32.{operand}.{operand}.f32 "
+                "{$0, $1, $2, $3}, {$4, $5, $6, $7}, {$8, $9}, {$10, $11, $12, $13};"
+            )
+            four = ir.LiteralStructType([FLOAT] * 4)
+            function_type = ir.FunctionType(four, [INT32] * 6 + [FLOAT] * 4)
+            constraints = "=f,=f,=f,=f,r,r,r,r,r,r,f,f,f,f"
+            made = builder.asm(function_type, text, constraints, args, side_effect=False)
+            values = [builder.extract_value(made, place) for place in range(4)]
+            return context.make_tuple(builder, signature.return_type, values)
+
+        return types.UniTuple(types.float32, 4)(*[types.int32] * 6, *[types.float32] * 4), codegen
+
+    typing.__name__ = name
+    typing.__doc__ = f"""A warp's part of a matrix [16, 8] plus the product of two of {operand}, as PTX's
+    mma.{shape} shares them out: four operands of the left, two of the right and four sums a thread."""
+    return intrinsic(typing)
+
+
+cores_bfloat16 = _cores("cores_bfloat16", "m16n8k16", "bf16")
+cores_float16 = _cores("cores_float16", "m16n8k16", "f16")
+cores_tfloat32 = _cores("cores_tfloat32", "m16n8k8", "tf32")
 
 
 @intrinsic
@@ -243,18 +356,25 @@ def load_fresh(typingctx, address):
     return types.float32(types.int64), codegen
 
 
-@intrinsic
-def load_fresh4(typingctx, address):
-    """``load_fresh`` of the four float32 at an address that is a multiple of 16."""
+def _load_fresh4(name: str, element, kind, suffix: str, register: str):
+    def typing(typingctx, address):
+        def codegen(context, builder, signature, args):
+            four = ir.LiteralStructType([kind] * 4)
+            text = f"ld.relaxed.gpu.global.v4.{suffix} {{$0, $1, $2, $3}}, [$4];"
+            constraints = f"={register},={register},={register},={register},l,~{{memory}}"
+            loaded = _assembly(builder, text, constraints, four, args)
+            values = [builder.extract_value(loaded, place) for place in range(4)]
+            return context.make_tuple(builder, signature.return_type, values)
 
-    def codegen(context, builder, signature, args):
-        four = ir.LiteralStructType([FLOAT] * 4)
-        text = "ld.relaxed.gpu.global.v4.f32 {$0, $1, $2, $3}, [$4];"
-        loaded = _assembly(builder, text, "=f,=f,=f,=f,l,~{memory}", four, args)
-        values = [builder.extract_value(loaded, place) for place in range(4)]
-        return context.make_tuple(builder, signature.return_type, values)
+        return types.UniTuple(element, 4)(types.int64), codegen
 
-    return types.UniTuple(types.float32, 4)(types.int64), codegen
+    typing.__name__ = name
+    typing.__doc__ = f"""``load_fresh`` of the four {element} at an address that is a multiple of 16."""
+    return intrinsic(typing)
+
+
+load_fresh4 = _load_fresh4("load_fresh4", types.float32, FLOAT, "f32", "f")
+load_fresh4_integers32 = _load_fresh4("load_fresh4_integers32", types.int32, INT32, "b32", "r")
 
 
 @intrinsic

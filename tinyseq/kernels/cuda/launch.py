@@ -26,13 +26,18 @@ class Kernel:
     """A function of int64 that every thread of a grid runs.
 
     A parameter may be a named tuple of them, by its annotation: a launch gives its fields one by one.
-    ``threads`` is the largest block it is launched with. Its entry has one parameter more, the address of
-    the run's status: once an instruction has failed, nothing runs any more.
+    ``threads`` is the largest block it is launched with, ``resident`` how many of those a multiprocessor
+    has to have registers for; ``shared`` is the memory in bytes that each asks for. Its entry has one
+    parameter more, the address of the run's status: once an instruction has failed, nothing runs any more.
     """
 
-    def __init__(self, function: Callable, threads: int = THREADS) -> None:
+    def __init__(
+        self, function: Callable, threads: int = THREADS, resident: int = 1, shared: int = 0
+    ) -> None:
         self.function = function
         self.threads = threads
+        self.resident = resident
+        self.shared = shared
         self.name = f"{function.__module__.rpartition('.')[2]}.{function.__qualname__}"
         kinds = get_type_hints(function)
         self._fields = {
@@ -97,16 +102,22 @@ class Failure(NamedTuple):
     place: int
 
 
+EXACT = "float32"
+"""The precision in which nothing is rounded before it is multiplied."""
+
+
 class Facts(NamedTuple):
     """What a twin may ask about where its launches run, by a last operand ``facts``.
 
     ``meeting`` is the address of two int32, zero at first, by which the blocks of a grid wait for each
-    other. Only the launches of one program use it, one at a time.
+    other. Only the launches of one program use it, one at a time. ``precision`` is to what numbers are
+    rounded before they are multiplied with weights, if not ``EXACT``.
     """
 
     capability: tuple[int, int]
     multiprocessors: int
     meeting: int
+    precision: str = EXACT
 
 
 MEETING_BYTES = 8

@@ -1,264 +1,164 @@
 """The matrix product of packed weights; the twins of ``tinyseq.kernels.compute.product``.
 
-A block computes a tile of y. Its threads bring the steps of k that come next into registers while they
-multiply those in shared memory. Every element of y is its start and then the terms of k in ascending order,
-one fma each: whatever the form of the tiles, the rows and the columns beside it, its bits are the same.
+A block computes a tile of y; see ``multiplying.py``. Every element of y is its start and then the terms of k
+in ascending order, one fma each: whatever the form of the tiles, the rows and columns beside it, its bits are
+the same. In another precision than ``EXACT`` a tensor core adds up terms of several steps at a time.
 """
 
 from __future__ import annotations
 
 import math
-import operator
 from functools import cache
-from typing import NamedTuple
 
-import numpy as np
 from numba import types
 from numpy import float32, int64, uint32
 
-from tinyseq.kernels.cuda.intrinsics import barrier, block, blocks, load4, registers, shared, thread, threads
-from tinyseq.kernels.cuda.launch import Kernel, Launch, Tail
-from tinyseq.kernels.instructions import GROUP, PANEL
+from tinyseq.kernels.cuda.cores import CORES
+from tinyseq.kernels.cuda.intrinsics import block, blocks, copy4, thread, threads
+from tinyseq.kernels.cuda.launch import EXACT, Facts, Kernel, Launch, Tail
+from tinyseq.kernels.cuda.multiplying import Kind, tile_of
+from tinyseq.kernels.cuda.tiles import BYTES, WIDTH, Tile, packed, strided, tiles_of
+from tinyseq.kernels.instructions import PANEL
 from tinyseq.kernels.llvm.intrinsics import floats, fma, integers
-
-BYTES = 4
-WIDTH = GROUP * PANEL
-THREADS = 128
-"""Threads of a block of every form."""
 
 ZERO, ONE = float32(0), float32(1)
 
+FEW = Tile(8, PANEL, 1, 1, 2, 64, 4, 1, 0.02)
+FORMS = (
+    FEW,
+    Tile(32, 64, 4, 4, 4, 16, 3, 1, 0.5),
+    Tile(64, 64, 4, 4, 4, 16, 3, 1, 0.7),
+    Tile(128, 128, 8, 8, 4, 8, 4, 2, 1.0),
+)
+"""The smallest tiles first, for all products that have no more rows."""
 
-class Tile(NamedTuple):
-    """The rows and columns of a tile, how many of each a thread computes, and steps of k at a time."""
-
-    rows: int
-    columns: int
-    rows_each: int
-    columns_each: int
-    steps: int
-
-
-FEW, SOME, MANY = Tile(8, PANEL, 1, 1, 128), Tile(32, WIDTH, 4, 4, 16), Tile(128, WIDTH, 8, 8, 16)
-
-ENOUGH = {SOME: 32, MANY: 128}
-"""Blocks that a form must have to be worth more than the one before it."""
-
-
-def tile_for(rows: int, n: int) -> Tile:
-    """The form for a product of so many rows and columns."""
-    fitting = [form for form, least in ENOUGH.items() if tiles_of(form, rows, n) >= least]
-    return fitting[-1] if fitting and rows > FEW.rows else FEW
+CORE_FORMS = (
+    Tile(16, 64, 2, 4, 8, 32, 4, 1, 0.1),
+    Tile(32, 64, 4, 4, 8, 32, 3, 1, 0.4),
+    Tile(64, 64, 4, 4, 8, 32, 2, 1, 0.5),
+    Tile(128, 128, 8, 8, 8, 16, 2, 1, 1.0),
+)
+"""``FORMS`` of tensor cores."""
 
 
-def tiles_of(form: Tile, rows: int, n: int) -> int:
-    return -(-rows // form.rows) * -(-n // form.columns)
+MULTIPROCESSORS = 128
+"""Among how many tiles are thought to be shared out; large devices have about so many."""
 
 
-def _spread(form: Tile):
-    """Which rows and columns of a tile a thread computes: runs of four, so that four are read at once."""
-    across, row_run, column_run = (
-        form.columns // form.columns_each,
-        min(form.rows_each, 4),
-        min(form.columns_each, 4),
-    )
-    row_jump, column_jump = row_run * (form.rows // form.rows_each), column_run * across
+def tile_for(rows: int, n: int, matrices: int = 1, forms: tuple[Tile, ...] = FORMS) -> Tile:
+    """The form by which products of so many rows and columns are soonest done."""
+    if rows <= forms[0].rows:
+        return forms[0]
 
-    def row_of(me, i):
-        return i // row_run * row_jump + me // across * row_run + i % row_run
+    def effort(form: Tile) -> float:
+        in_turn = -(-matrices * tiles_of(form, rows, n) // MULTIPROCESSORS)
+        return in_turn * form.rows * form.columns / form.rate
 
-    def column_of(me, j):
-        return j // column_run * column_jump + me % across * column_run + j % column_run
-
-    return row_of, column_of
+    return min(forms, key=effort)
 
 
-class Kind(NamedTuple):
-    """What is multiplied: ``element`` holds ``per`` steps of k, ``size`` are a step's bytes in x.
-
-    ``load(address)`` takes four elements of w. ``read(row, index, k)`` takes element ``index`` of a row of x,
-    zero behind its end. ``begin(start)`` begins a sum, start being an address, to which ``add`` adds terms,
-    and ``finish(total, row_total, column, w, k, n, start, y, scale, zero_point)`` makes of it what goes to
-    the address y. Where they are ``summed``, row totals are the row of x times ``one``.
-    """
-
-    element: types.Type
-    per: int
-    size: int
-    zero: object
-    one: object
-    summed: bool
-    load: object
-    read: object
-    add: object
-    begin: object
-    finish: object
+def _fetch(target, place, address, left):
+    copy4(target, place, address)
+    return ZERO
 
 
-def _read(row, index, k):
-    return floats(row)[index] if index < k else ZERO
+def _keep(target, place, value):
+    return
 
 
 def _begin(start):
     return floats(start)[0]
 
 
-def _finish(total, row_total, column, w, k, n, start, y, scale, zero_point):
-    floats(y)[0] = total
+def _finish(total, row_total, column, w, k, n, start, scale, zero_point):
+    return total
 
 
-FLOATS = Kind(types.float32, 1, BYTES, ZERO, ONE, False, load4, _read, fma, _begin, _finish)
+def _put(y, value):
+    floats(y)[0] = value
+
+
+FLOATS = Kind(types.float32, 1, BYTES, ZERO, ONE, False, True, _fetch, _keep, fma, _begin, _finish, _put)
 
 
 @cache
 def product_of(kind: Kind, form: Tile):
-    """``product``: one tile, computed by all ``THREADS`` threads of a block."""
-    element, per, size, zero, one, summed, load, read, add, begin, finish = kind
-    rows, columns, rows_each, columns_each, steps = form
-    pitch = rows + (4 if rows_each > 1 else 1)
-    x_each, w_each, quads = rows * steps // THREADS, columns * steps // (4 * THREADS), columns // 4
-    row_of, column_of = _spread(form)
-    x_here, w_here = shared(element, steps * pitch), shared(element, steps * columns)
-    places = shared(types.int64, rows)
-    x_next, w_next = registers(element, x_each), registers(element, 4 * w_each)
-    row_totals = registers(element, rows_each)
-    totals, x_step, w_step = (
-        registers(element, rows_each * columns_each),
-        registers(element, rows_each),
-        registers(element, columns_each),
-    )
-
-    def fetch(me, first, depth, k, at, stride, usable, table, x_mine, w_mine):
-        for i in range(x_each):
-            place = me + i * THREADS
-            x_mine[i] = read(table[place // steps], first + place % steps, k)
-        for i in range(w_each):
-            place = me + i * THREADS
-            step, column = first + place // quads, place % quads * 4
-            if step < depth and column < usable:
-                a, b, c, d = load(at + (step * stride + column) * BYTES)
-            else:
-                a, b, c, d = zero, zero, zero, zero
-            w_mine[4 * i], w_mine[4 * i + 1], w_mine[4 * i + 2], w_mine[4 * i + 3] = a, b, c, d
-
-    def keep(me, x_mine, w_mine, xs, ws):
-        for i in range(x_each):
-            place = me + i * THREADS
-            xs[place % steps * pitch + place // steps] = x_mine[i]
-        for i in range(w_each):
-            place = 4 * (me + i * THREADS)
-            for j in range(4):
-                ws[place + j] = w_mine[4 * i + j]
-
-    def multiply(me, step, xs, ws, total, row_total, left, right):
-        for i in range(rows_each):
-            left[i] = xs[step * pitch + row_of(me, i)]
-            if summed:
-                row_total[i] = add(left[i], one, row_total[i])
-        for j in range(columns_each):
-            right[j] = ws[step * columns + column_of(me, j)]
-        for i in range(rows_each):
-            for j in range(columns_each):
-                total[i * columns_each + j] = add(left[i], right[j], total[i * columns_each + j])
+    """``product``: the tile of a number, of packed weights."""
+    tile = tile_of(kind, form, packed(form, kind.cores is not None))
 
     def product(
         number, x, outer, outer_stride, inner, inner_stride, k, w, n, start, start_stride, y, y_stride,
         scale, zero_point,
     ):  # fmt: skip
-        """Tile ``number`` of y[m, :] = start[m, :] + x[m, :] @ w; strides of x count steps of k.
-
-        Arguments are those of the CPU's product, and addresses that some kinds need. Tiles below y do
-        nothing.
-        """
-        me, table, xs, ws = thread(), places(), x_here(), w_here()
-        across, count = uint32((n + columns - 1) // columns), outer * inner
-        top = int64(uint32(number) // across) * rows
-        corner = int64(uint32(number) % across) * columns
-        if top >= count:
-            return
-        for r in range(me, rows, THREADS):
-            row = uint32(min(top + r, count - 1))
-            o, i = int64(row // uint32(inner)), int64(row % uint32(inner))
-            table[r] = x + (o * outer_stride + i * inner_stride) * size
-        depth, in_group = (k + per - 1) // per, corner % WIDTH
-        stride = min((n - corner + in_group + PANEL - 1) // PANEL * PANEL, WIDTH)
-        usable, at = stride - in_group, w + ((corner - in_group) * depth + in_group) * BYTES
-        total, row_total, left, right = totals(), row_totals(), x_step(), w_step()
-        x_mine, w_mine = x_next(), w_next()
-        for i in range(rows_each):
-            row, row_total[i] = top + row_of(me, i), zero
-            for j in range(columns_each):
-                column = corner + column_of(me, j)
-                there = row < count and column < n
-                source = start + (row * start_stride + column) * BYTES
-                total[i * columns_each + j] = begin(source) if there else zero
-        barrier()
-        for first in range(-steps, depth, steps):
-            if first >= 0:
-                barrier()
-                keep(me, x_mine, w_mine, xs, ws)
-                barrier()
-            fetch(me, first + steps, depth, k, at, stride, usable, table, x_mine, w_mine)
-            if first >= 0 and first + steps <= depth:
-                for step in range(steps):
-                    multiply(me, step, xs, ws, total, row_total, left, right)
-            elif first >= 0:
-                for step in range(depth - first):
-                    multiply(me, step, xs, ws, total, row_total, left, right)
-        for i in range(rows_each):
-            row = top + row_of(me, i)
-            for j in range(columns_each):
-                column = corner + column_of(me, j)
-                if row < count and column < n:
-                    source = start + (row * start_stride + column) * BYTES
-                    target = y + (row * y_stride + column) * BYTES
-                    value = total[i * columns_each + j]
-                    finish(value, row_total[i], column, w, k, n, source, target, scale, zero_point)
+        tile(
+            number, x, outer, outer_stride, inner, inner_stride, k, w, n, start, start_stride, y, y_stride,
+            scale, zero_point, 0, 0,
+        )  # fmt: skip
 
     return product
 
 
 @cache
-def _linear_of(form: Tile) -> Kernel:
-    product = product_of(FLOATS, form)
+def _linear_of(form: Tile, precision: str) -> Kernel:
+    product = product_of(FLOATS if precision == EXACT else FLOATS._replace(cores=CORES[precision]), form)
 
     def linear(x, outer, outer_stride, inner, inner_stride, k, w, n, bias, y, y_stride):
         product(block(), x, outer, outer_stride, inner, inner_stride, k, w, n, bias, 0, y, y_stride, 0, 0)
 
-    return Kernel(linear, THREADS)
+    return Kernel(linear, form.threads, form.resident, form.shared)
 
 
 def linear(
     x: int, outer: int, outer_stride: int, inner: int, inner_stride: int, k: int, w: int, n: int, bias: int,
-    y: int, y_stride: int,
+    y: int, y_stride: int, facts: Facts,
 ) -> list[Launch]:  # fmt: skip
     rows = outer * inner
-    form = tile_for(rows, n)
+    form = tile_for(rows, n, forms=FORMS if facts.precision == EXACT else CORE_FORMS)
     arguments = (x, outer, outer_stride, inner, inner_stride, k, w, n, bias, y, y_stride)
-    return launched(_linear_of(form), tiles_of(form, rows, n), arguments)
+    return launched(_linear_of(form, facts.precision), tiles_of(form, rows, n), arguments)
 
 
 def launched(kernel: Kernel, tiles: int, arguments: tuple[int, ...]) -> list[Launch]:
     """A block for each tile."""
-    return [Launch(kernel, tiles, THREADS, arguments)] if tiles else []
+    return [Launch(kernel, tiles, kernel.threads, arguments, kernel.shared)] if tiles else []
 
 
-def _products(x, w, y, m, k, n, m_stride, k_stride, n_stride, batch, rank, dims):
+def _corner(x, w, rest, rank, sizes):
+    """The addresses of a pair of matrices, by its number."""
+    for d in range(rank - 1, -1, -1):
+        place = int64(rest % uint32(sizes[d]))
+        x += place * sizes[rank + d] * BYTES
+        w += place * sizes[2 * rank + d] * BYTES
+        rest //= uint32(sizes[d])
+    return x, w
+
+
+def _products(x, w, y, m, k, n, m_stride, k_stride, n_stride, matrices, rank, dims):
     """A thread computes elements of y, by their number there."""
-    left, right, target, sizes = floats(x), floats(w), floats(y), integers(dims)
-    for index in range(block() * threads() + thread(), batch * m * n, blocks() * threads()):
+    for index in range(block() * threads() + thread(), matrices * m * n, blocks() * threads()):
         cell, column = uint32(index) // uint32(n), int64(uint32(index) % uint32(n))
-        rest, row = cell // uint32(m), int64(cell % uint32(m))
-        a, b = row * m_stride, column * n_stride
-        for d in range(rank - 1, -1, -1):
-            place = int64(rest % uint32(sizes[d]))
-            a += place * sizes[rank + d]
-            b += place * sizes[2 * rank + d]
-            rest //= uint32(sizes[d])
+        row = int64(cell % uint32(m))
+        a, b = _corner(x, w, cell // uint32(m), rank, integers(dims))
+        left, right = floats(a + row * m_stride * BYTES), floats(b + column * n_stride * BYTES)
         total = ZERO
         for i in range(k):
-            total = fma(left[a + i], right[b + i * k_stride], total)
-        target[index] = total
+            total = fma(left[i], right[i * k_stride], total)
+        floats(y)[index] = total
+
+
+@cache
+def _products_of(form: Tile, along_k: bool) -> Kernel:
+    """The kernel for more rows; w is read along k or along its columns."""
+    tile = tile_of(FLOATS, form, strided(form, along_k))
+
+    def products(x, w, y, zeros, m, k, n, m_stride, k_stride, n_stride, tiles, rank, dims):
+        pair = uint32(block()) // uint32(tiles)
+        number = block() - int64(pair) * tiles
+        target = y + int64(pair) * m * n * BYTES
+        a, b = _corner(x, w, pair, rank, integers(dims))
+        tile(number, a, 1, 0, m, m_stride, k, b, n, zeros, 0, target, n, 0, 0, k_stride, n_stride)
+
+    return Kernel(products, form.threads, form.resident, form.shared)
 
 
 _one_each = Kernel(_products)
@@ -268,19 +168,15 @@ def products(
     x: int, w: int, y: int, packed: int, zeros: int, m: int, k: int, n: int, m_stride: int, k_stride: int,
     n_stride: int, rank: int, dims: Tail,
 ) -> list[Launch]:  # fmt: skip
-    sizes, steps, others = (dims.values[start * rank : (start + 1) * rank] for start in range(3))
+    matrices = math.prod(dims.values[:rank])
+    strides = m_stride, k_stride, n_stride
     if m < FEW.rows:
-        batch = math.prod(sizes)
-        strides = m_stride, k_stride, n_stride
-        return _one_each.over(batch * m * n, x, w, y, m, k, n, *strides, batch, rank, dims.address)
-    launches = []
-    for number, place in enumerate(np.ndindex(*sizes)):
-        left, right = (
-            start + BYTES * sum(map(operator.mul, place, own)) for start, own in ((x, steps), (w, others))
-        )
-        launches += pack(right, packed, k, n, k_stride, n_stride)
-        launches += linear(left, 1, 0, m, m_stride, k, packed, n, zeros, y + BYTES * number * m * n, n)
-    return launches
+        return _one_each.over(matrices * m * n, x, w, y, m, k, n, *strides, matrices, rank, dims.address)
+    form = tile_for(m, n, matrices)
+    tiles = tiles_of(form, m, n)
+    kernel = _products_of(form, k_stride == 1 and n_stride != 1)
+    arguments = (x, w, y, zeros, m, k, n, *strides, tiles, rank, dims.address)
+    return launched(kernel, matrices * tiles, arguments)
 
 
 def _pack(x, w, k, n, k_stride, n_stride):

@@ -8,12 +8,13 @@ from numba import types
 from numpy import float32, int32, int64
 
 from tinyseq.kernels.compute.math import BYTE_MAX, quantize
-from tinyseq.kernels.cuda.intrinsics import block, blocks, dot4, load4_integers32, thread, threads
+from tinyseq.kernels.cuda.intrinsics import block, blocks, dot4, thread, threads
 from tinyseq.kernels.cuda.launch import THREADS, Kernel, Launch
-from tinyseq.kernels.cuda.product import THREADS as TILE_THREADS
-from tinyseq.kernels.cuda.product import Kind, Tile, launched, product_of, tile_for, tiles_of
+from tinyseq.kernels.cuda.multiplying import Kind
+from tinyseq.kernels.cuda.product import launched, product_of, tile_for
 from tinyseq.kernels.cuda.reduction import across_block
 from tinyseq.kernels.cuda.steps import Product
+from tinyseq.kernels.cuda.tiles import Form, tiles_of
 from tinyseq.kernels.instructions import HAS_LENGTHS, PANEL
 from tinyseq.kernels.llvm.intrinsics import floats, integers, integers32, octets
 
@@ -121,16 +122,21 @@ def _word(a, b, c, d):
     return int32(int32(a) | int32(b) << 8 | int32(c) << 16 | int32(d) << 24)
 
 
-def _byte(row, place, k):
-    return int32(octets(row)[place]) if place < k else NO_SUM
+def _byte(address, place, left):
+    return int32(octets(address + place)[0]) if place < left else NO_SUM
 
 
-def _read(row, index, k):
-    """Four bytes of a row at any address."""
-    at = 4 * index
-    if (row + at) % 4 == 0 and at + 4 <= k:
-        return integers32(row + at)[0]
-    return _word(_byte(row, at, k), _byte(row, at + 1, k), _byte(row, at + 2, k), _byte(row, at + 3, k))
+def _fetch(target, place, address, left):
+    """Four bytes at any address, zero behind the row's end."""
+    if address % 4 == 0 and left >= 4:
+        return integers32(address)[0]
+    return _word(
+        _byte(address, 0, left), _byte(address, 1, left), _byte(address, 2, left), _byte(address, 3, left)
+    )
+
+
+def _keep(target, place, value):
+    target[place] = value
 
 
 def _begin(start):
@@ -146,30 +152,39 @@ def _exact(total, row_total, column, w, k, n, zero_point):
     return int32(total - shift * integers32(totals)[0] - row_total * offset), scale
 
 
-def _finish(total, row_total, column, w, k, n, start, y, scale, zero_point):
-    integers32(y)[0], _ = _exact(total, row_total, column, w, k, n, zero_point)
+def _finish(total, row_total, column, w, k, n, start, scale, zero_point):
+    exact, _ = _exact(total, row_total, column, w, k, n, zero_point)
+    return exact
 
 
-def _finish_scaled(total, row_total, column, w, k, n, start, y, scale, zero_point):
+def _finish_scaled(total, row_total, column, w, k, n, start, scale, zero_point):
     exact, column_scale = _exact(total, row_total, column, w, k, n, zero_point)
-    floats(y)[0] = floats(start)[0] + float32(exact) * (floats(scale)[0] * column_scale)
+    return floats(start)[0] + float32(exact) * (floats(scale)[0] * column_scale)
 
 
-WORDS = Kind(types.int32, 4, 1, NO_SUM, EACH_BYTE, True, load4_integers32, _read, dot4, _begin, _finish)
+def _put(y, value):
+    integers32(y)[0] = value
+
+
+def _put_scaled(y, value):
+    floats(y)[0] = value
+
+
+WORDS = Kind(types.int32, 4, 1, NO_SUM, EACH_BYTE, True, False, _fetch, _keep, dot4, _begin, _finish, _put)
 """Rows of bytes -> int32."""
 
-SCALED = WORDS._replace(finish=_finish_scaled)
+SCALED = WORDS._replace(finish=_finish_scaled, put=_put_scaled)
 """Rows of bytes -> float32."""
 
 
 @cache
-def _linear_bytes_of(form: Tile) -> Kernel:
+def _linear_bytes_of(form: Form) -> Kernel:
     product = product_of(WORDS, form)
 
     def linear_bytes(x, outer, outer_stride, inner, inner_stride, k, w, n, zero_point, y):
         product(block(), x, outer, outer_stride, inner, inner_stride, k, w, n, y, n, y, n, 0, zero_point)
 
-    return Kernel(linear_bytes, TILE_THREADS)
+    return Kernel(linear_bytes, form.threads, shared=form.shared)
 
 
 def linear_bytes(
@@ -182,14 +197,14 @@ def linear_bytes(
 
 
 @cache
-def _linear_dynamic_of(form: Tile) -> Kernel:
+def _linear_dynamic_of(form: Form) -> Kernel:
     product = product_of(SCALED, form)
 
     def linear_dynamic(x, count, lengths, rows, k, w, n, start, start_stride, y, scale, zero_point):
         count = _count(count, lengths, rows, 1)
         product(block(), x, 1, 0, count, k, k, w, n, start, start_stride, y, n, scale, zero_point)
 
-    return Kernel(linear_dynamic, TILE_THREADS)
+    return Kernel(linear_dynamic, form.threads, shared=form.shared)
 
 
 def linear_dynamic(

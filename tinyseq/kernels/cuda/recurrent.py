@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from typing import NamedTuple
 
 from tinyseq.kernels.cells import VARIANTS, Cell
-from tinyseq.kernels.cuda import forms
+from tinyseq.kernels.cuda import forms, recurrent_cores
 from tinyseq.kernels.cuda.cells import PROJECTION, stages_of
 from tinyseq.kernels.cuda.intrinsics import block, blocks, thread, threads
 from tinyseq.kernels.cuda.launch import Facts, Kernel, Launch
@@ -128,7 +128,9 @@ def recurrent(
         cell, xw, r, second, bias, constants, options, h, c, y, scratch, rounded, lengths,
         frames, rows, hidden, units, reverse, y_frame, y_row, flags,
     )  # fmt: skip
-    launches = forms.sequence(VARIANTS[cell], layer, facts)
+    launches = recurrent_cores.sequence(VARIANTS[cell], layer, facts)
+    if launches is None:
+        launches = forms.sequence(VARIANTS[cell], layer, facts)
     return _frame_by_frame(layer) if launches is None else launches
 
 

@@ -18,8 +18,8 @@ from numpy import int64, uint32
 from tinyseq.kernels.compute.math import ZERO
 from tinyseq.kernels.cuda.intrinsics import barrier, block, blocks, registers, shared, thread, threads
 from tinyseq.kernels.cuda.launch import Kernel, Launch
-from tinyseq.kernels.cuda.product import BYTES, FLOATS, THREADS, WIDTH, Tile, product_of, tile_for, tiles_of
-from tinyseq.kernels.instructions import PANEL
+from tinyseq.kernels.cuda.product import FLOATS, launched, product_of, tile_for
+from tinyseq.kernels.cuda.tiles import Form, column_of, tiles_of
 from tinyseq.kernels.llvm.intrinsics import floats, fma
 
 SLICES = 8
@@ -76,14 +76,6 @@ class Frame(NamedTuple):
     flags: int
 
 
-def column_of(r, k, columns, column):
-    """The address of a packed matrix' column and how many elements apart its elements are."""
-    group = column - column % WIDTH
-    width = min(columns - group, WIDTH)
-    width = (width + PANEL - 1) // PANEL * PANEL
-    return r + (group * k + column - group) * BYTES, width
-
-
 def _run(k):
     """The length of a run of k, whole groups of four."""
     return (k + 4 * SLICES - 1) // (4 * SLICES) * 4
@@ -135,7 +127,7 @@ def _fused_of(stage: Stage, rows_each: int) -> Kernel:
 
 
 @cache
-def _product_of(form: Tile) -> Kernel:
+def _product_of(form: Form) -> Kernel:
     multiply = product_of(FLOATS, form)
 
     def add_product(source, source_stride, k, rows, product: Product):
@@ -144,7 +136,7 @@ def _product_of(form: Tile) -> Kernel:
             product.start, product.start_stride, product.sums, product.stride, 0, 0,
         )  # fmt: skip
 
-    return Kernel(add_product, THREADS)
+    return Kernel(add_product, form.threads, form.resident, form.shared)
 
 
 @cache
@@ -173,5 +165,5 @@ def step(
         return [Launch(_fused_of(stage, each), needed, NARROW * SLICES, arguments)]
     form = tile_for(rows, product.columns)
     tiles = tiles_of(form, rows, product.columns)
-    multiplied = Launch(_product_of(form), tiles, THREADS, (*source, k, rows, *product))
-    return [multiplied, *finished(stage, rows, units, frame)]
+    multiplied = launched(_product_of(form), tiles, (*source, k, rows, *product))
+    return [*multiplied, *finished(stage, rows, units, frame)]

@@ -13,7 +13,7 @@ from numba import types
 
 from tinyseq.kernels.compute.math import ZERO
 from tinyseq.kernels.cuda.intrinsics import WARP, barrier, registers, shuffle, shuffle_xor
-from tinyseq.kernels.cuda.steps import column_of
+from tinyseq.kernels.cuda.tiles import column_of
 from tinyseq.kernels.llvm.intrinsics import floats, fma
 
 RUN = 4

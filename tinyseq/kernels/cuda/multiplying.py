@@ -1,0 +1,309 @@
+"""The tile of a matrix product, computed by the threads of a block.
+
+The steps of k that come next are on their way into shared memory while those that are there are multiplied.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import cache
+from typing import NamedTuple
+
+from numba import types
+from numpy import int64, uint32
+
+from tinyseq.kernels.cuda.intrinsics import (
+    WARP,
+    again,
+    barrier,
+    copied,
+    copies,
+    read4,
+    registers,
+    shared,
+    thread,
+    write4,
+)
+from tinyseq.kernels.cuda.tiles import BYTES, RUN, SPARE, Form, Source, core_spread, share, spread
+
+UNROLLED = 16
+"""Most steps of k whose code is written one behind the other."""
+
+
+class Cores(NamedTuple):
+    """How a warp multiplies matrices of 16 rows and 8 columns, ``depth`` steps of k at once.
+
+    ``rounded(first, second)`` makes one operand of the ``per`` steps of k that it holds; ``multiply`` takes
+    four operands of x, two of w and four sums, and gives the sums.
+    """
+
+    depth: int
+    per: int
+    rounded: Callable
+    multiply: Callable
+
+
+class Kind(NamedTuple):
+    """What is multiplied: ``element`` holds ``per`` steps of k, ``size`` are a step's bytes in x.
+
+    An element of x is on its way to a place in shared memory by ``value = fetch(target, place, address,
+    left)``, a row having so many steps ``left`` from it on, and there after ``keep(target, place, value)``.
+    ``begin(start)`` begins a sum, start being an address, to which ``add`` adds terms, and ``finish(total,
+    row_total, column, w, k, n, start, scale, zero_point)`` makes of it what ``put`` puts to an address of y.
+    Those that are ``plain`` begin with four float32 and end as four. Where they are ``summed``, row totals
+    are the row of x times ``one``. Where ``cores`` are given, a warp multiplies together and rounds first.
+    """
+
+    element: types.Type
+    per: int
+    size: int
+    zero: object
+    one: object
+    summed: bool
+    plain: bool
+    fetch: Callable
+    keep: Callable
+    add: Callable
+    begin: Callable
+    finish: Callable
+    put: Callable
+    cores: Cores | None = None
+
+
+def repeated(function: Callable, count: int, further: int = 1) -> Callable:
+    """``function(step, ...)`` ``count`` times, a power of two, without a loop, each so many steps further."""
+    if count == 1:
+        return function
+    half = count // 2 * further
+    smaller = repeated(function, count // 2, further)
+
+    def both(step, *others):
+        smaller(step, *others)
+        smaller(step + half, *others)
+
+    return both
+
+
+def _threads_multiply(kind: Kind, form: Form, row_of: Callable, column_of: Callable) -> Callable:
+    """One step of k, each thread by itself."""
+    rows_each, columns_each, add, one, summed = (
+        form.rows_each,
+        form.columns_each,
+        kind.add,
+        kind.one,
+        kind.summed,
+    )
+    x_pitch, w_pitch = form.rows + SPARE, form.columns + SPARE
+
+    def multiply(step, me, part, x_from, w_from, total, row_total, left, right):
+        for i in range(rows_each):
+            left[i] = part[x_from + step * x_pitch + row_of(me, i)]
+            if summed:
+                row_total[i] = add(left[i], one, row_total[i])
+        for j in range(columns_each):
+            right[j] = part[w_from + step * w_pitch + column_of(me, j)]
+        for i in range(rows_each):
+            for j in range(columns_each):
+                total[i * columns_each + j] = add(left[i], right[j], total[i * columns_each + j])
+
+    return multiply
+
+
+def _warps_multiply(cores: Cores, form: Form) -> Callable:
+    """``cores.depth`` steps of k, the threads of a warp together.
+
+    Which steps an operand holds is the same for x and w, and else free: here those that lanes find in
+    different banks of shared memory.
+    """
+    depth, per, rounded, core = cores
+    rows_each, columns_each = form.rows_each, form.columns_each
+    x_pitch, w_pitch = form.rows + SPARE, form.columns + SPARE
+    row_of, column_of = core_spread(form)
+    lefts, rights = registers(types.int32, 2 * rows_each), registers(types.int32, columns_each)
+    halves = depth // 2 if per == 2 else 1
+
+    def operand(here, start, pitch):
+        return rounded(here[start], here[start + (per - 1) * pitch])
+
+    def multiply(step, me, part, x_from, w_from, total, row_total, left, right):
+        a, b = lefts(), rights()
+        first = step + me % 4 * 2
+        for half in range(2):
+            for i in range(rows_each):
+                a[2 * i + half] = operand(
+                    part, x_from + (first + half * halves) * x_pitch + row_of(me, i), x_pitch
+                )
+            for j in range(columns_each // 2):
+                column = column_of(me, 2 * j) - me % 4 * 2 + me % WARP // 4
+                b[2 * j + half] = operand(part, w_from + (first + half * halves) * w_pitch + column, w_pitch)
+        for i in range(0, rows_each, 2):
+            for j in range(0, columns_each, 2):
+                upper, lower = i * columns_each + j, (i + 1) * columns_each + j
+                total[upper], total[upper + 1], total[lower], total[lower + 1] = core(
+                    a[2 * i], a[2 * i + 2], a[2 * i + 1], a[2 * i + 3], b[j], b[j + 1],
+                    total[upper], total[upper + 1], total[lower], total[lower + 1],
+                )  # fmt: skip
+
+    return multiply
+
+
+@cache
+def tile_of(kind: Kind, form: Form, source: Source):
+    """``tile``: one tile, computed by all threads of a block."""
+    element, per, size, zero, fetch, keep = (
+        kind.element,
+        kind.per,
+        kind.size,
+        kind.zero,
+        kind.fetch,
+        kind.keep,
+    )
+    begin, finish, put, cores = kind.begin, kind.finish, kind.put, kind.cores
+    rows, columns, rows_each, columns_each, _, steps, stages, _, _ = form
+    count, x_pitch, w_pitch = form.threads, rows + SPARE, columns + SPARE
+    begin_w, fetch_w = source
+    x_each, x_passes, x_line, x_step = share(rows, steps, count)
+    row_of, column_of = spread(form) if cores is None else core_spread(form)
+    wide = kind.plain and columns_each % RUN == 0 and cores is None
+    padded, at_once = (False, 1) if cores is None else (True, cores.depth)
+    cells = rows_each * columns_each
+    parts, w_part = shared(element, 0), stages * steps * x_pitch
+    x_places, x_mine = registers(types.int64, x_passes), registers(element, x_each)
+    row_totals, totals = registers(element, rows_each), registers(element, cells)
+    lefts, rights = registers(element, rows_each), registers(element, columns_each)
+    pending = copied(stages - 2)
+
+    def fetch_x(me, target, start, left, at, values):
+        for i in range(x_each):
+            step, further = x_step(me, i), (x_step(0, i) - x_step(0, 0)) * per
+            if step * per < left:
+                place = start + step * x_pitch + x_line(me, i)
+                values[i] = fetch(target, place, at[i % x_passes] + further * size, left - step * per)
+            elif padded:
+                target[start + step * x_pitch + x_line(me, i)] = zero
+
+    def bring(me, part, x_to, w_to, left, x_at, values, w_at, w_stride, there, n_stride):
+        fetch_w(me, part, w_to, (left + per - 1) // per, w_at, w_stride, there, n_stride)
+        fetch_x(me, part, x_to, left, x_at, values)
+        copies()
+
+    def advance(x_at, w_at, w_stride):
+        for i in range(x_passes):
+            x_at[i] += steps * per * size
+        return w_at + steps * w_stride
+
+    def keep_x(me, target, start, values):
+        for i in range(x_each):
+            keep(target, start + x_step(me, i) * x_pitch + x_line(me, i), values[i])
+
+    multiply = (
+        _threads_multiply(kind, form, row_of, column_of) if cores is None else _warps_multiply(cores, form)
+    )
+    unrolled = min(steps, UNROLLED)
+    multiply_all = repeated(multiply, unrolled // at_once, at_once)
+
+    def corner_of(number, n):
+        across = uint32((n + columns - 1) // columns)
+        return int64(uint32(number) // across) * rows, int64(uint32(number) % across) * columns
+
+    def begin_all(me, top, corner, height, n, start, start_stride, alike, total, row_total):
+        row, column = top + row_of(me, 0), corner + column_of(me, 0)
+        below, beside = height - row, n - column
+        at = start + (row * start_stride + column) * BYTES
+        for i in range(rows_each):
+            row_total[i] = zero
+        if wide and (start | start_stride * BYTES | alike | n * BYTES) % 16 == 0:
+            for i in range(rows_each):
+                for j in range(0, columns_each, RUN):
+                    down, right, cell = row_of(0, i), column_of(0, j), i * columns_each + j
+                    a, b, c, d = zero, zero, zero, zero
+                    if down < below and right < beside:
+                        a, b, c, d = read4(at + (down * start_stride + right) * BYTES)
+                    total[cell], total[cell + 1], total[cell + 2], total[cell + 3] = a, b, c, d
+        else:
+            for i in range(rows_each):
+                for j in range(columns_each):
+                    down, right = row_of(0, i), column_of(0, j)
+                    there = down < below and right < beside
+                    value = begin(at + (down * start_stride + right) * BYTES) if there else zero
+                    total[i * columns_each + j] = value
+
+    def end_all(
+        me, number, height, n, start, start_stride, y, y_stride, total, row_total, w, k, scale, zero_point
+    ):  # fmt: skip
+        top, corner = corner_of(number, n)
+        row, column = top + row_of(me, 0), corner + column_of(me, 0)
+        below, beside = height - row, n - column
+        at, source = y + (row * y_stride + column) * BYTES, start + (row * start_stride + column) * BYTES
+        if wide and (start | start_stride * BYTES | y | y_stride * BYTES | n * BYTES) % 16 == 0:
+            for i in range(rows_each):
+                for j in range(0, columns_each, RUN):
+                    down, right, cell = row_of(0, i), column_of(0, j), i * columns_each + j
+                    if down < below and right < beside:
+                        target = at + (down * y_stride + right) * BYTES
+                        write4(target, total[cell], total[cell + 1], total[cell + 2], total[cell + 3])
+        else:
+            for i in range(rows_each):
+                for j in range(columns_each):
+                    down, right = row_of(0, i), column_of(0, j)
+                    if down < below and right < beside:
+                        value, begun = (
+                            total[i * columns_each + j],
+                            source + (down * start_stride + right) * BYTES,
+                        )
+                        value = finish(value, row_total[i], column + right, w, k, n, begun, scale, zero_point)
+                        put(at + (down * y_stride + right) * BYTES, value)
+
+    def tile(
+        number, x, outer, outer_stride, inner, inner_stride, k, w, n, start, start_stride, y, y_stride,
+        scale, zero_point, k_stride, n_stride,
+    ):  # fmt: skip
+        """Tile ``number`` of y[m, :] = start[m, :] + x[m, :] @ w; strides of x count steps of k.
+
+        Arguments are those of the CPU's product, addresses that some kinds need, and strides of a w that is
+        not packed. Tiles below y do nothing.
+        """
+        me, part = thread(), parts()
+        height, (top, corner) = outer * inner, corner_of(number, n)
+        if top >= height:
+            return
+        x_at, values = x_places(), x_mine()
+        for i in range(x_passes):
+            row = uint32(min(top + x_line(me, i), height - 1))
+            o, r = int64(row // uint32(inner)), int64(row % uint32(inner))
+            x_at[i] = x + (o * outer_stride + r * inner_stride + x_step(me, 0) * per) * size
+        depth = (k + per - 1) // per
+        w_at, w_stride, there = begin_w(me, w, depth, n, corner, k_stride, n_stride)
+        total, row_total, left, right = totals(), row_totals(), lefts(), rights()
+        for stage in range(stages - 1):
+            x_to, w_to = stage * steps * x_pitch, w_part + stage * steps * w_pitch
+            bring(
+                me, part, x_to, w_to, k - stage * steps * per, x_at, values, w_at, w_stride, there, n_stride
+            )
+            keep_x(me, part, x_to, values)
+            w_at = advance(x_at, w_at, w_stride)
+        begin_all(me, top, corner, height, n, start, start_stride, y | y_stride * BYTES, total, row_total)
+        here, rest = 0, k
+        while rest > 0:
+            pending()
+            barrier()
+            to = here - 1 if here > 0 else stages - 1
+            x_to, w_to = to * (steps * x_pitch), w_part + to * (steps * w_pitch)
+            x_from, w_from = here * (steps * x_pitch), w_part + here * (steps * w_pitch)
+            ahead = rest - (stages - 1) * steps * per
+            bring(me, part, x_to, w_to, ahead, x_at, values, w_at, w_stride, there, n_stride)
+            w_at = advance(x_at, w_at, w_stride)
+            if rest >= steps * per:
+                for step in range(0, steps, unrolled):
+                    multiply_all(step, me, part, x_from, w_from, total, row_total, left, right)
+            else:
+                for step in range(0, (rest + per - 1) // per, at_once):
+                    multiply(step, me, part, x_from, w_from, total, row_total, left, right)
+            keep_x(me, part, x_to, values)
+            here, rest = here + 1 if here + 1 < stages else 0, rest - steps * per
+        end_all(
+            again(me), again(number), height, n, start, start_stride, y, y_stride, total, row_total, w, k,
+            scale, zero_point,
+        )  # fmt: skip
+
+    return tile
