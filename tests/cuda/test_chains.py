@@ -87,7 +87,7 @@ def test_a_chain_computes_what_its_instructions_do(rows, seed):
     chained, kernels = ran(rows, memory, seed)
     assert len(kernels) == 1 and kernels[0].startswith("chains.")
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("tinyseq.kernels.cuda.schedule.is_short", lambda row: False)
+        patch.setattr("tinyseq.kernels.cuda.schedule.is_short", lambda row, precision: False)
         apart, kernels = ran(rows, memory, seed)
     assert len(kernels) == len(rows)
     assert chained.tobytes() == apart.tobytes()

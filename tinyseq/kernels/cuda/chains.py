@@ -19,7 +19,7 @@ from tinyseq.kernels.compute.math import HALF, ONE, ZERO
 from tinyseq.kernels.compute.scalars import SCALARS
 from tinyseq.kernels.cuda.elementwise import HEAVY, LONG, LONGER, A, B, C, Y, _applied
 from tinyseq.kernels.cuda.intrinsics import WARP, barrier, shared, shuffle_xor, thread, threads
-from tinyseq.kernels.cuda.launch import Kernel, Launch
+from tinyseq.kernels.cuda.launch import EXACT, Kernel, Launch
 from tinyseq.kernels.instructions import (
     BYTES,
     FUNCTION_CODES,
@@ -75,12 +75,12 @@ _word_cells, _segment_cells = shared(types.int64, WORDS), shared(types.int64, SE
 _fold_cells = shared(types.float32, THREADS)
 
 
-def is_short(row: Sequence[int]) -> bool:
-    """Whether an instruction is one that chains consist of."""
+def is_short(row: Sequence[int], precision: str = EXACT) -> bool:
+    """Whether an instruction is one that chains consist of; they multiply exactly."""
     if row[0] == FILL:
         return row[3] <= MOST
     if row[0] == LINEAR:
-        return _is_small_sum(row[3] * row[5] * row[9], row[7])
+        return precision == EXACT and _is_small_sum(row[3] * row[5] * row[9], row[7])
     if row[0] == DEPTHWISE:
         rank = row[8]
         near = all(abs(word) < FARTHEST for word in row[POSITIONS + rank :])

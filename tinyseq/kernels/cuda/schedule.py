@@ -101,7 +101,7 @@ def schedule(
     steps: list[list[Launch] | Jump] = [[]]
     starts = {0: 0}
     codes, chained = codes_of(row for _, row in _rows(program)), 0
-    ends = _chains(program, targets)
+    ends = _chains(program, targets, facts.precision)
     for place, row in _rows(program):
         instruction = INSTRUCTIONS[row[0]]
         operands = _operands(row, place, segments, address)
@@ -130,11 +130,11 @@ def schedule(
     return Schedule(steps, starts)
 
 
-def _chains(program: np.ndarray, targets: set[int]) -> dict[int, int]:
+def _chains(program: np.ndarray, targets: set[int], precision: str) -> dict[int, int]:
     """Where chains of two instructions or more begin and end in a program; nothing jumps into one."""
     ends, start, count = {}, 0, 0
     for place, row in (*_rows(program), (program.size, [])):
-        goes_on = bool(row) and is_short(row)
+        goes_on = bool(row) and is_short(row, precision)
         if not goes_on or place in targets or place + len(row) - start > WORDS:
             if count > 1:
                 ends[start] = place
