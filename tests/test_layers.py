@@ -61,9 +61,12 @@ LAYERS = {
     "decode.generation.decoder decode.transducer.predictor",
     "": "errors runtime.state runtime",
     "onnx_backend": "dropin.onnx_backend",
+    "export": "common.text errors common ir kernels kernels.instructions kernels.llvm.isa kernels.library "
+    "plan backends runtime tools.console .",
     "tools": "common.text errors common ir reference passes plan backends converters "
-    "runtime.state tools.console decode runtime demo decode.generation.decoder "
+    "runtime.state tools.console decode runtime demo export decode.generation.decoder "
     "decode.generation.generate decode.transducer.models .",
+    "__main__": "tools",
 }
 """What each module or package may import of tinyseq beside itself, lowest first; "." is the face."""
 
@@ -81,6 +84,7 @@ WHEN_NEEDED = {
     "kernels.cuda.driver": {"cuda"},
     "converters": {"onnx", "safetensors", "h5py"},
     "decode": {"kenlm"},
+    "export": {"llvmlite"},
     "ir": {"safetensors"},
     "tools": {"onnxruntime", "tqdm"},
     "demo": {"soundfile", "soxr", "matplotlib", "tqdm"},

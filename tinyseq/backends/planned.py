@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections import OrderedDict
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import cached_property
 from typing import TYPE_CHECKING
 
@@ -34,7 +34,7 @@ class PlannedBackend(ABC):
     """A model's weights and plans, shared by all its streams and calls. Safe to use from threads."""
 
     def __init__(self, model: Model, streaming: Callable[[], Model], finite: bool) -> None:
-        self._weights = PackedWeights(_arrays(model.graph))
+        self._weights = PackedWeights(model_arrays(model.graph))
         self._model, self._make_streaming = model, streaming
         self._finite = finite
         self._in_rows: OrderedDict[RowLayout, tuple[Plans, Idle]] = OrderedDict()
@@ -60,7 +60,7 @@ class PlannedBackend(ABC):
     @cached_property
     def _stream_model(self) -> Model:
         model = self._make_streaming()
-        self._weights.own(_arrays(model.graph))
+        self._weights.own(model_arrays(model.graph))
         return model
 
     @cached_property
@@ -133,11 +133,12 @@ def _planned(plans: Plans, arrays: dict[str, np.ndarray]) -> tuple[Key, Plan]:
         ) from error
 
 
-def _arrays(graph: ModelGraph):
+def model_arrays(graph: ModelGraph) -> Iterator[np.ndarray]:
+    """The arrays of a graph and of those within it."""
     yield from graph.constants.values()
     for node in graph.nodes:
         for _, sub_graph in node.graphs():
-            yield from _arrays(sub_graph)
+            yield from model_arrays(sub_graph)
 
 
 class PlannedRunner:

@@ -26,8 +26,8 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 from tinyseq.errors import BuildError
-from tinyseq.kernels.library import FINGERPRINT_FILE, FOLDER, fingerprint, library_file
-from tinyseq.kernels.llvm.isa import ISAS, Isa
+from tinyseq.kernels.library import EMBEDDED_FILE, FINGERPRINT_FILE, FOLDER, fingerprint, library_file
+from tinyseq.kernels.llvm.isa import DENORMALS, ISAS, Isa
 
 TRIPLE = "x86_64-unknown-linux-gnu"
 PLATFORM = "linux_x86_64"
@@ -135,11 +135,12 @@ attributes #900 = { "no-builtins" noinline }
 """
 
 
-def front_end() -> str:
-    """LLVM IR of the machine and all kernels, the same for every ISA."""
+def front_end(embedded: Path) -> str:
+    """LLVM IR of the machine and all kernels, the same for every ISA; ``embedded`` is written beside it."""
     import llvmlite.binding as llvm
     from numba import types
 
+    from tinyseq.kernels.embedded import parts
     from tinyseq.kernels.llvm import tiles
     from tinyseq.kernels.llvm.intrinsics import NESTED, compiled
 
@@ -151,6 +152,7 @@ def front_end() -> str:
 
     signature = types.int64(types.CPointer(types.int64))
     entry = compiled(signature)(machine).overloads[signature.args]
+    embedded.write_bytes(parts())
     return (
         entry.library.get_llvm_str()
         + C_INTERFACE.format(machine=entry.fndesc.mangled_name)
@@ -174,6 +176,7 @@ def emit(isa: Isa, kernels: str) -> bytes:
     )
     module = llvm.parse_assembly(kernels)
     module.link_in(llvm.parse_assembly(definitions(isa)))
+    module.link_in(llvm.parse_assembly(DENORMALS.replace("internal", "")))
     module.link_in(llvm.parse_assembly(NESTING.format(name=NESTED)))
     module.triple = TRIPLE
     module.data_layout = str(target.target_data)
@@ -237,16 +240,17 @@ def build(names: Collection[str] = tuple(ISAS)) -> None:
     """
     with tempfile.TemporaryDirectory() as scratch, ThreadPoolExecutor(os.cpu_count()) as pool:
         kernels, made_from = Path(scratch) / "kernels.ll", fingerprint()
+        embedded = Path(scratch) / EMBEDDED_FILE
         try:
-            _run("--front-end", str(kernels))
+            _run("--front-end", str(kernels), str(embedded))
             libraries = list(pool.map(lambda name: link(ISAS[name], kernels), names))
         except subprocess.CalledProcessError as error:
             raise BuildError(f"building the kernels failed: {error}") from error
         FOLDER.mkdir(exist_ok=True)
         for name in ISAS:
             (FOLDER / library_file(name)).unlink(missing_ok=True)
-        for library in libraries:
-            shutil.copy(library, FOLDER / library.name)
+        for made in (*libraries, embedded):
+            shutil.copy(made, FOLDER / made.name)
         (FOLDER / FINGERPRINT_FILE).write_text(made_from)
 
 
@@ -254,11 +258,12 @@ def main() -> None:
     """The command; all but ``--isa`` is how it calls itself."""
     parser = argparse.ArgumentParser(prog="python -m tinyseq.kernels.build", description="Build the kernels.")
     parser.add_argument("--isa", choices=["native", *ISAS], action="append", help="this one only; repeatable")
-    parser.add_argument("--front-end", type=Path, help=argparse.SUPPRESS)
+    parser.add_argument("--front-end", type=Path, nargs=2, help=argparse.SUPPRESS)
     parser.add_argument("--emit", nargs=3, help=argparse.SUPPRESS)
     given = parser.parse_args()
     if given.front_end:
-        given.front_end.write_text(front_end())
+        kernels, embedded = given.front_end
+        kernels.write_text(front_end(embedded))
     elif given.emit:
         isa, kernels, target = given.emit
         Path(target).write_bytes(emit(ISAS[isa], Path(kernels).read_text()))

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import ctypes
 import os
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
 from functools import cache
 from pathlib import Path
+from threading import local
 
 from tinyseq.errors import KernelsError
 from tinyseq.kernels.llvm.isa import ISAS
@@ -14,6 +16,8 @@ from tinyseq.kernels.llvm.isa import ISAS
 SOURCES = Path(__file__).parent
 FOLDER = SOURCES / "built"
 FINGERPRINT_FILE = "sources.crc32"
+EMBEDDED_FILE = "kernels.bc.xz"
+"""The kernels as LLVM has them before it knows of a processor; see ``embedded.py``."""
 NOT_COMPILED = ("__init__.py", "library.py", "pep517.py", "program.py", "cuda")
 ISA_VARIABLE = "TINYSEQ_ISA"
 REBUILD = (
@@ -108,9 +112,28 @@ def available() -> tuple[str, ...]:
     return tuple(isa.name for isa in built if isa.level <= level)
 
 
+@contextmanager
+def using(isa: str | None) -> Iterator[None]:
+    """Lets ``chosen`` give an ISA meanwhile, in this thread; None leaves it as it is."""
+    former, _using.isa = getattr(_using, "isa", None), isa
+    try:
+        yield
+    finally:
+        _using.isa = former
+
+
+_using = local()
+
+
 def chosen() -> str:
-    """The ISA that the environment variable ``TINYSEQ_ISA`` forces, else the best available."""
-    forced = os.environ.get(ISA_VARIABLE)
+    """The ISA that ``using`` or else the environment variable ``TINYSEQ_ISA`` forces, else the best
+    available."""
+    wanted = getattr(_using, "isa", None)
+    if wanted and wanted not in available():
+        raise KernelsError(
+            f"the kernels for {wanted} are needed, and are not built or not for this machine: {REBUILD}"
+        )
+    forced = wanted or os.environ.get(ISA_VARIABLE)
     if not forced:
         return available()[-1]
     if forced not in available():

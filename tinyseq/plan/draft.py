@@ -98,9 +98,17 @@ class Draft:
 
     def plan(self, values: Sequence[int] = ()) -> Plan:
         """The plan; ``values`` holds the open sizes by their places on the tape."""
-        offsets, arena_bytes = _placed(
-            [_closed(buffer.bytes, values) for buffer in self._buffers], self._turns
+        return self._plan(
+            values, *_placed([_closed(buffer.bytes, values) for buffer in self._buffers], self._turns)
         )
+
+    def plans(self, choices: Sequence[Sequence[int]]) -> list[Plan]:
+        """A plan for each choice of the open sizes; buffers lie in the same places in all of them."""
+        sizes = [max(_closed(buffer.bytes, values) for values in choices) for buffer in self._buffers]
+        placed = _placed(sizes, self._turns)
+        return [self._plan(values, *placed) for values in choices]
+
+    def _plan(self, values: Sequence[int], offsets: list[int], arena_bytes: int) -> Plan:
         program = aligned(len(self._words) * 8).view(np.int64)
         program[:] = self._words
         for position, place in self._open_words:

@@ -36,14 +36,19 @@ class Formula:
         drafted = {name: list(shape) for name, shape in shapes.items()}
         for name, axis in self._opened:
             drafted[name][axis] = self._tape.input(shapes[name][axis])
-        self._draft: Draft = planner.draft({name: tuple(sizes) for name, sizes in drafted.items()}, known)
+        self.draft: Draft = planner.draft({name: tuple(sizes) for name, sizes in drafted.items()}, known)
+
+    def values(self, shapes: dict[str, Shape]) -> list[int] | None:
+        """The draft's open sizes for inputs of these shapes, or None where the formula does not hold for
+        them."""
+        if set(differences(self._shapes, shapes)) - set(self._opened):
+            return None
+        return self._tape.replay([shapes[name][axis] for name, axis in self._opened])
 
     def plan(self, shapes: dict[str, Shape]) -> Plan | None:
         """The plan for inputs of these shapes, or None where the formula does not hold for them."""
-        if set(differences(self._shapes, shapes)) - set(self._opened):
-            return None
-        values = self._tape.replay([shapes[name][axis] for name, axis in self._opened])
-        return None if values is None else self._draft.plan(values)
+        values = self.values(shapes)
+        return None if values is None else self.draft.plan(values)
 
 
 def differences(one: dict[str, Shape], other: dict[str, Shape]) -> list[tuple[str, int]]:

@@ -39,16 +39,10 @@ class Pool:
             raise FeedError(f"a pool has a whole number of rows from 1 to {MOST_ROWS}, not {shown(count)}")
         count, model = int(count), streaming.model
         self._session = session
-        inputs = {value.name: value for value in model.graph.inputs}
-        values = [inputs[pair.input] for pair in model.state]
-        self.one_by_one = session.rows_of_model == 1 or any(_is_whole(value) for value in values)
-        axes = {} if self.one_by_one else {value.name: _row_axis(value) for value in values}
+        axes, layout = rows_layout(session)
+        self.one_by_one = layout is None
         with room(f"the state of {count} rows"):
-            runner: Any = (
-                RowByRow(model, backend, count)
-                if self.one_by_one
-                else backend.rows(_layout(values, axes, model.state), count)
-            )
+            runner: Any = RowByRow(model, backend, count) if layout is None else backend.rows(layout, count)
         self._runner: Any = moved(runner, streaming, count)
         if streaming.places or (streaming.clock is not None and streaming.rows):
             # Imported here: steps of few models differ.
@@ -200,7 +194,7 @@ class Pool:
     def _begin(self, row: int) -> None:
         for name, field in self._row(row).items():
             initial = self._initial[name]
-            field[...] = 0 if initial is None else _part(initial, field, self._axes.get(name))
+            field[...] = 0 if initial is None else part_of(initial, field, self._axes.get(name))
 
     @claiming
     def snapshot(self, row: int) -> State:
@@ -235,6 +229,18 @@ class Pool:
             raise StateError(f"row {shown(row)} of the pool is not open; open() gives the numbers of rows")
 
 
+def rows_layout(session: Session) -> tuple[dict[str, int], RowLayout | None]:
+    """Where the parts of a row's state lie, and of each state the axis of the rows; None and {} where rows
+    are stepped one after another."""
+    model = session.streaming.model
+    inputs = {value.name: value for value in model.graph.inputs}
+    values = [inputs[pair.input] for pair in model.state]
+    if session.rows_of_model == 1 or any(_is_whole(value) for value in values):
+        return {}, None
+    axes = {value.name: _row_axis(value) for value in values}
+    return axes, _layout(values, axes, model.state)
+
+
 def _is_whole(value: Value) -> bool:
     """Whether a state is all of one row's: no size is left open for more."""
     return value.shape is not None and all(isinstance(size, int) for size in value.shape)
@@ -263,7 +269,7 @@ def _row_axis(value: Value) -> int:
     return open_axes[0]
 
 
-def _part(initial: np.ndarray, field: np.ndarray, axis: int | None) -> np.ndarray:
+def part_of(initial: np.ndarray, field: np.ndarray, axis: int | None) -> np.ndarray:
     """A row's part of an initial value that is given for one row; all of it where a row is a whole state."""
     full = list(field.shape)
     if axis is not None:

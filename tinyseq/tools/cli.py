@@ -1,4 +1,4 @@
-"""The command line: ``tinyseq inspect | run | verify | convert | generate | decode | demo``.
+"""The command line: ``tinyseq inspect | run | verify | convert | build | generate | decode | demo``.
 
 Exit status: 0 fine, 1 a check failed, 2 wrong usage, 3 a model or file cannot be read or used.
 """
@@ -26,6 +26,7 @@ from tinyseq.decode.transducer.models import Transducer
 from tinyseq.decode.vocabulary import read_vocabulary
 from tinyseq.demo import command as demo
 from tinyseq.errors import FeedError, OptionError, TinyseqError
+from tinyseq.export import command as building
 from tinyseq.ir.feeds import checked_array
 from tinyseq.ir.model import Value
 from tinyseq.reference import Watch
@@ -93,6 +94,11 @@ def _parser() -> argparse.ArgumentParser:
     _add_model(command)
     command.add_argument("output", type=file_name, help="the .tinyseq file to write")
     command.set_defaults(command=_convert)
+
+    command = commands.add_parser("build", help="make a model a C library, weights and kernels inside")
+    _add_model(command)
+    building.add_arguments(command)
+    command.set_defaults(command=_build)
 
     command = commands.add_parser("generate", help="what an encoder and a decoder generate for inputs")
     _add_model(command)
@@ -180,24 +186,33 @@ def _feeds(
     args: argparse.Namespace, session: Session, others: Mapping[str, int] = MappingProxyType({})
 ) -> dict[str, np.ndarray]:
     """The inputs that are given, the others random, of the sizes that are given or else ``others``."""
-    given = _inputs(args)
-    values = {value.name: value for value in session.inputs}
-    for name, text in _split(args.input, "--input").items():
-        if name not in values:
-            raise FeedError(f"--input {name}: the model takes {', '.join(values)}")
-        given[name] = read_arrays(Path(text)) if text.endswith(".npy") else _number(text, values[name].dtype)
-    try:
-        sizes = {name: int(text) for name, text in _split(args.size, "--size").items()}
-    except ValueError as error:
-        raise FeedError(f"--size takes NAME=N with a whole number N: {error}") from error
+    given, sizes = _given(args, session), _sizes(args)
     known = {size for value in session.inputs for size in value.shape or () if isinstance(size, str)}
     for name, size in sizes.items():
         if name not in known or not 0 <= size < 2**31:
             raise FeedError(f"--size {name}={size}: the model leaves open {', '.join(known) or 'nothing'}")
+    return random_feeds(session, {**others, **sizes}, given, args.seed)
+
+
+def _given(args: argparse.Namespace, session: Session) -> dict[str, np.ndarray]:
+    """The inputs that are given."""
+    given = _inputs(args)
+    values = {value.name: value for value in session.inputs}
     unknown = given.keys() - values.keys()
     if unknown:
         raise FeedError(f"{args.inputs} holds {sorted(unknown)}; the model takes {', '.join(values)}")
-    return random_feeds(session, {**others, **sizes}, given, args.seed)
+    for name, text in _split(args.input, "--input").items():
+        if name not in values:
+            raise FeedError(f"--input {name}: the model takes {', '.join(values)}")
+        given[name] = read_arrays(Path(text)) if text.endswith(".npy") else _number(text, values[name].dtype)
+    return given
+
+
+def _sizes(args: argparse.Namespace) -> dict[str, int]:
+    try:
+        return {name: int(text) for name, text in _split(args.size, "--size").items()}
+    except ValueError as error:
+        raise FeedError(f"--size takes NAME=N with a whole number N: {error}") from error
 
 
 @contextmanager
@@ -347,6 +362,12 @@ def _convert(args: argparse.Namespace) -> int:
         say_json({"output": str(args.output), "bytes": args.output.stat().st_size})
     else:
         say(f"wrote {args.output} ({args.output.stat().st_size:,} bytes)")
+    return FINE
+
+
+def _build(args: argparse.Namespace) -> int:
+    session = _load(args)
+    building.build(args, session, _sizes(args), _given(args, session))
     return FINE
 
 

@@ -13,16 +13,24 @@ from numba import njit, types
 from numba.core import cgutils
 from numba.extending import intrinsic
 
-from tinyseq.kernels.llvm.tiles import DOUBLE, FLOAT, FMA32, FMA64, INT32, INT64, TAPS, tile_name
+from tinyseq.kernels.llvm.tiles import (
+    DENORMALS_OFF,
+    DENORMALS_RESTORE,
+    DOUBLE,
+    FLOAT,
+    FMA32,
+    FMA64,
+    INT32,
+    INT64,
+    TAPS,
+    tile_name,
+)
 
 compiled = partial(njit, error_model="numpy", no_cpython_wrapper=True, no_cfunc_wrapper=True)
 """Numba's compiler as every kernel needs it: IEEE division, no way in from Python."""
 
 NESTED = "tinyseq.nested"
 """The machine, by the name by which it is called from within; ``build.py`` defines it."""
-
-MXCSR_FLUSH = 0x8040
-"""Flush-to-zero and denormals-are-zero bits of the x86 control register."""
 
 
 def _external(name: str, result, arguments: list):
@@ -179,41 +187,16 @@ def square_root(typingctx, x):
     return types.float32(types.float32), codegen
 
 
-def _control_register(builder, slot, mnemonic: str) -> None:
-    function_type = ir.FunctionType(ir.VoidType(), [slot.type])
-    builder.call(
-        cgutils.get_or_insert_function(builder.module, function_type, f"llvm.x86.sse.{mnemonic}"),
-        [slot],
-    )
-
-
 @intrinsic
 def denormals_off(typingctx):
     """Treat denormal numbers as zero from here on; returns the former control word."""
-
-    def codegen(context, builder, signature, args):
-        slot = cgutils.alloca_once(builder, INT32)
-        raw = builder.bitcast(slot, ir.IntType(8).as_pointer())
-        _control_register(builder, raw, "stmxcsr")
-        former = builder.load(slot)
-        builder.store(builder.or_(former, INT32(MXCSR_FLUSH)), slot)
-        _control_register(builder, raw, "ldmxcsr")
-        return former
-
-    return types.int32(), codegen
+    return types.int64(), _external(DENORMALS_OFF, INT64, [])
 
 
 @intrinsic
 def denormals_restore(typingctx, former):
     """Put back the control word that ``denormals_off`` returned."""
-
-    def codegen(context, builder, signature, args):
-        slot = cgutils.alloca_once(builder, INT32)
-        builder.store(args[0], slot)
-        _control_register(builder, builder.bitcast(slot, ir.IntType(8).as_pointer()), "ldmxcsr")
-        return context.get_dummy_value()
-
-    return types.void(types.int32), codegen
+    return types.void(types.int64), _external(DENORMALS_RESTORE, ir.VoidType(), [INT64])
 
 
 @intrinsic

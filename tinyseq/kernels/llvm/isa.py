@@ -8,10 +8,11 @@ class Isa:
 
     ``tiles`` lists the register tiles, largest first, as (rows of x, widest run of panels): their
     accumulators, a broadcast and the weights must fit the vector registers. ``dot`` is the LLVM intrinsic
-    that adds up products of bytes: of signed 16-bit pairs (``pmadd``), or of groups of four (``vpdpbusd``).
+    that adds up products of bytes: of signed 16-bit pairs (``pmadd``), or of groups of four (``vpdpbusd``);
+    empty where there is none. ``apart``: there are no vectors, and all tiles call one function.
     """
 
-    __slots__ = ("cpu", "dot", "features", "fma", "level", "name", "tiles")
+    __slots__ = ("apart", "cpu", "dot", "features", "fma", "level", "name", "tiles")
 
     def __init__(
         self,
@@ -22,6 +23,7 @@ class Isa:
         fma: bool,
         dot: str,
         tiles: tuple[tuple[int, int], ...],
+        apart: bool = False,
     ) -> None:
         self.name = name
         self.level = level
@@ -30,6 +32,7 @@ class Isa:
         self.fma = fma
         self.dot = dot
         self.tiles = tiles
+        self.apart = apart
 
 
 _NARROW = ((6, 1), (5, 1), (4, 1), (3, 1), (2, 2), (1, 4))
@@ -45,3 +48,26 @@ ISAS = {
     )
 }
 """By name. ``level`` counts what the CPU must offer; see ``cpu_level`` in ``build.py``."""
+
+DENORMALS = """
+declare void @llvm.x86.sse.stmxcsr(ptr)
+declare void @llvm.x86.sse.ldmxcsr(ptr)
+define internal i64 @"tinyseq.denormals.off"() alwaysinline {
+  %slot = alloca i32
+  call void @llvm.x86.sse.stmxcsr(ptr %slot)
+  %former = load i32, ptr %slot
+  %flushing = or i32 %former, 32832
+  store i32 %flushing, ptr %slot
+  call void @llvm.x86.sse.ldmxcsr(ptr %slot)
+  %word = zext i32 %former to i64
+  ret i64 %word
+}
+define internal void @"tinyseq.denormals.restore"(i64 %former) alwaysinline {
+  %slot = alloca i32
+  %word = trunc i64 %former to i32
+  store i32 %word, ptr %slot
+  call void @llvm.x86.sse.ldmxcsr(ptr %slot)
+  ret void
+}
+"""
+"""LLVM IR of what ``tiles.py`` names: the bits flush-to-zero and denormals-are-zero of MXCSR."""

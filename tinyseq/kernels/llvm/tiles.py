@@ -18,10 +18,16 @@ INTEGERS = ir.VectorType(INT32, PANEL)
 BYTES = ir.VectorType(ir.IntType(8), 4 * PANEL)
 PAIRS = ir.VectorType(ir.IntType(16), 2 * PANEL)
 
+WIDTH = 4
+"""Bytes of an element of a panel, of either kind."""
+
 FMA32, FMA64 = "tinyseq.fma32", "tinyseq.fma64"
 
 TAPS = "tinyseq.taps"
 """The function that computes a panel of channels; ``intrinsics.taps_of_panel`` says what it does."""
+
+DENORMALS_OFF, DENORMALS_RESTORE = "tinyseq.denormals.off", "tinyseq.denormals.restore"
+"""What sets the control word of floating-point arithmetic, which ``build.py`` defines."""
 
 TILE_ROWS = (6, 5, 4, 3, 2, 1)
 """Rows of the tiles that the product asks for, largest first."""
@@ -45,6 +51,8 @@ def names() -> list[str]:
         FMA32,
         FMA64,
         TAPS,
+        DENORMALS_OFF,
+        DENORMALS_RESTORE,
         *(tile_name(kind, rows, panels) for kind in KINDS for rows in TILE_ROWS for panels in TILE_PANELS),
     ]
 
@@ -58,13 +66,43 @@ def definitions(isa: Isa) -> str:
     builder, arguments = _function(module, TAPS, ir.VoidType(), [INT64] * 7)
     _taps(isa, builder, *arguments)
     for kind, arithmetic in zip(KINDS, (_Floats(isa), _Bytes(isa)), strict=True):
+        single = _single(module, arithmetic, kind) if isa.apart else None
         for rows in TILE_ROWS:
             for panels in TILE_PANELS:
                 name = tile_name(kind, rows, panels)
                 builder, arguments = _function(module, name, ir.VoidType(), [INT64] * 9)
-                _tile(isa, arithmetic, builder, arguments, rows, panels)
+                if single:
+                    _called(single, builder, arguments, rows, panels)
+                else:
+                    _tile(isa, arithmetic, builder, arguments, rows, panels)
                 builder.ret_void()
     return str(module)
+
+
+def _single(module: ir.Module, arithmetic, kind: str) -> ir.Function:
+    """A tile of one row and one panel that stays a function."""
+    function = ir.Function(module, ir.FunctionType(ir.VoidType(), [INT64] * 9), f"tinyseq.tile.{kind}")
+    function.attributes.add("noinline")
+    builder = ir.IRBuilder(function.append_basic_block("entry"))
+    _register_tile(arithmetic, builder, function.args, range(1), range(1))
+    builder.ret_void()
+    return function
+
+
+def _called(single: ir.Function, builder, arguments: list, rows: int, panels: int) -> None:
+    """A tile as calls of one that has one row and one panel."""
+    x, offsets, k, w, w_stride, start, start_stride, y, y_stride = arguments
+
+    def moved(address, stride, row: int, panel: int):
+        """An address so many rows and panels on."""
+        elements = builder.add(builder.mul(stride, INT64(row)), INT64(panel * PANEL))
+        return builder.add(address, builder.mul(elements, INT64(WIDTH)))
+
+    for row in range(rows):
+        for panel in range(panels):
+            own = builder.add(offsets, INT64(8 * row)), k, builder.add(w, INT64(panel * PANEL * WIDTH))
+            starts = moved(start, start_stride, row, panel), start_stride
+            builder.call(single, [x, *own, w_stride, *starts, moved(y, y_stride, row, panel), y_stride])
 
 
 def _function(module: ir.Module, name: str, result, arguments: list):
@@ -138,7 +176,8 @@ class _Floats(NamedTuple):
 class _Bytes(NamedTuple):
     """Elements of four bytes, summed in int32 exactly: x unsigned, w signed.
 
-    Without an instruction for groups of four, the even and the odd bytes are multiplied as 16-bit pairs.
+    Without an instruction for groups of four, the even and the odd bytes are multiplied as 16-bit pairs;
+    without one for those, each byte by itself.
     """
 
     isa: Isa
@@ -150,6 +189,10 @@ class _Bytes(NamedTuple):
     def x(self, builder, spread):
         if self._fours:
             return builder.bitcast(spread, BYTES)
+        if not self.isa.dot:
+            byte = _repeated(INTEGERS, 255)
+            shifted = [builder.lshr(spread, _repeated(INTEGERS, 8 * place)) for place in range(4)]
+            return [builder.and_(one, byte) for one in shifted]
         pairs = builder.bitcast(spread, PAIRS)
         even = builder.and_(pairs, _repeated(PAIRS, 255))
         return even, builder.lshr(pairs, _repeated(PAIRS, 8))
@@ -157,6 +200,9 @@ class _Bytes(NamedTuple):
     def w(self, builder, weights):
         if self._fours:
             return builder.bitcast(weights, BYTES)
+        if not self.isa.dot:
+            high = [builder.shl(weights, _repeated(INTEGERS, 24 - 8 * place)) for place in range(4)]
+            return [builder.ashr(one, _repeated(INTEGERS, 24)) for one in high]
         pairs = builder.bitcast(weights, PAIRS)
         byte = _repeated(PAIRS, 8)
         return builder.ashr(builder.shl(pairs, byte), byte), builder.ashr(pairs, byte)
@@ -165,7 +211,7 @@ class _Bytes(NamedTuple):
         if self._fours:
             return _call(builder, f"llvm.x86.{self.isa.dot}", INTEGERS, total, x, w)
         for a, b in zip(x, w, strict=True):
-            total = builder.add(total, self._pairs(builder, a, b))
+            total = builder.add(total, self._pairs(builder, a, b) if self.isa.dot else builder.mul(a, b))
         return total
 
     @property

@@ -1,0 +1,26 @@
+"""64-bit ARM with NEON: all of ARMv8."""
+
+from __future__ import annotations
+
+from tinyseq.export.processors import Processor
+from tinyseq.kernels.llvm.isa import ISAS, Isa
+
+# FPCR: flush-to-zero.
+DENORMALS = """
+declare i64 @llvm.aarch64.get.fpcr()
+declare void @llvm.aarch64.set.fpcr(i64)
+define internal i64 @"tinyseq.denormals.off"() alwaysinline {
+  %former = call i64 @llvm.aarch64.get.fpcr()
+  %flushing = or i64 %former, 16777216
+  call void @llvm.aarch64.set.fpcr(i64 %flushing)
+  ret i64 %former
+}
+define internal void @"tinyseq.denormals.restore"(i64 %former) alwaysinline {
+  call void @llvm.aarch64.set.fpcr(i64 %former)
+  ret void
+}
+"""
+
+NEON = Isa("neon", 0, "generic", "+neon", True, "", ISAS["avx2"].tiles)
+
+AARCH64 = Processor("aarch64", NEON, 64, DENORMALS, True, "avx2")
