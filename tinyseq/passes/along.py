@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from tinyseq.ir.model import Node
+from tinyseq.ir.ops import OPS
 from tinyseq.passes import windows
 from tinyseq.passes.rings import END
 from tinyseq.passes.tracks import Padding, Refusal, Track, Window
@@ -23,8 +24,6 @@ if TYPE_CHECKING:
     from tinyseq.passes.follow import Following
 
 Handler = Callable[["Following", Node, int, Track], None]
-
-RECURRENT = ("RNN", "GRU", "LSTM", "DynamicQuantizeLSTM")
 
 DIGIT = 2**20
 """What numbers of frames are counted in; float32 holds each digit exactly."""
@@ -52,7 +51,8 @@ def handle(following: Following, node: Node, index: int, track: Track) -> None:
     handler = HANDLERS.get(node.op)
     if handler is None or (index and node.op != "Concat"):
         raise Refusal(WHY.get(node.op, "looks at all frames at once"))
-    if node.op not in ("Concat", *RECURRENT) and sum(name in following.tracks for name in node.inputs) > 1:
+    alone = node.op != "Concat" and not node.row.state
+    if alone and sum(name in following.tracks for name in node.inputs) > 1:
         raise Refusal("looks along its frames by what other frames say")
     if track.padding is not None and node.op not in ("Conv", "MaxPool", "AveragePool", "Pad", "Slice"):
         raise Refusal("takes frames that are padded in time")
@@ -358,7 +358,7 @@ def _gone(following: Following, node: Node, chunk: str, axis: int) -> str:
 
 
 HANDLERS: dict[str, Handler] = {
-    **dict.fromkeys(RECURRENT, recurrent),
+    **{row.name: recurrent for row in OPS.values() if row.state},
     **dict.fromkeys(("ReduceMax", "ReduceMin", "ReduceSum"), reduced),
     "DynamicQuantizeLinear": quantised,
     **dict.fromkeys(("MaxPool", "AveragePool"), windows.pooled),

@@ -16,9 +16,6 @@ from tinyseq.passes.rings import Rings
 from tinyseq.passes.tracks import HORIZON, Padding, Refusal, Track, clock_of
 from tinyseq.shapes import Shape
 
-MOVES = ("Identity", "Transpose", "Squeeze", "Unsqueeze", "Reshape", "Flatten")
-"""Ops through which padding that nothing holds yet can pass: they change no element."""
-
 REMEDY = "give whole sequences to model.run"
 
 
@@ -154,7 +151,7 @@ class Following:
         if node is not None and node.op == "ConstantOfShape":
             value = node.attributes["value"]
             return 0.0 if value is None else float(np.ravel(value)[0])
-        if node is not None and node.op in ("Expand", *MOVES):
+        if node is not None and node.row.keeps_values and node.row.moves:
             return self.uniform(node.inputs[0])
         return None
 
@@ -320,7 +317,7 @@ class Following:
             self.rings.nodes.append(node)
             tracks = [self.tracks[name] for name in node.inputs if name in self.tracks]
         first = tracks[0]
-        padding = first.padding if len(tracks) == 1 and node.op in MOVES else None
+        padding = first.padding if len(tracks) == 1 and node.row.rearranges else None
         if padding is None and any(track.padding is not None for track in tracks):
             raise Refusal("takes frames that are padded in time")
         name = next(name for name in node.inputs if name in self.tracks and name not in self.aligned)

@@ -5,14 +5,12 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from tinyseq.ir.model import ModelGraph, Node
+from tinyseq.ir.types import NUMBERS
 
-YES_OR_NO = {
-    "Equal", "Greater", "Less", "GreaterOrEqual", "LessOrEqual", "And", "Or", "Xor", "Not", "IsNaN", "IsInf",
-}  # fmt: skip
-"""Ops whose results are truth values."""
-
-INTEGERS = ("QuantizeLinear", "DynamicQuantizeLinear", "MatMulInteger", "ConvInteger", "NonZero")
-"""Ops whose results are integers."""
+_KINDS = {dtype.name: "numbers" if dtype.kind == "f" else "integers" for dtype in NUMBERS} | {
+    "b": "truth values"
+}
+"""In words, by what the op table says of an output."""
 
 
 def kind_of(name: str, graph: ModelGraph, makers: Mapping[str, Node]) -> str:
@@ -23,11 +21,13 @@ def kind_of(name: str, graph: ModelGraph, makers: Mapping[str, Node]) -> str:
         if name in given:
             return "numbers" if given[name].kind == "f" else given[name].name
         node = makers[name]
-        if node.op in YES_OR_NO:
-            return "truth values"
-        if node.op in ("Cast", *INTEGERS) or node.op.startswith("Arg"):
-            dtype = node.attributes.get("to")
-            return "numbers" if dtype is not None and dtype.kind == "f" else "integers"
-        if node.op == "DequantizeLinear" or not any(node.inputs):
+        ports = node.row.outputs
+        made = ports[min(node.outputs.index(name), len(ports) - 1)].type.rpartition("/")[2]
+        if made == "@to":
+            return "numbers" if node.attributes["to"].kind == "f" else "integers"
+        if made in _KINDS:
+            return _KINDS[made]
+        if not any(node.inputs):
             return "numbers"
-        name = node.inputs[1 if node.op == "Where" else 0]
+        alike = [name for index, name in enumerate(node.inputs) if node.row.port(index).type == made]
+        name = next(filter(None, alike), node.inputs[0])

@@ -7,17 +7,6 @@ from typing import NamedTuple
 
 from tinyseq.ir.model import ModelGraph, Node, captured
 
-MOVED = {
-    "Concat": None, "DepthToSpace": (0,), "Expand": (0,), "Flatten": (0,), "Gather": (0,),
-    "GatherElements": (0,), "GatherND": (0,), "Identity": (0,), "Pad": (0,), "Reshape": (0,),
-    "ScatterElements": (0, 2), "ScatterND": (0, 2), "Slice": (0,), "SpaceToDepth": (0,), "Split": (0,),
-    "Squeeze": (0,), "Tile": (0,), "Transpose": (0,), "Unsqueeze": (0,),
-}  # fmt: skip
-"""Ops that move elements, and the inputs whose elements they are; None: all."""
-
-KEPT = ("Cast", "CastLike", "Dropout")
-"""Ops whose result is their first input, in another form."""
-
 GATED = ("Mul", "Where")
 """Ops that may put an element back to zero, or to its start, on its way to a layer."""
 
@@ -47,8 +36,23 @@ def reached(graph: ModelGraph, names: set[str], through: Through, stop: set[str]
 
 def moves(node: Node, places: Sequence[int]) -> bool:
     """Whether elements of some of a node's inputs, by their places, may come to its outputs as they are."""
-    own = MOVED.get(node.op, (0, 1, 2) if node.op in GATED else (0,) if node.op in KEPT else ())
-    return own is None or any(place in own for place in places)
+    if node.op in GATED:
+        return any(place >= 0 for place in places)
+    if recasts(node):
+        return 0 in places
+    return any(place >= 0 and node.row.place(place) in node.row.moves for place in places)
+
+
+def recasts(node: Node) -> bool:
+    """Whether a node's result is its first input, in another form."""
+    return node.row.keeps_values and not node.row.moves
+
+
+def moves_only(node: Node) -> bool:
+    """Whether a node computes nothing: what only such lead to from the model's inputs is carried from
+    outside."""
+    row = node.row
+    return (bool(row.moves) and (row.keeps_values or row.inputs[0].variadic)) or node.op == "ConstantOfShape"
 
 
 class Begin(NamedTuple):
