@@ -16,8 +16,10 @@ import numpy as np
 from numba import types
 from numpy import float32, int64, uint32
 
-from tinyseq.kernels.cuda.intrinsics import barrier, block, blocks, load4, registers, shared, thread, threads
+from tinyseq.kernels.cuda import intrinsics
+from tinyseq.kernels.cuda.intrinsics import barrier, block, blocks, registers, shared, thread, threads
 from tinyseq.kernels.cuda.launch import Kernel, Launch, Tail
+from tinyseq.kernels.formats import FLOAT32, WeightFormat
 from tinyseq.kernels.instructions import GROUP, PANEL
 from tinyseq.kernels.llvm.intrinsics import floats, fma, integers
 
@@ -74,21 +76,21 @@ def _spread(form: Tile):
 
 
 class Kind(NamedTuple):
-    """What is multiplied: ``element`` holds ``per`` steps of k, ``size`` are a step's bytes in x.
+    """What is multiplied: weights of a ``format`` with x, of which an ``element`` holds as many steps of k;
+    ``size`` are a step's bytes there.
 
-    ``load(address)`` takes four elements of w. ``read(row, index, k)`` takes element ``index`` of a row of x,
-    zero behind its end. ``begin(start)`` begins a sum, start being an address, to which ``add`` adds terms,
-    and ``finish(total, row_total, column, w, k, n, start, y, scale, zero_point)`` makes of it what goes to
-    the address y. Where they are ``summed``, row totals are the row of x times ``one``.
+    ``read(row, index, k)`` takes element ``index`` of a row of x, zero behind its end. ``begin(start)``
+    begins a sum, start being an address, to which ``add`` adds terms, and
+    ``finish(total, row_total, column, w, k, n, start, y, scale, zero_point)`` makes of it what goes to the
+    address y. Where they are ``summed``, row totals are the row of x times ``one``.
     """
 
+    format: WeightFormat
     element: types.Type
-    per: int
     size: int
     zero: object
     one: object
     summed: bool
-    load: object
     read: object
     add: object
     begin: object
@@ -107,13 +109,14 @@ def _finish(total, row_total, column, w, k, n, start, y, scale, zero_point):
     floats(y)[0] = total
 
 
-FLOATS = Kind(types.float32, 1, BYTES, ZERO, ONE, False, load4, _read, fma, _begin, _finish)
+FLOATS = Kind(FLOAT32, types.float32, BYTES, ZERO, ONE, False, _read, fma, _begin, _finish)
 
 
 @cache
 def product_of(kind: Kind, form: Tile):
     """``product``: one tile, computed by all ``THREADS`` threads of a block."""
-    element, per, size, zero, one, summed, load, read, add, begin, finish = kind
+    of, element, size, zero, one, summed, read, add, begin, finish = kind
+    per, w_size, load = of.per, of.size, getattr(intrinsics, of.load4)
     rows, columns, rows_each, columns_each, steps = form
     pitch = rows + (4 if rows_each > 1 else 1)
     x_each, w_each, quads = rows * steps // THREADS, columns * steps // (4 * THREADS), columns // 4
@@ -136,7 +139,7 @@ def product_of(kind: Kind, form: Tile):
             place = me + i * THREADS
             step, column = first + place // quads, place % quads * 4
             if step < depth and column < usable:
-                a, b, c, d = load(at + (step * stride + column) * BYTES)
+                a, b, c, d = load(at + (step * stride + column) * w_size)
             else:
                 a, b, c, d = zero, zero, zero, zero
             w_mine[4 * i], w_mine[4 * i + 1], w_mine[4 * i + 2], w_mine[4 * i + 3] = a, b, c, d
@@ -182,7 +185,7 @@ def product_of(kind: Kind, form: Tile):
             table[r] = x + (o * outer_stride + i * inner_stride) * size
         depth, in_group = (k + per - 1) // per, corner % WIDTH
         stride = min((n - corner + in_group + PANEL - 1) // PANEL * PANEL, WIDTH)
-        usable, at = stride - in_group, w + ((corner - in_group) * depth + in_group) * BYTES
+        usable, at = stride - in_group, w + ((corner - in_group) * depth + in_group) * w_size
         total, row_total, left, right = totals(), row_totals(), x_step(), w_step()
         x_mine, w_mine = x_next(), w_next()
         for i in range(rows_each):

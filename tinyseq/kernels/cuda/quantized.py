@@ -8,12 +8,13 @@ from numba import types
 from numpy import float32, int32, int64
 
 from tinyseq.kernels.compute.math import BYTE_MAX, quantize
-from tinyseq.kernels.cuda.intrinsics import block, blocks, dot4, load4_integers32, thread, threads
+from tinyseq.kernels.cuda.intrinsics import block, blocks, dot4, thread, threads
 from tinyseq.kernels.cuda.launch import THREADS, Kernel, Launch
 from tinyseq.kernels.cuda.product import THREADS as TILE_THREADS
 from tinyseq.kernels.cuda.product import Kind, Tile, launched, product_of, tile_for, tiles_of
 from tinyseq.kernels.cuda.reduction import across_block
 from tinyseq.kernels.cuda.steps import Product
+from tinyseq.kernels.formats import INT8
 from tinyseq.kernels.instructions import HAS_LENGTHS, PANEL
 from tinyseq.kernels.llvm.intrinsics import floats, integers, integers32, octets
 
@@ -155,7 +156,7 @@ def _finish_scaled(total, row_total, column, w, k, n, start, y, scale, zero_poin
     floats(y)[0] = floats(start)[0] + float32(exact) * (floats(scale)[0] * column_scale)
 
 
-WORDS = Kind(types.int32, 4, 1, NO_SUM, EACH_BYTE, True, load4_integers32, _read, dot4, _begin, _finish)
+WORDS = Kind(INT8, types.int32, 1, NO_SUM, EACH_BYTE, True, _read, dot4, _begin, _finish)
 """Rows of bytes -> int32."""
 
 SCALED = WORDS._replace(finish=_finish_scaled)

@@ -1,7 +1,7 @@
 """What Numba's Python cannot say: addresses, bit patterns, fused multiply-add and SIMD tiles.
 
 Everything here is LLVM IR through ``@intrinsic``. What differs between ISAs is only called here, by name,
-and defined in ``tiles.py``, so that Numba compiles the kernels once for all of them.
+and defined in ``tiles.py`` and in the architecture's file, so that Numba compiles the kernels once for all.
 """
 
 from __future__ import annotations
@@ -13,7 +13,8 @@ from numba import njit, types
 from numba.core import cgutils
 from numba.extending import intrinsic
 
-from tinyseq.kernels.llvm.tiles import DOUBLE, FLOAT, FMA32, FMA64, INT32, INT64, tile_name
+from tinyseq.kernels.llvm.tiles import FMA32, FMA64, tile_name
+from tinyseq.kernels.llvm.values import DOUBLE, FLOAT, INT32, INT64
 
 compiled = partial(njit, error_model="numpy", no_cpython_wrapper=True, no_cfunc_wrapper=True)
 """Numba's compiler as every kernel needs it: IEEE division, no way in from Python."""
@@ -21,12 +22,12 @@ compiled = partial(njit, error_model="numpy", no_cpython_wrapper=True, no_cfunc_
 NESTED = "tinyseq.nested"
 """The machine, by the name by which it is called from within; ``build.py`` defines it."""
 
-MXCSR_FLUSH = 0x8040
-"""Flush-to-zero and denormals-are-zero bits of the x86 control register."""
+DENORMALS_OFF, DENORMALS_RESTORE = "tinyseq.denormals_off", "tinyseq.denormals_restore"
+"""What the architecture's file defines by ``CONTROL``."""
 
 
 def _external(name: str, result, arguments: list):
-    """Code that calls a function which ``tiles.py`` defines for each ISA."""
+    """Code that calls a function which is defined for each ISA."""
 
     def codegen(context, builder, signature, args):
         function_type = ir.FunctionType(result, arguments)
@@ -179,41 +180,16 @@ def square_root(typingctx, x):
     return types.float32(types.float32), codegen
 
 
-def _control_register(builder, slot, mnemonic: str) -> None:
-    function_type = ir.FunctionType(ir.VoidType(), [slot.type])
-    builder.call(
-        cgutils.get_or_insert_function(builder.module, function_type, f"llvm.x86.sse.{mnemonic}"),
-        [slot],
-    )
-
-
 @intrinsic
 def denormals_off(typingctx):
     """Treat denormal numbers as zero from here on; returns the former control word."""
-
-    def codegen(context, builder, signature, args):
-        slot = cgutils.alloca_once(builder, INT32)
-        raw = builder.bitcast(slot, ir.IntType(8).as_pointer())
-        _control_register(builder, raw, "stmxcsr")
-        former = builder.load(slot)
-        builder.store(builder.or_(former, INT32(MXCSR_FLUSH)), slot)
-        _control_register(builder, raw, "ldmxcsr")
-        return former
-
-    return types.int32(), codegen
+    return types.int32(), _external(DENORMALS_OFF, INT32, [])
 
 
 @intrinsic
 def denormals_restore(typingctx, former):
     """Put back the control word that ``denormals_off`` returned."""
-
-    def codegen(context, builder, signature, args):
-        slot = cgutils.alloca_once(builder, INT32)
-        builder.store(args[0], slot)
-        _control_register(builder, builder.bitcast(slot, ir.IntType(8).as_pointer()), "ldmxcsr")
-        return context.get_dummy_value()
-
-    return types.void(types.int32), codegen
+    return types.void(types.int32), _external(DENORMALS_RESTORE, ir.VoidType(), [INT32])
 
 
 @intrinsic
@@ -222,19 +198,20 @@ def nested(typingctx, context):
     return types.int64(types.int64), _external(NESTED, INT64, [INT64])
 
 
-def tile(kind: str, rows: int, panels: int):
+def tile(format_: str, rows: int, panels: int):
     """An intrinsic for one register tile of the product; ``tiles.py`` defines it for each ISA.
 
     ``tile(x, offsets, k, w, w_stride, start, start_stride, y, y_stride)`` sets, for each of the
     ``rows`` and the ``panels * PANEL`` columns,
     ``y[row, :] = start[row, :] + sum over k of x[offsets[row] + k] * w[k, :]``.
-    All arguments are byte addresses or element counts; ``start`` may equal ``y``. Of kind ``bytes``,
-    k counts groups of four bytes of x and w, offsets count bytes of x, and sums are int32.
+    All arguments are byte addresses or element counts; ``start`` may equal ``y``. ``format_`` is the name of
+    w's, see ``formats.py``. Of ``bytes``, k counts groups of four bytes of x and w, offsets count bytes of x,
+    and sums are int32.
     """
     signature = types.void(*[types.int64] * 9)
 
     @intrinsic
     def run(typingctx, x, offsets, k, w, w_stride, start, start_stride, y, y_stride):
-        return signature, _external(tile_name(kind, rows, panels), ir.VoidType(), [INT64] * 9)
+        return signature, _external(tile_name(format_, rows, panels), ir.VoidType(), [INT64] * 9)
 
     return run

@@ -1,4 +1,4 @@
-"""The instruction-set architectures that the kernels are built for."""
+"""One build of the kernels: an instruction set of a processor, and what is made use of in it."""
 
 from __future__ import annotations
 
@@ -6,9 +6,10 @@ from __future__ import annotations
 class Isa:
     """One build of the kernels.
 
-    ``tiles`` lists the register tiles, largest first, as (rows of x, widest run of panels): their
-    accumulators, a broadcast and the weights must fit the vector registers. ``dot`` is the LLVM intrinsic
-    that adds up products of bytes: of signed 16-bit pairs (``pmadd``), or of groups of four (``vpdpbusd``).
+    ``level`` counts what a processor must offer, as the C function ``tinyseq_cpu_level`` does. ``tiles``
+    lists the register tiles, largest first, as (rows of x, widest run of panels): their accumulators, a
+    broadcast and the weights must fit the vector registers. ``dot`` is the LLVM intrinsic that adds up
+    products of bytes, which the architecture's file knows how to use.
     """
 
     __slots__ = ("cpu", "dot", "features", "fma", "level", "name", "tiles")
@@ -30,18 +31,3 @@ class Isa:
         self.fma = fma
         self.dot = dot
         self.tiles = tiles
-
-
-_NARROW = ((6, 1), (5, 1), (4, 1), (3, 1), (2, 2), (1, 4))
-_WIDE = ((6, 4), (5, 4), (4, 4), (3, 4), (2, 4), (1, 4))
-
-ISAS = {
-    isa.name: isa
-    for isa in (
-        Isa("baseline", 0, "x86-64", "", False, "sse2.pmadd.wd", ((2, 1), (1, 2))),
-        Isa("avx2", 1, "haswell", "", True, "avx2.pmadd.wd", _NARROW),
-        Isa("avx512", 2, "skylake-avx512", "-prefer-256-bit", True, "avx512.pmaddw.d.512", _WIDE),
-        Isa("avx512vnni", 3, "cascadelake", "-prefer-256-bit", True, "avx512.vpdpbusd.512", _WIDE),
-    )
-}
-"""By name. ``level`` counts what the CPU must offer; see ``cpu_level`` in ``build.py``."""
