@@ -19,7 +19,7 @@ from tinyseq.kernels.build import native
 from tinyseq.kernels.cells import Variant
 from tinyseq.kernels.compute.rows import _Passes
 from tinyseq.kernels.instructions import FUNCTION_CODES, FUNCTIONS, OPCODES, SEGMENT_SHIFT, Function
-from tinyseq.kernels.llvm.isa import ISAS
+from tinyseq.kernels.llvm.architecture import ISAS
 
 TINY = 2.0**-126
 """The smallest normal float32; what is below counts as zero."""

@@ -26,19 +26,24 @@ LAYERS = {
     "reference": "errors common kernels.activations ir kernels.instructions",
     "passes": "errors kernels.activations shapes ir reference",
     "kernels.llvm.isa": "",
+    "kernels.llvm.values": "kernels.instructions kernels.llvm.isa",
+    "kernels.llvm.x86_64": "kernels.llvm.isa kernels.llvm.values",
+    "kernels.llvm.architecture": "kernels.llvm.x86_64",
+    "kernels.formats": "kernels.llvm.isa kernels.llvm.values kernels.llvm.architecture",
     "kernels.search.layout": "",
-    "kernels.library": "errors kernels.llvm.isa",
+    "kernels.library": "errors kernels.llvm.architecture",
     "kernels.program": "kernels.instructions kernels.library",
     "kernels": "errors kernels.activations kernels.cells kernels.instructions "
-    "kernels.llvm.isa kernels.search.layout kernels.library",
-    "kernels.cuda": "errors kernels.cells kernels.instructions kernels",
+    "kernels.llvm.isa kernels.llvm.values kernels.llvm.architecture "
+    "kernels.formats kernels.search.layout kernels.library",
+    "kernels.cuda": "errors kernels.cells kernels.instructions kernels.llvm.values kernels.formats kernels",
     "kernels.cuda.compiler": "errors common kernels.library kernels.cuda",
     "kernels.cuda.driver": "errors kernels.cuda kernels.cuda.compiler",
     "plan": "errors common kernels.activations kernels.cells shapes ir "
-    "kernels.instructions reference kernels.program",
+    "kernels.instructions reference kernels.formats kernels.program",
     "backends": "common.text errors ir kernels.instructions reference kernels.library kernels.program "
     "kernels.cuda kernels.cuda.driver plan",
-    "converters": "common.text errors common kernels.activations ir",
+    "converters": "common.text errors common kernels.activations kernels.cells ir",
     "runtime.claim": "errors",
     "runtime.state": "common.text errors common ir",
     "tools.console": "common.text errors common",
@@ -72,6 +77,7 @@ LAYERS = {
 
 AT_IMPORT = {
     "kernels": {"numba", "llvmlite", "setuptools"},
+    "kernels.llvm.values": {"llvmlite"},
     "kernels.cuda": {"numba", "llvmlite"},
     "kernels.cuda.driver": {"cuda"},
     "dropin.onnx_backend": {"onnx"},

@@ -12,11 +12,11 @@ from typing import Any
 import numpy as np
 from tinyseq.converters.keras.files import Variables
 from tinyseq.converters.keras.masks import Compacted
-from tinyseq.converters.keras.settings import Settings, Tensor, parameters_of
+from tinyseq.converters.keras.settings import Settings, Tensor
 
 from tinyseq.ir.gates import ORDERS
 from tinyseq.ir.graph import Graph
-from tinyseq.kernels.activations import ACTIVATIONS
+from tinyseq.kernels.activations import BY_KERAS_NAME
 
 KINDS = {
     "LSTM": ("LSTM", "keras"),
@@ -26,9 +26,6 @@ KINDS = {
     "CuDNNGRU": ("GRU", "cudnn"),
 }
 """The op and the layout of the weights, by class."""
-
-FUNCTIONS = {row.keras: row for row in ACTIVATIONS.values() if row.keras}
-"""Activations within a layer, by Keras' names."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,7 +61,7 @@ class LayerConfig:
             bool(settings.get("zero_output_for_mask", False)),
         )  # fmt: skip
         for function in layer.functions:
-            if function not in FUNCTIONS:
+            if function not in BY_KERAS_NAME:
                 raise settings.refusal(f"the activation {function!r} within a recurrent layer is not known")
         settings.get("stateful", False)
         settings.finish()
@@ -95,10 +92,10 @@ class LayerConfig:
         if own == "tanh" and (recurrent == "sigmoid" or self.op == "RNN"):
             return {}
         used = {"LSTM": (recurrent, own, own), "GRU": (recurrent, own), "RNN": (own,)}[self.op]
-        rows = [FUNCTIONS[function] for function in used] * directions
+        rows = [BY_KERAS_NAME[function] for function in used] * directions
         attributes: dict[str, Any] = {"activations": tuple(row.name for row in rows)}
         for kind in ("alpha", "beta"):
-            numbers = [parameters_of(row, version)[kind] for row in rows if kind in row.parameters]
+            numbers = [row.parameters_in_keras(version)[kind] for row in rows if kind in row.parameters]
             if numbers:
                 attributes[f"activation_{kind}"] = tuple(numbers)
         return attributes

@@ -9,8 +9,7 @@ from typing import Any
 
 from tinyseq.errors import ModelError, UnsupportedError
 from tinyseq.ir.graph import Graph
-from tinyseq.ir.ops import OPS
-from tinyseq.kernels.activations import ACTIVATIONS, Activation
+from tinyseq.kernels.activations import BY_KERAS_NAME
 
 HARMLESS = re.compile(
     r".*_(initializer|regularizer|constraint)|name|trainable|batch_(input_)?shape|seed|autocast|sparse|ragged"
@@ -114,16 +113,6 @@ def one_input(settings: Settings, inputs: Sequence[Tensor], *ranks: int) -> Tens
     return inputs[0]
 
 
-def parameters_of(row: Activation, version: int) -> dict[str, float]:
-    """The parameters of an activation function in a version of Keras.
-
-    For ``hard_sigmoid``, Keras 2 has ``clip(0.2 x + 0.5, 0, 1)``, Keras 3 ``relu6(x + 3) / 6``.
-    """
-    if row.name == "HardSigmoid":
-        return {"alpha": 0.2 if version == 2 else 1 / 6, "beta": 0.5}
-    return {**row.parameters, **row.keras_parameters}
-
-
 def activate(graph: Graph, x: str, function: str, settings: Settings) -> str:
     """An activation function of ``keras.activations``.
 
@@ -138,16 +127,13 @@ def activate(graph: Graph, x: str, function: str, settings: Settings) -> str:
         return graph.mul(x, activate(graph, x, "hard_sigmoid", settings))
     if function == "relu6":
         return graph.apply("Clip", x, 0.0, 6.0)
-    own = {
-        row.keras: (row.name, parameters_of(row, settings.version))
-        for row in ACTIVATIONS.values()
-        if row.keras and row.name in OPS
-    }
-    ops = own | OTHERS
-    if function not in ops:
+    if function in OTHERS:
+        op, attributes = OTHERS[function]
+        return graph.apply(op, x, **attributes)
+    row = BY_KERAS_NAME.get(function)
+    if row is None:
         raise settings.refusal(f"the activation {function!r} is not known")
-    op, attributes = ops[function]
-    return graph.apply(op, x, **attributes)
+    return graph.apply(row.name, x, **row.parameters_in_keras(settings.version))
 
 
 OTHERS: dict[str, tuple[str, dict[str, Any]]] = {

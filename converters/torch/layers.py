@@ -18,6 +18,8 @@ from tinyseq.common.given import is_one_of
 from tinyseq.common.text import shown
 from tinyseq.errors import ModelError, UnsupportedError
 from tinyseq.ir.graph import Graph, Tensor
+from tinyseq.kernels.activations import BY_TORCH_NAME
+from tinyseq.kernels.cells import CELLS
 
 
 def _layer(add: Callable) -> Callable:
@@ -83,10 +85,11 @@ def rnn(
 
 
 def _nonlinear(nonlinearity: str, prefix: str) -> dict[str, Any]:
-    activation = {"tanh": {}, "relu": {"activations": ("Relu",)}}
-    if not is_one_of(nonlinearity, activation):
-        raise UnsupportedError(f"RNN {prefix!r}: nonlinearity={shown(nonlinearity)}; it is 'tanh' or 'relu'")
-    return activation[nonlinearity]
+    if not is_one_of(nonlinearity, BY_TORCH_NAME):
+        names = " or ".join(map(repr, BY_TORCH_NAME))
+        raise UnsupportedError(f"RNN {prefix!r}: nonlinearity={shown(nonlinearity)}; it is {names}")
+    name = BY_TORCH_NAME[nonlinearity].name
+    return {} if (name,) == CELLS["RNN"].activations else {"activations": (name,)}
 
 
 def _recurrent(kind, graph, x, weights, prefix, batch_first, initials, lengths, attributes):

@@ -2,41 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from math import prod
 
 import numpy as np
 
 from tinyseq.errors import ModelError
-from tinyseq.ir.gates import ORDERS
 from tinyseq.ir.model import Node
 from tinyseq.shapes import Shape, checked_rank
-
-
-def _product(node: Node, shapes: list[Shape], y: Shape) -> int:
-    return prod(y) * shapes[0][-1]
-
-
-def _gemm(node: Node, shapes: list[Shape], y: Shape) -> int:
-    return prod(y) * shapes[0][0 if node.attributes["transA"] else 1]
-
-
-def _convolution(node: Node, shapes: list[Shape], y: Shape) -> int:
-    """Each number of the result is a sum over a window of the group's channels."""
-    return prod(y) * prod(shapes[1][1:])
-
-
-def _transposed(node: Node, shapes: list[Shape], y: Shape) -> int:
-    """Each number given is spread over a window of the group's filters."""
-    return prod(shapes[0]) * prod(shapes[1][1:])
-
-
-def _recurrent(node: Node, shapes: list[Shape], y: Shape) -> int:
-    x, w, r = shapes[:3]
-    op = node.op.removeprefix("DynamicQuantize")
-    hidden = node.attributes["hidden_size"]
-    state = min(r[1:]) if op != node.op else r[2]
-    return prod(x[:2]) * w[0] * (x[2] + state) * len(ORDERS[op]["onnx"]) * hidden
 
 
 def _padded(node: Node, shapes: list[Shape], results: int) -> int:
@@ -51,30 +24,11 @@ def _padded(node: Node, shapes: list[Shape], results: int) -> int:
     for size, taps, dilation, stride, before, after in spans:
         spread = size * stride if node.op == "ConvTranspose" else size
         total *= spread + dilation * taps + abs(before) + abs(after)
-    return total + (0 if node.op in MULTIPLICATIONS else results * prod(kernel))
+    return total + (0 if node.row.multiplications else results * prod(kernel))
 
 
-RECURRENT = ("RNN", "GRU", "LSTM", "DynamicQuantizeLSTM")
-
-MULTIPLICATIONS: dict[str, Callable[[Node, list[Shape], Shape], int]] = {
-    **dict.fromkeys(("MatMul", "MatMulInteger"), _product),
-    **dict.fromkeys(("Conv", "ConvInteger"), _convolution),
-    **dict.fromkeys(RECURRENT, _recurrent),
-    "ConvTranspose": _transposed,
-    "Gemm": _gemm,
-}
-"""The multiplications of an op, by the shapes of its inputs and of its first output."""
-
-STEP = 2**12
-"""What a step of a loop in Python takes, in additions of NumPy's."""
-
-STEPS: dict[str, Callable[[Node, list[Shape]], int]] = {
-    **dict.fromkeys(RECURRENT, lambda node, shapes: 16 * prod(shapes[0][:2])),
-    **dict.fromkeys(("GatherND", "ScatterND"), lambda node, shapes: prod(shapes[1][:-1])),
-    "ScatterElements": lambda node, shapes: prod(shapes[1]),
-    "ReverseSequence": lambda node, shapes: prod(shapes[1]),
-}
-"""The steps of the reference's loops in Python, by the shapes of a node's inputs; 0 for other ops."""
+A_TURN = 2**12
+"""What a turn of a loop in Python takes, in additions of NumPy's."""
 
 
 class Allowance:
@@ -106,10 +60,10 @@ def effort(node: Node, inputs: Sequence[np.ndarray | None], results: Sequence[Sh
     """About how many additions of NumPy's it takes to compute a node with the reference."""
     shapes = [() if array is None else array.shape for array in inputs]
     total = sum(map(prod, shapes)) + sum(map(prod, results))
-    if node.op in MULTIPLICATIONS:
-        total += MULTIPLICATIONS[node.op](node, shapes, results[0])
-    if node.op in STEPS:
-        total += STEP * STEPS[node.op](node, shapes)
+    if node.row.multiplications:
+        total += node.row.multiplications(node.attributes, shapes, results[0])
+    if node.row.turns:
+        total += A_TURN * node.row.turns(shapes)
     if "dilations" in node.attributes:
         total += _padded(node, shapes, prod(results[0]))
     return total

@@ -29,9 +29,6 @@ from tinyseq.ir.ops import (
 )
 from tinyseq.shapes import MOST_DIMENSIONS, Mismatch
 
-MEETING = ("DynamicQuantizeLinear", "DynamicQuantizeLSTM")
-"""Ops that see all rows of a batch at once."""
-
 POSITION = "stream.position"
 """The input, int64 [2], that tells a streaming graph whose steps differ where the stream is: how many frames
 have gone in, as far as that matters, and whether the stream ends with this step."""
@@ -155,7 +152,7 @@ def rows_meet(graph: ModelGraph) -> bool:
     """Whether rows of a batch decide how each other's numbers are rounded: dynamic quantisation by definition
     has one range for all of a tensor."""
     return any(
-        node.op in MEETING or any(rows_meet(sub_graph) for _, sub_graph in node.graphs())
+        node.row.rows_meet or any(rows_meet(sub_graph) for _, sub_graph in node.graphs())
         for node in graph.nodes
     )
 

@@ -21,11 +21,11 @@ absent. Ports without a type have those of the op's graphs.
 from __future__ import annotations
 
 from collections.abc import Callable
-from functools import cache
+from functools import cache, partial
 from typing import Any, NamedTuple
 
 from tinyseq import shapes
-from tinyseq.shapes import looks
+from tinyseq.shapes import effort, looks
 
 REQUIRED = object()
 """The default of an attribute that has none."""
@@ -83,6 +83,17 @@ class Op(NamedTuple):
     recurrent state. ``check(attributes)`` raises ``Mismatch`` for attributes that do not fit each other.
     ``looks(attributes, shapes, values)`` gives the axes along which an element of the result needs more than
     one element of an input, see ``shapes/looks.py``.
+
+    What else is to be known of an op; inputs are counted as ports, a variadic one is all that it stands for:
+
+    * ``moves``: the inputs whose elements come to the result as they are;
+    * ``keeps_values``: the result holds elements of the first input and nothing else, maybe in another type;
+    * ``rearranges``: it holds each of them once;
+    * ``grows``: the result may be far larger than what is given;
+    * ``rows_meet``: rows of a batch change what comes of each other;
+    * ``open_inputs``: how many inputs, from the first on, may hold sizes that are open while planning;
+    * ``takes_bytes``: its lowering takes narrow tensors, see ``plan/view.py``;
+    * ``multiplications`` and ``turns``, where it has any: what it takes, see ``shapes/effort.py``.
     """
 
     name: str
@@ -94,10 +105,23 @@ class Op(NamedTuple):
     check: Callable[[dict[str, Any]], None] | None = None
     domain: str = ""
     looks: Callable = looks.everything
+    moves: tuple[int, ...] = ()
+    keeps_values: bool = False
+    rearranges: bool = False
+    grows: bool = False
+    rows_meet: bool = False
+    open_inputs: int = 0
+    takes_bytes: bool = False
+    multiplications: Callable | None = None
+    turns: Callable | None = None
 
     def port(self, index: int) -> Port:
         """The input port of position ``index``; a variadic one repeats."""
-        return self.inputs[min(index, len(self.inputs) - 1)]
+        return self.inputs[self.place(index)]
+
+    def place(self, index: int) -> int:
+        """The place of the port of position ``index``."""
+        return min(index, len(self.inputs) - 1)
 
 
 def _op(name: str, inputs: str, outputs: str, shape: Callable, *attributes: Attribute, **more: Any) -> Op:
@@ -105,10 +129,16 @@ def _op(name: str, inputs: str, outputs: str, shape: Callable, *attributes: Attr
     return Op(name, *ports, attributes, shape, **more)
 
 
-def _alike(names: str, inputs: str, shape: Callable, *attributes: Attribute, y: str = "") -> tuple[Op, ...]:
+def _alike(
+    names: str, inputs: str, shape: Callable, *attributes: Attribute, y: str = "", **more: Any
+) -> tuple[Op, ...]:
     """Rows that differ in their names only. ``y`` is the output's type; the first input's if left out."""
     output = f"y:{y or Port.parse(inputs.split()[0]).type}"
-    return tuple(_op(name, inputs, output, shape, *attributes) for name in names.split())
+    return tuple(_op(name, inputs, output, shape, *attributes, **more) for name in names.split())
+
+
+_each = partial(_alike, looks=looks.nothing)
+"""``_alike`` of ops that are computed element by element."""
 
 
 A = Attribute
@@ -141,136 +171,171 @@ _SCATTER = A("reduction", TEXT, "none", ("none", "add", "mul", "max", "min"))
 _EPSILON = A("epsilon", FLOAT, 1e-5)
 _HIDDEN = (("initial_h", "y_h"),)
 _HIDDEN_AND_CELL = (*_HIDDEN, ("initial_c", "y_c"))
+_CELL = {"check": shapes.check_recurrent, "looks": looks.recurrent, "turns": effort.turns_of_frames}
+_MOVES: dict[str, Any] = {"moves": (0,), "keeps_values": True}
+_REARRANGES = _MOVES | {"rearranges": True}
+_PICKS = _MOVES | {"takes_bytes": True}
+_SHAPES_ANEW = _REARRANGES | {"looks": looks.nothing, "takes_bytes": True}
 
 FAMILIES = {
     "elementwise": (
-        _op("Cast", "x:a", "y:@to", shapes.same, A("to", DTYPE, REQUIRED), *_CAST),
-        _op("CastLike", "x:a like:A", "y:A", shapes.same, *_CAST),
-        _op("Dropout", "x:F ratio?:f training_mode?!:b", "y:F mask?:b", shapes.dropout, A("seed", INT, None)),
-        *_alike("Identity", "x:A", shapes.same),
-        *_alike("Relu Neg Abs Sign", "x:N", shapes.same),
-        *_alike("Sigmoid Tanh Exp Log Sqrt Sin Cos Erf Floor Ceil Round", "x:F", shapes.same),
-        *_alike("Reciprocal Softplus Softsign HardSwish Mish", "x:F", shapes.same),
-        *_alike("Not", "x:b", shapes.same),
-        *_alike("IsNaN", "x:f", shapes.same, y="b"),
-        *_alike("Elu Celu ThresholdedRelu", "x:F", shapes.same, A("alpha", FLOAT, 1.0)),
-        *_alike("LeakyRelu", "x:F", shapes.same, A("alpha", FLOAT, 0.01)),
-        *_alike("Selu", "x:F", shapes.same,
+        _op("Cast", "x:a", "y:@to", shapes.same, A("to", DTYPE, REQUIRED), *_CAST,
+            looks=looks.nothing, keeps_values=True, takes_bytes=True),
+        _op("CastLike", "x:a like:A", "y:A", shapes.same, *_CAST, looks=looks.nothing, keeps_values=True),
+        _op("Dropout", "x:F ratio?:f training_mode?!:b", "y:F mask?:b", shapes.dropout, A("seed", INT, None),
+            looks=looks.nothing, keeps_values=True),
+        *_alike("Identity", "x:A", shapes.same, open_inputs=1, **_SHAPES_ANEW),
+        *_each("Relu Neg Abs Sign", "x:N", shapes.same),
+        *_each("Sigmoid Tanh Exp Log Sqrt Sin Cos Erf Floor Ceil Round", "x:F", shapes.same),
+        *_each("Reciprocal Softplus Softsign HardSwish Mish", "x:F", shapes.same),
+        *_each("Not", "x:b", shapes.same),
+        *_each("IsNaN", "x:f", shapes.same, y="b"),
+        *_each("Elu Celu ThresholdedRelu", "x:F", shapes.same, A("alpha", FLOAT, 1.0)),
+        *_each("LeakyRelu", "x:F", shapes.same, A("alpha", FLOAT, 0.01)),
+        *_each("Selu", "x:F", shapes.same,
                 A("alpha", FLOAT, 1.67326319217681884765625), A("gamma", FLOAT, 1.05070102214813232421875)),
-        *_alike("HardSigmoid", "x:F", shapes.same, A("alpha", FLOAT, 0.2), A("beta", FLOAT, 0.5)),
-        *_alike("Gelu", "x:F", shapes.same, A("approximate", TEXT, "none", ("none", "tanh"))),
-        *_alike("IsInf", "x:f", shapes.same, A("detect_negative", INT, 1), A("detect_positive", INT, 1),
+        *_each("HardSigmoid", "x:F", shapes.same, A("alpha", FLOAT, 0.2), A("beta", FLOAT, 0.5)),
+        *_each("Gelu", "x:F", shapes.same, A("approximate", TEXT, "none", ("none", "tanh"))),
+        *_each("IsInf", "x:f", shapes.same, A("detect_negative", INT, 1), A("detect_positive", INT, 1),
                 y="b"),
-        *_alike("Clip", "x:N min?:N max?:N", shapes.clip),
-        *_alike("PRelu", "x:N slope:N", shapes.onto_first),
-        *_alike("Add Sub Mul Div", "a:N b:N", shapes.broadcast),
-        *_alike("Pow", "a:N b:n", shapes.broadcast),
-        *_alike("And Or Xor", "a:b b:b", shapes.broadcast),
-        *_alike("Equal", "a:A b:A", shapes.broadcast, y="b"),
-        *_alike("Greater Less GreaterOrEqual LessOrEqual", "a:N b:N", shapes.broadcast, y="b"),
-        *_alike("Mod", "a:N b:N", shapes.broadcast, A("fmod", INT, 0, (0, 1))),
-        *_alike("Where", "condition:b a:A b:A", shapes.broadcast, y="A"),
-        *_alike("Max Min", "x*:N", shapes.broadcast),
-        *_alike("Sum Mean", "x*:F", shapes.broadcast),
+        *_each("Clip", "x:N min?:N max?:N", shapes.clip),
+        *_each("PRelu", "x:N slope:N", shapes.onto_first),
+        *_each("Add", "a:N b:N", shapes.broadcast, open_inputs=2, takes_bytes=True),
+        *_each("Sub Mul", "a:N b:N", shapes.broadcast, open_inputs=2),
+        *_each("Div", "a:N b:N", shapes.broadcast),
+        *_each("Pow", "a:N b:n", shapes.broadcast),
+        *_each("And Or Xor", "a:b b:b", shapes.broadcast),
+        *_each("Equal", "a:A b:A", shapes.broadcast, y="b"),
+        *_each("Greater Less GreaterOrEqual LessOrEqual", "a:N b:N", shapes.broadcast, y="b"),
+        *_each("Mod", "a:N b:N", shapes.broadcast, A("fmod", INT, 0, (0, 1))),
+        *_each("Where", "condition:b a:A b:A", shapes.broadcast, y="A"),
+        *_each("Max Min", "x*:N", shapes.broadcast),
+        *_each("Sum Mean", "x*:F", shapes.broadcast),
     ),
     "reduction": (
         *_alike("ReduceSum ReduceMean ReduceProd ReduceL1 ReduceL2 ReduceSumSquare",
-                "x:N axes?!:i", shapes.reduce, *_REDUCE),
-        *_alike("ReduceMax ReduceMin", "x:A axes?!:i", shapes.reduce, *_REDUCE),
-        *_alike("ReduceLogSum ReduceLogSumExp", "x:N axes?!:i", shapes.reduce, *_REDUCE),
-        *_alike("ArgMax ArgMin", "x:n", shapes.arg_reduce, *_ARG, y="int64"),
-        *_alike("CumSum", "x:N axis!:i", shapes.cumulate, A("exclusive", INT, 0), A("reverse", INT, 0)),
+                "x:N axes?!:i", shapes.reduce, *_REDUCE, looks=looks.reduced),
+        *_alike("ReduceMax ReduceMin", "x:A axes?!:i", shapes.reduce, *_REDUCE, looks=looks.reduced),
+        *_alike("ReduceLogSum ReduceLogSumExp", "x:N axes?!:i", shapes.reduce, *_REDUCE, looks=looks.reduced),
+        *_alike("ArgMax ArgMin", "x:n", shapes.arg_reduce, *_ARG, y="int64", looks=looks.one_axis),
+        *_alike("CumSum", "x:N axis!:i", shapes.cumulate, A("exclusive", INT, 0), A("reverse", INT, 0),
+                looks=looks.cumulated),
         _op("TopK", "x:N k!:i", "values:N indices:int64", shapes.top_k,
-            A("axis", INT, -1), A("largest", INT, 1), A("sorted", INT, 1)),
-        *_alike("Softmax LogSoftmax Hardmax", "x:F", shapes.softmax, A("axis", INT, -1)),
+            A("axis", INT, -1), A("largest", INT, 1), A("sorted", INT, 1),
+            looks=looks.one_axis),
+        *_alike("Softmax LogSoftmax Hardmax", "x:F", shapes.softmax, A("axis", INT, -1),
+                looks=looks.one_axis),
     ),
     "movement": (
-        *_alike("Shape", "x:a", shapes.shape_of, A("start", INT, 0), A("end", INT, None), y="int64"),
-        *_alike("Size", "x:a", shapes.size_of, y="int64"),
+        *_alike("Shape", "x:a", shapes.shape_of, A("start", INT, 0), A("end", INT, None), y="int64",
+                looks=looks.nothing, open_inputs=1),
+        *_alike("Size", "x:a", shapes.size_of, y="int64", looks=looks.nothing, open_inputs=1),
         *_alike("ConstantOfShape", "shape!:i", shapes.constant_of_shape, A("value", TENSOR, None),
-                y="@value/float32"),
-        *_alike("Concat", "x*:A", shapes.concat, A("axis", INT, REQUIRED)),
-        _op("Split", "x:A split?!:i", "y*:A", shapes.split, A("axis", INT, 0), A("num_outputs", INT, None)),
-        *_alike("Slice", "x:A starts!:i ends!:i axes?!:i steps?!:i", shapes.slice_),
-        *_alike("Squeeze", "x:A axes?!:i", shapes.squeeze),
-        *_alike("Unsqueeze", "x:A axes!:i", shapes.unsqueeze),
-        *_alike("Reshape", "x:A shape!:i", shapes.reshape, A("allowzero", INT, 0)),
-        *_alike("Flatten", "x:A", shapes.flatten, A("axis", INT, 1)),
-        *_alike("Transpose", "x:A", shapes.transpose, A("perm", INTS, None)),
-        *_alike("Expand", "x:A shape!:i", shapes.expand),
+                y="@value/float32", looks=looks.nothing, grows=True),
+        *_alike("Concat", "x*:A", shapes.concat, A("axis", INT, REQUIRED),
+                looks=looks.every_axis, moves=(0,), open_inputs=1),
+        _op("Split", "x:A split?!:i", "y*:A", shapes.split, A("axis", INT, 0), A("num_outputs", INT, None),
+            looks=looks.one_axis, **_PICKS),
+        *_alike("Slice", "x:A starts!:i ends!:i axes?!:i steps?!:i", shapes.slice_,
+                looks=looks.cut, open_inputs=1, **_PICKS),
+        *_alike("Squeeze", "x:A axes?!:i", shapes.squeeze, open_inputs=1, **_SHAPES_ANEW),
+        *_alike("Unsqueeze", "x:A axes!:i", shapes.unsqueeze, open_inputs=1, **_SHAPES_ANEW),
+        *_alike("Reshape", "x:A shape!:i", shapes.reshape, A("allowzero", INT, 0),
+                open_inputs=1, **_SHAPES_ANEW),
+        *_alike("Flatten", "x:A", shapes.flatten, A("axis", INT, 1), **_SHAPES_ANEW),
+        *_alike("Transpose", "x:A", shapes.transpose, A("perm", INTS, None), **_SHAPES_ANEW),
+        *_alike("Expand", "x:A shape!:i", shapes.expand, looks=looks.nothing, grows=True, **_MOVES),
         *_alike("Pad", "x:A pads!:i value?:A axes?!:i", shapes.pad,
-                A("mode", TEXT, "constant", ("constant", "reflect", "edge", "wrap"))),
-        *_alike("Tile", "x:A repeats!:i", shapes.tile),
-        *_alike("DepthToSpace", "x:A", shapes.depth_to_space,
-                A("blocksize", INT, REQUIRED), A("mode", TEXT, "DCR", ("DCR", "CRD"))),
-        *_alike("SpaceToDepth", "x:A", shapes.space_to_depth,
-                A("blocksize", INT, REQUIRED), A("mode", TEXT, "DCR", ("DCR", "CRD"))),
+                A("mode", TEXT, "constant", ("constant", "reflect", "edge", "wrap")),
+                looks=looks.widened, grows=True, moves=(0,)),
+        *_alike("Tile", "x:A repeats!:i", shapes.tile, looks=looks.repeated, grows=True, **_MOVES),
+        *_alike("DepthToSpace", "x:A", shapes.depth_to_space, A("blocksize", INT, REQUIRED),
+                A("mode", TEXT, "DCR", ("DCR", "CRD")), looks=looks.from_second, **_REARRANGES),
+        *_alike("SpaceToDepth", "x:A", shapes.space_to_depth, A("blocksize", INT, REQUIRED),
+                A("mode", TEXT, "DCR", ("DCR", "CRD")), looks=looks.from_second, **_REARRANGES),
     ),
     "indexing": (
         *_alike("ReverseSequence", "x:A row_lengths:i", shapes.reverse_sequence,
-                A("batch_axis", INT, 1), A("time_axis", INT, 0)),
-        *_alike("Trilu", "x:A k?!:i", shapes.trilu, A("upper", INT, 1)),
-        *_alike("Gather", "x:A indices:i", shapes.gather, A("axis", INT, 0)),
-        *_alike("GatherElements", "x:A indices:i", shapes.gather_elements, A("axis", INT, 0)),
-        *_alike("GatherND", "x:A indices:i", shapes.gather_nd, A("batch_dims", INT, 0)),
+                A("batch_axis", INT, 1), A("time_axis", INT, 0),
+                looks=looks.reversed_, turns=effort.turns_of_indices),
+        *_alike("Trilu", "x:A k?!:i", shapes.trilu, A("upper", INT, 1), looks=looks.last_two),
+        *_alike("Gather", "x:A indices:i", shapes.gather, A("axis", INT, 0),
+                looks=looks.one_axis, open_inputs=1, **_PICKS),
+        *_alike("GatherElements", "x:A indices:i", shapes.gather_elements, A("axis", INT, 0),
+                looks=looks.one_axis, **_MOVES),
+        *_alike("GatherND", "x:A indices:i", shapes.gather_nd, A("batch_dims", INT, 0),
+                looks=looks.gathered, turns=effort.turns_of_places, **_MOVES),
         *_alike("ScatterElements", "x:A indices:i updates:A", shapes.scatter_elements,
-                A("axis", INT, 0), _SCATTER),
-        *_alike("ScatterND", "x:A indices:i updates:A", shapes.scatter_nd, _SCATTER),
-        *_alike("OneHot", "indices:n depth!:n values:A", shapes.one_hot, A("axis", INT, -1), y="A"),
-        *_alike("Range", "start!:N limit!:N delta!:N", shapes.range_, A("stash_type", INT, 1, (1,))),
-        *_alike("EyeLike", "x:A", shapes.eye_like, A("dtype", DTYPE, None), A("k", INT, 0), y="@dtype/A"),
+                A("axis", INT, 0), _SCATTER, moves=(0, 2), turns=effort.turns_of_indices),
+        *_alike("ScatterND", "x:A indices:i updates:A", shapes.scatter_nd, _SCATTER,
+                moves=(0, 2), turns=effort.turns_of_places),
+        *_alike("OneHot", "indices:n depth!:n values:A", shapes.one_hot, A("axis", INT, -1), y="A",
+                looks=looks.nothing, grows=True),
+        *_alike("Range", "start!:N limit!:N delta!:N", shapes.range_, A("stash_type", INT, 1, (1,)),
+                grows=True),
+        *_alike("EyeLike", "x:A", shapes.eye_like, A("dtype", DTYPE, None), A("k", INT, 0), y="@dtype/A",
+                grows=True),
         *_alike("NonZero", "x!:a", shapes.non_zero, y="int64"),
     ),
     "linear": (
-        *_alike("MatMul", "a:N b:N", shapes.matmul),
+        *_alike("MatMul", "a:N b:N", shapes.matmul, looks=looks.multiplied, multiplications=effort.product),
         *_alike("Gemm", "a:N b:N c?:N", shapes.gemm, A("alpha", FLOAT, 1.0), A("beta", FLOAT, 1.0),
-                A("transA", INT, 0), A("transB", INT, 0)),
+                A("transA", INT, 0), A("transB", INT, 0),
+                looks=looks.multiplied_turned, multiplications=effort.product_turned),
     ),
     "normalisation": (
         _op("BatchNormalization", "x:F scale:F bias:F mean:F variance:F",
             "y:F -running_mean:F -running_variance:F",
-            shapes.per_channel, _EPSILON, A("momentum", FLOAT, 0.9), A("training_mode", INT, 0, (0,))),
-        *_alike("InstanceNormalization", "x:F scale:F bias:F", shapes.per_channel, _EPSILON),
+            shapes.per_channel, _EPSILON, A("momentum", FLOAT, 0.9), A("training_mode", INT, 0, (0,)),
+            looks=looks.nothing),
+        *_alike("InstanceNormalization", "x:F scale:F bias:F", shapes.per_channel, _EPSILON,
+                looks=looks.from_third),
         _op("LayerNormalization", "x:F scale:F bias?:F", "y:F mean?:F inverse?:F", shapes.layer_normalization,
-            A("axis", INT, -1), _EPSILON, A("stash_type", INT, 1, (1,))),
-        *_alike("LpNormalization", "x:F", shapes.softmax, A("axis", INT, -1), A("p", INT, 2, (1, 2))),
+            A("axis", INT, -1), _EPSILON, A("stash_type", INT, 1, (1,)), looks=looks.from_axis),
+        *_alike("LpNormalization", "x:F", shapes.softmax, A("axis", INT, -1), A("p", INT, 2, (1, 2)),
+                looks=looks.one_axis),
     ),
     "windows": (
-        *_alike("Conv", "x:F w:F b?:F", shapes.conv, *_CONV),
+        *_alike("Conv", "x:F w:F b?:F", shapes.conv, *_CONV,
+                looks=looks.convolved, multiplications=effort.convolution),
         *_alike("ConvTranspose", "x:F w:F b?:F", shapes.conv_transpose, *_CONV,
-                A("output_padding", INTS, None), A("output_shape", INTS, None)),
-        _op("MaxPool", "x:N", "y:N indices?:int64", shapes.pool, *_POOL, A("storage_order", INT, 0, (0, 1))),
-        *_alike("AveragePool", "x:F", shapes.pool, *_POOL, A("count_include_pad", INT, 0, (0, 1))),
-        *_alike("GlobalAveragePool GlobalMaxPool", "x:F", shapes.global_pool),
+                A("output_padding", INTS, None), A("output_shape", INTS, None),
+                looks=looks.spread, multiplications=effort.spread),
+        _op("MaxPool", "x:N", "y:N indices?:int64", shapes.pool, *_POOL, A("storage_order", INT, 0, (0, 1)),
+            looks=looks.pooled),
+        *_alike("AveragePool", "x:F", shapes.pool, *_POOL, A("count_include_pad", INT, 0, (0, 1)),
+                looks=looks.pooled),
+        *_alike("GlobalAveragePool GlobalMaxPool", "x:F", shapes.global_pool, looks=looks.from_third),
     ),
     "recurrent": (
         _op("RNN", "x:F w:F r:F b?:F lengths?:i initial_h?:F", "y?:F y_h?:F", shapes.rnn,
-            *_RECURRENT, state=_HIDDEN, check=shapes.check_recurrent),
+            *_RECURRENT, state=_HIDDEN, multiplications=effort.recurrent, **_CELL),
         _op("GRU", "x:F w:F r:F b?:F lengths?:i initial_h?:F", "y?:F y_h?:F", shapes.gru,
             *_RECURRENT, A("linear_before_reset", INT, 0, (0, 1)),
-            state=_HIDDEN, check=shapes.check_recurrent),
+            state=_HIDDEN, multiplications=effort.recurrent, **_CELL),
         _op("LSTM", "x:F w:F r:F b?:F lengths?:i initial_h?:F initial_c?:F p?:F +projection?!:F",
             "y?:F y_h?:F y_c?:F", shapes.lstm, *_RECURRENT, A("input_forget", INT, 0, (0, 1)),
-            state=_HIDDEN_AND_CELL, check=shapes.check_recurrent),
+            state=_HIDDEN_AND_CELL, multiplications=effort.recurrent, **_CELL),
     ),
     "quantized": (
         *_alike("QuantizeLinear", "x:n scale:n zero_point?:I", shapes.quantize, A("axis", INT, 1),
                 A("block_size", INT, 0), A("output_dtype", DTYPE, None), A("precision", DTYPE, None, (None,)),
-                A("saturate", INT, 1), y="I/@output_dtype/uint8"),
+                A("saturate", INT, 1), y="I/@output_dtype/uint8", looks=looks.nothing, takes_bytes=True),
         *_alike("DequantizeLinear", "x:I scale:F zero_point?:I", shapes.quantize, A("axis", INT, 1),
-                A("block_size", INT, 0), A("output_dtype", DTYPE, None), y="@output_dtype/F"),
+                A("block_size", INT, 0), A("output_dtype", DTYPE, None), y="@output_dtype/F",
+                looks=looks.nothing, takes_bytes=True),
         _op("DynamicQuantizeLinear", "x:f", "y:uint8 scale:float32 zero_point:uint8",
-            shapes.dynamic_quantize),
+            shapes.dynamic_quantize, rows_meet=True, takes_bytes=True),
         *_alike("MatMulInteger", "a:Q1 b:Q2 a_zero_point?:Q1 b_zero_point?:Q2", shapes.matmul_integer,
-                y="int32"),
+                y="int32", looks=looks.multiplied, takes_bytes=True, multiplications=effort.product),
         *_alike("ConvInteger", "x:Q1 w!:Q2 x_zero_point?:Q1 w_zero_point?!:Q2", shapes.conv_integer, *_CONV,
-                y="int32"),
+                y="int32", looks=looks.convolved, takes_bytes=True, multiplications=effort.convolution),
         _op("DynamicQuantizeLSTM",
             "x:F w!:Q1 r!:Q2 b?!:F lengths?:i initial_h?:F initial_c?:F p?!:F "
             "w_scale!:F w_zero_point!:Q1 r_scale!:F r_zero_point!:Q2",
             "y?:F y_h?:F y_c?:F", shapes.dynamic_quantize_lstm, *_FRAMES_FIRST,
-            A("input_forget", INT, 0, (0, 1)), state=_HIDDEN_AND_CELL, check=shapes.check_recurrent,
-            domain="com.microsoft"),
+            A("input_forget", INT, 0, (0, 1)), state=_HIDDEN_AND_CELL, domain="com.microsoft", rows_meet=True,
+            takes_bytes=True, multiplications=effort.recurrent_turned, **_CELL),
     ),
     "control": (
         _op("If", "condition~:b", "y*", shapes.by_graph,
@@ -284,42 +349,6 @@ FAMILIES = {
 }  # fmt: skip
 """The table. What an op means and how it is lowered stand in the files of its family's name, in ``reference``
 and ``plan/lower``; they are imported when the first op of the family needs them."""
-
-_LOOKS = {
-    looks.nothing: "Shape Size ConstantOfShape Squeeze Unsqueeze Reshape Flatten Transpose Expand OneHot "
-    "BatchNormalization QuantizeLinear DequantizeLinear",
-    looks.one_axis: "TopK ArgMax ArgMin Softmax LogSoftmax Hardmax LpNormalization Split Gather "
-    "GatherElements",
-    looks.every_axis: "Concat",
-    looks.from_axis: "LayerNormalization",
-    looks.from_second: "DepthToSpace SpaceToDepth",
-    looks.from_third: "InstanceNormalization GlobalAveragePool GlobalMaxPool",
-    looks.last_two: "Trilu",
-    looks.reduced: "ReduceSum ReduceMean ReduceProd ReduceMax ReduceMin ReduceL1 ReduceL2 ReduceSumSquare "
-    "ReduceLogSum ReduceLogSumExp",
-    looks.cumulated: "CumSum",
-    looks.cut: "Slice",
-    looks.widened: "Pad",
-    looks.repeated: "Tile",
-    looks.gathered: "GatherND",
-    looks.reversed_: "ReverseSequence",
-    looks.multiplied: "MatMul MatMulInteger",
-    looks.multiplied_turned: "Gemm",
-    looks.convolved: "Conv ConvInteger",
-    looks.spread: "ConvTranspose",
-    looks.pooled: "MaxPool AveragePool",
-    looks.recurrent: "RNN GRU LSTM DynamicQuantizeLSTM",
-}
-_LOOKS_OF = {name: rule for rule, names in _LOOKS.items() for name in names.split()}
-
-
-def _looking(family: str, row: Op) -> Op:
-    """The row with its rule; what is not listed looks at everything."""
-    rule = looks.nothing if family == "elementwise" else looks.everything
-    return row._replace(looks=_LOOKS_OF.get(row.name, rule))
-
-
-FAMILIES = {family: tuple(_looking(family, row) for row in rows) for family, rows in FAMILIES.items()}
 
 OPS = {row.name: row for rows in FAMILIES.values() for row in rows}
 """The rows by name."""

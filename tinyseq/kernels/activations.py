@@ -17,7 +17,9 @@ class Activation(NamedTuple):
 
     ``name`` is ONNX's. ``formula`` is an expression of a float32 ``x`` and the parameters, in the functions
     of ``math.py``. ``parameters`` are alpha and beta with their defaults, None where there is none. ``keras``
-    is Keras' name, if it has it, and ``keras_parameters`` are what the parameters are there.
+    and ``torch`` are the names in Keras and in PyTorch's recurrent layers, if they have it.
+    ``keras_parameters`` are what the parameters are in Keras, and in Keras 2 where ``keras2_parameters`` are
+    none.
     """
 
     name: str
@@ -25,14 +27,21 @@ class Activation(NamedTuple):
     parameters: Mapping[str, float | None] = NONE
     keras: str | None = None
     keras_parameters: Mapping[str, float] = NONE
+    keras2_parameters: Mapping[str, float] | None = None
+    torch: str | None = None
+
+    def parameters_in_keras(self, version: int) -> dict[str, float | None]:
+        """The parameters that the function has in a version of Keras."""
+        second = version == 2 and self.keras2_parameters is not None
+        return {**self.parameters, **(self.keras2_parameters if second else self.keras_parameters)}
 
 
 ACTIVATIONS = {
     row.name: row
     for row in (
         Activation("Sigmoid", "sigmoid(x)", keras="sigmoid"),
-        Activation("Tanh", "tanh(x)", keras="tanh"),
-        Activation("Relu", "relu(x)", keras="relu"),
+        Activation("Tanh", "tanh(x)", keras="tanh", torch="tanh"),
+        Activation("Relu", "relu(x)", keras="relu", torch="relu"),
         Activation("Affine", "alpha * x + beta", {"alpha": 1.0, "beta": 0.0}, "linear"),
         Activation(
             "LeakyRelu", "alpha * x if x < ZERO else x", {"alpha": 0.01}, "leaky_relu", {"alpha": 0.2}
@@ -40,8 +49,14 @@ ACTIVATIONS = {
         # The specification's table of cells has x >= alpha; its op of this name has x > alpha.
         Activation("ThresholdedRelu", "x if x > alpha else ZERO", {"alpha": 1.0}),
         Activation("ScaledTanh", "alpha * tanh(beta * x)", {"alpha": None, "beta": None}),
+        # Keras 3 has relu6(x + 3) / 6.
         Activation(
-            "HardSigmoid", "bounded(alpha * x + beta, ZERO, ONE)", {"alpha": 0.2, "beta": 0.5}, "hard_sigmoid"
+            "HardSigmoid",
+            "bounded(alpha * x + beta, ZERO, ONE)",
+            {"alpha": 0.2, "beta": 0.5},
+            "hard_sigmoid",
+            {"alpha": 1 / 6},
+            {},
         ),
         Activation("Elu", "alpha * (exp(x) - ONE) if x < ZERO else x", {"alpha": 1.0}, "elu"),
         Activation("Softsign", "x / (ONE + abs(x))", keras="softsign"),
@@ -49,5 +64,8 @@ ACTIVATIONS = {
     )
 }
 """By name; kernels know them by their place here."""
+
+BY_KERAS_NAME = {row.keras: row for row in ACTIVATIONS.values() if row.keras}
+BY_TORCH_NAME = {row.torch: row for row in ACTIVATIONS.values() if row.torch}
 
 CODES = {name: code for code, name in enumerate(ACTIVATIONS)}

@@ -9,7 +9,7 @@ using the libraries needs none of them.
 The two C functions of a library::
 
     int64_t tinyseq_run(const int64_t *context);   the machine, see machine.py
-    int64_t tinyseq_cpu_level(void);               0 baseline, 1 AVX2 + FMA, 2 AVX-512, 3 with VNNI
+    int64_t tinyseq_cpu_level(void);               which ISAs the CPU has, see llvm/architecture.py
 """
 
 from __future__ import annotations
@@ -27,10 +27,8 @@ from pathlib import Path
 
 from tinyseq.errors import BuildError
 from tinyseq.kernels.library import EMBEDDED_FILE, FINGERPRINT_FILE, FOLDER, fingerprint, library_file
-from tinyseq.kernels.llvm.isa import DENORMALS, ISAS, Isa
-
-TRIPLE = "x86_64-unknown-linux-gnu"
-PLATFORM = "linux_x86_64"
+from tinyseq.kernels.llvm.architecture import CONTROL, CPU_LEVEL, ISAS, TRIPLE
+from tinyseq.kernels.llvm.isa import Isa
 
 C_FUNCTIONS = ("tinyseq_run", "tinyseq_cpu_level", "memset", "memcpy")
 
@@ -42,53 +40,6 @@ define i64 @tinyseq_run(ptr %context) {{
   %failed = load i64, ptr %result
   ret i64 %failed
 }}
-"""
-
-CPU_LEVEL = """
-define i64 @tinyseq_cpu_level() {
-  %most = call { i32, i32, i32, i32 } asm sideeffect "cpuid",
-      "={ax},={bx},={cx},={dx},{ax},{cx}"(i32 0, i32 0)
-  %leaves = extractvalue { i32, i32, i32, i32 } %most, 0
-  %known = icmp uge i32 %leaves, 7
-  br i1 %known, label %one, label %old
-one:
-  %leaf1 = call { i32, i32, i32, i32 } asm sideeffect "cpuid",
-      "={ax},={bx},={cx},={dx},{ax},{cx}"(i32 1, i32 0)
-  %ecx1 = extractvalue { i32, i32, i32, i32 } %leaf1, 2
-  ; FMA (12), OSXSAVE (27), AVX (28), F16C (29)
-  %bits1 = and i32 %ecx1, 939528192
-  %has1 = icmp eq i32 %bits1, 939528192
-  br i1 %has1, label %two, label %old
-two:
-  %xcr = call { i32, i32 } asm sideeffect "xgetbv", "={ax},={dx},{cx}"(i32 0)
-  %saved = extractvalue { i32, i32 } %xcr, 0
-  %leaf7 = call { i32, i32, i32, i32 } asm sideeffect "cpuid",
-      "={ax},={bx},={cx},={dx},{ax},{cx}"(i32 7, i32 0)
-  %ebx7 = extractvalue { i32, i32, i32, i32 } %leaf7, 1
-  ; the system saves xmm and ymm; BMI1 (3), AVX2 (5), BMI2 (8)
-  %saved2 = and i32 %saved, 6
-  %ymm = icmp eq i32 %saved2, 6
-  %bits2 = and i32 %ebx7, 296
-  %has2 = icmp eq i32 %bits2, 296
-  %avx2 = and i1 %ymm, %has2
-  br i1 %avx2, label %three, label %old
-three:
-  ; the system saves k and zmm; AVX512 F (16), DQ (17), CD (28), BW (30), VL (31)
-  %saved3 = and i32 %saved, 230
-  %zmm = icmp eq i32 %saved3, 230
-  %bits3 = and i32 %ebx7, 3489857536
-  %has3 = icmp eq i32 %bits3, 3489857536
-  %avx512 = and i1 %zmm, %has3
-  %ecx7 = extractvalue { i32, i32, i32, i32 } %leaf7, 2
-  ; AVX512 VNNI (11)
-  %bits4 = and i32 %ecx7, 2048
-  %vnni = icmp eq i32 %bits4, 2048
-  %wide = select i1 %vnni, i64 3, i64 2
-  %level = select i1 %avx512, i64 %wide, i64 1
-  ret i64 %level
-old:
-  ret i64 0
-}
 """
 
 NESTING = """
@@ -176,8 +127,8 @@ def emit(isa: Isa, kernels: str) -> bytes:
     )
     module = llvm.parse_assembly(kernels)
     module.link_in(llvm.parse_assembly(definitions(isa)))
-    module.link_in(llvm.parse_assembly(DENORMALS.replace("internal", "")))
-    module.link_in(llvm.parse_assembly(NESTING.format(name=NESTED)))
+    for definition in (CONTROL.replace("internal", ""), NESTING.format(name=NESTED)):
+        module.link_in(llvm.parse_assembly(definition))
     module.triple = TRIPLE
     module.data_layout = str(target.target_data)
     for function in module.functions:

@@ -11,7 +11,7 @@ from pathlib import Path
 from threading import local
 
 from tinyseq.errors import KernelsError
-from tinyseq.kernels.llvm.isa import ISAS
+from tinyseq.kernels.llvm.architecture import ISAS, SUFFIX
 
 SOURCES = Path(__file__).parent
 FOLDER = SOURCES / "built"
@@ -27,7 +27,7 @@ REBUILD = (
 
 def library_file(isa: str) -> str:
     """The file name of an ISA's library."""
-    return f"tinyseq_{isa}.so"
+    return f"tinyseq_{isa}{SUFFIX}"
 
 
 def sources() -> list[Path]:

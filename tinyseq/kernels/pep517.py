@@ -15,7 +15,8 @@ from setuptools.build_meta import (
     prepare_metadata_for_build_wheel,
 )
 
-from tinyseq.kernels.build import PLATFORM, build
+from tinyseq.kernels.build import build
+from tinyseq.kernels.llvm.architecture import PLATFORM
 
 __all__ = [
     "build_editable",

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from tinyseq.ir.model import Node
+from tinyseq.ir.ops import OPS
 from tinyseq.passes import running, windows
 from tinyseq.passes.probe import scan_axis
 from tinyseq.passes.tracks import Padding, Refusal, Track, Window
@@ -23,10 +24,6 @@ if TYPE_CHECKING:
 
 Handler = Callable[["Following", Node, int, Track], None]
 
-RECURRENT = ("RNN", "GRU", "LSTM", "DynamicQuantizeLSTM")
-
-MOVES = ("Identity", "Transpose", "Squeeze", "Unsqueeze", "Reshape", "Flatten")
-"""Ops through which padding that nothing holds yet can pass: they change no element."""
 
 NORMALISED = "is normalised over all frames"
 SUMMED = "sums over all frames"
@@ -50,10 +47,8 @@ def handle(following: Following, node: Node, index: int, track: Track) -> None:
     handler = HANDLERS.get(node.op)
     if handler is None or (index and node.op not in ("Concat", "Scan")):
         raise Refusal(WHY.get(node.op, "looks at all frames at once"))
-    if (
-        node.op not in ("Concat", "Scan", *RECURRENT)
-        and sum(name in following.tracks for name in node.inputs) > 1
-    ):
+    alone = node.op not in ("Concat", "Scan") and not node.row.state
+    if alone and sum(name in following.tracks for name in node.inputs) > 1:
         raise Refusal("looks along its frames by what other frames say")
     if track.padding is not None and node.op not in ("Conv", "MaxPool", "AveragePool", "Pad", "Slice"):
         raise Refusal("takes frames that are padded in time")
@@ -192,7 +187,7 @@ def _uniform(following: Following, name: str) -> float | None:
     if node is not None and node.op == "ConstantOfShape":
         value = node.attributes["value"]
         return 0.0 if value is None else float(np.ravel(value)[0])
-    if node is not None and node.op in ("Expand", *MOVES):
+    if node is not None and node.row.keeps_values and node.row.moves:
         return _uniform(following, node.inputs[0])
     return None
 
@@ -294,7 +289,7 @@ def _cropped(
 
 
 HANDLERS: dict[str, Handler] = {
-    **dict.fromkeys(RECURRENT, recurrent),
+    **{row.name: recurrent for row in OPS.values() if row.state},
     **dict.fromkeys(running.FOLDS, running.reduced),
     "Scan": scanned,
     "DynamicQuantizeLinear": quantised,

@@ -18,7 +18,7 @@ from tinyseq import reference
 from tinyseq.errors import TinyseqError
 from tinyseq.ir.model import ModelGraph, Node
 from tinyseq.passes.probe import Probe
-from tinyseq.passes.reach import GATED, KEPT, MOVED, SHIFTED
+from tinyseq.passes.reach import GATED, SHIFTED, recasts
 from tinyseq.shapes import axis_of
 
 MOST_MOVED = 2**22
@@ -134,12 +134,11 @@ class Flow:
 
     def _move(self, node: Node, table: dict[str, np.ndarray], probe: Probe) -> None:
         """Follows the elements through a node that only moves them."""
-        if node.op in KEPT:
+        if recasts(node):
             if node.inputs[0] in table:
                 table[node.outputs[0]] = table[node.inputs[0]]
             return
-        places = MOVED.get(node.op, ())
-        places = range(len(node.inputs)) if places is None else places
+        places = [place for place in range(len(node.inputs)) if node.row.place(place) in node.row.moves]
         if all(node.inputs[place] not in table for place in places):
             return
         sizes = [math.prod(probe.shapes.get(name, (0,))) for name in node.outputs]

@@ -364,7 +364,7 @@ class Following:
             self.rings.nodes.append(node)
             tracks = [self.tracks[name] for name in node.inputs if name in self.tracks]
         first = tracks[0]
-        padding = first.padding if len(tracks) == 1 and node.op in along.MOVES else None
+        padding = first.padding if len(tracks) == 1 and node.row.rearranges else None
         if padding is None and any(track.padding is not None for track in tracks):
             raise Refusal("takes frames that are padded in time")
         name = next(name for name in node.inputs if name in self.tracks and name not in self.aligned)

@@ -11,17 +11,7 @@ from tinyseq.ir.model import Model, ModelGraph, Node, StatePair, Value
 from tinyseq.passes import names
 from tinyseq.passes.flow import Carry, Flow, Way, probed
 from tinyseq.passes.probe import Probe
-from tinyseq.passes.reach import (
-    KEPT,
-    MOVED,
-    SHIFTED,
-    begins,
-    begins_at,
-    everything,
-    moves,
-    reached,
-    unpaired,
-)
+from tinyseq.passes.reach import SHIFTED, begins, begins_at, everything, moves, reached, unpaired
 
 SIZES = (1009, 2)
 """For the open sizes of a graph: of those that are one input's alone, as frames are, and of the others."""
@@ -260,7 +250,7 @@ class _Pairing:
         """The tensors of which an output is a copy, in whatever layout."""
         makers = {made: node for node in self._graph.nodes for made in node.outputs if made}
         found = {name}
-        while (node := makers.get(name)) is not None and (node.op in KEPT or MOVED.get(node.op) == (0,)):
+        while (node := makers.get(name)) is not None and node.row.keeps_values:
             name = node.inputs[0]
             found.add(name)
         return found

@@ -9,17 +9,6 @@ from typing import NamedTuple
 
 from tinyseq.ir.model import ModelGraph, Node, captured
 
-MOVED = {
-    "Concat": None, "DepthToSpace": (0,), "Expand": (0,), "Flatten": (0,), "Gather": (0,),
-    "GatherElements": (0,), "GatherND": (0,), "Identity": (0,), "Pad": (0,), "Reshape": (0,),
-    "ScatterElements": (0, 2), "ScatterND": (0, 2), "Slice": (0,), "SpaceToDepth": (0,), "Split": (0,),
-    "Squeeze": (0,), "Tile": (0,), "Transpose": (0,), "Unsqueeze": (0,),
-}  # fmt: skip
-"""Ops that move elements, and the inputs whose elements they are; None: all."""
-
-KEPT = ("Cast", "CastLike", "Dropout")
-"""Ops whose result is their first input, in another form."""
-
 GATED = ("Mul", "Where")
 """Ops that may put an element back to zero, or to its start, on its way to a layer."""
 
@@ -66,10 +55,23 @@ def everything(node: Node, marks: Sequence[int]) -> int:
 
 def moves(node: Node, marks: Sequence[int]) -> int:
     """The marks of inputs whose elements may come to a node's outputs as they are."""
-    own = MOVED.get(node.op, (0, 1, 2) if node.op in GATED else (0,) if node.op in KEPT else ())
-    if own is None:
-        return _any(marks[:-1])
-    return _any(marks[place] for place in own if place < len(marks) - 1)
+    row, given = node.row, marks[:-1]
+    if node.op in GATED:
+        return _any(given)
+    own = (0,) if recasts(node) else row.moves
+    return _any(mark for place, mark in enumerate(given) if row.place(place) in own)
+
+
+def recasts(node: Node) -> bool:
+    """Whether a node's result is its first input, in another form."""
+    return node.row.keeps_values and not node.row.moves
+
+
+def moves_only(node: Node) -> bool:
+    """Whether a node computes nothing: what only such lead to from the model's inputs is carried from
+    outside."""
+    row = node.row
+    return (bool(row.moves) and (row.keeps_values or row.inputs[0].variadic)) or node.op == "ConstantOfShape"
 
 
 class Begin(NamedTuple):

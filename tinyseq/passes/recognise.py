@@ -18,12 +18,7 @@ from tinyseq.passes.cells import FoundCell, gated_cell, plain_cell
 from tinyseq.passes.layers import Chain, Writer
 from tinyseq.passes.patterns import ACTIVATIONS, FUNCTION_ENDS, GraphView
 from tinyseq.passes.prune import prune
-
-MOVEMENT = {
-    "Concat", "ConstantOfShape", "Expand", "Gather", "Identity", "Reshape", "Slice", "Split", "Squeeze",
-    "Transpose", "Unsqueeze",
-}  # fmt: skip
-"""Ops that compute nothing: what only they lead to from the model's inputs is carried from outside."""
+from tinyseq.passes.reach import moves_only
 
 MOST_ROUNDS = 64
 """A graph is left as it is where so often some of its cells could not be put together for others."""
@@ -125,7 +120,7 @@ def _computed(graph: ModelGraph) -> set[str]:
     """The tensors that are not made of the model's inputs and constants by movement alone."""
     found: set[str] = set()
     for node in graph.nodes:
-        if node.op not in MOVEMENT or (node.inputs and node.inputs[0] in found):
+        if not moves_only(node) or (node.inputs and node.inputs[0] in found):
             found.update(node.outputs)
     return found
 
@@ -134,7 +129,7 @@ def _given_out(graph: ModelGraph) -> set[str]:
     """The tensors that reach the model's outputs by movement alone."""
     found = {value.name for value in graph.outputs}
     for node in reversed(graph.nodes):
-        if node.op in MOVEMENT and not found.isdisjoint(node.outputs):
+        if moves_only(node) and not found.isdisjoint(node.outputs):
             found.update(filter(None, node.inputs))
     return found
 

@@ -239,7 +239,7 @@ class _Exposure:
             node = self._makers[name]
             if node.op == "ConstantOfShape":
                 return np.zeros((), np.float32) if (value := node.attributes["value"]) is None else value
-            if node.op not in _KEEP_VALUES:
+            if not node.row.keeps_values:
                 return None
             name = node.inputs[0]
         array = self.graph.constants[name]
@@ -284,7 +284,7 @@ class _Exposure:
         """The node that computed the elements of each tensor."""
         sources: dict[str, Node] = {}
         for node in self.graph.nodes:
-            source = sources.get(node.inputs[0]) if node.op in _KEEP_VALUES else node
+            source = sources.get(node.inputs[0]) if node.row.keeps_values else node
             if source is not None:
                 sources |= dict.fromkeys(filter(None, node.outputs), source)
         return sources
@@ -293,13 +293,6 @@ class _Exposure:
 def _layer(node: Node, *place: int) -> tuple:
     """What nodes of one layer have in common: their op and weights."""
     return (*place, node.op, node.inputs[1:3])
-
-
-_KEEP_VALUES = {
-    "Cast", "Expand", "Gather", "Identity", "Reshape", "Slice", "Split", "Squeeze", "Tile", "Transpose",
-    "Unsqueeze",
-}  # fmt: skip
-"""Ops that only move the elements of their first input."""
 
 
 def _one_row(array: np.ndarray, layout: int) -> np.ndarray:

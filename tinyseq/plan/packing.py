@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from tinyseq.common import memory
+from tinyseq.kernels.formats import FLOAT32, INT8, WeightFormat
 from tinyseq.kernels.instructions import ALIGNMENT, GROUP, PANEL
 
 
@@ -35,12 +36,13 @@ def segment(array: np.ndarray) -> np.ndarray:
     return copy
 
 
-def panels(matrix: np.ndarray) -> np.ndarray:
-    """A float32 matrix [k, n] as packed panels; see ``kernels/compute/product.py``."""
-    k, n = matrix.shape
-    packed = aligned(4 * panels_size(k, n)).view(np.float32)
+def panels(matrix: np.ndarray, of: WeightFormat = FLOAT32) -> np.ndarray:
+    """A matrix [k, n] as packed panels of a format's elements; see ``kernels/compute/product.py``."""
+    elements = of.elements(matrix)
+    k, n = elements.shape
+    packed = aligned(of.size * panels_size(k, n)).view(elements.dtype)
     for start in range(0, n, GROUP * PANEL):
-        columns = matrix[:, start : start + GROUP * PANEL]
+        columns = elements[:, start : start + GROUP * PANEL]
         width = -(-columns.shape[1] // PANEL) * PANEL
         group = packed[k * start : k * (start + width)].reshape(k, width)
         group[:, : columns.shape[1]] = columns
@@ -54,20 +56,16 @@ def block(matrix: np.ndarray, offsets: np.ndarray, scales: np.ndarray) -> np.nda
     """
     k, n = matrix.shape
     bias = 0 if matrix.dtype == np.int8 else 128
-    fours, width = -(-k // 4), -(-n // PANEL) * PANEL
-    padded = np.zeros((4 * fours, n), np.int8)
-    padded[:k] = matrix.view(np.int8) if bias == 0 else matrix.view(np.int8) ^ np.int8(-128)
-    elements = np.ascontiguousarray(padded.reshape(fours, 4, n).swapaxes(1, 2)).view(np.float32)
+    signed = matrix.view(np.int8) if bias == 0 else matrix.view(np.int8) ^ np.int8(-128)
     offsets = np.broadcast_to(offsets.ravel().astype(np.int32) - bias, n)
-    totals = padded.sum(0, dtype=np.int32) - np.int32(k) * offsets
-    columns = np.zeros((3, width), np.int32)
+    totals = signed.sum(0, dtype=np.int32) - np.int32(k) * offsets
+    columns = np.zeros((3, -(-n // PANEL) * PANEL), np.int32)
     columns[:, :n] = totals, offsets, np.broadcast_to(scales.ravel(), n).astype(np.float32).view(np.int32)
-    packed = panels(elements.reshape(fours, n))
-    return segment(np.concatenate([packed.view(np.uint8), columns.ravel().view(np.uint8)]))
+    return segment(np.concatenate([panels(signed, INT8).view(np.uint8), columns.ravel().view(np.uint8)]))
 
 
 def panels_size(k: int, n: int) -> int:
-    """How many float32 a matrix [k, n] takes in panels."""
+    """How many elements a matrix of k rows of elements and n columns takes in panels."""
     return k * -(-n // PANEL) * PANEL
 
 

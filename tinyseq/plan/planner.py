@@ -18,7 +18,7 @@ from tinyseq.ir.effort import bytes_of, effort, predicted
 from tinyseq.ir.model import Model, ModelGraph, Node, Value, given_out
 from tinyseq.plan.builder import ARENA, KNOWN_BYTES, Builder
 from tinyseq.plan.draft import Draft
-from tinyseq.plan.lower import TAKE_NARROW, lowering
+from tinyseq.plan.lower import lowering
 from tinyseq.plan.needs import Needs, deciding_part
 from tinyseq.plan.packing import PackedWeights
 from tinyseq.plan.sizes import closed, computed_sizes
@@ -28,13 +28,6 @@ from tinyseq.shapes import MOST_DIMENSIONS, Mismatch, checked_rank
 
 if TYPE_CHECKING:
     from tinyseq.plan.rows import StateRows
-
-OPEN = dict.fromkeys(("Shape", "Size", "Concat", "Add", "Sub", "Mul")) | dict.fromkeys(
-    ("Gather", "Slice", "Squeeze", "Unsqueeze", "Reshape", "Identity"), 1
-)
-"""Ops that shape arithmetic consists of and that compute with open sizes, and how many of their inputs, from
-the first on, may hold them: all where it is None. All other ops and inputs need plain numbers."""
-
 
 MOST_OPEN = 1024
 """Elements of known tensors that may hold open sizes."""
@@ -55,7 +48,7 @@ class Step:
         self.attributes = node.attributes
         self.rule = node.row.shape
         self.lowering = lowering(node.op)
-        self.takes_narrow = node.op in TAKE_NARROW
+        self.takes_narrow = node.row.takes_bytes
         self.known = [i for i, name in enumerate(node.inputs) if name and node.row.port(i).known]
         self.graphs = {key: Walk(inner, needs) for key, inner in node.graphs()}
         deciding = deciding_part(node.attributes["body"]) if node.op == "Loop" else None
@@ -113,10 +106,10 @@ class Step:
         """The outputs of a node whose inputs are all known; None where they are left to run time."""
         if any([array is not None and array.dtype == object for array in inputs]):
             small = sum([array.size for array in inputs if array is not None]) <= MOST_OPEN
-            count = OPEN.get(self.node.op, 0) if small else 0
-            if count is not None:
-                inputs = inputs[:count] + [closed(array) for array in inputs[count:]]
-            if count != 0:
+            row = self.node.row
+            count = row.open_inputs if small else 0
+            inputs = [x if row.place(index) < count else closed(x) for index, x in enumerate(inputs)]
+            if count:
                 predicted(self.node, inputs)
                 results = reference.apply(self.node, inputs)
                 return [computed_sizes(array) if array.dtype == object else array for array in results]

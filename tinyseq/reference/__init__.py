@@ -25,9 +25,6 @@ from tinyseq.ir.ops import FAMILY
 from tinyseq.kernels.instructions import TOO_MANY_TURNS
 from tinyseq.reference.common import FUNCTIONS
 
-GROWING = {"ConstantOfShape", "Expand", "EyeLike", "OneHot", "Pad", "Range", "Tile"}
-"""Ops whose results may be far larger than what they are given."""
-
 MOST_UNASKED = 2**16
 """Nodes of larger inputs, in elements, may have results that are too large."""
 
@@ -121,7 +118,7 @@ def _run_graph(
         if FAMILY[node.op] == "control":
             results = _applied(node, partial(meaning(node.op), run_inner), inputs)
         else:
-            if node.op in GROWING or sum(np.size(array) for array in inputs) > MOST_UNASKED:
+            if node.row.grows or sum(np.size(array) for array in inputs) > MOST_UNASKED:
                 _check_room(node, inputs)
             results = apply(node, inputs)
         if watch is not None:

@@ -9,7 +9,6 @@ import numpy as np
 
 from tinyseq import passes, reference
 from tinyseq.errors import TinyseqError
-from tinyseq.ir.effort import MULTIPLICATIONS
 from tinyseq.ir.feeds import checked_feeds
 from tinyseq.ir.model import POSITION, Model, Node
 from tinyseq.passes.time import streaming
@@ -43,8 +42,9 @@ def operations(model: Model, feeds: Mapping[str, np.ndarray]) -> int:
 
     def count(node: Node, inputs: Sequence[np.ndarray | None], outputs: Sequence[np.ndarray]) -> None:
         nonlocal total
-        if node.op in MULTIPLICATIONS:
-            total += 2 * MULTIPLICATIONS[node.op](node, [np.shape(x) for x in inputs], np.shape(outputs[0]))
+        if node.row.multiplications:
+            shapes = [np.shape(array) for array in inputs]
+            total += 2 * node.row.multiplications(node.attributes, shapes, np.shape(outputs[0]))
 
     arrays = checked_feeds(model.graph.inputs, feeds)
     with np.errstate(all="ignore"):

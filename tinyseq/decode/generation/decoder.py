@@ -26,7 +26,6 @@ Feeds = Mapping[str, object]
 KINDS = {"logits": LOGITS, "log_probabilities": LOG_PROBABILITIES, "probabilities": PROBABILITIES}
 _MAKERS = {"Softmax": PROBABILITIES, "LogSoftmax": LOG_PROBABILITIES}
 _NO_FEEDS = "inputs are a dict from name to array, or a list of such, not {}"
-_KEEP_VALUES = ("Identity", "Reshape", "Squeeze", "Unsqueeze", "Flatten", "Transpose", "Slice", "Gather")
 
 
 class GivenInput(NamedTuple):
@@ -45,7 +44,7 @@ def kind_of(graph: ModelGraph, scores: str, given: str | None) -> int:
         return KINDS[given]
     makers = {name: node for node in graph.nodes for name in node.outputs}
     node = makers.get(scores)
-    while node is not None and node.op in _KEEP_VALUES:
+    while node is not None and node.row.keeps_values:
         node = makers.get(node.inputs[0])
     return LOGITS if node is None else _MAKERS.get(node.op, LOGITS)
 

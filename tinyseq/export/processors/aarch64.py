@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from tinyseq.export.processors import Processor
-from tinyseq.kernels.llvm.isa import ISAS, Isa
+from tinyseq.kernels.llvm.isa import Isa
+from tinyseq.kernels.llvm.x86_64 import ISAS
 
 # FPCR: flush-to-zero.
 DENORMALS = """

@@ -2,7 +2,7 @@
 
 Packed weights ``w`` of a matrix [k, n]: the columns are cut into panels of ``PANEL``, padded with
 zeros, and the panels into groups of ``GROUP``; a group is stored as [k][panels of the group][PANEL].
-A matrix of bytes is laid out alike, with four rows of k in each element.
+The elements are those of a format, see ``formats.py``; of bytes, each holds four rows of k.
 """
 
 from __future__ import annotations
@@ -10,6 +10,7 @@ from __future__ import annotations
 from numba import types
 
 from tinyseq.kernels.compute.math import ZERO
+from tinyseq.kernels.formats import FLOAT32, WeightFormat
 from tinyseq.kernels.instructions import BYTES, GROUP, PANEL
 from tinyseq.kernels.llvm.intrinsics import (
     compiled,
@@ -52,24 +53,25 @@ def _in_turn(signature, steps):
     return both
 
 
-def _whole_panels(kind: str, rows: int, panels: int):
+def _whole_panels(of: WeightFormat, rows: int, panels: int):
     """From panel ``done``: as many runs of ``panels`` whole panels as fit ``count``."""
-    run = tile(kind, rows, panels)
+    run, size = tile(of.name, rows, panels), of.size
 
     @compiled(PANELS)
     def whole(done, x, offsets, k, w, w_stride, start, start_stride, y, y_stride, count):
         while count - done >= panels:
             skip = done * PANEL * BYTES
-            run(x, offsets, k, w + skip, w_stride, start + skip, start_stride, y + skip, y_stride)
+            panel = w + done * PANEL * size
+            run(x, offsets, k, panel, w_stride, start + skip, start_stride, y + skip, y_stride)
             done += panels
         return done
 
     return whole
 
 
-def _partial_panel(kind: str, rows: int):
+def _partial_panel(of: WeightFormat, rows: int):
     """The last panel, of ``columns`` < PANEL columns, by way of a buffer on the stack."""
-    run = tile(kind, rows, 1)
+    run = tile(of.name, rows, 1)
 
     @compiled(PARTIAL)
     def partial(x, offsets, k, w, w_stride, start, start_stride, y, y_stride, columns):
@@ -88,10 +90,10 @@ def _partial_panel(kind: str, rows: int):
     return partial
 
 
-def _row_blocks(kind: str, rows: int):
+def _row_blocks(of: WeightFormat, rows: int):
     """From row ``row``: as many blocks of ``rows`` rows as are left, with one group of panels."""
-    whole = _in_turn(PANELS, [_whole_panels(kind, rows, panels) for panels in TILE_PANELS])
-    partial = _partial_panel(kind, rows)
+    whole = _in_turn(PANELS, [_whole_panels(of, rows, panels) for panels in TILE_PANELS])
+    partial, size = _partial_panel(of, rows), of.size
 
     @compiled(ROWS)
     def blocks(row, x, strides, k, w, w_stride, start, start_stride, y, y_stride, columns):
@@ -117,7 +119,7 @@ def _row_blocks(kind: str, rows: int):
             whole(0, x, offsets, k, w, w_stride, s, start_stride, t, y_stride, panels)
             if columns > panels * PANEL:
                 partial(
-                    x, offsets, k, w + skip, w_stride, s + skip, start_stride,
+                    x, offsets, k, w + panels * PANEL * size, w_stride, s + skip, start_stride,
                     t + skip, y_stride, columns - panels * PANEL,
                 )  # fmt: skip
             row += rows
@@ -126,9 +128,9 @@ def _row_blocks(kind: str, rows: int):
     return blocks
 
 
-def product_of(kind: str):
-    """The matrix product of one kind of tiles."""
-    all_rows = _in_turn(ROWS, [_row_blocks(kind, rows) for rows in TILE_ROWS])
+def product_of(of: WeightFormat):
+    """The matrix product with weights of a format."""
+    all_rows, size = _in_turn(ROWS, [_row_blocks(of, rows) for rows in TILE_ROWS]), of.size
 
     @compiled(PRODUCT)
     def product(x, strides, k, w, n, start, start_stride, y, y_stride):
@@ -144,7 +146,7 @@ def product_of(kind: str):
             width = (columns + PANEL - 1) // PANEL * PANEL
             skip = column * BYTES
             all_rows(
-                0, x, strides, k, w + column * k * BYTES, width, start + skip, start_stride,
+                0, x, strides, k, w + column * k * size, width, start + skip, start_stride,
                 y + skip, y_stride, columns,
             )  # fmt: skip
             column += columns
@@ -152,7 +154,7 @@ def product_of(kind: str):
     return product
 
 
-product = product_of("floats")
+product = product_of(FLOAT32)
 
 
 @compiled()

@@ -15,10 +15,11 @@ from numba import types
 
 from tinyseq.kernels.compute.math import BYTE_MAX, ONE, ZERO, quantize
 from tinyseq.kernels.compute.product import BYTES, product_of
+from tinyseq.kernels.formats import INT8
 from tinyseq.kernels.instructions import HAS_LENGTHS, PANEL
 from tinyseq.kernels.llvm.intrinsics import compiled, floats, integers, integers32, octets, stack
 
-_product = product_of("bytes")
+_product = product_of(INT8)
 
 _least = stack(types.float32, PANEL)
 _most = stack(types.float32, PANEL)

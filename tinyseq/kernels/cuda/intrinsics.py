@@ -14,7 +14,7 @@ from numba import types
 from numba.core import cgutils
 from numba.extending import intrinsic
 
-from tinyseq.kernels.llvm.tiles import DOUBLE, FLOAT, INT32, INT64
+from tinyseq.kernels.llvm.values import DOUBLE, FLOAT, INT32, INT64
 
 VOID = ir.VoidType()
 SHARED_SPACE = 3

@@ -18,6 +18,7 @@ from tinyseq.kernels.cuda.intrinsics import block, blocks, copy4, thread, thread
 from tinyseq.kernels.cuda.launch import EXACT, Facts, Kernel, Launch, Tail
 from tinyseq.kernels.cuda.multiplying import Kind, tile_of
 from tinyseq.kernels.cuda.tiles import BYTES, WIDTH, Tile, packed, strided, tiles_of
+from tinyseq.kernels.formats import FLOAT32
 from tinyseq.kernels.instructions import PANEL
 from tinyseq.kernels.llvm.intrinsics import floats, fma, integers
 
@@ -78,7 +79,9 @@ def _put(y, value):
     floats(y)[0] = value
 
 
-FLOATS = Kind(types.float32, 1, BYTES, ZERO, ONE, False, True, _fetch, _keep, fma, _begin, _finish, _put)
+FLOATS = Kind(
+    types.float32, FLOAT32.per, BYTES, ZERO, ONE, False, True, _fetch, _keep, fma, _begin, _finish, _put
+)
 
 
 @cache

@@ -15,6 +15,7 @@ from tinyseq.kernels.cuda.product import launched, product_of, tile_for
 from tinyseq.kernels.cuda.reduction import across_block
 from tinyseq.kernels.cuda.steps import Product
 from tinyseq.kernels.cuda.tiles import Form, tiles_of
+from tinyseq.kernels.formats import INT8
 from tinyseq.kernels.instructions import HAS_LENGTHS, PANEL
 from tinyseq.kernels.llvm.intrinsics import floats, integers, integers32, octets
 
@@ -170,7 +171,9 @@ def _put_scaled(y, value):
     floats(y)[0] = value
 
 
-WORDS = Kind(types.int32, 4, 1, NO_SUM, EACH_BYTE, True, False, _fetch, _keep, dot4, _begin, _finish, _put)
+WORDS = Kind(
+    types.int32, INT8.per, 1, NO_SUM, EACH_BYTE, True, False, _fetch, _keep, dot4, _begin, _finish, _put
+)
 """Rows of bytes -> int32."""
 
 SCALED = WORDS._replace(finish=_finish_scaled, put=_put_scaled)

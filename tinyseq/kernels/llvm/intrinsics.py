@@ -1,7 +1,7 @@
 """What Numba's Python cannot say: addresses, bit patterns, fused multiply-add and SIMD tiles.
 
 Everything here is LLVM IR through ``@intrinsic``. What differs between ISAs is only called here, by name,
-and defined in ``tiles.py``, so that Numba compiles the kernels once for all of them.
+and defined in ``tiles.py`` and in the architecture's file, so that Numba compiles the kernels once for all.
 """
 
 from __future__ import annotations
@@ -13,18 +13,8 @@ from numba import njit, types
 from numba.core import cgutils
 from numba.extending import intrinsic
 
-from tinyseq.kernels.llvm.tiles import (
-    DENORMALS_OFF,
-    DENORMALS_RESTORE,
-    DOUBLE,
-    FLOAT,
-    FMA32,
-    FMA64,
-    INT32,
-    INT64,
-    TAPS,
-    tile_name,
-)
+from tinyseq.kernels.llvm.tiles import DENORMALS_OFF, DENORMALS_RESTORE, FMA32, FMA64, TAPS, tile_name
+from tinyseq.kernels.llvm.values import DOUBLE, FLOAT, INT32, INT64
 
 compiled = partial(njit, error_model="numpy", no_cpython_wrapper=True, no_cfunc_wrapper=True)
 """Numba's compiler as every kernel needs it: IEEE division, no way in from Python."""
@@ -34,7 +24,7 @@ NESTED = "tinyseq.nested"
 
 
 def _external(name: str, result, arguments: list):
-    """Code that calls a function which ``tiles.py`` defines for each ISA."""
+    """Code that calls a function which is defined for each ISA."""
 
     def codegen(context, builder, signature, args):
         function_type = ir.FunctionType(result, arguments)
@@ -212,19 +202,20 @@ def taps_of_panel(typingctx, x, offsets, count, w, w_stride, start, y):
     return types.void(*[types.int64] * 7), _external(TAPS, ir.VoidType(), [INT64] * 7)
 
 
-def tile(kind: str, rows: int, panels: int):
+def tile(format_: str, rows: int, panels: int):
     """An intrinsic for one register tile of the product; ``tiles.py`` defines it for each ISA.
 
     ``tile(x, offsets, k, w, w_stride, start, start_stride, y, y_stride)`` sets, for each of the
     ``rows`` and the ``panels * PANEL`` columns,
     ``y[row, :] = start[row, :] + sum over k of x[offsets[row] + k] * w[k, :]``.
-    All arguments are byte addresses or element counts; ``start`` may equal ``y``. Of kind ``bytes``,
-    k counts groups of four bytes of x and w, offsets count bytes of x, and sums are int32.
+    All arguments are byte addresses or element counts; ``start`` may equal ``y``. ``format_`` is the name of
+    w's, see ``formats.py``. Of ``bytes``, k counts groups of four bytes of x and w, offsets count bytes of x,
+    and sums are int32.
     """
     signature = types.void(*[types.int64] * 9)
 
     @intrinsic
     def run(typingctx, x, offsets, k, w, w_stride, start, start_stride, y, y_stride):
-        return signature, _external(tile_name(kind, rows, panels), ir.VoidType(), [INT64] * 9)
+        return signature, _external(tile_name(format_, rows, panels), ir.VoidType(), [INT64] * 9)
 
     return run

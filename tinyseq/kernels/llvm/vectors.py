@@ -8,9 +8,9 @@ from numba import types
 from numba.core import cgutils
 from numba.extending import intrinsic
 
+from tinyseq.kernels.instructions import PANEL as LANES
 from tinyseq.kernels.llvm.intrinsics import compiled, floats
-from tinyseq.kernels.llvm.tiles import DOUBLE, INT32, INT64, VECTOR
-from tinyseq.kernels.llvm.tiles import PANEL as LANES
+from tinyseq.kernels.llvm.values import DOUBLE, INT32, INT64, VECTOR
 
 INFINITY, LEAST_OF_ALL = np.float32(np.inf), np.float32(-np.inf)
 

@@ -11,13 +11,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from importlib import import_module
 
-from tinyseq.ir.ops import FAMILIES, FAMILY
-
-TAKE_NARROW = {row.name for row in FAMILIES["quantized"]} | {
-    "Add", "Identity", "Cast", "Gather", "Transpose", "Reshape", "Flatten", "Squeeze", "Unsqueeze", "Slice",
-    "Split",
-}  # fmt: skip
-"""The ops whose lowerings take narrow tensors; see ``plan/view.py``."""
+from tinyseq.ir.ops import FAMILY
 
 
 def lowering(op: str) -> Callable | None:
