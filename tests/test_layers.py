@@ -66,8 +66,8 @@ LAYERS = {
     "decode.generation.decoder decode.transducer.predictor",
     "": "errors runtime.state runtime",
     "onnx_backend": "dropin.onnx_backend",
-    "export": "common.text errors common ir kernels kernels.instructions kernels.llvm.isa kernels.llvm.x86_64 "
-    "kernels.library plan backends runtime tools.console .",
+    "export": "common.text errors common ir kernels kernels.instructions kernels.llvm.isa "
+    "kernels.llvm.x86_64 kernels.library plan backends runtime tools.console .",
     "tools": "common.text errors common ir reference passes plan backends converters "
     "runtime.state tools.console decode runtime demo export decode.generation.decoder "
     "decode.generation.generate decode.transducer.models .",
