@@ -30,7 +30,7 @@ KEEPING = [form for form in CASES if OPS[op_of(form)].keeps_values]
 @pytest.fixture
 def flag(monkeypatch):
     """Gives an op another row."""
-    return lambda op, **flags: monkeypatch.setitem(OPS, op, OPS[op]._replace(**flags))
+    return lambda op, **flags: [monkeypatch.setattr(OPS[op], flag, value) for flag, value in flags.items()]
 
 
 def computed(form: str, data: st.DataObject) -> tuple:

@@ -12,7 +12,7 @@ from tinyseq.converters import onnx
 from tests.models import lstm_with_state, recogniser
 from tinyseq import passes, reference
 from tinyseq.passes.pairs import find_state
-from tinyseq.passes.time import streaming
+from tinyseq.passes.streaming import streaming
 from tinyseq.plan.packing import PackedWeights
 from tinyseq.plan.planner import Planner
 

@@ -10,6 +10,7 @@ from onnx import TensorProto, helper
 
 import tinyseq
 from tinyseq.ir.ops import FAMILIES
+from tinyseq.speech.voice_detector import MODEL
 
 UNWANTED = ("numba", "llvmlite", "onnx")
 CHECK = f"loaded = [name for name in {UNWANTED} if name in sys.modules]; assert not loaded, loaded"
@@ -52,4 +53,29 @@ def test_only_the_families_of_a_model_are_imported(saved):
         "assert not set(sys.argv[2:]) & set(sys.modules), set(sys.argv[2:]) & set(sys.modules)",
         saved,
         *others,
+    )
+
+
+def test_a_model_that_tells_its_state_is_streamed_without_a_search_for_it():
+    """The voice detector: state pairs, branches, convolutions and an LSTM."""
+    later = [
+        *(f"tinyseq.passes.{name}" for name in ("axes", "follow", "pairs", "probe", "recognise", "time")),
+        *(f"tinyseq.{name}" for name in ("ir.clock", "kernels.machine", "plan.rows", "runtime.pool")),
+        *("array", "dataclasses", "threading", "safetensors"),
+    ]
+    run(
+        "import numpy as np\n"
+        "feeds = {'input': np.zeros((1, 576), np.float32), 'sr': np.array(16000)}\n"
+        "tinyseq.load(sys.argv[1]).stream().step(feeds)\n"
+        "assert not set(sys.argv[2:]) & set(sys.modules), set(sys.argv[2:]) & set(sys.modules)",
+        MODEL,
+        *later,
+    )
+
+
+def test_recurrent_tables_wait_for_a_recurrent_layer(saved):
+    run(
+        "import numpy as np; tinyseq.load(sys.argv[1]).run({'x': np.ones((2, 3), np.float32)})\n"
+        "assert not {'tinyseq.kernels.cells', 'tinyseq.kernels.activations'} & set(sys.modules)",
+        saved,
     )

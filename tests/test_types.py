@@ -305,15 +305,15 @@ def test_the_table_takes_what_the_specification_takes(op):
     wants = wants[: len(own)]
     for port, want, formal in zip(own, wants, schema.inputs, strict=True):
         allowed = {_type(text) for text in takes.get(formal.type_str, [formal.type_str])} - {None}
-        assert allowed <= want.types, port.name
+        assert allowed <= want[0], port.name
     groups = {}
-    for want, formal in zip(wants, schema.inputs):
-        if want.group:
-            assert groups.setdefault(want.group, formal.type_str) == formal.type_str or want.group == "F"
+    for (_, group, _), formal in zip(wants, schema.inputs):
+        if group:
+            assert groups.setdefault(group, formal.type_str) == formal.type_str or group == "F"
     names = [formal.type_str for formal in schema.inputs]
     for port, want, name in zip(own, wants, names):
         if names.count(name) > 1 and "float" in str(takes[name]):
-            assert want.group or port.type == "i", port.name
+            assert want[1] or port.type == "i", port.name
 
 
 def _type(text: str) -> np.dtype | None:

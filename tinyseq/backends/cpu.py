@@ -8,7 +8,6 @@ from collections.abc import Callable, Mapping
 
 import numpy as np
 
-from tinyseq.backends import apart
 from tinyseq.backends.executor import Executor
 from tinyseq.backends.planned import PlannedBackend
 from tinyseq.errors import FeedError
@@ -111,6 +110,9 @@ class LongExecutor(CpuExecutor):
         self._plan, self._given = plan, known
 
     def execute(self) -> None:
+        # Imported here: only calls that take long need threads.
+        from tinyseq.backends import apart
+
         if not apart.is_main_thread():
             super().execute()
             return

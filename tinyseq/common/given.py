@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-from array import array as typed_array
 from collections.abc import Collection
 from numbers import Integral, Real
 from pathlib import Path
@@ -63,9 +62,12 @@ def as_array(given: object) -> np.ndarray:
 
 def has_type(given: object) -> bool:
     """Whether what is given says of which type its numbers are, as arrays and tensors do and lists do not."""
-    if isinstance(given, (np.ndarray, memoryview, typed_array)):
+    if isinstance(given, (np.ndarray, memoryview)) or any(hasattr(given, name) for name in _TYPED):
         return True
-    return any(hasattr(given, name) for name in _TYPED)
+    # Imported here: few have such arrays.
+    from array import array
+
+    return isinstance(given, array)
 
 
 def converted(given: object, dtype: np.dtype) -> np.ndarray:

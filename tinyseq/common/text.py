@@ -6,13 +6,16 @@ import re
 from reprlib import Repr
 from typing import Any
 
-_CONTROLS = re.compile("[\x00-\x1f\x7f-\x9f\u2028\u2029\ud800-\udfff]")
-"""Control characters, which terminals obey, line separators, and surrogates, which cannot be encoded."""
+_CONTROLS = "[\x00-\x1f\x7f-\x9f\u2028\u2029\ud800-\udfff]"
+"""The pattern of control characters, which terminals obey, line separators, and surrogates, which cannot be
+encoded."""
 
 
 def printable(text: str) -> str:
     """A text on one line, control characters in it written as Python writes them: ``\\x1b``."""
-    return _CONTROLS.sub(lambda found: found[0].encode("unicode_escape").decode("ascii"), text)
+    if text.isprintable():
+        return text
+    return re.sub(_CONTROLS, lambda found: found[0].encode("unicode_escape").decode("ascii"), text)
 
 
 class _Short(Repr):

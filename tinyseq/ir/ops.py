@@ -75,7 +75,7 @@ class Port(NamedTuple):
         )
 
 
-class Op(NamedTuple):
+class Op:
     """One row of the table.
 
     ``shape(attributes, shapes, values)`` gives the shapes of the outputs from the inputs' shapes and,
@@ -96,24 +96,52 @@ class Op(NamedTuple):
     * ``multiplications`` and ``turns``, where it has any: what it takes, see ``shapes/effort.py``.
     """
 
-    name: str
-    inputs: tuple[Port, ...]
-    outputs: tuple[Port, ...]
-    attributes: tuple[Attribute, ...]
-    shape: Callable
-    state: tuple[tuple[str, str], ...] = ()
-    check: Callable[[dict[str, Any]], None] | None = None
-    domain: str = ""
-    looks: Callable = looks.everything
-    moves: tuple[int, ...] = ()
-    keeps_values: bool = False
-    rearranges: bool = False
-    grows: bool = False
-    rows_meet: bool = False
-    open_inputs: int = 0
-    takes_bytes: bool = False
-    multiplications: Callable | None = None
-    turns: Callable | None = None
+    __slots__ = (
+        "attributes", "check", "domain", "grows", "inputs", "keeps_values", "looks", "moves",
+        "multiplications", "name", "open_inputs", "outputs", "rearranges", "rows_meet", "shape",
+        "state", "takes_bytes", "turns",
+    )  # fmt: skip
+
+    def __init__(
+        self,
+        name: str,
+        inputs: tuple[Port, ...],
+        outputs: tuple[Port, ...],
+        attributes: tuple[Attribute, ...],
+        shape: Callable,
+        *,
+        state: tuple[tuple[str, str], ...] = (),
+        check: Callable[[dict[str, Any]], None] | None = None,
+        domain: str = "",
+        looks: Callable = looks.everything,
+        moves: tuple[int, ...] = (),
+        keeps_values: bool = False,
+        rearranges: bool = False,
+        grows: bool = False,
+        rows_meet: bool = False,
+        open_inputs: int = 0,
+        takes_bytes: bool = False,
+        multiplications: Callable | None = None,
+        turns: Callable | None = None,
+    ) -> None:
+        self.name = name
+        self.inputs = inputs
+        self.outputs = outputs
+        self.attributes = attributes
+        self.shape = shape
+        self.state = state
+        self.check = check
+        self.domain = domain
+        self.looks = looks
+        self.moves = moves
+        self.keeps_values = keeps_values
+        self.rearranges = rearranges
+        self.grows = grows
+        self.rows_meet = rows_meet
+        self.open_inputs = open_inputs
+        self.takes_bytes = takes_bytes
+        self.multiplications = multiplications
+        self.turns = turns
 
     def port(self, index: int) -> Port:
         """The input port of position ``index``; a variadic one repeats."""
@@ -124,17 +152,21 @@ class Op(NamedTuple):
         return min(index, len(self.inputs) - 1)
 
 
+def _ports(text: str) -> tuple[Port, ...]:
+    return tuple([Port.parse(port) for port in text.split()])
+
+
 def _op(name: str, inputs: str, outputs: str, shape: Callable, *attributes: Attribute, **more: Any) -> Op:
-    ports = (tuple(map(Port.parse, text.split())) for text in (inputs, outputs))
-    return Op(name, *ports, attributes, shape, **more)
+    return Op(name, _ports(inputs), _ports(outputs), attributes, shape, **more)
 
 
 def _alike(
     names: str, inputs: str, shape: Callable, *attributes: Attribute, y: str = "", **more: Any
 ) -> tuple[Op, ...]:
     """Rows that differ in their names only. ``y`` is the output's type; the first input's if left out."""
-    output = f"y:{y or Port.parse(inputs.split()[0]).type}"
-    return tuple(_op(name, inputs, output, shape, *attributes, **more) for name in names.split())
+    ports = _ports(inputs)
+    output = _ports(f"y:{y or ports[0].type}")
+    return tuple([Op(name, ports, output, attributes, shape, **more) for name in names.split()])
 
 
 _each = partial(_alike, looks=looks.nothing)

@@ -9,7 +9,6 @@ from __future__ import annotations
 from collections import ChainMap
 from collections.abc import MutableMapping, Sequence
 from functools import cache
-from typing import NamedTuple
 
 import numpy as np
 
@@ -36,12 +35,9 @@ CLASSES = {
 Types = MutableMapping[str, np.dtype]
 
 
-class Want(NamedTuple):
-    """What a port takes: types of a class, which ``words`` names; all ports of one ``group`` the same."""
-
-    types: frozenset[np.dtype]
-    group: str
-    words: str
+Want = tuple[frozenset[np.dtype], str, str]
+"""What a port takes: types of a class; the group of ports that take the same one of them, empty for none; and
+words that name the class."""
 
 
 def alike(one: np.dtype, other: np.dtype) -> bool:
@@ -125,7 +121,7 @@ def _taken(node: Node, inputs: Sequence[np.dtype | None]) -> dict[str, np.dtype]
             former = groups.setdefault(group, dtype)
             if former is not dtype and not alike(former, dtype):
                 other = next(
-                    p for p, t in enumerate(inputs) if t is not None and wants[min(p, last)].group == group
+                    p for p, t in enumerate(inputs) if t is not None and wants[min(p, last)][1] == group
                 )
                 raise ModelError(
                     f"{node}: {_told(node, other, former)} and {_told(node, place, dtype)} where the op "
@@ -158,7 +154,7 @@ def _signature(op: str) -> tuple[tuple[Want, ...], tuple[tuple[str | np.dtype, .
         text = port.type or "a"
         is_class = text[0].lower() in CLASSES and not text[1:].strip("12")
         words, types = CLASSES[text[0].lower()] if is_class else (text, frozenset([np.dtype(text)]))
-        wants.append(Want(types, text if text[0].isupper() else "", words))
+        wants.append((types, text if text[0].isupper() else "", words))
     gives = [tuple(map(_alternative, port.type.split("/"))) for port in row.outputs if port.type]
     return tuple(wants), tuple(gives)
 

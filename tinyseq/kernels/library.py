@@ -6,9 +6,9 @@ import ctypes
 import os
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
+from contextvars import ContextVar
 from functools import cache
 from pathlib import Path
-from threading import local
 
 from tinyseq.errors import KernelsError
 from tinyseq.kernels.llvm.architecture import ISAS, SUFFIX
@@ -30,28 +30,43 @@ def library_file(isa: str) -> str:
     return f"tinyseq_{isa}{SUFFIX}"
 
 
-def sources() -> list[Path]:
-    """The files that decide what the libraries hold."""
-    apart = {SOURCES / name for name in NOT_COMPILED}
-    return [path for path in sorted(SOURCES.rglob("*.py")) if not apart & {path, *path.parents}]
+def python_files() -> list[str]:
+    """The names of all files of this package, from ``SOURCES``."""
+    # By words, not paths: every start of a checkout waits for it.
+    root = os.fspath(SOURCES)
+    names = []
+    for folder, _, files in os.walk(root):
+        inside = folder[len(root) :].replace(os.sep, "/")
+        names += [f"{inside}/{name}"[1:] if inside else name for name in files if name.endswith(".py")]
+    return sorted(names, key=lambda name: name.split("/"))
 
 
-def checksum(paths: Iterable[Path], read: Callable[[Path], bytes] = Path.read_bytes) -> str:
+def sources() -> list[str]:
+    """The names of the files that decide what the libraries hold."""
+    return [name for name in python_files() if name.partition("/")[0] not in NOT_COMPILED]
+
+
+def _bytes(name: str) -> bytes:
+    with open(f"{SOURCES}/{name}", "rb", buffering=0) as file:  # noqa: PTH123
+        return file.read()
+
+
+def checksum(names: Iterable[str], read: Callable[[str], bytes] = _bytes) -> str:
     """A checksum of what ``read`` gives of files; against edits, not against malice."""
     # Imported here: users of a wheel never need it.
     from zlib import crc32
 
     total = 0
-    for path in paths:
-        total = crc32(path.relative_to(SOURCES).as_posix().encode() + b"\0" + read(path), total)
+    for name in names:
+        total = crc32(name.encode() + b"\0" + read(name), total)
     return f"{total:08x}"
 
 
-def _meaning(path: Path) -> bytes:
+def _meaning(name: str) -> bytes:
     """A source without its comments, docstrings and layout."""
     import ast
 
-    tree = ast.parse(path.read_bytes())
+    tree = ast.parse(_bytes(name))
     for node in ast.walk(tree):
         if isinstance(getattr(node, "body", None), list):
             node.body = [one for one in node.body if not _is_text(one)]
@@ -70,8 +85,9 @@ def fingerprint() -> str:
 
 def _as_recorded(record: str) -> bool:
     """Whether the sources are those of a record, but for comments and docstrings."""
+    names = sources()
     # Bytes first: to parse all sources takes a tenth of a second.
-    return checksum(sources()) in record.split()[:1] or checksum(sources(), _meaning) in record.split()[1:]
+    return checksum(names) in record.split()[:1] or checksum(names, _meaning) in record.split()[1:]
 
 
 @cache
@@ -115,20 +131,20 @@ def available() -> tuple[str, ...]:
 @contextmanager
 def using(isa: str | None) -> Iterator[None]:
     """Lets ``chosen`` give an ISA meanwhile, in this thread; None leaves it as it is."""
-    former, _using.isa = getattr(_using, "isa", None), isa
+    former = _using.set(isa)
     try:
         yield
     finally:
-        _using.isa = former
+        _using.reset(former)
 
 
-_using = local()
+_using: ContextVar[str | None] = ContextVar("isa", default=None)
 
 
 def chosen() -> str:
     """The ISA that ``using`` or else the environment variable ``TINYSEQ_ISA`` forces, else the best
     available."""
-    wanted = getattr(_using, "isa", None)
+    wanted = _using.get()
     if wanted and wanted not in available():
         raise KernelsError(
             f"the kernels for {wanted} are needed, and are not built or not for this machine: {REBUILD}"

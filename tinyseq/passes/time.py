@@ -21,14 +21,12 @@ from tinyseq.passes.probe import scanned
 from tinyseq.passes.state import expose_state
 
 
-def streaming(model: Model) -> Streaming:
-    """The model as a stream runs it.
+def followed(model: Model) -> Streaming:
+    """A model without state pairs as a stream runs it.
 
     Raises:
         ModelError: it cannot be computed chunk by chunk; names the node, its op and why.
     """
-    if model.state:
-        return Streaming(expose_state(model))
     for value in model.graph.inputs:
         if value.shape is None:
             raise ModelError(

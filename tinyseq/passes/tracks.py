@@ -6,7 +6,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from tinyseq.ir.streaming import Clock
+from tinyseq.ir.clock import Clock
 
 HORIZON = 4096
 """Frames of a stream for which it is worked out one by one how many have come out."""

@@ -206,7 +206,7 @@ class Session:
     @cached_property
     def _streaming_form(self) -> tuple[Streaming | None, ModelError | None]:
         """Worked out when it is first asked for: who runs whole sequences need not wait for it."""
-        from tinyseq.passes.time import streaming
+        from tinyseq.passes.streaming import streaming
 
         try:
             return streaming(self._simple), None

@@ -60,15 +60,7 @@ from tinyseq.shapes.quantized import (
     matmul_integer,
     quantize,
 )
-from tinyseq.shapes.recurrent import (
-    CellFunction,
-    cell_functions,
-    check_recurrent,
-    gru,
-    lstm,
-    one_row_for_all,
-    rnn,
-)
+from tinyseq.shapes.recurrent import check_recurrent, gru, lstm, one_row_for_all, rnn
 from tinyseq.shapes.reduction import arg_reduce, cumulate, reduce, reduce_axes, softmax, top_k
 from tinyseq.shapes.windows import (
     Geometry,

@@ -11,7 +11,7 @@ from tinyseq import passes, reference
 from tinyseq.errors import TinyseqError
 from tinyseq.ir.feeds import checked_feeds
 from tinyseq.ir.model import POSITION, Model, Node
-from tinyseq.passes.time import streaming
+from tinyseq.passes.streaming import streaming
 from tinyseq.plan.packing import PackedWeights
 from tinyseq.plan.planner import Planner
 from tinyseq.plan.plans import Plans

@@ -27,7 +27,7 @@ from tinyseq.errors import DeviceError
 from tinyseq.kernels.cuda.intrinsics import TWINS
 from tinyseq.kernels.cuda.launch import Kernel
 from tinyseq.kernels.cuda.rebinding import Target
-from tinyseq.kernels.library import SOURCES, checksum
+from tinyseq.kernels.library import checksum, python_files
 
 CACHE_VARIABLE = "TINYSEQ_CACHE"
 
@@ -148,7 +148,7 @@ def _bindings(value: object) -> object:
 def _folder() -> Path:
     """Where binaries are kept: one folder for these sources and compilers."""
     base = os.environ.get(CACHE_VARIABLE) or Path.home() / ".cache" / "tinyseq"
-    made_from = checksum(sorted(SOURCES.rglob("*.py")))
+    made_from = checksum(python_files())
     return Path(base) / "cuda" / f"{made_from}-{'-'.join(map(_version, COMPILERS))}"
 
 

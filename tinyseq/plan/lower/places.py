@@ -4,20 +4,22 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from typing import NamedTuple
 
 import numpy as np
 
 from tinyseq.plan.view import Shape, View
 
 
-class Box(NamedTuple):
+class Box:
     """Evenly spaced places: element [i, j, ...] of the table is at ``starts[k]`` + i * ``steps[k][0]`` + j *
     ``steps[k][1]`` + ... along dimension k."""
 
-    shape: Shape
-    starts: tuple[int, ...]
-    steps: tuple[Shape, ...]
+    __slots__ = ("shape", "starts", "steps")
+
+    def __init__(self, shape: Shape, starts: tuple[int, ...], steps: tuple[Shape, ...]) -> None:
+        self.shape = shape
+        self.starts = starts
+        self.steps = steps
 
     def of(self, x: View) -> View:
         """x at these places: the table's dimensions in place of x's first ones."""

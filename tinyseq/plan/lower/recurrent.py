@@ -14,7 +14,8 @@ from tinyseq.plan.lookup import check_all, gather_rows, is_worthwhile, picks, pr
 from tinyseq.plan.lower.linear import linear, packed_matrix
 from tinyseq.plan.lower.operands import along, given, joined, real, reshaped, whole
 from tinyseq.plan.view import View
-from tinyseq.shapes import cell_functions, one_row_for_all
+from tinyseq.shapes import one_row_for_all
+from tinyseq.shapes.activations import cell_functions
 
 if TYPE_CHECKING:
     from tinyseq.ir.model import Node
