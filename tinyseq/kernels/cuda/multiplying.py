@@ -28,7 +28,7 @@ from tinyseq.kernels.cuda.intrinsics import (
     write2,
     write4,
 )
-from tinyseq.kernels.cuda.tiles import BYTES, RUN, SPARE, Form, Source, core_spread, share, spread
+from tinyseq.kernels.cuda.tiles import BYTES, RUN, SPARE, Source, Tile, core_spread, share, spread
 
 ROW_SPARE = 8
 """Elements between rows of x in shared memory whose steps lie beside each other."""
@@ -94,7 +94,7 @@ class Rows(NamedTuple):
     keep: Callable
 
 
-def by_steps(kind: Kind, form: Form) -> Rows:
+def by_steps(kind: Kind, form: Tile) -> Rows:
     """Steps of k one after the other, of all rows each."""
     pitch, per, size, fetch_one, keep_one = form.rows + SPARE, kind.per, kind.size, kind.fetch, kind.keep
     each, passes, line, step_of = share(form.rows, form.steps, form.threads)
@@ -113,7 +113,7 @@ def by_steps(kind: Kind, form: Form) -> Rows:
     return Rows(form.steps * pitch, each, passes, line, lambda me: step_of(me, 0), fetch, keep)
 
 
-def by_rows(form: Form) -> Rows:
+def by_rows(form: Tile) -> Rows:
     """Rows of float32 one after the other, zeros after their last steps."""
     pitch, quads, count, steps = form.steps + ROW_SPARE, form.steps // 4, form.threads, form.steps
     each = form.rows * quads // count
@@ -156,7 +156,7 @@ def repeated(function: Callable, count: int, further: int = 1) -> Callable:
     return both
 
 
-def _threads_multiply(kind: Kind, form: Form, row_of: Callable, column_of: Callable) -> Callable:
+def _threads_multiply(kind: Kind, form: Tile, row_of: Callable, column_of: Callable) -> Callable:
     """One step of k, each thread by itself."""
     rows_each, columns_each, add, one, summed = (
         form.rows_each,
@@ -181,7 +181,7 @@ def _threads_multiply(kind: Kind, form: Form, row_of: Callable, column_of: Calla
     return multiply
 
 
-def _warps_multiply(cores: Cores, form: Form) -> Callable:
+def _warps_multiply(cores: Cores, form: Tile) -> Callable:
     """``cores.depth`` steps of k, the threads of a warp together.
 
     Which steps an operand holds is the same for x and w, and else free: here those that lanes find in
@@ -235,7 +235,7 @@ def _end_two(y, total, cell):
 
 
 @cache
-def tile_of(kind: Kind, form: Form, source: Source):
+def tile_of(kind: Kind, form: Tile, source: Source):
     """``tile``: one tile, computed by all threads of a block."""
     element, per, size, zero = kind.element, kind.per, kind.size, kind.zero
     begin, finish, put, cores = kind.begin, kind.finish, kind.put, kind.cores

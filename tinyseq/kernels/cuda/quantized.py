@@ -14,7 +14,7 @@ from tinyseq.kernels.cuda.multiplying import Kind
 from tinyseq.kernels.cuda.product import launched, product_of, tile_for
 from tinyseq.kernels.cuda.reduction import across_block
 from tinyseq.kernels.cuda.stages import Product
-from tinyseq.kernels.cuda.tiles import Form, tiles_of
+from tinyseq.kernels.cuda.tiles import Tile, tiles_of
 from tinyseq.kernels.formats import INT8
 from tinyseq.kernels.instructions import HAS_LENGTHS, PANEL
 from tinyseq.kernels.llvm.intrinsics import floats, integers, integers32, octets
@@ -181,7 +181,7 @@ SCALED = WORDS._replace(finish=_finish_scaled, put=_put_scaled)
 
 
 @cache
-def _linear_bytes_of(form: Form) -> Kernel:
+def _linear_bytes_of(form: Tile) -> Kernel:
     product = product_of(WORDS, form)
 
     def linear_bytes(x, outer, outer_stride, inner, inner_stride, k, w, n, zero_point, y):
@@ -200,7 +200,7 @@ def linear_bytes(
 
 
 @cache
-def _linear_dynamic_of(form: Form) -> Kernel:
+def _linear_dynamic_of(form: Tile) -> Kernel:
     product = product_of(SCALED, form)
 
     def linear_dynamic(x, count, lengths, rows, k, w, n, start, start_stride, y, scale, zero_point):

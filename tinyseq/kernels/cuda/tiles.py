@@ -23,7 +23,7 @@ SPARE = 4
 ZERO = float32(0)
 
 
-class Form(NamedTuple):
+class Tile(NamedTuple):
     """A tile: its rows and columns, how many of each a thread computes, in how many rows the lanes of a warp
     lie, steps of k at a time and how many times as many there is room for, blocks that a multiprocessor is
     to hold at once, and how fast it is beside the fastest of the forms: with a tile or two for each
@@ -45,11 +45,11 @@ class Form(NamedTuple):
         return self.rows * self.columns // (self.rows_each * self.columns_each)
 
 
-def tiles_of(form: Form, rows: int, n: int) -> int:
+def tiles_of(form: Tile, rows: int, n: int) -> int:
     return -(-rows // form.rows) * -(-n // form.columns)
 
 
-def spread(form: Form):
+def spread(form: Tile):
     """Which rows and columns of a tile a thread computes.
 
     Lanes lie in a grid such that the neighbours of a lane have its row or its column: what they load alike
@@ -78,7 +78,7 @@ def spread(form: Form):
     return row_of, column_of
 
 
-def core_spread(form: Form):
+def core_spread(form: Tile):
     """``spread`` as tensor cores have it: a thread has every eighth row and pairs of columns."""
     warp_rows, warp_columns = 8 * form.rows_each, 4 * form.columns_each
     across = form.columns // warp_columns
@@ -133,7 +133,7 @@ class Source(NamedTuple):
 
 
 @cache
-def packed(form: Form, padded: bool = False) -> Source:
+def packed(form: Tile, padded: bool = False) -> Source:
     """Panels, by sixteen bytes; strides are not asked for. Zeros come after the last step if it is
     ``padded``."""
     quads, pitch, count = form.columns // 4, form.columns + SPARE, form.threads
@@ -158,7 +158,7 @@ def packed(form: Form, padded: bool = False) -> Source:
     return Source(begin, fetch)
 
 
-def _along_n(form: Form) -> Share:
+def _along_n(form: Tile) -> Share:
     """Neighbouring threads bring columns."""
     passes, jump = max(1, form.columns // form.threads), max(1, form.threads // form.columns)
 
@@ -173,7 +173,7 @@ def _along_n(form: Form) -> Share:
 
 
 @cache
-def strided(form: Form, along_k: bool, padded: bool = False) -> Source:
+def strided(form: Tile, along_k: bool, padded: bool = False) -> Source:
     """A matrix of float32 as it lies in memory, read along k or along its columns; see ``packed``."""
     pitch = form.columns + SPARE
     each, _, line, step_of = share(form.columns, form.steps, form.threads) if along_k else _along_n(form)
