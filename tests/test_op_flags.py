@@ -146,13 +146,13 @@ def test_takes_bytes(flag, narrow, copies):
 
 def test_moves(flag):
     node = graph("Relu").model().graph.nodes[0]
-    assert not reach.moves(node, [0]) and not reach.moves_only(node)
+    assert not reach.moves(node, [1, 0]) and not reach.moves_only(node)
     flag("Relu", moves=(0,))
-    assert reach.moves(node, [0])
+    assert reach.moves(node, [1, 0])
     flag("Relu", moves=(0,), keeps_values=True)
     assert reach.moves_only(node) and not reach.recasts(node)
     flag("Relu", moves=(), keeps_values=True)
-    assert reach.recasts(node) and reach.moves(node, [0])
+    assert reach.recasts(node) and reach.moves(node, [1, 0])
 
 
 def test_keeps_values(flag):
