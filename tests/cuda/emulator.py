@@ -659,7 +659,7 @@ def _shuffled(warp: list[Thread]) -> list[Thread]:
         for thread in warp:
             thread.offered = values[thread.offered[1]]
         return warp
-    reasons = {thread.waits if thread.waits[0] == "shuffle" else None for thread in warp}
+    reasons = {thread.waits if thread.waits[0] in ("shuffle", "cores") else None for thread in warp}
     if None in reasons:
         return []
     if len(reasons) > 1:
