@@ -65,7 +65,7 @@ class Run:
             "flags": HAS_Y | HAS_LENGTHS,
         }  # fmt: skip
         layer, facts = (
-            RecurrentOperands(**layout),
+            RecurrentOperands(**layout, h0=layout["h"], c0=layout["c"]),
             Facts(capability, 132, on.put(np.zeros(2, np.int32)), precision),
         )
         on.run(recurrent_cores.sequence(KINDS[kind], layer, facts))
