@@ -34,7 +34,7 @@ def half_arithmetic(isa: Isa) -> values.Arithmetic:
     return values.float_arithmetic(isa)._replace(weight=values.INT16, w=w)
 
 
-ROWS_OF_THE_TABLE = {**FORMATS, "bfloat16": WeightFormat("bfloat16", 1, 2, halves, half_arithmetic, "")}
+ROWS_OF_THE_TABLE = {**FORMATS, "bfloat16": WeightFormat("bfloat16", 1, 2, halves, half_arithmetic)}
 """The formats that there are, and one that is not."""
 
 DRAWN = {
