@@ -10,7 +10,9 @@ from itertools import pairwise
 
 import pytest
 
+import tinyseq
 from tests.documents import ROOT, blocks, documents, known, write_files
+from tinyseq.speech.voice_detector import MODEL
 from tinyseq.tools import cli
 
 PAGES = {path.relative_to(ROOT).as_posix(): path for path in documents()}
@@ -20,14 +22,19 @@ COMMANDS = ("tinyseq", "pip", "python", "python3", "pytest", "ruff", "mypy", "gi
 
 def there(needs: str) -> bool:
     """Whether this machine has what a block needs beside tinyseq."""
-    if not needs:
-        return True
-    assert needs in ("PyTorch", "PyTorch and a device")
-    if find_spec("torch") is None:
+    wanted = needs.split(" and ") if needs else []
+    assert {*wanted} <= {"PyTorch", "a device"}
+    if "PyTorch" in wanted and find_spec("torch") is None:
         return False
-    import torch
+    return "a device" not in wanted or has_device()
 
-    return needs == "PyTorch" or torch.cuda.is_available()
+
+def has_device() -> bool:
+    try:
+        tinyseq.load(MODEL, device="cuda")
+    except tinyseq.DeviceError:
+        return False
+    return True
 
 
 @pytest.fixture
