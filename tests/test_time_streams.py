@@ -263,3 +263,13 @@ def test_a_broken_word_is_told_with_its_smallest_case(monkeypatch):
     assert report.findings[0].broken == "4 frames cut at [1]"
     assert "BROKEN: 4 frames cut at [1]" in str(report)
     assert not json.loads(report.as_json())["passed"]
+
+
+def test_a_layer_over_no_frames_is_refused():
+    graph = tinyseq.Graph()
+    x = graph.input("x", [0, 1, 4])
+    w = np.ones((1, 3, 4), np.float32)
+    y, _ = graph.apply("RNN", x, w, np.ones((1, 3, 3), np.float32), outputs=2, hidden_size=3)
+    graph.output("y", y)
+    with pytest.raises(tinyseq.ModelError, match="number the graph takes for granted"):
+        tinyseq.load(graph).stream()

@@ -119,7 +119,7 @@ def _fixed(model: Model, layers: list[Node], frames_of: Callable[[Node], int | N
     graph = model.graph
     for place, value in enumerate(graph.inputs):
         for axis, size in enumerate(value.shape):
-            if isinstance(size, str):
+            if isinstance(size, str) or not size:
                 continue
             name = f"{value.name}.{axis}"
             opened = model._replace(graph=opening.opened(graph, place, axis, name))
