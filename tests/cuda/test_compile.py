@@ -81,6 +81,9 @@ IN_FLOAT64 = {"log_softmax", "penalize_repetition", "pick", "beam"}
 """What adds up in float64 as the CPU does, or is given numbers in it."""
 
 
+SPILLING = {"few_rows": CAPABILITIES, "persistent": CAPABILITIES[-1:]}
+"""Files of which some forms keep a few numbers in memory, and on which architectures: slow there, not wrong."""
+
 DEVICES = Facts(CAPABILITIES[0], 1, 2**30), *(Facts(one, 132, 2**30) for one in CAPABILITIES)
 """A small one, and one of each architecture."""
 
@@ -248,8 +251,10 @@ def test_every_kernel_passes_the_gates(one):
     function, _, kinds = one.name.partition("(")
     # These are computed in float64 on every device.
     fine = {"float64"} if function in IN_FLOAT64 or (function in HEAVY and "f" in kinds) else set()
+    spilling = SPILLING.get(one.kernel.name.partition(".")[0], ())
     for capability in one.capabilities:
-        assert set(assembled.faults(capability)) <= fine, capability
+        known = {"stack", "spills"} if capability in spilling else set()
+        assert set(assembled.faults(capability)) <= fine | known, capability
 
 
 def test_kernels_of_all_twins_are_here():
