@@ -82,7 +82,7 @@ IN_FLOAT64 = {"log_softmax", "penalize_repetition", "pick", "beam"}
 
 
 SPILLING = {"few_rows": CAPABILITIES, "persistent": CAPABILITIES[-1:]}
-"""Files of which some forms keep a few numbers in memory, and on which architectures: slow there, not wrong."""
+"""Files with forms that keep a few numbers in memory, and on which architectures: slow there, not wrong."""
 
 DEVICES = Facts(CAPABILITIES[0], 1, 2**30), *(Facts(one, 132, 2**30) for one in CAPABILITIES)
 """A small one, and one of each architecture."""
