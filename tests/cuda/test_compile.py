@@ -258,7 +258,7 @@ def test_every_kernel_passes_the_gates(one):
 
 
 def test_kernels_of_all_twins_are_here():
-    assert {one.name for one in GATED} >= TWINS.keys() - {"elementwise"}
+    assert {one.name.partition(",")[0] for one in GATED} >= TWINS.keys() - {"elementwise"}
     functions = {one.kernel.name.rpartition(".")[2] for one in GATED}
     assert functions >= {"chain", "line", "fours", "box", "space", "short_fold", "long_fold"}
 
