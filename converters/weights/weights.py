@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 
-from tinyseq.common.given import as_array, as_path, is_one_of
+from tinyseq.common.given import as_numbers, as_path, is_one_of
 from tinyseq.common.text import printable, shown
 from tinyseq.errors import ConversionWarning, ModelError
 from tinyseq.ir.precision import narrowed
@@ -152,13 +152,7 @@ class Weights:
 def _checked(name: object, given: object, origin: str) -> np.ndarray:
     if not isinstance(name, str):
         raise ModelError(f"{origin}: weights have words for names, not {shown(name)}")
-    try:
-        array = as_array(given)
-    except ValueError as error:
-        raise ModelError(f"{origin}: {name!r} is no array: {error}") from error
-    if array.dtype.kind not in "fiub":
-        raise ModelError(f"{origin}: {name!r} holds {array.dtype}; give numbers")
-    return array
+    return as_numbers(given, f"{origin}: {name!r}")
 
 
 def _listed(names: Mapping[str, object]) -> str:

@@ -11,7 +11,7 @@ from typing import TypeGuard
 import numpy as np
 
 from tinyseq.common.text import shown
-from tinyseq.errors import ModelError
+from tinyseq.errors import ModelError, TinyseqError
 
 _TYPED = ("__array__", "__array_interface__", "__array_struct__", "__dlpack__")
 """What objects have that say of which type their numbers are."""
@@ -58,6 +58,21 @@ def as_array(given: object) -> np.ndarray:
         return np.asarray(given)
     except Exception as error:  # objects of other packages raise what they like
         raise ValueError(str(error)) from error
+
+
+def as_numbers(given: object, what: str, refusal: type[TinyseqError] = ModelError) -> np.ndarray:
+    """What is given as an array of numbers or truth values; ``what`` names it in messages.
+
+    Raises:
+        ``refusal``: it is none.
+    """
+    try:
+        array = as_array(given)
+    except ValueError as error:
+        raise refusal(f"{what} is no array: {error}") from error
+    if array.dtype.kind not in "fiub":
+        raise refusal(f"{what} holds {array.dtype}; give numbers")
+    return array
 
 
 def has_type(given: object) -> bool:

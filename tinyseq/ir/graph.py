@@ -12,7 +12,7 @@ from typing import Any, Literal, overload
 import numpy as np
 from numpy.typing import ArrayLike, DTypeLike
 
-from tinyseq.common.given import as_array
+from tinyseq.common.given import as_numbers
 from tinyseq.common.text import printable, shown
 from tinyseq.errors import ModelError, UnsupportedError
 from tinyseq.ir import gates, model
@@ -101,12 +101,7 @@ class Graph:
     def constant(self, value: ArrayLike, name: str = "constant") -> str:
         """A constant as a tensor; a number, and an array of floating numbers, becomes float32."""
         check_word(name)
-        try:
-            array = as_array(value)
-        except ValueError as error:
-            raise ModelError(f"constant {name!r} is no array: {error}") from error
-        if array.dtype.kind not in "fiub":
-            raise ModelError(f"constant {name!r} holds {array.dtype}; give numbers")
+        array = as_numbers(value, f"constant {name!r}")
         whole = array.dtype.kind != "f" and type(value) is not int
         array = array.astype(array.dtype.newbyteorder("=") if whole else np.float32, copy=False)
         name = self._names.fresh(name)

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, NoReturn
 
 import numpy as np
 
-from tinyseq.common.given import as_array
+from tinyseq.common.given import as_array, as_numbers
 from tinyseq.common.text import printable, shown
 from tinyseq.errors import StateError, TinyseqError
 
@@ -154,12 +154,7 @@ def _field(name: object, given: object) -> np.ndarray:
     """A read-only copy of a field."""
     if not isinstance(name, str):
         raise StateError(f"the fields of a state have words for names, not {shown(name)}")
-    try:
-        array = np.array(as_array(given))
-    except ValueError as error:
-        raise StateError(f"field {name!r} is no array: {error}") from error
-    if array.dtype.kind not in "fiub":
-        raise StateError(f"field {name!r} holds {array.dtype}; give numbers")
+    array = np.array(as_numbers(given, f"field {name!r}", StateError))
     array.flags.writeable = False
     return array
 
