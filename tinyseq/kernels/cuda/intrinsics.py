@@ -156,21 +156,45 @@ load4_integers32 = _load4("load4_integers32", types.int32, INT32, "b32", "r")
 GLOBAL_SPACE = 1
 
 
-def _quad(builder, address):
-    """A pointer to four float32 of the device's memory."""
-    return builder.inttoptr(address, ir.VectorType(FLOAT, 4).as_pointer(GLOBAL_SPACE))
+def _floats_at(builder, address, count: int):
+    """A pointer to so many float32 of the device's memory."""
+    return builder.inttoptr(address, ir.VectorType(FLOAT, count).as_pointer(GLOBAL_SPACE))
+
+
+def _read(count: int):
+    def typing(typingctx, address):
+        def codegen(context, builder, signature, args):
+            loaded = builder.load(_floats_at(builder, args[0], count), align=4 * count)
+            values = [builder.extract_element(loaded, INT32(place)) for place in range(count)]
+            return context.make_tuple(builder, signature.return_type, values)
+
+        return types.UniTuple(types.float32, count)(types.int64), codegen
+
+    typing.__name__ = f"read{count}"
+    typing.__doc__ = f"""The {count} float32 at an address that is a multiple of {4 * count}, by one load;
+    they may be written to."""
+    return intrinsic(typing)
+
+
+read2, read4 = _read(2), _read(4)
+
+
+def _stored(builder, address, values):
+    stored = ir.Constant(ir.VectorType(FLOAT, len(values)), ir.Undefined)
+    for place, value in enumerate(values):
+        stored = builder.insert_element(stored, value, INT32(place))
+    builder.store(stored, _floats_at(builder, address, len(values)), align=4 * len(values))
 
 
 @intrinsic
-def read4(typingctx, address):
-    """``load4`` of what may be written to."""
+def write2(typingctx, address, a, b):
+    """Stores two float32 at an address that is a multiple of 8."""
 
     def codegen(context, builder, signature, args):
-        four = builder.load(_quad(builder, args[0]), align=16)
-        values = [builder.extract_element(four, INT32(place)) for place in range(4)]
-        return context.make_tuple(builder, signature.return_type, values)
+        _stored(builder, args[0], args[1:])
+        return context.get_dummy_value()
 
-    return types.UniTuple(types.float32, 4)(types.int64), codegen
+    return types.void(types.int64, *[types.float32] * 2), codegen
 
 
 @intrinsic
@@ -178,10 +202,7 @@ def write4(typingctx, address, a, b, c, d):
     """Stores four float32 at an address that is a multiple of 16."""
 
     def codegen(context, builder, signature, args):
-        four = ir.Constant(ir.VectorType(FLOAT, 4), ir.Undefined)
-        for place, value in enumerate(args[1:]):
-            four = builder.insert_element(four, value, INT32(place))
-        builder.store(four, _quad(builder, args[0]), align=16)
+        _stored(builder, args[0], args[1:])
         return context.get_dummy_value()
 
     return types.void(types.int64, *[types.float32] * 4), codegen
@@ -242,36 +263,6 @@ def copied(pending: int):
 
     wait.pending = pending
     return wait
-
-
-def _pair_of_floats(builder, address):
-    return builder.inttoptr(address, ir.VectorType(FLOAT, 2).as_pointer(GLOBAL_SPACE))
-
-
-@intrinsic
-def read2(typingctx, address):
-    """Two float32 at an address that is a multiple of 8."""
-
-    def codegen(context, builder, signature, args):
-        two = builder.load(_pair_of_floats(builder, args[0]), align=8)
-        values = [builder.extract_element(two, INT32(place)) for place in range(2)]
-        return context.make_tuple(builder, signature.return_type, values)
-
-    return types.UniTuple(types.float32, 2)(types.int64), codegen
-
-
-@intrinsic
-def write2(typingctx, address, a, b):
-    """Stores two float32 at an address that is a multiple of 8."""
-
-    def codegen(context, builder, signature, args):
-        two = ir.Constant(ir.VectorType(FLOAT, 2), ir.Undefined)
-        for place, value in enumerate(args[1:]):
-            two = builder.insert_element(two, value, INT32(place))
-        builder.store(two, _pair_of_floats(builder, args[0]), align=8)
-        return context.get_dummy_value()
-
-    return types.void(types.int64, types.float32, types.float32), codegen
 
 
 @intrinsic
