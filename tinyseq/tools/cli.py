@@ -6,13 +6,10 @@ Exit status: 0 fine, 1 a check failed, 2 wrong usage, 3 a model or file cannot b
 from __future__ import annotations
 
 import argparse
-import json
 import sys
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict
-from pathlib import Path
-from types import MappingProxyType
 
 import numpy as np
 
@@ -27,17 +24,15 @@ from tinyseq.decode.vocabulary import read_vocabulary
 from tinyseq.demo import command as demo
 from tinyseq.errors import FeedError, OptionError, TinyseqError
 from tinyseq.export import command as building
-from tinyseq.ir.feeds import checked_array
-from tinyseq.ir.model import Value
 from tinyseq.reference import Watch
 from tinyseq.runtime.loading import WEIGHT_FILES, load
 from tinyseq.runtime.session import Session
-from tinyseq.tools import console, decode_command
+from tinyseq.tools import console, decode_command, inputs
 from tinyseq.tools import generate_command as generation
 from tinyseq.tools.console import JSON_HELP, file_name, read_arrays, say, say_json, write_arrays
 from tinyseq.tools.inspection import inspect, open_sizes, step_sizes
 from tinyseq.tools.stream_check import FRAMES, check_stream, frame_sizes
-from tinyseq.tools.verify import random_feeds, table, verify
+from tinyseq.tools.verify import table, verify
 
 FINE, FAILED, USAGE, UNREADABLE = 0, 1, 2, 3
 
@@ -75,18 +70,18 @@ def _parser() -> argparse.ArgumentParser:
         "inspect", help="what a model, or a file of weights, is made of, and what a step of it costs"
     )
     _add_model(command)
-    _add_inputs(command)
+    inputs.add_options(command)
     command.set_defaults(command=_inspect)
 
     command = commands.add_parser("run", help="run a model once on given or random inputs")
     _add_model(command)
-    _add_inputs(command)
+    inputs.add_options(command)
     command.add_argument("--output", type=file_name, metavar="FILE", help="write the outputs to an .npz file")
     command.set_defaults(command=_run)
 
     command = commands.add_parser("verify", help="compare with the float64 reference and onnxruntime")
     _add_model(command)
-    _add_inputs(command)
+    inputs.add_options(command)
     command.add_argument("--stream", action="store_true", help="see if streams give the same bits as a run")
     command.set_defaults(command=_verify)
 
@@ -113,7 +108,7 @@ def _parser() -> argparse.ArgumentParser:
         command,
         "an .npy or .npz file of rows, a model that gives them, or the folder of a transducer's models",
     )
-    _add_inputs(command)
+    inputs.add_options(command)
     decode_command.add_arguments(command)
     command.set_defaults(command=_decode)
 
@@ -146,108 +141,9 @@ def _add_model(command: argparse.ArgumentParser, what: str = MODEL_FILES) -> Non
     command.add_argument("--json", action="store_true", help=JSON_HELP)
 
 
-def _add_inputs(command: argparse.ArgumentParser) -> None:
-    command.add_argument(
-        "--input",
-        action="append",
-        default=[],
-        metavar="NAME=VALUE",
-        help="an input: a number, or an .npy file; the others are random",
-    )
-    command.add_argument("--inputs", type=file_name, metavar="FILE", help="an .npz file with inputs by name")
-    command.add_argument(
-        "--size", action="append", default=[], metavar="NAME=N", help="a named dimension of random inputs"
-    )
-    command.add_argument("--seed", type=_natural, default=0, help="of the random inputs (default 0)")
-
-
-def _natural(text: str) -> int:
-    """A whole number from 0 on, for argparse."""
-    number = int(text)
-    if number < 0:
-        raise ValueError(text)
-    return number
-
-
-def _split(texts: list[str], what: str) -> dict[str, str]:
-    pairs = [text.partition("=") for text in texts]
-    for name, equals, value in pairs:
-        if not (name and equals and value):
-            raise FeedError(f"{what} {name!r}: write it as NAME=VALUE")
-    return {name: value for name, _, value in pairs}
-
-
 def _load(args: argparse.Namespace) -> Session:
-    state = _split(args.state, "--state") or None
+    state = inputs.pairs(args.state, "--state") or None
     return load(args.model, device=args.device, state=state, precision=args.precision)
-
-
-def _feeds(
-    args: argparse.Namespace, session: Session, others: Mapping[str, int] = MappingProxyType({})
-) -> dict[str, np.ndarray]:
-    """The inputs that are given, the others random, of the sizes that are given or else ``others``."""
-    given, sizes = _given(args, session), _sizes(args)
-    known = {size for value in session.inputs for size in value.shape or () if isinstance(size, str)}
-    for name, size in sizes.items():
-        if name not in known or not 0 <= size < 2**31:
-            raise FeedError(f"--size {name}={size}: the model leaves open {', '.join(known) or 'nothing'}")
-    return random_feeds(session, {**others, **sizes}, given, args.seed)
-
-
-def _given(args: argparse.Namespace, session: Session) -> dict[str, np.ndarray]:
-    """The inputs that are given."""
-    given = _inputs(args)
-    values = {value.name: value for value in session.inputs}
-    unknown = given.keys() - values.keys()
-    if unknown:
-        raise FeedError(f"{args.inputs} holds {sorted(unknown)}; the model takes {', '.join(values)}")
-    for name, text in _split(args.input, "--input").items():
-        if name not in values:
-            raise FeedError(f"--input {name}: the model takes {', '.join(values)}")
-        given[name] = read_arrays(Path(text)) if text.endswith(".npy") else _number(text, values[name].dtype)
-    return given
-
-
-def _sizes(args: argparse.Namespace) -> dict[str, int]:
-    try:
-        return {name: int(text) for name, text in _split(args.size, "--size").items()}
-    except ValueError as error:
-        raise FeedError(f"--size takes NAME=N with a whole number N: {error}") from error
-
-
-@contextmanager
-def _size_hint(args: argparse.Namespace, session: Session) -> Iterator[None]:
-    """Says of random inputs that were refused how to give them other sizes."""
-    try:
-        yield
-    except FeedError as error:
-        shapes = [value.shape or () for value in session.inputs]
-        given = _split(args.size, "--size")
-        open_sizes = dict.fromkeys(size for shape in shapes for size in shape if isinstance(size, str))
-        open_sizes = [size for size in open_sizes if size not in given]
-        if not open_sizes:
-            raise
-        raise FeedError(
-            f"{error} (random inputs have size 1 where the model leaves it open: "
-            f"{', '.join(f'--size {size}=N' for size in open_sizes)} sets it)"
-        ) from error
-
-
-def _inputs(args: argparse.Namespace) -> dict[str, np.ndarray]:
-    """The arrays of ``--inputs`` by name."""
-    arrays = {} if args.inputs is None else read_arrays(args.inputs)
-    if isinstance(arrays, np.ndarray):
-        raise FeedError(
-            f"--inputs {args.inputs}: this is one array without a name; give an .npz file of arrays by name"
-        )
-    return arrays
-
-
-def _number(text: str, dtype: np.dtype) -> np.ndarray:
-    try:
-        return checked_array(Value("", dtype, None), json.loads(text), "value")
-    except (ValueError, TypeError, OverflowError, RecursionError) as error:
-        raise FeedError(f"{text!r} is neither a number, a JSON list of numbers nor an .npy file") from error
 
 
 def _inspect(args: argparse.Namespace) -> int:
@@ -264,7 +160,7 @@ def _inspect(args: argparse.Namespace) -> int:
     say(f"  weights {description['parameters']:,} numbers, {description['parameter_bytes']:,} bytes")
     shapes = ", ".join(f"{name} {shape}" for name, shape in description["step_shapes"].items())
     if description["operations_per_step"] is not None:
-        given = _split(args.size, "--size")
+        given = inputs.pairs(args.size, "--size")
         others = ", ".join(f"--size {name}=N" for name in open_sizes(session) if name not in given)
         more = f" ({others} counts another)" if others else ""
         say(f"  step    {description['operations_per_step']:,} operations, of {shapes}{more}")
@@ -280,7 +176,7 @@ def _steps(args: argparse.Namespace, session: Session) -> Iterator[dict[str, np.
     """Inputs of a step to try in order."""
     for sizes in step_sizes(session):
         try:
-            yield _feeds(args, session, sizes)
+            yield inputs.feeds_of(args, session, sizes)
         except FeedError:
             if not sizes and (args.input or args.inputs or args.size):
                 raise
@@ -307,8 +203,8 @@ def _inspect_weights(args: argparse.Namespace) -> int:
 
 def _run(args: argparse.Namespace) -> int:
     session = _load(args)
-    feeds = _feeds(args, session)
-    with _size_hint(args, session):
+    feeds = inputs.feeds_of(args, session)
+    with inputs.size_hint(args, session):
         results = session.run(feeds)
     if args.output is not None:
         write_arrays(args.output, results)
@@ -324,13 +220,15 @@ def _verify(args: argparse.Namespace) -> int:
     session = _load(args)
     if args.stream:
         args.size += [
-            f"{name}={FRAMES}" for name in frame_sizes(session) if name not in _split(args.size, "--size")
+            f"{name}={FRAMES}"
+            for name in frame_sizes(session)
+            if name not in inputs.pairs(args.size, "--size")
         ]
-        report = check_stream(session, _feeds(args, session), seed=args.seed)
+        report = check_stream(session, inputs.feeds_of(args, session), seed=args.seed)
         say(*([report.as_json()] if args.json else map(str, report.findings)))
         return FINE if report.passed else FAILED
-    feeds = _feeds(args, session)
-    with _size_hint(args, session), _progress(session) as watch:
+    feeds = inputs.feeds_of(args, session)
+    with inputs.size_hint(args, session), _progress(session) as watch:
         rows = verify(session, args.model, feeds, watch)
     passed = all(row.within for row in rows)
     if args.json:
@@ -367,7 +265,7 @@ def _convert(args: argparse.Namespace) -> int:
 
 def _build(args: argparse.Namespace) -> int:
     session = _load(args)
-    building.build(args, session, _sizes(args), _given(args, session))
+    building.build(args, session, inputs.sizes_of(args), inputs.given_of(args, session))
     return FINE
 
 
@@ -382,11 +280,11 @@ def _generate(args: argparse.Namespace) -> int:
         kind=args.kind,
         attention=args.attention,
         rows=args.rows,
-        connect=_split(args.connect, "--connect"),
+        connect=inputs.pairs(args.connect, "--connect"),
     )
     found = [
         [generation.described(hypothesis, known, args.separator) for hypothesis in hypotheses]
-        for hypotheses in generate(decoder, _inputs(args), options)
+        for hypotheses in generate(decoder, inputs.arrays_of(args), options)
     ]
     if args.json:
         say_json(found)
@@ -404,8 +302,8 @@ def _decode(args: argparse.Namespace) -> int:
         arrays = read_arrays(args.model)
     else:
         session = _load(args)
-        with _size_hint(args, session):
-            arrays = session.run(_feeds(args, session))
+        with inputs.size_hint(args, session):
+            arrays = session.run(inputs.feeds_of(args, session))
     decode_command.decode(args, arrays)
     return FINE
 
@@ -416,7 +314,7 @@ def _decode_transducer(args: argparse.Namespace) -> int:
     transducer = Transducer.load(args.model, start=args.start)
     if transducer.encoder is None:
         raise FeedError(f"{args.model} holds no encoder, so there is nothing to decode")
-    with _size_hint(args, transducer.encoder):
-        frames = transducer.encode(_feeds(args, transducer.encoder), args.name)
+    with inputs.size_hint(args, transducer.encoder):
+        frames = transducer.encode(inputs.feeds_of(args, transducer.encoder), args.name)
     decode_command.decode_frames(args, transducer, frames)
     return FINE
