@@ -18,26 +18,37 @@ APART = "the rows are not in step: they have taken different numbers of frames. 
 OK_TEXT = "no error"
 UNKNOWN_TEXT = "no error of this library"
 
-COPY = """
-define internal void @"{name}"(ptr %source, ptr %target, i64 %count) noinline "no-builtins" {{
+LOOP = """
+{head} {{
 entry:
+{before}
   br label %head
 head:
   %i = phi i64 [ 0, %entry ], [ %next, %body ]
-  %more = icmp ult i64 %i, %count
+  %more = icmp ult i64 %i, {count}
   br i1 %more, label %body, label %done
 body:
-  %from = getelementptr {given}, ptr %source, i64 %i
-  %x = load {given}, ptr %from, align {given_align}
-{converted}
-  %to = getelementptr {taken}, ptr %target, i64 %i
-  store {taken} %y, ptr %to, align {taken_align}
+{body}
   %next = add i64 %i, 1
-  br label %head
+  {again}
 done:
-  ret void
+  {end}
 }}
 """
+
+
+def loop(
+    head: str,
+    count: object,
+    body: str,
+    *,
+    before: str = "",
+    again: str = "br label %head",
+    end: str = "ret void",
+) -> str:
+    """A function that does ``before``, then runs its body for i from 0 to below ``count``."""
+    return LOOP.format(head=head, before=before, count=count, body=body, again=again, end=end)
+
 
 SAME = "  %y = add i32 %x, 0"
 
@@ -46,66 +57,6 @@ FLUSHED = """
   %denormal = icmp ult i32 %magnitude, 8388608
   %sign = and i32 %x, -2147483648
   %y = select i1 %denormal, i32 %sign, i32 %x"""
-
-PLACES = """
-define internal i64 @"{prefix}.place"(ptr %state) {{
-entry:
-  %first = getelementptr i8, ptr %state, i64 {offset}
-  %place = load i64, ptr %first, align 8
-  br label %head
-head:
-  %i = phi i64 [ 0, %entry ], [ %next, %body ]
-  %more = icmp ult i64 %i, {rows}
-  br i1 %more, label %body, label %done
-body:
-  %skip = mul i64 %i, {stride}
-  %at = getelementptr i8, ptr %first, i64 %skip
-  %other = load i64, ptr %at, align 8
-  %same = icmp eq i64 %other, %place
-  %next = add i64 %i, 1
-  br i1 %same, label %head, label %apart
-apart:
-  ret i64 -2
-done:
-  ret i64 %place
-}}
-define internal void @"{prefix}.go"(ptr %state, i64 %place) {{
-entry:
-  %first = getelementptr i8, ptr %state, i64 {offset}
-  br label %head
-head:
-  %i = phi i64 [ 0, %entry ], [ %next, %body ]
-  %more = icmp ult i64 %i, {rows}
-  br i1 %more, label %body, label %done
-body:
-  %skip = mul i64 %i, {stride}
-  %at = getelementptr i8, ptr %first, i64 %skip
-  store i64 %place, ptr %at, align 8
-  %next = add i64 %i, 1
-  br label %head
-done:
-  ret void
-}}
-"""
-
-RESET = """
-define {export} void @{prefix}_reset(ptr %state) {{
-entry:
-  br label %rows
-rows:
-  %row = phi i64 [ 0, %entry ], [ %following, %filled ]
-  %skip = mul i64 %row, {stride}
-  %own = getelementptr i8, ptr %state, i64 %skip
-  call void @"{copy}"(ptr @"{start}", ptr %own, i64 {words})
-  br label %filled
-filled:
-  %following = add i64 %row, 1
-  %more = icmp ult i64 %following, {rows}
-  br i1 %more, label %rows, label %done
-done:
-  ret void
-}}
-"""
 
 
 class Entries:
@@ -124,10 +75,7 @@ class Entries:
         code.add('declare i64 @"tinyseq.denormals.off"()')
         code.add('declare void @"tinyseq.denormals.restore"(i64)')
         if own.finishes:
-            offset, stride = self.stepping.state_bytes, own.state_bytes
-            code.add(
-                PLACES.format(prefix=own.name, offset=offset, rows=self.stepping.request.rows, stride=stride)
-            )
+            self._places()
         self._reset()
         self._step("step", 0)
         if own.finishes:
@@ -144,17 +92,32 @@ class Entries:
     def _reset(self) -> None:
         start, own = self.stepping.state, self.interface
         start = np.concatenate([start, np.zeros(own.state_bytes - start.size, np.uint8)])
+        copy = self._copier("move", np.dtype(np.float32), ("i32", 4), SAME, ("i32", 4))
+        body = f"""  %skip = mul i64 %i, {own.state_bytes}
+  %own = getelementptr i8, ptr %state, i64 %skip
+  call void @"{copy}"(ptr @"{self.code.weight(start)}", ptr %own, i64 {start.size // 4})"""
+        head = f"define {self.export} void @{own.name}_reset(ptr %state)"
+        self.code.add(loop(head, self.stepping.request.rows, body))
+
+    def _places(self) -> None:
+        """What tells at which place the rows of a state are, -2 where they differ, and what sets it."""
+        name, rows = self.interface.name, self.stepping.request.rows
+        first = f"  %first = getelementptr i8, ptr %state, i64 {self.stepping.state_bytes}"
+        skip = f"  %skip = mul i64 %i, {self.interface.state_bytes}"
+        at = f"{skip}\n  %at = getelementptr i8, ptr %first, i64 %skip"
         self.code.add(
-            RESET.format(
-                export=self.export,
-                prefix=own.name,
-                stride=own.state_bytes,
-                rows=self.stepping.request.rows,
-                start=self.code.weight(start),
-                words=start.size // 4,
-                copy=self._copier("move", np.dtype(np.float32), ("i32", 4), SAME, ("i32", 4)),
+            loop(
+                f'define internal i64 @"{name}.place"(ptr %state)',
+                rows,
+                f"{at}\n  %other = load i64, ptr %at, align 8\n  %same = icmp eq i64 %other, %place",
+                before=f"{first}\n  %place = load i64, ptr %first, align 8",
+                again="br i1 %same, label %head, label %apart\napart:\n  ret i64 -2",
+                end="ret i64 %place",
             )
         )
+        head = f'define internal void @"{name}.go"(ptr %state, i64 %place)'
+        body = f"{at}\n  store i64 %place, ptr %at, align 8"
+        self.code.add(loop(head, rows, body, before=first))
 
     def _texts(self) -> None:
         code, own = self.code, self.interface
@@ -175,14 +138,14 @@ class Entries:
         self, what: str, dtype: np.dtype, given: tuple[str, int], converted: str, taken: tuple[str, int]
     ) -> str:
         name = f"{self.interface.name}.{what}.{dtype.name}"
-        text = COPY.format(
-            name=name,
-            given=given[0],
-            given_align=given[1],
-            converted=converted,
-            taken=taken[0],
-            taken_align=taken[1],
-        )
+        body = f"""  %from = getelementptr {given[0]}, ptr %source, i64 %i
+  %x = load {given[0]}, ptr %from, align {given[1]}
+{converted}
+  %to = getelementptr {taken[0]}, ptr %target, i64 %i
+  store {taken[0]} %y, ptr %to, align {taken[1]}"""
+        parameters = "(ptr %source, ptr %target, i64 %count)"
+        head = f'define internal void @"{name}"{parameters} noinline "no-builtins"'
+        text = loop(head, "%count", body)
         return self.code.once(("copy", what, dtype.name), name, text)
 
     def _taking(self, dtype: np.dtype) -> str:
