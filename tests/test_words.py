@@ -81,9 +81,13 @@ def test_what_has_no_words_is_refused():
         (["_", "a"], {}, "nothing in the vocabulary says where words begin"),
         (["_", "a"], {"word_separator": 2}, "token 2 is not in a vocabulary of 2"),
         (["_"], {"word_separator": 0}, "token 1 is not in a vocabulary of 1"),
+        (["_", "a", " "], {"word_separator": "|"}, "no string of the vocabulary holds"),
+        (["_", "a", " "], {"word_separator": ""}, "no string of the vocabulary holds"),
     ):
         with pytest.raises(tinyseq.OptionError, match=reason):
             tinyseq.word_times(heard([1]), vocabulary, 0.1, **options)
+    with pytest.raises(tinyseq.OptionError, match="1 tokens, 2 frames and 1 confidences"):
+        tinyseq.word_times(heard([1], [0, 2]), [" ", "a"], 0.1)
     with pytest.raises(tinyseq.OptionError, match="over frames"):
         tinyseq.word_times(tinyseq.Hypothesis([1], 0.0), [" ", "a"], 0.1)
     with pytest.raises(tinyseq.OptionError, match="is not in a vocabulary"):

@@ -104,6 +104,12 @@ def word_times(
     """
     if not isinstance(hypothesis, Hypothesis) or None in (hypothesis.frames, hypothesis.confidences):
         raise OptionError(f"hypothesis is one of a search over frames, not {shown(hypothesis)}")
+    counts = [len(own) for own in (hypothesis.tokens, hypothesis.frames, hypothesis.confidences)]
+    if len({*counts}) > 1:
+        raise OptionError(
+            "a hypothesis has a frame and a confidence for each of its tokens, and this one has "
+            "{} tokens, {} frames and {} confidences".format(*counts)
+        )
     if not is_collection(vocabulary) or not all(isinstance(text, str) for text in vocabulary):
         raise OptionError(f"vocabulary is a sequence of strings, one for each token, not {shown(vocabulary)}")
     if not is_number(frame_seconds) or not 0 < frame_seconds < inf:
@@ -115,6 +121,11 @@ def word_times(
         raise OptionError(f"token {shown(wrong[0])} is not in a vocabulary of {len(strings)}")
     if not (word_separator is None or is_whole(word_separator) or isinstance(word_separator, str)):
         raise OptionError(f"word_separator is a string, a token or None, not {shown(word_separator)}")
+    if isinstance(word_separator, str) and not (word_separator and any(word_separator in t for t in strings)):
+        raise OptionError(
+            f"no string of the vocabulary holds word_separator={shown(word_separator)}; leave it out, or "
+            "give what parts words there"
+        )
     mark = word_mark(strings, int(word_separator) if is_whole(word_separator) else word_separator)
     if mark is None:
         raise OptionError(
