@@ -44,8 +44,8 @@ def checked_name(name: object) -> str:
     """
     if type(name) is not str or not IDENTIFIER.fullmatch(name) or name in KEYWORDS or len(name) > 64:
         raise OptionError(
-            f"name={shown(name)}: the functions of a library begin with its name, so it is made of letters, "
-            "digits and _, and begins with a letter"
+            f"name={shown(name)}: the functions of a library begin with its name, so it is made of at most "
+            "64 letters, digits and _, begins with a letter, and is no word of C's own"
         )
     return name
 

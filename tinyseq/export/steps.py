@@ -165,6 +165,7 @@ class _Planning:
         if not rows and len(others) == 1:
             # The states are the model's own affair, so that no name says which size is theirs.
             rows = {*others}
+        self.row_sizes = rows
         given = {**dict.fromkeys(names, 1), **dict.fromkeys(rows, request.rows), **request.sizes}
         return {n: size for n, size in given.items() if request.frames is None or n not in frames}
 
@@ -252,12 +253,9 @@ class _Planning:
         try:
             return plan()
         except FeedError as error:
-            hint = ", ".join(f"{name}=N" for name in self.sizes if name not in self.request.sizes)
-            hint = (
-                f" (open sizes that are not given are 1, or the number of rows: size {hint} sets them)"
-                if hint
-                else ""
-            )
+            apart = self.request.sizes.keys() | self.row_sizes
+            hint = ", ".join(f"size {name}=N" for name in self.sizes if name not in apart)
+            hint = f" (open sizes that are not given are 1: {hint} sets them)" if hint else ""
             step = f" in a step of {count} frames" if self.request.frames is not None else ""
             raise FeedError(f"{error}{step}{hint}{self.session.doubts}") from error
 
