@@ -224,7 +224,8 @@ def _verify(args: argparse.Namespace) -> int:
             for name in frame_sizes(session)
             if name not in inputs.pairs(args.size, "--size")
         ]
-        report = check_stream(session, inputs.feeds_of(args, session), seed=args.seed)
+        with inputs.size_hint(args, session):
+            report = check_stream(session, inputs.feeds_of(args, session), seed=args.seed)
         say(*([report.as_json()] if args.json else map(str, report.findings)))
         return FINE if report.passed else FAILED
     feeds = inputs.feeds_of(args, session)
