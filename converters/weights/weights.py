@@ -68,6 +68,8 @@ class Weights:
     def __init__(self, arrays: Mapping[str, np.ndarray], origin: str = "the weights") -> None:
         if not isinstance(arrays, Mapping):
             raise ModelError(f"weights are a dict from name to array, not {type(arrays).__name__}")
+        if not isinstance(origin, str):
+            raise ModelError(f"origin says in words where the weights are from, not {shown(origin)}")
         self.origin = origin
         self._arrays = {name: _checked(name, array, origin) for name, array in arrays.items()}
         self._left = dict.fromkeys(self._arrays)

@@ -35,8 +35,8 @@ def linear(x: int = X, y: int = XW, frames: int = 1) -> Instruction:
     return Instruction("linear", (x, *rows, INPUTS, W, 4 * HIDDEN, BIAS, y, 4 * HIDDEN))
 
 
-def lstm(frames: int = 1, y: int = Y) -> Instruction:
-    code = VARIANT_CODES[Variant("LSTM")]
+def lstm(frames: int = 1, y: int = Y, general: bool = False) -> Instruction:
+    code = VARIANT_CODES[Variant("LSTM", general)]
     places = (XW, R, 0, 0, 0, 0, H, C, y, 0, 0, 0)
     sizes = (frames, ROWS, HIDDEN, HIDDEN, 0, ROWS * HIDDEN, HIDDEN, HAS_Y)
     return Instruction("recurrent", (code, *places, *sizes))
@@ -71,6 +71,7 @@ def test_what_makes_up_a_layer(ahead):
         (copy(H0, Y), *WHOLE[1:]), (copy(H0, H), copy(C0, C), copy(H0, Y), linear(), lstm()),
         (linear(frames=2), lstm()), (linear(y=Y), lstm()),
         (*WHOLE[:2], linear(frames=99), lstm(frames=99)), (*WHOLE[:2], lstm(frames=0)),
+        (*WHOLE[:3], lstm(general=True)),
     ],
 )  # fmt: skip
 def test_what_does_not(ahead):

@@ -49,7 +49,7 @@ WORDS = 3072
 SEGMENTS = 512
 """Segments whose addresses are held there too."""
 
-THREADS = 640
+THREADS = 512
 """Threads of the block that runs a chain; a multiple of a warp's."""
 
 FILL, ELEMENTWISE, LINEAR, DEPTHWISE = (

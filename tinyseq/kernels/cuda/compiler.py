@@ -34,6 +34,9 @@ CACHE_VARIABLE = "TINYSEQ_CACHE"
 Capability = tuple[int, int]
 """A device's compute capability: major and minor number."""
 
+NEWEST_PTX: Capability = (9, 0)
+"""What newer devices are given, too: of PTX made for them, the linker's code needs more registers."""
+
 
 class Binary(NamedTuple):
     """A kernel's machine code and the name of its entry; ``report`` is what the linker says of it."""
@@ -60,6 +63,7 @@ def compiled(kernel: Kernel, capability: Capability) -> Binary:
 
 def assembly(kernel: Kernel, capability: Capability) -> str:
     """A kernel in PTX, which this architecture and all later ones run."""
+    capability = min(capability, NEWEST_PTX)
     # Imported here: with everything kept, nobody should wait for the compiler.
     from numba import types
 

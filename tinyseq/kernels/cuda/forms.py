@@ -35,6 +35,9 @@ GRID_ROWS, GRID_WARPS = 16, 8
 CLUSTERS_SINCE = (9, 0)
 """The compute capability from which on there are clusters."""
 
+NEWEST = (12, 0)
+"""The compute capability from which on the linker's code needs more registers."""
+
 
 class Form(NamedTuple):
     """How a layer is shared out: ``members`` blocks of up to ``warps`` share a sequence, each warp has
@@ -101,8 +104,9 @@ def sequence(variant: Variant, layer: RecurrentOperands, facts: Facts) -> list[L
     if form is None:
         return None
     resets = variant.cell.reset is not None
-    # For pairs of units and one row at a time, the linker's code for (12, 0) runs out of registers.
-    least = form.units if resets and form.exchange is CLUSTERS else 1
+    # For pairs of units and fewer rows at a time, the linker's code runs out of registers.
+    short = (2 * resets + variant.coupled) if facts.capability >= NEWEST else resets
+    least = max(1, form.units * short) if form.exchange is CLUSTERS else 1
     values = form.units * (len(variant.cell.gates) - resets)
     share = shared_out(form, values, layer.hidden, layer.rows, facts, least)
     kernel = sequence_of(variant, form.units, share.per_lane, share.at_once, form.exchange, form.warps * WARP)

@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import NamedTuple
 
+from tinyseq.kernels.cells import VARIANTS
 from tinyseq.kernels.cuda.launch import Launch, Tail
 from tinyseq.kernels.cuda.product import BYTES
 from tinyseq.kernels.cuda.recurrent import RecurrentOperands, frame_by_frame
@@ -64,6 +65,9 @@ def gathered(ahead: Sequence[Instruction]) -> tuple[int, list[Launch]] | None:
     layer = RecurrentOperands(*ahead[count - 1].operands, h0=0, c0=0)
     own = _states(layer)
     if not layer.live or layer.frames == 0 or not begun.keys() <= own:
+        return None
+    # With the product of the input, too, there are no registers to spare for cells of any activations.
+    if fed and VARIANTS[layer.code].general:
         return None
     first = {target.start: source for target, source in begun.items()}
     layer = layer._replace(h0=first.get(layer.h, layer.h), c0=first.get(layer.c, layer.c))
