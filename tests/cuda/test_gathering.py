@@ -14,6 +14,7 @@ from tinyseq.kernels.cuda import driver, gathering, schedule
 from tinyseq.kernels.cuda import recurrent as layers
 from tinyseq.kernels.cuda.gathering import Instruction, gathered
 from tinyseq.kernels.cuda.launch import Tail
+from tinyseq.kernels.formats import BLOCK, FLOAT32, WeightFormat
 from tinyseq.kernels.instructions import FUNCTION_CODES, HAS_Y
 
 HIDDEN, INPUTS, ROWS = 8, 5, 2
@@ -30,15 +31,16 @@ def fill(target: int, bits: int = 0) -> Instruction:
     return Instruction("fill", (target, ROWS * HIDDEN, bits))
 
 
-def linear(x: int = X, y: int = XW, frames: int = 1) -> Instruction:
+def linear(x: int = X, y: int = XW, frames: int = 1, of: WeightFormat = FLOAT32) -> Instruction:
     rows = (1, 0, frames * ROWS, INPUTS)
-    return Instruction("linear", (x, *rows, INPUTS, W, 4 * HIDDEN, BIAS, y, 4 * HIDDEN))
+    operands = (x, *rows, INPUTS, W, 4 * HIDDEN, BIAS, y, 4 * HIDDEN, 0, 0, 0, of.code)
+    return Instruction("linear", operands)
 
 
-def lstm(frames: int = 1, y: int = Y, general: bool = False) -> Instruction:
+def lstm(frames: int = 1, y: int = Y, general: bool = False, of: WeightFormat = FLOAT32) -> Instruction:
     code = VARIANT_CODES[Variant("LSTM", general)]
     places = (XW, R, 0, 0, 0, 0, H, C, y, 0, 0, 0)
-    sizes = (frames, ROWS, HIDDEN, HIDDEN, 0, ROWS * HIDDEN, HIDDEN, HAS_Y)
+    sizes = (frames, ROWS, HIDDEN, HIDDEN, 0, ROWS * HIDDEN, HIDDEN, HAS_Y, of.code)
     return Instruction("recurrent", (code, *places, *sizes))
 
 
@@ -72,6 +74,7 @@ def test_what_makes_up_a_layer(ahead):
         (linear(frames=2), lstm()), (linear(y=Y), lstm()),
         (*WHOLE[:2], linear(frames=99), lstm(frames=99)), (*WHOLE[:2], lstm(frames=0)),
         (*WHOLE[:3], lstm(general=True)),
+        (*WHOLE[:2], linear(of=BLOCK), lstm()), (*WHOLE[:3], lstm(of=BLOCK)),
     ],
 )  # fmt: skip
 def test_what_does_not(ahead):

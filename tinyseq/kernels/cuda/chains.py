@@ -20,12 +20,14 @@ from tinyseq.kernels.compute.scalars import SCALARS
 from tinyseq.kernels.cuda.elementwise import HEAVY, LONG, LONGER, A, B, C, Y, _applied
 from tinyseq.kernels.cuda.intrinsics import WARP, barrier, shared, shuffle_xor, thread, threads
 from tinyseq.kernels.cuda.launch import EXACT, Kernel, Launch
+from tinyseq.kernels.formats import FLOAT32
 from tinyseq.kernels.instructions import (
     BYTES,
     FUNCTION_CODES,
     FUNCTIONS,
     GROUP,
     OPCODES,
+    OPERANDS,
     PANEL,
     SEGMENT_SHIFT,
 )
@@ -59,6 +61,9 @@ FILL, ELEMENTWISE, LINEAR, DEPTHWISE = (
 DIMS, POSITIONS = 8, 9
 """Where in a row of ``elementwise`` and of ``depthwise`` the dimensions begin."""
 
+FORMAT = OPERANDS["linear"].index("format") + 2
+"""Where in a row of ``linear`` the format of its weights is."""
+
 FOLDS = tuple(FUNCTION_CODES[name, "ff"] for name in ("add", "multiply", "maximum", "minimum"))
 """Functions that chains fold with."""
 
@@ -84,7 +89,8 @@ def is_short(row: Sequence[int], precision: str = EXACT) -> bool:
         return row[3] <= MOST
     if row[0] == LINEAR:
         rows, k, n = row[3] * row[5], row[7], row[9]
-        return precision == EXACT and (rows + n) * k <= MOST_FACTORS and _is_small_sum(rows * n, k)
+        exact = precision == EXACT and row[FORMAT] == FLOAT32.code
+        return exact and (rows + n) * k <= MOST_FACTORS and _is_small_sum(rows * n, k)
     if row[0] == DEPTHWISE:
         rank = row[8]
         near = all(abs(word) < FARTHEST for word in row[POSITIONS + rank :])

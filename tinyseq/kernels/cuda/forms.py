@@ -25,7 +25,7 @@ from tinyseq.kernels.cuda.persistent import sequence_of
 from tinyseq.kernels.cuda.product import BYTES
 from tinyseq.kernels.cuda.small import small
 from tinyseq.kernels.cuda.sums import SHORT, order_of, padded
-from tinyseq.kernels.instructions import PROJECTED, QUANTIZED
+from tinyseq.kernels.instructions import PROJECTED
 
 if TYPE_CHECKING:
     from tinyseq.kernels.cuda.recurrent import RecurrentOperands
@@ -94,7 +94,7 @@ def sequence(variant: Variant, layer: RecurrentOperands, facts: Facts) -> list[L
 
     General cells have none, nor those with constants: there are no registers to spare for them.
     """
-    if variant.general or variant.constants or layer.flags & (QUANTIZED | PROJECTED):
+    if variant.general or variant.constants or layer.rounds or layer.flags & PROJECTED:
         return None
     if layer.frames == 0:
         return []

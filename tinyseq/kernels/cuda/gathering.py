@@ -15,6 +15,7 @@ from tinyseq.kernels.cuda.launch import Launch, Tail
 from tinyseq.kernels.cuda.product import BYTES
 from tinyseq.kernels.cuda.recurrent import RecurrentOperands, frame_by_frame
 from tinyseq.kernels.cuda.stages import Feed
+from tinyseq.kernels.formats import AS_THEY_ARE, FORMATS
 from tinyseq.kernels.instructions import FUNCTION_CODES, HAS_Y, OPERANDS, PROJECTED
 
 COPY = FUNCTION_CODES["copy", "f"]
@@ -104,6 +105,8 @@ def _feeds(layer: RecurrentOperands, linear: Instruction) -> bool:
     """Whether a product is the one that the layer starts from."""
     wanted = layer.xw, layer.width, layer.width, layer.frames * layer.rows
     rows = linear.value("outer") * linear.value("inner")
+    if FORMATS[linear.value("format")].activations is not AS_THEY_ARE:
+        return False
     return (*map(linear.value, ("y", "n", "y_stride")), rows) == wanted
 
 

@@ -29,18 +29,19 @@ from tinyseq.kernels.cuda.indexing import (
 )
 from tinyseq.kernels.cuda.jumps import jump, jump_unless, spend, turn
 from tinyseq.kernels.cuda.launch import EXACT, Facts, Failure, Launch, Tail
-from tinyseq.kernels.cuda.product import linear, pack, products
-from tinyseq.kernels.cuda.quantized import linear_bytes, linear_dynamic, quantize_dynamic
+from tinyseq.kernels.cuda.product import pack, products
+from tinyseq.kernels.cuda.quantized import linear_bytes, quantize_dynamic
 from tinyseq.kernels.cuda.recurrent import recurrent
 from tinyseq.kernels.cuda.scores import ban_ngrams, ban_tokens, force_token, log_softmax, penalize_repetition
 from tinyseq.kernels.cuda.searches import beam, feed, pick, unroll
+from tinyseq.kernels.cuda.weighted import linear
 from tinyseq.kernels.instructions import INSTRUCTIONS, OPERANDS, SEGMENT_SHIFT
 
 TWINS: dict[str, Callable[..., list[Launch]]] = {
     twin.__name__: twin
     for twin in (
         *(fill, elementwise, pack, linear, products, depthwise),
-        *(quantize_dynamic, linear_bytes, linear_dynamic, recurrent),
+        *(quantize_dynamic, linear_bytes, recurrent),
         *(gather, gather_elements, within, finite, extreme, extreme_integer, top_k, top_k_integer),
         *(log_softmax, ban_tokens, force_token, penalize_repetition, ban_ngrams, feed, unroll, pick, beam),
     )

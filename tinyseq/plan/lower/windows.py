@@ -162,12 +162,12 @@ def _by_panels(p: Builder, source: np.ndarray | View, key: object, b: View | Non
     """The product in float32; ``source`` and ``key`` tell where the kernels come from."""
 
     def product(flat: View, part: tuple, kernels: slice, matrix) -> View:
+        count = kernels.stop - kernels.start
         if isinstance(source, View):
-            w, _ = packed_matrix(p, matrix(), None)
+            w = packed_matrix(p, matrix(), None)
         else:
-            w = p.packed(source, ("conv", key, *part), lambda: packing.panels(matrix()))
-        bias = None if b is None else b.sliced([(kernels.start, 1, kernels.stop - kernels.start)])
-        return linear(p, flat, w, kernels.stop - kernels.start, bias)
+            w = p.factor(source, ("conv", key, *part), count, matrix)
+        return linear(p, flat, w, None if b is None else b.sliced([(kernels.start, 1, count)]))
 
     return product
 
