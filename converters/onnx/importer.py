@@ -15,7 +15,8 @@ from tinyseq.common import files
 from tinyseq.common.given import as_path
 from tinyseq.errors import ConversionWarning, MissingPackageError, ModelError, UnsupportedError
 from tinyseq.ir.model import Model, ModelGraph, Node, Value, captured
-from tinyseq.ir.ops import DTYPE, OPS
+from tinyseq.ir.op import DTYPE
+from tinyseq.ir.ops import OPS
 from tinyseq.ir.types import alike, checked_model
 
 OLDEST_OPSET = 7

@@ -10,15 +10,13 @@ import numpy as np
 
 from tinyseq.common.text import printable, shown
 from tinyseq.errors import ModelError, UnsupportedError
-from tinyseq.ir.ops import (
+from tinyseq.ir.op import (
     DTYPE,
-    FAMILY,
     FLOAT,
     FLOATS,
     GRAPH,
     INT,
     INTS,
-    OPS,
     REQUIRED,
     TENSOR,
     TEXT,
@@ -27,6 +25,7 @@ from tinyseq.ir.ops import (
     Op,
     Port,
 )
+from tinyseq.ir.ops import FAMILY, OPS
 from tinyseq.shapes import MOST_DIMENSIONS, Mismatch
 
 POSITION = "stream.position"
@@ -163,7 +162,7 @@ def needed_values(graph: ModelGraph) -> set[str]:
     for node in reversed(graph.nodes):
         for _, sub_graph in node.graphs():
             needed |= needed_values(sub_graph)
-        decides = not needed.isdisjoint(node.outputs) and node.op not in ("Shape", "Size")
+        decides = not needed.isdisjoint(node.outputs) and not node.row.sizes_only
         for index, name in enumerate(node.inputs):
             if name and (decides or node.row.port(index).known):
                 needed.add(name)
