@@ -8,6 +8,8 @@ from typing import NamedTuple
 
 import numpy as np
 
+from tinyseq.decode.vocabulary import text_of
+
 
 @dataclass(frozen=True, slots=True)
 class Hypothesis:
@@ -20,7 +22,8 @@ class Hypothesis:
             stream: within the most probable single alignment that the search has kept, the row of the token's
             run that gives it the highest probability (the first of several).
         confidences: of searches over frames, for each token its probability in that row.
-        text: the tokens' strings, joined; None without a vocabulary.
+        text: the tokens' strings, joined, with a blank for each ``"▁"`` but the first; None without a
+            vocabulary.
         token_scores: of ``generate``, the score of each token, and one more for the end token if
             ``finished``.
         finished: of ``generate``, whether an end token has ended it.
@@ -60,10 +63,10 @@ class Emitted:
         """The first of them."""
         return Emitted(self.words[:, :count])
 
-    def hypothesis(self, score: float, vocabulary: Sequence[str] | None) -> Hypothesis:
-        """The same for users."""
+    def hypothesis(self, score: float, vocabulary: Sequence[str] | None, begins: bool = True) -> Hypothesis:
+        """The same for users; ``begins`` unless they stand behind other tokens."""
         tokens, frames = self.words[:2].tolist()
-        text = None if vocabulary is None else "".join([vocabulary[token] for token in tokens])
+        text = None if vocabulary is None else text_of([vocabulary[token] for token in tokens], begins)
         confidences = np.exp(self.words[2].view(np.float32), dtype=np.float64).tolist()
         return Hypothesis(tokens, float(score), frames, confidences, text)
 

@@ -9,7 +9,7 @@ from typing import NamedTuple
 from tinyseq.common.given import is_number, is_whole
 from tinyseq.common.text import shown
 from tinyseq.decode.hypothesis import Hypothesis
-from tinyseq.decode.option_checks import is_collection
+from tinyseq.decode.vocabulary import as_strings
 from tinyseq.errors import OptionError
 
 GOES_ON = "##"
@@ -110,11 +110,9 @@ def word_times(
             "a hypothesis has a frame and a confidence for each of its tokens, and this one has "
             "{} tokens, {} frames and {} confidences".format(*counts)
         )
-    if not is_collection(vocabulary) or not all(isinstance(text, str) for text in vocabulary):
-        raise OptionError(f"vocabulary is a sequence of strings, one for each token, not {shown(vocabulary)}")
     if not is_number(frame_seconds) or not 0 < frame_seconds < inf:
         raise OptionError(f"frame_seconds is how long a frame lasts, not {shown(frame_seconds)}")
-    strings = tuple(vocabulary)
+    strings = as_strings(vocabulary)
     tokens = [*hypothesis.tokens, *([word_separator] if is_whole(word_separator) else [])]
     wrong = [token for token in tokens if not is_whole(token) or not 0 <= token < len(strings)]
     if wrong:

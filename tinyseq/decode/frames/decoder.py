@@ -90,6 +90,14 @@ class LiveDecoder(ABC):
     def _search(self, size: int) -> FrameSearch:
         """The search over frames of so many numbers."""
 
+    def _scored(self, streams: list[DecoderStream], rows: list[np.ndarray]) -> list[np.ndarray]:
+        """The rows as the search takes them.
+
+        Raises:
+            FeedError: they are none.
+        """
+        return rows
+
     @property
     @abstractmethod
     def _any_size(self) -> int:
@@ -139,7 +147,7 @@ class LiveDecoder(ABC):
             raise FeedError("a stream is stepped by the decoder that it belongs to")
         held = take_all([stream._claim for stream in streams])
         try:
-            self._step(streams, rows)
+            self._step(streams, self._scored(streams, rows))
         finally:
             put_back(held)
 
@@ -213,7 +221,8 @@ class DecoderStream:
         """
         settled, tentative, score = self._partial()
         vocabulary = self._decoder.options.vocabulary
-        return settled.hypothesis(score, vocabulary), tentative.hypothesis(score, vocabulary)
+        goes_on = tentative.hypothesis(score, vocabulary, begins=not len(settled))
+        return settled.hypothesis(score, vocabulary), goes_on
 
     @claiming
     def partial_tokens(self) -> Partial:

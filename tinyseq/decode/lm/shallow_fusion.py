@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
+from warnings import warn
 
 import numpy as np
 
@@ -13,7 +14,8 @@ from tinyseq.common.text import shown
 from tinyseq.decode.lm.automata import START, Automaton, automaton
 from tinyseq.decode.lm.hotwords import hotwords_automaton
 from tinyseq.decode.lm.language_model import BEGIN, END, UNKNOWN
-from tinyseq.errors import OptionError
+from tinyseq.decode.words import GOES_ON, word_mark
+from tinyseq.errors import OptionError, VocabularyWarning
 from tinyseq.kernels.program import Buffer
 from tinyseq.kernels.search.layout import (
     EMITS,
@@ -33,6 +35,7 @@ if TYPE_CHECKING:
 SOME_WORD = 2**31 - 3
 """What a word ends as where no language model knows words: the label of none."""
 
+BLANK = " "
 NOT_A_WORD = (UNKNOWN, BEGIN, END)
 EMPTY = Buffer(np.zeros(8, np.int64))
 
@@ -95,7 +98,7 @@ class Spelling:
 
     def __init__(self, options: PrefixSearchOptions, tokens: int) -> None:
         vocabulary, separator = options.vocabulary, options.word_separator
-        self._vocabulary, self._separator = vocabulary, separator
+        self._vocabulary, self._separator = vocabulary, _separator(separator, vocabulary)
         self.by_tokens = vocabulary is None or isinstance(options.lexicon, Mapping)
         self._symbols: dict[str, int] = {}
         if not self.by_tokens and isinstance(separator, int):
@@ -103,42 +106,50 @@ class Spelling:
                 f"word_separator={separator} is a token, and words are spelt by the vocabulary's strings; "
                 "give the string that parts them"
             )
-        if self.by_tokens:
-            self._separator = self._separating_token(separator)
-            self.tokens = [self.of([token]) for token in range(tokens)]
-        else:
-            self.tokens = [self.of(text) for text in vocabulary]
+        self._has_blanks = any(" " in text for text in vocabulary or ())
+        self.tokens = [self.of([token] if self.by_tokens else vocabulary[token]) for token in range(tokens)]
         self.tokens[options.blank] = []
         self._known = frozenset(self._symbols.values())
         self.separates = any(SEPARATOR in symbols for symbols in self.tokens)
 
-    def _separating_token(self, separator: str | int | None) -> int | None:
-        if isinstance(separator, str):
-            return self._vocabulary.index(separator) if separator in (self._vocabulary or ()) else None
-        return separator
-
     def of(self, what: str | Sequence[int]) -> list[int]:
         """The symbols of a text, or of a sequence of tokens."""
         if not isinstance(what, str):
-            if not self.by_tokens:
-                what = "".join(self._vocabulary[token] for token in what)
-            else:
-                return [SEPARATOR if token == self._separator else token + 1 for token in what]
-        if self.by_tokens:
+            if self.by_tokens:
+                return [symbol for token in what for symbol in self._of_token(token)]
+            what = "".join(self._vocabulary[token] for token in what)
+        elif self.by_tokens:
             raise OptionError(
                 f"{shown(what)} cannot be spelt: give it as a sequence of tokens, or give a vocabulary and "
                 "no lexicon but of words"
             )
         text = what if self._separator is None else what.replace(self._separator, "\0")
+        if self._separator is not None and not self._has_blanks:
+            text = text.replace(" ", "\0")
         return [
             SEPARATOR if letter == "\0" else self._symbols.setdefault(letter, len(self._symbols) + 1)
             for letter in text
         ]
 
+    def _of_token(self, token: int) -> list[int]:
+        """The token itself, and a separator where its string begins or ends with one."""
+        separator = self._separator
+        if not isinstance(separator, str) or self._vocabulary is None:
+            return [SEPARATOR if token == separator else token + 1]
+        text = self._vocabulary[token]
+        if text == separator:
+            return [SEPARATOR]
+        before, behind = text.startswith(separator), text.endswith(separator)
+        return [*[SEPARATOR] * before, token + 1, *[SEPARATOR] * behind]
+
+    def knows(self, symbols: Sequence[int]) -> bool:
+        """Whether tokens spell them."""
+        known = range(1, len(self.tokens) + 1) if self.by_tokens else self._known
+        return all(symbol == SEPARATOR or symbol in known for symbol in symbols)
+
     def must_know(self, what: str | Sequence[int], symbols: list[int]) -> None:
         """Refuses what no tokens spell."""
-        known = range(1, len(self.tokens) + 1) if self.by_tokens else self._known
-        if any(symbol != SEPARATOR and symbol not in known for symbol in symbols):
+        if not self.knows(symbols):
             raise OptionError(f"{shown(what)} cannot be spelt with the vocabulary's tokens; leave it out")
 
     def buffer(self) -> Buffer:
@@ -147,6 +158,14 @@ class Spelling:
         lengths = [0, *(len(symbols) for symbols in self.tokens), len(ends)]
         symbols = [symbol for token in self.tokens for symbol in token]
         return Buffer(np.array([*np.cumsum(lengths), *symbols, *ends], np.int32))
+
+
+def _separator(given: str | int | None, vocabulary: Sequence[str] | None) -> str | int | None:
+    """What parts words: where no token holds a blank, which need not have been asked for, what else does."""
+    if given != BLANK or vocabulary is None:
+        return given
+    mark = word_mark(vocabulary, given)
+    return given if mark is None or mark == GOES_ON else mark
 
 
 def fusion(options: PrefixSearchOptions, tokens: int) -> Fusion:
@@ -206,7 +225,9 @@ def fusion(options: PrefixSearchOptions, tokens: int) -> Fusion:
 
 
 def _labels(options: PrefixSearchOptions, tokens: int) -> Buffer:
-    names = options.vocabulary if options.vocabulary is not None else map(str, range(tokens))
+    names = options.vocabulary if options.vocabulary is not None else [*map(str, range(tokens))]
+    if not any(name in options.lm.words for name in names):
+        _warn(f"the language model has none of the {len(names)} tokens", names[-1])
     return Buffer(np.array([options.lm.label(name) for name in names], np.int32))
 
 
@@ -220,9 +241,41 @@ def _words(options: PrefixSearchOptions, spelling: Spelling, by_word: bool) -> A
     given = options.lexicon
     if given is None:
         given = [word for word in options.lm.words if word not in NOT_A_WORD]
-    spelt = given.items() if isinstance(given, Mapping) else [(word, word) for word in given]
+    spelt = [(word, spelling.of(how)) for word, how in _spelt(given)]
+    if isinstance(given, Mapping):
+        spelt = [(word, _stripped(symbols)) for word, symbols in spelt]
+    _check_spelt(spelt, spelling, options)
     label = options.lm.label if by_word else lambda word: SOME_WORD
-    return _trie((word, spelling.of(how), label(word)) for word, how in spelt)
+    return _trie((word, symbols, label(word)) for word, symbols in spelt)
+
+
+def _spelt(given: Mapping[str, Sequence[Sequence[int]]] | Collection[str]) -> Iterator[tuple[str, Any]]:
+    """Words and what spells them."""
+    for word in given:
+        if isinstance(given, Mapping):
+            yield from ((word, how) for how in given[word])
+        else:
+            yield word, word
+
+
+def _check_spelt(
+    spelt: list[tuple[str, list[int]]], spelling: Spelling, options: PrefixSearchOptions
+) -> None:
+    """Says so where a lexicon's words, or all of a language model's, are strange to the rest."""
+    strange = [word for word, symbols in spelt if not spelling.knows(symbols)]
+    if options.lexicon is None:
+        if len(strange) == len(spelt) > 0:
+            _warn(f"tokens spell none of the language model's {len(spelt)} words", strange[0])
+    elif strange:
+        _warn(f"tokens do not spell {len(strange)} of the lexicon's {len(spelt)} words", strange[0])
+    elif options.lm is not None and options.lm_level == "word":
+        if spelt and not any(word in options.lm.words for word, _ in spelt):
+            _warn(f"the language model has none of the lexicon's {len(spelt)} words", spelt[0][0])
+
+
+def _warn(what: str, example: str) -> None:
+    text = f"{what}, such as {shown(example)}: are both in the same letters, capital or small?"
+    warn(text, VocabularyWarning, stacklevel=2)
 
 
 def _trie(words: Iterable[tuple[str, list[int], int]]) -> Automaton:
@@ -276,5 +329,5 @@ def _hashable(hotword: str | Sequence[int]) -> str | tuple[int, ...]:
 
 
 def _stripped(symbols: list[int]) -> list[int]:
-    start = 1 if symbols[0] == SEPARATOR else 0
-    return symbols[start : len(symbols) - (symbols[-1] == SEPARATOR)]
+    start = 1 if symbols[:1] == [SEPARATOR] else 0
+    return symbols[start : len(symbols) - (symbols[-1:] == [SEPARATOR])]
