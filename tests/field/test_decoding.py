@@ -190,7 +190,7 @@ def test_files_of_lexicons(tmp_path):
     lexicon = tinyseq.read_lexicon(path)
     assert lexicon == {"ab": [["a", "b", "|"], ["b", "b", "|"]], "ba": [["b", "a", "|"]]}
     (best,) = tinyseq.ctc_beam_search(AB, vocabulary=STRINGS, lexicon=lexicon)
-    assert best.text == "ab|ba"
+    assert best.text == "ab ba"
     path.write_text("ab\nnew york\n\n")
     assert tinyseq.read_lexicon(path) == ["ab", "new york"]
     path.write_text("ab\ta b\nba\n")
@@ -216,3 +216,43 @@ def test_vocabularies_of_dicts_are_saved_as_lists(tmp_path):
     read = tinyseq.read_vocabulary(tmp_path / "vocab.json")
     one, other = (tinyseq.CtcBeamSearch(vocabulary=each) for each in (given, read))
     assert one == other and one.vocabulary == tuple(STRINGS)
+
+
+PHONES = ["_", "t", "uw", "w", "ah", "n", "|"]
+NUMBERS = {"two": [["t", "uw"], ["t", "w", "uw"]], "one": ["w", "ah", "n"], "too": ["t", "uw"]}
+
+
+def test_pronunciations_give_words():
+    given = rows([1, 0, 2, 6, 0, 3, 4, 5, 6, 6, 0, 6, 1, 3, 2], len(PHONES))
+    with pytest.warns(tinyseq.VocabularyWarning, match="'two' and 'too' are spelt alike"):
+        decoder = tinyseq.CtcDecoder(
+            tinyseq.CtcBeamSearch(vocabulary=PHONES, lexicon=NUMBERS, word_separator="|")
+        )
+        (best,) = decoder.decode(given)
+    assert best.text == "two one two"
+    assert [(one.word, one.start, one.end) for one in best.words] == [
+        ("two", 0, 3), ("one", 5, 8), ("two", 12, 15),
+    ]  # fmt: skip
+    assert all(one.confidence == pytest.approx(0.985, abs=0.01) for one in best.words)
+    (_, one, _) = tinyseq.word_times(best, PHONES, 0.25)
+    assert one == ("one", 1.25, 2.0, best.words[1].confidence)
+
+
+@pytest.mark.parametrize(
+    ("spoken", "text"), [([1, 2, 3, 1], "ab"), ([1, 2, 3], "ab"), ([1], ""), ([1, 2, 3, 1, 2], "ab ab")]
+)
+def test_a_search_that_ends_within_a_word_gives_its_whole_words(spoken, text):
+    decoder = tinyseq.CtcDecoder(tinyseq.CtcBeamSearch(2, vocabulary=STRINGS, lexicon=["ab"]))
+    (whole,) = decoder.decode(rows(spoken))
+    live = decoder.stream()
+    for row in rows(spoken):
+        live.step(row[None])
+    assert live.finish() == [whole]
+    assert whole.text == text and [one.word for one in whole.words] == text.split()
+
+
+def test_texts_of_words_have_no_doubled_separators():
+    (best,) = tinyseq.ctc_beam_search(
+        rows([3, 1, 2, 3, 0, 3, 2, 1, 3]), vocabulary=STRINGS, lexicon=["ab", "ba"]
+    )
+    assert best.text == "ab ba"

@@ -53,9 +53,9 @@ class PrefixSearchOptions:
             ``"▁"``, or the token that does; where no string holds a blank, that is what else they have of
             these. With a lexicon of token sequences, strings of tokens begin, or end, with it.
         lexicon: the only words that are allowed, as strings, or from each to the tokens that spell it, or to
-            several such sequences; ``read_lexicon`` reads files. Words may be spelt alike unless a model of
-            words tells them apart.
-            A hypothesis that ends within a word is no result; there may be none at all.
+            several such sequences; ``read_lexicon`` reads files. Results have its ``words``: of words that
+            are spelt alike the first, which a model of words must not tell apart. Where all hypotheses end
+            within a word, the best one is given, whose text and words leave that word out.
         hotwords: words or phrases, whose words blanks may part; strings or sequences of tokens, or from each
             to its weight. If tokens hold the word separator, they are whole words; otherwise they are found
             everywhere.

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 from warnings import warn
 
 import numpy as np
@@ -14,7 +14,7 @@ from tinyseq.common.text import shown
 from tinyseq.decode.lm.automata import START, Automaton, automaton
 from tinyseq.decode.lm.hotwords import hotwords_automaton
 from tinyseq.decode.lm.language_model import BEGIN, END, UNKNOWN
-from tinyseq.decode.words import GOES_ON, word_mark
+from tinyseq.decode.lm.spelling import Spelling, WordReader, spelt_words, stripped
 from tinyseq.errors import OptionError, VocabularyWarning
 from tinyseq.kernels.program import Buffer
 from tinyseq.kernels.search.layout import (
@@ -35,7 +35,6 @@ if TYPE_CHECKING:
 SOME_WORD = 2**31 - 3
 """What a word ends as where no language model knows words: the label of none."""
 
-BLANK = " "
 NOT_A_WORD = (UNKNOWN, BEGIN, END)
 EMPTY = Buffer(np.zeros(8, np.int64))
 
@@ -55,6 +54,7 @@ class Fusion:
         gain: the most that one token can add to a score.
         lock: held while the kernels walk the language model.
         answer: answers what they asked of it; whether they did.
+        reader: reads a lexicon's words.
     """
 
     parts: int
@@ -67,6 +67,7 @@ class Fusion:
     gain: float
     lock: AbstractContextManager
     answer: Callable[[], bool]
+    reader: WordReader | None = None
 
     @property
     def is_asked(self) -> bool:
@@ -90,84 +91,6 @@ NOTHING_ADDED = Fusion(
 )
 
 
-class Spelling:
-    """Tokens and texts as sequences of symbols: characters of the vocabulary's strings, or else tokens.
-
-    The symbol ``SEPARATOR`` stands between words.
-    """
-
-    def __init__(self, options: PrefixSearchOptions, tokens: int) -> None:
-        vocabulary, separator = options.vocabulary, options.word_separator
-        self._vocabulary, self._separator = vocabulary, _separator(separator, vocabulary)
-        self.by_tokens = vocabulary is None or isinstance(options.lexicon, Mapping)
-        self._symbols: dict[str, int] = {}
-        if not self.by_tokens and isinstance(separator, int):
-            raise OptionError(
-                f"word_separator={separator} is a token, and words are spelt by the vocabulary's strings; "
-                "give the string that parts them"
-            )
-        self._has_blanks = any(" " in text for text in vocabulary or ())
-        self.tokens = [self.of([token] if self.by_tokens else vocabulary[token]) for token in range(tokens)]
-        self.tokens[options.blank] = []
-        self._known = frozenset(self._symbols.values())
-        self.separates = any(SEPARATOR in symbols for symbols in self.tokens)
-
-    def of(self, what: str | Sequence[int]) -> list[int]:
-        """The symbols of a text, or of a sequence of tokens."""
-        if not isinstance(what, str):
-            if self.by_tokens:
-                return [symbol for token in what for symbol in self._of_token(token)]
-            what = "".join(self._vocabulary[token] for token in what)
-        elif self.by_tokens:
-            raise OptionError(
-                f"{shown(what)} cannot be spelt: give it as a sequence of tokens, or give a vocabulary and "
-                "no lexicon but of words"
-            )
-        text = what if self._separator is None else what.replace(self._separator, "\0")
-        if self._separator is not None and not self._has_blanks:
-            text = text.replace(" ", "\0")
-        return [
-            SEPARATOR if letter == "\0" else self._symbols.setdefault(letter, len(self._symbols) + 1)
-            for letter in text
-        ]
-
-    def _of_token(self, token: int) -> list[int]:
-        """The token itself, and a separator where its string begins or ends with one."""
-        separator = self._separator
-        if not isinstance(separator, str) or self._vocabulary is None:
-            return [SEPARATOR if token == separator else token + 1]
-        text = self._vocabulary[token]
-        if text == separator:
-            return [SEPARATOR]
-        before, behind = text.startswith(separator), text.endswith(separator)
-        return [*[SEPARATOR] * before, token + 1, *[SEPARATOR] * behind]
-
-    def knows(self, symbols: Sequence[int]) -> bool:
-        """Whether tokens spell them."""
-        known = range(1, len(self.tokens) + 1) if self.by_tokens else self._known
-        return all(symbol == SEPARATOR or symbol in known for symbol in symbols)
-
-    def must_know(self, what: str | Sequence[int], symbols: list[int]) -> None:
-        """Refuses what no tokens spell."""
-        if not self.knows(symbols):
-            raise OptionError(f"{shown(what)} cannot be spelt with the vocabulary's tokens; leave it out")
-
-    def buffer(self) -> Buffer:
-        """The table that kernels read: offsets[V + 2], symbols. The end of all is spelt as a separator."""
-        ends = [SEPARATOR] if self.separates else []
-        lengths = [0, *(len(symbols) for symbols in self.tokens), len(ends)]
-        symbols = [symbol for token in self.tokens for symbol in token]
-        return Buffer(np.array([*np.cumsum(lengths), *symbols, *ends], np.int32))
-
-
-def _separator(given: str | int | None, vocabulary: Sequence[str] | None) -> str | int | None:
-    """What parts words: where no token holds a blank, which need not have been asked for, what else does."""
-    if given != BLANK or vocabulary is None:
-        return given
-    mark = word_mark(vocabulary, given)
-    return given if mark is None or mark == GOES_ON else mark
-
-
 def fusion(options: PrefixSearchOptions, tokens: int) -> Fusion:
     """Everything that options ask for, for rows of ``tokens`` numbers.
 
@@ -182,6 +105,7 @@ def fusion(options: PrefixSearchOptions, tokens: int) -> Fusion:
     unknown = end = NONE
     labels = words = hotwords = EMPTY
     begin, granted = (START, START, START), 0.0
+    reader = None
     if model is not None:
         unknown, end = model.label(UNKNOWN), model.words.get(END, NONE)
         begin = (model.begin, START, START)
@@ -191,7 +115,11 @@ def fusion(options: PrefixSearchOptions, tokens: int) -> Fusion:
             labels = _labels(options, tokens)
     if by_word or options.lexicon is not None:
         parts |= WORDS | (WORD_MODEL if by_word else 0)
-        words = _words(options, spelling, by_word).buffer
+        spelt = _spelt(options, spelling)
+        label = model.label if by_word and model is not None else lambda word: SOME_WORD
+        words = _trie((word, symbols, label(word)) for word, symbols in spelt).buffer
+        if options.lexicon is not None:
+            reader = _reader(spelt, spelling, options)
         most_ends = max(symbols.count(SEPARATOR) for symbols in spelling.tokens)
         if by_word or model is None:
             gain = most_ends * max(0.0, gain, options.beta) + max(0.0, options.unk_score_offset)
@@ -221,6 +149,7 @@ def fusion(options: PrefixSearchOptions, tokens: int) -> Fusion:
         gain=gain,
         lock=nullcontext() if model is None else model.lock,
         answer=(lambda: False) if model is None else model.answer,
+        reader=reader,
     )
 
 
@@ -231,8 +160,8 @@ def _labels(options: PrefixSearchOptions, tokens: int) -> Buffer:
     return Buffer(np.array([options.lm.label(name) for name in names], np.int32))
 
 
-def _words(options: PrefixSearchOptions, spelling: Spelling, by_word: bool) -> Automaton:
-    """The trie of the words that are known: the lexicon's, else the language model's."""
+def _spelt(options: PrefixSearchOptions, spelling: Spelling) -> list[tuple[str, list[int]]]:
+    """The words that are known, the lexicon's, else the language model's, each with its symbols."""
     if not spelling.separates:
         raise OptionError(
             f"no token holds the word separator {options.word_separator!r}, so words cannot be told apart; "
@@ -241,21 +170,24 @@ def _words(options: PrefixSearchOptions, spelling: Spelling, by_word: bool) -> A
     given = options.lexicon
     if given is None:
         given = [word for word in options.lm.words if word not in NOT_A_WORD]
-    spelt = [(word, spelling.of(how)) for word, how in _spelt(given)]
+    spelt = [(word, spelling.of(how)) for word, how in spelt_words(given)]
     if isinstance(given, Mapping):
-        spelt = [(word, _stripped(symbols)) for word, symbols in spelt]
+        spelt = [(word, stripped(symbols)) for word, symbols in spelt]
     _check_spelt(spelt, spelling, options)
-    label = options.lm.label if by_word else lambda word: SOME_WORD
-    return _trie((word, symbols, label(word)) for word, symbols in spelt)
+    return spelt
 
 
-def _spelt(given: Mapping[str, Sequence[Sequence[int]]] | Collection[str]) -> Iterator[tuple[str, Any]]:
-    """Words and what spells them."""
-    for word in given:
-        if isinstance(given, Mapping):
-            yield from ((word, how) for how in given[word])
-        else:
-            yield word, word
+def _reader(
+    spelt: list[tuple[str, list[int]]], spelling: Spelling, options: PrefixSearchOptions
+) -> WordReader:
+    """Of words that are spelt alike, it reads the first."""
+    words: dict[tuple[int, ...], str] = {}
+    for word, symbols in spelt:
+        known = words.setdefault(tuple(symbols), word)
+        if known != word:
+            text = f"the words {known!r} and {word!r} are spelt alike: results have the first"
+            warn(text, VocabularyWarning, stacklevel=2)
+    return WordReader(words, spelling.tokens, options.vocabulary)
 
 
 def _check_spelt(
@@ -317,7 +249,7 @@ def _hotwords(options: PrefixSearchOptions, spelling: Spelling) -> dict[tuple[in
             raise OptionError(f"the hotword {shown(hotword)} is empty")
         spelling.must_know(hotword, symbols)
         if spelling.separates:
-            symbols = [SEPARATOR, *_stripped(symbols), SEPARATOR]
+            symbols = [SEPARATOR, *stripped(symbols), SEPARATOR]
         if tuple(symbols) in spelt:
             raise OptionError(f"the hotword {shown(hotword)} stands twice")
         spelt[tuple(symbols)] = float(weight)
@@ -326,8 +258,3 @@ def _hotwords(options: PrefixSearchOptions, spelling: Spelling) -> dict[tuple[in
 
 def _hashable(hotword: str | Sequence[int]) -> str | tuple[int, ...]:
     return hotword if isinstance(hotword, str) else tuple(hotword)
-
-
-def _stripped(symbols: list[int]) -> list[int]:
-    start = 1 if symbols[:1] == [SEPARATOR] else 0
-    return symbols[start : len(symbols) - (symbols[-1:] == [SEPARATOR])]
