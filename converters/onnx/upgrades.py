@@ -11,6 +11,7 @@ import numpy as np
 from tinyseq.errors import ModelError, UnsupportedError
 from tinyseq.ir.model import Node, filled_attributes
 from tinyseq.ir.ops import OPS
+from tinyseq.kernels.activations import ACTIVATIONS
 
 
 @dataclass
@@ -163,10 +164,16 @@ def _scan(draft: NodeDraft) -> None:
         )
 
 
-def _hidden_size(axis: int) -> Upgrade:
-    """``hidden_size`` may be left out; an axis of the recurrent weights tells it."""
+def _recurrent(axis: int) -> Upgrade:
+    """``hidden_size`` may be left out, as an axis of the recurrent weights tells it; activations are called
+    by their names in any case."""
 
     def upgrade(draft: NodeDraft) -> None:
+        names = draft.attributes.get("activations")
+        if isinstance(names, tuple):
+            draft.attributes["activations"] = tuple(
+                [SPELLINGS.get(str(name).lower(), name) for name in names]
+            )
         if "hidden_size" not in draft.attributes and draft.has_input(2):
             weights = draft.constants.get(draft.inputs[2])
             if weights is not None and weights.ndim == 3:
@@ -174,6 +181,8 @@ def _hidden_size(axis: int) -> Upgrade:
 
     return upgrade
 
+
+SPELLINGS = {name.lower(): name for name in ACTIVATIONS}
 
 _REDUCTIONS = ["Sum", "Mean", "Prod", "Max", "Min", "L1", "L2", "SumSquare", "LogSum", "LogSumExp"]
 
@@ -191,11 +200,11 @@ _UPGRADES: dict[str, Upgrade] = {
     "Unsqueeze": _to_inputs("axes"),
     **{f"Reduce{name}": _to_inputs("axes") for name in _REDUCTIONS},
     **dict.fromkeys(("Softmax", "LogSoftmax", "Hardmax"), _softmax),
-    **dict.fromkeys(("RNN", "GRU", "LSTM"), _hidden_size(2)),
+    **dict.fromkeys(("RNN", "GRU", "LSTM"), _recurrent(2)),
 }
 
 UPGRADES = {
     **{("", op): upgrade for op, upgrade in _UPGRADES.items()},
-    ("com.microsoft", "DynamicQuantizeLSTM"): _hidden_size(1),
+    ("com.microsoft", "DynamicQuantizeLSTM"): _recurrent(1),
 }
 """By domain and op."""

@@ -94,7 +94,7 @@ class Backend(base.Backend):
                 f"a model of the onnx package is prepared, onnx.load(path), not {shown(model)}; "
                 "tinyseq.load takes paths"
             )
-        return Prepared(load(model.SerializeToString(), device=cls.device))
+        return Prepared(load(model, device=cls.device))
 
     @classmethod
     def run_model(

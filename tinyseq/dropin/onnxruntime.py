@@ -146,8 +146,8 @@ class InferenceSession:
         return [_node_arg(value) for value in self._session.outputs]
 
     def get_overridable_initializers(self) -> list[NodeArg]:
-        """None: inputs that have a value of their own in the file are constants to tinyseq."""
-        return []
+        """Inputs that have a value of their own in the file, which one that is fed replaces."""
+        return [_node_arg(value) for value in self._session.model.defaults]
 
     def get_modelmeta(self) -> ModelMetadata:
         """What the file says of itself."""
