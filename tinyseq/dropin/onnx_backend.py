@@ -46,7 +46,8 @@ class Prepared(base.BackendRep):
         """
         _refuse(kwargs, "run")
         results = self._session.run(_by_name([value.name for value in self._session.inputs], inputs))
-        return tuple(results[v.name].astype(v.dtype, copy=False) for v in self._session.outputs)
+        outputs = self._session.model.graph.outputs
+        return tuple(results[v.name].astype(v.dtype, copy=False) for v in outputs)
 
 
 def _by_name(names: Sequence[str], inputs: Any) -> Mapping[str, Any]:

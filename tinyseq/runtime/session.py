@@ -60,7 +60,7 @@ class Session:
 
     @cached_property
     def outputs(self) -> tuple[Value, ...]:
-        """What ``run`` gives; where the model does not say shapes, those that follow from its inputs'."""
+        """What ``run`` gives; where the model does not say sizes, those that follow from its inputs'."""
         from tinyseq.passes.probe import with_shapes
 
         return with_shapes(self.model.graph.outputs, self._simple.graph)
