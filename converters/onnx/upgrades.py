@@ -153,6 +153,18 @@ def _batch_normalization(draft: NodeDraft) -> None:
         )
 
 
+def _group_normalization(draft: NodeDraft) -> None:
+    """Before opset 21 scale and bias are of each group, not of each channel."""
+    if draft.opset < 21 and len(draft.inputs) == 3:
+        groups = draft.attributes.pop("num_groups", 1)
+        draft.attributes.pop("stash_type", None)
+        shape = draft.before("Shape", draft.inputs[0])
+        numbers = draft.constant(np.array([0, groups, -1]))
+        draft.inputs[0] = draft.before("Reshape", draft.inputs[0], numbers)
+        draft.op = "InstanceNormalization"
+        draft.after("Reshape", shape, allowzero=1)
+
+
 def _scatter(draft: NodeDraft) -> None:
     draft.op = "ScatterElements"
 
@@ -190,6 +202,7 @@ _UPGRADES: dict[str, Upgrade] = {
     "BatchNormalization": _batch_normalization,
     "Clip": _clip,
     "Dropout": _dropout,
+    "GroupNormalization": _group_normalization,
     "Pad": _pad,
     "Scan": _scan,
     "Scatter": _scatter,

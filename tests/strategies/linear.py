@@ -74,6 +74,38 @@ def layer_normalization(draw, op):
     )  # fmt: skip
 
 
+@case_of("RMSNormalization")
+def rms_normalization(draw, op):
+    x = numbers(draw, draw(shapes(1, 4, least=1)))
+    axis = axis_in(draw, x.ndim)
+    scale = numbers(draw, x.shape[axis % x.ndim :])
+    epsilon = draw(st.sampled_from([None, 0.01]))
+    return one_node(op, [x, scale], fed=draw(FED), opset=23, axis=axis, epsilon=epsilon)
+
+
+@case_of("GroupNormalization", "InstanceNormalization: of groups")
+def group_normalization(draw, op):
+    """Before opset 21 scale and bias are of groups. An epsilon this large keeps groups of one element apart
+    from rounding."""
+    groups = draw(st.integers(1, 3))
+    x = numbers(draw, (draw(st.integers(1, 3)), groups * draw(st.integers(1, 2)), *draw(shapes(1, 2, 1))))
+    settings = {"name": "GroupNormalization", "num_groups": groups, "epsilon": 0.01}
+    if op == "GroupNormalization":
+        vectors = [numbers(draw, x.shape[1:2]) for _ in range(2)]
+        return one_node(op, [x, *vectors], fed=draw(FED), opset=21, **settings)
+    vectors = [numbers(draw, (groups,)) for _ in range(2)]
+    return one_node(op, [x, *vectors], fed=(0,), opset=18, **settings)
+
+
+@case_of("MeanVarianceNormalization")
+def mean_variance_normalization(draw, op):
+    x = numbers(
+        draw, (draw(st.integers(2, 4)), draw(st.integers(1, 3)), *draw(st.sampled_from([(2, 3), (4, 1)])))
+    )
+    axes = draw(st.sampled_from([None, [0, 2, 3], [0], [-4, 1], [0, 1, 2, 3]]))
+    return one_node(op, [x], opset=13, axes=axes)
+
+
 @case_of("LpNormalization")
 def lp_normalization(draw, op):
     x = numbers(draw, draw(shapes(1, 4, least=1)))

@@ -34,7 +34,15 @@ from tinyseq.shapes.indexing import (
     tile,
     trilu,
 )
-from tinyseq.shapes.linear import gemm, layer_normalization, matmul, per_channel
+from tinyseq.shapes.linear import (
+    gemm,
+    group_normalization,
+    layer_normalization,
+    matmul,
+    over_axes,
+    per_channel,
+    rms_normalization,
+)
 from tinyseq.shapes.movement import (
     concat,
     constant_of_shape,

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from tinyseq.shapes.common import Attributes, Mismatch, Shape, axis_of, broadcast_shapes
+from tinyseq.shapes.common import Attributes, Mismatch, Shape, axes_of, axis_of, broadcast_shapes
 
 
 def matmul(attributes: Attributes, shapes, values) -> tuple[Shape, ...]:
@@ -41,6 +41,24 @@ def per_channel(attributes: Attributes, shapes, values) -> tuple[Shape, ...]:
         if vector != (x[1],):
             raise Mismatch(f"{list(vector)} for the {x[1]} channels of {list(x)}")
     return (x,)
+
+
+def group_normalization(attributes: Attributes, shapes, values) -> tuple[Shape, ...]:
+    x, groups = shapes[0], attributes["num_groups"]
+    per_channel(attributes, shapes, values)
+    if groups < 1 or x[1] % groups:
+        raise Mismatch(f"{x[1]} channels in {groups} groups")
+    return (x,)
+
+
+def over_axes(attributes: Attributes, shapes, values) -> tuple[Shape, ...]:
+    """Along the attribute ``axes``."""
+    axes_of(attributes["axes"], len(shapes[0]))
+    return (shapes[0],)
+
+
+def rms_normalization(attributes: Attributes, shapes, values) -> tuple[Shape, ...]:
+    return layer_normalization(attributes, shapes, values)[:1]
 
 
 def layer_normalization(attributes: Attributes, shapes, values) -> tuple[Shape, ...]:

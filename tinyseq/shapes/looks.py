@@ -43,6 +43,11 @@ def from_axis(attributes: Attributes, shapes, values) -> Looks:
     return {0: range(axis_of(attributes["axis"], rank), rank)}
 
 
+def over_axes(attributes: Attributes, shapes, values) -> Looks:
+    """Along the attribute ``axes``."""
+    return {0: axes_of(attributes["axes"], len(shapes[0]))}
+
+
 def from_third(attributes: Attributes, shapes, values) -> Looks:
     return {0: range(2, len(shapes[0]))}
 
