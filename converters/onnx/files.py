@@ -6,9 +6,12 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+from tinyseq.converters.onnx.upgrades import UPGRADES
+
 from tinyseq.common import files
 from tinyseq.common.given import as_path
 from tinyseq.errors import MissingPackageError, ModelError, UnsupportedError
+from tinyseq.ir.ops import OPS
 
 DOMAINS = ("", "ai.onnx")
 """What a file may call the domain of ONNX's own ops."""
@@ -44,7 +47,10 @@ def read(source: object, onnx: Any) -> tuple[Any, str]:
         raise ModelError(f"{where} is damaged: it holds names that are not UTF-8")
     if not proto.graph.output:
         raise ModelError(f"{where} is not an ONNX file, or is damaged: it holds a graph without outputs")
-    return (_inlined(proto, where) if proto.functions else proto), where
+    if proto.functions:
+        proto = _inlined(proto, where)
+    functions = _functions_of_onnx(proto, onnx)
+    return (_written_out(proto, functions, where) if functions else proto), where
 
 
 def _proto(source: object, onnx: Any) -> tuple[Any, str]:
@@ -110,6 +116,45 @@ def _inlined(proto: Any, where: str) -> Any:
         raise UnsupportedError(
             f"{where} has functions that the onnx package cannot write out ({error}); export the model "
             "without functions"
+        ) from error
+
+
+def _functions_of_onnx(proto: Any, onnx: Any) -> list[tuple[str, str]]:
+    """The ops of a model that the table does not have and that ONNX defines by others, as (domain, op)."""
+    version = max((entry.version for entry in proto.opset_import if entry.domain in DOMAINS), default=0)
+    unknown = {name for name in _ops(proto.graph) if name not in OPS and ("", name) not in UPGRADES}
+    found = []
+    for name in sorted(unknown):
+        try:
+            schema = onnx.defs.get_schema(name, version, "")
+        except Exception:
+            continue
+        if schema.has_function or schema.has_context_dependent_function:
+            found.append(("", name))
+    return found
+
+
+def _ops(graph: Any) -> set[str]:
+    """The names of ONNX's own ops in a graph and those within it."""
+    found = {node.op_type for node in graph.node if node.domain in DOMAINS}
+    for node in graph.node:
+        for attribute in node.attribute:
+            for inner in [attribute.g] if attribute.HasField("g") else attribute.graphs:
+                found |= _ops(inner)
+    return found
+
+
+def _written_out(proto: Any, functions: list[tuple[str, str]], where: str) -> Any:
+    """The model with calls of ONNX's functions written out."""
+    from onnx import inliner
+
+    try:
+        return inliner.inline_selected_functions(proto, functions, inline_schema_functions=True)
+    except Exception as error:
+        names = ", ".join(name for _, name in functions)
+        raise UnsupportedError(
+            f"{where} has ops that neither tinyseq nor the onnx package can write out ({names}: {error}); "
+            "export the model without them"
         ) from error
 
 

@@ -11,8 +11,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from tinyseq.converters.onnx.drafts import NodeDraft
 from tinyseq.converters.onnx.files import DOMAINS, external_location, package, read
-from tinyseq.converters.onnx.upgrades import UPGRADES, NodeDraft
+from tinyseq.converters.onnx.upgrades import UPGRADES
 
 from tinyseq.errors import ConversionWarning, ModelError, UnsupportedError
 from tinyseq.ir.model import Model, ModelGraph, Node, Value, captured
@@ -122,8 +123,10 @@ class _Importer:
                 known = [v for v in given if v.name in constants]
                 self.defaults = tuple([v._replace(dtype=constants[v.name].dtype) for v in known])
         nodes: list[Node] = []
+        declared = (*proto.input, *proto.value_info)
+        ranks = {v.name: len(v.type.tensor_type.shape.dim) for v in declared if _has_shape(v)}
         for position, node in _in_order(proto.node):
-            self.add(node, position, nodes, constants)
+            self.add(node, position, nodes, constants, ranks)
         outputs = tuple(self.value(info) for info in proto.output)
         return ModelGraph(inputs, outputs, tuple(nodes), constants)
 
@@ -183,7 +186,14 @@ class _Importer:
             )
         return Value(info.name, dtype, shape)
 
-    def add(self, proto, position: int, nodes: list[Node], constants: dict[str, np.ndarray]) -> None:
+    def add(
+        self,
+        proto,
+        position: int,
+        nodes: list[Node],
+        constants: dict[str, np.ndarray],
+        ranks: dict[str, int],
+    ) -> None:
         name = proto.name or f"{proto.op_type}_{position}"
         label = f"node {name!r} ({proto.op_type})"
         row = OPS.get(proto.op_type)
@@ -197,12 +207,12 @@ class _Importer:
         domain = "" if proto.domain in DOMAINS else proto.domain
         draft = NodeDraft(
             proto.op_type, list(proto.input), list(proto.output), attributes, name, label,
-            self.opset, constants, nodes, self.names,
+            self.opset, constants, nodes, self.names, domain, ranks,
         )  # fmt: skip
         if upgrade := UPGRADES.get((domain, proto.op_type)):
             upgrade(draft)
         row = OPS.get(draft.op)
-        if row is None or row.domain != domain:
+        if row is None or row.domain != draft.domain:
             raise UnsupportedError(f"{label}: {_unknown(proto.domain, proto.op_type)}")
         for position, port in enumerate(row.inputs):
             if port.own and draft.has_input(position):
@@ -252,6 +262,10 @@ class _Importer:
         if proto.type == kinds.FLOAT:
             return proto.f
         raise UnsupportedError(f"{label}: attribute {proto.name!r} is of a kind that tinyseq does not read")
+
+
+def _has_shape(value: Any) -> bool:
+    return value.type.WhichOneof("value") == "tensor_type" and value.type.tensor_type.HasField("shape")
 
 
 def _unknown(domain: str, op: str) -> str:

@@ -74,6 +74,37 @@ def layer_normalization(draw, op):
     )  # fmt: skip
 
 
+EQUATIONS = [
+    "bth,bsh->bts", "i,j->ij", "i, j -> i j", "bij,jk->bik", "ij,jk", "ii->i", "ii", "ij->", "bij->bji",
+    "...ij,...jk->...ik", "...i,i->...", "bhtd,hdk->btk", "i,i->i", "ab,bc,cd->ad", "abc,cd,b->da",
+    "i...->...", "aij,ak->aijk", "ij,kj->ik", "tbh,hgk->tbgk", "ijk,jkl->il", "...->...", "ab...,b...->a...",
+    "Ba,aB->B",
+]  # fmt: skip
+
+
+@case_of("Einsum")
+def einsum(draw, op):
+    text = draw(st.sampled_from(EQUATIONS))
+    sizes = {letter: draw(st.integers(1, 4)) for letter in sorted(set(filter(str.isalpha, text)))}
+    free = draw(shapes(0, 2, least=1, most=3))
+    inputs = []
+    for term in text.replace(" ", "").partition("->")[0].split(","):
+        before, dots, after = term.partition("...")
+        rest = free if dots else ()
+        inputs.append(numbers(draw, (*(sizes[c] for c in before), *rest, *(sizes[c] for c in after))))
+    return one_node(op, inputs, fed=draw(st.sampled_from([None, (0,)])), opset=12, equation=text)
+
+
+@case_of("FusedMatMul")
+def fused_matmul(draw, op):
+    batch, (m, k, n) = draw(shapes(0, 2, least=1, most=3)), draw(st.tuples(*[st.integers(1, 20)] * 3))
+    flip_a, flip_b = draw(st.booleans()), draw(st.booleans())
+    a = numbers(draw, (*batch, k, m) if flip_a else (*batch, m, k))
+    b = numbers(draw, (*batch[draw(st.integers(0, len(batch))) :], *((n, k) if flip_b else (k, n))))
+    fed, alpha = draw(st.sampled_from([None, (0,)])), draw(st.sampled_from([None, 0.5]))
+    return one_node(op, [a, b], fed=fed, alpha=alpha, transA=int(flip_a), transB=int(flip_b))
+
+
 @case_of("RMSNormalization")
 def rms_normalization(draw, op):
     x = numbers(draw, draw(shapes(1, 4, least=1)))

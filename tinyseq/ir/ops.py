@@ -318,6 +318,11 @@ FAMILIES = {
         *_alike("Gemm", "a:N b:N c?:N", shapes.gemm, A("alpha", FLOAT, 1.0), A("beta", FLOAT, 1.0),
                 A("transA", INT, 0), A("transB", INT, 0),
                 looks=looks.multiplied_turned, multiplications=effort.product_turned),
+        *_alike("Einsum", "x*:N", shapes.einsum, A("equation", TEXT, REQUIRED), check=shapes.check_einsum,
+                looks=looks.summed, multiplications=effort.sums),
+        *_alike("FusedMatMul", "a:F b:F", shapes.fused_matmul, A("alpha", FLOAT, 1.0), A("transA", INT, 0),
+                A("transB", INT, 0), A("transBatchA", INT, 0, (0,)), A("transBatchB", INT, 0, (0,)),
+                domain="com.microsoft", looks=looks.multiplied_fused, multiplications=effort.product_fused),
     ),
     "normalisation": (
         _op("BatchNormalization", "x:F scale:F bias:F mean:F variance:F",

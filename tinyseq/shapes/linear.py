@@ -18,6 +18,15 @@ def matmul(attributes: Attributes, shapes, values) -> tuple[Shape, ...]:
     return (result + (() if len(b) == 1 else (right[-1],)),)
 
 
+def fused_matmul(attributes: Attributes, shapes, values) -> tuple[Shape, ...]:
+    """``matmul`` of factors whose last two dimensions are exchanged where that is said."""
+    turned = [
+        (*shape[:-2], shape[-1], shape[-2]) if attributes[name] and len(shape) > 1 else shape
+        for shape, name in zip(shapes, ("transA", "transB"))
+    ]
+    return matmul(attributes, turned, values)
+
+
 def gemm(attributes: Attributes, shapes, values) -> tuple[Shape, ...]:
     a, b = shapes[:2]
     if len(a) != 2 or len(b) != 2:
