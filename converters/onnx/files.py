@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -49,8 +49,10 @@ def read(source: object, onnx: Any) -> tuple[Any, str]:
         raise ModelError(f"{where} is not an ONNX file, or is damaged: it holds a graph without outputs")
     if proto.functions:
         proto = _inlined(proto, where)
-    functions = _functions_of_onnx(proto, onnx)
-    return (_written_out(proto, functions, where) if functions else proto), where
+    # What functions are of may be functions again.
+    while functions := _functions_of_onnx(proto, onnx):
+        proto = _written_out(proto, functions, onnx, where)
+    return proto, where
 
 
 def _proto(source: object, onnx: Any) -> tuple[Any, str]:
@@ -119,43 +121,56 @@ def _inlined(proto: Any, where: str) -> Any:
         ) from error
 
 
-def _functions_of_onnx(proto: Any, onnx: Any) -> list[tuple[str, str]]:
-    """The ops of a model that the table does not have and that ONNX defines by others, as (domain, op)."""
+def _functions_of_onnx(proto: Any, onnx: Any) -> dict[str, Any]:
+    """The ops of a model that the table does not have and that ONNX defines by others, with their schemas."""
     version = max((entry.version for entry in proto.opset_import if entry.domain in DOMAINS), default=0)
-    unknown = {name for name in _ops(proto.graph) if name not in OPS and ("", name) not in UPGRADES}
-    found = []
-    for name in sorted(unknown):
-        try:
-            schema = onnx.defs.get_schema(name, version, "")
-        except Exception:
+    names = {node.op_type for node in _nodes(proto.graph) if node.domain in DOMAINS}
+    found = {}
+    for name in sorted(names):
+        if name in OPS or ("", name) in UPGRADES or not onnx.defs.has(name, version):
             continue
+        schema = onnx.defs.get_schema(name, version)
         if schema.has_function or schema.has_context_dependent_function:
-            found.append(("", name))
+            found[name] = schema
     return found
 
 
-def _ops(graph: Any) -> set[str]:
-    """The names of ONNX's own ops in a graph and those within it."""
-    found = {node.op_type for node in graph.node if node.domain in DOMAINS}
+def _nodes(graph: Any) -> Iterator[Any]:
+    """The nodes of a graph and of those within it."""
     for node in graph.node:
+        yield node
         for attribute in node.attribute:
             for inner in [attribute.g] if attribute.HasField("g") else attribute.graphs:
-                found |= _ops(inner)
-    return found
+                yield from _nodes(inner)
 
 
-def _written_out(proto: Any, functions: list[tuple[str, str]], where: str) -> Any:
+def _written_out(proto: Any, functions: Mapping[str, Any], onnx: Any, where: str) -> Any:
     """The model with calls of ONNX's functions written out."""
     from onnx import inliner
 
+    whole = type(proto)()
+    whole.CopyFrom(proto)
+    for node in _nodes(whole.graph):
+        # What a call leaves to defaults, the inliner leaves out.
+        if node.domain in DOMAINS and node.op_type in functions:
+            given = {attribute.name for attribute in node.attribute}
+            for name, attribute in functions[node.op_type].attributes.items():
+                if name not in given and attribute.default_value.name:
+                    node.attribute.append(attribute.default_value)
+    names = [("", name) for name in functions]
     try:
-        return inliner.inline_selected_functions(proto, functions, inline_schema_functions=True)
+        made = inliner.inline_selected_functions(whole, names, inline_schema_functions=True)
     except Exception as error:
-        names = ", ".join(name for _, name in functions)
         raise UnsupportedError(
-            f"{where} has ops that neither tinyseq nor the onnx package can write out ({names}: {error}); "
-            "export the model without them"
+            f"{where} has ops that neither tinyseq nor the onnx package can write out "
+            f"({', '.join(functions)}: {error}); export the model without them"
         ) from error
+    left = {node.op_type for node in _nodes(made.graph) if node.domain in DOMAINS}.intersection(functions)
+    if left:
+        raise UnsupportedError(
+            f"{where} has ops that tinyseq lacks ({', '.join(sorted(left))}); export the model without them"
+        )
+    return made
 
 
 def _tensors(message: Any) -> Iterator[Any]:
