@@ -159,6 +159,7 @@ def test_the_page_shows_the_speech_of_a_file_and_of_the_microphone(page, tmp_pat
         label = shown.run("document.querySelector('#timeline').getAttribute('aria-label')")
         assert label.endswith("5 stretches of speech")
         shown.run("document.querySelector('#listen').click()")
+        shown.wait(f"{STATUS}.startsWith('Listening')")
         shown.wait("document.querySelector('#segments tr')?.dataset.end")
         shown.run("document.querySelector('#listen').click()")
         shown.wait(f"{STATUS} === 'Stopped.'")
