@@ -111,6 +111,32 @@ def test_with_relaxed_vectors_it_hears_what_fused_kernels_hear(page, tmp_path):
     assert found in (python_hears(FUSED[0]), python_hears("baseline"))
 
 
+RESAMPLE = """
+import { Resampler } from "./resampler.mjs";
+const told = [];
+for (const rate of [8000, 44100, 48000])
+  for (const hertz of rate < 24000 ? [300, 3000] : [300, 3000, 12000]) {
+    const resampler = new Resampler(rate, 16000), found = [];
+    for (let at = 0, size = 1; at < rate / 4; at += size, size = (7 * size + 3) % 300)
+      found.push(...resampler.push(
+        Float32Array.from({ length: size }, (_, i) => Math.sin((2 * Math.PI * hertz * (at + i)) / rate))));
+    // The beginning hears the silence before.
+    const wanted = (i) => (hertz < 8000 ? Math.sin((2 * Math.PI * hertz * i) / 16000) : 0);
+    const wrong = (value, i) => Math.abs(value - wanted(i));
+    told.push([rate, hertz, found.length, Math.max(...found.map(wrong).slice(200))]);
+  }
+console.log(JSON.stringify(told));
+"""
+
+
+@in_node
+def test_sound_of_any_rate_is_resampled(page):
+    (page / "resample.mjs").write_text(RESAMPLE)
+    done = subprocess.run(["node", "resample.mjs"], check=True, capture_output=True, text=True, cwd=page)
+    for rate, hertz, count, wrong in json.loads(done.stdout):
+        assert 3900 < count < 4200 and wrong < 1e-3, (rate, hertz)
+
+
 @in_chromium
 def test_the_detector_hears_in_chromium_what_it_hears_in_python(page, tmp_path):
     script = f"""(async () => {{
