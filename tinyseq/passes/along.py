@@ -207,6 +207,11 @@ def latest(following: Following, node: Node, index: int, track: Track) -> None:
 def _last_so_far(following: Following, node: Node, track: Track) -> None:
     if (np.diff(track.emitted) < 1).any():
         raise Refusal("takes the last frame where some steps have none")
+    if node.op == "Slice":
+        # A Slice of no frames gives none, but there may have been some before.
+        places = following.rings.integers(-1)
+        last = following.rings.add("Gather", node.name, node.inputs[0], places, axis=track.axis)
+        node = node._replace(inputs=(last, *node.inputs[1:]))
     following.rings.nodes.append(node)
     following.end(track, node.outputs[0])
 
