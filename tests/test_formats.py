@@ -32,7 +32,8 @@ from tinyseq.plan.packing import PackedWeights, panels
 from tinyseq.plan.planner import Planner
 from tinyseq.plan.plans import Plans
 
-ROWS, K = 3, 37
+ROWS, PANELS, K = 3, 2, 37
+COLUMNS = PANELS * PANEL
 
 
 def halves(matrix: np.ndarray) -> Packed:
@@ -59,30 +60,35 @@ ZERO_POINT = 3
 def drawn(of: WeightFormat, rng: np.random.Generator) -> tuple[np.ndarray | QuantizedMatrix, np.ndarray]:
     """A matrix that a format holds without rounding, as it packs it, and its numbers as tiles see them."""
     if of.activations is AS_THEY_ARE:
-        w = rng.integers(-99, 99, (K, PANEL)).astype(np.float32) / 8
+        w = rng.integers(-99, 99, (K, COLUMNS)).astype(np.float32) / 8
         return w, w
-    w = rng.integers(-128, 128, (K, PANEL)).astype(np.int8)
+    w = rng.integers(-128, 128, (K, COLUMNS)).astype(np.int8)
     return QuantizedMatrix(w, np.array(ZERO_POINT, np.int8), np.array(0.5, np.float32)), w
 
 
 def tile_of(monkeypatch, of: Element, isa: Isa):
-    """A tile of ``ROWS`` rows and one panel, compiled for this process, and what keeps it alive."""
+    """A tile of ``ROWS`` rows and ``PANELS`` panels, compiled for this process, and what keeps it alive."""
     monkeypatch.setattr(tiles, "ELEMENTS", (of,))
     monkeypatch.setattr(tiles, "TILE_ROWS", (ROWS,))
-    monkeypatch.setattr(tiles, "TILE_PANELS", (1,))
+    monkeypatch.setattr(tiles, "TILE_PANELS", (PANELS,))
     llvm.initialize_native_target()
     llvm.initialize_native_asmprinter()
     target = llvm.Target.from_default_triple().create_target_machine(cpu=isa.cpu, features=isa.features)
     engine = llvm.create_mcjit_compiler(llvm.parse_assembly(tiles.definitions(isa)), target)
     engine.finalize_object()
-    address = engine.get_function_address(tiles.tile_name(of.name, ROWS, 1))
+    address = engine.get_function_address(tiles.tile_name(of.name, ROWS, PANELS))
     return ctypes.CFUNCTYPE(None, *[ctypes.c_int64] * 9)(address), engine
 
 
-@pytest.mark.parametrize("isa", architecture.ISAS)
+BASELINE = next(iter(architecture.ISAS.values()))
+BUILDS = {**architecture.ISAS, "apart": Isa("apart", 0, BASELINE.cpu, "", False, "", ((1, 1),), apart=True)}
+"""Those of this processor, and one whose tiles call a function."""
+
+
+@pytest.mark.parametrize("isa", BUILDS)
 @pytest.mark.parametrize("name", ROWS_OF_THE_TABLE)
 def test_what_a_format_packs_its_tile_multiplies(monkeypatch, name, isa):
-    if architecture.ISAS[isa].level > architecture.ISAS[native()].level:
+    if BUILDS[isa].level > BUILDS[native()].level:
         pytest.skip(f"this machine has no {isa}")
     row, rng = ROWS_OF_THE_TABLE[name], np.random.default_rng(0)
     floats, element = row.activations is AS_THEY_ARE, row.element
@@ -91,17 +97,17 @@ def test_what_a_format_packs_its_tile_multiplies(monkeypatch, name, isa):
     x = np.zeros((ROWS, depth * element.per), np.float32 if floats else np.uint8)
     x[:, :K] = rng.integers(0, 9, (ROWS, K))
     packed, offsets = panels(matrix, row), np.arange(ROWS, dtype=np.int64) * x.shape[1]
-    y = np.zeros((ROWS, PANEL), np.float32 if floats else np.int32)
-    tile, engine = tile_of(monkeypatch, element, architecture.ISAS[isa])
-    start = y.ctypes.data, PANEL
-    tile(x.ctypes.data, offsets.ctypes.data, depth, packed.ctypes.data, PANEL, *start, *start)
+    y = np.zeros((ROWS, COLUMNS), np.float32 if floats else np.int32)
+    tile, engine = tile_of(monkeypatch, element, BUILDS[isa])
+    start = y.ctypes.data, COLUMNS
+    tile(x.ctypes.data, offsets.ctypes.data, depth, packed.ctypes.data, COLUMNS, *start, *start)
     assert engine
     np.testing.assert_array_equal(y, x[:, :K].astype(np.float64) @ w.astype(np.float64))
 
 
 def test_what_columns_need_lies_behind_the_panels():
     matrix, w = drawn(BLOCK, np.random.default_rng(1))
-    columns = panels(matrix, BLOCK)[-(-K // 4) * PANEL * 4 :].view(np.int32).reshape(3, PANEL)
+    columns = panels(matrix, BLOCK)[-(-K // 4) * COLUMNS * 4 :].view(np.int32).reshape(3, COLUMNS)
     np.testing.assert_array_equal(columns[0], w.sum(0, dtype=int) - K * ZERO_POINT)
     assert (columns[1] == ZERO_POINT).all()
     assert (columns[2].view(np.float32) == 0.5).all()

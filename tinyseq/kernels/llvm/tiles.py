@@ -5,7 +5,7 @@ from __future__ import annotations
 from llvmlite import ir
 
 from tinyseq.kernels.formats import ELEMENTS
-from tinyseq.kernels.instructions import PANEL
+from tinyseq.kernels.instructions import BYTES, PANEL
 from tinyseq.kernels.llvm.isa import Isa
 from tinyseq.kernels.llvm.values import (
     DOUBLE,
@@ -86,9 +86,9 @@ def _called(single: ir.Function, size: int, builder, arguments: list, rows: int,
     x, offsets, k, w, w_stride, start, start_stride, y, y_stride = arguments
 
     def moved(address, stride, row: int, panel: int):
-        """An address so many rows and panels on."""
+        """The address of a sum so many rows and panels on."""
         elements = builder.add(builder.mul(stride, INT64(row)), INT64(panel * PANEL))
-        return builder.add(address, builder.mul(elements, INT64(size)))
+        return builder.add(address, builder.mul(elements, INT64(BYTES)))
 
     for row in range(rows):
         for panel in range(panels):
