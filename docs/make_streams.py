@@ -12,7 +12,7 @@ ROOT = Path(__file__).parent.parent
 sys.path.insert(0, str(ROOT))
 
 from tinyseq.ir.ops import OPS  # noqa: E402
-from tinyseq.passes.along import FORMS  # noqa: E402
+from tinyseq.passes.along import STREAM_FORMS  # noqa: E402
 from tinyseq.shapes import looks  # noqa: E402
 
 TARGET = ROOT / "docs" / "ops-in-streams.md"
@@ -68,8 +68,8 @@ def _row(name: str) -> str:
 def _form(name: str) -> str:
     if name in MADE:
         return MADE[name]
-    if name in FORMS:
-        return _sentence(FORMS[name].write.__doc__)
+    if name in STREAM_FORMS:
+        return _sentence(STREAM_FORMS[name].write.__doc__)
     if OPS[name].looks is looks.nothing:
         return "each frame by itself"
     return f"refused: {OPS[name].needs}"

@@ -17,7 +17,7 @@ from tinyseq.kernels import formats
 from tinyseq.kernels.build import native
 from tinyseq.kernels.formats import (
     AS_THEY_ARE,
-    BLOCK,
+    BYTE_BLOCK,
     FLOAT32,
     FORMATS,
     Element,
@@ -106,8 +106,8 @@ def test_what_a_format_packs_its_tile_multiplies(monkeypatch, name, isa):
 
 
 def test_what_columns_need_lies_behind_the_panels():
-    matrix, w = drawn(BLOCK, np.random.default_rng(1))
-    columns = panels(matrix, BLOCK)[-(-K // 4) * COLUMNS * 4 :].view(np.int32).reshape(3, COLUMNS)
+    matrix, w = drawn(BYTE_BLOCK, np.random.default_rng(1))
+    columns = panels(matrix, BYTE_BLOCK)[-(-K // 4) * COLUMNS * 4 :].view(np.int32).reshape(3, COLUMNS)
     np.testing.assert_array_equal(columns[0], w.sum(0, dtype=int) - K * ZERO_POINT)
     assert (columns[1] == ZERO_POINT).all()
     assert (columns[2].view(np.float32) == 0.5).all()
@@ -146,7 +146,7 @@ def every_product() -> tinyseq.Graph:
 
 
 def test_known_weights_are_packed_in_the_format_that_is_asked_for(monkeypatch):
-    monkeypatch.setitem(formats.CODES, HALVES.name, len(FORMATS))
+    monkeypatch.setitem(formats.FORMAT_CODES, HALVES.name, len(FORMATS))
     simple, feeds = tinyseq.load(every_product())._simple, {"x": np.zeros((1, 16, 9), np.float32)}
     (found, size), (narrow, less) = (formats_used(simple, of, feeds) for of in (FLOAT32, HALVES))
     assert found == [("linear", 0), *[("linear", 0), ("recurrent", 0)] * 4, ("linear", 0)]
@@ -155,7 +155,7 @@ def test_known_weights_are_packed_in_the_format_that_is_asked_for(monkeypatch):
 
 
 def test_weights_that_come_at_run_time_are_float32(monkeypatch):
-    monkeypatch.setitem(formats.CODES, HALVES.name, len(FORMATS))
+    monkeypatch.setitem(formats.FORMAT_CODES, HALVES.name, len(FORMATS))
     case = recurrent("GRU", fed=(0, 1, 2, 4, 5))
     found, _ = formats_used(tinyseq.load(case.model)._simple, HALVES, case.feeds)
     assert found == [("linear", FLOAT32.code), ("recurrent", FLOAT32.code)]

@@ -24,7 +24,7 @@ from tinyseq.kernels.compute.math import ONE, ZERO
 from tinyseq.kernels.cuda import compiler
 from tinyseq.kernels.cuda.chains import chain, codes_of
 from tinyseq.kernels.cuda.elementwise import HEAVY
-from tinyseq.kernels.cuda.gathering import Instruction, gathered
+from tinyseq.kernels.cuda.gathering import PlacedInstruction, gathered
 from tinyseq.kernels.cuda.intrinsics import barrier, load4, registers, shared, thread
 from tinyseq.kernels.cuda.launch import EXACT, Facts, Failure, Kernel, Launch, Tail
 from tinyseq.kernels.cuda.multiplying import UNROLLED
@@ -32,7 +32,7 @@ from tinyseq.kernels.cuda.product import CORE_FORMS, FORMS, Tile, _linear_of, _p
 from tinyseq.kernels.cuda.rebinding import HOME
 from tinyseq.kernels.cuda.schedule import ASKING, TWINS
 from tinyseq.kernels.cuda.searches import leave
-from tinyseq.kernels.formats import BLOCK, FLOAT32, FORMATS
+from tinyseq.kernels.formats import BYTE_BLOCK, FLOAT32, FORMATS
 from tinyseq.kernels.instructions import (
     APART,
     FUNCTION_CODES,
@@ -108,7 +108,9 @@ def operations(name: str) -> Iterator[dict]:
             sizes = itertools.product(SIZES["cell"], SIZES["rows"], units)
             yield from ({**usual, "cell": cell, "rows": rows, "hidden": n} for cell, rows, n in sizes)
             lstms = VARIANT_CODES[Variant("LSTM")], VARIANT_CODES[Variant("LSTM", True, True, True)]
-            options = itertools.product(lstms, (("flags", PROJECTED), ("format", BLOCK.code)), SIZES["rows"])
+            options = itertools.product(
+                lstms, (("flags", PROJECTED), ("format", BYTE_BLOCK.code)), SIZES["rows"]
+            )
             yield from ({**usual, "cell": cell, key: of, "rows": n} for cell, (key, of), n in options)
             uneven = itertools.product(lstms, (1, 8, 64, 256), (2, 9), (66, 2050))
             for cell, rows, frames, n in uneven:
@@ -141,8 +143,8 @@ def gathered_launches() -> Iterator[Launch]:
             FLOAT32.code,
         )
         counts = (1, rows, hidden, hidden, 0, rows * hidden, hidden, 0, FLOAT32.code)
-        layer = Instruction("recurrent", (cell, *places[:12], *counts))
-        yield from gathered([Instruction("linear", linear), layer])[1]
+        layer = PlacedInstruction("recurrent", (cell, *places[:12], *counts))
+        yield from gathered([PlacedInstruction("linear", linear), layer])[1]
 
 
 def rounded_layers() -> Iterator[dict]:

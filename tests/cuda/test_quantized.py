@@ -15,7 +15,7 @@ from tinyseq.kernels.cuda.launch import Facts
 from tinyseq.kernels.cuda.product import launched, tiles_of
 from tinyseq.kernels.cuda.quantized import quantize_dynamic
 from tinyseq.kernels.cuda.weighted import linear
-from tinyseq.kernels.formats import BLOCK, QuantizedMatrix
+from tinyseq.kernels.formats import BYTE_BLOCK, QuantizedMatrix
 from tinyseq.kernels.instructions import HAS_LENGTHS
 from tinyseq.plan.packing import panels
 
@@ -23,7 +23,7 @@ FORMS = {"few": FEWER, "wide": SMALL[0], "square": SMALL[1]}
 
 
 def block(w: np.ndarray, offsets: np.ndarray, scales: np.ndarray) -> np.ndarray:
-    return panels(QuantizedMatrix(w.astype(np.int8), offsets.astype(np.int8), scales), BLOCK)
+    return panels(QuantizedMatrix(w.astype(np.int8), offsets.astype(np.int8), scales), BYTE_BLOCK)
 
 
 def rounded(x: np.ndarray, numbers: np.ndarray) -> tuple[np.ndarray, np.float32, int]:
@@ -103,7 +103,7 @@ def test_linear_dynamic(monkeypatch, lengths, long):
     where = on.put(np.array([0] if lengths is None else lengths, np.int64))
     flags = 0 if lengths is None else HAS_LENGTHS
     placed = on.put(x), frames, rows * k, rows, k, k, packed, n, on.put(bias), y, n
-    on.run(linear(*placed, scratch, where, flags, BLOCK.code, Facts((9, 0), 4, 0)))
+    on.run(linear(*placed, scratch, where, flags, BYTE_BLOCK.code, Facts((9, 0), 4, 0)))
     octets, scale, shift = rounded(x, x[:longest])
     sums = (octets.astype(int) - shift) @ (w - offsets)
     expected = bias + sums.astype(np.float32) * (scale * scales)

@@ -13,7 +13,7 @@ from tinyseq.backends.planned import PlannedBackend
 from tinyseq.errors import FeedError
 from tinyseq.ir.model import Model
 from tinyseq.kernels import library
-from tinyseq.kernels.formats import CODES, FLOAT32, FORMATS
+from tinyseq.kernels.formats import FLOAT32, FORMAT_CODES, FORMATS
 from tinyseq.kernels.program import Buffer, Program
 from tinyseq.plan.draft import Plan, Region
 from tinyseq.plan.packing import aligned
@@ -30,7 +30,7 @@ class CpuBackend(PlannedBackend):
         finite: bool,
         precision: str = FLOAT32.name,
     ) -> None:
-        super().__init__(model, streaming, finite, FORMATS[CODES[precision]])
+        super().__init__(model, streaming, finite, FORMATS[FORMAT_CODES[precision]])
         self._native = library.load().tinyseq_run
 
     def executor(self, plan: Plan, state: np.ndarray, known: Mapping[str, np.ndarray]) -> CpuExecutor:

@@ -64,7 +64,7 @@ class WeightFormat(NamedTuple):
     @property
     def code(self) -> int:
         """What instructions call it."""
-        return CODES[self.name]
+        return FORMAT_CODES[self.name]
 
 
 def _float_arithmetic(isa: Isa) -> Arithmetic:
@@ -115,21 +115,21 @@ def _fours(matrix: np.ndarray) -> np.ndarray:
     return np.ascontiguousarray(padded.reshape(count, 4, n).swapaxes(1, 2)).view(np.int32)[:, :, 0]
 
 
-FLOATS = Element("float32", 1, 4, _float_arithmetic)
-FOURS = Element("bytes", 4, 4, _byte_arithmetic)
+FLOAT_ELEMENT = Element("float32", 1, 4, _float_arithmetic)
+BYTE_ELEMENT = Element("bytes", 4, 4, _byte_arithmetic)
 """Four signed bytes, summed with unsigned ones in exact integers."""
 
 AS_THEY_ARE = Activations("float32", _no_scratch)
 ROUNDED_TOGETHER = Activations("bytes", _bytes_and_sums)
 """Bytes, by a scale and a zero point that cover all rows of a product."""
 
-FLOAT32 = WeightFormat("float32", FLOATS, AS_THEY_ARE, _floats)
-BLOCK = WeightFormat("bytes", FOURS, ROUNDED_TOGETHER, _block)
+FLOAT32 = WeightFormat("float32", FLOAT_ELEMENT, AS_THEY_ARE, _floats)
+BYTE_BLOCK = WeightFormat("bytes", BYTE_ELEMENT, ROUNDED_TOGETHER, _block)
 
-FORMATS = (FLOAT32, BLOCK)
+FORMATS = (FLOAT32, BYTE_BLOCK)
 """All of them, by code."""
 
-CODES = {row.name: code for code, row in enumerate(FORMATS)}
+FORMAT_CODES = {row.name: code for code, row in enumerate(FORMATS)}
 
 ELEMENTS = tuple(dict.fromkeys(row.element for row in FORMATS))
 """Those of all formats."""

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 Writer = Callable[["Following", Node, int, Track], None]
 
 
-class Form(NamedTuple):
+class StreamForm(NamedTuple):
     """The form of an op for a stream's chunks, which ``write`` writes.
 
     ``any_input`` says that it may look along the frames of others than its first input, ``others`` that other
@@ -44,7 +44,7 @@ def handle(following: Following, node: Node, index: int, track: Track) -> None:
     Raises:
         Refusal: it needs frames that are not there yet, or is not known in chunks.
     """
-    form = FORMS.get(node.op)
+    form = STREAM_FORMS.get(node.op)
     if form is None or (index and not form.any_input):
         raise Refusal(node.row.needs)
     if not form.others and sum(name in following.tracks for name in node.inputs) > 1:
@@ -297,18 +297,18 @@ def _cropped(
     return track._replace(emitted=emitted, whole=whole)
 
 
-FORMS = {
-    **{row.name: Form(recurrent, others=True) for row in OPS.values() if row.state},
-    **dict.fromkeys(running.FOLDS, Form(running.reduced)),
-    "Scan": Form(scanned, any_input=True, others=True),
-    "DynamicQuantizeLinear": Form(quantised),
-    **dict.fromkeys(("MaxPool", "AveragePool"), Form(windows.pooled, padded=True)),
-    "Conv": Form(windows.convolved, padded=True),
-    "ConvTranspose": Form(windows.transposed),
-    "Pad": Form(padded, padded=True),
-    "Concat": Form(joined, any_input=True, others=True),
-    "Gather": Form(latest, others=True, padded=True),
-    "Slice": Form(cut, padded=True),
-    "CumSum": Form(running.cumulated),
+STREAM_FORMS = {
+    **{row.name: StreamForm(recurrent, others=True) for row in OPS.values() if row.state},
+    **dict.fromkeys(running.FOLDS, StreamForm(running.reduced)),
+    "Scan": StreamForm(scanned, any_input=True, others=True),
+    "DynamicQuantizeLinear": StreamForm(quantised),
+    **dict.fromkeys(("MaxPool", "AveragePool"), StreamForm(windows.pooled, padded=True)),
+    "Conv": StreamForm(windows.convolved, padded=True),
+    "ConvTranspose": StreamForm(windows.transposed),
+    "Pad": StreamForm(padded, padded=True),
+    "Concat": StreamForm(joined, any_input=True, others=True),
+    "Gather": StreamForm(latest, others=True, padded=True),
+    "Slice": StreamForm(cut, padded=True),
+    "CumSum": StreamForm(running.cumulated),
 }
 """Of every op that has one; of the others their row says what they need."""

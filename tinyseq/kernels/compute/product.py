@@ -12,7 +12,7 @@ from functools import cache
 from numba import types
 
 from tinyseq.kernels.compute.math import ZERO
-from tinyseq.kernels.formats import FLOATS, Element
+from tinyseq.kernels.formats import FLOAT_ELEMENT, Element
 from tinyseq.kernels.instructions import BYTES, GROUP, PANEL
 from tinyseq.kernels.llvm.intrinsics import (
     compiled,
@@ -158,7 +158,7 @@ def product_of(of: Element):
     return product
 
 
-product = product_of(FLOATS)
+product = product_of(FLOAT_ELEMENT)
 
 
 @compiled()

@@ -17,7 +17,7 @@ from numba import types
 
 from tinyseq.kernels.compute.math import BYTE_MAX, ONE, ZERO, quantize
 from tinyseq.kernels.compute.product import BYTES, WEIGHTED, product_of
-from tinyseq.kernels.formats import FOURS, Element, WeightFormat
+from tinyseq.kernels.formats import BYTE_ELEMENT, Element, WeightFormat
 from tinyseq.kernels.instructions import HAS_LENGTHS, PANEL
 from tinyseq.kernels.llvm.intrinsics import compiled, floats, integers, integers32, octets, stack
 
@@ -126,7 +126,7 @@ def _byte_product_of(of: Element):
     return byte_product
 
 
-_byte_product = _byte_product_of(FOURS)
+_byte_product = _byte_product_of(BYTE_ELEMENT)
 
 
 @compiled()

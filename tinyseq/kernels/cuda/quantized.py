@@ -8,14 +8,15 @@ from numba import types
 from numpy import float32, int32, int64
 
 from tinyseq.kernels.compute.math import BYTE_MAX, quantize
-from tinyseq.kernels.cuda.intrinsics import block, blocks, dot4, thread, threads
+from tinyseq.kernels.cuda.arithmetic import dot4
+from tinyseq.kernels.cuda.intrinsics import block, blocks, thread, threads
 from tinyseq.kernels.cuda.launch import THREADS, Facts, Kernel, Launch
 from tinyseq.kernels.cuda.multiplying import Kind
 from tinyseq.kernels.cuda.product import launched, product_of, tile_for
 from tinyseq.kernels.cuda.reduction import across_block
 from tinyseq.kernels.cuda.stages import Product
 from tinyseq.kernels.cuda.tiles import Tile, tiles_of
-from tinyseq.kernels.formats import FOURS
+from tinyseq.kernels.formats import BYTE_ELEMENT
 from tinyseq.kernels.instructions import HAS_LENGTHS, PANEL
 from tinyseq.kernels.llvm.intrinsics import floats, integers, integers32, octets
 
@@ -172,7 +173,19 @@ def _put_scaled(y, value):
 
 
 WORDS = Kind(
-    types.int32, FOURS.per, 1, NO_SUM, EACH_BYTE, True, False, _fetch, _keep, dot4, _begin, _finish, _put
+    types.int32,
+    BYTE_ELEMENT.per,
+    1,
+    NO_SUM,
+    EACH_BYTE,
+    True,
+    False,
+    _fetch,
+    _keep,
+    dot4,
+    _begin,
+    _finish,
+    _put,
 )
 """Rows of bytes -> int32."""
 

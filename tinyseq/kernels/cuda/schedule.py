@@ -16,7 +16,7 @@ from tinyseq.errors import UnsupportedError
 from tinyseq.kernels.cuda.chains import WORDS, chain, codes_of, is_short
 from tinyseq.kernels.cuda.depthwise import depthwise
 from tinyseq.kernels.cuda.elementwise import elementwise, fill
-from tinyseq.kernels.cuda.gathering import LONGEST, Instruction, gathered
+from tinyseq.kernels.cuda.gathering import LONGEST, PlacedInstruction, gathered
 from tinyseq.kernels.cuda.indexing import (
     extreme,
     extreme_integer,
@@ -178,7 +178,7 @@ def _layers(
         if all(INSTRUCTIONS[row[0]].name != "recurrent" for _, row in ahead):
             continue
         found = gathered([
-            Instruction(INSTRUCTIONS[row[0]].name, _operands(row, start, segments, address))
+            PlacedInstruction(INSTRUCTIONS[row[0]].name, _operands(row, start, segments, address))
             for start, row in ahead
         ])  # fmt: skip
         if found is not None:

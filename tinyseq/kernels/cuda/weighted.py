@@ -6,9 +6,9 @@ from tinyseq.errors import UnsupportedError
 from tinyseq.kernels.cuda.launch import Facts, Launch
 from tinyseq.kernels.cuda.product import linear_floats
 from tinyseq.kernels.cuda.quantized import linear_dynamic
-from tinyseq.kernels.formats import BLOCK, FLOAT32, FORMATS
+from tinyseq.kernels.formats import BYTE_BLOCK, FLOAT32, FORMATS
 
-LINEARS = {FLOAT32.code: linear_floats, BLOCK.code: linear_dynamic}
+LINEARS = {FLOAT32.code: linear_floats, BYTE_BLOCK.code: linear_dynamic}
 """The launches of ``linear`` by the format of its weights."""
 
 

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from tinyseq.errors import UnsupportedError
-from tinyseq.kernels.formats import BLOCK, QuantizedMatrix
+from tinyseq.kernels.formats import BYTE_BLOCK, QuantizedMatrix
 from tinyseq.plan.lower.elementwise import apply, bounded, converted, wrapped
 from tinyseq.plan.lower.indexing import reversed_rows
 from tinyseq.plan.lower.linear import linear, matmul, row_strides
@@ -157,7 +157,7 @@ def byte_block(p: Builder, source: np.ndarray, key: object, n: int, matrix, offs
         raise UnsupportedError(f"weights of {source.dtype} where the op takes int8 or uint8")
     scales = np.ones(1, np.float32) if scales is None else scales
     full_key = (key, offsets.tobytes(), scales.tobytes())
-    return p.factor(source, full_key, n, lambda: QuantizedMatrix(matrix(), offsets, scales), BLOCK)
+    return p.factor(source, full_key, n, lambda: QuantizedMatrix(matrix(), offsets, scales), BYTE_BLOCK)
 
 
 def _by_floats(p: Builder, node: Node, inputs, shapes) -> View:
