@@ -87,6 +87,11 @@ class ModelGraph(NamedTuple):
     nodes: tuple[Node, ...]
     constants: dict[str, np.ndarray]
 
+    def __repr__(self) -> str:
+        given = ", ".join(map(str, self.inputs)) or "none"
+        made = printable(", ".join(value.name for value in self.outputs)) or "none"
+        return f"ModelGraph({len(self.nodes)} nodes, inputs {given}, outputs {made})"
+
 
 class StatePair(NamedTuple):
     """An input that carries state and the output that holds its next value.
@@ -126,6 +131,10 @@ class Model(NamedTuple):
     metadata: Mapping[str, str] = MappingProxyType({})
     header: Mapping[str, str | int] = MappingProxyType({})
     defaults: tuple[Value, ...] = ()
+
+    def __repr__(self) -> str:
+        origin = f", {printable(self.origin)}" if self.origin else ""
+        return f"Model({self.graph}, {len(self.state)} states{origin})"
 
     def with_inputs(self, names: Collection[str]) -> Model:
         """The same model with some of its ``defaults`` as inputs."""
