@@ -17,7 +17,8 @@ sys.path.insert(0, str(ROOT))
 from tinyseq.converters.onnx import OLDEST_OPSET  # noqa: E402
 
 from tests import onnx_nodes  # noqa: E402
-from tinyseq.ir.ops import OPS, REQUIRED, Attribute, Op, Port  # noqa: E402
+from tinyseq.ir.op import REQUIRED, Attribute, Op, Port  # noqa: E402
+from tinyseq.ir.ops import OPS  # noqa: E402
 from tinyseq.plan.lower import lowering  # noqa: E402
 
 TARGET = ROOT / "docs" / "ops.md"

@@ -12,7 +12,7 @@ ROOT = Path(__file__).parent.parent
 sys.path.insert(0, str(ROOT))
 
 from tinyseq.ir.ops import OPS  # noqa: E402
-from tinyseq.passes.along import HANDLERS, WHY  # noqa: E402
+from tinyseq.passes.along import STREAM_FORMS  # noqa: E402
 from tinyseq.shapes import looks  # noqa: E402
 
 TARGET = ROOT / "docs" / "ops-in-streams.md"
@@ -68,11 +68,11 @@ def _row(name: str) -> str:
 def _form(name: str) -> str:
     if name in MADE:
         return MADE[name]
-    if name in HANDLERS:
-        return _sentence(HANDLERS[name].__doc__)
+    if name in STREAM_FORMS:
+        return _sentence(STREAM_FORMS[name].write.__doc__)
     if OPS[name].looks is looks.nothing:
         return "each frame by itself"
-    return f"refused: {WHY.get(name, 'looks at all frames at once')}"
+    return f"refused: {OPS[name].needs}"
 
 
 def _sentence(docstring: str) -> str:
@@ -107,6 +107,9 @@ AXES = {
     looks.reversed_: "`time_axis`",
     looks.multiplied: "those summed over",
     looks.multiplied_turned: "those summed over",
+    looks.multiplied_fused: "those summed over",
+    looks.summed: "those summed over, and diagonals",
+    looks.over_axes: "`axes`",
     looks.convolved: "channels, and those where windows are wider than one",
     looks.spread: "channels, and those where windows are wider than one",
     looks.pooled: "those where windows are wider than one",

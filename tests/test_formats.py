@@ -11,19 +11,34 @@ import numpy as np
 import pytest
 
 import tinyseq
+from tests.models import recurrent
+from tinyseq.backends.planned import model_arrays
+from tinyseq.kernels import formats
 from tinyseq.kernels.build import native
-from tinyseq.kernels.formats import FORMATS, WeightFormat
-from tinyseq.kernels.instructions import PANEL
+from tinyseq.kernels.formats import (
+    AS_THEY_ARE,
+    BYTE_BLOCK,
+    FLOAT32,
+    FORMATS,
+    Element,
+    Packed,
+    QuantizedMatrix,
+    WeightFormat,
+)
+from tinyseq.kernels.instructions import INSTRUCTIONS, OPERANDS, PANEL
 from tinyseq.kernels.llvm import architecture, tiles, values
 from tinyseq.kernels.llvm.isa import Isa
-from tinyseq.plan.packing import panels
+from tinyseq.plan.packing import PackedWeights, panels
+from tinyseq.plan.planner import Planner
+from tinyseq.plan.plans import Plans
 
-ROWS, K = 3, 37
+ROWS, PANELS, K = 3, 2, 37
+COLUMNS = PANELS * PANEL
 
 
-def halves(matrix: np.ndarray) -> np.ndarray:
+def halves(matrix: np.ndarray) -> Packed:
     """bfloat16: the upper halves of float32."""
-    return (matrix.astype(np.float32).view(np.uint32) >> 16).astype(np.uint16)
+    return Packed((matrix.astype(np.float32).view(np.uint32) >> 16).astype(np.uint16))
 
 
 def half_arithmetic(isa: Isa) -> values.Arithmetic:
@@ -34,49 +49,116 @@ def half_arithmetic(isa: Isa) -> values.Arithmetic:
     return values.float_arithmetic(isa)._replace(weight=values.INT16, w=w)
 
 
-ROWS_OF_THE_TABLE = {**FORMATS, "bfloat16": WeightFormat("bfloat16", 1, 2, halves, half_arithmetic)}
-"""The formats that there are, and one that is not."""
+HALVES = WeightFormat("halves", Element("halves", 1, 2, half_arithmetic), AS_THEY_ARE, halves)
+"""A format that there is not."""
 
-DRAWN = {
-    "float32": lambda rng, *shape: rng.integers(-99, 99, shape).astype(np.float32) / 8,
-    "bytes": lambda rng, *shape: rng.integers(-128, 128, shape).astype(np.int8),
-    "bfloat16": lambda rng, *shape: rng.integers(-99, 99, shape).astype(np.float32) / 8,
-}
-"""Weights that each format holds without rounding, and whose sums of products float32 holds."""
+ROWS_OF_THE_TABLE = {row.name: row for row in (*FORMATS, HALVES)}
+
+ZERO_POINT = 3
 
 
-def tile_of(monkeypatch, row: WeightFormat, isa: Isa):
-    """A tile of ``ROWS`` rows and one panel, compiled for this process, and what keeps it alive."""
-    monkeypatch.setattr(tiles, "FORMATS", {row.name: row})
+def drawn(of: WeightFormat, rng: np.random.Generator) -> tuple[np.ndarray | QuantizedMatrix, np.ndarray]:
+    """A matrix that a format holds without rounding, as it packs it, and its numbers as tiles see them."""
+    if of.activations is AS_THEY_ARE:
+        w = rng.integers(-99, 99, (K, COLUMNS)).astype(np.float32) / 8
+        return w, w
+    w = rng.integers(-128, 128, (K, COLUMNS)).astype(np.int8)
+    return QuantizedMatrix(w, np.array(ZERO_POINT, np.int8), np.array(0.5, np.float32)), w
+
+
+def tile_of(monkeypatch, of: Element, isa: Isa):
+    """A tile of ``ROWS`` rows and ``PANELS`` panels, compiled for this process, and what keeps it alive."""
+    monkeypatch.setattr(tiles, "ELEMENTS", (of,))
     monkeypatch.setattr(tiles, "TILE_ROWS", (ROWS,))
-    monkeypatch.setattr(tiles, "TILE_PANELS", (1,))
+    monkeypatch.setattr(tiles, "TILE_PANELS", (PANELS,))
     llvm.initialize_native_target()
     llvm.initialize_native_asmprinter()
     target = llvm.Target.from_default_triple().create_target_machine(cpu=isa.cpu, features=isa.features)
     engine = llvm.create_mcjit_compiler(llvm.parse_assembly(tiles.definitions(isa)), target)
     engine.finalize_object()
-    address = engine.get_function_address(tiles.tile_name(row.name, ROWS, 1))
+    address = engine.get_function_address(tiles.tile_name(of.name, ROWS, PANELS))
     return ctypes.CFUNCTYPE(None, *[ctypes.c_int64] * 9)(address), engine
 
 
-@pytest.mark.parametrize("isa", architecture.ISAS)
+BASELINE = next(iter(architecture.ISAS.values()))
+BUILDS = {**architecture.ISAS, "apart": Isa("apart", 0, BASELINE.cpu, "", False, "", ((1, 1),), apart=True)}
+"""Those of this processor, and one whose tiles call a function."""
+
+
+@pytest.mark.parametrize("isa", BUILDS)
 @pytest.mark.parametrize("name", ROWS_OF_THE_TABLE)
 def test_what_a_format_packs_its_tile_multiplies(monkeypatch, name, isa):
-    if architecture.ISAS[isa].level > architecture.ISAS[native()].level:
+    if BUILDS[isa].level > BUILDS[native()].level:
         pytest.skip(f"this machine has no {isa}")
     row, rng = ROWS_OF_THE_TABLE[name], np.random.default_rng(0)
-    w = DRAWN[name](rng, K, PANEL)
-    depth = -(-K // row.per)
-    x = np.zeros((ROWS, depth * row.per), np.uint8 if name == "bytes" else np.float32)
+    floats, element = row.activations is AS_THEY_ARE, row.element
+    matrix, w = drawn(row, rng)
+    depth = -(-K // element.per)
+    x = np.zeros((ROWS, depth * element.per), np.float32 if floats else np.uint8)
     x[:, :K] = rng.integers(0, 9, (ROWS, K))
-    packed, offsets = panels(w, row), np.arange(ROWS, dtype=np.int64) * x.shape[1]
-    assert packed.nbytes == depth * PANEL * row.size
-    y = np.zeros((ROWS, PANEL), np.int32 if name == "bytes" else np.float32)
-    tile, engine = tile_of(monkeypatch, row, architecture.ISAS[isa])
-    start = y.ctypes.data, PANEL
-    tile(x.ctypes.data, offsets.ctypes.data, depth, packed.ctypes.data, PANEL, *start, *start)
+    packed, offsets = panels(matrix, row), np.arange(ROWS, dtype=np.int64) * x.shape[1]
+    y = np.zeros((ROWS, COLUMNS), np.float32 if floats else np.int32)
+    tile, engine = tile_of(monkeypatch, element, BUILDS[isa])
+    start = y.ctypes.data, COLUMNS
+    tile(x.ctypes.data, offsets.ctypes.data, depth, packed.ctypes.data, COLUMNS, *start, *start)
     assert engine
     np.testing.assert_array_equal(y, x[:, :K].astype(np.float64) @ w.astype(np.float64))
+
+
+def test_what_columns_need_lies_behind_the_panels():
+    matrix, w = drawn(BYTE_BLOCK, np.random.default_rng(1))
+    columns = panels(matrix, BYTE_BLOCK)[-(-K // 4) * COLUMNS * 4 :].view(np.int32).reshape(3, COLUMNS)
+    np.testing.assert_array_equal(columns[0], w.sum(0, dtype=int) - K * ZERO_POINT)
+    assert (columns[1] == ZERO_POINT).all()
+    assert (columns[2].view(np.float32) == 0.5).all()
+
+
+def formats_used(simple, of: WeightFormat, feeds: dict[str, np.ndarray]) -> tuple[list, int]:
+    """The formats of a plan's products and layers, by their codes, and the bytes of its weights."""
+    weights = PackedWeights(model_arrays(simple.graph), of)
+    plan = Plans(Planner(simple, weights)).plan(feeds)[1]
+    found, words = [], plan.program.tolist()
+    while words:
+        name = INSTRUCTIONS[words[0]].name
+        if "format" in OPERANDS[name]:
+            found.append((name, words[2 + OPERANDS[name].index("format")]))
+        words = words[words[1] :]
+    return found, sum(array.nbytes for array in plan.weights)
+
+
+def every_product() -> tinyseq.Graph:
+    """A graph with all that multiplies by weights: layers, one projected, a convolution and a head."""
+    rng, g = np.random.default_rng(0), tinyseq.Graph()
+
+    def w(*shape: int) -> np.ndarray:
+        return rng.standard_normal(shape).astype(np.float32)
+
+    x = g.input("x", [1, 16, 9])
+    y = g.apply("Conv", x, w(32, 16, 3), kernel_shape=(3,))
+    y = g.apply("Transpose", y, perm=(2, 0, 1))
+    for op, gates, options in (("RNN", 1, {}), ("GRU", 3, {}), ("GRU", 3, {"linear_before_reset": 1})):
+        y = g.apply(op, y, w(1, gates * 32, 32), w(1, gates * 32, 32), hidden_size=32, **options)
+        y = g.apply("Squeeze", y, np.array([1]))
+    inputs = (w(1, 128, 32), w(1, 128, 16), *[None] * 5, w(1, 16, 32))
+    y = g.apply("Squeeze", g.apply("LSTM", y, *inputs, hidden_size=32), np.array([1]))
+    g.output("y", g.apply("Gemm", g.apply("Reshape", y, np.array([-1, 16])), w(16, 48)))
+    return g
+
+
+def test_known_weights_are_packed_in_the_format_that_is_asked_for(monkeypatch):
+    monkeypatch.setitem(formats.FORMAT_CODES, HALVES.name, len(FORMATS))
+    simple, feeds = tinyseq.load(every_product())._simple, {"x": np.zeros((1, 16, 9), np.float32)}
+    (found, size), (narrow, less) = (formats_used(simple, of, feeds) for of in (FLOAT32, HALVES))
+    assert found == [("linear", 0), *[("linear", 0), ("recurrent", 0)] * 4, ("linear", 0)]
+    assert narrow == [(name, len(FORMATS)) for name, _ in found]
+    assert less < 0.6 * size
+
+
+def test_weights_that_come_at_run_time_are_float32(monkeypatch):
+    monkeypatch.setitem(formats.FORMAT_CODES, HALVES.name, len(FORMATS))
+    case = recurrent("GRU", fed=(0, 1, 2, 4, 5))
+    found, _ = formats_used(tinyseq.load(case.model)._simple, HALVES, case.feeds)
+    assert found == [("linear", FLOAT32.code), ("recurrent", FLOAT32.code)]
 
 
 @pytest.mark.parametrize("name", architecture.ARCHITECTURES)

@@ -41,8 +41,8 @@ LAYERS = {
     "kernels.cuda.driver": "errors kernels.cuda kernels.cuda.compiler",
     "plan": "errors common kernels.activations kernels.cells shapes ir "
     "kernels.instructions reference kernels.formats kernels.program",
-    "backends": "common.text errors ir kernels.instructions reference kernels.library kernels.program "
-    "kernels.cuda kernels.cuda.driver plan",
+    "backends": "common.text errors ir kernels.instructions reference kernels.formats kernels.library "
+    "kernels.program kernels.cuda kernels.cuda.driver plan",
     "converters": "common.text errors common kernels.activations kernels.cells ir",
     "runtime.claim": "errors",
     "runtime.state": "common.text errors common ir",

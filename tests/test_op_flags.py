@@ -13,7 +13,7 @@ from tests.strategies import CASES, op_of
 from tinyseq import reference
 from tinyseq.decode.generation import decoder
 from tinyseq.ir import effort
-from tinyseq.ir.model import rows_meet
+from tinyseq.ir.model import needed_values, rows_meet
 from tinyseq.ir.ops import OPS
 from tinyseq.passes import reach
 from tinyseq.plan.packing import PackedWeights
@@ -142,6 +142,25 @@ def test_takes_bytes(flag, narrow, copies):
     plain = length(())
     flag("Flatten", takes_bytes=narrow)
     assert (length(("Flatten",)) > plain) == bool(copies)
+
+
+def test_sizes_only(flag):
+    """What tells of sizes alone need not be computed before the model runs for what decides shapes."""
+    g = tinyseq.Graph()
+    x = g.input("x", ["rows"], np.int64)
+    g.output("y", g.apply("Reshape", g.input("z", ["size"]), g.apply("Neg", x)))
+    model = g.model()
+    assert needed_values(model.graph) >= {"x"}
+    flag("Neg", sizes_only=True)
+    assert "x" not in needed_values(model.graph)
+
+
+def test_needs(flag):
+    """Why an op cannot be streamed is said in its row's words."""
+    flag("Softmax", needs="would rather wait")
+    session = tinyseq.load(graph("Softmax", shape=("frames",)), device="reference")
+    with pytest.raises(tinyseq.ModelError, match="would rather wait"):
+        session.stream()
 
 
 def test_moves(flag):

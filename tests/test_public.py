@@ -50,6 +50,10 @@ OBJECTS = {
     "state": (lambda: stream().snapshot(), "State(h float32[1, 1, 4], c float32[1, 1, 4])"),
     "pool": (things.pool, "Pool(1 of 2 rows open, each h float32[1, 1, 4], c float32[1, 1, 4])"),
     "graph": (graph, "Graph(1 nodes, inputs x float32[rows, 3], outputs y)"),
+    "model": (
+        lambda: graph().model(),
+        "Model(ModelGraph(1 nodes, inputs x float32[rows, 3], outputs y), 0 states)",
+    ),
     "decoder": (things.writer, "Decoder(tokens token, scores scores, state h)"),
     "transducer": (
         things.transducing,

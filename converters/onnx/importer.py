@@ -17,7 +17,8 @@ from tinyseq.converters.onnx.upgrades import UPGRADES
 
 from tinyseq.errors import ConversionWarning, ModelError, UnsupportedError
 from tinyseq.ir.model import Model, ModelGraph, Node, Value, captured
-from tinyseq.ir.ops import DTYPE, OPS
+from tinyseq.ir.op import DTYPE
+from tinyseq.ir.ops import OPS
 from tinyseq.ir.types import alike, checked_model
 
 if TYPE_CHECKING:

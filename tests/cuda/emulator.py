@@ -20,7 +20,7 @@ from greenlet import getcurrent, greenlet
 
 from tinyseq.kernels.cuda.driver import check_place
 from tinyseq.kernels.cuda.launch import Kernel, Launch
-from tinyseq.kernels.cuda.rebinding import Target, reached
+from tinyseq.kernels.cuda.rebinding import Rebinding, reached
 
 WARP = 32
 FIRST_ADDRESS = 2**40
@@ -526,7 +526,7 @@ CORES = ("cores_bfloat16", "cores_float16", "cores_tfloat32")
 WAITING = ("barrier", "barrier_of", "cluster_wait", "shuffle", "shuffle_xor", "acquire", *CORES)
 """The intrinsics in which a thread may wait."""
 
-_target = Target(_meaning, lambda function: function)
+_target = Rebinding(_meaning, lambda function: function)
 
 
 @cache

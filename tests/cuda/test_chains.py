@@ -12,6 +12,7 @@ from tests.cuda.memory import On
 from tinyseq.kernels.cuda import chains
 from tinyseq.kernels.cuda.launch import Facts
 from tinyseq.kernels.cuda.schedule import schedule
+from tinyseq.kernels.formats import FLOAT32
 from tinyseq.kernels.instructions import FUNCTION_CODES, OPCODES, SEGMENT_SHIFT
 
 SIZE = 600
@@ -31,7 +32,7 @@ def elementwise(name: str, kinds: str, places: list[int], sizes: list[int], *ste
 
 def linear(x: int, w: int, bias: int, y: int, m: int, k: int, n: int) -> list[int]:
     x, w, bias, y = (place + (1 << SEGMENT_SHIFT) for place in (x, w, bias, y))
-    return [OPCODES["linear"], 13, x, 1, 0, m, 2, k, w, n, bias, y, n + 1]
+    return [OPCODES["linear"], 17, x, 1, 0, m, 2, k, w, n, bias, y, n + 1, 0, 0, 0, FLOAT32.code]
 
 
 def depthwise(x: int, w: int, bias: int, y: int, sizes: list[int], channels: int) -> list[int]:

@@ -24,7 +24,7 @@ from tinyseq.kernels.compute.math import ONE, ZERO
 from tinyseq.kernels.cuda import compiler
 from tinyseq.kernels.cuda.chains import chain, codes_of
 from tinyseq.kernels.cuda.elementwise import HEAVY
-from tinyseq.kernels.cuda.gathering import Instruction, gathered
+from tinyseq.kernels.cuda.gathering import PlacedInstruction, gathered
 from tinyseq.kernels.cuda.intrinsics import barrier, load4, registers, shared, thread
 from tinyseq.kernels.cuda.launch import EXACT, Facts, Failure, Kernel, Launch, Tail
 from tinyseq.kernels.cuda.multiplying import UNROLLED
@@ -32,6 +32,7 @@ from tinyseq.kernels.cuda.product import CORE_FORMS, FORMS, Tile, _linear_of, _p
 from tinyseq.kernels.cuda.rebinding import HOME
 from tinyseq.kernels.cuda.schedule import ASKING, TWINS
 from tinyseq.kernels.cuda.searches import leave
+from tinyseq.kernels.formats import BYTE_BLOCK, FLOAT32, FORMATS
 from tinyseq.kernels.instructions import (
     APART,
     FUNCTION_CODES,
@@ -41,7 +42,6 @@ from tinyseq.kernels.instructions import (
     OPCODES,
     OPERANDS,
     PROJECTED,
-    QUANTIZED,
     STORES,
 )
 from tinyseq.kernels.llvm.intrinsics import floats
@@ -70,7 +70,8 @@ SIZES = {
     "frames": [9, 2, 2048],
     "hidden": [64, 512],
     "cell": range(len(VARIANTS)),
-    "flags": [0, QUANTIZED, PROJECTED],
+    "flags": [0, PROJECTED],
+    "format": [row.code for row in FORMATS],
     "kind": range(3),
 }
 """What operands of these names are; others are 2, addresses are multiples of a large number."""
@@ -107,8 +108,10 @@ def operations(name: str) -> Iterator[dict]:
             sizes = itertools.product(SIZES["cell"], SIZES["rows"], units)
             yield from ({**usual, "cell": cell, "rows": rows, "hidden": n} for cell, rows, n in sizes)
             lstms = VARIANT_CODES[Variant("LSTM")], VARIANT_CODES[Variant("LSTM", True, True, True)]
-            options = itertools.product(lstms, SIZES["flags"], SIZES["rows"])
-            yield from ({**usual, "cell": cell, "flags": flags, "rows": n} for cell, flags, n in options)
+            options = itertools.product(
+                lstms, (("flags", PROJECTED), ("format", BYTE_BLOCK.code)), SIZES["rows"]
+            )
+            yield from ({**usual, "cell": cell, key: of, "rows": n} for cell, (key, of), n in options)
             uneven = itertools.product(lstms, (1, 8, 64, 256), (2, 9), (66, 2050))
             for cell, rows, frames, n in uneven:
                 yield {**usual, "cell": cell, "rows": rows, "frames": frames, "hidden": n, "units": n}
@@ -122,10 +125,26 @@ def gathered_launches() -> Iterator[Launch]:
     for cell, rows, hidden in (*sizes, (others, 1, 66), (others, 8, 66), (others, 8, 256)):
         width = len(VARIANTS[cell].cell.gates) * hidden
         places = [2**20 * place for place in range(1, 20)]
-        linear = (places[13], 1, 0, rows, 64, 64, places[14], width, places[15], places[0], width)
-        counts = (1, rows, hidden, hidden, 0, rows * hidden, hidden, 0)
-        layer = Instruction("recurrent", (cell, *places[:12], *counts))
-        yield from gathered([Instruction("linear", linear), layer])[1]
+        linear = (
+            places[13],
+            1,
+            0,
+            rows,
+            64,
+            64,
+            places[14],
+            width,
+            places[15],
+            places[0],
+            width,
+            0,
+            0,
+            0,
+            FLOAT32.code,
+        )
+        counts = (1, rows, hidden, hidden, 0, rows * hidden, hidden, 0, FLOAT32.code)
+        layer = PlacedInstruction("recurrent", (cell, *places[:12], *counts))
+        yield from gathered([PlacedInstruction("linear", linear), layer])[1]
 
 
 def rounded_layers() -> Iterator[dict]:

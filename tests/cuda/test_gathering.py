@@ -12,8 +12,9 @@ from tests.models import recurrent
 from tinyseq.kernels.cells import VARIANT_CODES, Variant
 from tinyseq.kernels.cuda import driver, gathering, schedule
 from tinyseq.kernels.cuda import recurrent as layers
-from tinyseq.kernels.cuda.gathering import Instruction, gathered
+from tinyseq.kernels.cuda.gathering import PlacedInstruction, gathered
 from tinyseq.kernels.cuda.launch import Tail
+from tinyseq.kernels.formats import BYTE_BLOCK, FLOAT32, WeightFormat
 from tinyseq.kernels.instructions import FUNCTION_CODES, HAS_Y
 
 HIDDEN, INPUTS, ROWS = 8, 5, 2
@@ -21,25 +22,26 @@ X, H0, C0, H, C, XW, Y, SCRATCH, W, R, BIAS = (2**20 * place for place in range(
 COPY = FUNCTION_CODES["copy", "f"]
 
 
-def copy(source: int, target: int, count: int = ROWS * HIDDEN, step: int = 4) -> Instruction:
+def copy(source: int, target: int, count: int = ROWS * HIDDEN, step: int = 4) -> PlacedInstruction:
     dims = Tail(0, [count, *[step] * 4])
-    return Instruction("elementwise", (COPY, source, source, source, target, 1, dims))
+    return PlacedInstruction("elementwise", (COPY, source, source, source, target, 1, dims))
 
 
-def fill(target: int, bits: int = 0) -> Instruction:
-    return Instruction("fill", (target, ROWS * HIDDEN, bits))
+def fill(target: int, bits: int = 0) -> PlacedInstruction:
+    return PlacedInstruction("fill", (target, ROWS * HIDDEN, bits))
 
 
-def linear(x: int = X, y: int = XW, frames: int = 1) -> Instruction:
+def linear(x: int = X, y: int = XW, frames: int = 1, of: WeightFormat = FLOAT32) -> PlacedInstruction:
     rows = (1, 0, frames * ROWS, INPUTS)
-    return Instruction("linear", (x, *rows, INPUTS, W, 4 * HIDDEN, BIAS, y, 4 * HIDDEN))
+    operands = (x, *rows, INPUTS, W, 4 * HIDDEN, BIAS, y, 4 * HIDDEN, 0, 0, 0, of.code)
+    return PlacedInstruction("linear", operands)
 
 
-def lstm(frames: int = 1, y: int = Y, general: bool = False) -> Instruction:
+def lstm(frames: int = 1, y: int = Y, general: bool = False, of: WeightFormat = FLOAT32) -> PlacedInstruction:
     code = VARIANT_CODES[Variant("LSTM", general)]
     places = (XW, R, 0, 0, 0, 0, H, C, y, 0, 0, 0)
-    sizes = (frames, ROWS, HIDDEN, HIDDEN, 0, ROWS * HIDDEN, HIDDEN, HAS_Y)
-    return Instruction("recurrent", (code, *places, *sizes))
+    sizes = (frames, ROWS, HIDDEN, HIDDEN, 0, ROWS * HIDDEN, HIDDEN, HAS_Y, of.code)
+    return PlacedInstruction("recurrent", (code, *places, *sizes))
 
 
 WHOLE = copy(H0, H), copy(C0, C), linear(), lstm()
@@ -72,6 +74,7 @@ def test_what_makes_up_a_layer(ahead):
         (linear(frames=2), lstm()), (linear(y=Y), lstm()),
         (*WHOLE[:2], linear(frames=99), lstm(frames=99)), (*WHOLE[:2], lstm(frames=0)),
         (*WHOLE[:3], lstm(general=True)),
+        (*WHOLE[:2], linear(of=BYTE_BLOCK), lstm()), (*WHOLE[:3], lstm(of=BYTE_BLOCK)),
     ],
 )  # fmt: skip
 def test_what_does_not(ahead):

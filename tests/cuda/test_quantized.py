@@ -11,12 +11,19 @@ from tests.cuda.emulator import EmulatedDevice
 from tests.cuda.memory import On
 from tests.cuda.test_product import FEWER, SMALL
 from tinyseq.kernels.cuda import quantized
+from tinyseq.kernels.cuda.launch import Facts
 from tinyseq.kernels.cuda.product import launched, tiles_of
-from tinyseq.kernels.cuda.quantized import linear_dynamic, quantize_dynamic
+from tinyseq.kernels.cuda.quantized import quantize_dynamic
+from tinyseq.kernels.cuda.weighted import linear
+from tinyseq.kernels.formats import BYTE_BLOCK, QuantizedMatrix
 from tinyseq.kernels.instructions import HAS_LENGTHS
-from tinyseq.plan.packing import block
+from tinyseq.plan.packing import panels
 
 FORMS = {"few": FEWER, "wide": SMALL[0], "square": SMALL[1]}
+
+
+def block(w: np.ndarray, offsets: np.ndarray, scales: np.ndarray) -> np.ndarray:
+    return panels(QuantizedMatrix(w.astype(np.int8), offsets.astype(np.int8), scales), BYTE_BLOCK)
 
 
 def rounded(x: np.ndarray, numbers: np.ndarray) -> tuple[np.ndarray, np.float32, int]:
@@ -39,7 +46,7 @@ def test_exact_sums(form, data):
     offsets, shift = draw.integers(-128, 128, n), data.draw(st.integers(0, 255))
     on = On(EmulatedDevice(data.draw(st.integers(0, 99))))
     y = on.put(np.zeros((rows, n), np.int32))
-    packed = on.put(block(w.astype(np.int8), offsets.astype(np.int8), np.ones(1, np.float32)))
+    packed = on.put(block(w, offsets, np.ones(1, np.float32)))
     sizes = (1, 0, rows, k + spare, k, packed, n, on.put(np.array([shift], np.uint8)), y)
     kernel = quantized._linear_bytes_of(FORMS[form])
     on.run(launched(kernel, tiles_of(FORMS[form], rows, n), (on.put(wide), *sizes)))
@@ -91,11 +98,12 @@ def test_linear_dynamic(monkeypatch, lengths, long):
     scales = draw.uniform(0.1, 1, n).astype(np.float32)
     on = On(EmulatedDevice())
     y = on.put(np.full((frames, rows, n), 7, np.float32))
-    packed = on.put(block(w.astype(np.int8), offsets.astype(np.int8), scales))
+    packed = on.put(block(w, offsets, scales))
     scratch = on.put(np.zeros(frames * rows * (4 * n + k) + 3, np.uint8))
     where = on.put(np.array([0] if lengths is None else lengths, np.int64))
     flags = 0 if lengths is None else HAS_LENGTHS
-    on.run(linear_dynamic(on.put(x), frames, rows, k, packed, n, on.put(bias), y, scratch, where, flags))
+    placed = on.put(x), frames, rows * k, rows, k, k, packed, n, on.put(bias), y, n
+    on.run(linear(*placed, scratch, where, flags, BYTE_BLOCK.code, Facts((9, 0), 4, 0)))
     octets, scale, shift = rounded(x, x[:longest])
     sums = (octets.astype(int) - shift) @ (w - offsets)
     expected = bias + sums.astype(np.float32) * (scale * scales)

@@ -25,6 +25,7 @@ from tinyseq.kernels.cuda.forms import Form, form_for
 from tinyseq.kernels.cuda.launch import Facts, Launch
 from tinyseq.kernels.cuda.rebinding import HOME
 from tinyseq.kernels.cuda.schedule import TWINS
+from tinyseq.kernels.formats import FLOAT32
 from tinyseq.kernels.instructions import HAS_Y
 from tinyseq.plan.packing import panels
 
@@ -210,7 +211,7 @@ def lstm_on_grid(counter: int) -> np.ndarray:
     meeting = on.put(np.array([counter, counter], np.int64).astype(np.int32))
     with going(WAYS["grid"]):
         operands = on.put(xw), on.put(panels(r)), 0, 0, 0, 0, on.put(h), on.put(c), y, 0, 0, 0
-        sizes = frames, 1, hidden, hidden, 0, hidden, hidden, HAS_Y
+        sizes = frames, 1, hidden, hidden, 0, hidden, hidden, HAS_Y, FLOAT32.code
         launches = TWINS["recurrent"](LSTM, *operands, *sizes, Facts((9, 0), 4, meeting))
     assert on.run(launches)
     return on.get(y, (frames, hidden), np.float32)
@@ -282,7 +283,7 @@ def test_the_form_fits_the_device(facts, hidden, rows, name):
 
 
 def launches(frames: int, hidden: int = 1024, rows: int = 1) -> list[Launch]:
-    sizes = frames, rows, hidden, hidden, 0, hidden, hidden, HAS_Y
+    sizes = frames, rows, hidden, hidden, 0, hidden, hidden, HAS_Y, FLOAT32.code
     return TWINS["recurrent"](LSTM, *[2**20] * 12, *sizes, H100)
 
 
@@ -304,7 +305,7 @@ def test_few_frames_are_launches_of_their_own():
     [((9, 0), 128, 1), ((8, 0), 64, 1), ((8, 0), 65, 9), ((12, 0), 64, 1), ((12, 0), 65, 9)],
 )
 def test_a_small_layer_has_room(capability, hidden, count):
-    sizes = 9, 1, hidden, hidden, 0, hidden, hidden, HAS_Y
+    sizes = 9, 1, hidden, hidden, 0, hidden, hidden, HAS_Y, FLOAT32.code
     facts = Facts(capability, 100, 0)
     assert len(TWINS["recurrent"](LSTM, *[2**20] * 12, *sizes, facts)) == count
 

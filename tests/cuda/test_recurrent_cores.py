@@ -14,6 +14,7 @@ from tinyseq.kernels.cells import VARIANT_CODES, Variant
 from tinyseq.kernels.cuda import recurrent_cores
 from tinyseq.kernels.cuda.launch import Facts
 from tinyseq.kernels.cuda.recurrent import RecurrentOperands
+from tinyseq.kernels.formats import FLOAT32
 from tinyseq.kernels.instructions import HAS_LENGTHS, HAS_Y
 from tinyseq.plan.packing import panels
 
@@ -62,7 +63,7 @@ class Run:
             "y": on.put(np.full((frames, rows, hidden), 7, np.float32)), "scratch": 0, "rounded": 0,
             "lengths": on.put(lengths.astype(np.int64)), "frames": frames, "rows": rows, "hidden": hidden,
             "units": hidden, "reverse": reverse, "y_frame": rows * hidden, "y_row": hidden,
-            "flags": HAS_Y | HAS_LENGTHS,
+            "flags": HAS_Y | HAS_LENGTHS, "format": FLOAT32.code,
         }  # fmt: skip
         layer, facts = (
             RecurrentOperands(**layout, h0=layout["h"], c0=layout["c"]),

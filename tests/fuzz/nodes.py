@@ -13,22 +13,8 @@ from onnx import TensorProto, helper, numpy_helper
 import tinyseq
 from tests.fuzz import guards
 from tinyseq.errors import TinyseqError
-from tinyseq.ir.ops import (
-    DTYPE,
-    FAMILY,
-    FLOAT,
-    FLOATS,
-    GRAPH,
-    INT,
-    INTS,
-    OPS,
-    REQUIRED,
-    TENSOR,
-    TEXT,
-    TEXTS,
-    Attribute,
-    Op,
-)  # fmt: skip
+from tinyseq.ir.op import DTYPE, FLOAT, FLOATS, GRAPH, INT, INTS, REQUIRED, TENSOR, TEXT, TEXTS, Attribute, Op
+from tinyseq.ir.ops import FAMILY, OPS  # fmt: skip
 from tinyseq.ir.types import CLASSES, NUMBERS
 
 TYPES = sorted({np.dtype(t.name) for t in NUMBERS}, key=str)

@@ -90,7 +90,7 @@ def create(
     if kind == "cpu":
         from tinyseq.backends.cpu import CpuBackend
 
-        return CpuBackend(model, streaming, finite)
+        return CpuBackend(model, streaming, finite, precision)
     if kind == "cuda":
         return _cuda()(model, streaming, finite, number, precision)
     from tinyseq.backends.reference import ReferenceBackend

@@ -13,6 +13,7 @@ from tinyseq.backends.planned import PlannedBackend
 from tinyseq.errors import FeedError
 from tinyseq.ir.model import Model
 from tinyseq.kernels import library
+from tinyseq.kernels.formats import FLOAT32, FORMAT_CODES, FORMATS
 from tinyseq.kernels.program import Buffer, Program
 from tinyseq.plan.draft import Plan, Region
 from tinyseq.plan.packing import aligned
@@ -20,10 +21,16 @@ from tinyseq.plan.view import storage
 
 
 class CpuBackend(PlannedBackend):
-    """Plans run by the compiled machine."""
+    """Plans run by the compiled machine, their weights in the format of a ``precision``."""
 
-    def __init__(self, model: Model, streaming: Callable[[], Model], finite: bool) -> None:
-        super().__init__(model, streaming, finite)
+    def __init__(
+        self,
+        model: Model,
+        streaming: Callable[[], Model],
+        finite: bool,
+        precision: str = FLOAT32.name,
+    ) -> None:
+        super().__init__(model, streaming, finite, FORMATS[FORMAT_CODES[precision]])
         self._native = library.load().tinyseq_run
 
     def executor(self, plan: Plan, state: np.ndarray, known: Mapping[str, np.ndarray]) -> CpuExecutor:

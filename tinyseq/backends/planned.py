@@ -14,6 +14,7 @@ from tinyseq.backends.executor import Executor
 from tinyseq.errors import FeedError
 from tinyseq.ir.feeds import checked_feeds
 from tinyseq.ir.model import Model, ModelGraph, Value
+from tinyseq.kernels.formats import FLOAT32, WeightFormat
 from tinyseq.plan.draft import Plan
 from tinyseq.plan.packing import PackedWeights
 from tinyseq.plan.planner import Planner
@@ -33,8 +34,10 @@ Idle = dict[Key, list[Executor]]
 class PlannedBackend(ABC):
     """A model's weights and plans, shared by all its streams and calls. Safe to use from threads."""
 
-    def __init__(self, model: Model, streaming: Callable[[], Model], finite: bool) -> None:
-        self._weights = PackedWeights(model_arrays(model.graph))
+    def __init__(
+        self, model: Model, streaming: Callable[[], Model], finite: bool, format: WeightFormat = FLOAT32
+    ) -> None:
+        self._weights = PackedWeights(model_arrays(model.graph), format)
         self._model, self._make_streaming = model, streaming
         self._finite = finite
         self._in_rows: OrderedDict[RowLayout, tuple[Plans, Idle]] = OrderedDict()

@@ -18,8 +18,8 @@ from tinyseq.kernels.instructions import FAILED, INSTRUCTIONS, SEGMENT_SHIFT, In
 ARENA, STATE = 0, 1
 OFFSET_MASK = (1 << SEGMENT_SHIFT) - 1
 
-CHOSEN_BY_CODE = ("elementwise", "recurrent")
-"""Instructions whose first operand is a code that says what they compute; each code is a function."""
+CODES = ("function", "cell", "format")
+"""Operands that say what an instruction computes; a library has a function for each that is asked for."""
 
 
 def byte_text(data: bytes) -> str:
@@ -75,21 +75,22 @@ class Code:
         text = f'@"{name}" = internal constant [{len(values)} x i64] [{items}], align 64'
         return self.once(("words", *values), name, text)
 
-    def kernel(self, row: Instruction, code: int | None) -> str:
-        """The function that computes an instruction, of a code if it is chosen by one."""
-        count = len(row.operands)
+    def kernel(self, row: Instruction, codes: dict[int, int]) -> str:
+        """The function that computes an instruction; ``codes`` are by position, it takes what is left."""
+        places = range(len(row.operands))
         name = kernel_name(row.name)
-        types = ", ".join(["i64"] * count)
+        types = ", ".join(["i64"] * len(places))
         self.once(("kernel", row.name), name, f'declare i64 @"{name}"({types})')
-        if code is None:
+        if not codes:
             return name
-        own = f"{self.prefix}.{row.name}.{code}"
-        parameters = ", ".join(f"i64 %{number}" for number in range(count - 1))
+        own = ".".join([self.prefix, row.name, *map(str, codes.values())])
+        parameters = ", ".join(f"i64 %p{place}" for place in places if place not in codes)
+        given = ", ".join(f"i64 {codes.get(place, f'%p{place}')}" for place in places)
         text = (
             f'define internal i64 @"{own}"({parameters}) noinline {{\n'
-            f'  %value = call i64 @"{name}"(i64 {code}, {parameters})\n  ret i64 %value\n}}'
+            f'  %value = call i64 @"{name}"({given})\n  ret i64 %value\n}}'
         )
-        return self.once(("kernel", row.name, code), own, text)
+        return self.once(("kernel", row.name, *codes.values()), own, text)
 
 
 class Body:
@@ -156,13 +157,13 @@ class Program(Body):
         row = INSTRUCTIONS[int(self.program[0, at])]
         if row not in EMBEDDED:
             raise UnsupportedError(f"a library does not do the instruction {row.name}")
-        operands = [
-            self._operand(kind, at + 2 + position, following) for position, kind in enumerate(row.operands)
-        ]
-        code = None
-        if row.name in CHOSEN_BY_CODE:
-            code, operands = int(self.program[0, at + 2]), operands[1:]
-        kernel = self.code.kernel(row, code)
+        codes, operands = {}, []
+        for position, kind in enumerate(row.operands):
+            if kind in CODES:
+                codes[position] = int(self.program[0, at + 2 + position])
+            else:
+                operands.append(self._operand(kind, at + 2 + position, following))
+        kernel = self.code.kernel(row, codes)
         arguments = ", ".join(f"i64 {operand}" for operand in operands)
         result = self.value(f'call i64 @"{kernel}"({arguments})')
         if not row.returns:

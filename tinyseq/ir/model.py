@@ -10,15 +10,13 @@ import numpy as np
 
 from tinyseq.common.text import printable, shown
 from tinyseq.errors import ModelError, UnsupportedError
-from tinyseq.ir.ops import (
+from tinyseq.ir.op import (
     DTYPE,
-    FAMILY,
     FLOAT,
     FLOATS,
     GRAPH,
     INT,
     INTS,
-    OPS,
     REQUIRED,
     TENSOR,
     TEXT,
@@ -27,6 +25,7 @@ from tinyseq.ir.ops import (
     Op,
     Port,
 )
+from tinyseq.ir.ops import FAMILY, OPS
 from tinyseq.shapes import MOST_DIMENSIONS, Mismatch
 
 POSITION = "stream.position"
@@ -88,6 +87,11 @@ class ModelGraph(NamedTuple):
     nodes: tuple[Node, ...]
     constants: dict[str, np.ndarray]
 
+    def __repr__(self) -> str:
+        given = ", ".join(map(str, self.inputs)) or "none"
+        made = printable(", ".join(value.name for value in self.outputs)) or "none"
+        return f"ModelGraph({len(self.nodes)} nodes, inputs {given}, outputs {made})"
+
 
 class StatePair(NamedTuple):
     """An input that carries state and the output that holds its next value.
@@ -127,6 +131,10 @@ class Model(NamedTuple):
     metadata: Mapping[str, str] = MappingProxyType({})
     header: Mapping[str, str | int] = MappingProxyType({})
     defaults: tuple[Value, ...] = ()
+
+    def __repr__(self) -> str:
+        origin = f", {printable(self.origin)}" if self.origin else ""
+        return f"Model({self.graph}, {len(self.state)} states{origin})"
 
     def with_inputs(self, names: Collection[str]) -> Model:
         """The same model with some of its ``defaults`` as inputs."""
@@ -174,7 +182,7 @@ def needed_values(graph: ModelGraph) -> set[str]:
     for node in reversed(graph.nodes):
         for _, sub_graph in node.graphs():
             needed |= needed_values(sub_graph)
-        decides = not needed.isdisjoint(node.outputs) and node.op not in ("Shape", "Size")
+        decides = not needed.isdisjoint(node.outputs) and not node.row.sizes_only
         for index, name in enumerate(node.inputs):
             if name and (decides or node.row.port(index).known):
                 needed.add(name)

@@ -2,154 +2,33 @@
 
 Ops have the meaning of the newest ONNX specification (domain ``ai.onnx`` where a row names no other);
 converters bring older forms to it. A new op is one row here, one function in ``reference``, one in
-``plan/lower`` and one shape rule in ``shapes``.
-
-Inputs and outputs are written in order: ``name`` is required, ``name?`` may be absent, ``name*`` is
-any number. A ``!`` says that the value must be known when planning: a constant, a shape, or computed
-from those and inputs; a ``~`` that planning makes use of it where it is. ``-`` stands before what the
-specification has and tinyseq refuses, ``+`` before what is tinyseq's own: files of other formats cannot
-hold it.
-
-Behind a colon stands the type. A letter is a class of types: ``f`` floating numbers, ``i`` integers, ``n``
-numbers (``f`` or ``i``), ``q`` int8 and uint8, ``b`` booleans, ``a`` any of these; a name is that type
-alone. All ports of an op with the same capital letter are of one type of its class; a digit tells two such
-types apart. Floating numbers of any precision count as one type, since all are computed in one. Of an
-output, ``@name`` is the type that an attribute tells; ``/`` stands before what holds where the former is
-absent. Ports without a type have those of the op's graphs.
+``plan/lower`` and one shape rule in ``shapes``. How inputs and outputs are written, and what else a row says,
+stands in ``op.py``.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
-from functools import cache, partial
-from typing import Any, NamedTuple
+from functools import partial
+from typing import Any
 
 from tinyseq import shapes
+from tinyseq.ir.op import (
+    DTYPE,
+    FLOAT,
+    FLOATS,
+    GRAPH,
+    INT,
+    INTS,
+    REQUIRED,
+    TENSOR,
+    TEXT,
+    TEXTS,
+    Attribute,
+    Op,
+    Port,
+)
 from tinyseq.shapes import effort, looks
-
-REQUIRED = object()
-"""The default of an attribute that has none."""
-
-INT, INTS, FLOAT, FLOATS, TEXT, TEXTS, TENSOR, DTYPE, GRAPH = (
-    "an integer", "integers", "a number", "numbers", "a word", "words", "a tensor", "a type", "a graph",
-)  # fmt: skip
-"""The kinds of attributes."""
-
-
-class Attribute(NamedTuple):
-    """An attribute, its kind, its default and, where only some values are supported, those values."""
-
-    name: str
-    kind: str
-    default: Any
-    allowed: tuple[Any, ...] | None = None
-
-
-class Port(NamedTuple):
-    """One input or output of an op. ``type`` is written as the module says; ``tinyseq.ir.types`` reads it."""
-
-    name: str
-    optional: bool
-    variadic: bool
-    known: bool
-    wanted: bool
-    supported: bool
-    own: bool
-    type: str
-
-    @classmethod
-    @cache
-    def parse(cls, text: str) -> Port:
-        """Reads the notation of this module."""
-        text, _, type_ = text.partition(":")
-        mark = text[0]
-        return cls(
-            text.strip("-+?*!~"),
-            "?" in text or mark == "-",
-            "*" in text,
-            "!" in text,
-            "~" in text,
-            mark != "-",
-            mark == "+",
-            type_,
-        )
-
-
-class Op:
-    """One row of the table.
-
-    ``shape(attributes, shapes, values)`` gives the shapes of the outputs from the inputs' shapes and,
-    where known, their values (else None). ``state`` names the input and output ports that carry
-    recurrent state. ``check(attributes)`` raises ``Mismatch`` for attributes that do not fit each other.
-    ``looks(attributes, shapes, values)`` gives the axes along which an element of the result needs more than
-    one element of an input, see ``shapes/looks.py``.
-
-    What else is to be known of an op; inputs are counted as ports, a variadic one is all that it stands for:
-
-    * ``moves``: the inputs whose elements come to the result as they are;
-    * ``keeps_values``: the result holds elements of the first input and nothing else, maybe in another type;
-    * ``rearranges``: it holds each of them once;
-    * ``grows``: the result may be far larger than what is given;
-    * ``rows_meet``: rows of a batch change what comes of each other;
-    * ``open_inputs``: how many inputs, from the first on, may hold sizes that are open while planning;
-    * ``takes_bytes``: its lowering takes narrow tensors, see ``plan/view.py``;
-    * ``multiplications`` and ``turns``, where it has any: what it takes, see ``shapes/effort.py``.
-    """
-
-    __slots__ = (
-        "attributes", "check", "domain", "grows", "inputs", "keeps_values", "looks", "moves",
-        "multiplications", "name", "open_inputs", "outputs", "rearranges", "rows_meet", "shape",
-        "state", "takes_bytes", "turns",
-    )  # fmt: skip
-
-    def __init__(
-        self,
-        name: str,
-        inputs: tuple[Port, ...],
-        outputs: tuple[Port, ...],
-        attributes: tuple[Attribute, ...],
-        shape: Callable,
-        *,
-        state: tuple[tuple[str, str], ...] = (),
-        check: Callable[[dict[str, Any]], None] | None = None,
-        domain: str = "",
-        looks: Callable = looks.everything,
-        moves: tuple[int, ...] = (),
-        keeps_values: bool = False,
-        rearranges: bool = False,
-        grows: bool = False,
-        rows_meet: bool = False,
-        open_inputs: int = 0,
-        takes_bytes: bool = False,
-        multiplications: Callable | None = None,
-        turns: Callable | None = None,
-    ) -> None:
-        self.name = name
-        self.inputs = inputs
-        self.outputs = outputs
-        self.attributes = attributes
-        self.shape = shape
-        self.state = state
-        self.check = check
-        self.domain = domain
-        self.looks = looks
-        self.moves = moves
-        self.keeps_values = keeps_values
-        self.rearranges = rearranges
-        self.grows = grows
-        self.rows_meet = rows_meet
-        self.open_inputs = open_inputs
-        self.takes_bytes = takes_bytes
-        self.multiplications = multiplications
-        self.turns = turns
-
-    def port(self, index: int) -> Port:
-        """The input port of position ``index``; a variadic one repeats."""
-        return self.inputs[self.place(index)]
-
-    def place(self, index: int) -> int:
-        """The place of the port of position ``index``."""
-        return min(index, len(self.inputs) - 1)
 
 
 def _ports(text: str) -> tuple[Port, ...]:
@@ -209,6 +88,9 @@ _REARRANGES = _MOVES | {"rearranges": True}
 _PICKS = _MOVES | {"takes_bytes": True}
 _SHAPES_ANEW = _REARRANGES | {"looks": looks.nothing, "takes_bytes": True}
 
+_NORMALISED: dict[str, Any] = {"needs": "is normalised over all frames"}
+_SUMMED: dict[str, Any] = {"needs": "sums over all frames"}
+
 FAMILIES = {
     "elementwise": (
         _op("Cast", "x:a", "y:@to", shapes.same, A("to", DTYPE, REQUIRED), *_CAST,
@@ -252,7 +134,9 @@ FAMILIES = {
         *_alike("ReduceSum ReduceMean ReduceProd ReduceL1 ReduceL2 ReduceSumSquare",
                 "x:N axes?!:i", shapes.reduce, *_REDUCE, looks=looks.reduced),
         *_alike("ReduceMax ReduceMin", "x:A axes?!:i", shapes.reduce, *_REDUCE, looks=looks.reduced),
-        *_alike("ReduceLogSum ReduceLogSumExp", "x:N axes?!:i", shapes.reduce, *_REDUCE, looks=looks.reduced),
+        *_alike("ReduceLogSum", "x:N axes?!:i", shapes.reduce, *_REDUCE, looks=looks.reduced),
+        *_alike("ReduceLogSumExp", "x:N axes?!:i", shapes.reduce, *_REDUCE, looks=looks.reduced,
+                needs="weighs each frame by the greatest of all frames"),
         *_alike("ArgMax ArgMin", "x:n", shapes.arg_reduce, *_ARG, y="int64", looks=looks.one_axis),
         *_alike("CumSum", "x:N axis!:i", shapes.cumulate, A("exclusive", INT, 0), A("reverse", INT, 0),
                 looks=looks.cumulated),
@@ -260,12 +144,13 @@ FAMILIES = {
             A("axis", INT, -1), A("largest", INT, 1), A("sorted", INT, 1),
             looks=looks.one_axis),
         *_alike("Softmax LogSoftmax Hardmax", "x:F", shapes.softmax, A("axis", INT, -1),
-                looks=looks.one_axis),
+                looks=looks.one_axis, **_NORMALISED),
     ),
     "movement": (
         *_alike("Shape", "x:a", shapes.shape_of, A("start", INT, 0), A("end", INT, None), y="int64",
-                looks=looks.nothing, open_inputs=1),
-        *_alike("Size", "x:a", shapes.size_of, y="int64", looks=looks.nothing, open_inputs=1),
+                looks=looks.nothing, open_inputs=1, sizes_only=True),
+        *_alike("Size", "x:a", shapes.size_of, y="int64",
+                looks=looks.nothing, open_inputs=1, sizes_only=True),
         *_alike("ConstantOfShape", "shape!:i", shapes.constant_of_shape, A("value", TENSOR, None),
                 y="@value/float32", looks=looks.nothing, grows=True),
         *_alike("Concat", "x*:A", shapes.concat, A("axis", INT, REQUIRED),
@@ -293,7 +178,8 @@ FAMILIES = {
     "indexing": (
         *_alike("ReverseSequence", "x:A row_lengths:i", shapes.reverse_sequence,
                 A("batch_axis", INT, 1), A("time_axis", INT, 0),
-                looks=looks.reversed_, turns=effort.turns_of_indices),
+                looks=looks.reversed_, turns=effort.turns_of_indices,
+                needs="turns the frames round, and the first of the result is the last given"),
         *_alike("Trilu", "x:A k?!:i", shapes.trilu, A("upper", INT, 1), looks=looks.last_two),
         *_alike("Gather", "x:A indices:i", shapes.gather, A("axis", INT, 0),
                 looks=looks.one_axis, open_inputs=1, **_PICKS),
@@ -314,15 +200,17 @@ FAMILIES = {
         *_alike("NonZero", "x!:a", shapes.non_zero, y="int64"),
     ),
     "linear": (
-        *_alike("MatMul", "a:N b:N", shapes.matmul, looks=looks.multiplied, multiplications=effort.product),
+        *_alike("MatMul", "a:N b:N", shapes.matmul,
+                looks=looks.multiplied, multiplications=effort.product, **_SUMMED),
         *_alike("Gemm", "a:N b:N c?:N", shapes.gemm, A("alpha", FLOAT, 1.0), A("beta", FLOAT, 1.0),
                 A("transA", INT, 0), A("transB", INT, 0),
-                looks=looks.multiplied_turned, multiplications=effort.product_turned),
+                looks=looks.multiplied_turned, multiplications=effort.product_turned, **_SUMMED),
         *_alike("Einsum", "x*:N", shapes.einsum, A("equation", TEXT, REQUIRED), check=shapes.check_einsum,
-                looks=looks.summed, multiplications=effort.sums),
+                looks=looks.summed, multiplications=effort.sums, **_SUMMED),
         *_alike("FusedMatMul", "a:F b:F", shapes.fused_matmul, A("alpha", FLOAT, 1.0), A("transA", INT, 0),
                 A("transB", INT, 0), A("transBatchA", INT, 0, (0,)), A("transBatchB", INT, 0, (0,)),
-                domain="com.microsoft", looks=looks.multiplied_fused, multiplications=effort.product_fused),
+                domain="com.microsoft", looks=looks.multiplied_fused, multiplications=effort.product_fused,
+                **_SUMMED),
     ),
     "normalisation": (
         _op("BatchNormalization", "x:F scale:F bias:F mean:F variance:F",
@@ -330,18 +218,20 @@ FAMILIES = {
             shapes.per_channel, _EPSILON, A("momentum", FLOAT, 0.9), A("training_mode", INT, 0, (0,)),
             looks=looks.nothing),
         *_alike("InstanceNormalization", "x:F scale:F bias:F", shapes.per_channel, _EPSILON,
-                looks=looks.from_third),
+                looks=looks.from_third, **_NORMALISED),
         _op("LayerNormalization", "x:F scale:F bias?:F", "y:F mean?:F inverse?:F", shapes.layer_normalization,
-            A("axis", INT, -1), _EPSILON, A("stash_type", INT, 1, (1,)), looks=looks.from_axis),
+            A("axis", INT, -1), _EPSILON, A("stash_type", INT, 1, (1,)), looks=looks.from_axis,
+            **_NORMALISED),
         *_alike("GroupNormalization", "x:F scale:F bias:F", shapes.group_normalization,
                 A("num_groups", INT, REQUIRED), _EPSILON, A("stash_type", INT, 1, (1,)),
-                looks=looks.from_second),
+                looks=looks.from_second, **_NORMALISED),
         *_alike("RMSNormalization", "x:F scale:F", shapes.rms_normalization,
-                A("axis", INT, -1), _EPSILON, A("stash_type", INT, 1, (1,)), looks=looks.from_axis),
+                A("axis", INT, -1), _EPSILON, A("stash_type", INT, 1, (1,)), looks=looks.from_axis,
+                **_NORMALISED),
         *_alike("MeanVarianceNormalization", "x:F", shapes.over_axes, A("axes", INTS, (0, 2, 3)),
-                looks=looks.over_axes),
+                looks=looks.over_axes, **_NORMALISED),
         *_alike("LpNormalization", "x:F", shapes.softmax, A("axis", INT, -1), A("p", INT, 2, (1, 2)),
-                looks=looks.one_axis),
+                looks=looks.one_axis, **_NORMALISED),
     ),
     "windows": (
         *_alike("Conv", "x:F w:F b?:F", shapes.conv, *_CONV,
@@ -375,9 +265,11 @@ FAMILIES = {
         _op("DynamicQuantizeLinear", "x:f", "y:uint8 scale:float32 zero_point:uint8",
             shapes.dynamic_quantize, rows_meet=True, takes_bytes=True),
         *_alike("MatMulInteger", "a:Q1 b:Q2 a_zero_point?:Q1 b_zero_point?:Q2", shapes.matmul_integer,
-                y="int32", looks=looks.multiplied, takes_bytes=True, multiplications=effort.product),
+                y="int32", looks=looks.multiplied, takes_bytes=True, multiplications=effort.product,
+                **_SUMMED),
         *_alike("ConvInteger", "x:Q1 w!:Q2 x_zero_point?:Q1 w_zero_point?!:Q2", shapes.conv_integer, *_CONV,
-                y="int32", looks=looks.convolved, takes_bytes=True, multiplications=effort.convolution),
+                y="int32", looks=looks.convolved, takes_bytes=True, multiplications=effort.convolution,
+                needs="is a convolution of integers along the frames, which streams do not keep"),
         _op("DynamicQuantizeLSTM",
             "x:F w!:Q1 r!:Q2 b?!:F lengths?:i initial_h?:F initial_c?:F p?!:F "
             "w_scale!:F w_zero_point!:Q1 r_scale!:F r_zero_point!:Q2",

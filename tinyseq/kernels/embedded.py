@@ -40,6 +40,7 @@ def parts() -> bytes:
 
     from tinyseq.kernels.compute.elementwise import _run
     from tinyseq.kernels.compute.recurrent import recurrent
+    from tinyseq.kernels.compute.weighted import weighted
     from tinyseq.kernels.machine import KERNELS
 
     llvm.initialize_native_target()
@@ -49,7 +50,7 @@ def parts() -> bytes:
         module.link_in(llvm.parse_assembly(_entry(row, overload.fndesc.mangled_name)))
         module.link_in(llvm.parse_assembly(overload.library.get_llvm_str()))
     # Codes that are constants choose while compiling.
-    for switch in (KERNELS["elementwise"], _run, recurrent):
+    for switch in (KERNELS["elementwise"], _run, recurrent, KERNELS["linear"], weighted):
         function = module.get_function(_overload(switch).fndesc.mangled_name)
         function.add_function_attribute("alwaysinline")
     entries = {kernel_name(row.name) for row in EMBEDDED}
@@ -62,10 +63,12 @@ def parts() -> bytes:
 
 
 def _overload(kernel):
-    """A kernel as the machine calls it: all of its operands are int64."""
+    """A kernel as the machine calls it: no operand is a constant."""
     from numba import types
 
-    (found,) = [one for args, one in kernel.overloads.items() if set(args) == {types.int64}]
+    (found,) = [
+        one for args, one in kernel.overloads.items() if not any(isinstance(of, types.Literal) for of in args)
+    ]
     return found
 
 

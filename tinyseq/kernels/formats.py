@@ -1,13 +1,14 @@
-"""The formats of weights: one table, for what packs them, for the CPU's tiles and for CUDA.
+"""The formats of weights: one table, for what packs them, for the products of the CPU and for CUDA's.
 
-A matrix [k, n] is packed as elements, each of which holds ``per`` rows of k, in panels; see
-``compute/product.py``. A new format is one row here.
+A matrix [k, n] is packed as elements, each of which holds ``per`` rows of k, in panels, see
+``compute/product.py``, with what its columns need behind them. The planner chooses a format for each factor
+that it knows and writes its code into the instructions that multiply with it. A new format is one row here.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
@@ -18,22 +19,52 @@ if TYPE_CHECKING:
     from tinyseq.kernels.llvm.values import Arithmetic
 
 
-class WeightFormat(NamedTuple):
-    """One row of the table.
-
-    ``size`` is an element's bytes. ``elements`` makes them, [k / per, n], of a matrix [k, n].
-    ``arithmetic(isa)`` says how a tile multiplies with them, see ``llvm/values.py``.
-    """
+class Element(NamedTuple):
+    """What panels are made of: ``per`` rows of k in ``size`` bytes. ``arithmetic(isa)`` says how a tile of
+    the CPU's multiplies with them, see ``llvm/values.py``."""
 
     name: str
     per: int
     size: int
-    elements: Callable[[np.ndarray], np.ndarray]
     arithmetic: Callable[[Isa], Arithmetic]
 
 
-def _floats(matrix: np.ndarray) -> np.ndarray:
-    return matrix.astype(np.float32, copy=False)
+class Activations(NamedTuple):
+    """What becomes of the rows that are multiplied with weights, by which product; see
+    ``compute/weighted.py`` and ``cuda/weighted.py``. ``scratch(rows, k, n)`` is the bytes that it wants."""
+
+    name: str
+    scratch: Callable[[int, int, int], int]
+
+
+class Packed(NamedTuple):
+    """A matrix as elements [k / per, n], and the words that each column has behind the panels [words, n]."""
+
+    elements: np.ndarray
+    columns: np.ndarray | None = None
+
+
+class QuantizedMatrix(NamedTuple):
+    """Numbers ``(values - offsets) * scales``: int8 or uint8 ``values`` [k, n], and the zero points and
+    scales of its columns, one for all or one for each."""
+
+    values: np.ndarray
+    offsets: np.ndarray
+    scales: np.ndarray
+
+
+class WeightFormat(NamedTuple):
+    """One row of the table. ``pack`` packs a matrix [k, n]: of numbers, or one that is quantised already."""
+
+    name: str
+    element: Element
+    activations: Activations
+    pack: Callable[[Any], Packed]
+
+    @property
+    def code(self) -> int:
+        """What instructions call it."""
+        return FORMAT_CODES[self.name]
 
 
 def _float_arithmetic(isa: Isa) -> Arithmetic:
@@ -50,6 +81,31 @@ def _byte_arithmetic(isa: Isa) -> Arithmetic:
     return architecture.byte_arithmetic(isa) if isa.dot else single_bytes()
 
 
+def _no_scratch(rows: int, k: int, n: int) -> int:
+    return 0
+
+
+def _bytes_and_sums(rows: int, k: int, n: int) -> int:
+    """Those of ``quantized.dynamic_product``."""
+    return rows * 4 * n + rows * k + 3
+
+
+def _floats(matrix: np.ndarray) -> Packed:
+    return Packed(matrix.astype(np.float32, copy=False))
+
+
+def _block(matrix: QuantizedMatrix) -> Packed:
+    """A block; see ``compute/quantized.py``."""
+    values, offsets, scales = matrix
+    k, n = values.shape
+    bias = 0 if values.dtype == np.int8 else 128
+    signed = values.view(np.int8) if bias == 0 else values.view(np.int8) ^ np.int8(-128)
+    offsets = np.broadcast_to(offsets.ravel().astype(np.int32) - bias, n)
+    totals = signed.sum(0, dtype=np.int32) - np.int32(k) * offsets
+    words = np.broadcast_to(scales.ravel(), n).astype(np.float32).view(np.int32)
+    return Packed(_fours(signed), np.stack([totals, offsets, words]))
+
+
 def _fours(matrix: np.ndarray) -> np.ndarray:
     """Four rows of signed bytes each, the first lowest; zeros behind the last."""
     k, n = matrix.shape
@@ -59,8 +115,21 @@ def _fours(matrix: np.ndarray) -> np.ndarray:
     return np.ascontiguousarray(padded.reshape(count, 4, n).swapaxes(1, 2)).view(np.int32)[:, :, 0]
 
 
-FLOAT32 = WeightFormat("float32", 1, 4, _floats, _float_arithmetic)
-INT8 = WeightFormat("bytes", 4, 4, _fours, _byte_arithmetic)
+FLOAT_ELEMENT = Element("float32", 1, 4, _float_arithmetic)
+BYTE_ELEMENT = Element("bytes", 4, 4, _byte_arithmetic)
+"""Four signed bytes, summed with unsigned ones in exact integers."""
 
-FORMATS = {row.name: row for row in (FLOAT32, INT8)}
-"""By name."""
+AS_THEY_ARE = Activations("float32", _no_scratch)
+ROUNDED_TOGETHER = Activations("bytes", _bytes_and_sums)
+"""Bytes, by a scale and a zero point that cover all rows of a product."""
+
+FLOAT32 = WeightFormat("float32", FLOAT_ELEMENT, AS_THEY_ARE, _floats)
+BYTE_BLOCK = WeightFormat("bytes", BYTE_ELEMENT, ROUNDED_TOGETHER, _block)
+
+FORMATS = (FLOAT32, BYTE_BLOCK)
+"""All of them, by code."""
+
+FORMAT_CODES = {row.name: code for code, row in enumerate(FORMATS)}
+
+ELEMENTS = tuple(dict.fromkeys(row.element for row in FORMATS))
+"""Those of all formats."""

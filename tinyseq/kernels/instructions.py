@@ -73,7 +73,10 @@ INSTRUCTIONS = (
     Instruction("pack", ("&x", "&w", "k", "n", "k_stride", "n_stride")),
     Instruction(
         "linear",
-        ("&x", "outer", "outer_stride", "inner", "inner_stride", "k", "&w", "n", "&bias", "&y", "y_stride"),
+        (
+            *("&x", "outer", "outer_stride", "inner", "inner_stride", "k", "&w", "n", "&bias", "&y"),
+            *("y_stride", "&rounded", "&lengths", "flags", "format"),
+        ),
     ),
     Instruction(
         "products",
@@ -89,15 +92,11 @@ INSTRUCTIONS = (
         ("&x", "outer", "outer_stride", "inner", "inner_stride", "k", "&w", "n", "&zero_point", "&y"),
     ),
     Instruction(
-        "linear_dynamic",
-        ("&x", "frames", "rows", "k", "&w", "n", "&bias", "&y", "&rounded", "&lengths", "flags"),
-    ),
-    Instruction(
         "recurrent",
         (
             *("cell", "&xw", "&r", "&second", "&bias", "&constants", "&options", "&h", "&c", "&y"),
             *("&scratch", "&rounded", "&lengths"),
-            *("frames", "rows", "hidden", "units", "reverse", "y_frame", "y_row", "flags"),
+            *("frames", "rows", "hidden", "units", "reverse", "y_frame", "y_row", "flags", "format"),
         ),
     ),
     Instruction(
@@ -255,9 +254,9 @@ FUNCTION_CODES = {(row.name, row.operands): code for code, row in enumerate(FUNC
 
 HAS_Y = 1
 HAS_LENGTHS = 2
-QUANTIZED = 4
-PROJECTED = 8
-"""Bits of a recurrent layer's ``flags``: which optional buffers are there, what its products are."""
+PROJECTED = 4
+"""Bits of ``flags``: which optional buffers of a layer or of a product are there, and whether a layer's state
+is projected."""
 
 LOGITS, LOG_PROBABILITIES, PROBABILITIES = range(3)
 """What the scores that a model gives are."""

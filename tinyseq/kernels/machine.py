@@ -20,9 +20,10 @@ from tinyseq.kernels.compute.indexing import (
     within,
 )
 from tinyseq.kernels.compute.jumps import jump, jump_unless, run, spend, turn
-from tinyseq.kernels.compute.product import linear, pack, products
-from tinyseq.kernels.compute.quantized import linear_bytes, linear_dynamic, quantize_dynamic
+from tinyseq.kernels.compute.product import pack, products
+from tinyseq.kernels.compute.quantized import linear_bytes, quantize_dynamic
 from tinyseq.kernels.compute.recurrent import recurrent
+from tinyseq.kernels.compute.weighted import linear
 from tinyseq.kernels.depthwise import depthwise
 from tinyseq.kernels.instructions import FAILED, INSTRUCTIONS, OPERANDS, SEGMENT_SHIFT, Instruction
 from tinyseq.kernels.llvm.intrinsics import (
@@ -55,7 +56,7 @@ KERNELS = {
         *(fill, elementwise, pack, linear, products, depthwise),
         *(gather, gather_elements, within, finite, extreme, extreme_integer, top_k, top_k_integer),
         *(jump, jump_unless, turn, spend, run),
-        *(quantize_dynamic, linear_bytes, linear_dynamic, recurrent),
+        *(quantize_dynamic, linear_bytes, recurrent),
         *(
             log_softmax,
             apply_temperature,

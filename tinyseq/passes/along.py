@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
@@ -22,24 +22,20 @@ from tinyseq.shapes.looks import ENDLESS
 if TYPE_CHECKING:
     from tinyseq.passes.follow import Following
 
-Handler = Callable[["Following", Node, int, Track], None]
+Writer = Callable[["Following", Node, int, Track], None]
 
 
-PADDED = ("Conv", "MaxPool", "AveragePool", "Pad", "Slice", "Gather")
-"""Ops that look along frames and can take padding that nothing holds yet."""
+class StreamForm(NamedTuple):
+    """The form of an op for a stream's chunks, which ``write`` writes.
 
-NORMALISED = "is normalised over all frames"
-SUMMED = "sums over all frames"
+    ``any_input`` says that it may look along the frames of others than its first input, ``others`` that other
+    inputs may have frames too, and ``padded`` that it takes padding that nothing holds yet.
+    """
 
-WHY = {
-    **dict.fromkeys(("Softmax", "LogSoftmax", "LpNormalization", "Hardmax"), NORMALISED),
-    **dict.fromkeys(("InstanceNormalization", "LayerNormalization"), NORMALISED),
-    **dict.fromkeys(("MatMul", "Gemm", "MatMulInteger"), SUMMED),
-    "ReverseSequence": "turns the frames round, and the first of the result is the last given",
-    "ReduceLogSumExp": "weighs each frame by the greatest of all frames",
-    "ConvInteger": "is a convolution of integers along the frames, which streams do not keep",
-}
-"""What each op needs of the frames, where it has no form for chunks."""
+    write: Writer
+    any_input: bool = False
+    others: bool = False
+    padded: bool = False
 
 
 def handle(following: Following, node: Node, index: int, track: Track) -> None:
@@ -48,15 +44,14 @@ def handle(following: Following, node: Node, index: int, track: Track) -> None:
     Raises:
         Refusal: it needs frames that are not there yet, or is not known in chunks.
     """
-    handler = HANDLERS.get(node.op)
-    if handler is None or (index and node.op not in ("Concat", "Scan")):
-        raise Refusal(WHY.get(node.op, "looks at all frames at once"))
-    alone = node.op not in ("Concat", "Gather", "Scan") and not node.row.state
-    if alone and sum(name in following.tracks for name in node.inputs) > 1:
+    form = STREAM_FORMS.get(node.op)
+    if form is None or (index and not form.any_input):
+        raise Refusal(node.row.needs)
+    if not form.others and sum(name in following.tracks for name in node.inputs) > 1:
         raise Refusal("looks along its frames by what other frames say")
-    if track.padding is not None and node.op not in PADDED:
+    if track.padding is not None and not form.padded:
         raise Refusal("takes frames that are padded in time")
-    handler(following, node, index, track)
+    form.write(following, node, index, track)
 
 
 def recurrent(following: Following, node: Node, index: int, track: Track) -> None:
@@ -302,17 +297,18 @@ def _cropped(
     return track._replace(emitted=emitted, whole=whole)
 
 
-HANDLERS: dict[str, Handler] = {
-    **{row.name: recurrent for row in OPS.values() if row.state},
-    **dict.fromkeys(running.FOLDS, running.reduced),
-    "Scan": scanned,
-    "DynamicQuantizeLinear": quantised,
-    **dict.fromkeys(("MaxPool", "AveragePool"), windows.pooled),
-    "Conv": windows.convolved,
-    "ConvTranspose": windows.transposed,
-    "Pad": padded,
-    "Concat": joined,
-    "Gather": latest,
-    "Slice": cut,
-    "CumSum": running.cumulated,
+STREAM_FORMS = {
+    **{row.name: StreamForm(recurrent, others=True) for row in OPS.values() if row.state},
+    **dict.fromkeys(running.FOLDS, StreamForm(running.reduced)),
+    "Scan": StreamForm(scanned, any_input=True, others=True),
+    "DynamicQuantizeLinear": StreamForm(quantised),
+    **dict.fromkeys(("MaxPool", "AveragePool"), StreamForm(windows.pooled, padded=True)),
+    "Conv": StreamForm(windows.convolved, padded=True),
+    "ConvTranspose": StreamForm(windows.transposed),
+    "Pad": StreamForm(padded, padded=True),
+    "Concat": StreamForm(joined, any_input=True, others=True),
+    "Gather": StreamForm(latest, others=True, padded=True),
+    "Slice": StreamForm(cut, padded=True),
+    "CumSum": StreamForm(running.cumulated),
 }
+"""Of every op that has one; of the others their row says what they need."""

@@ -240,7 +240,7 @@ class Following:
         if node.graphs() and (node.op != "Scan" or self._touched(around)):
             raise Refusal("runs graphs on frames or their number, turn by turn or by what frames decide")
         node = self._original(node)
-        if node.op in ("Shape", "Size"):
+        if node.row.sizes_only:
             self._count(node)
         elif all(map(self._decided, node.inputs)):
             self._decide(node)

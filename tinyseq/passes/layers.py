@@ -17,7 +17,7 @@ Chain = tuple[FoundCell, ...]
 """Cells that one layer runs, a frame each."""
 
 
-class Frame(NamedTuple):
+class FrameOf(NamedTuple):
     """One place along an axis of a tensor of more than one frame."""
 
     source: str
@@ -85,7 +85,7 @@ class Writer:
         parts = [self._node("Unsqueeze", name, part, self._axes(0)) for part in parts]
         return parts[0] if len(parts) == 1 else self._node("Concat", name, *parts, axis=0), "forward"
 
-    def _frame(self, name: str) -> Frame | None:
+    def _frame(self, name: str) -> FrameOf | None:
         """The frame that a tensor is, if it is one."""
         view, probe = self._affines.view, self._affines.probes[0]
         node = view.maker(name)
@@ -96,7 +96,7 @@ class Writer:
             axis = axis_of(node.attributes["axis"], len(shape))
             if place.ndim or not -shape[axis] <= place < shape[axis]:
                 return None
-            return Frame(view.source(node.inputs[0]), axis, int(place) % shape[axis])
+            return FrameOf(view.source(node.inputs[0]), axis, int(place) % shape[axis])
         if node.op != "Squeeze" or (part := view.maker(node.inputs[0])) is None:
             return None
         bounds = part_bounds(part, view.source(node.inputs[0]), self._affines.probes)
@@ -107,7 +107,7 @@ class Writer:
         squeezed = probe.values.get(node.inputs[1]) if len(node.inputs) > 1 else None
         if squeezed is None or [int(axis) % len(shape) for axis in squeezed.ravel()] != cut:
             return None
-        return Frame(view.source(part.inputs[0]), cut[0], bounds[cut[0]][0])
+        return FrameOf(view.source(part.inputs[0]), cut[0], bounds[cut[0]][0])
 
     def _apart(self, name: str, frames: str, places: dict[str, int]) -> None:
         """Each output that is read alone, out of all of them [T, N, H]."""

@@ -229,7 +229,7 @@ class _Exposure:
         """The tensors in which no value of an input takes part."""
         found = {"", *self.graph.constants}
         for node in self.graph.nodes:
-            if node.op in ("Shape", "Size") or (not node.graphs() and found.issuperset(node.inputs)):
+            if node.row.sizes_only or (not node.graphs() and found.issuperset(node.inputs)):
                 found.update(node.outputs)
         return found
 

@@ -10,6 +10,7 @@ import numpy as np
 
 from tinyseq.errors import BroadcastWarning, PlanError, UnsupportedError
 from tinyseq.ir.effort import Allowance
+from tinyseq.kernels.formats import WeightFormat
 from tinyseq.kernels.instructions import (
     FUNCTION_CODES,
     INSTRUCTIONS,
@@ -18,7 +19,7 @@ from tinyseq.kernels.instructions import (
     OPCODES,
 )
 from tinyseq.plan.kinds import KINDS, REPORT, RESULTS, check_kinds
-from tinyseq.plan.packing import PackedWeights, segment
+from tinyseq.plan.packing import PackedWeights, panels, segment
 from tinyseq.plan.sizes import closed
 from tinyseq.plan.view import (
     BYTE,
@@ -26,6 +27,7 @@ from tinyseq.plan.view import (
     INTEGER,
     NARROW,
     SIGNED,
+    Factor,
     Shape,
     Span,
     View,
@@ -154,6 +156,19 @@ class Builder:
     def packed(self, source: np.ndarray, layout: object, make: Callable[[], np.ndarray]) -> View:
         """``made`` as a tensor."""
         return self.weight(self.made(source, layout, make))
+
+    @property
+    def format(self) -> WeightFormat:
+        """What known factors of products of numbers are packed in."""
+        return self._weights.format
+
+    def factor(
+        self, source: np.ndarray, layout: object, n: int, make: Callable, of: WeightFormat | None = None
+    ) -> Factor:
+        """A known matrix [k, n], which ``make`` gives, packed the first time; ``layout`` says what it is of
+        its ``source``."""
+        of = of or self.format
+        return Factor(self.packed(source, (of.name, layout), lambda: panels(make(), of)), n, of)
 
     def zeros(self, count: int) -> View:
         """A constant vector of zeros, shared by all that ask for no more than it holds."""

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
+from tinyseq.kernels.formats import WeightFormat
 from tinyseq.kernels.instructions import GATHER
 from tinyseq.kernels.program import Buffer, Program
 from tinyseq.plan.packing import aligned, segment
@@ -51,12 +52,14 @@ def is_worthwhile(table: np.ndarray, n: int) -> bool:
     return v * n <= MOST_GROWTH * (e * n + v * e)
 
 
-def products(table: np.ndarray, w: np.ndarray, bias: np.ndarray) -> np.ndarray:
-    """All rows of a table [V, E] times packed w[E, n] plus bias[n], as a segment."""
+def products(table: np.ndarray, w: np.ndarray, bias: np.ndarray, of: WeightFormat) -> np.ndarray:
+    """All rows of a table [V, E] times w[E, n], packed in a format, plus bias[n], as a segment."""
     (v, e), n = table.shape, bias.size
     y = aligned(4 * v * n).view(np.float32)
+    rounded = Buffer(aligned(of.activations.scratch(v, e, n)))
+    factors, starts = (Buffer(segment(table)), 1, 0, v, e, e, Buffer(w), n), (Buffer(bias), Buffer(y), n)
     program = Program()
-    program.add("linear", Buffer(segment(table)), 1, 0, v, e, e, Buffer(w), n, Buffer(bias), Buffer(y), n)
+    program.add("linear", *factors, *starts, rounded, rounded, 0, of.code)
     program.run()
     return y
 

@@ -71,7 +71,7 @@ class Needs:
                 self._enter(node, inner, inputs, outputs, self._read(inner, keys))
             for key in filter(None, outputs):
                 if not graphs:
-                    self._sources[key] = [] if node.op in ("Shape", "Size") else present
+                    self._sources[key] = [] if node.row.sizes_only else present
                 if self._knowable.issuperset(self._sources.get(key, ())):
                     self._knowable.add(key)
         return [keys[value.name] for value in graph.outputs]

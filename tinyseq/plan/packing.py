@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from tinyseq.common import memory
-from tinyseq.kernels.formats import FLOAT32, INT8, WeightFormat
+from tinyseq.kernels.formats import FLOAT32, QuantizedMatrix, WeightFormat
 from tinyseq.kernels.instructions import ALIGNMENT, GROUP, PANEL
 
 
@@ -36,32 +36,23 @@ def segment(array: np.ndarray) -> np.ndarray:
     return copy
 
 
-def panels(matrix: np.ndarray, of: WeightFormat = FLOAT32) -> np.ndarray:
-    """A matrix [k, n] as packed panels of a format's elements; see ``kernels/compute/product.py``."""
-    elements = of.elements(matrix)
-    k, n = elements.shape
-    packed = aligned(of.size * panels_size(k, n)).view(elements.dtype)
+def panels(matrix: np.ndarray | QuantizedMatrix, of: WeightFormat = FLOAT32) -> np.ndarray:
+    """A matrix [k, n] as packed panels of a format, and what its columns need behind them; see
+    ``kernels/compute/product.py``."""
+    elements, columns = of.pack(matrix)
+    (k, n), count = elements.shape, 0 if columns is None else len(columns)
+    size = of.element.size * panels_size(k, n)
+    whole = aligned(size + 4 * panels_size(count, n))
+    packed = whole[:size].view(elements.dtype)
     for start in range(0, n, GROUP * PANEL):
-        columns = elements[:, start : start + GROUP * PANEL]
-        width = -(-columns.shape[1] // PANEL) * PANEL
+        own = elements[:, start : start + GROUP * PANEL]
+        width = -(-own.shape[1] // PANEL) * PANEL
         group = packed[k * start : k * (start + width)].reshape(k, width)
-        group[:, : columns.shape[1]] = columns
-    return packed
-
-
-def block(matrix: np.ndarray, offsets: np.ndarray, scales: np.ndarray) -> np.ndarray:
-    """A matrix [k, n] of int8 or uint8 as a block; see ``kernels/compute/quantized.py``.
-
-    ``offsets`` are the zero points and ``scales`` the scales of its columns, one for all or one for each.
-    """
-    k, n = matrix.shape
-    bias = 0 if matrix.dtype == np.int8 else 128
-    signed = matrix.view(np.int8) if bias == 0 else matrix.view(np.int8) ^ np.int8(-128)
-    offsets = np.broadcast_to(offsets.ravel().astype(np.int32) - bias, n)
-    totals = signed.sum(0, dtype=np.int32) - np.int32(k) * offsets
-    columns = np.zeros((3, -(-n // PANEL) * PANEL), np.int32)
-    columns[:, :n] = totals, offsets, np.broadcast_to(scales.ravel(), n).astype(np.float32).view(np.int32)
-    return segment(np.concatenate([panels(signed, INT8).view(np.uint8), columns.ravel().view(np.uint8)]))
+        group[:, : own.shape[1]] = own
+    if columns is None:
+        return packed
+    whole[size:].view(columns.dtype).reshape(count, -1)[:, :n] = columns
+    return whole
 
 
 def panels_size(k: int, n: int) -> int:
@@ -72,10 +63,12 @@ def panels_size(k: int, n: int) -> int:
 class PackedWeights:
     """What is worked out from a model's weights: each once, shared by every plan.
 
-    Only what comes from arrays of the model itself is kept; the rest is a plan's own.
+    Only what comes from arrays of the model itself is kept; the rest is a plan's own. ``format`` is what
+    known factors of products of numbers are packed in.
     """
 
-    def __init__(self, arrays: Iterable[np.ndarray]) -> None:
+    def __init__(self, arrays: Iterable[np.ndarray], format: WeightFormat = FLOAT32) -> None:
+        self.format = format
         self._own: dict[int, np.ndarray] = {}
         self.own(arrays)
         self._made: dict[tuple, Any] = {}

@@ -6,9 +6,11 @@ Reshaping, slicing and transposing make new views and no instructions.
 from __future__ import annotations
 
 import math
+from typing import NamedTuple
 
 import numpy as np
 
+from tinyseq.kernels.formats import WeightFormat
 from tinyseq.shapes import Mismatch
 
 Shape = tuple[int, ...]
@@ -179,6 +181,14 @@ class View:
                 size //= shape[axis]
                 axis -= 1
         return self.laid(shape, tuple(strides))
+
+
+class Factor(NamedTuple):
+    """A matrix of ``n`` columns to multiply with: where it lies, packed in a format."""
+
+    view: View
+    n: int
+    of: WeightFormat
 
 
 def dense_strides(shape: Shape) -> Shape:

@@ -18,7 +18,7 @@ from tinyseq.plan.plans import Plans
 from tinyseq.plan.stream import StateInPlace, StateLayout
 
 
-class Memory(NamedTuple):
+class MemoryUse(NamedTuple):
     """Bytes: weights in the kernels' layouts, shared by all streams; the state of one stream; the working
     memory of one call, inputs and outputs included."""
 
@@ -52,7 +52,7 @@ def operations(model: Model, feeds: Mapping[str, np.ndarray]) -> int:
     return total
 
 
-def memory(model: Model, feeds: Mapping[str, np.ndarray]) -> Memory:
+def memory(model: Model, feeds: Mapping[str, np.ndarray]) -> MemoryUse:
     """What one stream of the model, or one run where it has no streaming form, takes on the CPU.
 
     Raises:
@@ -68,4 +68,4 @@ def memory(model: Model, feeds: Mapping[str, np.ndarray]) -> Memory:
     feeds = {**feeds, POSITION: np.zeros(2, np.int64)}
     _, plan = plans.plan({value.name: np.asarray(feeds[value.name]) for value in plans.inputs})
     state = 0 if streams is None else StateLayout(streams).bytes
-    return Memory(sum(weight.nbytes for weight in plan.weights), state, plan.arena_bytes)
+    return MemoryUse(sum(weight.nbytes for weight in plan.weights), state, plan.arena_bytes)

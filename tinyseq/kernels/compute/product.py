@@ -2,15 +2,17 @@
 
 Packed weights ``w`` of a matrix [k, n]: the columns are cut into panels of ``PANEL``, padded with
 zeros, and the panels into groups of ``GROUP``; a group is stored as [k][panels of the group][PANEL].
-The elements are those of a format, see ``formats.py``; of bytes, each holds four rows of k.
+What the elements are, see ``formats.py``; of bytes, each holds four rows of k.
 """
 
 from __future__ import annotations
 
+from functools import cache
+
 from numba import types
 
 from tinyseq.kernels.compute.math import ZERO
-from tinyseq.kernels.formats import FLOAT32, WeightFormat
+from tinyseq.kernels.formats import FLOAT_ELEMENT, Element
 from tinyseq.kernels.instructions import BYTES, GROUP, PANEL
 from tinyseq.kernels.llvm.intrinsics import (
     compiled,
@@ -34,6 +36,7 @@ PANELS = SIZE(*[SIZE] * 11)
 ROWS = SIZE(SIZE, ADDRESS, STRIDES, *[SIZE] * 8)
 PARTIAL = types.void(*[SIZE] * 10)
 PRODUCT = types.void(ADDRESS, STRIDES, *[SIZE] * 7)
+WEIGHTED = types.void(ADDRESS, STRIDES, *[SIZE] * 11)
 
 _offsets = stack(types.int64, TILE_ROWS[0])
 _edge = stack(types.int32, TILE_ROWS[0] * PANEL)
@@ -53,7 +56,7 @@ def _in_turn(signature, steps):
     return both
 
 
-def _whole_panels(of: WeightFormat, rows: int, panels: int):
+def _whole_panels(of: Element, rows: int, panels: int):
     """From panel ``done``: as many runs of ``panels`` whole panels as fit ``count``."""
     run, size = tile(of.name, rows, panels), of.size
 
@@ -69,7 +72,7 @@ def _whole_panels(of: WeightFormat, rows: int, panels: int):
     return whole
 
 
-def _partial_panel(of: WeightFormat, rows: int):
+def _partial_panel(of: Element, rows: int):
     """The last panel, of ``columns`` < PANEL columns, by way of a buffer on the stack."""
     run = tile(of.name, rows, 1)
 
@@ -90,7 +93,7 @@ def _partial_panel(of: WeightFormat, rows: int):
     return partial
 
 
-def _row_blocks(of: WeightFormat, rows: int):
+def _row_blocks(of: Element, rows: int):
     """From row ``row``: as many blocks of ``rows`` rows as are left, with one group of panels."""
     whole = _in_turn(PANELS, [_whole_panels(of, rows, panels) for panels in TILE_PANELS])
     partial, size = _partial_panel(of, rows), of.size
@@ -128,8 +131,9 @@ def _row_blocks(of: WeightFormat, rows: int):
     return blocks
 
 
-def product_of(of: WeightFormat):
-    """The matrix product with weights of a format."""
+@cache
+def product_of(of: Element):
+    """The matrix product with weights of such elements."""
     all_rows, size = _in_turn(ROWS, [_row_blocks(of, rows) for rows in TILE_ROWS]), of.size
 
     @compiled(PRODUCT)
@@ -154,13 +158,7 @@ def product_of(of: WeightFormat):
     return product
 
 
-product = product_of(FLOAT32)
-
-
-@compiled()
-def linear(x, outer, outer_stride, inner, inner_stride, k, w, n, bias, y, y_stride):
-    """x[outer * inner, k] w[k, n] bias[n] -> y[outer * inner, n], rows of y ``y_stride`` apart."""
-    product(x, (outer, outer_stride, inner, inner_stride), k, w, n, bias, 0, y, y_stride)
+product = product_of(FLOAT_ELEMENT)
 
 
 @compiled()

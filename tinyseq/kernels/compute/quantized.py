@@ -10,16 +10,16 @@ x w - z totals - o (the sum of x): exact, and as the ops define it modulo 2**32.
 
 from __future__ import annotations
 
+from functools import cache
+
 import numpy as np
 from numba import types
 
 from tinyseq.kernels.compute.math import BYTE_MAX, ONE, ZERO, quantize
-from tinyseq.kernels.compute.product import BYTES, product_of
-from tinyseq.kernels.formats import INT8
+from tinyseq.kernels.compute.product import BYTES, WEIGHTED, product_of
+from tinyseq.kernels.formats import BYTE_ELEMENT, Element, WeightFormat
 from tinyseq.kernels.instructions import HAS_LENGTHS, PANEL
 from tinyseq.kernels.llvm.intrinsics import compiled, floats, integers, integers32, octets, stack
-
-_product = product_of(INT8)
 
 _least = stack(types.float32, PANEL)
 _most = stack(types.float32, PANEL)
@@ -104,20 +104,29 @@ def _corrections(x, k, totals, offsets, n, zero_point, skewed, y):
             target[j] -= amount * offset[j]
 
 
-@compiled()
-def _byte_product(x, strides, k, w, n, zero_point, y):
-    """y[m, n] = (x[m, k] - zero_point) (w - offsets), int32; strides as of the float product, in bytes."""
-    outer, outer_stride, inner, inner_stride = strides
-    totals, offsets, _ = _columns(w, k, n)
-    skewed = False
-    for j in range(n):
-        skewed |= integers32(offsets)[j] != 0
-    for o in range(outer):
-        for i in range(inner):
-            row = x + o * outer_stride + i * inner_stride
-            target = y + (o * inner + i) * n * BYTES
-            _corrections(row, k, totals, offsets, n, zero_point, skewed, target)
-    _product(x, strides, (k + 3) // 4, w, n, y, n, y, n)
+@cache
+def _byte_product_of(of: Element):
+    product = product_of(of)
+
+    @compiled()
+    def byte_product(x, strides, k, w, n, zero_point, y):
+        """y[m, n] = (x[m, k] - zero_point) (w - offsets), int32; strides as of the float product."""
+        outer, outer_stride, inner, inner_stride = strides
+        totals, offsets, _ = _columns(w, k, n)
+        skewed = False
+        for j in range(n):
+            skewed |= integers32(offsets)[j] != 0
+        for o in range(outer):
+            for i in range(inner):
+                row = x + o * outer_stride + i * inner_stride
+                target = y + (o * inner + i) * n * BYTES
+                _corrections(row, k, totals, offsets, n, zero_point, skewed, target)
+        product(x, strides, (k + 3) // 4, w, n, y, n, y, n)
+
+    return byte_product
+
+
+_byte_product = _byte_product_of(BYTE_ELEMENT)
 
 
 @compiled()
@@ -128,32 +137,6 @@ def linear_bytes(x, outer, outer_stride, inner, inner_stride, k, w, n, zero_poin
     """
     shift = octets(zero_point)[0]
     _byte_product(x, (outer, outer_stride, inner, inner_stride), k, w, n, shift, y)
-
-
-@compiled()
-def dynamic_product(x, rows, frames, k, w, n, start, start_stride, y, rounded, lengths, t, flags):
-    """x[frames, rows, k] w[k, n] start[n or frames, rows, n] -> y[frames, rows, n], x being quantised.
-
-    One scale and zero point cover x and 0; with flag ``HAS_LENGTHS``, of the rows that run for frame
-    ``t`` or did for the one before. ``rounded`` takes int32 [frames, rows, n], then bytes [frames, rows, k]
-    and three more.
-    """
-    count = frames * rows
-    least, most = _least(), _most()
-    _ranges(least, most)
-    for row in range(count):
-        if flags & HAS_LENGTHS == 0 or t <= integers(lengths)[row % rows]:
-            _widen(x + row * k * BYTES, k, least, most)
-    scale, shift = _parameters(least, most)
-    sums = rounded
-    octet = rounded + count * n * BYTES
-    _to_bytes(x, count * k, octet, scale, shift)
-    _byte_product(octet, (1, 0, count, k), k, w, n, shift, sums)
-    _, _, scales = _columns(w, k, n)
-    for row in range(count):
-        _scaled(
-            sums + row * n * BYTES, scale, scales, start + row * start_stride * BYTES, y + row * n * BYTES, n
-        )
 
 
 @compiled()
@@ -169,15 +152,33 @@ def _scaled(sums, scale, scales, start, y, n):
             target[j] = first[j] + np.float32(exact[j]) * (scale * factors[j])
 
 
-@compiled()
-def linear_dynamic(x, frames, rows, k, w, n, bias, y, rounded, lengths, flags):
-    """x[frames, rows, k] w[k, n] bias[n] -> y[frames, rows, n], all of x being quantised at once.
+def dynamic_product_of(of: WeightFormat):
+    """The product with blocks of a format, its other factor being quantised as it runs."""
+    byte_product = _byte_product_of(of.element)
 
-    Frames past the longest of ``lengths`` are neither read nor written.
-    """
-    longest = frames
-    if flags & HAS_LENGTHS:
-        longest = 0
-        for n_row in range(rows):
-            longest = max(longest, integers(lengths)[n_row])
-    dynamic_product(x, rows, longest, k, w, n, bias, 0, y, rounded, lengths, 0, 0)
+    @compiled(WEIGHTED)
+    def dynamic_product(x, strides, k, w, n, start, start_stride, y, y_stride, rounded, lengths, t, flags):
+        """y[m, :] = start[m, :] + x[m, :] @ w; rows of x lie one behind the other, strides are not asked for.
+
+        One scale and zero point cover x and 0; with flag ``HAS_LENGTHS``, of the inner rows that run for
+        frame ``t`` or did for the one before. ``rounded`` takes int32 [m, n], then bytes [m, k] and three
+        more.
+        """
+        outer, _, inner, _ = strides
+        count = outer * inner
+        least, most = _least(), _most()
+        _ranges(least, most)
+        for row in range(count):
+            if flags & HAS_LENGTHS == 0 or t <= integers(lengths)[row % inner]:
+                _widen(x + row * k * BYTES, k, least, most)
+        scale, shift = _parameters(least, most)
+        sums = rounded
+        octet = rounded + count * n * BYTES
+        _to_bytes(x, count * k, octet, scale, shift)
+        byte_product(octet, (1, 0, count, k), k, w, n, shift, sums)
+        _, _, scales = _columns(w, k, n)
+        for row in range(count):
+            first, target = start + row * start_stride * BYTES, y + row * y_stride * BYTES
+            _scaled(sums + row * n * BYTES, scale, scales, first, target, n)
+
+    return dynamic_product

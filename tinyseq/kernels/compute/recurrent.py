@@ -15,13 +15,13 @@ Addresses are of float32 unless said otherwise; there are G gates.
 * ``y``: output, frame t of row n at ``t * y_frame + n * y_row`` elements, if flag ``HAS_Y``;
 * ``scratch``: products kept apart [rows, G * hidden], or the reset state [rows, hidden], or, with flag
   ``PROJECTED``, [rows, hidden] and [rows, units];
-* ``rounded``: with flag ``QUANTIZED`` scratch for h in bytes, ``r`` then being a block of bytes; see
-  ``quantized.py``;
+* ``rounded``: scratch of products that quantise, see ``quantized.py``;
 * ``lengths[rows]`` int64: valid frames of each row, if flag ``HAS_LENGTHS``; past them y is zero and
   the state keeps still.
 
 With flag ``PROJECTED``, h is ``second`` [hidden, units], a packed matrix, times what the cell gives; else
-there are as many ``units`` as ``hidden``. ``reverse`` runs the frames from last to first.
+there are as many ``units`` as ``hidden``. ``reverse`` runs the frames from last to first. ``format`` is that
+of ``r`` and ``second``, see ``formats.py``.
 """
 
 from __future__ import annotations
@@ -30,10 +30,9 @@ from collections.abc import Callable
 
 from tinyseq.kernels.cells import VARIANTS, Variant
 from tinyseq.kernels.compute.math import ZERO
-from tinyseq.kernels.compute.product import product
-from tinyseq.kernels.compute.quantized import dynamic_product
 from tinyseq.kernels.compute.rows import row_of, valid_row
-from tinyseq.kernels.instructions import BYTES, HAS_Y, OPERANDS, PROJECTED, QUANTIZED
+from tinyseq.kernels.compute.weighted import weighted
+from tinyseq.kernels.instructions import BYTES, HAS_Y, OPERANDS, PROJECTED
 from tinyseq.kernels.llvm.intrinsics import compiled, floats
 from tinyseq.kernels.llvm.switch import switch
 
@@ -49,10 +48,15 @@ def _emit(y, h, units, valid, flags):
 
 
 @compiled()
-def _project(made, projection, bias, h, y, y_row, lengths, t, rows, hidden, units, flags):
+def _project(
+    made, projection, bias, h, y, y_row, rounded, lengths, t, rows, hidden, units, flags, format
+):  # fmt: skip
     """h of one frame, and its output, from what the cells made."""
     projected = made + rows * hidden * BYTES
-    product(made, (1, 0, rows, hidden), hidden, projection, units, bias, 0, projected, units)
+    weighted(
+        format, made, (1, 0, rows, hidden), hidden, projection, units, bias, 0, projected, units,
+        rounded, lengths, t, flags,
+    )  # fmt: skip
     for n in range(rows):
         valid = valid_row(lengths, n, t, flags)
         skip = n * units * BYTES
@@ -72,7 +76,7 @@ def _sequence_of(variant: Variant) -> Callable:
     @compiled()
     def sequence(
         xw, r, second, bias, constants, options, h, c, y, scratch, rounded, lengths,
-        frames, rows, hidden, units, reverse, y_frame, y_row, flags,
+        frames, rows, hidden, units, reverse, y_frame, y_row, flags, format,
     ):  # fmt: skip
         width = gates * hidden
         columns = width - hidden if resets else width
@@ -81,19 +85,20 @@ def _sequence_of(variant: Variant) -> Callable:
             t = frames - 1 - step if reverse else step
             row = xw + t * rows * width * BYTES
             sums, start, start_stride = (scratch, bias, 0) if apart else (row, row, width)
-            if flags & QUANTIZED:
-                dynamic_product(
-                    h, rows, 1, units, r, width, start, start_stride, sums, rounded, lengths, t, flags
-                )
-            else:
-                product(h, (1, 0, rows, units), units, r, columns, start, start_stride, sums, width)
+            weighted(
+                format, h, (1, 0, rows, units), units, r, columns, start, start_stride, sums, width,
+                rounded, lengths, t, flags,
+            )  # fmt: skip
             if resets:
                 for n in range(rows):
                     skip = n * hidden * BYTES
                     own = row + n * width * BYTES
                     reset(own, own, h + skip, scratch + skip, c, constants, options, hidden)
                 last = row + columns * BYTES
-                product(scratch, (1, 0, rows, hidden), hidden, second, hidden, last, width, last, width)
+                weighted(
+                    format, scratch, (1, 0, rows, hidden), hidden, second, hidden, last, width, last, width,
+                    rounded, lengths, t, flags,
+                )  # fmt: skip
             for n in range(rows):
                 valid = valid_row(lengths, n, t, flags)
                 skip = n * hidden * BYTES
@@ -104,7 +109,9 @@ def _sequence_of(variant: Variant) -> Callable:
                     _emit(y + (t * y_frame + n * y_row) * BYTES, h + skip, hidden, valid, flags)
             if flags & PROJECTED:
                 y_t = y + t * y_frame * BYTES
-                _project(made, second, bias, h, y_t, y_row, lengths, t, rows, hidden, units, flags)
+                _project(
+                    made, second, bias, h, y_t, y_row, rounded, lengths, t, rows, hidden, units, flags, format
+                )
 
     return sequence
 

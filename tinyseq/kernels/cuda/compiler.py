@@ -24,9 +24,9 @@ import numpy as np
 
 from tinyseq.common.files import writing
 from tinyseq.errors import DeviceError
-from tinyseq.kernels.cuda.intrinsics import TWINS
+from tinyseq.kernels.cuda.arithmetic import TWINS
 from tinyseq.kernels.cuda.launch import Kernel
-from tinyseq.kernels.cuda.rebinding import Target
+from tinyseq.kernels.cuda.rebinding import Rebinding
 from tinyseq.kernels.library import checksum, python_files
 
 CACHE_VARIABLE = "TINYSEQ_CACHE"
@@ -111,9 +111,11 @@ class _Device(NamedTuple):
 
 
 @cache
-def _target(capability: Capability) -> Target:
+def _target(capability: Capability) -> Rebinding:
     cuda = _numba_cuda()
-    return Target(lambda one: TWINS.get(one.__name__, one), lambda function: cuda.jit(device=True)(function))
+    return Rebinding(
+        lambda one: TWINS.get(one.__name__, one), lambda function: cuda.jit(device=True)(function)
+    )
 
 
 @cache

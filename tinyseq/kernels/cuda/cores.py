@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from tinyseq.kernels.cuda.intrinsics import (
+from tinyseq.kernels.cuda.arithmetic import (
     cores_bfloat16,
     cores_float16,
     cores_tfloat32,

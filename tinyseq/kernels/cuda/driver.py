@@ -316,16 +316,16 @@ class Queue:
         """Sets bytes to zero."""
         _checked(cu.cuMemsetD8Async(address, 0, size, self._stream))
 
-    def prepare(self, launches: Iterable[Launch], status: int) -> list[Prepared]:
+    def prepare(self, launches: Iterable[Launch], status: int) -> list[PreparedLaunch]:
         """Launches ready to be queued any number of times; ``status`` is the address of the run's."""
-        return [Prepared(self.device, self._stream, launch, status) for launch in launches]
+        return [PreparedLaunch(self.device, self._stream, launch, status) for launch in launches]
 
-    def launch(self, prepared: Iterable[Prepared]) -> None:
+    def launch(self, prepared: Iterable[PreparedLaunch]) -> None:
         """Queues launches."""
         for one in prepared:
             _checked(cu.cuLaunchKernelEx(one.config, one.function, one.parameters, 0))
 
-    def record(self, prepared: Iterable[Prepared]) -> Recording:
+    def record(self, prepared: Iterable[PreparedLaunch]) -> Recording:
         """The launches as one piece of work; nothing runs yet."""
         # Whatever memory is given back or asked for meanwhile, here or in another thread, is no part of it.
         mode = cu.CUstreamCaptureMode.CU_STREAM_CAPTURE_MODE_RELAXED
@@ -362,7 +362,7 @@ class Queue:
         _checked(cu.cuStreamSynchronize(self._stream))
 
 
-class Prepared:
+class PreparedLaunch:
     """A launch as the driver takes it."""
 
     def __init__(self, device: Device, stream, launch: Launch, status: int) -> None:

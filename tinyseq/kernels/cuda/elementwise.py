@@ -193,7 +193,7 @@ def _mapped(function: int, a: int, b: int, c: int, y: int, rank: int, dims: Tail
     return _line_of(function).over(count, *operands, count, *steps)
 
 
-class Walk(NamedTuple):
+class Walking(NamedTuple):
     """How folds find elements: ``begin(index, a, b, y, *way)`` gives where in a, b and y the fold of element
     ``index`` begins, ``along(i, *way)`` how many bytes further its element i of b lies.
     """
@@ -231,15 +231,15 @@ def _along(i, kept, rank, dims, _):
     return moved
 
 
-FLAT = Walk(_begin_flat, _along_flat)
+FLAT = Walking(_begin_flat, _along_flat)
 """One dimension is folded, one at most is kept."""
 
-ANY = Walk(_begin, _along)
+ANY = Walking(_begin, _along)
 """Dimensions from ``kept`` on are folded."""
 
 
 @cache
-def _short_fold_of(function: int, walk: Walk) -> Kernel:
+def _short_fold_of(function: int, walk: Walking) -> Kernel:
     """The kernel of a function in which each thread folds elements of b into elements of y, in order."""
     row, (begin, along) = FUNCTIONS[function], walk
     combined, pointer = SCALARS[row.name, row.operands], POINTERS[row.result]
@@ -258,7 +258,7 @@ def _short_fold_of(function: int, walk: Walk) -> Kernel:
 
 
 @cache
-def _long_fold_of(function: int, walk: Walk) -> Kernel:
+def _long_fold_of(function: int, walk: Walking) -> Kernel:
     """``_short_fold_of`` in which the threads of a block share out what goes into one element of y.
 
     There are no more threads than such elements.

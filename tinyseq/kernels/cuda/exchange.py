@@ -11,17 +11,14 @@ from typing import NamedTuple
 
 from numpy import int32, uint32
 
+from tinyseq.kernels.cuda.clusters import cluster_arrive, cluster_rank, cluster_wait, neighbour
 from tinyseq.kernels.cuda.intrinsics import (
     acquire,
     barrier,
     block,
     blocks,
-    cluster_arrive,
-    cluster_rank,
-    cluster_wait,
     load_fresh,
     load_fresh4,
-    neighbour,
     release_add,
     thread,
     threads,

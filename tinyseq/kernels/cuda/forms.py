@@ -25,7 +25,7 @@ from tinyseq.kernels.cuda.persistent import sequence_of
 from tinyseq.kernels.cuda.product import BYTES
 from tinyseq.kernels.cuda.small import small
 from tinyseq.kernels.cuda.sums import SHORT, order_of, padded
-from tinyseq.kernels.instructions import PROJECTED, QUANTIZED
+from tinyseq.kernels.instructions import PROJECTED
 
 if TYPE_CHECKING:
     from tinyseq.kernels.cuda.recurrent import RecurrentOperands
@@ -64,7 +64,7 @@ def form_for(hidden: int, rows: int, facts: Facts) -> Form | None:
     return grid if fits and grid.members <= facts.multiprocessors else None
 
 
-class Share(NamedTuple):
+class LayerShare(NamedTuple):
     """What the kernel and launch of a form come to: a lane's numbers, rows at once, a team's rows, blocks,
     threads and bytes of shared memory."""
 
@@ -76,7 +76,7 @@ class Share(NamedTuple):
     shared: int
 
 
-def shared_out(form: Form, values: int, hidden: int, rows: int, facts: Facts, least: int = 1) -> Share:
+def shared_out(form: Form, values: int, hidden: int, rows: int, facts: Facts, least: int = 1) -> LayerShare:
     """A layer of so many sums a warp, in a form; a unit of a row is a lane's. ``least`` rows
     are taken at once."""
     per_lane = order_of(hidden).each
@@ -86,7 +86,7 @@ def shared_out(form: Form, values: int, hidden: int, rows: int, facts: Facts, le
     room = -(-room // at_once) * at_once
     blocks = -(-rows // room) * form.members
     warps = -(-hidden // (form.members * form.units))
-    return Share(per_lane, at_once, room, blocks, warps * WARP, 2 * room * per_lane * WARP * BYTES)
+    return LayerShare(per_lane, at_once, room, blocks, warps * WARP, 2 * room * per_lane * WARP * BYTES)
 
 
 def sequence(variant: Variant, layer: RecurrentOperands, facts: Facts) -> list[Launch] | None:
@@ -94,7 +94,7 @@ def sequence(variant: Variant, layer: RecurrentOperands, facts: Facts) -> list[L
 
     General cells have none, nor those with constants: there are no registers to spare for them.
     """
-    if variant.general or variant.constants or layer.flags & (QUANTIZED | PROJECTED):
+    if variant.general or variant.constants or layer.rounds or layer.flags & PROJECTED:
         return None
     if layer.frames == 0:
         return []

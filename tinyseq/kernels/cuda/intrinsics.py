@@ -1,8 +1,7 @@
 """What CUDA's threads can do and Python cannot say: who they are, what they share, how they wait.
 
-Together with the pointers and the arithmetic of ``tinyseq.kernels.llvm.intrinsics``, whose twins stand in
-``TWINS``, this is all that a kernel calls and that is no Python. A test's emulator gives each of these
-names a meaning in Python.
+Together with ``arithmetic.py``, ``clusters.py`` and ``tinyseq.kernels.llvm.intrinsics`` this is all that a
+kernel calls and that is no Python. A test's emulator gives each of these names a meaning in Python.
 """
 
 from __future__ import annotations
@@ -14,7 +13,7 @@ from numba import types
 from numba.core import cgutils
 from numba.extending import intrinsic
 
-from tinyseq.kernels.llvm.values import DOUBLE, FLOAT, INT32, INT64
+from tinyseq.kernels.llvm.values import FLOAT, INT32, INT64
 
 VOID = ir.VoidType()
 SHARED_SPACE = 3
@@ -280,74 +279,6 @@ def four(typingctx, pointer, place):
 
 
 @intrinsic
-def dot4(typingctx, a, b, c):
-    """c + the products of the four unsigned bytes of a and the four signed bytes of b, all int32."""
-
-    def codegen(context, builder, signature, args):
-        function_type = ir.FunctionType(INT32, [INT32] * 3)
-        text = "dp4a.u32.s32 $0, $1, $2, $3;"
-        return builder.asm(function_type, text, "=r,r,r,r", args, side_effect=False)
-
-    return types.int32(*[types.int32] * 3), codegen
-
-
-def _pair(name: str, kind: str):
-    def typing(typingctx, first, second):
-        def codegen(context, builder, signature, args):
-            function_type = ir.FunctionType(INT32, [FLOAT] * 2)
-            text = f"cvt.rn.{kind}x2.f32 $0, $2, $1;"
-            return builder.asm(function_type, text, "=r,f,f", args, side_effect=False)
-
-        return types.int32(types.float32, types.float32), codegen
-
-    typing.__name__ = name
-    typing.__doc__ = f"""Two numbers rounded to {kind}, the first in the lower half."""
-    return intrinsic(typing)
-
-
-pair_bfloat16 = _pair("pair_bfloat16", "bf16")
-pair_float16 = _pair("pair_float16", "f16")
-
-
-@intrinsic
-def tfloat32(typingctx, number):
-    """A number rounded to TF32."""
-
-    def codegen(context, builder, signature, args):
-        function_type = ir.FunctionType(INT32, [FLOAT])
-        return builder.asm(function_type, "cvt.rna.tf32.f32 $0, $1;", "=r,f", args, side_effect=False)
-
-    return types.int32(types.float32), codegen
-
-
-def _cores(name: str, shape: str, operand: str):
-    def typing(typingctx, a, b, c, d, e, f, s, t, u, v):
-        def codegen(context, builder, signature, args):
-            text = (
-                f"mma.sync.aligned.{shape}.row.col.f32.{operand}.{operand}.f32 "
-                "{$0, $1, $2, $3}, {$4, $5, $6, $7}, {$8, $9}, {$10, $11, $12, $13};"
-            )
-            four = ir.LiteralStructType([FLOAT] * 4)
-            function_type = ir.FunctionType(four, [INT32] * 6 + [FLOAT] * 4)
-            constraints = "=f,=f,=f,=f,r,r,r,r,r,r,f,f,f,f"
-            made = builder.asm(function_type, text, constraints, args, side_effect=False)
-            values = [builder.extract_value(made, place) for place in range(4)]
-            return context.make_tuple(builder, signature.return_type, values)
-
-        return types.UniTuple(types.float32, 4)(*[types.int32] * 6, *[types.float32] * 4), codegen
-
-    typing.__name__ = name
-    typing.__doc__ = f"""A warp's part of a matrix [16, 8] plus the product of two of {operand}, as PTX's
-    mma.{shape} shares them out: four operands of the left, two of the right and four sums a thread."""
-    return intrinsic(typing)
-
-
-cores_bfloat16 = _cores("cores_bfloat16", "m16n8k16", "bf16")
-cores_float16 = _cores("cores_float16", "m16n8k16", "f16")
-cores_tfloat32 = _cores("cores_tfloat32", "m16n8k8", "tf32")
-
-
-@intrinsic
 def shuffle_xor(typingctx, value, mask):
     """The float32 that the thread whose number in the warp differs by ``mask`` gives; all 32 take part."""
 
@@ -422,85 +353,3 @@ def _load_fresh4(name: str, element, kind, suffix: str, register: str):
 
 load_fresh4 = _load_fresh4("load_fresh4", types.float32, FLOAT, "f32", "f")
 load_fresh4_integers32 = _load_fresh4("load_fresh4_integers32", types.int32, INT32, "b32", "r")
-
-
-@intrinsic
-def cluster_rank(typingctx):
-    """This block's number in its cluster."""
-
-    def codegen(context, builder, signature, args):
-        value = _assembly(builder, "mov.u32 $0, %cluster_ctarank;", "=r", INT32, [])
-        return builder.zext(value, INT64)
-
-    return types.int64(), codegen
-
-
-@intrinsic
-def cluster_arrive(typingctx):
-    """Says that this thread has written what the blocks of its cluster wait for."""
-
-    def codegen(context, builder, signature, args):
-        _assembly(builder, "barrier.cluster.arrive.release.aligned;", "~{memory}", VOID, [])
-        return context.get_dummy_value()
-
-    return types.void(), codegen
-
-
-@intrinsic
-def cluster_wait(typingctx):
-    """Waits until all threads of the cluster have arrived; what they wrote before, all see after it."""
-
-    def codegen(context, builder, signature, args):
-        _assembly(builder, "barrier.cluster.wait.acquire.aligned;", "~{memory}", VOID, [])
-        return context.get_dummy_value()
-
-    return types.void(), codegen
-
-
-@intrinsic
-def neighbour(typingctx, pointer, rank):
-    """The same place in the shared memory of another block of the cluster."""
-    signature = pointer(pointer, types.int64)
-
-    def codegen(context, builder, signature, args):
-        address = builder.ptrtoint(args[0], INT64)
-        rank = builder.trunc(args[1], INT32)
-        mapped = _assembly(builder, "mapa.u64 $0, $1, $2;", "=l,l,r", INT64, [address, rank])
-        return builder.inttoptr(mapped, args[0].type)
-
-    return signature, codegen
-
-
-@intrinsic
-def fma(typingctx, a, b, c):
-    """a * b + c in float32, rounded once."""
-
-    def codegen(context, builder, signature, args):
-        return builder.call(_function(builder, "llvm.fma.f32", FLOAT, [FLOAT] * 3), args)
-
-    return types.float32(*[types.float32] * 3), codegen
-
-
-@intrinsic
-def fma64(typingctx, a, b, c):
-    """``fma`` in float64."""
-
-    def codegen(context, builder, signature, args):
-        return builder.call(_function(builder, "llvm.fma.f64", DOUBLE, [DOUBLE] * 3), args)
-
-    return types.float64(*[types.float64] * 3), codegen
-
-
-@intrinsic
-def quotient(typingctx, a, b):
-    """a / b in float32, but for the last two bits."""
-
-    def codegen(context, builder, signature, args):
-        function_type = ir.FunctionType(FLOAT, [FLOAT] * 2)
-        return builder.asm(function_type, "div.full.f32 $0, $1, $2;", "=f,f,f", args, side_effect=False)
-
-    return types.float32(types.float32, types.float32), codegen
-
-
-TWINS = {"fma": fma, "fma64": fma64, "quotient": quotient}
-"""The intrinsics of the CPU that mean something else here, by name."""

@@ -18,7 +18,7 @@ from tinyseq.kernels.cuda.intrinsics import block, blocks, copy4, thread, thread
 from tinyseq.kernels.cuda.launch import EXACT, Facts, Kernel, Launch, Tail
 from tinyseq.kernels.cuda.multiplying import Kind, tile_of
 from tinyseq.kernels.cuda.tiles import BYTES, WIDTH, Tile, packed, strided, tiles_of
-from tinyseq.kernels.formats import FLOAT32
+from tinyseq.kernels.formats import FLOAT_ELEMENT
 from tinyseq.kernels.instructions import PANEL
 from tinyseq.kernels.llvm.intrinsics import floats, fma, integers
 
@@ -79,8 +79,8 @@ def _put(y, value):
     floats(y)[0] = value
 
 
-FLOATS = Kind(
-    types.float32, FLOAT32.per, BYTES, ZERO, ONE, False, True, _fetch, _keep, fma, _begin, _finish, _put
+FLOAT_KIND = Kind(
+    types.float32, FLOAT_ELEMENT.per, BYTES, ZERO, ONE, False, True, _fetch, _keep, fma, _begin, _finish, _put
 )
 
 
@@ -103,7 +103,7 @@ def product_of(kind: Kind, form: Tile):
 
 @cache
 def _linear_of(form: Tile, precision: str) -> Kernel:
-    kind = FLOATS if precision == EXACT else FLOATS._replace(cores=CORES[precision])
+    kind = FLOAT_KIND if precision == EXACT else FLOAT_KIND._replace(cores=CORES[precision])
     product = product_of(kind, form)
 
     def linear(x, outer, outer_stride, inner, inner_stride, k, w, n, bias, y, y_stride):
@@ -112,10 +112,11 @@ def _linear_of(form: Tile, precision: str) -> Kernel:
     return Kernel(linear, form.threads, form.resident)
 
 
-def linear(
+def linear_floats(
     x: int, outer: int, outer_stride: int, inner: int, inner_stride: int, k: int, w: int, n: int, bias: int,
-    y: int, y_stride: int, facts: Facts,
+    y: int, y_stride: int, rounded: int, lengths: int, flags: int, facts: Facts,
 ) -> list[Launch]:  # fmt: skip
+    """``linear`` with float32, of all frames."""
     rows = outer * inner
     form = tile_for(rows, n, forms=FORMS if facts.precision == EXACT else CORE_FORMS)
     arguments = (x, outer, outer_stride, inner, inner_stride, k, w, n, bias, y, y_stride)
@@ -153,7 +154,7 @@ def _products(x, w, y, m, k, n, m_stride, k_stride, n_stride, matrices, rank, di
 @cache
 def _products_of(form: Tile, along_k: bool) -> Kernel:
     """The kernel for more rows; w is read along k or along its columns."""
-    tile = tile_of(FLOATS, form, strided(form, along_k))
+    tile = tile_of(FLOAT_KIND, form, strided(form, along_k))
 
     def products(x, w, y, zeros, m, k, n, m_stride, k_stride, n_stride, tiles, rank, dims):
         pair = uint32(block()) // uint32(tiles)

@@ -8,14 +8,15 @@ from numba import types
 from numpy import float32, int32, int64
 
 from tinyseq.kernels.compute.math import BYTE_MAX, quantize
-from tinyseq.kernels.cuda.intrinsics import block, blocks, dot4, thread, threads
-from tinyseq.kernels.cuda.launch import THREADS, Kernel, Launch
+from tinyseq.kernels.cuda.arithmetic import dot4
+from tinyseq.kernels.cuda.intrinsics import block, blocks, thread, threads
+from tinyseq.kernels.cuda.launch import THREADS, Facts, Kernel, Launch
 from tinyseq.kernels.cuda.multiplying import Kind
 from tinyseq.kernels.cuda.product import launched, product_of, tile_for
 from tinyseq.kernels.cuda.reduction import across_block
 from tinyseq.kernels.cuda.stages import Product
 from tinyseq.kernels.cuda.tiles import Tile, tiles_of
-from tinyseq.kernels.formats import INT8
+from tinyseq.kernels.formats import BYTE_ELEMENT
 from tinyseq.kernels.instructions import HAS_LENGTHS, PANEL
 from tinyseq.kernels.llvm.intrinsics import floats, integers, integers32, octets
 
@@ -172,7 +173,19 @@ def _put_scaled(y, value):
 
 
 WORDS = Kind(
-    types.int32, INT8.per, 1, NO_SUM, EACH_BYTE, True, False, _fetch, _keep, dot4, _begin, _finish, _put
+    types.int32,
+    BYTE_ELEMENT.per,
+    1,
+    NO_SUM,
+    EACH_BYTE,
+    True,
+    False,
+    _fetch,
+    _keep,
+    dot4,
+    _begin,
+    _finish,
+    _put,
 )
 """Rows of bytes -> int32."""
 
@@ -203,19 +216,20 @@ def linear_bytes(
 def _linear_dynamic_of(form: Tile) -> Kernel:
     product = product_of(SCALED, form)
 
-    def linear_dynamic(x, count, lengths, rows, k, w, n, start, start_stride, y, scale, zero_point):
+    def linear_dynamic(x, count, lengths, rows, k, w, n, start, start_stride, y, y_stride, scale, zero_point):
         count = _count(count, lengths, rows, 1)
-        product(block(), x, 1, 0, count, k, k, w, n, start, start_stride, y, n, scale, zero_point)
+        product(block(), x, 1, 0, count, k, k, w, n, start, start_stride, y, y_stride, scale, zero_point)
 
     return Kernel(linear_dynamic, form.threads)
 
 
 def linear_dynamic(
-    x: int, frames: int, rows: int, k: int, w: int, n: int, bias: int, y: int, rounded: int, lengths: int,
-    flags: int,
+    x: int, outer: int, outer_stride: int, inner: int, inner_stride: int, k: int, w: int, n: int, bias: int,
+    y: int, y_stride: int, rounded: int, lengths: int, flags: int, facts: Facts,
 ) -> list[Launch]:  # fmt: skip
-    form, count = tile_for(frames * rows, n), frames * rows
-    limits = (lengths, rows) if flags & HAS_LENGTHS else (0, 0)
+    """``linear`` with a block, of rows one behind the other, which are quantised together."""
+    form, count = tile_for(outer * inner, n), outer * inner
+    limits = (lengths, inner) if flags & HAS_LENGTHS else (0, 0)
     # The CPU's sums need not be stored here: the scale takes their place, the zero point is behind the bytes.
     octet = rounded + count * n * BYTES
     parameters = (rounded, octet + count * k)
@@ -225,7 +239,7 @@ def linear_dynamic(
         *launched(
             _linear_dynamic_of(form),
             tiles_of(form, count, n),
-            (octet, count, *limits, k, w, n, bias, 0, y, *parameters),
+            (octet, count, *limits, k, w, n, bias, 0, y, y_stride, *parameters),
         ),
     ]
 
@@ -234,7 +248,7 @@ def dynamic_product(
     x: int, rows: int, k: int, product: Product, rounded: int, lengths: int, t: int, flags: int
 ) -> list[Launch]:
     """A product of x[rows, k], which is quantised over the rows that run for frame t, with a block."""
-    w, n, start, start_stride, y, _ = product
+    w, n, start, start_stride, y, y_stride = product
     form, octet = tile_for(rows, n), rounded + rows * n * BYTES
     parameters = (rounded, octet + rows * k)
     return [
@@ -243,6 +257,6 @@ def dynamic_product(
         *launched(
             _linear_dynamic_of(form),
             tiles_of(form, rows, n),
-            (octet, rows, 0, 0, k, w, n, start, start_stride, y, *parameters),
+            (octet, rows, 0, 0, k, w, n, start, start_stride, y, y_stride, *parameters),
         ),
     ]

@@ -13,7 +13,7 @@ HOME = "tinyseq.kernels"
 """Where functions live that are bound anew; all others are taken as they are."""
 
 
-class Target:
+class Rebinding:
     """The functions of one target.
 
     ``twin`` gives what is called in the place of an intrinsic; ``wrap`` makes what the target calls out

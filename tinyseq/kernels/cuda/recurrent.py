@@ -18,7 +18,8 @@ from tinyseq.kernels.cuda.product import BYTES
 from tinyseq.kernels.cuda.quantized import dynamic_product
 from tinyseq.kernels.cuda.stages import Feed, Frame, Product
 from tinyseq.kernels.cuda.steps import FEW_ROWS, finished, step
-from tinyseq.kernels.instructions import PROJECTED, QUANTIZED
+from tinyseq.kernels.formats import AS_THEY_ARE, FORMATS
+from tinyseq.kernels.instructions import PROJECTED
 from tinyseq.kernels.llvm.intrinsics import floats
 
 State = tuple[int, int]
@@ -73,6 +74,7 @@ class RecurrentOperands(NamedTuple):
     y_frame: int
     y_row: int
     flags: int
+    format: int
     h0: int
     c0: int
     feed: Feed | None = None
@@ -80,7 +82,12 @@ class RecurrentOperands(NamedTuple):
     @property
     def live(self) -> bool:
         """Whether its weights are not worth being kept."""
-        return self.frames <= FEW_FRAMES and self.rows <= FEW_ROWS and not self.flags & QUANTIZED
+        return self.frames <= FEW_FRAMES and self.rows <= FEW_ROWS and not self.rounds
+
+    @property
+    def rounds(self) -> bool:
+        """Whether the state is rounded as the layer runs."""
+        return FORMATS[self.format].activations is not AS_THEY_ARE
 
     @property
     def cell(self) -> Cell:
@@ -145,11 +152,11 @@ class RecurrentOperands(NamedTuple):
 def recurrent(
     cell: int, xw: int, r: int, second: int, bias: int, constants: int, options: int, h: int, c: int, y: int,
     scratch: int, rounded: int, lengths: int, frames: int, rows: int, hidden: int, units: int, reverse: int,
-    y_frame: int, y_row: int, flags: int, facts: Facts,
+    y_frame: int, y_row: int, flags: int, format: int, facts: Facts,
 ) -> list[Launch]:  # fmt: skip
     layer = RecurrentOperands(
         cell, xw, r, second, bias, constants, options, h, c, y, scratch, rounded, lengths,
-        frames, rows, hidden, units, reverse, y_frame, y_row, flags, h, c,
+        frames, rows, hidden, units, reverse, y_frame, y_row, flags, format, h, c,
     )  # fmt: skip
     launches = recurrent_cores.sequence(VARIANTS[cell], layer, facts)
     if launches is None and not layer.live:
@@ -161,7 +168,7 @@ def frame_by_frame(layer: RecurrentOperands) -> list[Launch]:
     """A layer as launches for each frame."""
     stages, launches = stages_of(VARIANTS[layer.code]), []
     rows, hidden, units = layer.rows, layer.hidden, layer.units
-    quantized, projected = layer.flags & QUANTIZED, layer.flags & PROJECTED
+    quantized, projected = layer.rounds, layer.flags & PROJECTED
     in_place = bool(quantized or projected or stages.reset)
     for turn in layer.turns(in_place):
         between = layer.scratch, hidden

@@ -19,6 +19,7 @@ from tinyseq.kernels.cells import Variant
 from tinyseq.kernels.compute.math import ZERO
 from tinyseq.kernels.compute.rows import taking, valid_row
 from tinyseq.kernels.cuda.cells import computing
+from tinyseq.kernels.cuda.clusters import cluster_arrive, cluster_rank, cluster_wait, neighbour
 from tinyseq.kernels.cuda.cores import CORES
 from tinyseq.kernels.cuda.forms import CLUSTERS_SINCE
 from tinyseq.kernels.cuda.intrinsics import (
@@ -26,10 +27,6 @@ from tinyseq.kernels.cuda.intrinsics import (
     again,
     barrier,
     block,
-    cluster_arrive,
-    cluster_rank,
-    cluster_wait,
-    neighbour,
     registers,
     shared,
     shuffle_xor,

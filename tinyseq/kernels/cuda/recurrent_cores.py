@@ -34,7 +34,7 @@ from tinyseq.kernels.cuda.intrinsics import (
 from tinyseq.kernels.cuda.launch import Facts, Kernel, Launch
 from tinyseq.kernels.cuda.persistent import _fetching, _place
 from tinyseq.kernels.cuda.tiles import BYTES, column_of
-from tinyseq.kernels.instructions import HAS_Y, PROJECTED, QUANTIZED
+from tinyseq.kernels.instructions import HAS_Y, PROJECTED
 from tinyseq.kernels.llvm.intrinsics import floats, integers32
 
 if TYPE_CHECKING:
@@ -278,7 +278,7 @@ def sequence(variant: Variant, layer: RecurrentOperands, facts: Facts) -> list[L
     TF32 has none: its weights take twice the registers.
     """
     plain = not (variant.general or variant.constants or variant.cell.reset is not None)
-    if facts.precision not in NARROW or not plain or layer.flags & (QUANTIZED | PROJECTED):
+    if facts.precision not in NARROW or not plain or layer.rounds or layer.flags & PROJECTED:
         return None
     if layer.frames == 0:
         return []

@@ -16,7 +16,7 @@ from tinyseq.errors import UnsupportedError
 from tinyseq.kernels.cuda.chains import WORDS, chain, codes_of, is_short
 from tinyseq.kernels.cuda.depthwise import depthwise
 from tinyseq.kernels.cuda.elementwise import elementwise, fill
-from tinyseq.kernels.cuda.gathering import LONGEST, Instruction, gathered
+from tinyseq.kernels.cuda.gathering import LONGEST, PlacedInstruction, gathered
 from tinyseq.kernels.cuda.indexing import (
     extreme,
     extreme_integer,
@@ -29,18 +29,19 @@ from tinyseq.kernels.cuda.indexing import (
 )
 from tinyseq.kernels.cuda.jumps import jump, jump_unless, spend, turn
 from tinyseq.kernels.cuda.launch import EXACT, Facts, Failure, Launch, Tail
-from tinyseq.kernels.cuda.product import linear, pack, products
-from tinyseq.kernels.cuda.quantized import linear_bytes, linear_dynamic, quantize_dynamic
+from tinyseq.kernels.cuda.product import pack, products
+from tinyseq.kernels.cuda.quantized import linear_bytes, quantize_dynamic
 from tinyseq.kernels.cuda.recurrent import recurrent
 from tinyseq.kernels.cuda.scores import ban_ngrams, ban_tokens, force_token, log_softmax, penalize_repetition
 from tinyseq.kernels.cuda.searches import beam, feed, pick, unroll
+from tinyseq.kernels.cuda.weighted import linear
 from tinyseq.kernels.instructions import INSTRUCTIONS, OPERANDS, SEGMENT_SHIFT
 
 TWINS: dict[str, Callable[..., list[Launch]]] = {
     twin.__name__: twin
     for twin in (
         *(fill, elementwise, pack, linear, products, depthwise),
-        *(quantize_dynamic, linear_bytes, linear_dynamic, recurrent),
+        *(quantize_dynamic, linear_bytes, recurrent),
         *(gather, gather_elements, within, finite, extreme, extreme_integer, top_k, top_k_integer),
         *(log_softmax, ban_tokens, force_token, penalize_repetition, ban_ngrams, feed, unroll, pick, beam),
     )
@@ -177,7 +178,7 @@ def _layers(
         if all(INSTRUCTIONS[row[0]].name != "recurrent" for _, row in ahead):
             continue
         found = gathered([
-            Instruction(INSTRUCTIONS[row[0]].name, _operands(row, start, segments, address))
+            PlacedInstruction(INSTRUCTIONS[row[0]].name, _operands(row, start, segments, address))
             for start, row in ahead
         ])  # fmt: skip
         if found is not None:

@@ -212,13 +212,13 @@ def taps_of_panel(typingctx, x, offsets, count, w, w_stride, start, y):
     return types.void(*[types.int64] * 7), _external(TAPS, ir.VoidType(), [INT64] * 7)
 
 
-def tile(format_: str, rows: int, panels: int):
+def tile(element: str, rows: int, panels: int):
     """An intrinsic for one register tile of the product; ``tiles.py`` defines it for each ISA.
 
     ``tile(x, offsets, k, w, w_stride, start, start_stride, y, y_stride)`` sets, for each of the
     ``rows`` and the ``panels * PANEL`` columns,
     ``y[row, :] = start[row, :] + sum over k of x[offsets[row] + k] * w[k, :]``.
-    All arguments are byte addresses or element counts; ``start`` may equal ``y``. ``format_`` is the name of
+    All arguments are byte addresses or element counts; ``start`` may equal ``y``. ``element`` is the name of
     w's, see ``formats.py``. Of ``bytes``, k counts groups of four bytes of x and w, offsets count bytes of x,
     and sums are int32.
     """
@@ -226,6 +226,6 @@ def tile(format_: str, rows: int, panels: int):
 
     @intrinsic
     def run(typingctx, x, offsets, k, w, w_stride, start, start_stride, y, y_stride):
-        return signature, _external(tile_name(format_, rows, panels), ir.VoidType(), [INT64] * 9)
+        return signature, _external(tile_name(element, rows, panels), ir.VoidType(), [INT64] * 9)
 
     return run

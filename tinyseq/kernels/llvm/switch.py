@@ -5,10 +5,10 @@ from __future__ import annotations
 from tinyseq.kernels.llvm.intrinsics import compiled
 
 
-def switch(name: str, functions, parameters: tuple[str, ...], code: str = "code"):
+def switch(name: str, functions, parameters: tuple[str, ...], code: str = "code", *signature):
     """A function ``name(code, *parameters)`` that calls ``functions[code]``; LLVM makes a jump table.
 
-    ``code`` is what its first parameter is called.
+    ``code`` is what its first parameter is called; a ``signature`` says of which types all are.
     """
     call = ", ".join(parameters)
     lines = [f"def {name}({code}, {call}):"]
@@ -16,4 +16,4 @@ def switch(name: str, functions, parameters: tuple[str, ...], code: str = "code"
         lines += [f"    if {code} == {place}:", f"        return function{place}({call})"]
     namespace = {f"function{place}": function for place, function in enumerate(functions)}
     exec("\n".join(lines), namespace)
-    return compiled()(namespace[name])
+    return compiled(*signature)(namespace[name])

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from llvmlite import ir
 
-from tinyseq.kernels.formats import FORMATS
-from tinyseq.kernels.instructions import PANEL
+from tinyseq.kernels.formats import ELEMENTS
+from tinyseq.kernels.instructions import BYTES, PANEL
 from tinyseq.kernels.llvm.isa import Isa
 from tinyseq.kernels.llvm.values import (
     DOUBLE,
@@ -35,14 +35,16 @@ TILE_PANELS = (4, 2, 1)
 """Panels of the tiles that the product asks for, widest first."""
 
 
-def tile_name(format_: str, rows: int, panels: int) -> str:
+def tile_name(element: str, rows: int, panels: int) -> str:
     """The function that computes a tile; ``intrinsics.tile`` says what it does."""
-    return f"tinyseq.tile.{format_}.{rows}.{panels}"
+    return f"tinyseq.tile.{element}.{rows}.{panels}"
 
 
 def names() -> list[str]:
     """All that ``intrinsics.py`` calls by name."""
-    tiles = [(name, rows, panels) for name in FORMATS for rows in TILE_ROWS for panels in TILE_PANELS]
+    tiles = [
+        (element.name, rows, panels) for element in ELEMENTS for rows in TILE_ROWS for panels in TILE_PANELS
+    ]
     return [FMA32, FMA64, TAPS, DENORMALS_OFF, DENORMALS_RESTORE, *(tile_name(*tile) for tile in tiles)]
 
 
@@ -54,12 +56,12 @@ def definitions(isa: Isa) -> str:
         builder.ret(fused(isa, builder, *arguments))
     builder, arguments = _function(module, TAPS, ir.VoidType(), [INT64] * 7)
     _taps(isa, builder, *arguments)
-    for format_ in FORMATS.values():
-        arithmetic, size = format_.arithmetic(isa), format_.size
-        single = _single(module, arithmetic, size, format_.name) if isa.apart else None
+    for element in ELEMENTS:
+        arithmetic, size = element.arithmetic(isa), element.size
+        single = _single(module, arithmetic, size, element.name) if isa.apart else None
         for rows in TILE_ROWS:
             for panels in TILE_PANELS:
-                name = tile_name(format_.name, rows, panels)
+                name = tile_name(element.name, rows, panels)
                 builder, arguments = _function(module, name, ir.VoidType(), [INT64] * 9)
                 if single:
                     _called(single, size, builder, arguments, rows, panels)
@@ -69,9 +71,9 @@ def definitions(isa: Isa) -> str:
     return str(module)
 
 
-def _single(module: ir.Module, arithmetic: Arithmetic, size: int, format_: str) -> ir.Function:
+def _single(module: ir.Module, arithmetic: Arithmetic, size: int, name: str) -> ir.Function:
     """A tile of one row and one panel that stays a function."""
-    function = ir.Function(module, ir.FunctionType(ir.VoidType(), [INT64] * 9), f"tinyseq.tile.{format_}")
+    function = ir.Function(module, ir.FunctionType(ir.VoidType(), [INT64] * 9), f"tinyseq.tile.{name}")
     function.attributes.add("noinline")
     builder = ir.IRBuilder(function.append_basic_block("entry"))
     _register_tile(arithmetic, size, builder, function.args, range(1), range(1))
@@ -84,9 +86,9 @@ def _called(single: ir.Function, size: int, builder, arguments: list, rows: int,
     x, offsets, k, w, w_stride, start, start_stride, y, y_stride = arguments
 
     def moved(address, stride, row: int, panel: int):
-        """An address so many rows and panels on."""
+        """The address of a sum so many rows and panels on."""
         elements = builder.add(builder.mul(stride, INT64(row)), INT64(panel * PANEL))
-        return builder.add(address, builder.mul(elements, INT64(size)))
+        return builder.add(address, builder.mul(elements, INT64(BYTES)))
 
     for row in range(rows):
         for panel in range(panels):

@@ -8,11 +8,13 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
+from tinyseq.kernels.formats import AS_THEY_ARE, FLOAT32, WeightFormat
+from tinyseq.kernels.instructions import BYTES, HAS_LENGTHS
 from tinyseq.plan import packing
 from tinyseq.plan.lower.elementwise import apply
 from tinyseq.plan.lower.operands import given, real, reshaped
 from tinyseq.plan.lower.reduction import folded
-from tinyseq.plan.view import View, collapsed
+from tinyseq.plan.view import Factor, View, collapsed
 from tinyseq.shapes import broadcast_shapes
 from tinyseq.shapes.einsum import equation
 
@@ -44,28 +46,44 @@ def row_strides(p: Builder, x: View) -> tuple[View, tuple[int, ...]]:
     return x, (*outer, *inner)
 
 
-def linear(p: Builder, x: View, w: View, n: int, bias: View | None) -> View:
-    """x[..., k] times packed w[k, n] plus bias[n], dense."""
-    k = x.shape[-1]
+def linear(p: Builder, x: View, w: Factor, bias: View | None, lengths: View | None = None) -> View:
+    """x[..., k] times w[k, n] plus bias[n], dense.
+
+    With ``lengths`` x is [frames, rows, k], and what y is past the longest of them is not said.
+    """
+    k, n = x.shape[-1], w.n
     y = p.allocate((*x.shape[:-1], n))
     if y.size:
+        if w.of.activations is not AS_THEY_ARE:
+            x = p.dense(x)
         x, rows = row_strides(p, x)
-        p.emit("linear", x, *rows, k, w, n, p.zeros(n) if bias is None else bias, y, n)
+        if lengths is not None:
+            rows = x.shape[0], x.shape[1] * k, x.shape[1], k
+        bias, flags = p.zeros(n) if bias is None else bias, 0 if lengths is None else HAS_LENGTHS
+        rounded = scratch_of(p, w.of, math.prod(x.shape[:-1]), k, n)
+        p.emit("linear", x, *rows, k, w.view, n, bias, y, n, rounded, lengths, flags, w.of.code)
     return y
 
 
-def packed_matrix(p: Builder, b: np.ndarray | View, layout: object, flip: bool = False) -> tuple[View, int]:
-    """A factor [k, n] (or, to ``flip``, [n, k]) in panels, and n: packed now if known, else at run time."""
+def scratch_of(p: Builder, of: WeightFormat, rows: int, k: int, n: int) -> View | None:
+    """What a product of so many rows with a factor [k, n] of a format works in."""
+    if of.activations is AS_THEY_ARE:
+        return None
+    return p.allocate((-(-of.activations.scratch(rows, k, n) // BYTES),))
+
+
+def packed_matrix(p: Builder, b: np.ndarray | View, layout: object, flip: bool = False) -> Factor:
+    """A factor [k, n] (or, to ``flip``, [n, k]): packed now if known, else at run time."""
     if isinstance(b, np.ndarray):
         matrix = b.reshape(b.shape[-2:])
         matrix = matrix.T if flip else matrix
-        return p.packed(b, (layout, flip), lambda: packing.panels(matrix)), matrix.shape[1]
+        return p.factor(b, (layout, flip), matrix.shape[1], lambda: matrix)
     b = real(p, b)
     b = b.transposed((1, 0)) if flip else b
     k, n = b.shape
     w = p.allocate((packing.panels_size(k, n),))
     p.emit("pack", b, w, k, n, *b.strides)
-    return w, n
+    return Factor(w, n, FLOAT32)
 
 
 def matmul(p: Builder, node: Node, inputs, shapes) -> View:
@@ -79,8 +97,7 @@ def multiplied(p: Builder, a: View, b: np.ndarray | View, flip: bool = False) ->
     if len(b.shape) == 1:
         b, flip = b.reshape(-1, 1) if isinstance(b, np.ndarray) else b.reshaped((*b.shape, 1)), False
     if len(b.shape) == 2 or (isinstance(b, np.ndarray) and math.prod(b.shape[:-2]) == 1):
-        w, n = packed_matrix(p, b, "matmul", flip)
-        return linear(p, a, w, n, None)
+        return linear(p, a, packed_matrix(p, b, "matmul", flip), None)
     b = real(p, b)
     return batched(p, a, _turned(b) if flip else b)
 
@@ -105,8 +122,7 @@ def batched(p: Builder, a: View, b: View) -> View:
     a, b = a.broadcast((*batch, *a.shape[-2:])), b.broadcast((*batch, *b.shape[-2:]))
     m, k, n = a.shape[-2], a.shape[-1], b.shape[-1]
     if all(size == 1 or stride == 0 for size, stride in zip(batch, b.strides)):
-        w, _ = packed_matrix(p, b.matrix(), "matmul")
-        return linear(p, a, w, n, None)
+        return linear(p, a, packed_matrix(p, b.matrix(), "matmul"), None)
     y = p.allocate((*batch, m, n))
     if y.size:
         a = a if k == 1 or a.strides[-1] == 1 else p.fresh(a)
@@ -121,11 +137,10 @@ def gemm(p: Builder, node: Node, inputs, shapes) -> View:
     a, b, c = real(p, inputs[0]), inputs[1], given(inputs, 2)
     a = a.transposed((1, 0)) if node.attributes["transA"] else a
     alpha, beta = node.attributes["alpha"], node.attributes["beta"]
-    w, n = packed_matrix(p, b, "gemm", bool(node.attributes["transB"]))
-    y = shapes[0]
-    if alpha == 1 and beta == 1 and isinstance(c, np.ndarray) and c.size == n and c.shape[-1] == n:
-        return linear(p, a, w, n, p.constant(c))
-    product = linear(p, a, w, n, None)
+    w, y = packed_matrix(p, b, "gemm", bool(node.attributes["transB"])), shapes[0]
+    if alpha == 1 and beta == 1 and isinstance(c, np.ndarray) and c.size == w.n and c.shape[-1] == w.n:
+        return linear(p, a, w, p.constant(c))
+    product = linear(p, a, w, None)
     if alpha != 1:
         product = apply(p, "multiply", product, p.scalar(alpha, y))
     if c is None:
@@ -200,9 +215,7 @@ def _contracted(p: Builder, a: _Term, b: _Term, wanted: Container[str]) -> _Term
     w = b.ordered([*batch, *inner, *right])
     if isinstance(w, np.ndarray) and not batch:
         key = ("einsum", (*inner, "->", *right), b.labels)
-        y = linear(
-            p, x, p.packed(b.x, key, lambda: packing.panels(w.reshape(middle, columns))), columns, None
-        )
+        y = linear(p, x, p.factor(b.x, key, columns, lambda: w.reshape(middle, columns)), None)
     else:
         y = multiplied(p, x, reshaped(p, real(p, w), (*parts[0], middle, columns)))
     return _Term(reshaped(p, y, (*parts[0], *parts[1], *parts[3])), (*batch, *left, *right))

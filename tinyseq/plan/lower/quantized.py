@@ -12,15 +12,14 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from tinyseq.errors import UnsupportedError
-from tinyseq.kernels.instructions import HAS_LENGTHS, QUANTIZED
-from tinyseq.plan import packing
+from tinyseq.kernels.formats import BYTE_BLOCK, QuantizedMatrix
 from tinyseq.plan.lower.elementwise import apply, bounded, converted, wrapped
 from tinyseq.plan.lower.indexing import reversed_rows
-from tinyseq.plan.lower.linear import matmul, row_strides
+from tinyseq.plan.lower.linear import linear, matmul, row_strides
 from tinyseq.plan.lower.operands import along, given, order_of, real
 from tinyseq.plan.lower.recurrent import BACKWARD, Layer, Sizes
 from tinyseq.plan.lower.windows import convolution
-from tinyseq.plan.view import BYTE, FLOAT, INTEGER, NARROW, SIGNED, WORD, View
+from tinyseq.plan.view import BYTE, FLOAT, INTEGER, NARROW, SIGNED, WORD, Factor, View
 from tinyseq.shapes import axis_of
 
 if TYPE_CHECKING:
@@ -124,12 +123,12 @@ def dynamic_quantize(p: Builder, node: Node, inputs, shapes) -> list[View]:
     return [y, scale, zero_point]
 
 
-def _product(p: Builder, x: View, zero_point: View, block: View, n: int) -> View:
+def _product(p: Builder, x: View, zero_point: View, block: Factor) -> View:
     """x[..., k] less its zero point times a block's [k, n], int32."""
     x, rows = row_strides(p, x)
-    y = p.allocate((*x.shape[:-1], n), dtype=WORD, narrow=True)
+    y = p.allocate((*x.shape[:-1], block.n), dtype=WORD, narrow=True)
     if y.size:
-        p.emit("linear_bytes", x, *rows, x.shape[-1], block, n, zero_point, y)
+        p.emit("linear_bytes", x, *rows, x.shape[-1], block.view, block.n, zero_point, y)
     return y
 
 
@@ -147,18 +146,18 @@ def matmul_integer(p: Builder, node: Node, inputs, shapes) -> View:
         return _by_floats(p, node, inputs, shapes)
     x = _bytes(p, a, "a factor")
     matrix = b.reshape(len(b), math.prod(b.shape[1:]))
-    block = byte_block(p, b, "matmul", lambda: matrix, b_shift)
+    block = byte_block(p, b, "matmul", matrix.shape[1], lambda: matrix, b_shift)
     x = x.reshaped((1, *x.shape)) if len(x.shape) == 1 else x
-    return _product(p, x, p.narrow(a_shift), block, matrix.shape[1]).reshaped(shapes[0])
+    return _product(p, x, p.narrow(a_shift), block).reshaped(shapes[0])
 
 
-def byte_block(p: Builder, source: np.ndarray, key: object, matrix, offsets, scales=None) -> View:
+def byte_block(p: Builder, source: np.ndarray, key: object, n: int, matrix, offsets, scales=None) -> Factor:
     """The matrix [k, n] that ``matrix`` gives as a block; one offset and scale for all columns or each."""
     if source.dtype not in (BYTE, SIGNED):
         raise UnsupportedError(f"weights of {source.dtype} where the op takes int8 or uint8")
     scales = np.ones(1, np.float32) if scales is None else scales
-    full_key = ("block", key, offsets.tobytes(), scales.tobytes())
-    return p.packed(source, full_key, lambda: packing.block(matrix(), offsets, scales))
+    full_key = (key, offsets.tobytes(), scales.tobytes())
+    return p.factor(source, full_key, n, lambda: QuantizedMatrix(matrix(), offsets, scales), BYTE_BLOCK)
 
 
 def _by_floats(p: Builder, node: Node, inputs, shapes) -> View:
@@ -189,8 +188,8 @@ def conv_integer(p: Builder, node: Node, inputs, shapes) -> View:
     offsets = np.broadcast_to(_zero_point(given(inputs, 3), w).ravel(), w.shape[0])
 
     def product(flat: View, key: tuple, kernels: slice, matrix) -> View:
-        block = byte_block(p, w, key, matrix, np.ascontiguousarray(offsets[kernels]))
-        return _product(p, flat, shift, block, len(offsets[kernels]))
+        own = np.ascontiguousarray(offsets[kernels])
+        return _product(p, flat, shift, byte_block(p, w, key, len(own), matrix, own))
 
     return convolution(p, node, _bytes(p, x, "an input"), w, shapes[0], product, shift)
 
@@ -204,49 +203,17 @@ class _QuantizedLayer(Layer):
 
     def __init__(self, p: Builder, node: Node, inputs: list) -> None:
         super().__init__(p, node, inputs[:8], "LSTM")
-        self._w_parameters, self._r_parameters = inputs[8:10], inputs[10:12]
-
-    def _rounded(self, rows: int, k: int) -> View:
-        """Scratch for ``rows`` rows of x or h in bytes and their products."""
-        return self.p.allocate((rows * 4 * self.hidden + -(-(rows * k + 3) // 4),))
-
-    def rounded(self) -> View:
-        return self._rounded(self.rows, self.hidden)
-
-    @property
-    def products(self) -> int:
-        return QUANTIZED
+        self._parameters = {id(self.w): inputs[8:10], id(self.r): inputs[10:12]}
 
     def input_product(self, d: int) -> View:
-        p, bias = self.p, self.bias(d, self.sides)
-        x = p.dense(self._turned(self.x) if self._turns(d) else self.x)
-        width, k = self.gates * self.hidden, x.shape[2]
-        y = p.allocate((self.frames, self.rows, width))
-        rounded = self._rounded(self.frames * self.rows, k)
-        block = self._block(self.w, *self._w_parameters, d)
-        flags = 0 if self.lengths is None else HAS_LENGTHS
-        p.emit(
-            "linear_dynamic",
-            x,
-            self.frames,
-            self.rows,
-            k,
-            block,
-            width,
-            bias,
-            y,
-            rounded,
-            self.lengths,
-            flags,
+        x = self._turned(self.x) if self._turns(d) else self.x
+        return linear(
+            self.p, x, self._packed(self.w, d, range(self.gates)), self.bias(d, self.sides), self.lengths
         )
-        return y
 
-    def recurrent_weights(self, d: int) -> tuple[View, None]:
-        return self._block(self.r, *self._r_parameters, d), None
-
-    def _block(self, source: np.ndarray, scale: np.ndarray, zero_point: np.ndarray, d: int) -> View:
-        scales, offsets = scale.reshape(len(source), -1)[d], zero_point.reshape(len(source), -1)[d]
-        return byte_block(self.p, source, d, lambda: source[d], offsets, scales)
+    def _packed(self, w: np.ndarray, d: int, gates: range) -> Factor:
+        scales, offsets = (own.reshape(len(w), -1)[d] for own in self._parameters[id(w)])
+        return byte_block(self.p, w, d, w.shape[2], lambda: w[d], offsets, scales)
 
     def _turns(self, d: int) -> bool:
         return self.lengths is not None and bool(BACKWARD[self.node.attributes["direction"]][d])

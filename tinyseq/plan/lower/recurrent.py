@@ -11,9 +11,9 @@ from tinyseq.kernels.cells import CELLS, PEEPHOLES, VARIANT_CODES, Variant
 from tinyseq.kernels.instructions import HAS_LENGTHS, HAS_Y, PROJECTED
 from tinyseq.plan import packing
 from tinyseq.plan.lookup import check_all, gather_rows, is_worthwhile, picks, products
-from tinyseq.plan.lower.linear import linear, packed_matrix
+from tinyseq.plan.lower.linear import linear, packed_matrix, scratch_of
 from tinyseq.plan.lower.operands import along, given, joined, real, reshaped, whole
-from tinyseq.plan.view import View
+from tinyseq.plan.view import Factor, View
 from tinyseq.shapes import one_row_for_all
 from tinyseq.shapes.activations import cell_functions
 
@@ -140,8 +140,7 @@ class Layer:
         indices = picks(self.x) if self._weighs_alone else None
         if indices is not None and is_worthwhile(self.x.buffer.lookup.table, self.gates * self.hidden):
             return self._looked_up_product(indices, d)
-        packed = self._packed(self.w, d, range(self.gates))
-        return linear(self.p, self.x, packed, self.gates * self.hidden, self.bias(d, self.sides))
+        return linear(self.p, self.x, self._packed(self.w, d, range(self.gates)), self.bias(d, self.sides))
 
     def bias(self, d: int, sides: Sides) -> View:
         """Biases of one direction, added up."""
@@ -160,31 +159,29 @@ class Layer:
         check_all(p, self.x.buffer.lookup, indices)
 
         def make() -> np.ndarray:
-            return products(
-                table, packing.panels(w[d].T), known_bias(p, b, d, self.gates, self.hidden, sides)
-            )
+            bias = known_bias(p, b, d, self.gates, self.hidden, sides)
+            return products(table, packing.panels(w[d].T, p.format), bias, p.format)
 
-        of_all = p.packed(w, ("looked up", id(table), id(b), d, sides), make)
+        of_all = p.packed(w, ("looked up", p.format.name, id(table), id(b), d, sides), make)
         return gather_rows(p, node, of_all, (len(table), n), indices, p.allocate((*indices.shape, n)))
 
-    def recurrent_weights(self, d: int) -> tuple[View, View | None]:
-        """r[d], packed; that of a gate that sees the reset state apart, or the projection in its place."""
+    def recurrent_weights(self, d: int) -> list[Factor]:
+        """r[d], packed; that of a gate that sees the reset state apart, or the projection after it."""
         if self.cell.reset is not None:
             split = self.gates - 1
-            return self._packed(self.r, d, range(split)), self._packed(self.r, d, range(split, self.gates))
-        matrix, second = self.projection, None
-        if matrix is not None:
-            second = self.p.packed(matrix, ("projection", d), lambda: packing.panels(matrix[d].T))
-        return self._packed(self.r, d, range(self.gates)), second
+            return [self._packed(self.r, d, range(split)), self._packed(self.r, d, range(split, self.gates))]
+        first, matrix = self._packed(self.r, d, range(self.gates)), self.projection
+        if matrix is None:
+            return [first]
+        return [first, self.p.factor(matrix, ("projection", d), self.units, lambda: matrix[d].T, first.of)]
 
-    def _packed(self, w: np.ndarray | View, d: int, gates: range) -> View:
+    def _packed(self, w: np.ndarray | View, d: int, gates: range) -> Factor:
         """The weights w[d] of some gates, packed: now if they are known, else at run time."""
         start, count = gates.start * self.hidden, len(gates) * self.hidden
         if isinstance(w, View):
             rows = w.sliced([(d, 1, 1), (start, 1, count), (0, 1, w.shape[2])]).matrix()
-            return packed_matrix(self.p, rows, None, flip=True)[0]
-        pack = lambda: packing.panels(w[d][start : start + count].T)  # noqa: E731
-        return self.p.packed(w, ("gates", d, gates), pack)
+            return packed_matrix(self.p, rows, None, flip=True)
+        return self.p.factor(w, ("gates", d, gates), count, lambda: w[d][start : start + count].T)
 
     def constants(self, d: int) -> View | None:
         """The peepholes of one direction."""
@@ -218,26 +215,25 @@ class Layer:
             return self.p.allocate((self.rows, self.gates * self.hidden))
         return None if self.cell.reset is None else self.p.allocate((self.rows, self.hidden))
 
-    def rounded(self) -> View | None:
-        """Scratch for the state in bytes."""
-        return None
-
     def emit(self, d: int, initials: list[View], y: View | None, sizes: Sizes) -> None:
         """Emits one direction."""
-        xw, weights = self.input_product(d), self.recurrent_weights(d)
+        xw, factors = self.input_product(d), self.recurrent_weights(d)
+        weights, of = [factor.view for factor in factors], factors[0].of
+        weights += [None] if len(factors) == 1 else []
         operands = self.starts(d), self.constants(d), self.options(d), *initials
         operands += () if self.cell.has_c else (None,)
-        others = y, self.scratch(), self.rounded(), self.lengths
-        self.p.emit("recurrent", VARIANT_CODES[self.variant], xw, *weights, *operands, *others, *sizes)
+        widest = max(self.hidden, self.units), max(factor.n for factor in factors)
+        others = y, self.scratch(), scratch_of(self.p, of, self.rows, *widest), self.lengths
+        code = VARIANT_CODES[self.variant]
+        self.p.emit("recurrent", code, xw, *weights, *operands, *others, *sizes, of.code)
 
     def run(self) -> list[View | None]:
         """All directions, their outputs put together."""
         p, node = self.p, self.node
         shape = (self.frames, self.rows, len(self.functions), self.units)
         y = p.allocate(shape) if node.outputs[0] else None
-        flags = (
-            (HAS_Y if y is not None else 0) | (HAS_LENGTHS if self.lengths is not None else 0) | self.products
-        )
+        parts = (y, HAS_Y), (self.lengths, HAS_LENGTHS), (self.projection, PROJECTED)
+        flags = sum(flag for part, flag in parts if part is not None)
         finals: list[list[View]] = []
         for d, reverse in enumerate(BACKWARD[node.attributes["direction"]]):
             held = len(p.addresses)
@@ -249,11 +245,6 @@ class Layer:
                 p.hold(held)
             finals.append(initials)
         return [self._y(y), *(self._final(states) for states in zip(*finals))]
-
-    @property
-    def products(self) -> int:
-        """The flags of the layer's products."""
-        return 0 if self.projection is None else PROJECTED
 
     def _y(self, y: View | None) -> View | None:
         """[T, D, N, H], or [N, T, D, H] with rows first."""

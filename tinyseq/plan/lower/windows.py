@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from tinyseq.plan.builder import Builder
 
 
-class Geometry:
+class Windowing:
     """How windows lie over a signal, one entry per spatial axis; ``before`` is the padding in front."""
 
     __slots__ = ("before", "dilations", "out", "sizes", "strides")
@@ -52,7 +52,7 @@ def _meets(size: int, out: int, stride: int, start: int) -> bool:
     return skipped < out and start + skipped * stride < size
 
 
-def _windows(p: Builder, x: View, geometry: Geometry, used, fill: float | View = 0.0) -> View:
+def _windows(p: Builder, x: View, geometry: Windowing, used, fill: float | View = 0.0) -> View:
     """x[N, C, ...] as [N, out..., taps..., C]: a View of x, channels-last, padded where it must be."""
     rank = len(geometry.sizes)
     x = x.transposed((0, *range(2, rank + 2), 1))
@@ -80,7 +80,7 @@ def _windows(p: Builder, x: View, geometry: Geometry, used, fill: float | View =
     return x.laid((x.shape[0], *geometry.out, *sizes, x.shape[-1]), (rows, *steps, *leaps, channel))
 
 
-def _all_used(x: View, geometry: Geometry) -> list[tuple[int, int]]:
+def _all_used(x: View, geometry: Windowing) -> list[tuple[int, int]]:
     axes = zip(
         x.shape[2:], geometry.out, geometry.sizes, geometry.strides, geometry.dilations, geometry.before
     )
@@ -111,7 +111,7 @@ def _convolved(
     x: View,
     w: np.ndarray | View,
     kernels: slice,
-    geometry: Geometry,
+    geometry: Windowing,
     product: Product,
     fill: float | View,
 ) -> View:
@@ -143,7 +143,7 @@ def _by_groups(
     p: Builder,
     x: View,
     w: np.ndarray | View,
-    geometry: Geometry,
+    geometry: Windowing,
     groups: int,
     product: Product,
     fill: float | View = 0.0,
@@ -162,12 +162,12 @@ def _by_panels(p: Builder, source: np.ndarray | View, key: object, b: View | Non
     """The product in float32; ``source`` and ``key`` tell where the kernels come from."""
 
     def product(flat: View, part: tuple, kernels: slice, matrix) -> View:
+        count = kernels.stop - kernels.start
         if isinstance(source, View):
-            w, _ = packed_matrix(p, matrix(), None)
+            w = packed_matrix(p, matrix(), None)
         else:
-            w = p.packed(source, ("conv", key, *part), lambda: packing.panels(matrix()))
-        bias = None if b is None else b.sliced([(kernels.start, 1, kernels.stop - kernels.start)])
-        return linear(p, flat, w, kernels.stop - kernels.start, bias)
+            w = p.factor(source, ("conv", key, *part), count, matrix)
+        return linear(p, flat, w, None if b is None else b.sliced([(kernels.start, 1, count)]))
 
     return product
 
@@ -176,7 +176,7 @@ Kernels = Callable[[list], View]
 """``kernels(used)``: the used taps of kernels w[C, 1, ...] as [taps, C]."""
 
 
-def _depthwise(p: Builder, x: View, kernels: Kernels, b: View | None, geometry: Geometry) -> View:
+def _depthwise(p: Builder, x: View, kernels: Kernels, b: View | None, geometry: Windowing) -> View:
     """One kernel a channel. Taps that meet only padding are left out, with their weights."""
     rank, channels = len(geometry.sizes), x.shape[1]
     used = _all_used(x, geometry)
@@ -215,9 +215,9 @@ def _by_taps(p: Builder, source: np.ndarray | View, w: np.ndarray | View, key: s
     return kernels
 
 
-def _geometry(node: Node, x: View, w: np.ndarray | View, shape: Shape) -> Geometry:
+def _geometry(node: Node, x: View, w: np.ndarray | View, shape: Shape) -> Windowing:
     sizes, strides, dilations, before, _ = rules.conv_geometry(node.attributes, x.shape, w.shape)
-    return Geometry(tuple(sizes), tuple(strides), tuple(dilations), tuple(before), shape[2:])
+    return Windowing(tuple(sizes), tuple(strides), tuple(dilations), tuple(before), shape[2:])
 
 
 def convolution(
@@ -252,7 +252,7 @@ def conv_transpose(p: Builder, node: Node, inputs, shapes) -> View:
         p.copy(x, between.sliced(places))
         x = between
     front = tuple(d * (k - 1) - a for d, k, a in zip(dilations, sizes, before))
-    geometry = Geometry(tuple(sizes), (1,) * len(sizes), tuple(dilations), front, shapes[0][2:])
+    geometry = Windowing(tuple(sizes), (1,) * len(sizes), tuple(dilations), front, shapes[0][2:])
     w = _turned(p, source, groups)
     if 1 < groups == w.shape[0] == x.shape[1]:
         return _depthwise(p, x, _by_taps(p, source, w, "transposed"), b, geometry)
@@ -280,10 +280,10 @@ def _tap_views(windows: View, rank: int):
         yield windows.laid(shape, strides, windows.offset + offset)
 
 
-def _pool_windows(p: Builder, node: Node, x: View, fill: float, shape: Shape) -> tuple[Geometry, View]:
+def _pool_windows(p: Builder, node: Node, x: View, fill: float, shape: Shape) -> tuple[Windowing, View]:
     """x[N, C, ...] as [N, out..., taps..., C], padded with ``fill``."""
     sizes, strides, dilations, before, _ = rules.pool_geometry(node.attributes, x.shape)
-    geometry = Geometry(tuple(sizes), tuple(strides), tuple(dilations), tuple(before), shape[2:])
+    geometry = Windowing(tuple(sizes), tuple(strides), tuple(dilations), tuple(before), shape[2:])
     return geometry, _windows(p, x, geometry, [(0, size) for size in sizes], fill)
 
 
@@ -341,7 +341,7 @@ def _is_nan(p: Builder, x: View) -> View:
     return apply(p, "is_nan", x, dtype=BOOL)
 
 
-def _met(size: Shape, geometry: Geometry) -> list[tuple[np.ndarray, np.ndarray, int]]:
+def _met(size: Shape, geometry: Windowing) -> list[tuple[np.ndarray, np.ndarray, int]]:
     """For each axis the positions [out, taps] that windows meet, which of them are elements, and how many
     elements there are."""
     axes = zip(size, geometry.sizes, geometry.strides, geometry.dilations, geometry.before, geometry.out)
@@ -353,7 +353,7 @@ def _met(size: Shape, geometry: Geometry) -> list[tuple[np.ndarray, np.ndarray, 
     return result
 
 
-def _counts(node: Node, size: Shape, geometry: Geometry) -> np.ndarray:
+def _counts(node: Node, size: Shape, geometry: Windowing) -> np.ndarray:
     """How many elements each window averages over, [out...]."""
     counts = np.ones((), np.float32)
     after = rules.pool_geometry(node.attributes, (1, 1, *size))[4]
