@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from functools import cache
+
 from llvmlite import ir
 
 from tinyseq.kernels.formats import FORMATS, INT8
@@ -158,6 +160,9 @@ def _register_tile(arithmetic: Arithmetic, size: int, builder, arguments, rows: 
     """
     x, offsets, k, w, w_stride, start, start_stride, y, y_stride = arguments
     cells = [(row, panel) for row in rows for panel in panels]
+    # What there are fewer of stays in registers while the others pass by.
+    if len(rows) < len(panels):
+        cells.sort(key=lambda cell: cell[1])
 
     def element(base, index, of=arithmetic.element):
         return builder.gep(builder.inttoptr(base, of.as_pointer()), [index])
@@ -190,23 +195,22 @@ def _register_tile(arithmetic: Arithmetic, size: int, builder, arguments, rows: 
     builder.position_at_end(body)
     w_row = element(w, builder.mul(index, w_stride), arithmetic.weight)
     panel_type = vector_of(arithmetic.weight, PANEL).as_pointer()
-    loaded = [
-        builder.load(
-            builder.bitcast(builder.gep(w_row, [INT64(panel * PANEL)]), panel_type), align=size * PANEL
-        )
-        for panel in panels
-    ]
-    weights = [arithmetic.w(builder, weight) for weight in loaded]
     anything = undefined(vector_of(arithmetic.element, PANEL))
-    following = []
-    for row in x_rows:
-        value = builder.load(builder.gep(row, [index]), align=arithmetic.alignment)
+
+    @cache
+    def weights(panel):
+        place = builder.bitcast(builder.gep(w_row, [INT64(panel * PANEL)]), panel_type)
+        return arithmetic.w(builder, builder.load(place, align=size * PANEL))
+
+    @cache
+    def spread(row):
+        value = builder.load(builder.gep(x_rows[row - rows.start], [index]), align=arithmetic.alignment)
         single = builder.insert_element(anything, value, INT32(0))
-        spread = arithmetic.x(builder, shuffled(builder, single, anything, [0] * PANEL))
-        for weight in weights:
-            following.append(arithmetic.step(builder, spread, weight, sums[len(following)]))
-    for total, value in zip(sums, following):
-        total.add_incoming(value, body)
+        return arithmetic.x(builder, shuffled(builder, single, anything, [0] * PANEL))
+
+    for (row, panel), total in zip(cells, sums):
+        w_here, x_here = weights(panel), spread(row)
+        total.add_incoming(arithmetic.step(builder, x_here, w_here, total), body)
     index.add_incoming(builder.add(index, INT64(1)), body)
     builder.branch(head)
 
