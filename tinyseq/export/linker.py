@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import subprocess
 from collections.abc import Sequence
 from importlib.util import find_spec
@@ -27,11 +28,12 @@ def zig() -> str:
     """
     found = find_spec("ziglang")
     folder = None if found is None or found.origin is None else Path(found.origin).parent
-    if folder is None or not (folder / "zig").is_file():
+    program = folder and shutil.which("zig", path=folder)
+    if not program:
         raise MissingPackageError(
             f"libraries are linked by the package ziglang, which is not installed: {INSTALL}"
         )
-    return str(folder / "zig")
+    return program
 
 
 def run(command: Sequence[str | Path]) -> None:
