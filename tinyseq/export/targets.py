@@ -12,6 +12,7 @@ from tinyseq.export.processors.armv7 import ARMV7
 from tinyseq.export.processors.riscv64 import RISCV64
 from tinyseq.export.processors.wasm32 import WASM32
 from tinyseq.export.processors.x86_64 import X86_64
+from tinyseq.kernels.llvm import aarch64, x86_64
 
 
 class Target(NamedTuple):
@@ -39,12 +40,12 @@ class Target(NamedTuple):
 TARGETS = {
     target.name: target
     for target in (
-        Target("x86_64-linux", X86_64, "x86_64-unknown-linux-gnu", "x86_64-linux-gnu.2.17", "lib{}.so"),
+        Target("x86_64-linux", X86_64, x86_64.TRIPLE, x86_64.LINKER, "lib{}.so"),
         Target(
             "aarch64-linux",
             AARCH64,
-            "aarch64-unknown-linux-gnu",
-            "aarch64-linux-gnu.2.17",
+            aarch64.TRIPLE,
+            aarch64.LINKER,
             "lib{}.so",
             runners=("qemu-aarch64", "qemu-aarch64-static"),
             static="aarch64-linux-musl",

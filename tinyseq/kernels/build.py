@@ -1,12 +1,13 @@
 """Builds the kernels ahead of time: one freestanding shared library per ISA.
 
-``python -m tinyseq.kernels.build`` does it; with ``--isa native``, for the ISA that this machine picks and
-no other, which is quicker. Numba turns the machine and all that it calls into LLVM IR, once;
+``python -m tinyseq.kernels.build`` does it for the ISAs of this machine's processor; with ``--isa native``,
+for the one that this machine picks, which is quicker, with ``--isa neon`` and so on also for another
+processor. Numba turns the machine and all that it calls into LLVM IR, once;
 then, for each ISA, its tiles are linked in, LLVM optimises for its CPU and the C compiler's linker makes a
 library without a single undefined symbol. Needs numba, llvmlite and a C compiler;
 using the libraries needs none of them.
 
-The two C functions of a library::
+The C function of every library, and what those of x86-64 have besides::
 
     int64_t tinyseq_run(const int64_t *context);   the machine, see machine.py
     int64_t tinyseq_cpu_level(void);               which ISAs the CPU has, see llvm/architecture.py
@@ -23,11 +24,12 @@ import sys
 import tempfile
 from collections.abc import Collection
 from concurrent.futures import ThreadPoolExecutor
+from importlib.util import find_spec
 from pathlib import Path
 
 from tinyseq.errors import BuildError
 from tinyseq.kernels.library import EMBEDDED_FILE, FINGERPRINT_FILE, FOLDER, fingerprint, library_file
-from tinyseq.kernels.llvm.architecture import CONTROL, CPU_LEVEL, ISAS, TRIPLE
+from tinyseq.kernels.llvm.architecture import HERE, ISAS, of
 from tinyseq.kernels.llvm.isa import Isa
 
 C_FUNCTIONS = ("tinyseq_run", "tinyseq_cpu_level", "memset", "memcpy")
@@ -104,12 +106,7 @@ def front_end(embedded: Path) -> str:
     signature = types.int64(types.CPointer(types.int64))
     entry = compiled(signature)(machine).overloads[signature.args]
     embedded.write_bytes(parts())
-    return (
-        entry.library.get_llvm_str()
-        + C_INTERFACE.format(machine=entry.fndesc.mangled_name)
-        + CPU_LEVEL
-        + MEMORY
-    )
+    return entry.library.get_llvm_str() + C_INTERFACE.format(machine=entry.fndesc.mangled_name) + MEMORY
 
 
 def emit(isa: Isa, kernels: str) -> bytes:
@@ -122,14 +119,15 @@ def emit(isa: Isa, kernels: str) -> bytes:
     llvm.initialize_all_targets()
     llvm.initialize_all_asmprinters()
     llvm.initialize_native_asmparser()
-    target = llvm.Target.from_triple(TRIPLE).create_target_machine(
+    own = of(isa)
+    target = llvm.Target.from_triple(own.TRIPLE).create_target_machine(
         cpu=isa.cpu, features=isa.features, opt=3, reloc="pic", codemodel="default"
     )
     module = llvm.parse_assembly(kernels)
-    module.link_in(llvm.parse_assembly(definitions(isa)))
-    for definition in (CONTROL.replace("internal", ""), NESTING.format(name=NESTED)):
+    control = own.CONTROL.replace("internal", "")
+    for definition in (definitions(isa), control, own.CPU_LEVEL, NESTING.format(name=NESTED)):
         module.link_in(llvm.parse_assembly(definition))
-    module.triple = TRIPLE
+    module.triple = own.TRIPLE
     module.data_layout = str(target.target_data)
     for function in module.functions:
         if not function.is_declaration and function.name not in C_FUNCTIONS:
@@ -156,15 +154,25 @@ def _run(*arguments: str) -> None:
 
 def link(isa: Isa, kernels: Path) -> Path:
     """Compiles one ISA from the IR in ``kernels``; gives its library, beside it."""
-    compiler = shutil.which(os.environ.get("CC", "cc"))
-    if compiler is None:
-        raise BuildError("no C compiler to link the kernels with; install gcc or set CC")
+    linker = _linker(isa)
     object_file = kernels.with_name(f"{isa.name}.o")
     _run("--emit", isa.name, str(kernels), str(object_file))
     library = kernels.with_name(library_file(isa.name))
-    flags = ["-shared", "-nostdlib", "-Wl,-z,noexecstack,-s"]
-    subprocess.run([compiler, *flags, "-o", str(library), str(object_file)], check=True)
+    flags = ["-shared", "-nostdlib", "-Wl,-z,noexecstack,-z,defs,-s"]
+    subprocess.run([*linker, *flags, "-o", str(library), str(object_file)], check=True)
     return library
+
+
+def _linker(isa: Isa) -> list[str]:
+    """The command that links for an ISA: the C compiler, or for another processor than this one zig."""
+    if of(isa) is HERE:
+        compiler = shutil.which(os.environ.get("CC", "cc"))
+        if compiler is None:
+            raise BuildError("no C compiler to link the kernels with; install gcc or set CC")
+        return [compiler]
+    if find_spec("ziglang") is None:
+        raise BuildError(f"no linker for {isa.name} on this machine; pip install 'tinyseq[build]'")
+    return [sys.executable, "-m", "ziglang", "cc", "-target", of(isa).LINKER]
 
 
 def native() -> str:
@@ -174,21 +182,21 @@ def native() -> str:
     llvm.initialize_native_target()
     llvm.initialize_native_asmprinter()
     llvm.initialize_native_asmparser()
-    module = llvm.parse_assembly(CPU_LEVEL)
-    with llvm.create_mcjit_compiler(
-        module, llvm.Target.from_default_triple().create_target_machine()
-    ) as engine:
+    machine = llvm.Target.from_default_triple().create_target_machine()
+    with llvm.create_mcjit_compiler(llvm.parse_assembly(HERE.CPU_LEVEL), machine) as engine:
         engine.finalize_object()
-        address = engine.get_function_address("tinyseq_cpu_level")
-        level = ctypes.CFUNCTYPE(ctypes.c_int64)(address)()
-    return max((isa for isa in ISAS.values() if isa.level <= level), key=lambda isa: isa.level).name
+        level = HERE.cpu_level(lambda name: ctypes.CFUNCTYPE(ctypes.c_int)(engine.get_function_address(name)))
+    return max((isa for isa in HERE.ISAS.values() if isa.level <= level), key=lambda isa: isa.level).name
 
 
-def build(names: Collection[str] = tuple(ISAS)) -> None:
+def build(names: Collection[str] = tuple(HERE.ISAS), folder: Path = FOLDER) -> None:
     """Builds the libraries of some ISAs, all of them or none, and records what they were built from.
 
     Libraries of other ISAs are removed: what lies in the folder is of one make.
     """
+    foreign = [name for name in names if of(ISAS[name]) is not HERE]
+    if foreign and folder == FOLDER:
+        raise BuildError(f"{', '.join(foreign)}: not of this machine's processor; say --output FOLDER")
     with tempfile.TemporaryDirectory() as scratch, ThreadPoolExecutor(os.cpu_count()) as pool:
         kernels, made_from = Path(scratch) / "kernels.ll", fingerprint()
         embedded = Path(scratch) / EMBEDDED_FILE
@@ -197,18 +205,19 @@ def build(names: Collection[str] = tuple(ISAS)) -> None:
             libraries = list(pool.map(lambda name: link(ISAS[name], kernels), names))
         except subprocess.CalledProcessError as error:
             raise BuildError(f"building the kernels failed: {error}") from error
-        FOLDER.mkdir(exist_ok=True)
+        folder.mkdir(parents=True, exist_ok=True)
         for name in ISAS:
-            (FOLDER / library_file(name)).unlink(missing_ok=True)
+            (folder / library_file(name)).unlink(missing_ok=True)
         for made in (*libraries, embedded):
-            shutil.copy(made, FOLDER / made.name)
-        (FOLDER / FINGERPRINT_FILE).write_text(made_from)
+            shutil.copy(made, folder / made.name)
+        (folder / FINGERPRINT_FILE).write_text(made_from)
 
 
 def main() -> None:
-    """The command; all but ``--isa`` is how it calls itself."""
+    """The command; all but ``--isa`` and ``--output`` is how it calls itself."""
     parser = argparse.ArgumentParser(prog="python -m tinyseq.kernels.build", description="Build the kernels.")
     parser.add_argument("--isa", choices=["native", *ISAS], action="append", help="this one only; repeatable")
+    parser.add_argument("--output", type=Path, default=FOLDER, help="the folder, if not the package's own")
     parser.add_argument("--front-end", type=Path, nargs=2, help=argparse.SUPPRESS)
     parser.add_argument("--emit", nargs=3, help=argparse.SUPPRESS)
     given = parser.parse_args()
@@ -219,7 +228,8 @@ def main() -> None:
         isa, kernels, target = given.emit
         Path(target).write_bytes(emit(ISAS[isa], Path(kernels).read_text()))
     else:
-        build({native() if name == "native" else name for name in given.isa or ISAS})
+        names = {native() if name == "native" else name for name in given.isa or HERE.ISAS}
+        build(names, given.output)
 
 
 if __name__ == "__main__":

@@ -7,11 +7,11 @@ import os
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
-from functools import cache
+from functools import cache, partial
 from pathlib import Path
 
 from tinyseq.errors import KernelsError
-from tinyseq.kernels.llvm.architecture import ISAS, SUFFIX
+from tinyseq.kernels.llvm.architecture import HERE
 
 SOURCES = Path(__file__).parent
 FOLDER = SOURCES / "built"
@@ -27,7 +27,7 @@ REBUILD = (
 
 def library_file(isa: str) -> str:
     """The file name of an ISA's library."""
-    return f"tinyseq_{isa}{SUFFIX}"
+    return f"tinyseq_{isa}{HERE.SUFFIX}"
 
 
 def python_files() -> list[str]:
@@ -110,8 +110,6 @@ def _open(isa: str) -> ctypes.CDLL:
         library = ctypes.CDLL(str(path))
         library.tinyseq_run.argtypes = (ctypes.c_void_p,)
         library.tinyseq_run.restype = ctypes.c_int64
-        library.tinyseq_cpu_level.argtypes = ()
-        library.tinyseq_cpu_level.restype = ctypes.c_int64
     except (OSError, AttributeError) as error:
         raise KernelsError(f"cannot load the kernels {path}: {error}; {REBUILD}") from error
     return library
@@ -121,10 +119,10 @@ def _open(isa: str) -> ctypes.CDLL:
 def available() -> tuple[str, ...]:
     """The ISAs that this machine's CPU can run, slowest first; a build may have been of some of them."""
     _check_sources()
-    built = [isa for isa in ISAS.values() if (FOLDER / library_file(isa.name)).is_file()]
+    built = [isa for isa in HERE.ISAS.values() if (FOLDER / library_file(isa.name)).is_file()]
     if not built:
         raise KernelsError(f"no compiled kernels in {FOLDER}: {REBUILD}")
-    level = _open(built[0].name).tinyseq_cpu_level()
+    level = HERE.cpu_level(partial(getattr, _open(built[0].name)))
     return tuple(isa.name for isa in built if isa.level <= level)
 
 

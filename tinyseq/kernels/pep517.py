@@ -16,7 +16,7 @@ from setuptools.build_meta import (
 )
 
 from tinyseq.kernels.build import build
-from tinyseq.kernels.llvm.architecture import PLATFORM
+from tinyseq.kernels.llvm.architecture import HERE
 
 __all__ = [
     "build_editable",
@@ -33,7 +33,7 @@ __all__ = [
 def build_wheel(wheel_directory, config_settings=None, metadata_directory=None):
     """A wheel with the kernels in it."""
     build()
-    settings = dict(config_settings or {}) | {"--build-option": [f"--plat-name={PLATFORM}"]}
+    settings = dict(config_settings or {}) | {"--build-option": [f"--plat-name={HERE.PLATFORM}"]}
     return build_meta.build_wheel(wheel_directory, settings, metadata_directory)
 
 

@@ -13,6 +13,9 @@ define internal i64 @"tinyseq.denormals.off"() alwaysinline {
 define internal void @"tinyseq.denormals.restore"(i64 %former) alwaysinline {
   ret void
 }
+define internal float @"tinyseq.denormals.flushed"(float %x) alwaysinline {
+  ret float %x
+}
 """
 """Of a processor that always computes with denormal numbers."""
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from llvmlite import ir
 
-from tinyseq.kernels.formats import FORMATS
+from tinyseq.kernels.formats import FORMATS, INT8
 from tinyseq.kernels.instructions import PANEL
 from tinyseq.kernels.llvm.isa import Isa
 from tinyseq.kernels.llvm.values import (
@@ -28,6 +28,13 @@ TAPS = "tinyseq.taps"
 DENORMALS_OFF, DENORMALS_RESTORE = "tinyseq.denormals.off", "tinyseq.denormals.restore"
 """What sets the control word of floating-point arithmetic; a processor's file defines them."""
 
+FLUSHED = "tinyseq.denormals.flushed"
+"""Zero for a denormal number, unless the processor sees to it where one of two numbers is selected; a
+processor's file defines it."""
+
+LESS = "tinyseq.bytes.less"
+"""What tiles of bytes take off each number of x."""
+
 TILE_ROWS = (6, 5, 4, 3, 2, 1)
 """Rows of the tiles that the product asks for, largest first."""
 
@@ -43,7 +50,8 @@ def tile_name(format_: str, rows: int, panels: int) -> str:
 def names() -> list[str]:
     """All that ``intrinsics.py`` calls by name."""
     tiles = [(name, rows, panels) for name in FORMATS for rows in TILE_ROWS for panels in TILE_PANELS]
-    return [FMA32, FMA64, TAPS, DENORMALS_OFF, DENORMALS_RESTORE, *(tile_name(*tile) for tile in tiles)]
+    own = (FMA32, FMA64, TAPS, LESS, DENORMALS_OFF, DENORMALS_RESTORE, FLUSHED)
+    return [*own, *(tile_name(*tile) for tile in tiles)]
 
 
 def definitions(isa: Isa) -> str:
@@ -52,6 +60,8 @@ def definitions(isa: Isa) -> str:
     for name, element in ((FMA32, FLOAT), (FMA64, DOUBLE)):
         builder, arguments = _function(module, name, element, [element] * 3)
         builder.ret(fused(isa, builder, *arguments))
+    builder, _ = _function(module, LESS, INT32, [])
+    builder.ret(INT32(INT8.arithmetic(isa).less))
     builder, arguments = _function(module, TAPS, ir.VoidType(), [INT64] * 7)
     _taps(isa, builder, *arguments)
     for format_ in FORMATS.values():
