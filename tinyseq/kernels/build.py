@@ -1,11 +1,10 @@
 """Builds the kernels ahead of time: one freestanding shared library per ISA.
 
 ``python -m tinyseq.kernels.build`` does it for the ISAs of this machine's processor; with ``--isa native``,
-for the one that this machine picks, which is quicker, with ``--isa neon`` and so on also for another
-processor. Numba turns the machine and all that it calls into LLVM IR, once;
-then, for each ISA, its tiles are linked in, LLVM optimises for its CPU and the C compiler's linker makes a
-library without a single undefined symbol. Needs numba, llvmlite and a C compiler;
-using the libraries needs none of them.
+for the one that this machine picks, which is quicker, with ``--target`` for another machine. Numba turns
+the machine and all that it calls into LLVM IR, once; then, for each ISA, its tiles are linked in, LLVM
+optimises for its CPU and zig's linker makes a library without a single undefined symbol. Needs numba,
+llvmlite and ziglang (``pip install 'tinyseq[build]'``); using the libraries needs none of them.
 
 The C function of every library, and what those of x86-64 have besides::
 
@@ -22,17 +21,21 @@ import shutil
 import subprocess
 import sys
 import tempfile
-from collections.abc import Collection
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from importlib.util import find_spec
 from pathlib import Path
 
 from tinyseq.errors import BuildError
+from tinyseq.export import linker
+from tinyseq.export.targets import OWN, TARGETS, WHEELS, Target
 from tinyseq.kernels.library import EMBEDDED_FILE, FINGERPRINT_FILE, FOLDER, fingerprint, library_file
 from tinyseq.kernels.llvm.architecture import HERE, ISAS, of
 from tinyseq.kernels.llvm.isa import Isa
 
-C_FUNCTIONS = ("tinyseq_run", "tinyseq_cpu_level", "memset", "memcpy")
+FUNCTIONS = ("tinyseq_run", "tinyseq_cpu_level")
+"""What others see of a library."""
+
+C_FUNCTIONS = (*FUNCTIONS, "memset", "memcpy")
 
 C_INTERFACE = """
 define i64 @tinyseq_run(ptr %context) {{
@@ -88,8 +91,9 @@ attributes #900 = { "no-builtins" noinline }
 """
 
 
-def front_end(embedded: Path) -> str:
-    """LLVM IR of the machine and all kernels, the same for every ISA; ``embedded`` is written beside it."""
+def front_end() -> tuple[str, bytes]:
+    """LLVM IR of the machine and all kernels, the same for every ISA; and the kernels by themselves, see
+    ``embedded.py``."""
     import llvmlite.binding as llvm
     from numba import types
 
@@ -105,12 +109,12 @@ def front_end(embedded: Path) -> str:
 
     signature = types.int64(types.CPointer(types.int64))
     entry = compiled(signature)(machine).overloads[signature.args]
-    embedded.write_bytes(parts())
-    return entry.library.get_llvm_str() + C_INTERFACE.format(machine=entry.fndesc.mangled_name) + MEMORY
+    machine_code = entry.library.get_llvm_str() + C_INTERFACE.format(machine=entry.fndesc.mangled_name)
+    return machine_code + MEMORY, parts()
 
 
-def emit(isa: Isa, kernels: str) -> bytes:
-    """The object file of the kernels for one ISA, from the front end's IR."""
+def emit(isa: Isa, kernels: str, targets: Sequence[Target]) -> Iterator[bytes]:
+    """The object files of the kernels for one ISA under some systems, from the front end's IR."""
     import llvmlite.binding as llvm
 
     from tinyseq.kernels.llvm.intrinsics import NESTED
@@ -119,16 +123,19 @@ def emit(isa: Isa, kernels: str) -> bytes:
     llvm.initialize_all_targets()
     llvm.initialize_all_asmprinters()
     llvm.initialize_native_asmparser()
+    machines = [
+        llvm.Target.from_triple(target.triple).create_target_machine(
+            cpu=isa.cpu, features=isa.features, opt=3, reloc=target.relocation, codemodel="default"
+        )
+        for target in targets
+    ]
     own = of(isa)
-    target = llvm.Target.from_triple(own.TRIPLE).create_target_machine(
-        cpu=isa.cpu, features=isa.features, opt=3, reloc="pic", codemodel="default"
-    )
     module = llvm.parse_assembly(kernels)
     control = own.CONTROL.replace("internal", "")
     for definition in (definitions(isa), control, own.CPU_LEVEL, NESTING.format(name=NESTED)):
         module.link_in(llvm.parse_assembly(definition))
-    module.triple = own.TRIPLE
-    module.data_layout = str(target.target_data)
+    module.triple = targets[0].triple
+    module.data_layout = str(machines[0].target_data)
     for function in module.functions:
         if not function.is_declaration and function.name not in C_FUNCTIONS:
             function.linkage = "internal"
@@ -139,40 +146,37 @@ def emit(isa: Isa, kernels: str) -> bytes:
     for _ in range(2):
         options = llvm.create_pipeline_tuning_options(speed_level=3)
         options.loop_vectorization = options.slp_vectorization = options.loop_unrolling = True
-        builder = llvm.create_pass_builder(target, options)
+        builder = llvm.create_pass_builder(machines[0], options)
         builder.getModulePassManager().run(module, builder)
     module.verify()
-    return target.emit_object(module)
+    # Systems differ in how functions are called, names are written and stacks are unwound: not before here.
+    for target, machine in zip(targets, machines):
+        copy = module.clone()
+        copy.triple, copy.data_layout = target.triple, str(machine.target_data)
+        for function in copy.functions:
+            if target.export and function.name in FUNCTIONS:
+                function.storage_class = target.export
+            if target.definitions and not function.is_declaration:
+                function.add_function_attribute(target.definitions)
+        yield machine.emit_object(copy)
 
 
 def _run(*arguments: str) -> None:
-    """This module in a process of its own, where Numba neither optimises nor uses SVML."""
+    """This module in a process of its own, where Numba neither optimises nor uses SVML, and names things as
+    in any other process."""
     settings = {"NUMBA_OPT": "0", "NUMBA_DISABLE_INTEL_SVML": "1", "NUMBA_DISABLE_JIT": "0"}
     command = [sys.executable, "-m", "tinyseq.kernels.build", *arguments]
-    subprocess.run(command, check=True, env=os.environ | settings)
+    subprocess.run(command, check=True, env=os.environ | settings | {"PYTHONHASHSEED": "0"})
 
 
-def link(isa: Isa, kernels: Path) -> Path:
-    """Compiles one ISA from the IR in ``kernels``; gives its library, beside it."""
-    linker = _linker(isa)
-    object_file = kernels.with_name(f"{isa.name}.o")
-    _run("--emit", isa.name, str(kernels), str(object_file))
-    library = kernels.with_name(library_file(isa.name))
-    flags = ["-shared", "-nostdlib", "-Wl,-z,noexecstack,-z,defs,-s"]
-    subprocess.run([*linker, *flags, "-o", str(library), str(object_file)], check=True)
-    return library
-
-
-def _linker(isa: Isa) -> list[str]:
-    """The command that links for an ISA: the C compiler, or for another processor than this one zig."""
-    if of(isa) is HERE:
-        compiler = shutil.which(os.environ.get("CC", "cc"))
-        if compiler is None:
-            raise BuildError("no C compiler to link the kernels with; install gcc or set CC")
-        return [compiler]
-    if find_spec("ziglang") is None:
-        raise BuildError(f"no linker for {isa.name} on this machine; pip install 'tinyseq[build]'")
-    return [sys.executable, "-m", "ziglang", "cc", "-target", of(isa).LINKER]
+def _libraries(isa: Isa, targets: Sequence[Target], kernels: Path) -> list[Path]:
+    """Compiles one ISA from the IR in ``kernels``; gives its libraries, each in its target's folder."""
+    made = []
+    _run("--emit", isa.name, str(kernels), *(target.name for target in targets))
+    for target in targets:
+        made.append(kernels.parent / target.name / library_file(isa.name, target.system))
+        linker.shared(target, made[-1].with_suffix(".o"), made[-1], FUNCTIONS)
+    return made
 
 
 def native() -> str:
@@ -189,47 +193,80 @@ def native() -> str:
     return max((isa for isa in HERE.ISAS.values() if isa.level <= level), key=lambda isa: isa.level).name
 
 
-def build(names: Collection[str] = tuple(HERE.ISAS), folder: Path = FOLDER) -> None:
-    """Builds the libraries of some ISAs, all of them or none, and records what they were built from.
+def compiled_for(targets: Mapping[Target, Collection[str]], folder: Path) -> None:
+    """Builds the libraries of the ISAs that are named for each target: a folder of each target's name, with
+    all that the package needs of compiled things.
 
-    Libraries of other ISAs are removed: what lies in the folder is of one make.
+    Raises:
+        BuildError: a tool failed.
     """
-    foreign = [name for name in names if of(ISAS[name]) is not HERE]
-    if foreign and folder == FOLDER:
-        raise BuildError(f"{', '.join(foreign)}: not of this machine's processor; say --output FOLDER")
-    with tempfile.TemporaryDirectory() as scratch, ThreadPoolExecutor(os.cpu_count()) as pool:
-        kernels, made_from = Path(scratch) / "kernels.ll", fingerprint()
-        embedded = Path(scratch) / EMBEDDED_FILE
+    kernels, made_from = folder / "kernels.ll", fingerprint()
+    for target in targets:
+        (folder / target.name).mkdir()
+        (folder / target.name / FINGERPRINT_FILE).write_text(made_from)
+    by_isa = {
+        name: [target for target, names in targets.items() if name in names]
+        for names in targets.values()
+        for name in names
+    }
+    with ThreadPoolExecutor(os.cpu_count()) as pool:
         try:
-            _run("--front-end", str(kernels), str(embedded))
-            libraries = list(pool.map(lambda name: link(ISAS[name], kernels), names))
+            _run("--front-end", str(kernels), *(str(folder / target.name) for target in targets))
+            for _ in pool.map(lambda name: _libraries(ISAS[name], by_isa[name], kernels), by_isa):
+                pass
         except subprocess.CalledProcessError as error:
             raise BuildError(f"building the kernels failed: {error}") from error
+    for leftover in folder.glob("*/*.o"):
+        leftover.unlink()
+
+
+def build(names: Collection[str] = tuple(HERE.ISAS), target: str = OWN, folder: Path = FOLDER) -> None:
+    """Builds the libraries of some ISAs, all of them or none, and records what they were built from.
+
+    What lies in the folder is of one make: libraries of other ISAs are removed.
+    """
+    linker.zig()
+    if target not in WHEELS:
+        raise BuildError(f"kernels cannot be built for {target}; there are {', '.join(WHEELS)}")
+    wanted = WHEELS[target]
+    foreign = [name for name in names if name not in wanted.isas]
+    if foreign:
+        raise BuildError(f"{', '.join(foreign)}: not of {target}, which has {', '.join(wanted.isas)}")
+    if target != OWN and folder == FOLDER:
+        raise BuildError(f"{target} is not this machine; say --output FOLDER")
+    with tempfile.TemporaryDirectory() as scratch:
+        compiled_for({wanted: names}, Path(scratch))
         folder.mkdir(parents=True, exist_ok=True)
-        for name in ISAS:
-            (folder / library_file(name)).unlink(missing_ok=True)
-        for made in (*libraries, embedded):
+        for old in folder.glob("tinyseq_*"):
+            old.unlink()
+        for made in sorted(Path(scratch, target).iterdir()):
             shutil.copy(made, folder / made.name)
-        (folder / FINGERPRINT_FILE).write_text(made_from)
 
 
 def main() -> None:
-    """The command; all but ``--isa`` and ``--output`` is how it calls itself."""
+    """The command; what it calls itself by is not shown."""
     parser = argparse.ArgumentParser(prog="python -m tinyseq.kernels.build", description="Build the kernels.")
     parser.add_argument("--isa", choices=["native", *ISAS], action="append", help="this one only; repeatable")
+    parser.add_argument("--target", choices=[*WHEELS], default=OWN, help="the machine, if not this one")
     parser.add_argument("--output", type=Path, default=FOLDER, help="the folder, if not the package's own")
-    parser.add_argument("--front-end", type=Path, nargs=2, help=argparse.SUPPRESS)
-    parser.add_argument("--emit", nargs=3, help=argparse.SUPPRESS)
+    parser.add_argument("--front-end", type=Path, nargs="+", help=argparse.SUPPRESS)
+    parser.add_argument("--emit", nargs="+", help=argparse.SUPPRESS)
     given = parser.parse_args()
     if given.front_end:
-        kernels, embedded = given.front_end
-        kernels.write_text(front_end(embedded))
+        kernels, *folders = given.front_end
+        text, embedded = front_end()
+        kernels.write_text(text)
+        for folder in folders:
+            (folder / EMBEDDED_FILE).write_bytes(embedded)
     elif given.emit:
-        isa, kernels, target = given.emit
-        Path(target).write_bytes(emit(ISAS[isa], Path(kernels).read_text()))
+        isa, kernels, *names = given.emit
+        targets = [TARGETS[name] for name in names]
+        for target, made in zip(targets, emit(ISAS[isa], Path(kernels).read_text(), targets)):
+            path = Path(kernels).parent / target.name / library_file(isa, target.system)
+            path.with_suffix(".o").write_bytes(made)
     else:
-        names = {native() if name == "native" else name for name in given.isa or HERE.ISAS}
-        build(names, given.output)
+        names = given.isa or WHEELS[given.target].isas
+        build({native() if name == "native" else name for name in names}, given.target, given.output)
 
 
 if __name__ == "__main__":

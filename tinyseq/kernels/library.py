@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ctypes
 import os
+import sys
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
@@ -18,16 +19,22 @@ FOLDER = SOURCES / "built"
 FINGERPRINT_FILE = "sources.crc32"
 EMBEDDED_FILE = "kernels.bc.xz"
 """The kernels as LLVM has them before it knows of a processor; see ``embedded.py``."""
-NOT_COMPILED = ("__init__.py", "library.py", "pep517.py", "program.py", "cuda")
+NOT_COMPILED = ("__init__.py", "library.py", "pep517.py", "program.py", "wheels.py", "cuda")
 ISA_VARIABLE = "TINYSEQ_ISA"
 REBUILD = (
-    "rebuild them with `python -m tinyseq.kernels.build` (needs numba and a C compiler) or reinstall tinyseq"
+    "rebuild them with `python -m tinyseq.kernels.build` (pip install 'tinyseq[build]') or reinstall tinyseq"
 )
 
+SUFFIXES = {"linux": ".so", "macos": ".dylib", "windows": ".dll"}
+"""How the names of shared libraries end, by system."""
 
-def library_file(isa: str) -> str:
+SYSTEM = {"darwin": "macos", "win32": "windows"}.get(sys.platform, "linux")
+"""The system at hand; one that is none of the three is taken for Linux."""
+
+
+def library_file(isa: str, system: str = SYSTEM) -> str:
     """The file name of an ISA's library."""
-    return f"tinyseq_{isa}{HERE.SUFFIX}"
+    return f"tinyseq_{isa}{SUFFIXES[system]}"
 
 
 def python_files() -> list[str]:

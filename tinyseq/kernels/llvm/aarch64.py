@@ -13,10 +13,6 @@ if TYPE_CHECKING:
     from tinyseq.kernels.llvm.values import Arithmetic
 
 MACHINES = ("aarch64", "arm64")
-TRIPLE = "aarch64-unknown-linux-gnu"
-PLATFORM = "linux_aarch64"
-SUFFIX = ".so"
-LINKER = "aarch64-linux-gnu.2.17"
 
 # 32 registers of four numbers: 24 of sums, four of weights, one of x.
 _TILES = ((6, 1), (5, 1), (4, 1), (3, 1), (2, 2), (1, 4))

@@ -10,8 +10,8 @@ Such a file has:
 * ``CONTROL``: LLVM IR of the functions of ``tiles.py`` which make denormal numbers zero and what they were
   before;
 * ``byte_arithmetic(isa)``: how a tile multiplies bytes, see ``values.Arithmetic``;
-* ``TRIPLE``, ``LINKER``, ``PLATFORM`` and ``SUFFIX``: what LLVM, zig and wheels call it under Linux, and how
-  names of libraries end.
+
+What compiling for a system on one of them needs stands in ``tinyseq/export/targets.py``.
 """
 
 from __future__ import annotations

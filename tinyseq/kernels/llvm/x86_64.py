@@ -11,10 +11,6 @@ if TYPE_CHECKING:
     from tinyseq.kernels.llvm.values import Arithmetic
 
 MACHINES = ("x86_64", "AMD64")
-TRIPLE = "x86_64-unknown-linux-gnu"
-PLATFORM = "linux_x86_64"
-SUFFIX = ".so"
-LINKER = "x86_64-linux-gnu.2.17"
 
 _NARROW = ((6, 1), (5, 1), (4, 1), (3, 1), (2, 2), (1, 4))
 _WIDE = ((6, 4), (5, 4), (4, 4), (3, 4), (2, 4), (1, 4))
