@@ -115,13 +115,8 @@ def _by_vectors(isa: Isa, builder, a, b, c):
     if a.type == element:
         single = [builder.insert_element(undefined(part), value, INT32(0)) for value in (a, b, c)]
         return builder.extract_element(called(builder, name, part, *single), INT32(0))
-    sums = [
-        called(builder, name, part, *(lanes(builder, value, start, part) for value in (a, b, c)))
-        for start in range(0, a.type.count, part.count)
-    ]
-    while len(sums) > 1:
-        sums = [joined(builder, *pair) for pair in zip(sums[::2], sums[1::2])]
-    return sums[0]
+    split = zip(*(parts(builder, value, a.type.count // part.count) for value in (a, b, c)))
+    return whole(builder, [called(builder, name, part, *three) for three in split])
 
 
 def called(builder, name: str, result, *arguments):
