@@ -16,6 +16,7 @@ from __future__ import annotations
 
 import argparse
 import ctypes
+import lzma
 import os
 import shutil
 import subprocess
@@ -31,6 +32,9 @@ from tinyseq.export.targets import OWN, TARGETS, WHEELS, Target
 from tinyseq.kernels.library import EMBEDDED_FILE, FINGERPRINT_FILE, FOLDER, fingerprint, library_file
 from tinyseq.kernels.llvm.architecture import HERE, ISAS, of
 from tinyseq.kernels.llvm.isa import Isa
+
+KEPT_FILE = "kernels.ll.xz"
+"""What the front end gave, so that other ISAs and machines begin there; no part of an installation."""
 
 FUNCTIONS = ("tinyseq_run", "tinyseq_cpu_level")
 """What others see of a library."""
@@ -91,7 +95,7 @@ attributes #900 = { "no-builtins" noinline }
 """
 
 
-def front_end() -> tuple[str, bytes]:
+def front_end() -> tuple[bytes, bytes]:
     """LLVM IR of the machine and all kernels, the same for every ISA; and the kernels by themselves, see
     ``embedded.py``."""
     import llvmlite.binding as llvm
@@ -110,7 +114,7 @@ def front_end() -> tuple[str, bytes]:
     signature = types.int64(types.CPointer(types.int64))
     entry = compiled(signature)(machine).overloads[signature.args]
     machine_code = entry.library.get_llvm_str() + C_INTERFACE.format(machine=entry.fndesc.mangled_name)
-    return machine_code + MEMORY, parts()
+    return (machine_code + MEMORY).encode(), parts()
 
 
 def emit(isa: Isa, kernels: str, targets: Sequence[Target]) -> Iterator[bytes]:
@@ -200,10 +204,7 @@ def compiled_for(targets: Mapping[Target, Collection[str]], folder: Path) -> Non
     Raises:
         BuildError: a tool failed.
     """
-    kernels, made_from = folder / "kernels.ll", fingerprint()
-    for target in targets:
-        (folder / target.name).mkdir()
-        (folder / target.name / FINGERPRINT_FILE).write_text(made_from)
+    made_from, kernels = fingerprint(), folder / "kernels.ll"
     by_isa = {
         name: [target for target, names in targets.items() if name in names]
         for names in targets.values()
@@ -211,13 +212,28 @@ def compiled_for(targets: Mapping[Target, Collection[str]], folder: Path) -> Non
     }
     with ThreadPoolExecutor(os.cpu_count()) as pool:
         try:
-            _run("--front-end", str(kernels), *(str(folder / target.name) for target in targets))
+            _front_end(made_from, kernels, folder / EMBEDDED_FILE)
+            for target in targets:
+                (folder / target.name).mkdir()
             for _ in pool.map(lambda name: _libraries(ISAS[name], by_isa[name], kernels), by_isa):
                 pass
         except subprocess.CalledProcessError as error:
             raise BuildError(f"building the kernels failed: {error}") from error
-    for leftover in folder.glob("*/*.o"):
-        leftover.unlink()
+    for target in targets:
+        for leftover in (folder / target.name).glob("*.o"):
+            leftover.unlink()
+        shutil.copy(folder / EMBEDDED_FILE, folder / target.name)
+        (folder / target.name / FINGERPRINT_FILE).write_text(made_from)
+
+
+def _front_end(made_from: str, kernels: Path, embedded: Path) -> None:
+    """Writes what ``front_end`` gives, from the last build if that was of the same sources."""
+    record, kept = FOLDER / FINGERPRINT_FILE, FOLDER / KEPT_FILE
+    if kept.is_file() and record.is_file() and record.read_text() == made_from:
+        kernels.write_bytes(lzma.decompress(kept.read_bytes()))
+        shutil.copy(FOLDER / EMBEDDED_FILE, embedded)
+    else:
+        _run("--front-end", str(kernels), str(embedded))
 
 
 def build(names: Collection[str] = tuple(HERE.ISAS), target: str = OWN, folder: Path = FOLDER) -> None:
@@ -239,6 +255,8 @@ def build(names: Collection[str] = tuple(HERE.ISAS), target: str = OWN, folder: 
         folder.mkdir(parents=True, exist_ok=True)
         for old in folder.glob("tinyseq_*"):
             old.unlink()
+        kept = lzma.compress(Path(scratch, "kernels.ll").read_bytes(), preset=0)
+        Path(scratch, target, KEPT_FILE).write_bytes(kept)
         for made in sorted(Path(scratch, target).iterdir()):
             shutil.copy(made, folder / made.name)
 
@@ -249,15 +267,12 @@ def main() -> None:
     parser.add_argument("--isa", choices=["native", *ISAS], action="append", help="this one only; repeatable")
     parser.add_argument("--target", choices=[*WHEELS], default=OWN, help="the machine, if not this one")
     parser.add_argument("--output", type=Path, default=FOLDER, help="the folder, if not the package's own")
-    parser.add_argument("--front-end", type=Path, nargs="+", help=argparse.SUPPRESS)
+    parser.add_argument("--front-end", type=Path, nargs=2, help=argparse.SUPPRESS)
     parser.add_argument("--emit", nargs="+", help=argparse.SUPPRESS)
     given = parser.parse_args()
     if given.front_end:
-        kernels, *folders = given.front_end
-        text, embedded = front_end()
-        kernels.write_text(text)
-        for folder in folders:
-            (folder / EMBEDDED_FILE).write_bytes(embedded)
+        for path, made in zip(given.front_end, front_end()):
+            path.write_bytes(made)
     elif given.emit:
         isa, kernels, *names = given.emit
         targets = [TARGETS[name] for name in names]

@@ -14,14 +14,15 @@ import shutil
 import subprocess
 import sys
 import tempfile
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 from pathlib import Path
 
 from tinyseq.errors import BuildError
 from tinyseq.export import linker
 from tinyseq.export.targets import WHEELS
-from tinyseq.kernels.build import compiled_for
+from tinyseq.kernels.build import KEPT_FILE, compiled_for
 from tinyseq.kernels.library import FOLDER, SOURCES
+from tinyseq.kernels.llvm.architecture import ISAS
 
 ROOT = SOURCES.parent.parent
 FILES = ("pyproject.toml", "README.md", "LICENSE", "tinyseq", "converters")
@@ -66,7 +67,8 @@ def packed(python_wheel: Path, kernels: Path, tags: Collection[str], output: Pat
         (content / plain.record_path).unlink()
         lines = "".join(f"Tag: py3-none-{tag}\n" for tag in tags)
         (content / plain.dist_info_path / "WHEEL").write_text(ABOUT + lines, encoding="utf-8")
-        shutil.copytree(kernels, content / "tinyseq" / "kernels" / FOLDER.name)
+        left_out = shutil.ignore_patterns(KEPT_FILE)
+        shutil.copytree(kernels, content / "tinyseq" / "kernels" / FOLDER.name, ignore=left_out)
         for path in content.rglob("*"):
             path.chmod(0o755 if path.is_dir() else 0o644)
         made = output / f"{name}-{version}-py3-none-{'.'.join(tags)}.whl"
@@ -81,8 +83,9 @@ def packed(python_wheel: Path, kernels: Path, tags: Collection[str], output: Pat
     return made
 
 
-def wheels(names: Collection[str], output: Path) -> list[Path]:
-    """Makes wheels for targets, and puts them into a folder once all are there.
+def wheels(targets: Mapping[str, Collection[str]], output: Path) -> list[Path]:
+    """Makes wheels for targets by name, each with kernels for some ISAs; puts them into a folder once all are
+    there.
 
     Raises:
         MissingPackageError: a tool is not installed; says what to install.
@@ -93,9 +96,9 @@ def wheels(names: Collection[str], output: Path) -> list[Path]:
     linker.zig()
     with tempfile.TemporaryDirectory() as scratch:
         folder = Path(scratch)
-        compiled_for({WHEELS[name]: tuple(WHEELS[name].isas) for name in names}, folder)
+        compiled_for({WHEELS[name]: isas for name, isas in targets.items()}, folder)
         plain = python_files(folder)
-        made = [packed(plain, folder / name, WHEELS[name].tags, folder) for name in names]
+        made = [packed(plain, folder / name, WHEELS[name].tags, folder) for name in targets]
         output.mkdir(parents=True, exist_ok=True)
         return [Path(shutil.copy(path, output / path.name)) for path in made]
 
@@ -107,8 +110,15 @@ def main() -> None:
         "--target", choices=[*WHEELS], action="append", help="this one only; repeatable (default: all)"
     )
     parser.add_argument("--output", type=Path, default=Path("dist"), help="the folder (default: dist)")
+    parser.add_argument(
+        "--isa", choices=[*ISAS], action="append", help="with these only, which are quicker to make"
+    )
     given = parser.parse_args()
-    for path in wheels(given.target or [*WHEELS], given.output):
+    targets = {
+        name: [isa for isa in WHEELS[name].isas if isa in (given.isa or ISAS)]
+        for name in given.target or WHEELS
+    }
+    for path in wheels(targets, given.output):
         print(f"{path.stat().st_size:>10,} {path}")
 
 
