@@ -16,13 +16,12 @@ from __future__ import annotations
 
 import argparse
 import ctypes
-import lzma
 import os
 import shutil
 import subprocess
 import sys
 import tempfile
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -33,8 +32,11 @@ from tinyseq.kernels.library import EMBEDDED_FILE, FINGERPRINT_FILE, FOLDER, fin
 from tinyseq.kernels.llvm.architecture import HERE, ISAS, of
 from tinyseq.kernels.llvm.isa import Isa
 
-KEPT_FILE = "kernels.ll.xz"
-"""What the front end gave, so that other ISAs and machines begin there; no part of an installation."""
+STAGES = "stages"
+"""The folder of what lies between sources and libraries: what the front end gave, and each ISA's bitcode.
+Builds for other ISAs and systems begin there; it is no part of an installation."""
+
+KERNELS_FILE = "kernels.bc"
 
 FUNCTIONS = ("tinyseq_run", "tinyseq_cpu_level")
 """What others see of a library."""
@@ -96,7 +98,7 @@ attributes #900 = { "no-builtins" noinline }
 
 
 def front_end() -> tuple[bytes, bytes]:
-    """LLVM IR of the machine and all kernels, the same for every ISA; and the kernels by themselves, see
+    """Bitcode of the machine and all kernels, the same for every ISA; and the kernels by themselves, see
     ``embedded.py``."""
     import llvmlite.binding as llvm
     from numba import types
@@ -114,32 +116,22 @@ def front_end() -> tuple[bytes, bytes]:
     signature = types.int64(types.CPointer(types.int64))
     entry = compiled(signature)(machine).overloads[signature.args]
     machine_code = entry.library.get_llvm_str() + C_INTERFACE.format(machine=entry.fndesc.mangled_name)
-    return (machine_code + MEMORY).encode(), parts()
+    return llvm.parse_assembly(machine_code + MEMORY).as_bitcode(), parts()
 
 
-def emit(isa: Isa, kernels: str, targets: Sequence[Target]) -> Iterator[bytes]:
-    """The object files of the kernels for one ISA under some systems, from the front end's IR."""
-    import llvmlite.binding as llvm
-
+def optimised(isa: Isa, kernels: bytes) -> bytes:
+    """Bitcode of the kernels for one ISA, the same for every system, from what the front end gave."""
     from tinyseq.kernels.llvm.intrinsics import NESTED
     from tinyseq.kernels.llvm.tiles import definitions
 
-    llvm.initialize_all_targets()
-    llvm.initialize_all_asmprinters()
-    llvm.initialize_native_asmparser()
-    machines = [
-        llvm.Target.from_triple(target.triple).create_target_machine(
-            cpu=isa.cpu, features=isa.features, opt=3, reloc=target.relocation, codemodel="default"
-        )
-        for target in targets
-    ]
-    own = of(isa)
-    module = llvm.parse_assembly(kernels)
+    llvm, own = _llvm(), of(isa)
+    target = next(target for target in WHEELS.values() if isa.name in target.isas)
+    machine = _machine(llvm, isa, target)
+    module = llvm.parse_bitcode(kernels)
     control = own.CONTROL.replace("internal", "")
     for definition in (definitions(isa), control, own.CPU_LEVEL, NESTING.format(name=NESTED)):
         module.link_in(llvm.parse_assembly(definition))
-    module.triple = targets[0].triple
-    module.data_layout = str(machines[0].target_data)
+    module.triple, module.data_layout = target.triple, str(machine.target_data)
     for function in module.functions:
         if not function.is_declaration and function.name not in C_FUNCTIONS:
             function.linkage = "internal"
@@ -150,37 +142,58 @@ def emit(isa: Isa, kernels: str, targets: Sequence[Target]) -> Iterator[bytes]:
     for _ in range(2):
         options = llvm.create_pipeline_tuning_options(speed_level=3)
         options.loop_vectorization = options.slp_vectorization = options.loop_unrolling = True
-        builder = llvm.create_pass_builder(machines[0], options)
+        builder = llvm.create_pass_builder(machine, options)
         builder.getModulePassManager().run(module, builder)
     module.verify()
-    # Systems differ in how functions are called, names are written and stacks are unwound: not before here.
-    for target, machine in zip(targets, machines):
-        copy = module.clone()
-        copy.triple, copy.data_layout = target.triple, str(machine.target_data)
-        for function in copy.functions:
-            if target.export and function.name in FUNCTIONS:
-                function.storage_class = target.export
-            if target.definitions and not function.is_declaration:
-                function.add_function_attribute(target.definitions)
-        yield machine.emit_object(copy)
+    return module.as_bitcode()
 
 
-def _run(*arguments: str) -> None:
-    """This module in a process of its own, where Numba neither optimises nor uses SVML, and names things as
-    in any other process."""
+def object_file(isa: Isa, bitcode: bytes, target: Target) -> bytes:
+    """The object file of optimised kernels under a system."""
+    llvm = _llvm()
+    machine, module = _machine(llvm, isa, target), llvm.parse_bitcode(bitcode)
+    module.triple, module.data_layout = target.triple, str(machine.target_data)
+    for function in module.functions:
+        if target.export and function.name in FUNCTIONS:
+            function.storage_class = target.export
+        if target.definitions and not function.is_declaration:
+            function.add_function_attribute(target.definitions)
+    return machine.emit_object(module)
+
+
+def _llvm():
+    import llvmlite.binding as llvm
+
+    llvm.initialize_all_targets()
+    llvm.initialize_all_asmprinters()
+    llvm.initialize_native_asmparser()
+    return llvm
+
+
+def _machine(llvm, isa: Isa, target: Target):
+    return llvm.Target.from_triple(target.triple).create_target_machine(
+        cpu=isa.cpu, features=isa.features, opt=3, reloc=target.relocation, codemodel="default"
+    )
+
+
+def _run(stage: str, *arguments: object) -> None:
+    """A stage in a process of its own, where Numba neither optimises nor uses SVML, and names things as in
+    any other process."""
     settings = {"NUMBA_OPT": "0", "NUMBA_DISABLE_INTEL_SVML": "1", "NUMBA_DISABLE_JIT": "0"}
-    command = [sys.executable, "-m", "tinyseq.kernels.build", *arguments]
+    command = [sys.executable, "-m", "tinyseq.kernels.build", "--stage", stage, *map(str, arguments)]
     subprocess.run(command, check=True, env=os.environ | settings | {"PYTHONHASHSEED": "0"})
 
 
-def _libraries(isa: Isa, targets: Sequence[Target], kernels: Path) -> list[Path]:
-    """Compiles one ISA from the IR in ``kernels``; gives its libraries, each in its target's folder."""
-    made = []
-    _run("--emit", isa.name, str(kernels), *(target.name for target in targets))
+def _libraries(isa: str, targets: Sequence[Target], stages: Path) -> None:
+    """Compiles one ISA; leaves a library in each target's folder, beside that of the stages."""
+    bitcode = stages / f"{isa}.bc"
+    if not bitcode.is_file():
+        _run("optimised", isa, stages / KERNELS_FILE, bitcode)
     for target in targets:
-        made.append(kernels.parent / target.name / library_file(isa.name, target.system))
-        linker.shared(target, made[-1].with_suffix(".o"), made[-1], FUNCTIONS)
-    return made
+        made = stages / f"{isa}.{target.name}.o"
+        _run("object_file", isa, bitcode, target.name, made)
+        linker.shared(target, made, stages.parent / target.name / library_file(isa, target.system), FUNCTIONS)
+        made.unlink()
 
 
 def native() -> str:
@@ -204,36 +217,28 @@ def compiled_for(targets: Mapping[Target, Collection[str]], folder: Path) -> Non
     Raises:
         BuildError: a tool failed.
     """
-    made_from, kernels = fingerprint(), folder / "kernels.ll"
-    by_isa = {
-        name: [target for target, names in targets.items() if name in names]
-        for names in targets.values()
-        for name in names
-    }
-    with ThreadPoolExecutor(os.cpu_count()) as pool:
-        try:
-            _front_end(made_from, kernels, folder / EMBEDDED_FILE)
-            for target in targets:
-                (folder / target.name).mkdir()
-            for _ in pool.map(lambda name: _libraries(ISAS[name], by_isa[name], kernels), by_isa):
-                pass
-        except subprocess.CalledProcessError as error:
-            raise BuildError(f"building the kernels failed: {error}") from error
-    for target in targets:
-        for leftover in (folder / target.name).glob("*.o"):
-            leftover.unlink()
-        shutil.copy(folder / EMBEDDED_FILE, folder / target.name)
-        (folder / target.name / FINGERPRINT_FILE).write_text(made_from)
-
-
-def _front_end(made_from: str, kernels: Path, embedded: Path) -> None:
-    """Writes what ``front_end`` gives, from the last build if that was of the same sources."""
-    record, kept = FOLDER / FINGERPRINT_FILE, FOLDER / KEPT_FILE
-    if kept.is_file() and record.is_file() and record.read_text() == made_from:
-        kernels.write_bytes(lzma.decompress(kept.read_bytes()))
-        shutil.copy(FOLDER / EMBEDDED_FILE, embedded)
+    made_from, stages = fingerprint(), folder / STAGES
+    record = FOLDER / FINGERPRINT_FILE
+    if (FOLDER / STAGES).is_dir() and record.is_file() and record.read_text() == made_from:
+        shutil.copytree(FOLDER / STAGES, stages)
     else:
-        _run("--front-end", str(kernels), str(embedded))
+        stages.mkdir()
+    by_isa: dict[str, list[Target]] = {}
+    for target, names in targets.items():
+        (folder / target.name).mkdir()
+        for name in names:
+            by_isa.setdefault(name, []).append(target)
+    try:
+        if not (stages / KERNELS_FILE).is_file():
+            _run("front_end", stages / KERNELS_FILE, stages / EMBEDDED_FILE)
+        with ThreadPoolExecutor(os.cpu_count()) as pool:
+            for _ in pool.map(lambda name: _libraries(name, by_isa[name], stages), by_isa):
+                pass
+    except subprocess.CalledProcessError as error:
+        raise BuildError(f"building the kernels failed: {error}") from error
+    for target in targets:
+        shutil.copy(stages / EMBEDDED_FILE, folder / target.name)
+        (folder / target.name / FINGERPRINT_FILE).write_text(made_from)
 
 
 def build(names: Collection[str] = tuple(HERE.ISAS), target: str = OWN, folder: Path = FOLDER) -> None:
@@ -255,10 +260,22 @@ def build(names: Collection[str] = tuple(HERE.ISAS), target: str = OWN, folder: 
         folder.mkdir(parents=True, exist_ok=True)
         for old in folder.glob("tinyseq_*"):
             old.unlink()
-        kept = lzma.compress(Path(scratch, "kernels.ll").read_bytes(), preset=0)
-        Path(scratch, target, KEPT_FILE).write_bytes(kept)
+        shutil.rmtree(folder / STAGES, ignore_errors=True)
+        shutil.copytree(Path(scratch, STAGES), folder / STAGES)
         for made in sorted(Path(scratch, target).iterdir()):
             shutil.copy(made, folder / made.name)
+
+
+def _stage(stage: str, *given: str) -> None:
+    if stage == "front_end":
+        for path, made in zip(given, front_end()):
+            Path(path).write_bytes(made)
+    elif stage == "optimised":
+        isa, kernels, path = given
+        Path(path).write_bytes(optimised(ISAS[isa], Path(kernels).read_bytes()))
+    else:
+        isa, bitcode, target, path = given
+        Path(path).write_bytes(object_file(ISAS[isa], Path(bitcode).read_bytes(), TARGETS[target]))
 
 
 def main() -> None:
@@ -267,18 +284,10 @@ def main() -> None:
     parser.add_argument("--isa", choices=["native", *ISAS], action="append", help="this one only; repeatable")
     parser.add_argument("--target", choices=[*WHEELS], default=OWN, help="the machine, if not this one")
     parser.add_argument("--output", type=Path, default=FOLDER, help="the folder, if not the package's own")
-    parser.add_argument("--front-end", type=Path, nargs=2, help=argparse.SUPPRESS)
-    parser.add_argument("--emit", nargs="+", help=argparse.SUPPRESS)
+    parser.add_argument("--stage", nargs="+", help=argparse.SUPPRESS)
     given = parser.parse_args()
-    if given.front_end:
-        for path, made in zip(given.front_end, front_end()):
-            path.write_bytes(made)
-    elif given.emit:
-        isa, kernels, *names = given.emit
-        targets = [TARGETS[name] for name in names]
-        for target, made in zip(targets, emit(ISAS[isa], Path(kernels).read_text(), targets)):
-            path = Path(kernels).parent / target.name / library_file(isa, target.system)
-            path.with_suffix(".o").write_bytes(made)
+    if given.stage:
+        _stage(*given.stage)
     else:
         names = given.isa or WHEELS[given.target].isas
         build({native() if name == "native" else name for name in names}, given.target, given.output)

@@ -20,7 +20,7 @@ from pathlib import Path
 from tinyseq.errors import BuildError
 from tinyseq.export import linker
 from tinyseq.export.targets import WHEELS
-from tinyseq.kernels.build import KEPT_FILE, compiled_for
+from tinyseq.kernels.build import STAGES, compiled_for
 from tinyseq.kernels.library import FOLDER, SOURCES
 from tinyseq.kernels.llvm.architecture import ISAS
 
@@ -67,7 +67,7 @@ def packed(python_wheel: Path, kernels: Path, tags: Collection[str], output: Pat
         (content / plain.record_path).unlink()
         lines = "".join(f"Tag: py3-none-{tag}\n" for tag in tags)
         (content / plain.dist_info_path / "WHEEL").write_text(ABOUT + lines, encoding="utf-8")
-        left_out = shutil.ignore_patterns(KEPT_FILE)
+        left_out = shutil.ignore_patterns(STAGES)
         shutil.copytree(kernels, content / "tinyseq" / "kernels" / FOLDER.name, ignore=left_out)
         for path in content.rglob("*"):
             path.chmod(0o755 if path.is_dir() else 0o644)
