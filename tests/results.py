@@ -52,7 +52,7 @@ def searches(rows: np.ndarray) -> Iterator[tuple[str, np.ndarray]]:
         for number, found in enumerate(tinyseq.CtcDecoder(options).decode(rows)):
             name = f"{type(options).__name__} {number}"
             yield f"{name} tokens", np.array(found.tokens)
-            # NumPy makes probabilities of logarithms, in float64, with last bits of its own on each processor.
+            # NumPy's exponentials, in float64, have last bits of their own on each processor.
             yield f"{name} scores", np.array([found.score, *found.confidences], np.float32)
 
 
