@@ -17,6 +17,7 @@ from tinyseq.errors import (
     StateError,
     TinyseqError,
     UnsupportedError,
+    VocabularyWarning,
 )
 from tinyseq.runtime.loading import load
 from tinyseq.runtime.session import Session
@@ -37,6 +38,7 @@ if TYPE_CHECKING:
     from tinyseq.decode.transducer.decoder import TransducerDecoder, transducer_beam_search, transducer_greedy
     from tinyseq.decode.transducer.models import Transducer
     from tinyseq.decode.transducer.options import TransducerBeamSearch, TransducerGreedy
+    from tinyseq.decode.vocabulary import read_lexicon, read_vocabulary
     from tinyseq.decode.words import Word, word_times
     from tinyseq.dropin.onnxruntime import InferenceSession
     from tinyseq.ir.graph import Graph
@@ -89,6 +91,7 @@ __all__ = [
     "TransducerDecoder",
     "TransducerGreedy",
     "UnsupportedError",
+    "VocabularyWarning",
     "Word",
     "check_stream",
     "ctc_beam_search",
@@ -97,6 +100,8 @@ __all__ = [
     "load",
     "read_arpa",
     "read_kenlm",
+    "read_lexicon",
+    "read_vocabulary",
     "transducer_beam_search",
     "transducer_greedy",
     "word_times",
@@ -134,6 +139,8 @@ _LATER = {
     "generate": "decode.generation.generate",
     "read_arpa": "decode.lm.arpa",
     "read_kenlm": "decode.lm.kenlm",
+    "read_lexicon": "decode.vocabulary",
+    "read_vocabulary": "decode.vocabulary",
     "transducer_beam_search": "decode.transducer.decoder",
     "transducer_greedy": "decode.transducer.decoder",
     "word_times": "decode.words",

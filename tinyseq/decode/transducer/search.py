@@ -185,7 +185,7 @@ class _Search(ABC, Generic[SearchState]):
 class GreedySearch(_Search[GreedyState]):
     """The search of ``TransducerGreedy``."""
 
-    defers_predictor, width = True, 1
+    defers_predictor, width, reader = True, 1, None
 
     def _start(self) -> GreedyState:
         return GreedyState(Buffer(np.zeros(PATH, np.int64)), TokenLog())
@@ -254,6 +254,7 @@ class ModifiedBeamSearch(_Search[BeamState]):
         self.width = options.beam_width
         norm = max(1, model.start_tokens) if options.length_norm else 0
         self._prefixes = PrefixSearch(options, model.vocabulary_size, norm=norm)
+        self.reader = self._prefixes.reader
 
     def _start(self) -> BeamState:
         return self._prefixes.begin()
