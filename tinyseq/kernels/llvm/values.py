@@ -27,7 +27,8 @@ class Arithmetic(NamedTuple):
     ``element`` is what is taken of x at a time, ``weight`` of w; ``unit`` is what offsets of x count,
     ``alignment`` where x lies, ``total`` the type of the sums. ``x(builder, spread)`` and
     ``w(builder, weights)`` ready a vector of one element of x, and one of elements of w, for
-    ``step(builder, x, w, total)``, which adds their products. ``less`` is what it takes off each number of x.
+    ``step(builder, x, w, total)``, which adds their products. ``less`` is what it takes off each number of x;
+    ``tiles`` are its register tiles where those of the ISA do not fit.
     """
 
     element: Any
@@ -39,6 +40,7 @@ class Arithmetic(NamedTuple):
     w: Callable
     step: Callable
     less: int = 0
+    tiles: tuple[tuple[int, int], ...] = ()
 
 
 def float_arithmetic(isa: Isa) -> Arithmetic:
@@ -115,13 +117,9 @@ def _by_vectors(isa: Isa, builder, a, b, c):
     if a.type == element:
         single = [builder.insert_element(undefined(part), value, INT32(0)) for value in (a, b, c)]
         return builder.extract_element(called(builder, name, part, *single), INT32(0))
-    sums = [
-        called(builder, name, part, *(lanes(builder, value, start, part) for value in (a, b, c)))
-        for start in range(0, a.type.count, part.count)
-    ]
-    while len(sums) > 1:
-        sums = [joined(builder, *pair) for pair in zip(sums[::2], sums[1::2])]
-    return sums[0]
+    count = a.type.count // part.count
+    vectors = zip(*(parts(builder, value, count) for value in (a, b, c)))
+    return whole(builder, [called(builder, name, part, *three) for three in vectors])
 
 
 def called(builder, name: str, result, *arguments):
