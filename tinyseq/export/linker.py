@@ -73,12 +73,14 @@ def shared(target: Target, made: Path, path: Path, functions: Sequence[str]) -> 
         flags += ["-shared", f"-Wl,-soname,{path.name}", "-Wl,-z,noexecstack", "-Wl,-z,defs"]
     else:
         flags += ["-shared"]
+    # Linked in a folder of its own: for Windows, a file comes out beside the library.
     with tempfile.TemporaryDirectory() as scratch:
-        given = [made]
+        given, linked = [made], Path(scratch, path.name)
         if target.system == "windows":
             given.append(Path(scratch, "entry.c"))
             given[-1].write_text(DLL_ENTRY, encoding="utf-8")
-        run([zig(), "cc", *flags, "-o", path, *given, *target.runtime])
+        run([zig(), "cc", *flags, "-o", linked, *given, *target.runtime])
+        shutil.move(linked, path)
 
 
 def program(target: Target, sources: Sequence[Path], path: Path) -> None:

@@ -117,9 +117,8 @@ def _by_vectors(isa: Isa, builder, a, b, c):
     if a.type == element:
         single = [builder.insert_element(undefined(part), value, INT32(0)) for value in (a, b, c)]
         return builder.extract_element(called(builder, name, part, *single), INT32(0))
-    count = a.type.count // part.count
-    vectors = zip(*(parts(builder, value, count) for value in (a, b, c)))
-    return whole(builder, [called(builder, name, part, *three) for three in vectors])
+    split = zip(*(parts(builder, value, a.type.count // part.count) for value in (a, b, c)))
+    return whole(builder, [called(builder, name, part, *three) for three in split])
 
 
 def called(builder, name: str, result, *arguments):
