@@ -19,6 +19,9 @@ from tinyseq.kernels import library
 ISA = {"x86_64": "avx2", "aarch64": "neon"}
 """The instruction set that is tried of each processor."""
 
+FURTHER = {"aarch64-linux": ["dotprod"]}
+"""Those that are tried besides, by target."""
+
 
 def kernels() -> Path:
     """A folder in which that of each target holds its kernels, for one ISA; compiled if the cache lacks it.
@@ -41,7 +44,10 @@ def kernels() -> Path:
             with tempfile.TemporaryDirectory(dir=folder.parent) as scratch:
                 made = Path(scratch, "made")
                 made.mkdir()
-                compiled_for({one: [ISA[one.processor.name]] for one in WHEELS.values()}, made)
+                wanted = {
+                    one: [ISA[one.processor.name], *FURTHER.get(name, [])] for name, one in WHEELS.items()
+                }
+                compiled_for(wanted, made)
                 made.rename(folder)
     return folder
 

@@ -80,6 +80,44 @@ def test_what_a_format_packs_its_tile_multiplies(monkeypatch, name, isa):
     np.testing.assert_array_equal(y, taken @ w.astype(np.float64))
 
 
+def loop_over_k(monkeypatch, row: WeightFormat, isa: Isa, rows: int, panels: int) -> list[str]:
+    """The instructions of a tile's loop."""
+    monkeypatch.setattr(tiles, "FORMATS", {row.name: row})
+    monkeypatch.setattr(tiles, "TILE_ROWS", (rows,))
+    monkeypatch.setattr(tiles, "TILE_PANELS", (panels,))
+    llvm.initialize_all_targets()
+    llvm.initialize_all_asmprinters()
+    target = llvm.Target.from_triple("aarch64-unknown-linux-gnu").create_target_machine(
+        cpu=isa.cpu, features=isa.features, opt=3
+    )
+    module = llvm.parse_assembly(tiles.definitions(isa))
+    module.triple, module.data_layout = target.triple, str(target.target_data)
+    builder = llvm.create_pass_builder(target, llvm.create_pipeline_tuning_options(speed_level=3))
+    builder.getModulePassManager().run(module, builder)
+    text = target.emit_assembly(module)
+    body = text[re.search(rf'^"?{re.escape(tiles.tile_name(row.name, rows, panels))}"?:', text, re.M).end() :]
+    loop = re.search(r"^(\.LBB\w+):((?:(?!^\.LBB).)*?b\.\w+\s+\1)$", body, re.M | re.S)[2]
+    return [line.strip() for line in loop.splitlines() if re.match(r"\s+[a-z]", line)]
+
+
+ARM_TILES = [
+    (name, format_, rows, panels)
+    for name, format_ in (("neon", "float32"), ("dotprod", "float32"), ("dotprod", "bytes"))
+    for rows, panels in architecture.ISAS[name].tiles
+]
+
+
+@pytest.mark.parametrize("name, format_, rows, panels", ARM_TILES)
+def test_tiles_of_64_bit_arm_stay_in_registers(monkeypatch, name, format_, rows, panels):
+    loop = loop_over_k(monkeypatch, FORMATS[format_], architecture.ISAS[name], rows, panels)
+    product = "fmla" if format_ == "float32" else "sdot"
+    assert sum(line.startswith(product) for line in loop) == 4 * rows * panels
+    assert not [line for line in loop if "sp" in re.split(r"\W+", line) or line.startswith("mov")]
+    # Loads of x and, by twos, of w; what readies a byte of x; what counts.
+    beside = (1 if format_ == "float32" else 4) * rows + 2 * panels + 4
+    assert len(loop) <= 4 * rows * panels + beside
+
+
 @pytest.mark.parametrize("name", architecture.ARCHITECTURES)
 def test_a_processor_has_what_the_rest_calls(name):
     own = architecture.ARCHITECTURES[name]

@@ -16,6 +16,8 @@ MACHINES = ("aarch64", "arm64")
 
 # 32 registers of four numbers: 24 of sums, four of weights, one of x.
 _TILES = ((6, 1), (5, 1), (4, 1), (3, 1), (2, 2), (1, 4))
+# 16 of sums, eight of the even and the odd bytes of weights, two of x, and what is multiplied.
+_TILES_OF_PAIRS = ((4, 1), (3, 1), (2, 1), (1, 2))
 
 ISAS = {
     isa.name: isa
@@ -73,13 +75,13 @@ def byte_arithmetic(isa: Isa) -> Arithmetic:
     ``saddlp`` adds up neighbours."""
     # Imported here: who only runs kernels need not have llvmlite.
     from tinyseq.kernels.llvm import values
-    from tinyseq.kernels.llvm.values import BYTES, INT32, called, parts, repeated, whole
+    from tinyseq.kernels.llvm.values import BYTES, INT32, INTEGERS, called, parts, repeated, whole
 
     dot = f"llvm.aarch64.neon.{isa.dot}"
     sums = values.vector(INT32, 4)
 
     def signed(builder, spread):
-        return builder.xor(builder.bitcast(spread, BYTES), repeated(BYTES, 128))
+        return builder.bitcast(builder.xor(spread, repeated(INTEGERS, 0x80808080)), BYTES)
 
     def fours(builder, weights):
         return builder.bitcast(weights, BYTES)
@@ -94,4 +96,4 @@ def byte_arithmetic(isa: Isa) -> Arithmetic:
 
     if isa.dot.startswith("sdot"):
         return values.byte_arithmetic(signed, fours, step_of_fours)._replace(less=128)
-    return values.pairs_of_bytes(products)
+    return values.pairs_of_bytes(products)._replace(tiles=_TILES_OF_PAIRS)

@@ -141,8 +141,9 @@ def _taps(isa: Isa, builder, x, offsets, count, w, w_stride, start, y) -> None:
 
 
 def _tile(isa: Isa, arithmetic: Arithmetic, size: int, builder, arguments, rows: int, panels: int) -> None:
-    """A tile as the register tiles of the ISA that cover it."""
-    register_rows, register_panels = next((r, p) for r, p in isa.tiles if r <= rows)
+    """A tile as the register tiles that cover it."""
+    fitting = arithmetic.tiles or isa.tiles
+    register_rows, register_panels = next((r, p) for r, p in fitting if r <= rows)
     for row in range(0, rows, register_rows):
         take = min(register_rows, rows - row)
         panel = 0

@@ -27,7 +27,8 @@ class Arithmetic(NamedTuple):
     ``element`` is what is taken of x at a time, ``weight`` of w; ``unit`` is what offsets of x count,
     ``alignment`` where x lies, ``total`` the type of the sums. ``x(builder, spread)`` and
     ``w(builder, weights)`` ready a vector of one element of x, and one of elements of w, for
-    ``step(builder, x, w, total)``, which adds their products. ``less`` is what it takes off each number of x.
+    ``step(builder, x, w, total)``, which adds their products. ``less`` is what it takes off each number of x;
+    ``tiles`` are its register tiles where those of the ISA do not fit.
     """
 
     element: Any
@@ -39,6 +40,7 @@ class Arithmetic(NamedTuple):
     w: Callable
     step: Callable
     less: int = 0
+    tiles: tuple[tuple[int, int], ...] = ()
 
 
 def float_arithmetic(isa: Isa) -> Arithmetic:
