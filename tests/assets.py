@@ -21,6 +21,11 @@ MANIFEST = Path(__file__).with_name("manifest.toml")
 CACHE_VARIABLE = "TINYSEQ_CACHE"
 
 
+def cache() -> Path:
+    """The folder of what tests fetch."""
+    return Path(os.environ.get(CACHE_VARIABLE) or Path.home() / ".cache" / "tinyseq")
+
+
 class UnavailableError(Exception):
     """A package cannot be had, or does not hold what the manifest says."""
 
@@ -39,10 +44,9 @@ class Asset:
     @property
     def path(self) -> Path:
         """Where the file, or the folder of the unpacked package, lies in the cache."""
-        cache = os.environ.get(CACHE_VARIABLE) or Path.home() / ".cache" / "tinyseq"
         if not self.file:
-            return Path(cache, "unpacked", f"{self.package}-{self.version}-{self.sha256[:12]}")
-        return Path(cache, f"{self.package}-{self.version}", *PurePosixPath(self.file).parts)
+            return cache() / "unpacked" / f"{self.package}-{self.version}-{self.sha256[:12]}"
+        return Path(cache(), f"{self.package}-{self.version}", *PurePosixPath(self.file).parts)
 
     def matches(self, data: bytes) -> bool:
         """Whether these are the bytes that the manifest means."""

@@ -28,14 +28,19 @@ LAYERS = {
     "kernels.llvm.isa": "",
     "kernels.llvm.values": "kernels.instructions kernels.llvm.isa",
     "kernels.llvm.x86_64": "kernels.llvm.isa kernels.llvm.values",
-    "kernels.llvm.architecture": "kernels.llvm.x86_64",
+    "kernels.llvm.aarch64": "kernels.llvm.isa kernels.llvm.values",
+    "kernels.llvm.architecture": "kernels.llvm.isa kernels.llvm.x86_64 kernels.llvm.aarch64",
     "kernels.formats": "kernels.llvm.isa kernels.llvm.values kernels.llvm.architecture",
     "kernels.search.layout": "",
     "kernels.library": "errors kernels.llvm.architecture",
     "kernels.program": "kernels.instructions kernels.library",
+    "export.processors": "kernels.llvm.isa kernels.llvm.x86_64 kernels.llvm.aarch64",
+    "export.targets": "common.text errors kernels.llvm.isa kernels.llvm.architecture kernels.library "
+    "export.processors",
+    "export.linker": "errors export.targets",
     "kernels": "errors kernels.activations kernels.cells kernels.instructions "
     "kernels.llvm.isa kernels.llvm.values kernels.llvm.architecture "
-    "kernels.formats kernels.search.layout kernels.library",
+    "kernels.formats kernels.search.layout kernels.library export.targets export.linker",
     "kernels.cuda": "errors kernels.cells kernels.instructions kernels.llvm.values kernels.formats kernels",
     "kernels.cuda.compiler": "errors common kernels.library kernels.cuda",
     "kernels.cuda.driver": "errors kernels.cuda kernels.cuda.compiler",
@@ -68,7 +73,7 @@ LAYERS = {
     "onnx_backend": "dropin.onnx_backend",
     "onnxruntime": "errors dropin",
     "export": "common.text errors common ir kernels kernels.instructions kernels.llvm.isa "
-    "kernels.llvm.x86_64 kernels.library plan backends runtime tools.console .",
+    "kernels.library export.processors export.targets export.linker plan backends runtime tools.console .",
     "tools": "common.text errors common ir reference passes plan backends converters "
     "runtime.state tools.console decode runtime demo export decode.generation.decoder "
     "decode.generation.generate decode.transducer.models .",
@@ -86,7 +91,7 @@ AT_IMPORT = {
 """Packages that a layer may import at once, beside NumPy, which all may."""
 
 WHEN_NEEDED = {
-    "kernels": {"numba", "llvmlite"},
+    "kernels": {"numba", "llvmlite", "wheel"},
     "kernels.cuda.compiler": {"numba", "cuda"},
     "kernels.cuda.driver": {"cuda"},
     "converters": {"onnx", "safetensors", "h5py"},

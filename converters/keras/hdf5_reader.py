@@ -7,7 +7,6 @@ which datasets are not in the file number by number), and a safetensors file of 
 from __future__ import annotations
 
 import json
-import resource
 import sys
 from io import BytesIO
 from pathlib import Path
@@ -77,11 +76,17 @@ def _word(value: Any) -> str:
 
 
 def _limit(size: int) -> None:
-    """No more memory than there is now and what a file of a size needs."""
-    now = int(Path("/proc/self/statm").read_text().split()[0]) * resource.getpagesize()
+    """No more memory than now and what a file of a size needs, where the system keeps such a limit."""
+    try:
+        import resource
+    except ImportError:  # Windows
+        return
+    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+    if not Path("/proc/self/statm").is_file():  # macOS
+        return
+    now = int(Path("/proc/self/statm").read_text(encoding="utf-8").split()[0]) * resource.getpagesize()
     most = now + MEMORY + 8 * size
     resource.setrlimit(resource.RLIMIT_AS, (most, most))
-    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
 
 
 if __name__ == "__main__":

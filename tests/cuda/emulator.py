@@ -499,6 +499,7 @@ MEANINGS = {
     "fma": _fma,
     "quotient": lambda a, b: np.float32(a) / np.float32(b),
     "fma64": lambda a, b, c: np.float64(a) * np.float64(b) + np.float64(c),
+    "flushed": lambda x: x,
     "square_root": lambda x: np.sqrt(np.float32(x)),
     "power_of_two": _power_of_two,
     "power_of_two64": lambda n: np.float64(2.0) ** np.float64(n),

@@ -7,13 +7,15 @@ import shutil
 import subprocess
 from importlib.util import find_spec
 
+import numpy as np
 import pytest
 
+import tinyseq
 from tests.export.models import layer
 from tests.strategies.streams import Layers
 from tinyseq.errors import BuildError
 from tinyseq.export import TARGETS, c_library
-from tinyseq.export.check import Runner
+from tinyseq.export.check import PythonSteps, Runner
 from tinyseq.kernels import library
 from tinyseq.tools.cli import main
 
@@ -24,15 +26,19 @@ pytestmark = pytest.mark.skipif(
 KINDS = {"header", "object", "archive", "shared", "pkg_config", "cmake"}
 
 
+def need_a_runner(target: str) -> None:
+    try:
+        Runner(TARGETS[target])
+    except BuildError as error:
+        pytest.skip(str(error))
+
+
 @pytest.mark.parametrize("target", TARGETS)
 def test_a_library_is_made_and_has_the_bits_of_python(tmp_path, target):
     made = TARGETS[target]
     check = made.checks
-    try:
-        Runner(made)
-    except BuildError as error:
-        if check:
-            pytest.skip(str(error))
+    if check:
+        need_a_runner(target)
     if not made.processor.isa.fma and "baseline" not in library.available():
         pytest.skip("the kernels that compute with its bits are not built")
     # Frames are held back, so that the state has a place and the stream an end.
@@ -41,6 +47,28 @@ def test_a_library_is_made_and_has_the_bits_of_python(tmp_path, target):
     assert built.files.keys() == KINDS | ({"javascript", "types"} if made.is_web else set())
     assert {path.name for path in tmp_path.iterdir()} == {path.name for path in built.files.values()}
     assert built.checked_steps == (120 if check else 0)
+
+
+@pytest.mark.parametrize(
+    "target", [name for name, one in TARGETS.items() if one.processor.flushes and one.checks]
+)
+def test_denormal_numbers_are_zeros_where_one_of_two_is_selected(tmp_path, monkeypatch, target):
+    need_a_runner(target)
+    graph = tinyseq.Graph()
+    x = graph.input("x", [1, 40])
+    low, high = (np.array(bound, np.float32) for bound in (-1, 1e-40))
+    graph.output("relu", graph.apply("Relu", x))
+    graph.output("clip", graph.apply("Clip", x, low, high))
+
+    def denormal(steps, one, frames):
+        numbers = steps.rng.standard_normal(one.shapes[-1]) * 10.0 ** -steps.rng.integers(
+            0, 45, one.shapes[-1]
+        )
+        return numbers.astype(np.float32)
+
+    monkeypatch.setattr(PythonSteps, "_random", denormal)
+    built = c_library(tinyseq.load(graph), tmp_path, name="own", target=target, check=True)
+    assert built.checked_steps == 100
 
 
 def test_a_check_that_cannot_be_made_is_refused_before_anything_is_written(tmp_path):

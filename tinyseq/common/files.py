@@ -18,7 +18,10 @@ from typing import BinaryIO
 from tinyseq.common import memory
 from tinyseq.errors import TinyseqError
 
-NEW = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
+# Windows would change line ends, and knows no file that is opened without waiting.
+BYTES = getattr(os, "O_BINARY", 0)
+READ = os.O_RDONLY | BYTES | getattr(os, "O_NONBLOCK", 0)
+NEW = os.O_WRONLY | os.O_CREAT | os.O_EXCL | BYTES
 
 KINDS = {
     stat.S_IFDIR: "a folder",
@@ -61,7 +64,10 @@ def opened(path: str | Path) -> BinaryIO:
     """
     try:
         # A pipe is opened without waiting for who writes to it.
-        number = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
+        number = os.open(path, READ)
+    except PermissionError:
+        check(path)  # what Windows calls so may be a folder
+        raise
     except ValueError as error:
         raise OSError(errno.EINVAL, f"the name is none that a file may have: {error}") from error
     try:
@@ -111,7 +117,7 @@ def writing(path: str | os.PathLike, error: type[TinyseqError], suffix: str = ""
 
     try:
         with open(temporary, "wb", opener=create) as file:
-            if mode is not None:
+            if mode is not None and hasattr(os, "fchmod"):  # Windows keeps no mode
                 os.fchmod(file.fileno(), mode)
             yield file
         temporary.replace(target)

@@ -1,11 +1,12 @@
 """How much memory there is, asked before much of it is taken.
 
-Systems hand out more than they have and end processes that use it; a large array is therefore refused
-while nothing is lost yet.
+Linux and macOS hand out more than they have, and end processes that use it or grow slow; a large array is
+therefore refused while nothing is lost yet. Windows hands out no more than it has, and is not asked.
 """
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 LARGE = 2**28
@@ -29,13 +30,17 @@ def available() -> int | None:
 
 
 def _of_machine() -> int | None:
+    """What is free; of a system that does not say, all that there is."""
     try:
-        for line in Path("/proc/meminfo").read_text().splitlines():
+        for line in Path("/proc/meminfo").read_text(encoding="utf-8").splitlines():
             if line.startswith("MemAvailable:"):
                 return int(line.split()[1]) * 1024
     except (OSError, ValueError, IndexError):
         pass
-    return None
+    try:
+        return os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+    except (AttributeError, OSError, ValueError):
+        return None
 
 
 def _of_group() -> int | None:
@@ -45,8 +50,10 @@ def _of_group() -> int | None:
         ("/sys/fs/cgroup/memory", "memory.limit_in_bytes", "memory.usage_in_bytes", "total_inactive_file"),
     ):
         try:
-            most, now = (int(Path(folder, name).read_text()) for name in (limit, used))
-            caches = dict(line.split() for line in Path(folder, "memory.stat").read_text().splitlines())
+            most, now = (int(Path(folder, name).read_text(encoding="utf-8")) for name in (limit, used))
+            caches = dict(
+                line.split() for line in Path(folder, "memory.stat").read_text(encoding="utf-8").splitlines()
+            )
             return most - now + int(caches.get(given_back, 0))
         except (OSError, ValueError):
             continue

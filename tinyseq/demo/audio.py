@@ -48,7 +48,8 @@ def read(path: str | Path) -> Audio:
     _check_readable(path)
     sound, parts, not_finite = Sound(SAMPLE_RATE), [], 0
     try:
-        with soundfile.SoundFile(os.fsencode(path)) as file:
+        # As bytes, names may hold what is no text; Windows' names are always text.
+        with soundfile.SoundFile(os.fsencode(path) if os.name == "posix" else os.fspath(path)) as file:
             rate, channels = file.samplerate, file.channels
             for block in _mono(file):
                 lost = ~np.isfinite(block)

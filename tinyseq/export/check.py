@@ -116,7 +116,7 @@ def _program(own: Interface, target: Target, folder: Path) -> list[Path]:
         script, told = check_files(own, folder)
         return [script, folder / target.shared.format(own.name), told]
     source, program = folder / "check.c", folder / target.program.format("check")
-    source.write_text(_source(own))
+    source.write_text(_source(own), encoding="utf-8")
     linker.program(target, [source, folder / f"{own.name}.o"], program)
     return [program]
 

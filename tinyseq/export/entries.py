@@ -8,6 +8,7 @@ import numpy as np
 
 from tinyseq.export.code import Body, Code, Program, byte_text
 from tinyseq.export.interface import Argument, Interface, regions
+from tinyseq.export.processors import FLUSHED
 from tinyseq.export.steps import Steps
 from tinyseq.plan.view import storage
 
@@ -51,12 +52,6 @@ def loop(
 
 
 SAME = "  %y = add i32 %x, 0"
-
-FLUSHED = """
-  %magnitude = and i32 %x, 2147483647
-  %denormal = icmp ult i32 %magnitude, 8388608
-  %sign = and i32 %x, -2147483648
-  %y = select i1 %denormal, i32 %sign, i32 %x"""
 
 
 class Entries:

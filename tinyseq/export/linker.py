@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import shutil
 import subprocess
+import tempfile
 from collections.abc import Sequence
 from importlib.util import find_spec
 from pathlib import Path
 
 from tinyseq.errors import BuildError, MissingPackageError
-from tinyseq.export.machine_code import INSTALL
 from tinyseq.export.targets import Target
+
+INSTALL = "pip install 'tinyseq[build]'"
 
 DLL_ENTRY = """int DllMainCRTStartup(void *library, unsigned reason, void *reserved) {
     (void)library, (void)reason, (void)reserved;
@@ -27,11 +30,12 @@ def zig() -> str:
     """
     found = find_spec("ziglang")
     folder = None if found is None or found.origin is None else Path(found.origin).parent
-    if folder is None or not (folder / "zig").is_file():
+    program = folder and shutil.which("zig", path=folder)
+    if not program:
         raise MissingPackageError(
             f"libraries are linked by the package ziglang, which is not installed: {INSTALL}"
         )
-    return str(folder / "zig")
+    return program
 
 
 def run(command: Sequence[str | Path]) -> None:
@@ -53,7 +57,7 @@ def run(command: Sequence[str | Path]) -> None:
 
 def archive(target: Target, made: Path, path: Path) -> None:
     """Makes a static library of an object file."""
-    kind = {"macos": "darwin", "windows": "coff"}.get(target.name.split("-")[-1], "gnu")
+    kind = {"macos": "darwin", "windows": "coff"}.get(target.system, "gnu")
     run([zig(), "ar", f"--format={kind}", "rcsD", path, made])
 
 
@@ -63,15 +67,20 @@ def shared(target: Target, made: Path, path: Path, functions: Sequence[str]) -> 
     if target.is_web:
         flags += ["-Wl,--no-entry", "-Wl,--export=__heap_base", "-Wl,--export-memory"]
         flags += [f"-Wl,--export={name}" for name in functions]
-    elif target.name.endswith("macos"):
+    elif target.system == "macos":
         flags += ["-shared", f"-Wl,-install_name,@rpath/{path.name}"]
-    elif target.name.endswith("linux"):
+    elif target.system == "linux":
         flags += ["-shared", f"-Wl,-soname,{path.name}", "-Wl,-z,noexecstack", "-Wl,-z,defs"]
     else:
-        entry = made.with_name("entry.c")
-        entry.write_text(DLL_ENTRY)
-        flags += ["-shared", str(entry)]
-    run([zig(), "cc", *flags, "-o", path, made, *target.runtime])
+        flags += ["-shared"]
+    # Linked in a folder of its own: for Windows, a file comes out beside the library.
+    with tempfile.TemporaryDirectory() as scratch:
+        given, linked = [made], Path(scratch, path.name)
+        if target.system == "windows":
+            given.append(Path(scratch, "entry.c"))
+            given[-1].write_text(DLL_ENTRY, encoding="utf-8")
+        run([zig(), "cc", *flags, "-o", linked, *given, *target.runtime])
+        shutil.move(linked, path)
 
 
 def program(target: Target, sources: Sequence[Path], path: Path) -> None:

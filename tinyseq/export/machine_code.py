@@ -10,14 +10,13 @@ import numpy as np
 
 from tinyseq.errors import KernelsError, MissingPackageError
 from tinyseq.export.code import Code, byte_text
+from tinyseq.export.linker import INSTALL
 from tinyseq.export.targets import Target
 from tinyseq.kernels import library
 from tinyseq.kernels.build import MEMORY
 
 if TYPE_CHECKING:
     import llvmlite.binding as llvm
-
-INSTALL = "pip install 'tinyseq[build]'"
 
 # Loops that LLVM finds to be copies call these; nobody else's are used, and nobody else uses them.
 KEPT = """

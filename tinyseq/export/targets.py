@@ -12,13 +12,17 @@ from tinyseq.export.processors.armv7 import ARMV7
 from tinyseq.export.processors.riscv64 import RISCV64
 from tinyseq.export.processors.wasm32 import RELAXED_WASM32, WASM32
 from tinyseq.export.processors.x86_64 import X86_64
+from tinyseq.kernels.library import SUFFIXES, SYSTEM
+from tinyseq.kernels.llvm.architecture import ARCHITECTURES, HERE
+from tinyseq.kernels.llvm.isa import Isa
 
 
 class Target(NamedTuple):
     """A processor under a system. ``triple`` is what LLVM calls it, ``linker`` what zig does; ``shared`` and
     ``archive`` are what its libraries are called. ``runners`` are programs by one of which its programs run
     elsewhere, ``static`` is what zig calls it where those need no libraries; ``checks``: whether they run
-    here at all. ``runtime`` links the functions that LLVM calls where the processor has no instructions."""
+    here at all. ``runtime`` links the functions that LLVM calls where the processor has no instructions.
+    ``tags`` are the platforms that a wheel with its libraries is for."""
 
     name: str
     processor: Processor
@@ -34,6 +38,17 @@ class Target(NamedTuple):
     static: str = ""
     checks: bool = True
     runtime: tuple[str, ...] = ()
+    tags: tuple[str, ...] = ()
+
+    @property
+    def system(self) -> str:
+        """The system, or what stands in its place."""
+        return self.name.rpartition("-")[2]
+
+    @property
+    def isas(self) -> dict[str, Isa]:
+        """The instruction sets that the package's own kernels are built for, by name."""
+        return ARCHITECTURES[self.processor.name].ISAS
 
     @property
     def is_web(self) -> bool:
@@ -44,13 +59,21 @@ class Target(NamedTuple):
 TARGETS = {
     target.name: target
     for target in (
-        Target("x86_64-linux", X86_64, "x86_64-unknown-linux-gnu", "x86_64-linux-gnu.2.17", "lib{}.so"),
+        Target(
+            "x86_64-linux",
+            X86_64,
+            "x86_64-unknown-linux-gnu",
+            "x86_64-linux-gnu.2.17",
+            "lib{}" + SUFFIXES["linux"],
+            tags=("manylinux2014_x86_64", "manylinux_2_17_x86_64", "musllinux_1_1_x86_64"),
+        ),
         Target(
             "aarch64-linux",
             AARCH64,
             "aarch64-unknown-linux-gnu",
             "aarch64-linux-gnu.2.17",
-            "lib{}.so",
+            "lib{}" + SUFFIXES["linux"],
+            tags=("manylinux2014_aarch64", "manylinux_2_17_aarch64", "musllinux_1_1_aarch64"),
             runners=("qemu-aarch64", "qemu-aarch64-static"),
             static="aarch64-linux-musl",
         ),
@@ -59,7 +82,7 @@ TARGETS = {
             ARMV7,
             "armv7-unknown-linux-gnueabihf",
             "arm-linux-gnueabihf.2.17",
-            "lib{}.so",
+            "lib{}" + SUFFIXES["linux"],
             runners=("qemu-arm", "qemu-arm-static"),
             runtime=("-lcompiler_rt", "-Wl,--gc-sections"),
             static="arm-linux-musleabihf",
@@ -69,7 +92,7 @@ TARGETS = {
             RISCV64,
             "riscv64-unknown-linux-gnu",
             "riscv64-linux-gnu.2.27",
-            "lib{}.so",
+            "lib{}" + SUFFIXES["linux"],
             runners=("qemu-riscv64", "qemu-riscv64-static"),
             static="riscv64-linux-musl",
         ),
@@ -78,7 +101,8 @@ TARGETS = {
             X86_64,
             "x86_64-pc-windows-gnu",
             "x86_64-windows-gnu",
-            "{}.dll",
+            "{}" + SUFFIXES["windows"],
+            tags=("win_amd64",),
             program="{}.exe",
             export="dllexport",
             definitions="uwtable",
@@ -89,8 +113,18 @@ TARGETS = {
             AARCH64,
             "arm64-apple-macosx11.0.0",
             "aarch64-macos.11.0",
-            "lib{}.dylib",
+            "lib{}" + SUFFIXES["macos"],
             checks=False,
+            tags=("macosx_11_0_arm64",),
+        ),
+        Target(
+            "x86_64-macos",
+            X86_64,
+            "x86_64-apple-macosx11.0.0",
+            "x86_64-macos.11.0",
+            "lib{}" + SUFFIXES["macos"],
+            checks=False,
+            tags=("macosx_11_0_x86_64",),
         ),
         Target(
             "wasm32",
@@ -114,7 +148,13 @@ TARGETS = {
 }
 """By name."""
 
-DEFAULT = "x86_64-linux"
+WHEELS = {target.name: target for target in TARGETS.values() if target.tags}
+"""Those that the package itself is built for."""
+
+OWN = f"{next(name for name, own in ARCHITECTURES.items() if own is HERE)}-{SYSTEM}"
+
+DEFAULT = OWN if OWN in TARGETS else "x86_64-linux"
+"""This machine, where libraries are made for it."""
 
 
 def chosen(name: object) -> Target:

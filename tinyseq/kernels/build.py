@@ -1,12 +1,12 @@
 """Builds the kernels ahead of time: one freestanding shared library per ISA.
 
-``python -m tinyseq.kernels.build`` does it; with ``--isa native``, for the ISA that this machine picks and
-no other, which is quicker. Numba turns the machine and all that it calls into LLVM IR, once;
-then, for each ISA, its tiles are linked in, LLVM optimises for its CPU and the C compiler's linker makes a
-library without a single undefined symbol. Needs numba, llvmlite and a C compiler;
-using the libraries needs none of them.
+``python -m tinyseq.kernels.build`` does it for the ISAs of this machine's processor; with ``--isa native``,
+for the one that this machine picks, which is quicker, with ``--target`` for another machine. Numba turns
+the machine and all that it calls into LLVM IR, once; then, for each ISA, its tiles are linked in, LLVM
+optimises for its CPU and zig's linker makes a library without a single undefined symbol. Needs numba,
+llvmlite and ziglang (``pip install 'tinyseq[build]'``); using the libraries needs none of them.
 
-The two C functions of a library::
+The C function of every library, and what those of x86-64 have besides::
 
     int64_t tinyseq_run(const int64_t *context);   the machine, see machine.py
     int64_t tinyseq_cpu_level(void);               which ISAs the CPU has, see llvm/architecture.py
@@ -21,16 +21,27 @@ import shutil
 import subprocess
 import sys
 import tempfile
-from collections.abc import Collection
+from collections.abc import Collection, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 from tinyseq.errors import BuildError
+from tinyseq.export import linker
+from tinyseq.export.targets import OWN, TARGETS, WHEELS, Target
 from tinyseq.kernels.library import EMBEDDED_FILE, FINGERPRINT_FILE, FOLDER, fingerprint, library_file
-from tinyseq.kernels.llvm.architecture import CONTROL, CPU_LEVEL, ISAS, TRIPLE
+from tinyseq.kernels.llvm.architecture import HERE, ISAS, of
 from tinyseq.kernels.llvm.isa import Isa
 
-C_FUNCTIONS = ("tinyseq_run", "tinyseq_cpu_level", "memset", "memcpy")
+STAGES = "stages"
+"""The folder of what lies between sources and libraries: what the front end gave, and each ISA's bitcode.
+Builds for other ISAs and systems begin there; it is no part of an installation."""
+
+KERNELS_FILE = "kernels.bc"
+
+FUNCTIONS = ("tinyseq_run", "tinyseq_cpu_level")
+"""What others see of a library."""
+
+C_FUNCTIONS = (*FUNCTIONS, "memset", "memcpy")
 
 C_INTERFACE = """
 define i64 @tinyseq_run(ptr %context) {{
@@ -86,8 +97,9 @@ attributes #900 = { "no-builtins" noinline }
 """
 
 
-def front_end(embedded: Path) -> str:
-    """LLVM IR of the machine and all kernels, the same for every ISA; ``embedded`` is written beside it."""
+def front_end() -> tuple[bytes, bytes]:
+    """Bitcode of the machine and all kernels, the same for every ISA; and the kernels by themselves, see
+    ``embedded.py``."""
     import llvmlite.binding as llvm
     from numba import types
 
@@ -103,34 +115,23 @@ def front_end(embedded: Path) -> str:
 
     signature = types.int64(types.CPointer(types.int64))
     entry = compiled(signature)(machine).overloads[signature.args]
-    embedded.write_bytes(parts())
-    return (
-        entry.library.get_llvm_str()
-        + C_INTERFACE.format(machine=entry.fndesc.mangled_name)
-        + CPU_LEVEL
-        + MEMORY
-    )
+    machine_code = entry.library.get_llvm_str() + C_INTERFACE.format(machine=entry.fndesc.mangled_name)
+    return llvm.parse_assembly(machine_code + MEMORY).as_bitcode(), parts()
 
 
-def emit(isa: Isa, kernels: str) -> bytes:
-    """The object file of the kernels for one ISA, from the front end's IR."""
-    import llvmlite.binding as llvm
-
+def optimised(isa: Isa, kernels: bytes) -> bytes:
+    """Bitcode of the kernels for one ISA, the same for every system, from what the front end gave."""
     from tinyseq.kernels.llvm.intrinsics import NESTED
     from tinyseq.kernels.llvm.tiles import definitions
 
-    llvm.initialize_all_targets()
-    llvm.initialize_all_asmprinters()
-    llvm.initialize_native_asmparser()
-    target = llvm.Target.from_triple(TRIPLE).create_target_machine(
-        cpu=isa.cpu, features=isa.features, opt=3, reloc="pic", codemodel="default"
-    )
-    module = llvm.parse_assembly(kernels)
-    module.link_in(llvm.parse_assembly(definitions(isa)))
-    for definition in (CONTROL.replace("internal", ""), NESTING.format(name=NESTED)):
+    llvm, own = _llvm(), of(isa)
+    target = next(target for target in WHEELS.values() if isa.name in target.isas)
+    machine = _machine(llvm, isa, target)
+    module = llvm.parse_bitcode(kernels)
+    control = own.CONTROL.replace("internal", "")
+    for definition in (definitions(isa), control, own.CPU_LEVEL, NESTING.format(name=NESTED)):
         module.link_in(llvm.parse_assembly(definition))
-    module.triple = TRIPLE
-    module.data_layout = str(target.target_data)
+    module.triple, module.data_layout = target.triple, str(machine.target_data)
     for function in module.functions:
         if not function.is_declaration and function.name not in C_FUNCTIONS:
             function.linkage = "internal"
@@ -141,30 +142,58 @@ def emit(isa: Isa, kernels: str) -> bytes:
     for _ in range(2):
         options = llvm.create_pipeline_tuning_options(speed_level=3)
         options.loop_vectorization = options.slp_vectorization = options.loop_unrolling = True
-        builder = llvm.create_pass_builder(target, options)
+        builder = llvm.create_pass_builder(machine, options)
         builder.getModulePassManager().run(module, builder)
     module.verify()
-    return target.emit_object(module)
+    return module.as_bitcode()
 
 
-def _run(*arguments: str) -> None:
-    """This module in a process of its own, where Numba neither optimises nor uses SVML."""
+def object_file(isa: Isa, bitcode: bytes, target: Target) -> bytes:
+    """The object file of optimised kernels under a system."""
+    llvm = _llvm()
+    machine, module = _machine(llvm, isa, target), llvm.parse_bitcode(bitcode)
+    module.triple, module.data_layout = target.triple, str(machine.target_data)
+    for function in module.functions:
+        if target.export and function.name in FUNCTIONS:
+            function.storage_class = target.export
+        if target.definitions and not function.is_declaration:
+            function.add_function_attribute(target.definitions)
+    return machine.emit_object(module)
+
+
+def _llvm():
+    import llvmlite.binding as llvm
+
+    llvm.initialize_all_targets()
+    llvm.initialize_all_asmprinters()
+    llvm.initialize_native_asmparser()
+    return llvm
+
+
+def _machine(llvm, isa: Isa, target: Target):
+    return llvm.Target.from_triple(target.triple).create_target_machine(
+        cpu=isa.cpu, features=isa.features, opt=3, reloc=target.relocation, codemodel="default"
+    )
+
+
+def _run(stage: str, *arguments: object) -> None:
+    """A stage in a process of its own, where Numba neither optimises nor uses SVML, and names things as in
+    any other process."""
     settings = {"NUMBA_OPT": "0", "NUMBA_DISABLE_INTEL_SVML": "1", "NUMBA_DISABLE_JIT": "0"}
-    command = [sys.executable, "-m", "tinyseq.kernels.build", *arguments]
-    subprocess.run(command, check=True, env=os.environ | settings)
+    command = [sys.executable, "-m", "tinyseq.kernels.build", "--stage", stage, *map(str, arguments)]
+    subprocess.run(command, check=True, env=os.environ | settings | {"PYTHONHASHSEED": "0"})
 
 
-def link(isa: Isa, kernels: Path) -> Path:
-    """Compiles one ISA from the IR in ``kernels``; gives its library, beside it."""
-    compiler = shutil.which(os.environ.get("CC", "cc"))
-    if compiler is None:
-        raise BuildError("no C compiler to link the kernels with; install gcc or set CC")
-    object_file = kernels.with_name(f"{isa.name}.o")
-    _run("--emit", isa.name, str(kernels), str(object_file))
-    library = kernels.with_name(library_file(isa.name))
-    flags = ["-shared", "-nostdlib", "-Wl,-z,noexecstack,-s"]
-    subprocess.run([compiler, *flags, "-o", str(library), str(object_file)], check=True)
-    return library
+def _libraries(isa: str, targets: Sequence[Target], stages: Path) -> None:
+    """Compiles one ISA; leaves a library in each target's folder, beside that of the stages."""
+    bitcode = stages / f"{isa}.bc"
+    if not bitcode.is_file():
+        _run("optimised", isa, stages / KERNELS_FILE, bitcode)
+    for target in targets:
+        made = stages / f"{isa}.{target.name}.o"
+        _run("object_file", isa, bitcode, target.name, made)
+        linker.shared(target, made, stages.parent / target.name / library_file(isa, target.system), FUNCTIONS)
+        made.unlink()
 
 
 def native() -> str:
@@ -174,52 +203,94 @@ def native() -> str:
     llvm.initialize_native_target()
     llvm.initialize_native_asmprinter()
     llvm.initialize_native_asmparser()
-    module = llvm.parse_assembly(CPU_LEVEL)
-    with llvm.create_mcjit_compiler(
-        module, llvm.Target.from_default_triple().create_target_machine()
-    ) as engine:
+    machine = llvm.Target.from_default_triple().create_target_machine()
+    with llvm.create_mcjit_compiler(llvm.parse_assembly(HERE.CPU_LEVEL), machine) as engine:
         engine.finalize_object()
-        address = engine.get_function_address("tinyseq_cpu_level")
-        level = ctypes.CFUNCTYPE(ctypes.c_int64)(address)()
-    return max((isa for isa in ISAS.values() if isa.level <= level), key=lambda isa: isa.level).name
+        level = HERE.cpu_level(lambda name: ctypes.CFUNCTYPE(ctypes.c_int)(engine.get_function_address(name)))
+    return max((isa for isa in HERE.ISAS.values() if isa.level <= level), key=lambda isa: isa.level).name
 
 
-def build(names: Collection[str] = tuple(ISAS)) -> None:
+def compiled_for(targets: Mapping[Target, Collection[str]], folder: Path) -> None:
+    """Builds the libraries of the ISAs that are named for each target: a folder of each target's name, with
+    all that the package needs of compiled things.
+
+    Raises:
+        BuildError: a tool failed.
+    """
+    made_from, stages = fingerprint(), folder / STAGES
+    record = FOLDER / FINGERPRINT_FILE
+    if (FOLDER / STAGES).is_dir() and record.is_file() and record.read_text(encoding="utf-8") == made_from:
+        shutil.copytree(FOLDER / STAGES, stages)
+    else:
+        stages.mkdir()
+    by_isa: dict[str, list[Target]] = {}
+    for target, names in targets.items():
+        (folder / target.name).mkdir()
+        for name in names:
+            by_isa.setdefault(name, []).append(target)
+    try:
+        if not (stages / KERNELS_FILE).is_file():
+            _run("front_end", stages / KERNELS_FILE, stages / EMBEDDED_FILE)
+        with ThreadPoolExecutor(os.cpu_count()) as pool:
+            for _ in pool.map(lambda name: _libraries(name, by_isa[name], stages), by_isa):
+                pass
+    except subprocess.CalledProcessError as error:
+        raise BuildError(f"building the kernels failed: {error}") from error
+    for target in targets:
+        shutil.copy(stages / EMBEDDED_FILE, folder / target.name)
+        (folder / target.name / FINGERPRINT_FILE).write_text(made_from, encoding="utf-8")
+
+
+def build(names: Collection[str] = tuple(HERE.ISAS), target: str = OWN, folder: Path = FOLDER) -> None:
     """Builds the libraries of some ISAs, all of them or none, and records what they were built from.
 
-    Libraries of other ISAs are removed: what lies in the folder is of one make.
+    What lies in the folder is of one make: libraries of other ISAs are removed.
     """
-    with tempfile.TemporaryDirectory() as scratch, ThreadPoolExecutor(os.cpu_count()) as pool:
-        kernels, made_from = Path(scratch) / "kernels.ll", fingerprint()
-        embedded = Path(scratch) / EMBEDDED_FILE
-        try:
-            _run("--front-end", str(kernels), str(embedded))
-            libraries = list(pool.map(lambda name: link(ISAS[name], kernels), names))
-        except subprocess.CalledProcessError as error:
-            raise BuildError(f"building the kernels failed: {error}") from error
-        FOLDER.mkdir(exist_ok=True)
-        for name in ISAS:
-            (FOLDER / library_file(name)).unlink(missing_ok=True)
-        for made in (*libraries, embedded):
-            shutil.copy(made, FOLDER / made.name)
-        (FOLDER / FINGERPRINT_FILE).write_text(made_from)
+    linker.zig()
+    if target not in WHEELS:
+        raise BuildError(f"kernels cannot be built for {target}; there are {', '.join(WHEELS)}")
+    wanted = WHEELS[target]
+    foreign = [name for name in names if name not in wanted.isas]
+    if foreign:
+        raise BuildError(f"{', '.join(foreign)}: not of {target}, which has {', '.join(wanted.isas)}")
+    if target != OWN and folder == FOLDER:
+        raise BuildError(f"{target} is not this machine; say --output FOLDER")
+    with tempfile.TemporaryDirectory() as scratch:
+        compiled_for({wanted: names}, Path(scratch))
+        folder.mkdir(parents=True, exist_ok=True)
+        for old in folder.glob("tinyseq_*"):
+            old.unlink()
+        shutil.rmtree(folder / STAGES, ignore_errors=True)
+        shutil.copytree(Path(scratch, STAGES), folder / STAGES)
+        for made in sorted(Path(scratch, target).iterdir()):
+            shutil.copy(made, folder / made.name)
+
+
+def _stage(stage: str, *given: str) -> None:
+    if stage == "front_end":
+        for path, made in zip(given, front_end()):
+            Path(path).write_bytes(made)
+    elif stage == "optimised":
+        isa, kernels, path = given
+        Path(path).write_bytes(optimised(ISAS[isa], Path(kernels).read_bytes()))
+    else:
+        isa, bitcode, target, path = given
+        Path(path).write_bytes(object_file(ISAS[isa], Path(bitcode).read_bytes(), TARGETS[target]))
 
 
 def main() -> None:
-    """The command; all but ``--isa`` is how it calls itself."""
+    """The command; what it calls itself by is not shown."""
     parser = argparse.ArgumentParser(prog="python -m tinyseq.kernels.build", description="Build the kernels.")
     parser.add_argument("--isa", choices=["native", *ISAS], action="append", help="this one only; repeatable")
-    parser.add_argument("--front-end", type=Path, nargs=2, help=argparse.SUPPRESS)
-    parser.add_argument("--emit", nargs=3, help=argparse.SUPPRESS)
+    parser.add_argument("--target", choices=[*WHEELS], default=OWN, help="the machine, if not this one")
+    parser.add_argument("--output", type=Path, default=FOLDER, help="the folder, if not the package's own")
+    parser.add_argument("--stage", nargs="+", help=argparse.SUPPRESS)
     given = parser.parse_args()
-    if given.front_end:
-        kernels, embedded = given.front_end
-        kernels.write_text(front_end(embedded))
-    elif given.emit:
-        isa, kernels, target = given.emit
-        Path(target).write_bytes(emit(ISAS[isa], Path(kernels).read_text()))
+    if given.stage:
+        _stage(*given.stage)
     else:
-        build({native() if name == "native" else name for name in given.isa or ISAS})
+        names = given.isa or WHEELS[given.target].isas
+        build({native() if name == "native" else name for name in names}, given.target, given.output)
 
 
 if __name__ == "__main__":

@@ -4,30 +4,37 @@ from __future__ import annotations
 
 import ctypes
 import os
+import sys
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
-from functools import cache
+from functools import cache, partial
 from pathlib import Path
 
 from tinyseq.errors import KernelsError
-from tinyseq.kernels.llvm.architecture import ISAS, SUFFIX
+from tinyseq.kernels.llvm.architecture import HERE
 
 SOURCES = Path(__file__).parent
 FOLDER = SOURCES / "built"
 FINGERPRINT_FILE = "sources.crc32"
 EMBEDDED_FILE = "kernels.bc.xz"
 """The kernels as LLVM has them before it knows of a processor; see ``embedded.py``."""
-NOT_COMPILED = ("__init__.py", "library.py", "pep517.py", "program.py", "cuda")
+NOT_COMPILED = ("__init__.py", "library.py", "pep517.py", "program.py", "wheels.py", "cuda")
 ISA_VARIABLE = "TINYSEQ_ISA"
 REBUILD = (
-    "rebuild them with `python -m tinyseq.kernels.build` (needs numba and a C compiler) or reinstall tinyseq"
+    "rebuild them with `python -m tinyseq.kernels.build` (pip install 'tinyseq[build]') or reinstall tinyseq"
 )
 
+SUFFIXES = {"linux": ".so", "macos": ".dylib", "windows": ".dll"}
+"""How the names of shared libraries end, by system."""
 
-def library_file(isa: str) -> str:
+SYSTEM = {"darwin": "macos", "win32": "windows"}.get(sys.platform, "linux")
+"""The system at hand; one that is none of the three is taken for Linux."""
+
+
+def library_file(isa: str, system: str = SYSTEM) -> str:
     """The file name of an ISA's library."""
-    return f"tinyseq_{isa}{SUFFIX}"
+    return f"tinyseq_{isa}{SUFFIXES[system]}"
 
 
 def python_files() -> list[str]:
@@ -96,7 +103,9 @@ def _check_sources() -> None:
     record = FOLDER / FINGERPRINT_FILE
     if not record.is_file():
         raise KernelsError(f"no compiled kernels in {FOLDER}: {REBUILD}")
-    if (SOURCES.parent.parent / "pyproject.toml").is_file() and not _as_recorded(record.read_text()):
+    if (SOURCES.parent.parent / "pyproject.toml").is_file() and not _as_recorded(
+        record.read_text(encoding="utf-8")
+    ):
         raise KernelsError(
             f"the kernels in {FOLDER} were built from other sources than those in {SOURCES}: {REBUILD}"
         )
@@ -110,8 +119,6 @@ def _open(isa: str) -> ctypes.CDLL:
         library = ctypes.CDLL(str(path))
         library.tinyseq_run.argtypes = (ctypes.c_void_p,)
         library.tinyseq_run.restype = ctypes.c_int64
-        library.tinyseq_cpu_level.argtypes = ()
-        library.tinyseq_cpu_level.restype = ctypes.c_int64
     except (OSError, AttributeError) as error:
         raise KernelsError(f"cannot load the kernels {path}: {error}; {REBUILD}") from error
     return library
@@ -121,10 +128,10 @@ def _open(isa: str) -> ctypes.CDLL:
 def available() -> tuple[str, ...]:
     """The ISAs that this machine's CPU can run, slowest first; a build may have been of some of them."""
     _check_sources()
-    built = [isa for isa in ISAS.values() if (FOLDER / library_file(isa.name)).is_file()]
+    built = [isa for isa in HERE.ISAS.values() if (FOLDER / library_file(isa.name)).is_file()]
     if not built:
         raise KernelsError(f"no compiled kernels in {FOLDER}: {REBUILD}")
-    level = _open(built[0].name).tinyseq_cpu_level()
+    level = HERE.cpu_level(partial(getattr, _open(built[0].name)))
     return tuple(isa.name for isa in built if isa.level <= level)
 
 

@@ -1,9 +1,10 @@
-"""The packaging backend: setuptools, after the kernels are built.
-
-A wheel holds the compiled libraries, so it is for this platform, and for every Python.
-"""
+"""The packaging backend: setuptools' wheel, and in it the kernels of this machine, for every Python here."""
 
 from __future__ import annotations
+
+import sysconfig
+import tempfile
+from pathlib import Path
 
 from setuptools import build_meta
 from setuptools.build_meta import (
@@ -16,7 +17,8 @@ from setuptools.build_meta import (
 )
 
 from tinyseq.kernels.build import build
-from tinyseq.kernels.llvm.architecture import PLATFORM
+from tinyseq.kernels.library import FOLDER
+from tinyseq.kernels.wheels import packed, python_files
 
 __all__ = [
     "build_editable",
@@ -33,8 +35,9 @@ __all__ = [
 def build_wheel(wheel_directory, config_settings=None, metadata_directory=None):
     """A wheel with the kernels in it."""
     build()
-    settings = dict(config_settings or {}) | {"--build-option": [f"--plat-name={PLATFORM}"]}
-    return build_meta.build_wheel(wheel_directory, settings, metadata_directory)
+    tag = sysconfig.get_platform().replace("-", "_").replace(".", "_")
+    with tempfile.TemporaryDirectory() as scratch:
+        return packed(python_files(Path(scratch)), FOLDER, [tag], Path(wheel_directory)).name
 
 
 def build_editable(wheel_directory, config_settings=None, metadata_directory=None):

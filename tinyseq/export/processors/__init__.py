@@ -13,8 +13,18 @@ define internal i64 @"tinyseq.denormals.off"() alwaysinline {
 define internal void @"tinyseq.denormals.restore"(i64 %former) alwaysinline {
   ret void
 }
+define internal float @"tinyseq.denormals.flushed"(float %x) alwaysinline {
+  ret float %x
+}
 """
 """Of a processor that always computes with denormal numbers."""
+
+FLUSHED = """
+  %magnitude = and i32 %x, 2147483647
+  %denormal = icmp ult i32 %magnitude, 8388608
+  %sign = and i32 %x, -2147483648
+  %y = select i1 %denormal, i32 %sign, i32 %x"""
+"""IR that makes of the bits %x of a float32 %y, zero for a denormal number."""
 
 
 class Processor(NamedTuple):

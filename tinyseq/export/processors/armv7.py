@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from tinyseq.export.processors import Processor
+from tinyseq.export.processors import FLUSHED, Processor
 from tinyseq.kernels.llvm.isa import Isa
 
 # FPSCR: flush-to-zero.
@@ -23,6 +23,16 @@ define internal void @"tinyseq.denormals.restore"(i64 %former) alwaysinline {
 }
 """
 
+# Vectors have no instruction for it.
+FLUSHING = f"""
+define internal float @"tinyseq.denormals.flushed"(float %number) alwaysinline {{
+  %x = bitcast float %number to i32
+{FLUSHED}
+  %flushed = bitcast i32 %y to float
+  ret float %flushed
+}}
+"""
+
 NEON32 = Isa("neon32", 0, "cortex-a7", "+neon,+vfp4", True, "", ((2, 1), (1, 2)))
 
-ARMV7 = Processor("armv7", NEON32, 32, DENORMALS, True, "avx2")
+ARMV7 = Processor("armv7", NEON32, 32, DENORMALS + FLUSHING, True, "avx2")

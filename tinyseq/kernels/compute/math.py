@@ -16,6 +16,7 @@ from tinyseq.kernels.llvm.intrinsics import (
     exponent_split,
     exponent_split64,
     float_bits,
+    flushed,
     fma,
     fma64,
     power_of_two,
@@ -111,12 +112,14 @@ def tanh(x):
 @compiled()
 def relu(x):
     """max(x, 0); not-a-number stays."""
+    x = flushed(x)
     return ZERO if x < ZERO else x
 
 
 @compiled()
 def bounded(x, low, high):
     """x held in low ... high; not-a-number stays."""
+    x, low, high = flushed(x), flushed(low), flushed(high)
     x = low if x < low else x
     return high if x > high else x
 

@@ -5,7 +5,8 @@ an element holds four rows of k, then, each padded to whole panels, int32 ``tota
 less its zero point), int32 ``offsets[n]`` (its zero point) and float32 ``scales[n]``.
 
 x is unsigned bytes. With its zero point z, and the columns' o, the sum over k of (x - z) (w - o) is
-x w - z totals - o (the sum of x): exact, and as the ops define it modulo 2**32.
+x w - z totals - o (the sum of x): exact, and as the ops define it modulo 2**32. Taking a number off x and off
+z alike changes nothing.
 """
 
 from __future__ import annotations
@@ -19,7 +20,15 @@ from tinyseq.kernels.compute.math import BYTE_MAX, ONE, ZERO, quantize
 from tinyseq.kernels.compute.product import BYTES, WEIGHTED, product_of
 from tinyseq.kernels.formats import BYTE_ELEMENT, Element, WeightFormat
 from tinyseq.kernels.instructions import HAS_LENGTHS, PANEL
-from tinyseq.kernels.llvm.intrinsics import compiled, floats, integers, integers32, octets, stack
+from tinyseq.kernels.llvm.intrinsics import (
+    compiled,
+    floats,
+    integers,
+    integers32,
+    octets,
+    stack,
+    taken_off_bytes,
+)
 
 _least = stack(types.float32, PANEL)
 _most = stack(types.float32, PANEL)
@@ -92,14 +101,15 @@ def _columns(w, k, n):
 def _corrections(x, k, totals, offsets, n, zero_point, skewed, y):
     """y[n] = what the zero points add to the products of one row of x."""
     target, total, offset = integers32(y), integers32(totals), integers32(offsets)
-    shift = np.int32(zero_point)
+    less = taken_off_bytes()
+    shift = np.int32(zero_point) - less
     for j in range(n):
         target[j] = -shift * total[j]
     if skewed:
         row = octets(x)
         amount = np.int32(0)
         for i in range(k):
-            amount += np.int32(row[i])
+            amount += np.int32(row[i]) - less
         for j in range(n):
             target[j] -= amount * offset[j]
 

@@ -220,13 +220,6 @@ def _fma(a, b, c):
 
 
 @compiled()
-def _clip(a, low, high):
-    """min(max(a, low), high); not-a-number stays."""
-    raised = low if a < low else a
-    return high if raised > high else raised
-
-
-@compiled()
 def _where(condition, a, b):
     return a if condition != 0 else b
 
@@ -302,7 +295,7 @@ SCALARS = {
     ("xor", "ii"): _xor,
     ("wrap", "ii"): _wrap,
     ("fma", "fff"): _fma,
-    ("clip", "fff"): _clip,
+    ("clip", "fff"): math.bounded,
     ("where", "iff"): _where,
     ("where", "iii"): _where,
 }

@@ -109,5 +109,15 @@ def quotient(typingctx, a, b):
     return types.float32(types.float32, types.float32), codegen
 
 
-TWINS = {"fma": fma, "fma64": fma64, "quotient": quotient}
+@intrinsic
+def flushed(typingctx, x):
+    """A float32: denormal numbers are computed with here."""
+
+    def codegen(context, builder, signature, args):
+        return args[0]
+
+    return types.float32(types.float32), codegen
+
+
+TWINS = {"fma": fma, "fma64": fma64, "quotient": quotient, "flushed": flushed}
 """The intrinsics of the CPU that mean something else here, by name."""

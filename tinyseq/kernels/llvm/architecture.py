@@ -1,30 +1,45 @@
-"""The processor at hand, behind names that all else calls; each has a file of its own.
+"""The processors that kernels are built for, behind names that all else calls; each has a file of its own.
 
 Such a file has:
 
+* ``MACHINES``: what systems call it;
 * ``ISAS``: its instruction sets by name, slowest first; the kernels are built for each;
-* ``CPU_LEVEL``: LLVM IR of the C function ``tinyseq_cpu_level``, which says up to which of them it has;
+* ``CPU_LEVEL``: LLVM IR of a C function that tells which of them the CPU has, where an instruction does;
+* ``cpu_level(function)``: up to which of them this machine's CPU has; ``function(name)`` is a C function of
+  ``CPU_LEVEL``;
 * ``CONTROL``: LLVM IR of the functions of ``tiles.py`` which make denormal numbers zero and what they were
   before;
 * ``byte_arithmetic(isa)``: how a tile multiplies bytes, see ``values.Arithmetic``;
-* ``TRIPLE``, ``PLATFORM`` and ``SUFFIX``: what LLVM and wheels call it, and how names of libraries end.
+
+What compiling for a system on one of them needs stands in ``tinyseq/export/targets.py``.
 """
 
 from __future__ import annotations
 
 import platform
+from types import ModuleType
+from typing import TYPE_CHECKING
 
-from tinyseq.kernels.llvm import x86_64
+from tinyseq.kernels.llvm import aarch64, x86_64
+from tinyseq.kernels.llvm.isa import Isa
 
-ARCHITECTURES = {"x86_64": x86_64}
-"""By what the system calls the machine."""
+if TYPE_CHECKING:
+    from tinyseq.kernels.llvm.values import Arithmetic
 
-_own = ARCHITECTURES.get(platform.machine(), x86_64)
+ARCHITECTURES = {"x86_64": x86_64, "aarch64": aarch64}
 
-CONTROL = _own.CONTROL
-CPU_LEVEL = _own.CPU_LEVEL
-ISAS = _own.ISAS
-PLATFORM = _own.PLATFORM
-SUFFIX = _own.SUFFIX
-TRIPLE = _own.TRIPLE
-byte_arithmetic = _own.byte_arithmetic
+ISAS = {name: isa for own in ARCHITECTURES.values() for name, isa in own.ISAS.items()}
+"""The instruction sets of all processors by name."""
+
+HERE = next((own for own in ARCHITECTURES.values() if platform.machine() in own.MACHINES), x86_64)
+"""The processor at hand."""
+
+
+def of(isa: Isa) -> ModuleType:
+    """The processor that an instruction set is one of."""
+    return next(own for own in ARCHITECTURES.values() if isa.name in own.ISAS)
+
+
+def byte_arithmetic(isa: Isa) -> Arithmetic:
+    """How a tile of an instruction set with ``dot`` multiplies bytes."""
+    return of(isa).byte_arithmetic(isa)

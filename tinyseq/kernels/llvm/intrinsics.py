@@ -13,7 +13,16 @@ from numba import njit, types
 from numba.core import cgutils
 from numba.extending import intrinsic
 
-from tinyseq.kernels.llvm.tiles import DENORMALS_OFF, DENORMALS_RESTORE, FMA32, FMA64, TAPS, tile_name
+from tinyseq.kernels.llvm.tiles import (
+    DENORMALS_OFF,
+    DENORMALS_RESTORE,
+    FLUSHED,
+    FMA32,
+    FMA64,
+    LESS,
+    TAPS,
+    tile_name,
+)
 from tinyseq.kernels.llvm.values import DOUBLE, FLOAT, INT32, INT64
 
 compiled = partial(njit, error_model="numpy", no_cpython_wrapper=True, no_cfunc_wrapper=True)
@@ -200,6 +209,18 @@ def denormals_restore(typingctx, former):
 
 
 @intrinsic
+def flushed(typingctx, x):
+    """A float32 of which one that is selected by a comparison is zero if it is denormal, on every ISA."""
+    return types.float32(types.float32), _external(FLUSHED, FLOAT, [FLOAT])
+
+
+@intrinsic
+def taken_off_bytes(typingctx):
+    """What tiles of bytes take off each number of x before they multiply it."""
+    return types.int32(), _external(LESS, INT32, [])
+
+
+@intrinsic
 def nested(typingctx, context):
     """What the machine gives for the program of another context; see ``machine.py``."""
     return types.int64(types.int64), _external(NESTED, INT64, [INT64])
@@ -220,7 +241,7 @@ def tile(element: str, rows: int, panels: int):
     ``y[row, :] = start[row, :] + sum over k of x[offsets[row] + k] * w[k, :]``.
     All arguments are byte addresses or element counts; ``start`` may equal ``y``. ``element`` is the name of
     w's, see ``formats.py``. Of ``bytes``, k counts groups of four bytes of x and w, offsets count bytes of x,
-    and sums are int32.
+    sums are int32, and ``taken_off_bytes()`` less each number of x is what is multiplied.
     """
     signature = types.void(*[types.int64] * 9)
 

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from functools import cache
+
 from llvmlite import ir
 
-from tinyseq.kernels.formats import ELEMENTS
+from tinyseq.kernels.formats import BYTE_ELEMENT, ELEMENTS
 from tinyseq.kernels.instructions import BYTES, PANEL
 from tinyseq.kernels.llvm.isa import Isa
 from tinyseq.kernels.llvm.values import (
@@ -28,6 +30,13 @@ TAPS = "tinyseq.taps"
 DENORMALS_OFF, DENORMALS_RESTORE = "tinyseq.denormals.off", "tinyseq.denormals.restore"
 """What sets the control word of floating-point arithmetic; a processor's file defines them."""
 
+FLUSHED = "tinyseq.denormals.flushed"
+"""Zero for a denormal number, unless the processor sees to it where one of two numbers is selected; a
+processor's file defines it."""
+
+LESS = "tinyseq.bytes.less"
+"""What tiles of bytes take off each number of x."""
+
 TILE_ROWS = (6, 5, 4, 3, 2, 1)
 """Rows of the tiles that the product asks for, largest first."""
 
@@ -45,7 +54,8 @@ def names() -> list[str]:
     tiles = [
         (element.name, rows, panels) for element in ELEMENTS for rows in TILE_ROWS for panels in TILE_PANELS
     ]
-    return [FMA32, FMA64, TAPS, DENORMALS_OFF, DENORMALS_RESTORE, *(tile_name(*tile) for tile in tiles)]
+    own = (FMA32, FMA64, TAPS, LESS, DENORMALS_OFF, DENORMALS_RESTORE, FLUSHED)
+    return [*own, *(tile_name(*tile) for tile in tiles)]
 
 
 def definitions(isa: Isa) -> str:
@@ -54,6 +64,8 @@ def definitions(isa: Isa) -> str:
     for name, element in ((FMA32, FLOAT), (FMA64, DOUBLE)):
         builder, arguments = _function(module, name, element, [element] * 3)
         builder.ret(fused(isa, builder, *arguments))
+    builder, _ = _function(module, LESS, INT32, [])
+    builder.ret(INT32(BYTE_ELEMENT.arithmetic(isa).less))
     builder, arguments = _function(module, TAPS, ir.VoidType(), [INT64] * 7)
     _taps(isa, builder, *arguments)
     for element in ELEMENTS:
@@ -131,8 +143,9 @@ def _taps(isa: Isa, builder, x, offsets, count, w, w_stride, start, y) -> None:
 
 
 def _tile(isa: Isa, arithmetic: Arithmetic, size: int, builder, arguments, rows: int, panels: int) -> None:
-    """A tile as the register tiles of the ISA that cover it."""
-    register_rows, register_panels = next((r, p) for r, p in isa.tiles if r <= rows)
+    """A tile as the register tiles that cover it."""
+    fitting = arithmetic.tiles or isa.tiles
+    register_rows, register_panels = next((r, p) for r, p in fitting if r <= rows)
     for row in range(0, rows, register_rows):
         take = min(register_rows, rows - row)
         panel = 0
@@ -150,6 +163,9 @@ def _register_tile(arithmetic: Arithmetic, size: int, builder, arguments, rows: 
     """
     x, offsets, k, w, w_stride, start, start_stride, y, y_stride = arguments
     cells = [(row, panel) for row in rows for panel in panels]
+    # What there are fewer of stays in registers while the others pass by.
+    if len(rows) < len(panels):
+        cells.sort(key=lambda cell: cell[1])
 
     def element(base, index, of=arithmetic.element):
         return builder.gep(builder.inttoptr(base, of.as_pointer()), [index])
@@ -182,23 +198,22 @@ def _register_tile(arithmetic: Arithmetic, size: int, builder, arguments, rows: 
     builder.position_at_end(body)
     w_row = element(w, builder.mul(index, w_stride), arithmetic.weight)
     panel_type = vector_of(arithmetic.weight, PANEL).as_pointer()
-    loaded = [
-        builder.load(
-            builder.bitcast(builder.gep(w_row, [INT64(panel * PANEL)]), panel_type), align=size * PANEL
-        )
-        for panel in panels
-    ]
-    weights = [arithmetic.w(builder, weight) for weight in loaded]
     anything = undefined(vector_of(arithmetic.element, PANEL))
-    following = []
-    for row in x_rows:
-        value = builder.load(builder.gep(row, [index]), align=arithmetic.alignment)
+
+    @cache
+    def weights(panel):
+        place = builder.bitcast(builder.gep(w_row, [INT64(panel * PANEL)]), panel_type)
+        return arithmetic.w(builder, builder.load(place, align=size * PANEL))
+
+    @cache
+    def spread(row):
+        value = builder.load(builder.gep(x_rows[row - rows.start], [index]), align=arithmetic.alignment)
         single = builder.insert_element(anything, value, INT32(0))
-        spread = arithmetic.x(builder, shuffled(builder, single, anything, [0] * PANEL))
-        for weight in weights:
-            following.append(arithmetic.step(builder, spread, weight, sums[len(following)]))
-    for total, value in zip(sums, following):
-        total.add_incoming(value, body)
+        return arithmetic.x(builder, shuffled(builder, single, anything, [0] * PANEL))
+
+    for (row, panel), total in zip(cells, sums):
+        w_here, x_here = weights(panel), spread(row)
+        total.add_incoming(arithmetic.step(builder, x_here, w_here, total), body)
     index.add_incoming(builder.add(index, INT64(1)), body)
     builder.branch(head)
 

@@ -27,7 +27,8 @@ class Arithmetic(NamedTuple):
     ``element`` is what is taken of x at a time, ``weight`` of w; ``unit`` is what offsets of x count,
     ``alignment`` where x lies, ``total`` the type of the sums. ``x(builder, spread)`` and
     ``w(builder, weights)`` ready a vector of one element of x, and one of elements of w, for
-    ``step(builder, x, w, total)``, which adds their products.
+    ``step(builder, x, w, total)``, which adds their products. ``less`` is what it takes off each number of x;
+    ``tiles`` are its register tiles where those of the ISA do not fit.
     """
 
     element: Any
@@ -38,6 +39,8 @@ class Arithmetic(NamedTuple):
     x: Callable
     w: Callable
     step: Callable
+    less: int = 0
+    tiles: tuple[tuple[int, int], ...] = ()
 
 
 def float_arithmetic(isa: Isa) -> Arithmetic:
@@ -76,6 +79,26 @@ def single_bytes() -> Arithmetic:
     return byte_arithmetic(of_x, of_w, step)
 
 
+def pairs_of_bytes(products: Callable) -> Arithmetic:
+    """The even and the odd bytes apart, as signed 16-bit numbers, of which ``products(builder, a, b)``
+    multiplies vectors and adds up neighbours."""
+
+    def of_x(builder, spread):
+        pairs = builder.bitcast(spread, PAIRS)
+        return builder.and_(pairs, repeated(PAIRS, 255)), builder.lshr(pairs, repeated(PAIRS, 8))
+
+    def of_w(builder, weights):
+        pairs, byte = builder.bitcast(weights, PAIRS), repeated(PAIRS, 8)
+        return builder.ashr(builder.shl(pairs, byte), byte), builder.ashr(pairs, byte)
+
+    def step(builder, x, w, total):
+        for a, b in zip(x, w, strict=True):
+            total = builder.add(total, products(builder, a, b))
+        return total
+
+    return byte_arithmetic(of_x, of_w, step)
+
+
 def fused(isa: Isa, builder, a, b, c):
     """a * b + c, rounded once where the instruction set has that."""
     if not isa.fma:
@@ -94,13 +117,8 @@ def _by_vectors(isa: Isa, builder, a, b, c):
     if a.type == element:
         single = [builder.insert_element(undefined(part), value, INT32(0)) for value in (a, b, c)]
         return builder.extract_element(called(builder, name, part, *single), INT32(0))
-    sums = [
-        called(builder, name, part, *(lanes(builder, value, start, part) for value in (a, b, c)))
-        for start in range(0, a.type.count, part.count)
-    ]
-    while len(sums) > 1:
-        sums = [joined(builder, *pair) for pair in zip(sums[::2], sums[1::2])]
-    return sums[0]
+    split = zip(*(parts(builder, value, a.type.count // part.count) for value in (a, b, c)))
+    return whole(builder, [called(builder, name, part, *three) for three in split])
 
 
 def called(builder, name: str, result, *arguments):
@@ -132,11 +150,16 @@ def shuffled(builder, a, b, places):
     return builder.shuffle_vector(a, b, ir.Constant(ir.VectorType(INT32, len(places)), list(places)))
 
 
-def lanes(builder, whole, start: int, part):
-    """A run of lanes."""
-    return shuffled(builder, whole, undefined(whole.type), range(start, start + part.count))
+def parts(builder, vector, count: int):
+    """A vector in so many parts of equal size."""
+    size = vector.type.count // count
+    starts = range(0, vector.type.count, size)
+    return [shuffled(builder, vector, undefined(vector.type), range(at, at + size)) for at in starts]
 
 
-def joined(builder, a, b):
-    """The lanes of a, then those of b."""
-    return shuffled(builder, a, b, range(2 * a.type.count))
+def whole(builder, vectors):
+    """Vectors of equal size as one: the lanes of the first, then those of the second and so on."""
+    while len(vectors) > 1:
+        lanes = range(2 * vectors[0].type.count)
+        vectors = [shuffled(builder, a, b, lanes) for a, b in zip(vectors[::2], vectors[1::2])]
+    return vectors[0]

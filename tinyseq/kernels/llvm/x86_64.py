@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from tinyseq.kernels.llvm.isa import Isa
@@ -9,9 +10,7 @@ from tinyseq.kernels.llvm.isa import Isa
 if TYPE_CHECKING:
     from tinyseq.kernels.llvm.values import Arithmetic
 
-TRIPLE = "x86_64-unknown-linux-gnu"
-PLATFORM = "linux_x86_64"
-SUFFIX = ".so"
+MACHINES = ("x86_64", "AMD64")
 
 _NARROW = ((6, 1), (5, 1), (4, 1), (3, 1), (2, 2), (1, 4))
 _WIDE = ((6, 4), (5, 4), (4, 4), (3, 4), (2, 4), (1, 4))
@@ -72,7 +71,12 @@ old:
   ret i64 0
 }
 """
-"""0 baseline, 1 AVX2 + FMA, 2 AVX-512, 3 with VNNI."""
+
+
+def cpu_level(function: Callable[[str], Callable[[], int]]) -> int:
+    """0 baseline, 1 AVX2 + FMA, 2 AVX-512, 3 with VNNI."""
+    return function("tinyseq_cpu_level")()
+
 
 CONTROL = """
 declare void @llvm.x86.sse.stmxcsr(ptr)
@@ -94,8 +98,12 @@ define internal void @"tinyseq.denormals.restore"(i64 %former) alwaysinline {
   call void @llvm.x86.sse.ldmxcsr(ptr %slot)
   ret void
 }
+define internal float @"tinyseq.denormals.flushed"(float %x) alwaysinline {
+  ret float %x
+}
 """
-"""Flush-to-zero (bit 15 of MXCSR) and denormals-are-zero (6)."""
+"""Flush-to-zero (bit 15 of MXCSR) and denormals-are-zero (6). ``max`` and ``min``, which select one of two
+numbers, heed them."""
 
 
 def byte_arithmetic(isa: Isa) -> Arithmetic:
@@ -103,7 +111,7 @@ def byte_arithmetic(isa: Isa) -> Arithmetic:
     signed 16-bit pairs (``pmadd``)."""
     # Imported here: who only runs kernels need not have llvmlite.
     from tinyseq.kernels.llvm import values
-    from tinyseq.kernels.llvm.values import BYTES, INTEGERS, PAIRS, called, joined, lanes, repeated
+    from tinyseq.kernels.llvm.values import BYTES, INTEGERS, called, parts, whole
 
     dot = f"llvm.x86.{isa.dot}"
 
@@ -113,33 +121,13 @@ def byte_arithmetic(isa: Isa) -> Arithmetic:
     def step_of_fours(builder, x, w, total):
         return called(builder, dot, INTEGERS, total, x, w)
 
-    def pairs_of_x(builder, spread):
-        pairs = builder.bitcast(spread, PAIRS)
-        even = builder.and_(pairs, repeated(PAIRS, 255))
-        return even, builder.lshr(pairs, repeated(PAIRS, 8))
-
-    def pairs_of_w(builder, weights):
-        pairs = builder.bitcast(weights, PAIRS)
-        byte = repeated(PAIRS, 8)
-        return builder.ashr(builder.shl(pairs, byte), byte), builder.ashr(pairs, byte)
-
-    def step_of_pairs(builder, x, w, total):
-        for a, b in zip(x, w, strict=True):
-            total = builder.add(total, products(builder, a, b))
-        return total
-
     def products(builder, a, b):
         """The products of 16-bit pairs, in as many parts as the registers ask for."""
-        count = {"sse2": 8, "avx2": 16, "avx512": 32}[isa.dot.split(".")[0]]
-        part, result = values.vector(values.INT16, count), values.vector(values.INT32, count // 2)
-        sums = [
-            called(builder, dot, result, *(lanes(builder, vector, start, part) for vector in (a, b)))
-            for start in range(0, PAIRS.count, count)
-        ]
-        while len(sums) > 1:
-            sums = [joined(builder, *pair) for pair in zip(sums[::2], sums[1::2])]
-        return sums[0]
+        count = {"sse2": 4, "avx2": 2, "avx512": 1}[isa.dot.split(".")[0]]
+        pairs = zip(parts(builder, a, count), parts(builder, b, count))
+        result = values.vector(values.INT32, INTEGERS.count // count)
+        return whole(builder, [called(builder, dot, result, *pair) for pair in pairs])
 
     if "vpdpbusd" in isa.dot:
         return values.byte_arithmetic(fours, fours, step_of_fours)
-    return values.byte_arithmetic(pairs_of_x, pairs_of_w, step_of_pairs)
+    return values.pairs_of_bytes(products)
