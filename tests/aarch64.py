@@ -11,6 +11,7 @@ import shutil
 import subprocess
 import sys
 import tempfile
+from contextlib import suppress
 from pathlib import Path
 
 from tests.assets import UnavailableError, cache
@@ -85,6 +86,22 @@ def _run(command: list[str], environment: dict[str, str], folder: Path) -> None:
     if done.returncode:
         reason = (done.stderr.strip().splitlines() or ["it failed"])[-1]
         raise UnavailableError(f"{' '.join(command[:2])} for Debian's Python of arm64: {reason}")
+
+
+def packages(*names: str) -> Path:
+    """A folder with packages, and what they need; fetched if the cache does not hold it.
+
+    Raises:
+        UnavailableError: pip says why.
+    """
+    folder = cache() / f"python{VERSION}-aarch64-{'-'.join(sorted(names))}"
+    if not folder.is_dir():
+        folder.parent.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryDirectory(dir=folder.parent) as scratch:
+            install(made := Path(scratch, "made"), *names)
+            with suppress(OSError):  # another process was quicker
+                made.rename(folder)
+    return folder
 
 
 def install(folder: Path, *packages: str) -> None:

@@ -1,56 +1,63 @@
-/* Runs a plan by a library of the kernels: `machine LIBRARY PLAN RESULTS`, see test_wheels.py. */
-#include <inttypes.h>
-#include <stdio.h>
-#include <stdlib.h>
-#include <string.h>
+/* Runs a plan by kernels.dll: `plan` and `results` are files, see test_wheels.py. Needs no C library, which zig
+ * would have to compile first. The exit status says what failed. */
+#include <stdint.h>
 #include <windows.h>
 
 typedef int64_t (*run_function)(const int64_t *);
 
-static FILE *in;
+static HANDLE in, out;
+static int64_t context[64];
+
+static void get(void *to, int64_t size) {
+    DWORD done;
+    if (!ReadFile(in, to, (DWORD)size, &done, NULL) || done != size) ExitProcess(3);
+}
+
+static void put(const void *from, int64_t size) {
+    DWORD done;
+    if (!WriteFile(out, from, (DWORD)size, &done, NULL) || done != size) ExitProcess(4);
+}
 
 static int64_t number(void) {
     int64_t value;
-    if (fread(&value, sizeof value, 1, in) != 1) exit(3);
+    get(&value, sizeof value);
     return value;
 }
 
-/* Memory of so many bytes, which begin with what the file holds next if `filled`. */
-static int64_t memory(int64_t size, int filled) {
-    char *block = calloc(1, (size_t)size + 64);
-    if (!block) exit(4);
-    block += 64 - (uintptr_t)block % 64;
-    if (filled && fread(block, 1, (size_t)size, in) != (size_t)size) exit(5);
+/* Zeros, at the beginning of a page. */
+static char *memory(int64_t size) {
+    char *block = VirtualAlloc(NULL, (SIZE_T)size + 1, MEM_COMMIT | MEM_RESERVE, PAGE_READWRITE);
+    if (!block) ExitProcess(5);
+    return block;
+}
+
+static int64_t filled(int64_t size) {
+    char *block = memory(size);
+    get(block, size);
     return (int64_t)(uintptr_t)block;
 }
 
-int main(int argc, char **argv) {
-    int64_t context[64] = {0};
-    if (argc != 4 || !(in = fopen(argv[2], "rb"))) return 2;
-    HMODULE library = LoadLibraryA(argv[1]);
-    if (!library) return fprintf(stderr, "cannot load %s: error %lu\n", argv[1], GetLastError()), 6;
-    FARPROC found = GetProcAddress(library, "tinyseq_run");
-    if (!found || !GetProcAddress(library, "tinyseq_cpu_level")) return 7;
-    run_function run;
-    memcpy(&run, &found, sizeof run);
+void mainCRTStartup(void) {
+    HMODULE library = LoadLibraryA("kernels.dll");
+    if (!library) ExitProcess(6);
+    run_function run = (run_function)(void *)GetProcAddress(library, "tinyseq_run");
+    if (!run || !GetProcAddress(library, "tinyseq_cpu_level")) ExitProcess(7);
+    in = CreateFileA("plan", GENERIC_READ, 0, NULL, OPEN_EXISTING, 0, NULL);
+    out = CreateFileA("results", GENERIC_WRITE, 0, NULL, CREATE_ALWAYS, 0, NULL);
 
-    int64_t words = number(), arena = number(), state = number(), weights = number();
+    int64_t words = number(), arena_size = number(), state_size = number(), weights = number();
     int64_t input = number(), input_size = number(), output = number(), output_size = number();
     int64_t steps = number();
-    if (weights > 60) return 8;
-    context[0] = memory(words * 8, 1), context[1] = words;
-    context[2] = memory(arena, 0), context[3] = memory(state, 0);
-    for (int64_t i = 0; i < weights; ++i) context[4 + i] = memory(number(), 1);
-
-    FILE *out = fopen(argv[3], "wb");
-    if (!out) return 9;
+    if (weights > 60) ExitProcess(8);
+    char *arena = memory(arena_size), *state = memory(state_size);
+    context[0] = filled(words * 8), context[1] = words;
+    context[2] = (int64_t)(uintptr_t)arena, context[3] = (int64_t)(uintptr_t)state;
+    for (int64_t i = 0; i < weights; ++i) context[4 + i] = filled(number());
     for (int64_t step = 0; step < steps; ++step) {
-        char *place = (char *)(uintptr_t)context[2];
-        if (fread(place + input, 1, (size_t)input_size, in) != (size_t)input_size) return 10;
-        int64_t failed = run(context);
-        if (failed >= 0) return fprintf(stderr, "row %" PRId64 " failed\n", failed), 11;
-        fwrite(place + output, 1, (size_t)output_size, out);
+        get(arena + input, input_size);
+        if (run(context) >= 0) ExitProcess(9);
+        put(arena + output, output_size);
     }
-    fwrite((void *)(uintptr_t)context[3], 1, (size_t)state, out);
-    return ferror(out) || fclose(out);
+    put(state, state_size);
+    ExitProcess(0);
 }

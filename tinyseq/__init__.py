@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     from tinyseq.decode.generation.decoder import Decoder
     from tinyseq.decode.generation.generate import generate
     from tinyseq.decode.generation.options import Beam, Greedy, Sampling
-    from tinyseq.decode.hypothesis import Hypothesis
+    from tinyseq.decode.hypothesis import Hypothesis, Word
     from tinyseq.decode.lm.arpa import read_arpa
     from tinyseq.decode.lm.kenlm import read_kenlm
     from tinyseq.decode.lm.language_model import LanguageModel
@@ -39,7 +39,7 @@ if TYPE_CHECKING:
     from tinyseq.decode.transducer.models import Transducer
     from tinyseq.decode.transducer.options import TransducerBeamSearch, TransducerGreedy
     from tinyseq.decode.vocabulary import read_lexicon, read_vocabulary
-    from tinyseq.decode.words import Word, word_times
+    from tinyseq.decode.words import word_times
     from tinyseq.dropin.onnxruntime import InferenceSession
     from tinyseq.ir.graph import Graph
     from tinyseq.runtime.pool import Pool
@@ -132,7 +132,7 @@ _LATER = {
     "TransducerBeamSearch": "decode.transducer.options",
     "TransducerDecoder": "decode.transducer.decoder",
     "TransducerGreedy": "decode.transducer.options",
-    "Word": "decode.words",
+    "Word": "decode.hypothesis",
     "check_stream": "tools.stream_check",
     "ctc_beam_search": "decode.ctc.decoder",
     "ctc_greedy": "decode.ctc.decoder",

@@ -97,8 +97,8 @@ class Emitted:
             ]
             text = " ".join(one.word for one in words)
             return Hypothesis(tokens, float(score), frames, confidences, text, words)
-        text = None if vocabulary is None else text_of([vocabulary[token] for token in tokens], begins)
-        return Hypothesis(tokens, float(score), frames, confidences, text)
+        said = None if vocabulary is None else text_of([vocabulary[token] for token in tokens], begins)
+        return Hypothesis(tokens, float(score), frames, confidences, said)
 
 
 class TokenLog:

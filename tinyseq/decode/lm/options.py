@@ -157,9 +157,7 @@ Spellings = dict[str, tuple[tuple[int, ...], ...]]
 """Of each word: sequences of tokens, any of which spells it."""
 
 
-def _spelt_out(
-    lexicon: Mapping[str, Any] | Sequence[str], vocabulary: Sequence[str] | None
-) -> tuple[str, ...] | Spellings:
+def _spelt_out(lexicon: Collection[str] | Mapping[str, Any], vocabulary: Any) -> tuple[str, ...] | Spellings:
     """A lexicon as searches have it: words, or all spellings of each as tokens."""
     for word in lexicon:
         if not _is_text(word):
