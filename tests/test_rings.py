@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+from unittest.mock import patch
+
 import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 import tinyseq
-from tests.strategies.streams import Layers, in_chunks
+from tests.strategies.streams import Layers, in_chunks, layered
+from tests.strategies.streams import signal as wave
 from tinyseq.kernels.instructions import INSTRUCTIONS
 from tinyseq.plan.ring import LONG
 
@@ -98,25 +103,58 @@ def test_a_frame_that_is_not_finite_changes_no_long_ring():
         assert stream.snapshot() == before
 
 
-@pytest.mark.parametrize("device", ["cpu", "reference"])
-def test_what_another_state_takes_of_a_ring_is_that_of_before(device):
-    """One state goes on as the frames that another one had."""
-    count = LONG // 4
+COUNT = LONG // 4
+FOLLOWING = {
+    "the last": lambda graph, both, new: graph.apply("Slice", both, *map(np.array, ([-COUNT], [2**62], [1]))),
+    "the first": lambda graph, both, new: graph.apply("Slice", both, *map(np.array, ([0], [COUNT], [1]))),
+    "those between": lambda graph, both, new: graph.apply(
+        "Slice", both, *map(np.array, ([1], [COUNT + 1], [1]))
+    ),
+    "others": lambda graph, both, new: graph.apply("Neg", new),
+}
+SAME = {
+    "the last": lambda both: both[:, -COUNT:],
+    "the first": lambda both: both[:, :COUNT],
+    "those between": lambda both: both[:, 1 : COUNT + 1],
+    "others": lambda both: -both[:, :COUNT],
+}
+
+
+@pytest.mark.parametrize("finite", [True, False])
+@pytest.mark.parametrize("one", FOLLOWING)
+@pytest.mark.parametrize("other", FOLLOWING)
+def test_what_states_take_of_a_ring_is_that_of_before(one, other, finite):
+    """Two states that go on as parts of the frames of one of them and new ones."""
     graph = tinyseq.Graph()
-    sizes = {"x": "frames", "new": count, "old": count}
+    sizes = {"x": "frames", "new": COUNT, "old": COUNT}
     x, new, old = (graph.input(name, [1, size, 4]) for name, size in sizes.items())
     both = graph.concat([new, x], 1)
-    for name, start, end in (("new_out", -count, 2**62), ("old_out", 0, count)):
-        graph.output(name, graph.apply("Slice", both, *(np.array([n]) for n in (start, end, 1))))
+    graph.output("new_out", FOLLOWING[one](graph, both, new))
+    graph.output("old_out", FOLLOWING[other](graph, both, new))
     graph.output("y", graph.apply("Mul", old, np.float32(1)))
     pairs = {"new": "new_out", "old": "old_out"}
-    stream = tinyseq.load(graph, state=pairs, device=device).stream()
-    heard = np.random.default_rng(0).standard_normal((1, 9, 4)).astype(np.float32)
-    padded = np.concatenate([np.zeros((1, count + 9, 4), np.float32), heard], 1)
-    start = 0
-    for frames in (1, 3, 5):
-        before = start
-        start += frames
-        stream.step({"x": heard[:, before:start]})
-        np.testing.assert_array_equal(stream.state["new"], padded[:, 9 + start : 9 + start + count])
-        np.testing.assert_array_equal(stream.state["old"], padded[:, 9 + before : 9 + before + count])
+    stream = tinyseq.load(graph, state=pairs, finite=finite).stream()
+    rng = np.random.default_rng(0)
+    stream.state["new"][...] = rng.standard_normal((1, COUNT, 4))
+    for frames in (1, 3, COUNT + 2, 0):
+        heard = rng.standard_normal((1, frames, 4)).astype(np.float32)
+        whole = np.concatenate([stream.state["new"], heard], 1)
+        if frames == 0 and "those between" in (one, other):
+            continue
+        stream.step({"x": heard})
+        np.testing.assert_array_equal(stream.state["new"], SAME[one](whole))
+        np.testing.assert_array_equal(stream.state["old"], SAME[other](whole))
+
+
+@settings(max_examples=max(100, settings.default.max_examples))
+@given(data=st.data(), layers=layered())
+def test_all_that_is_kept_may_stay_where_it_lies(data, layers):
+    with patch("tinyseq.plan.lower.movement.LONG", 1):
+        session = layers.model().with_any_state()
+        x = wave(data.draw(st.integers(1, 40)))
+        try:
+            whole = session.run({"x": x})["y"]
+            y = in_chunks(session, x, data.draw(st.lists(st.integers(0, x.shape[1]), max_size=6).map(sorted)))
+        except (tinyseq.ModelError, tinyseq.FeedError):
+            return
+    np.testing.assert_array_equal(y, whole)
