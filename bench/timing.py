@@ -13,9 +13,12 @@ Call = Callable[[], object]
 BLOCK_SECONDS = 0.02
 
 
-def interleaved(calls: Mapping[str, Call], rounds: int) -> dict[str, list[float]]:
-    """Seconds a call, for each of the calls and each round. A round is a block of every call."""
-    repeats = {name: _repeats(call) for name, call in calls.items()}
+def interleaved(
+    calls: Mapping[str, Call], rounds: int, block: float = BLOCK_SECONDS
+) -> dict[str, list[float]]:
+    """Seconds a call, for each of the calls and each round. A round is a block of every call, of about so
+    many seconds."""
+    repeats = {name: _repeats(call, block) for name, call in calls.items()}
     seconds: dict[str, list[float]] = {name: [] for name in calls}
     names = list(calls)
     with _no_collection():
@@ -44,12 +47,12 @@ def _block(call: Call, repeats: int) -> float:
     return time.perf_counter() - start
 
 
-def _repeats(call: Call) -> int:
+def _repeats(call: Call, block: float) -> int:
     """Warms a call up and finds how many of it fill a block."""
     repeats = 1
-    while (seconds := _block(call, repeats)) < BLOCK_SECONDS / 2:
+    while (seconds := _block(call, repeats)) < block / 2:
         repeats *= 2
-    return max(1, round(repeats * BLOCK_SECONDS / seconds))
+    return max(1, round(repeats * block / seconds))
 
 
 @contextmanager

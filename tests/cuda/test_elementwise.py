@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from tests.cuda.emulator import EmulatedDevice
 from tests.cuda.memory import On
-from tinyseq.kernels.cuda.elementwise import LONG, LONGER, elementwise
+from tinyseq.kernels.cuda.elementwise import LONG, LONGER, elementwise, shift
 from tinyseq.kernels.cuda.launch import Tail
 from tinyseq.kernels.instructions import FUNCTION_CODES
 
@@ -93,3 +93,15 @@ def folded(name: str, start: np.ndarray, x: np.ndarray, shape: str) -> np.ndarra
     a, b, dims = on.put(start), on.put(x.ravel("K")), Tail(on.put(np.array(values)), values)
     on.run(elementwise(FUNCTION_CODES[name, "ff"], a, b, a, y, len(sizes), dims))
     return on.get(y, (rows,), np.float32)
+
+
+@settings(max_examples=20, deadline=None)
+@given(count=st.integers(0, 900), by=st.integers(1, 400), seed=st.integers(0, 99))
+def test_numbers_that_move_up_are_read_before_they_are_written(count, by, seed):
+    x, on = (
+        np.random.default_rng(seed).standard_normal(count + by).astype(np.float32),
+        On(EmulatedDevice(seed)),
+    )
+    at = on.put(x)
+    on.run(shift(at, count, by))
+    np.testing.assert_array_equal(on.get(at, x.shape, x.dtype), np.concatenate([x[by:], x[count:]]))

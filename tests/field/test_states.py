@@ -166,3 +166,24 @@ def test_a_step_that_is_not_finite_is_not_remembered():
     loose = layer("rows", finite=False).stream()
     loose.step({"x": poisoned[:, 1:]})
     assert np.isnan(loose.step({"x": x[:1, 1:]})["y"]).all()
+
+
+@pytest.mark.parametrize("cast", [False, True])
+def test_lengths_that_are_given_are_those_of_each_chunk(cast):
+    """As packed sequences are exported."""
+    nodes = [node("Cast", "n", "m", to=6)] if cast else []
+    nodes.append(node("LSTM", f"x w r _ {'m' if cast else 'n'}", "y", hidden_size=UNITS))
+    shapes = {"x": ["t", "b", FEATURES], "n": ["b"]}
+    kind = np.int64 if cast else np.int32
+    model = tinyseq.load(file(nodes, shapes, {"y": ["t", 1, "b", UNITS]}, LAYER, n=kind))
+    assert "which in a step are those of its chunk" in str(model)
+    x, stream = sound(), model.stream()
+    parts, ends = np.split(x, [4]), []
+    for part, count in zip(parts, (3, 3)):
+        ends.append(stream.step({"x": part, "n": np.array([count], kind)})["y"][:, 0])
+    heard = np.concatenate([parts[0][:3], parts[1]])
+    right = lstm(heard, LAYER["w"], LAYER["r"])[0]
+    np.testing.assert_allclose(np.concatenate([ends[0][:3], ends[1]]), right, atol=1e-6)
+    assert not ends[0][3:].any()
+    law, *others = tinyseq.check_stream(model, {"n": np.array([1], kind)}).findings
+    assert law.skipped and not any(one.broken for one in others)

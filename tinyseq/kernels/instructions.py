@@ -69,6 +69,7 @@ _EMITTED = ("&tokens", "&frames", "&logps")
 
 INSTRUCTIONS = (
     Instruction("fill", ("&y", "count", "bits")),
+    Instruction("shift", ("&y", "count", "by")),
     Instruction("elementwise", ("function", "&a", "&b", "&c", "&y", "rank", "*dims")),
     Instruction("pack", ("&x", "&w", "k", "n", "k_stride", "n_stride")),
     Instruction(

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import inspect
 
-from tinyseq.kernels.compute.elementwise import elementwise, fill
+from tinyseq.kernels.compute.elementwise import elementwise, fill, shift
 from tinyseq.kernels.compute.indexing import (
     extreme,
     extreme_integer,
@@ -53,7 +53,7 @@ from tinyseq.kernels.search.transducer import transducer_beam, transducer_path
 KERNELS = {
     kernel.__name__: kernel
     for kernel in (
-        *(fill, elementwise, pack, linear, products, depthwise),
+        *(fill, shift, elementwise, pack, linear, products, depthwise),
         *(gather, gather_elements, within, finite, extreme, extreme_integer, top_k, top_k_integer),
         *(jump, jump_unless, turn, spend, run),
         *(quantize_dynamic, linear_bytes, recurrent),

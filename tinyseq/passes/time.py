@@ -18,6 +18,7 @@ from tinyseq.passes.axes import FEW, NO_RULE, Sizes, multiples
 from tinyseq.passes.branches import laid_open
 from tinyseq.passes.follow import Following
 from tinyseq.passes.probe import scanned
+from tinyseq.passes.reach import everything, reached
 from tinyseq.passes.state import expose_state
 
 
@@ -155,6 +156,12 @@ def notes(model: Model, streaming: Streaming) -> list[str]:
     found = []
     if rows_meet(streaming.model.graph):
         found.append("numbers are rounded to bytes by the range of a chunk, so chunks differ by the rounding")
+    node = told_to_end(streaming.model.graph)
+    if node is not None:
+        found.append(
+            f"{node} ends after as many frames as {node.inputs[4]!r} says, which in a step are those of its "
+            "chunk"
+        )
     if not streaming.model.state and not streaming.inputs:
         node = _sliding(model.graph)
         if node is not None:
@@ -175,6 +182,13 @@ def notes(model: Model, streaming: Streaming) -> list[str]:
                 "be is its exporter's affair"
             )
     return found
+
+
+def told_to_end(graph: ModelGraph) -> Node | None:
+    """The first recurrent layer of which an input of whole numbers says how many frames it takes."""
+    told = reached(graph, {value.name: 1 for value in graph.inputs if value.dtype.kind in "iu"}, everything)
+    layers = (node for node in graph.nodes if node.row.state and len(node.inputs) > 4)
+    return next((node for node in layers if node.inputs[4] in told), None)
 
 
 def _sliding(graph: ModelGraph) -> Node | None:

@@ -20,6 +20,7 @@ from tinyseq.kernels.instructions import (
 )
 from tinyseq.plan.kinds import KINDS, REPORT, RESULTS, check_kinds
 from tinyseq.plan.packing import PackedWeights, panels, segment
+from tinyseq.plan.ring import Ring
 from tinyseq.plan.sizes import closed
 from tinyseq.plan.view import (
     BYTE,
@@ -92,6 +93,7 @@ class Builder:
         self._counted = 0
         self._segments: dict[int, Span] = {}
         self._postponed: dict[Span, Callable[[], object]] = {}
+        self.rings: dict[Span, Ring] = {}
 
     def allocate(
         self, shape: Shape, strides: Shape | None = None, dtype: np.dtype = FLOAT, narrow: bool = False
@@ -231,6 +233,10 @@ class Builder:
     def postpone(self, y: View, emit: Callable[[], object]) -> None:
         """Lets ``emit`` append what computes y when something reads it; where nothing does, never."""
         self._postponed[y.buffer] = emit
+
+    def ring(self, view: View) -> Ring | None:
+        """The parts of a tensor that has not been put together."""
+        return self.rings.get(view.buffer) if view.buffer in self._postponed else None
 
     def demand(self, view: View) -> None:
         """Something reads the tensor."""

@@ -21,6 +21,7 @@ KINDS = {
     "extreme_integer": (("i", 0, 1),),
     "top_k": (("f", 0, 1), ("i", 2)),
     "top_k_integer": (("i", 0, 1, 2),),
+    "shift": (("f", 0),),
     "pack": (("f", 0),),
     "linear": (("f", 0, 9), ("i", 12)),
     "products": (("f", 0, 1, 2),),

@@ -65,7 +65,7 @@ class StateInPlace:
 
     def write(self, builder: Builder, outputs: dict, given: dict[str, View], read: dict[str, View]) -> None:
         """Copies the state outputs over the state, after all of it has been read."""
-        moves = []
+        moves, shifts = [], []
         for pair in self.layout.pairs:
             target = read[pair.input]
             source = builder.view(outputs[pair.output])
@@ -78,7 +78,18 @@ class StateInPlace:
                     f"state {pair.output!r} came out as {list(source.shape)} and {pair.input!r} of a stream "
                     f"is {list(target.shape)}: a stream is one row; give inputs of one row"
                 )
+            ring = builder.ring(source)
+            new = ring.next_part(source) if ring is not None and ring.past.same(target) else None
+            if new is not None:
+                checked = self._finite and pair.finite
+                shifts.append((target, builder.finite(f"state {pair.input!r}", new) if checked else new))
+                continue
+            builder.demand(source)  # what reads the state reads it before any of it is written
             if self._finite and pair.finite and not source.same(target):
                 source = builder.finite(f"state {pair.input!r}", source)
             moves.append((source, target))
         builder.move(moves)
+        for target, new in shifts:
+            left = target.size - new.size
+            builder.emit("shift", target, left, new.size)
+            builder.copy(new.laid((new.size,), (1,)), target.laid((new.size,), (1,), target.offset + left))

@@ -12,6 +12,11 @@ from tinyseq.kernels.llvm.switch import switch
 
 _counters = stack(types.int64, MAX_RANK)
 
+MOVED = 32
+"""Numbers that are moved at once; no more than any processor's registers hold."""
+
+_held = stack(types.float32, MOVED)
+
 SIZES = {"f": 4, "i": 8, "b": 1, "w": 4}
 POINTERS = {"f": floats, "i": integers, "b": octets, "w": integers32}
 
@@ -147,3 +152,22 @@ def fill(y, count, bits):
     value = np.int32(bits)
     for i in range(count):
         target[i] = value
+
+
+@compiled()
+def shift(y, count, by):
+    """y[i] = y[i + by] for ``count`` float32 from the first on; ``by`` is above 0.
+
+    By so many at a time that are read before any of them is written.
+    """
+    held = floats(_held())
+    whole = count // MOVED * MOVED
+    for start in range(0, whole, MOVED):
+        source = floats(y + 4 * (start + by))
+        target = floats(y + 4 * start)
+        for i in range(MOVED):
+            held[i] = source[i]
+        for i in range(MOVED):
+            target[i] = held[i]
+    for i in range(whole, count):
+        floats(y)[i] = floats(y)[i + by]

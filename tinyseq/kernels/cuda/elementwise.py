@@ -11,8 +11,9 @@ from numba import types
 from numpy import int32, int64, uint32
 
 from tinyseq.kernels.compute.elementwise import POINTERS
+from tinyseq.kernels.compute.math import ZERO
 from tinyseq.kernels.compute.scalars import SCALARS
-from tinyseq.kernels.cuda.intrinsics import WARP, block, blocks, read4, thread, threads, write4
+from tinyseq.kernels.cuda.intrinsics import WARP, barrier, block, blocks, read4, thread, threads, write4
 from tinyseq.kernels.cuda.launch import MOST_BLOCKS, THREADS, Kernel, Launch, Tail
 from tinyseq.kernels.cuda.reduction import across_block
 from tinyseq.kernels.instructions import FUNCTIONS, Function
@@ -323,3 +324,24 @@ _filling = Kernel(_fill)
 
 def fill(y: int, count: int, bits: int) -> list[Launch]:
     return _filling.over(count, y, count, bits)
+
+
+def _shift(y, count, by):
+    """One block: of the elements that lie side by side, all are read before one is written."""
+    target = floats(y)
+    start = int64(0)
+    while start < count:
+        i = start + thread()
+        value = target[i + by] if i < count else ZERO
+        barrier()
+        if i < count:
+            target[i] = value
+        barrier()
+        start += threads()
+
+
+_shifting = Kernel(_shift)
+
+
+def shift(y: int, count: int, by: int) -> list[Launch]:
+    return [Launch(_shifting, 1, THREADS, (y, count, by))] if count > 0 else []

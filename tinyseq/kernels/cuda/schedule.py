@@ -15,7 +15,7 @@ import numpy as np
 from tinyseq.errors import UnsupportedError
 from tinyseq.kernels.cuda.chains import WORDS, chain, codes_of, is_short
 from tinyseq.kernels.cuda.depthwise import depthwise
-from tinyseq.kernels.cuda.elementwise import elementwise, fill
+from tinyseq.kernels.cuda.elementwise import elementwise, fill, shift
 from tinyseq.kernels.cuda.gathering import LONGEST, PlacedInstruction, gathered
 from tinyseq.kernels.cuda.indexing import (
     extreme,
@@ -40,7 +40,7 @@ from tinyseq.kernels.instructions import INSTRUCTIONS, OPERANDS, SEGMENT_SHIFT
 TWINS: dict[str, Callable[..., list[Launch]]] = {
     twin.__name__: twin
     for twin in (
-        *(fill, elementwise, pack, linear, products, depthwise),
+        *(fill, shift, elementwise, pack, linear, products, depthwise),
         *(quantize_dynamic, linear_bytes, recurrent),
         *(gather, gather_elements, within, finite, extreme, extreme_integer, top_k, top_k_integer),
         *(log_softmax, ban_tokens, force_token, penalize_repetition, ban_ngrams, feed, unroll, pick, beam),

@@ -7,7 +7,9 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from tinyseq.plan.builder import STATE
 from tinyseq.plan.lower.operands import along, given, joined, reshaped
+from tinyseq.plan.ring import LONG, behind
 from tinyseq.plan.sizes import known_sizes
 from tinyseq.plan.view import Shape, View
 from tinyseq.shapes import axes_of, axis_of, pad_widths, slice_bounds, split_sizes
@@ -18,8 +20,18 @@ if TYPE_CHECKING:
 
 
 def concat(p: Builder, node: Node, inputs, shapes) -> View:
-    parts = [p.view(part) for part in inputs]
-    return joined(p, parts, axis_of(node.attributes["axis"], len(shapes[0])))
+    parts, axis = [p.view(part) for part in inputs], axis_of(node.attributes["axis"], len(shapes[0]))
+    if len(parts) == 2 and _is_ring(*parts, axis):
+        return behind(p, *parts, shapes[0])
+    return joined(p, parts, axis)
+
+
+def _is_ring(past: View, new: View, axis: int) -> bool:
+    """Whether a tensor is a long part of a stream's state whose elements stay in a row if others are put
+    behind it."""
+    if past.buffer.segment != STATE or new.buffer.segment == STATE or new.kind != "f":
+        return False
+    return past.dense and past.size >= LONG and all(size == 1 for size in past.shape[:axis])
 
 
 def split(p: Builder, node: Node, inputs, shapes) -> list[View]:

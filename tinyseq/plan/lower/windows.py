@@ -16,6 +16,7 @@ from tinyseq.plan.lower.linear import linear, packed_matrix
 from tinyseq.plan.lower.movement import padded
 from tinyseq.plan.lower.operands import along, given, joined, real, reshaped
 from tinyseq.plan.lower.reduction import folded, start_of
+from tinyseq.plan.ring import apart, tap_views
 from tinyseq.plan.view import BOOL, INTEGER, Shape, View, collapsed, dense_strides
 
 if TYPE_CHECKING:
@@ -122,7 +123,7 @@ def _convolved(
     """
     rank = len(geometry.sizes)
     used = _all_used(x, geometry)
-    windows = _windows(p, x, geometry, used, fill)
+    windows = apart(p, _windows(p, x, geometry, used, fill), rank)
     taps = math.prod(windows.shape[rank + 1 :])
 
     count = kernels.stop - kernels.start
@@ -150,6 +151,8 @@ def _by_groups(
 ) -> View:
     """Each group of input channels with its own kernels w[M, C / groups, ...]."""
     channels, count = x.shape[1] // groups, w.shape[0] // groups
+    if groups > 1:
+        p.demand(x)
     parts = []
     for g in range(groups):
         part = along(x, 1, g * channels, channels)
@@ -185,6 +188,7 @@ def _depthwise(p: Builder, x: View, kernels: Kernels, b: View | None, geometry: 
         order = (0, *range(2, rank + 2), 1)
         x = p.fresh(x.transposed(order)).transposed((0, rank + 1, *range(1, rank + 1)))
         windows = _windows(p, x, geometry, used)
+    windows = apart(p, windows, rank)
     head, leaps = windows.shape[: rank + 1], windows.strides[rank + 1 : -1]
     y = p.allocate((*head, channels))
     if y.size:
@@ -271,15 +275,6 @@ def _turned(p: Builder, w: np.ndarray | View, groups: int) -> np.ndarray | View:
     return turned.swapaxes(1, 2).reshape(*joint, *sizes)
 
 
-def _tap_views(windows: View, rank: int):
-    """For each tap the [N, out..., C] elements that it meets."""
-    shape = (*windows.shape[: rank + 1], windows.shape[-1])
-    strides = (*windows.strides[: rank + 1], windows.strides[-1])
-    for place in np.ndindex(*windows.shape[rank + 1 : -1]):
-        offset = sum(i * step for i, step in zip(place, windows.strides[rank + 1 : -1]))
-        yield windows.laid(shape, strides, windows.offset + offset)
-
-
 def _pool_windows(p: Builder, node: Node, x: View, fill: float, shape: Shape) -> tuple[Windowing, View]:
     """x[N, C, ...] as [N, out..., taps..., C], padded with ``fill``."""
     sizes, strides, dilations, before, _ = rules.pool_geometry(node.attributes, x.shape)
@@ -293,7 +288,7 @@ def average_pool(p: Builder, node: Node, inputs, shapes) -> View:
     geometry, windows = _pool_windows(p, node, x, 0.0, shapes[0])
     rank = len(geometry.sizes)
     y = p.fill(p.allocate((*windows.shape[: rank + 1], x.shape[1])))
-    for tap in _tap_views(windows, rank):
+    for tap in tap_views(windows, rank):
         p.elementwise("add", y, y, tap)
     counts = _counts(node, x.shape[2:], geometry)[None, ..., None]
     y = p.elementwise("divide", y, y, p.constant(counts).broadcast(y.shape))
@@ -310,7 +305,7 @@ def max_pool(p: Builder, node: Node, inputs, shapes) -> list[View]:
     back = (0, rank + 1, *range(1, rank + 1))
     y = p.fill(p.allocate(shape, dtype=x.dtype), least)
     if len(node.outputs) == 1:
-        for tap in _tap_views(windows, rank):
+        for tap in tap_views(windows, rank):
             p.elementwise("maximum", y, y, tap)
         return [y.transposed(back)]
     met = _met(x.shape[2:], geometry)
@@ -323,7 +318,7 @@ def max_pool(p: Builder, node: Node, inputs, shapes) -> list[View]:
         return p.constant(np.asarray(flat, np.int64)[..., None]).broadcast(shape)
 
     places = place([np.where(inside, at, np.iinfo(np.int64).max).min(1) % n for at, inside, n in met])
-    for taps, tap in zip(np.ndindex(*geometry.sizes), _tap_views(windows, rank)):
+    for taps, tap in zip(np.ndindex(*geometry.sizes), tap_views(windows, rank)):
         top = apply(p, "maximum", y, tap)
         same = apply(p, "or", *(apply(p, "equal", y, top, dtype=BOOL), _is_nan(p, y)))
         here = place([np.clip(at[:, t], 0, n - 1) for (at, _, n), t in zip(met, taps)])
