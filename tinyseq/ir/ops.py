@@ -4,152 +4,32 @@ Ops have the meaning of the newest ONNX specification (domain ``ai.onnx`` where 
 converters bring older forms to it. A new op is one row here, one function in ``reference``, one in
 ``plan/lower`` and one shape rule in ``shapes``.
 
-Inputs and outputs are written in order: ``name`` is required, ``name?`` may be absent, ``name*`` is
-any number. A ``!`` says that the value must be known when planning: a constant, a shape, or computed
-from those and inputs; a ``~`` that planning makes use of it where it is. ``-`` stands before what the
-specification has and tinyseq refuses, ``+`` before what is tinyseq's own: files of other formats cannot
-hold it.
-
-Behind a colon stands the type. A letter is a class of types: ``f`` floating numbers, ``i`` integers, ``n``
-numbers (``f`` or ``i``), ``q`` int8 and uint8, ``b`` booleans, ``a`` any of these; a name is that type
-alone. All ports of an op with the same capital letter are of one type of its class; a digit tells two such
-types apart. Floating numbers of any precision count as one type, since all are computed in one. Of an
-output, ``@name`` is the type that an attribute tells; ``/`` stands before what holds where the former is
-absent. Ports without a type have those of the op's graphs.
+How a row is written ``tinyseq.ir.op`` says.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
-from functools import cache, partial
-from typing import Any, NamedTuple
+from functools import partial
+from typing import Any
 
 from tinyseq import shapes
+from tinyseq.ir.op import (
+    DTYPE,
+    FLOAT,
+    FLOATS,
+    GRAPH,
+    INT,
+    INTS,
+    REQUIRED,
+    TENSOR,
+    TEXT,
+    TEXTS,
+    Attribute,
+    Op,
+    Port,
+)
 from tinyseq.shapes import effort, looks
-
-REQUIRED = object()
-"""The default of an attribute that has none."""
-
-INT, INTS, FLOAT, FLOATS, TEXT, TEXTS, TENSOR, DTYPE, GRAPH = (
-    "an integer", "integers", "a number", "numbers", "a word", "words", "a tensor", "a type", "a graph",
-)  # fmt: skip
-"""The kinds of attributes."""
-
-
-class Attribute(NamedTuple):
-    """An attribute, its kind, its default and, where only some values are supported, those values."""
-
-    name: str
-    kind: str
-    default: Any
-    allowed: tuple[Any, ...] | None = None
-
-
-class Port(NamedTuple):
-    """One input or output of an op. ``type`` is written as the module says; ``tinyseq.ir.types`` reads it."""
-
-    name: str
-    optional: bool
-    variadic: bool
-    known: bool
-    wanted: bool
-    supported: bool
-    own: bool
-    type: str
-
-    @classmethod
-    @cache
-    def parse(cls, text: str) -> Port:
-        """Reads the notation of this module."""
-        text, _, type_ = text.partition(":")
-        mark = text[0]
-        return cls(
-            text.strip("-+?*!~"),
-            "?" in text or mark == "-",
-            "*" in text,
-            "!" in text,
-            "~" in text,
-            mark != "-",
-            mark == "+",
-            type_,
-        )
-
-
-class Op:
-    """One row of the table.
-
-    ``shape(attributes, shapes, values)`` gives the shapes of the outputs from the inputs' shapes and,
-    where known, their values (else None). ``state`` names the input and output ports that carry
-    recurrent state. ``check(attributes)`` raises ``Mismatch`` for attributes that do not fit each other.
-    ``looks(attributes, shapes, values)`` gives the axes along which an element of the result needs more than
-    one element of an input, see ``shapes/looks.py``.
-
-    What else is to be known of an op; inputs are counted as ports, a variadic one is all that it stands for:
-
-    * ``moves``: the inputs whose elements come to the result as they are;
-    * ``keeps_values``: the result holds elements of the first input and nothing else, maybe in another type;
-    * ``rearranges``: it holds each of them once;
-    * ``grows``: the result may be far larger than what is given;
-    * ``rows_meet``: rows of a batch change what comes of each other;
-    * ``open_inputs``: how many inputs, from the first on, may hold sizes that are open while planning;
-    * ``takes_bytes``: its lowering takes narrow tensors, see ``plan/view.py``;
-    * ``multiplications`` and ``turns``, where it has any: what it takes, see ``shapes/effort.py``.
-    """
-
-    __slots__ = (
-        "attributes", "check", "domain", "grows", "inputs", "keeps_values", "looks", "moves",
-        "multiplications", "name", "open_inputs", "outputs", "rearranges", "rows_meet", "shape",
-        "state", "takes_bytes", "turns",
-    )  # fmt: skip
-
-    def __init__(
-        self,
-        name: str,
-        inputs: tuple[Port, ...],
-        outputs: tuple[Port, ...],
-        attributes: tuple[Attribute, ...],
-        shape: Callable,
-        *,
-        state: tuple[tuple[str, str], ...] = (),
-        check: Callable[[dict[str, Any]], None] | None = None,
-        domain: str = "",
-        looks: Callable = looks.everything,
-        moves: tuple[int, ...] = (),
-        keeps_values: bool = False,
-        rearranges: bool = False,
-        grows: bool = False,
-        rows_meet: bool = False,
-        open_inputs: int = 0,
-        takes_bytes: bool = False,
-        multiplications: Callable | None = None,
-        turns: Callable | None = None,
-    ) -> None:
-        self.name = name
-        self.inputs = inputs
-        self.outputs = outputs
-        self.attributes = attributes
-        self.shape = shape
-        self.state = state
-        self.check = check
-        self.domain = domain
-        self.looks = looks
-        self.moves = moves
-        self.keeps_values = keeps_values
-        self.rearranges = rearranges
-        self.grows = grows
-        self.rows_meet = rows_meet
-        self.open_inputs = open_inputs
-        self.takes_bytes = takes_bytes
-        self.multiplications = multiplications
-        self.turns = turns
-
-    def port(self, index: int) -> Port:
-        """The input port of position ``index``; a variadic one repeats."""
-        return self.inputs[self.place(index)]
-
-    def place(self, index: int) -> int:
-        """The place of the port of position ``index``."""
-        return min(index, len(self.inputs) - 1)
 
 
 def _ports(text: str) -> tuple[Port, ...]:
@@ -200,6 +80,8 @@ _RECURRENT = (
 
 _FRAMES_FIRST = (*(a for a in _RECURRENT if a.name != "layout"), A("layout", INT, 0, (0,)))
 _SCATTER = A("reduction", TEXT, "none", ("none", "add", "mul", "max", "min"))
+_COORDINATES = ("half_pixel", "half_pixel_symmetric", "pytorch_half_pixel", "align_corners", "asymmetric",
+                "tf_half_pixel_for_nn", "tf_crop_and_resize")  # fmt: skip
 _EPSILON = A("epsilon", FLOAT, 1e-5)
 _HIDDEN = (("initial_h", "y_h"),)
 _HIDDEN_AND_CELL = (*_HIDDEN, ("initial_c", "y_c"))
@@ -311,6 +193,8 @@ FAMILIES = {
                 grows=True),
         *_alike("EyeLike", "x:A", shapes.eye_like, A("dtype", DTYPE, None), A("k", INT, 0), y="@dtype/A",
                 grows=True),
+        *_alike("Compress", "x:A condition!:b", shapes.compress, A("axis", INT, None),
+                looks=looks.compressed, **_MOVES),
         *_alike("NonZero", "x!:a", shapes.non_zero, y="int64"),
     ),
     "linear": (
@@ -353,7 +237,25 @@ FAMILIES = {
             looks=looks.pooled),
         *_alike("AveragePool", "x:F", shapes.pool, *_POOL, A("count_include_pad", INT, 0, (0, 1)),
                 looks=looks.pooled),
+        *_alike("LpPool", "x:F", shapes.pool, *_POOL, A("p", INT, 2), looks=looks.pooled),
         *_alike("GlobalAveragePool GlobalMaxPool", "x:F", shapes.global_pool, looks=looks.from_third),
+    ),
+    "signal": (
+        *_alike("Resize", "x:A roi?!:f scales?!:f sizes?!:i", shapes.resize,
+                A("antialias", INT, 0, (0, 1)), A("axes", INTS, None),
+                A("coordinate_transformation_mode", TEXT, "half_pixel", _COORDINATES),
+                A("cubic_coeff_a", FLOAT, -0.75), A("exclude_outside", INT, 0, (0, 1)),
+                A("extrapolation_value", FLOAT, 0.0),
+                A("keep_aspect_ratio_policy", TEXT, "stretch", ("stretch", "not_larger", "not_smaller")),
+                A("mode", TEXT, "nearest", ("nearest", "linear", "cubic")),
+                A("nearest_mode", TEXT, "round_prefer_floor",
+                  ("round_prefer_floor", "round_prefer_ceil", "floor", "ceil")),
+                looks=looks.resized, grows=True),
+        *_alike("STFT", "x:F step!:i window?:F length?!:i", shapes.stft, A("onesided", INT, 1, (0, 1)),
+                looks=looks.from_second, multiplications=effort.transform),
+        *_alike("DFT", "x:F dft_length?!:i axis?!:i", shapes.dft, A("inverse", INT, 0, (0, 1)),
+                A("onesided", INT, 0, (0, 1)), looks=looks.transformed, grows=True,
+                multiplications=effort.transform),
     ),
     "recurrent": (
         _op("RNN", "x:F w:F r:F b?:F lengths?:i initial_h?:F", "y?:F y_h?:F", shapes.rnn,
