@@ -16,7 +16,7 @@ from tinyseq.converters.onnx.files import DOMAINS, external_location, package, r
 from tinyseq.converters.onnx.upgrades import UPGRADES
 
 from tinyseq.errors import ConversionWarning, ModelError, UnsupportedError
-from tinyseq.ir.model import Model, ModelGraph, Node, Value
+from tinyseq.ir.model import Model, ModelGraph, Node, Value, captured
 from tinyseq.ir.ops import DTYPE, OPS
 from tinyseq.ir.types import alike, checked_model
 
