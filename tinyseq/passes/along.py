@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 Handler = Callable[["Following", Node, int, Track], None]
 
 
-PADDED = ("Conv", "MaxPool", "AveragePool", "Pad", "Slice", "Gather")
+PADDED = ("Conv", "MaxPool", "AveragePool", "LpPool", "Pad", "Slice", "Gather")
 """Ops that look along frames and can take padding that nothing holds yet."""
 
 NORMALISED = "is normalised over all frames"
@@ -33,8 +33,11 @@ SUMMED = "sums over all frames"
 
 WHY = {
     **dict.fromkeys(("Softmax", "LogSoftmax", "LpNormalization", "Hardmax"), NORMALISED),
-    **dict.fromkeys(("InstanceNormalization", "LayerNormalization"), NORMALISED),
-    **dict.fromkeys(("MatMul", "Gemm", "MatMulInteger"), SUMMED),
+    **dict.fromkeys(("InstanceNormalization", "LayerNormalization", "GroupNormalization"), NORMALISED),
+    **dict.fromkeys(("RMSNormalization", "MeanVarianceNormalization"), NORMALISED),
+    **dict.fromkeys(("MatMul", "Gemm", "MatMulInteger", "Einsum", "FusedMatMul", "DFT"), SUMMED),
+    "Resize": "changes how many frames there are, by the number of all of them",
+    "STFT": "takes frames of a length or distance that is computed; one whose frames are constants streams",
     "ReverseSequence": "turns the frames round, and the first of the result is the last given",
     "ConvInteger": "is a convolution of integers along the frames, which streams do not keep",
 }
@@ -301,7 +304,7 @@ HANDLERS: dict[str, Handler] = {
     **dict.fromkeys(running.FOLDS, running.reduced),
     "Scan": scanned,
     "DynamicQuantizeLinear": quantised,
-    **dict.fromkeys(("MaxPool", "AveragePool"), windows.pooled),
+    **dict.fromkeys(("MaxPool", "AveragePool", "LpPool"), windows.pooled),
     "Conv": windows.convolved,
     "ConvTranspose": windows.transposed,
     "Pad": padded,
