@@ -83,6 +83,8 @@ MICROSOFT = {
 }
 
 ONNX = {
+    "DequantizeLinear, one zero point": ([A, f(0.1).reshape(1), u(3)], {}),
+    "QuantizeLinear, one zero point": ([X, f(0.1), u(3).reshape(1)], {}),
     "QLinearMatMul": ([A, f(0.1), u(3), B, f(0.02), u(90), f(0.2), u(20)], {}),
     "QLinearMatMul, columns": (
         [A, f(0.1), u(3), whole(4, 5, dtype=np.int8), numbers(5) ** 2 / 9, np.zeros(5, np.int8), f(2.0),
