@@ -15,6 +15,7 @@ ROOT = Path(__file__).parent.parent
 sys.path.insert(0, str(ROOT))
 
 from tinyseq.converters.onnx import OLDEST_OPSET  # noqa: E402
+from tinyseq.converters.onnx.upgrades import UPGRADES  # noqa: E402
 
 from tests import onnx_nodes  # noqa: E402
 from tinyseq.ir.op import REQUIRED, Attribute, Op, Port  # noqa: E402
@@ -51,18 +52,29 @@ of the tests of nodes in onnx {version}; a test keeps it so. Every op is on `dev
 |---|---|---|---|---|---|---|
 """
 
+OTHERS = """
+## Ops that become others
+
+When an ONNX file is read, these become ops of the table, as do older forms of those that are in it. Of ONNX,
+with its tests; for those that ONNX defines as functions, the onnx package writes the function out:
+
+{onnx}
+
+Of onnxruntime (`com.microsoft`), which its optimised and quantised files hold: {microsoft}.
+"""
+
 TAIL = """
 ## What is refused
 
-Tests of ONNX, of all ops of the table and of functions made of them, that are refused, by reason:
+Tests of ONNX, of all ops of the table and of what becomes of them, that are refused, by reason:
 
 | reason | CPU | reference |
 |---|---|---|
 """
 
 LAST = """
-Of {count} tests the CPU passes {cpu} and the reference {reference}. Different from what a test wants, on the
-reference, which computes in float64, are:
+Of {count} tests the CPU passes {cpu} and the reference {reference}. Different from what a test wants, some
+only on the reference, which computes in float64, are:
 {different}
 """
 
@@ -73,6 +85,9 @@ def text() -> str:
         HEAD.format(version=onnx.__version__, oldest=OLDEST_OPSET, newest=onnx.defs.onnx_opset_version())
     ]
     parts += [_row(OPS[name]) for name in sorted(OPS)]
+    microsoft = sorted(op for domain, op in UPGRADES if domain and op not in OPS)
+    named = [f"`{op}`" + (f" ({_tests(op)})" if _tests(op) else "") for op in onnx_nodes.OTHERS]
+    parts.append(OTHERS.format(onnx=", ".join(named), microsoft=", ".join(f"`{op}`" for op in microsoft)))
     parts.append(TAIL)
     refused = {
         device: Counter(o.why for o in onnx_nodes.outcomes(device).values() if o.verdict == "refused")
@@ -92,9 +107,8 @@ def _row(op: Op) -> str:
     name = f"`{op.name}`" + (f" ({op.domain})" if op.domain else "")
     inputs, outputs = (" ".join(map(_port, ports)) for ports in (op.inputs, op.outputs))
     attributes = ", ".join(map(_attribute, op.attributes))
-    return (
-        f"| {name} | {_on_cpu(op)} | {inputs} | {outputs} | {attributes} | {_opsets(op)} | {_tests(op)} |\n"
-    )
+    cells = name, _on_cpu(op), inputs, outputs, attributes, _opsets(op), _tests(op.name)
+    return f"| {' | '.join(cells)} |\n"
 
 
 def _port(port: Port) -> str:
@@ -144,11 +158,11 @@ def _passed(device: str, op: str | None) -> int:
     return sum(outcomes[case.name].verdict == "passed" for case in own)
 
 
-def _tests(op: Op) -> str:
-    count = sum(case.op == op.name for case in onnx_nodes.cases())
+def _tests(op: str) -> str:
+    count = sum(case.op == op for case in onnx_nodes.cases())
     if not count:
         return ""
-    return f"{_passed('cpu', op.name)}, {_passed('reference', op.name)} of {count}"
+    return f"{_passed('cpu', op)}, {_passed('reference', op)} of {count}"
 
 
 if __name__ == "__main__":

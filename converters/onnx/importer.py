@@ -52,6 +52,7 @@ class _Importer:
         self.proto = proto
         self.where = where
         self.stored: list[str] = []
+        self.read: set[str] = set()
         self.opset = self._opset()
         self.names = (f"tinyseq.{number}" for number in count(1))
         self.defaults: tuple[Value, ...] = ()
@@ -96,8 +97,8 @@ class _Importer:
         return {name: value for name, value in said.items() if value}
 
     def note_unread(self, graph: ModelGraph) -> None:
-        """Warns of weights that no node reads."""
-        read = set(captured(graph))
+        """Warns of weights that no node of the file reads."""
+        read = self.read.union(captured(graph))
         unread = [name for name in self.stored if name not in read]
         if unread:
             warnings.warn(
@@ -195,6 +196,7 @@ class _Importer:
         constants: dict[str, np.ndarray],
         ranks: dict[str, int],
     ) -> None:
+        self.read.update(proto.input)
         name = proto.name or f"{proto.op_type}_{position}"
         label = f"node {name!r} ({proto.op_type})"
         row = OPS.get(proto.op_type)

@@ -83,6 +83,8 @@ MICROSOFT = {
 }
 
 ONNX = {
+    "DequantizeLinear, one zero point": ([A, f(0.1).reshape(1), u(3)], {}),
+    "QuantizeLinear, one zero point": ([X, f(0.1), u(3).reshape(1)], {}),
     "QLinearMatMul": ([A, f(0.1), u(3), B, f(0.02), u(90), f(0.2), u(20)], {}),
     "QLinearMatMul, columns": (
         [A, f(0.1), u(3), whole(4, 5, dtype=np.int8), numbers(5) ** 2 / 9, np.zeros(5, np.int8), f(2.0),
@@ -138,6 +140,52 @@ def test_it_is_what_onnxruntime_gives(domain, form, inputs, attributes, fed):
             assert found.dtype == expected.dtype
             assert np.abs(found.astype(int) - expected.astype(int)).max() <= 1
             assert (found != expected).mean() < 0.2
+
+
+SOUND = numbers(1, 40, 1)
+FRAMES = numbers(1, 12, 4)
+
+STREAMED = {
+    "STFT": (SOUND, "n", [np.int64(4), np.hanning(8).astype(np.float32)], {}),
+    "Einsum": (FRAMES, "n", [numbers(4, 2, 3)], {"equation": "btf,fhg->bthg"}),
+    "Einsum, beside itself": (FRAMES, "n", [], {"equation": "btf->bft"}),
+    "RMSNormalization": (FRAMES, "n", [numbers(4)], {}),
+    "Atan": (FRAMES, "n", [], {}),
+    "LpPool": (FRAMES, "n", [], {"kernel_shape": [3], "pads": [2, 0]}),
+}
+
+
+@pytest.mark.parametrize(("form", "case"), STREAMED.items(), ids=STREAMED)
+def test_it_streams(form, case):
+    """LpPool slides along the last axis, the others take frames along the second."""
+    (x, size, constants, attributes), op = case, form.partition(",")[0]
+    names = [f"c{place}" for place in range(len(constants))]
+    nodes = [helper.make_node(op, ["x", *names], ["y"], "it", **attributes)]
+    if op == "LpPool":
+        nodes[0].input[0] = "turned"
+        nodes.insert(0, helper.make_node("Transpose", ["x"], ["turned"], perm=[0, 2, 1]))
+    made = graph(
+        nodes, [value("x", shape=[1, size, x.shape[2]])], [helper.make_empty_tensor_value_info("y")],
+        dict(zip(names, constants)),
+    )  # fmt: skip
+    model = helper.make_model(made, opset_imports=[helper.make_opsetid("", 23)], ir_version=10)
+    session = tinyseq.load(model)
+    whole = session.run({"x": x})["y"]
+    axis = 2 if op == "LpPool" or "itself" in form else 1
+    stream = session.stream()
+    parts = [stream.step({"x": part})["y"] for part in np.split(x, [3, 4, 9], axis=1)]
+    parts.append(stream.finish().get("y", parts[-1][:0] if axis == 0 else parts[-1].take([], axis)))
+    np.testing.assert_array_equal(np.concatenate(parts, axis), whole)
+
+
+def test_a_sum_over_frames_does_not_stream():
+    made = graph(
+        [helper.make_node("Einsum", ["x", "x"], ["y"], "it", equation="btf,bsf->bts")],
+        [value("x", shape=[1, "n", 4])], [helper.make_empty_tensor_value_info("y")],
+    )  # fmt: skip
+    model = helper.make_model(made, opset_imports=[helper.make_opsetid("", 17)], ir_version=8)
+    with pytest.raises(tinyseq.ModelError, match="'it'"):
+        tinyseq.load(model).stream()
 
 
 def test_what_is_wrong_is_said():

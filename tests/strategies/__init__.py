@@ -9,6 +9,7 @@ from tests.strategies import (
     quantized,
     recurrent,
     reduction,
+    signal,
     trigonometry,
     windows,
 )
@@ -18,7 +19,8 @@ from tests.strategies.drawing import CASES, op_of
 from tests.strategies.recurrent import LAYERS, SIZES, layers, layers_of_any_kind
 
 FAMILIES = (
-    control, elementwise, indexing, linear, movement, quantized, recurrent, reduction, trigonometry, windows,
+    control, elementwise, indexing, linear, movement, quantized, recurrent, reduction, signal, trigonometry,
+    windows,
 )  # fmt: skip
 """The modules that fill ``CASES``."""
 

@@ -145,6 +145,18 @@ def pool(draw, op):
     )  # fmt: skip
 
 
+@case_of("LpPool")
+def lp_pool(draw, op):
+    rank = draw(st.integers(1, 2))
+    kernel, strides = some(draw, rank, 1, 3), some(draw, rank, 1, 3)
+    given = padding(draw, kernel)
+    if given.get("auto_pad", "").startswith("SAME"):
+        strides = list(map(min, strides, kernel))
+    x = numbers(draw, (2, 3, *(size + draw(st.integers(0, 5)) for size in kernel)))
+    degree = draw(st.sampled_from([None, 1, 2, 3]))
+    return one_node(op, [x], opset=11, kernel_shape=kernel, strides=strides, p=degree, **given)
+
+
 @case_of("GlobalAveragePool", "GlobalMaxPool")
 def global_pool(draw, op):
     return one_node(op, [numbers(draw, draw(shapes(3, 4, least=1)))])

@@ -79,6 +79,8 @@ _RECURRENT = (
 
 _FRAMES_FIRST = (*(a for a in _RECURRENT if a.name != "layout"), A("layout", INT, 0, (0,)))
 _SCATTER = A("reduction", TEXT, "none", ("none", "add", "mul", "max", "min"))
+_COORDINATES = ("half_pixel", "half_pixel_symmetric", "pytorch_half_pixel", "align_corners", "asymmetric",
+                "tf_half_pixel_for_nn", "tf_crop_and_resize")  # fmt: skip
 _EPSILON = A("epsilon", FLOAT, 1e-5)
 _HIDDEN = (("initial_h", "y_h"),)
 _HIDDEN_AND_CELL = (*_HIDDEN, ("initial_c", "y_c"))
@@ -197,6 +199,8 @@ FAMILIES = {
                 grows=True),
         *_alike("EyeLike", "x:A", shapes.eye_like, A("dtype", DTYPE, None), A("k", INT, 0), y="@dtype/A",
                 grows=True),
+        *_alike("Compress", "x:A condition!:b", shapes.compress, A("axis", INT, None),
+                looks=looks.compressed, **_MOVES),
         *_alike("NonZero", "x!:a", shapes.non_zero, y="int64"),
     ),
     "linear": (
@@ -243,7 +247,28 @@ FAMILIES = {
             looks=looks.pooled),
         *_alike("AveragePool", "x:F", shapes.pool, *_POOL, A("count_include_pad", INT, 0, (0, 1)),
                 looks=looks.pooled),
+        *_alike("LpPool", "x:F", shapes.pool, *_POOL, A("p", INT, 2), looks=looks.pooled),
         *_alike("GlobalAveragePool GlobalMaxPool", "x:F", shapes.global_pool, looks=looks.from_third),
+    ),
+    "signal": (
+        *_alike("Resize", "x:A roi?!:f scales?!:f sizes?!:i", shapes.resize,
+                A("antialias", INT, 0, (0, 1)), A("axes", INTS, None),
+                A("coordinate_transformation_mode", TEXT, "half_pixel", _COORDINATES),
+                A("cubic_coeff_a", FLOAT, -0.75), A("exclude_outside", INT, 0, (0, 1)),
+                A("extrapolation_value", FLOAT, 0.0),
+                A("keep_aspect_ratio_policy", TEXT, "stretch", ("stretch", "not_larger", "not_smaller")),
+                A("mode", TEXT, "nearest", ("nearest", "linear", "cubic")),
+                A("nearest_mode", TEXT, "round_prefer_floor",
+                  ("round_prefer_floor", "round_prefer_ceil", "floor", "ceil")),
+                looks=looks.resized, grows=True,
+                needs="changes how many frames there are, by the number of all of them"),
+        *_alike("STFT", "x:F step!:i window?:F length?!:i", shapes.stft, A("onesided", INT, 1, (0, 1)),
+                looks=looks.from_second, multiplications=effort.transform,
+                needs="takes frames of a length or distance that is computed; one whose frames are constants "
+                "streams"),
+        *_alike("DFT", "x:F dft_length?!:i axis?!:i", shapes.dft, A("inverse", INT, 0, (0, 1)),
+                A("onesided", INT, 0, (0, 1)), looks=looks.transformed, grows=True,
+                multiplications=effort.transform, **_SUMMED),
     ),
     "recurrent": (
         _op("RNN", "x:F w:F r:F b?:F lengths?:i initial_h?:F", "y?:F y_h?:F", shapes.rnn,

@@ -302,7 +302,7 @@ STREAM_FORMS = {
     **dict.fromkeys(running.FOLDS, StreamForm(running.reduced)),
     "Scan": StreamForm(scanned, any_input=True, others=True),
     "DynamicQuantizeLinear": StreamForm(quantised),
-    **dict.fromkeys(("MaxPool", "AveragePool"), StreamForm(windows.pooled, padded=True)),
+    **dict.fromkeys(("MaxPool", "AveragePool", "LpPool"), StreamForm(windows.pooled, padded=True)),
     "Conv": StreamForm(windows.convolved, padded=True),
     "ConvTranspose": StreamForm(windows.transposed),
     "Pad": StreamForm(padded, padded=True),

@@ -116,15 +116,15 @@ def pooled(following: Following, node: Node, index: int, track: Track) -> None:
     window, attributes = _along(following, node, track, lambda x, *_: pool_geometry(node.attributes, x))
     if len(node.outputs) > 1 and node.outputs[1]:
         raise Refusal("tells the places of the greatest elements, which count from the first frame")
-    least = node.op == "MaxPool"
+    mean = node.op == "AveragePool"
     if node.attributes["ceil_mode"] and window.stride > 1:
-        if not least:
+        if mean:
             raise Refusal("is a mean with ceil_mode=1, whose last window is of fewer frames than the others")
         # The last window may reach beyond the end, but not begin there.
         window = window._replace(after=min(window.after + window.stride - 1, window.reach - 1))
-    if not least and not node.attributes["count_include_pad"] and (window.before or window.after):
+    if mean and not node.attributes["count_include_pad"] and (window.before or window.after):
         raise Refusal("is a mean that leaves padding out (count_include_pad=0)")
-    source, track = _slid(following, node, track, window, -np.inf if least else 0.0)
+    source, track = _slid(following, node, track, window, -np.inf if node.op == "MaxPool" else 0.0)
     _replaced(following, node, source, track, **attributes)
 
 

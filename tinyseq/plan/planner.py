@@ -6,6 +6,7 @@ way and leaves nothing behind; every other node's lowering emits instructions.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from functools import cached_property
 from typing import TYPE_CHECKING
@@ -206,7 +207,9 @@ class Planner:
         self._given = [value.name for value in given_out(model.graph, self._state.results)]
         whole = {value.name for value in own if _may_be_known(value)}
         needs = Needs(model.graph, whole)
+        few = [value.name for value in own if value.name not in whole and _is_small(value)]
         self.known = {name for name in whole if (id(model.graph), name) in needs.useful}
+        self.known |= {name for name in few if needs.must_know(model.graph, [name])}
         self._walk = Walk(model.graph, needs)
         self._loops = _loops(model.graph)
 
@@ -255,6 +258,15 @@ def _as_declared(value: View | np.ndarray, dtype: np.dtype) -> View | np.ndarray
 def _may_be_known(value: Value) -> bool:
     """Not of floats, but for single numbers: a plan for every chunk of a signal would never end."""
     return value.dtype.kind in "iub" or (value.shape is not None and all(n == 1 for n in value.shape))
+
+
+MOST_KNOWN = 64
+"""Elements of an input of floats that may decide shapes."""
+
+
+def _is_small(value: Value) -> bool:
+    sizes = value.shape
+    return sizes is not None and all(isinstance(n, int) for n in sizes) and math.prod(sizes) <= MOST_KNOWN
 
 
 def _kept(builder: Builder, outputs: dict) -> dict:

@@ -115,3 +115,8 @@ def eye_like(x, *, dtype, k):
 @defines("NonZero")
 def non_zero(x):
     return np.array(np.nonzero(np.atleast_1d(x)), np.int64).reshape(max(x.ndim, 1), -1)[: x.ndim or None]
+
+
+@defines("Compress")
+def compress(x, condition, *, axis):
+    return np.compress(condition, x, axis)

@@ -134,6 +134,12 @@ def average_pool(x, *, auto_pad, ceil_mode, count_include_pad, dilations, kernel
         return np.sum(windows, taps) / np.sum(counted, taps, dtype=x.dtype)
 
 
+@defines("LpPool")
+def lp_pool(x, *, auto_pad, ceil_mode, dilations, kernel_shape, pads, p, strides):
+    windows, _ = _pooled(x, kernel_shape, strides, dilations, auto_pad, pads, ceil_mode)
+    return np.sum(np.abs(windows) ** p, tuple(range(x.ndim, windows.ndim))) ** (1 / p)
+
+
 @defines("MaxPool")
 def max_pool(x, *, auto_pad, ceil_mode, dilations, kernel_shape, pads, storage_order, strides):
     """Beside the greatest elements their positions in the whole tensor, the last axis but one first where

@@ -20,6 +20,7 @@ from tinyseq.shapes.control import by_graph
 from tinyseq.shapes.einsum import check_einsum, einsum
 from tinyseq.shapes.elementwise import broadcast, clip, dropout, onto_first, same
 from tinyseq.shapes.indexing import (
+    compress,
     depth_to_space,
     eye_like,
     gather,
@@ -72,6 +73,7 @@ from tinyseq.shapes.quantized import (
 )
 from tinyseq.shapes.recurrent import check_recurrent, gru, lstm, one_row_for_all, rnn
 from tinyseq.shapes.reduction import arg_reduce, cumulate, reduce, reduce_axes, softmax, top_k
+from tinyseq.shapes.signal import dft, resize, stft
 from tinyseq.shapes.windows import (
     Geometry,
     conv,

@@ -31,6 +31,11 @@ def sums(attributes: Attributes, shapes: list[Shape], y: Shape) -> int:
     return prod(sizes.values()) * max(len(shapes) - 1, 1)
 
 
+def transform(attributes: Attributes, shapes: list[Shape], y: Shape) -> int:
+    """As the product with a matrix that it is."""
+    return prod(y) * max(shapes[0], default=1) * shapes[0][-1]
+
+
 def convolution(attributes: Attributes, shapes: list[Shape], y: Shape) -> int:
     """Each number of the result is a sum over a window of the group's channels."""
     return prod(y) * prod(shapes[1][1:])

@@ -138,3 +138,18 @@ def eye_like(attributes: Attributes, shapes, values) -> tuple[Shape, ...]:
 
 def non_zero(attributes: Attributes, shapes, values) -> tuple[Shape, ...]:
     return ((len(shapes[0]), np.count_nonzero(values[0])),)
+
+
+def compress(attributes: Attributes, shapes, values) -> tuple[Shape, ...]:
+    """What a vector of booleans keeps along an axis, or of all elements."""
+    x, axis = shapes[0], attributes["axis"]
+    if len(shapes[1]) != 1:
+        raise Mismatch(f"a condition {list(shapes[1])}; it is a list")
+    size = math.prod(x) if axis is None else x[axis_of(axis, len(x))]
+    if shapes[1][0] > size:
+        raise Mismatch(f"{shapes[1][0]} conditions for {size} elements")
+    count = int(np.count_nonzero(values[1]))
+    if axis is None:
+        return ((count,),)
+    axis = axis_of(axis, len(x))
+    return ((*x[:axis], count, *x[axis + 1 :]),)

@@ -16,6 +16,7 @@ from tinyseq.shapes.common import Attributes, axes_of, axis_of
 from tinyseq.shapes.einsum import equation
 from tinyseq.shapes.movement import pad_widths, slice_bounds
 from tinyseq.shapes.reduction import reduce_axes
+from tinyseq.shapes.signal import dft_axis, resize_scales
 from tinyseq.shapes.windows import Geometry, conv_geometry, conv_transpose_geometry, pool_geometry
 
 Looks = dict[int, Iterable[int]]
@@ -125,6 +126,24 @@ def summed(attributes: Attributes, shapes, values) -> Looks:
         ]
         for index, labels in enumerate(found.inputs)
     }
+
+
+def resized(attributes: Attributes, shapes, values) -> Looks:
+    """Along the axes that change."""
+    found = resize_scales(attributes, shapes[0], values)
+    cropped = attributes["coordinate_transformation_mode"] == "tf_crop_and_resize"
+    return {
+        0: [axis for axis, (size, scale) in found.items() if cropped or scale != 1 or size != shapes[0][axis]]
+    }
+
+
+def transformed(attributes: Attributes, shapes, values) -> Looks:
+    return {0: (dft_axis(shapes[0], values), len(shapes[0]) - 1)}
+
+
+def compressed(attributes: Attributes, shapes, values) -> Looks:
+    rank, axis = len(shapes[0]), attributes["axis"]
+    return {0: range(rank) if axis is None else (axis_of(axis, rank),), 1: (0,)}
 
 
 def _slid(geometry: Geometry, weights: Looks) -> Looks:

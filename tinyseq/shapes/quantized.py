@@ -11,7 +11,8 @@ from tinyseq.shapes.windows import conv
 def quantize(attributes: Attributes, shapes, values) -> tuple[Shape, ...]:
     """x with its scale and zero point: one, one for each index of an axis, or one for each block."""
     x, scale, zero_point = (*shapes, None)[:3]
-    if zero_point is not None and zero_point != scale:
+    single = {(), (1,)}
+    if zero_point is not None and zero_point != scale and not single.issuperset((zero_point, scale)):
         raise Mismatch(f"a zero point of {list(zero_point)} beside a scale of {list(scale)}")
     block = attributes["block_size"]
     if block:
@@ -19,7 +20,7 @@ def quantize(attributes: Attributes, shapes, values) -> tuple[Shape, ...]:
         blocks = (*x[:axis], -(-x[axis] // block), *x[axis + 1 :])
         if block < 0 or scale != blocks:
             raise Mismatch(f"a scale of {list(scale)} for blocks of {block} along axis {axis} of {list(x)}")
-    elif scale not in ((), (1,)) and scale != (x[axis_of(attributes["axis"], len(x))],):
+    elif scale not in single and scale != (x[axis_of(attributes["axis"], len(x))],):
         raise Mismatch(f"a scale of {list(scale)} for axis {attributes['axis']} of {list(x)}")
     return (x,)
 

@@ -33,7 +33,7 @@ def gather(p: Builder, node: Node, inputs, shapes) -> View:
         return _looked_up(p, node, inputs[0], p.dense(whole(p, indices)), shapes[0])
     x = p.narrow(inputs[0]) if inputs[0].dtype in (BYTE, SIGNED) else p.view(inputs[0])
     if isinstance(indices, np.ndarray):
-        return _picked(p, node, x, axis, indices, shapes[0])
+        return picked(p, node, x, axis, indices, shapes[0])
     return _gathered(p, node, x, axis, p.dense(whole(p, indices)), shapes[0])
 
 
@@ -62,7 +62,7 @@ def _looked_up(p: Builder, node: Node, table: np.ndarray, indices: View, shape) 
     return y
 
 
-def _picked(p: Builder, node: Node, x: View, axis: int, indices: np.ndarray, shape) -> View:
+def picked(p: Builder, node: Node, x: View, axis: int, indices: np.ndarray, shape) -> View:
     """Known places along an axis: a View where they are evenly spaced, else a few copies, else a gather."""
     picks = np.array(whole_numbers(indices, "indices"), np.int64)
     table = Table([picks.reshape(indices.shape)], indices.shape, x.shape[axis : axis + 1])
@@ -255,6 +255,16 @@ def one_hot(p: Builder, node: Node, inputs, shapes) -> View:
     return apply(p, "where", hit, on, off, dtype=values.dtype)
 
 
+def compress(p: Builder, node: Node, inputs, shapes) -> View:
+    places, axis = np.flatnonzero(inputs[1]), node.attributes["axis"]
+    x = p.view(inputs[0])
+    if axis is None:
+        x, axis = reshaped(p, x, (x.size,)), 0
+    if 0 in shapes[0]:
+        return p.allocate(shapes[0], dtype=x.dtype)
+    return picked(p, node, x, axis_of(axis, len(x.shape)), places, shapes[0])
+
+
 def eye_like(p: Builder, node: Node, inputs, shapes) -> np.ndarray:
     dtype = node.attributes["dtype"] or inputs[0].dtype
     return np.eye(*inputs[0].shape, k=node.attributes["k"], dtype=dtype)
@@ -265,6 +275,7 @@ LOWERINGS = {
     "Trilu": trilu,
     "OneHot": one_hot,
     "EyeLike": eye_like,
+    "Compress": compress,
     "Gather": gather,
     "GatherND": gather_nd,
     "GatherElements": gather_elements,

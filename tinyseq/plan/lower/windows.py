@@ -13,91 +13,15 @@ from tinyseq.kernels.instructions import BYTES
 from tinyseq.plan import packing
 from tinyseq.plan.lower.elementwise import apply
 from tinyseq.plan.lower.linear import linear, packed_matrix
-from tinyseq.plan.lower.movement import padded
 from tinyseq.plan.lower.operands import along, given, joined, real, reshaped
 from tinyseq.plan.lower.reduction import folded, start_of
+from tinyseq.plan.lower.sliding import Windowing, all_used, flattened, windows_of
 from tinyseq.plan.ring import apart, tap_views
 from tinyseq.plan.view import BOOL, INTEGER, Shape, View, collapsed, dense_strides
 
 if TYPE_CHECKING:
     from tinyseq.ir.model import Node
     from tinyseq.plan.builder import Builder
-
-
-class Windowing:
-    """How windows lie over a signal, one entry per spatial axis; ``before`` is the padding in front."""
-
-    __slots__ = ("before", "dilations", "out", "sizes", "strides")
-
-    def __init__(self, sizes: Shape, strides: Shape, dilations: Shape, before: Shape, out: Shape) -> None:
-        self.sizes = sizes
-        self.strides = strides
-        self.dilations = dilations
-        self.before = before
-        self.out = out
-
-
-def _used_taps(size: int, out: int, taps: int, stride: int, dilation: int, before: int) -> tuple[int, int]:
-    """The first and one past the last tap of a kernel that meet anything but padding, along one axis."""
-    first, last = 0, taps - 1
-    while first < last and not _meets(size, out, stride, first * dilation - before):
-        first += 1
-    while last > first and not _meets(size, out, stride, last * dilation - before):
-        last -= 1
-    return first, last + 1
-
-
-def _meets(size: int, out: int, stride: int, start: int) -> bool:
-    """Whether any of ``out`` positions, ``stride`` apart from ``start`` on, lies in 0 ... size - 1."""
-    skipped = -(start // stride) if start < 0 else 0
-    return skipped < out and start + skipped * stride < size
-
-
-def _windows(p: Builder, x: View, geometry: Windowing, used, fill: float | View = 0.0) -> View:
-    """x[N, C, ...] as [N, out..., taps..., C]: a View of x, channels-last, padded where it must be."""
-    rank = len(geometry.sizes)
-    x = x.transposed((0, *range(2, rank + 2), 1))
-    widths, leaps = [(0, 0)], []
-    for axis, (start, stop) in enumerate(used):
-        step, dilation, out = geometry.strides[axis], geometry.dilations[axis], geometry.out[axis]
-        pad = geometry.before[axis] - start * dilation
-        reach = (out - 1) * step + (stop - start - 1) * dilation + 1
-        ends = pad, reach - x.shape[axis + 1] - pad
-        if out == 1 and max(ends) <= 0:
-            # Of what one window alone meets, the rest is left out, and need not be padded along other axes.
-            x, ends, dilation = along(x, axis + 1, -pad, stop - start, dilation), (0, 0), 1
-        widths.append(ends)
-        leaps.append(dilation)
-    widths.append((0, 0))
-    if any(a > 0 or b > 0 for a, b in widths):
-        shape = tuple([n + a + b for n, (a, b) in zip(x.shape, widths)])
-        x = padded(p, x, widths, shape, "constant", fill)
-    else:
-        x = x.sliced([(-a, 1, n + a + b) for n, (a, b) in zip(x.shape, widths)])
-    rows, *space, channel = x.strides
-    steps = [a * b for a, b in zip(space, geometry.strides)]
-    leaps = [a * b for a, b in zip(space, leaps)]
-    sizes = [stop - start for start, stop in used]
-    return x.laid((x.shape[0], *geometry.out, *sizes, x.shape[-1]), (rows, *steps, *leaps, channel))
-
-
-def _all_used(x: View, geometry: Windowing) -> list[tuple[int, int]]:
-    axes = zip(
-        x.shape[2:], geometry.out, geometry.sizes, geometry.strides, geometry.dilations, geometry.before
-    )
-    return [_used_taps(*axis) for axis in axes]
-
-
-def _flat(p: Builder, windows: View, head: int, taps: int) -> View:
-    """The dimensions from ``head`` on as one of ``taps`` contiguous elements, copied only if they must be."""
-    shape = (*windows.shape[:head], taps)
-    if windows.size == 0:
-        return windows.laid(shape, dense_strides(shape))
-    inner = windows.laid(windows.shape[head:], windows.strides[head:]).reshaped((taps,))
-    if inner is None or (taps > 1 and inner.strides[0] != 1):
-        dense = p.allocate(windows.shape, dtype=windows.dtype, narrow=windows.narrow)
-        return p.copy(windows, dense).reshaped(shape)
-    return windows.laid(shape, (*windows.strides[:head], 1))
 
 
 Product = Callable[[View, tuple, slice, Callable[[], np.ndarray | View]], View]
@@ -122,8 +46,8 @@ def _convolved(
     padding are left out, with their weights.
     """
     rank = len(geometry.sizes)
-    used = _all_used(x, geometry)
-    windows = apart(p, _windows(p, x, geometry, used, fill), rank)
+    used = all_used(x, geometry)
+    windows = apart(p, windows_of(p, x, geometry, used, fill), rank)
     taps = math.prod(windows.shape[rank + 1 :])
 
     count = kernels.stop - kernels.start
@@ -136,7 +60,7 @@ def _convolved(
             return reshaped(p, kept.transposed(order), (taps, own.shape[0]))
         return w[(kernels, slice(None), *[slice(*run) for run in used])].transpose(order).reshape(taps, count)
 
-    y = product(_flat(p, windows, rank + 1, taps), (kernels.start, *used), kernels, matrix)
+    y = product(flattened(p, windows, rank + 1, taps), (kernels.start, *used), kernels, matrix)
     return y.transposed((0, rank + 1, *range(1, rank + 1)))
 
 
@@ -182,12 +106,12 @@ Kernels = Callable[[list], View]
 def _depthwise(p: Builder, x: View, kernels: Kernels, b: View | None, geometry: Windowing) -> View:
     """One kernel a channel. Taps that meet only padding are left out, with their weights."""
     rank, channels = len(geometry.sizes), x.shape[1]
-    used = _all_used(x, geometry)
-    windows = _windows(p, x, geometry, used)
+    used = all_used(x, geometry)
+    windows = windows_of(p, x, geometry, used)
     if channels > 1 and windows.strides[-1] != 1:
         order = (0, *range(2, rank + 2), 1)
         x = p.fresh(x.transposed(order)).transposed((0, rank + 1, *range(1, rank + 1)))
-        windows = _windows(p, x, geometry, used)
+        windows = windows_of(p, x, geometry, used)
     windows = apart(p, windows, rank)
     head, leaps = windows.shape[: rank + 1], windows.strides[rank + 1 : -1]
     y = p.allocate((*head, channels))
@@ -279,20 +203,34 @@ def _pool_windows(p: Builder, node: Node, x: View, fill: float, shape: Shape) ->
     """x[N, C, ...] as [N, out..., taps..., C], padded with ``fill``."""
     sizes, strides, dilations, before, _ = rules.pool_geometry(node.attributes, x.shape)
     geometry = Windowing(tuple(sizes), tuple(strides), tuple(dilations), tuple(before), shape[2:])
-    return geometry, _windows(p, x, geometry, [(0, size) for size in sizes], fill)
+    return geometry, windows_of(p, x, geometry, [(0, size) for size in sizes], fill)
 
 
-def average_pool(p: Builder, node: Node, inputs, shapes) -> View:
-    """The taps added one after the other."""
-    x = real(p, inputs[0])
-    geometry, windows = _pool_windows(p, node, x, 0.0, shapes[0])
+def _summed_windows(p: Builder, node: Node, x: View, shape: Shape) -> tuple[Windowing, View]:
+    """The taps added one after the other, [N, out..., C]."""
+    geometry, windows = _pool_windows(p, node, x, 0.0, shape)
     rank = len(geometry.sizes)
     y = p.fill(p.allocate((*windows.shape[: rank + 1], x.shape[1])))
     for tap in tap_views(windows, rank):
         p.elementwise("add", y, y, tap)
+    return geometry, y
+
+
+def average_pool(p: Builder, node: Node, inputs, shapes) -> View:
+    x = real(p, inputs[0])
+    geometry, y = _summed_windows(p, node, x, shapes[0])
     counts = _counts(node, x.shape[2:], geometry)[None, ..., None]
     y = p.elementwise("divide", y, y, p.constant(counts).broadcast(y.shape))
-    return y.transposed((0, rank + 1, *range(1, rank + 1)))
+    return y.transposed((0, len(y.shape) - 1, *range(1, len(y.shape) - 1)))
+
+
+def lp_pool(p: Builder, node: Node, inputs, shapes) -> View:
+    """The root of the sum of powers."""
+    x, degree = apply(p, "absolute", real(p, inputs[0])), node.attributes["p"]
+    powers = apply(p, "square", x) if degree == 2 else apply(p, "power", x, p.scalar(degree, x.shape))
+    _, y = _summed_windows(p, node, powers, shapes[0])
+    y = apply(p, "sqrt", y) if degree == 2 else apply(p, "power", y, p.scalar(1 / degree, y.shape))
+    return y.transposed((0, len(y.shape) - 1, *range(1, len(y.shape) - 1)))
 
 
 def max_pool(p: Builder, node: Node, inputs, shapes) -> list[View]:
@@ -381,6 +319,7 @@ LOWERINGS = {
     "ConvTranspose": conv_transpose,
     "MaxPool": max_pool,
     "AveragePool": average_pool,
+    "LpPool": lp_pool,
     "GlobalAveragePool": global_pool("add"),
     "GlobalMaxPool": global_pool("maximum"),
 }

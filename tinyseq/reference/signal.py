@@ -1,0 +1,149 @@
+"""Resampling and Fourier transforms."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+
+from tinyseq.reference.common import checked_shape, defines
+
+
+def _original(i: int, before: int, after: int, scale: float, mode: str, start: float, end: float) -> float:
+    """The place in the original axis of element ``i`` of the resized one."""
+    if mode == "align_corners":
+        return 0.0 if after == 1 else i * (before - 1) / (after - 1)
+    if mode == "asymmetric":
+        return i / scale
+    if mode == "tf_half_pixel_for_nn":
+        return (i + 0.5) / scale
+    if mode == "tf_crop_and_resize":
+        if after == 1:
+            return 0.5 * (start + end) * (before - 1)
+        return start * (before - 1) + i * (end - start) * (before - 1) / (after - 1)
+    if mode == "pytorch_half_pixel" and after == 1:
+        return 0.0
+    place = (i + 0.5) / scale - 0.5
+    if mode == "half_pixel_symmetric":
+        place += before / 2 * (1 - after / (scale * before))
+    return place
+
+
+def _nearest(place: float, mode: str) -> int:
+    if mode == "round_prefer_floor":
+        return math.ceil(place - 0.5)
+    if mode == "round_prefer_ceil":
+        return math.floor(place + 0.5)
+    return math.floor(place) if mode == "floor" else math.ceil(place)
+
+
+def _kernel(distance: float, mode: str, a: float) -> float:
+    """The weight of an element at a distance."""
+    d = abs(distance)
+    if mode == "linear":
+        return max(0.0, 1 - d)
+    if d <= 1:
+        return (a + 2) * d**3 - (a + 3) * d**2 + 1
+    return a * d**3 - 5 * a * d**2 + 8 * a * d - 4 * a if d < 2 else 0.0
+
+
+def _row(place: float, size: int, scale: float, mode: str, attributes: dict) -> np.ndarray:
+    """The weights of an axis' elements in the one at a place; what lies beyond an end counts as the last."""
+    weights = np.zeros(size)
+    if mode == "nearest":
+        weights[min(max(_nearest(place, attributes["nearest_mode"]), 0), size - 1)] = 1
+        return weights
+    stretch = 1 / min(scale, 1.0) if attributes["antialias"] else 1.0
+    reach = (1 if mode == "linear" else 2) * stretch
+    taps = range(math.floor(place - reach), math.ceil(place + reach) + 1)
+    given = {tap: _kernel((tap - place) / stretch, mode, attributes["cubic_coeff_a"]) for tap in taps}
+    if attributes["exclude_outside"]:
+        given = {tap: weight for tap, weight in given.items() if 0 <= tap < size}
+    total = sum(given.values()) if attributes["antialias"] or attributes["exclude_outside"] else 1.0
+    for tap, weight in given.items():
+        weights[min(max(tap, 0), size - 1)] += weight / total
+    return weights
+
+
+def _scales(shape, axes, scales, sizes, policy: str) -> tuple[list[int], list[float]]:
+    """For each axis its new size and its scale."""
+    if scales is not None and np.size(scales):
+        factors = [float(scale) for scale in np.ravel(scales)]
+        narrow = [
+            np.float32(shape[axis]) * np.float32(scale) for axis, scale in zip(axes, factors, strict=True)
+        ]
+        return [math.floor(size) for size in narrow], factors
+    wanted = [int(size) for size in np.ravel(sizes)]
+    ratios = [size / shape[axis] if shape[axis] else 1.0 for axis, size in zip(axes, wanted, strict=True)]
+    if policy == "stretch" or not ratios:
+        return wanted, ratios
+    ratio = min(ratios) if policy == "not_larger" else max(ratios)
+    return [math.floor(ratio * shape[axis] + 0.5) for axis in axes], [ratio] * len(axes)
+
+
+@defines("Resize")
+def resize(
+    x, roi=None, scales=None, sizes=None, *,
+    antialias, axes, coordinate_transformation_mode, cubic_coeff_a, exclude_outside, extrapolation_value,
+    keep_aspect_ratio_policy, mode, nearest_mode,
+):  # fmt: skip
+    """A product with a matrix of weights along each axis."""
+    attributes = {
+        "antialias": antialias, "cubic_coeff_a": cubic_coeff_a, "exclude_outside": exclude_outside,
+        "nearest_mode": nearest_mode,
+    }  # fmt: skip
+    axes = list(range(x.ndim)) if axes is None else [axis % x.ndim for axis in axes]
+    made, factors = _scales(x.shape, axes, scales, sizes, keep_aspect_ratio_policy)
+    crops = coordinate_transformation_mode == "tf_crop_and_resize"
+    regions = np.ravel(roi).reshape(2, -1).T if crops else [(0.0, 1.0)] * len(axes)
+    dtype, y = x.dtype, x
+    checked_shape([dict(zip(axes, made)).get(axis, size) for axis, size in enumerate(x.shape)])
+    outside = []
+    for axis, after, scale, (start, end) in zip(axes, made, factors, regions, strict=True):
+        before = x.shape[axis]
+        places = [
+            _original(i, before, after, scale, coordinate_transformation_mode, start, end)
+            for i in range(after)
+        ]
+        rows = [_row(place, before, scale, mode, attributes) for place in places]
+        outside += [(axis, i) for i, place in enumerate(places) if crops and not 0 <= place <= before - 1]
+        matrix = np.array(rows).reshape(after, before)
+        if mode == "nearest":
+            y = np.take(y, np.argmax(matrix, 1) if after and before else [], axis)
+        else:
+            y = np.moveaxis(np.tensordot(matrix, y, (1, axis)), 0, axis)
+    y = np.array(y, dtype)
+    for axis, i in outside:
+        np.moveaxis(y, axis, 0)[i] = extrapolation_value
+    return y
+
+
+@defines("DFT")
+def dft(x, dft_length=None, axis=None, *, inverse, onesided):
+    axis = -2 if axis is None else int(np.ravel(axis)[0])
+    axis = axis % x.ndim
+    numbers = x[..., 0] + (1j * x[..., 1] if x.shape[-1] == 2 else 0)
+    count = x.shape[axis]
+    length = 2 * (count - 1) if onesided and inverse else count
+    length = length if dft_length is None else int(np.ravel(dft_length)[0])
+    if onesided and inverse:
+        return np.fft.irfft(numbers, length, axis)[..., None].astype(x.dtype)
+    if onesided:
+        y = np.fft.rfft(numbers.real, length, axis)
+    else:
+        y = (np.fft.ifft if inverse else np.fft.fft)(numbers, length, axis)
+    return np.stack([y.real, y.imag], -1).astype(x.dtype)
+
+
+@defines("STFT")
+def stft(x, step, window=None, length=None, *, onesided):
+    numbers = x[..., 0] + (1j * x[..., 1] if x.shape[-1] == 2 else 0)
+    given = x.shape[1] if window is None else len(window)
+    length = given if length is None else int(np.ravel(length)[0])
+    step = int(np.ravel(step)[0])
+    window = np.ones(length) if window is None else window
+    starts = range(0, x.shape[1] - length + 1, step)
+    frames = np.array([numbers[:, start : start + length] * window for start in starts])
+    frames = frames.reshape(len(starts), x.shape[0], length).swapaxes(0, 1)
+    y = np.fft.rfft(frames.real, axis=-1) if onesided else np.fft.fft(frames, axis=-1)
+    return np.stack([y.real, y.imag], -1).astype(x.dtype)
