@@ -14,6 +14,8 @@ from tinyseq.plan.view import storage
 BAD_FRAMES = "frames must be from 1 to {}. No state was changed"
 ENDED = "the stream has been finished, or this is no state of a stream; reset it to begin anew"
 APART = "the rows are not in step: they have taken different numbers of frames. No state was changed"
+OF_STATES = (ENDED, APART)
+"""What is wrong with a state, and not with what is given to it."""
 
 OK_TEXT = "no error"
 UNKNOWN_TEXT = "no error of this library"

@@ -22,7 +22,7 @@ export class FeedError extends Error {
   }
 }
 
-/** A snapshot does not fit the stream that it is given to, or a stream has been closed. */
+/** A snapshot does not fit the stream that it is given to, or a stream has been finished or closed. */
 export class StateError extends Error {
   get name() {
     return "StateError";
@@ -187,7 +187,7 @@ export class Stream {
       word += 1;
     }
     const code = model.library[`NAME_${kind}`](...words);
-    if (code < 0) throw new FeedError(model.words(code));
+    if (code < 0) throw new (own.of_states.includes(code) ? StateError : FeedError)(model.words(code));
     const results = {};
     for (let place = 0; place < own.outputs.length; place++) {
       const one = own.outputs[place], from = model.outputs[place] / one.size;
