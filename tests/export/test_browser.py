@@ -143,8 +143,8 @@ def test_its_segments_are_those_of_python_whatever_the_probabilities(page):
         # Plateaus about the thresholds.
         levels = draw.uniform(0, 1, 12) if turn % 2 else draw.choice([0.0, 0.1, 0.35, 0.4, 0.5, 0.9], 12)
         probabilities = np.repeat(levels, draw.integers(1, 14, 12)).tolist()
-        options = {"threshold": draw.choice([0.1, 0.5, 0.9]), "minSpeech": draw.choice([0.0, 0.1, 0.25])}
-        options |= {"minSilence": draw.choice([0.0, 0.1, 0.3]), "pad": draw.choice([0.0, 0.03, 0.5])}
+        options = {"threshold": draw.choice([0.1, 0.5, 0.9]), "minSpeech": draw.choice([0.0, 0.064, 0.25])}
+        options |= {"minSilence": draw.choice([0.0, 0.096, 0.3]), "pad": draw.choice([0.0, 0.03, 0.5])}
         options |= {"negativeThreshold": float(draw.uniform(0, options["threshold"]))} if turn % 3 else {}
         last = int(draw.integers(1, CHUNK, endpoint=True))
         given.append({"options": options, "probabilities": probabilities, "last": last})
