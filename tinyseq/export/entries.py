@@ -63,7 +63,8 @@ FLUSHED = """
 
 class Entries:
     """The functions of an interface, as code. ``flushes``: whether the processor can treat denormal numbers
-    as zero; else inputs and state are rid of them. ``export`` is LLVM's storage class of what others see."""
+    as zero; else inputs, outputs and state are rid of them. ``export`` is LLVM's storage class of what others
+    see."""
 
     def __init__(self, interface: Interface, flushes: bool = True, export: str = "") -> None:
         self.interface = interface
@@ -164,7 +165,7 @@ class Entries:
     def _giving(self, dtype: np.dtype) -> str:
         """What copies elements of an output from where the program writes them."""
         if dtype.kind == "f":
-            return self._copier("give", dtype, ("i32", 4), SAME, ("i32", 4))
+            return self._copier("give", dtype, ("i32", 4), SAME if self.flushes else FLUSHED, ("i32", 4))
         bits, size = 8 * dtype.itemsize, dtype.itemsize
         converted = f"  %y = trunc i64 %x to i{bits}" if bits < 64 else "  %y = add i64 %x, 0"
         if dtype.kind == "b":
