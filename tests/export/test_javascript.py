@@ -12,6 +12,7 @@ import pytest
 
 import tinyseq
 from tests.export.models import HIDDEN, layer
+from tests.strategies.streams import CHANNELS, Layers
 from tinyseq.export import c_library
 from tinyseq.kernels import library
 from tinyseq.runtime.session import Session
@@ -142,3 +143,35 @@ def test_numbers_are_taken_by_value_where_they_are_of_their_type(tmp_path):
     (tmp_path / "use.mjs").write_text(VALUES)
     done = subprocess.run(["node", "use.mjs"], check=True, capture_output=True, text=True, cwd=tmp_path)
     assert json.loads(done.stdout) == [[0, 0], [-3, -6], "FeedError", "FeedError", "FeedError", [7, 14]]
+
+
+LATE = """
+import { Model } from "./own.mjs";
+const stream = (await Model.load()).stream();
+const bits = ({ y }) => Array.from(new Uint32Array(y.buffer));
+const told = [3, 1].map((frames) => bits(stream.step({ x: new Float32Array(frames * CHANNELS).fill(0.5) })));
+told.push(bits(stream.finish()));
+for (const late of [() => stream.step({ x: new Float32Array(CHANNELS) }), () => stream.finish({})])
+  try {
+    late();
+  } catch (error) {
+    told.push(`${error.name}: ${error.message}`);
+  }
+console.log(JSON.stringify(told));
+"""
+
+
+def test_outputs_that_come_late_are_given_in_the_end(tmp_path):
+    session = Layers().conv(3, pads=(1, 1)).model()
+    c_library(session, tmp_path, name="own", frames=3, target="wasm32")
+    (tmp_path / "use.mjs").write_text(LATE.replace("CHANNELS", str(CHANNELS)))
+    done = subprocess.run(["node", "use.mjs"], check=True, capture_output=True, text=True, cwd=tmp_path)
+    *found, step, finish = json.loads(done.stdout)
+    assert [len(part) // CHANNELS for part in found] == [2, 1, 1]
+    assert step == finish and step.startswith("StateError: the stream has been finished")
+    if "baseline" in library.available():
+        with library.using("baseline"):
+            stream = Session(session.model).stream()
+        parts = [stream.step({"x": np.full((1, frames, CHANNELS), 0.5, np.float32)}) for frames in (3, 1)]
+        parts.append(stream.finish())
+        assert found == [part["y"].view(np.uint32).ravel().tolist() for part in parts]

@@ -15,6 +15,8 @@ from tinyseq.plan.view import storage
 BAD_FRAMES = "frames must be from 1 to {}. No state was changed"
 ENDED = "the stream has been finished, or this is no state of a stream; reset it to begin anew"
 APART = "the rows are not in step: they have taken different numbers of frames. No state was changed"
+OF_STATES = (ENDED, APART)
+"""What is wrong with a state, and not with what is given to it."""
 
 OK_TEXT = "no error"
 UNKNOWN_TEXT = "no error of this library"
@@ -56,7 +58,8 @@ SAME = "  %y = add i32 %x, 0"
 
 class Entries:
     """The functions of an interface, as code. ``flushes``: whether the processor can treat denormal numbers
-    as zero; else inputs and state are rid of them. ``export`` is LLVM's storage class of what others see."""
+    as zero; else inputs, outputs and state are rid of them. ``export`` is LLVM's storage class of what others
+    see."""
 
     def __init__(self, interface: Interface, flushes: bool = True, export: str = "") -> None:
         self.interface = interface
@@ -157,7 +160,7 @@ class Entries:
     def _giving(self, dtype: np.dtype) -> str:
         """What copies elements of an output from where the program writes them."""
         if dtype.kind == "f":
-            return self._copier("give", dtype, ("i32", 4), SAME, ("i32", 4))
+            return self._copier("give", dtype, ("i32", 4), SAME if self.flushes else FLUSHED, ("i32", 4))
         bits, size = 8 * dtype.itemsize, dtype.itemsize
         converted = f"  %y = trunc i64 %x to i{bits}" if bits < 64 else "  %y = add i64 %x, 0"
         if dtype.kind == "b":

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from importlib import resources
 from pathlib import Path
 
+from tinyseq.export.entries import OF_STATES
 from tinyseq.export.header import comment
 from tinyseq.export.interface import Argument, Interface
 
@@ -14,7 +15,7 @@ TYPES = """// Made by tinyseq.
 {gives}
 /** What is given to a model does not fit it; nothing was changed. */
 export class FeedError extends Error {{}}
-/** A snapshot does not fit the stream that it is given to, or a stream has been closed. */
+/** A snapshot does not fit the stream that it is given to, or a stream has been finished or closed. */
 export class StateError extends Error {{}}
 /** A file cannot be read, or this engine cannot run it, or it is not {name}.wasm. */
 export class ModelError extends Error {{}}
@@ -59,8 +60,8 @@ export class Stream {{
 """
 
 
-def described(own: Interface) -> dict:
-    """An interface as JavaScript is told of it."""
+def described(own: Interface, messages: Sequence[str] = ()) -> dict:
+    """An interface as JavaScript is told of it; ``messages`` are those of its library's failures."""
     frames = own.stepping.streaming.inputs
 
     def argument(one: Argument, varies: bool) -> dict:
@@ -87,13 +88,15 @@ def described(own: Interface) -> dict:
         "inputs": [argument(one, one.varies is not None and own.takes_frames) for one in own.inputs],
         "outputs": [argument(one, one.varies is not None) for one in own.outputs],
         "held": [one.name for one in own.held],
+        "of_states": [-1 - place for place, message in enumerate(messages) if message in OF_STATES],
     }
 
 
-def wrapper(own: Interface) -> str:
-    """A module of JavaScript by which pages and programs call the library."""
+def wrapper(own: Interface, messages: Sequence[str]) -> str:
+    """A module of JavaScript by which pages and programs call the library, of whose failures these are the
+    messages."""
     text = resources.files("tinyseq.export").joinpath("data/library.mjs").read_text(encoding="utf-8")
-    return text.replace("INTERFACE", json.dumps(described(own)), 1).replace("NAME", own.name)
+    return text.replace("INTERFACE", json.dumps(described(own, messages)), 1).replace("NAME", own.name)
 
 
 def types(own: Interface) -> str:

@@ -134,7 +134,7 @@ def _made(own: Interface, target: Target, entries: Entries, code: bytes, folder:
     files["cmake"].write_text(cmake(own, files["archive"].name), encoding="utf-8")
     if target.is_web:
         files |= {"javascript": folder / f"{name}.mjs", "types": folder / f"{name}.d.mts"}
-        files["javascript"].write_text(wrapper(own), encoding="utf-8")
+        files["javascript"].write_text(wrapper(own, entries.code.messages), encoding="utf-8")
         files["types"].write_text(types(own), encoding="utf-8")
     linker.archive(target, files["object"], files["archive"])
     linker.shared(target, files["object"], files["shared"], entries.functions())

@@ -105,7 +105,7 @@ def _example(one: Argument) -> str:
     return f"new {array_name(one)}({one.most})"
 
 
-def _told(own: Interface, package: Package, about: str) -> dict:
+def _told(own: Interface, package: Package, about: str) -> dict[str, object]:
     name = own.name
     return {
         "name": package.name,

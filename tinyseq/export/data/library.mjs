@@ -8,7 +8,8 @@ const ARRAYS = {
 };
 const STATES = own.state_bytes * own.rows;
 const NAMES = new Set(own.inputs.map((one) => one.name));
-const LAST_INPUTS = own.inputs.filter((one) => !one.has_frames);
+own.inputs.forEach((one, place) => (one.place = place));
+const TAKEN = { step: own.inputs, finish: own.inputs.filter((one) => !one.has_frames) };
 
 /** What a snapshot begins with: a mark, the fingerprint of the model and a checksum, each of four bytes. */
 const HEAD = 12;
@@ -21,7 +22,7 @@ export class FeedError extends Error {
   }
 }
 
-/** A snapshot does not fit the stream that it is given to, or a stream has been closed. */
+/** A snapshot does not fit the stream that it is given to, or a stream has been finished or closed. */
 export class StateError extends Error {
   get name() {
     return "StateError";
@@ -42,6 +43,7 @@ export class Model {
     this.library = instantiated(source).exports;
     this.top = this.library.__heap_base.value;
     this.free = [];
+    this.arrays = {}; // over all of the memory
     this.scratch = this.room(own.scratch_bytes);
     this.inputs = own.inputs.map((one) => this.room(one.most * one.size));
     this.outputs = own.outputs.map((one) => this.room(one.most * one.size));
@@ -73,7 +75,10 @@ export class Model {
     const at = (this.top + 63) & ~63;
     const missing = at + bytes - this.library.memory.buffer.byteLength;
     try {
-      if (missing > 0) this.library.memory.grow(Math.ceil(missing / 65536));
+      if (missing > 0) {
+        this.library.memory.grow(Math.ceil(missing / 65536));
+        this.arrays = {};
+      }
     } catch {
       throw new ModelError("there is no memory for another stream of NAME; close() those that are not needed");
     }
@@ -81,12 +86,12 @@ export class Model {
     return at;
   }
 
-  array(type, at, count) {
-    return new ARRAYS[type](this.library.memory.buffer, at, count);
+  memory(type) {
+    return (this.arrays[type] ??= new ARRAYS[type](this.library.memory.buffer));
   }
 
   words(code) {
-    const all = this.array("uint8_t", 0);
+    const all = this.memory("uint8_t");
     const at = this.library.NAME_error(code) >>> 0;
     // Worklets have no TextDecoder.
     const text = all.subarray(at, all.indexOf(0, at));
@@ -99,6 +104,11 @@ export class Stream {
   constructor(model) {
     this.model = model;
     this.state = model.free.pop() ?? model.room(STATES);
+    const words = (kind, ...frames) => [
+      this.state, model.scratch, ...frames, ...TAKEN[kind].map((one) => model.inputs[one.place]), ...model.outputs,
+      ...model.held,
+    ];
+    this.words = { step: own.takes_frames ? words("step", 0n) : words("step"), finish: words("finish") };
     this.reset();
   }
 
@@ -110,18 +120,18 @@ export class Stream {
 
   /** Takes the next chunk, an array for each input by name, and gives a new array for each output. */
   step(inputs) {
-    return this.call("step", own.inputs, inputs);
+    return this.call("step", inputs);
   }
 
   /** The frames that are due at the end of a stream whose outputs come late. */
   finish(inputs = {}) {
     this.open();
-    return own.finishes ? this.call("finish", LAST_INPUTS, inputs) : {};
+    return own.finishes ? this.call("finish", inputs) : {};
   }
 
   /** A copy of the state. */
   snapshot() {
-    const state = this.open();
+    const state = this.bytes();
     const saved = new Uint8Array(HEAD + STATES);
     const head = new DataView(saved.buffer);
     head.setUint32(0, MARK, true);
@@ -133,7 +143,7 @@ export class Stream {
 
   /** Goes back to a snapshot of any stream of this model. */
   restore(saved) {
-    const state = this.open();
+    const state = this.bytes();
     if (!(saved instanceof Uint8Array) || saved.length !== HEAD + STATES)
       throw new StateError(`a snapshot of NAME is a Uint8Array of ${HEAD + STATES} bytes, not ${said(saved)}`);
     const head = new DataView(saved.buffer, saved.byteOffset);
@@ -153,38 +163,44 @@ export class Stream {
 
   open() {
     if (!this.state) throw new StateError("this stream of NAME has been closed; make another by stream()");
-    return this.model.array("uint8_t", this.state, STATES);
   }
 
-  call(kind, taken, inputs) {
+  bytes() {
     this.open();
-    const { model, state } = this;
+    return this.model.memory("uint8_t").subarray(this.state, this.state + STATES);
+  }
+
+  call(kind, inputs) {
+    this.open();
+    const { model } = this, taken = TAKEN[kind], words = this.words[kind];
     if (typeof inputs !== "object" || inputs === null)
       throw new FeedError(`inputs are given by name, as { ${[...NAMES].join(", ")} }, not ${said(inputs)}`);
     for (const name in inputs)
       if (!NAMES.has(name)) throw new FeedError(`NAME has no input ${name}; it has ${[...NAMES].join(", ")}`);
     const frames = framesOf(taken, inputs);
-    const words = [state, model.scratch];
-    if (own.takes_frames && kind === "step") words.push(BigInt(frames));
+    let word = 2;
+    if (own.takes_frames && kind === "step") words[word++] = BigInt(frames);
     for (const one of taken) {
-      const given = inputs[one.name], at = model.inputs[own.inputs.indexOf(one)];
-      if (!one.by_value) model.array(one.type, at, given.length).set(given);
-      words.push(one.by_value ? given : at);
+      const given = inputs[one.name];
+      if (one.by_value) words[word] = given;
+      else model.memory(one.type).set(given, model.inputs[one.place] / one.size);
+      word += 1;
     }
-    const code = model.library[`NAME_${kind}`](...words, ...model.outputs, ...model.held);
-    if (code < 0) throw new FeedError(model.words(code));
+    const code = model.library[`NAME_${kind}`](...words);
+    if (code < 0) throw new (own.of_states.includes(code) ? StateError : FeedError)(model.words(code));
     const results = {};
-    own.outputs.forEach((one, place) => {
-      results[one.name] = model.array(one.type, model.outputs[place], this.count(one, frames)).slice();
-    });
+    for (let place = 0; place < own.outputs.length; place++) {
+      const one = own.outputs[place], from = model.outputs[place] / one.size;
+      results[one.name] = model.memory(one.type).slice(from, from + this.count(one, frames));
+    }
     return results;
   }
 
   count(one, frames) {
-    const place = own.held.indexOf(one.name);
     if (!one.varies) return one.most;
+    const place = own.held.indexOf(one.name);
     if (place < 0) return one.a_frame * frames;
-    return one.a_frame * Number(this.model.array("int64_t", this.model.held[place], 1)[0]);
+    return one.a_frame * Number(this.model.memory("int64_t")[this.model.held[place] / 8]);
   }
 }
 
