@@ -86,7 +86,7 @@ class Code:
         own = f"{self.prefix}.{row.name}.{code}"
         parameters = ", ".join(f"i64 %{number}" for number in range(count - 1))
         text = (
-            f'define internal i64 @"{own}"({parameters}) noinline {{\n'
+            f'define internal i64 @"{own}"({parameters}) {{\n'
             f'  %value = call i64 @"{name}"(i64 {code}, {parameters})\n  ret i64 %value\n}}'
         )
         return self.once(("kernel", row.name, code), own, text)

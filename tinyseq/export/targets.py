@@ -12,13 +12,14 @@ from tinyseq.export.processors.armv7 import ARMV7
 from tinyseq.export.processors.riscv64 import RISCV64
 from tinyseq.export.processors.wasm32 import WASM32
 from tinyseq.export.processors.x86_64 import X86_64
+from tinyseq.kernels.llvm.isa import Isa
 
 
 class Target(NamedTuple):
     """A processor under a system. ``triple`` is what LLVM calls it, ``linker`` what zig does; ``shared`` and
     ``archive`` are what its libraries are called. ``runners`` are programs by one of which its programs run
-    elsewhere, ``static`` is what zig calls it where those need no libraries; ``checks``: whether they run
-    here at all. ``runtime`` links the functions that LLVM calls where the processor has no instructions."""
+    elsewhere; ``checks``: whether they run here at all. ``runtime`` links the functions that LLVM calls where
+    the processor has no instructions."""
 
     name: str
     processor: Processor
@@ -31,9 +32,14 @@ class Target(NamedTuple):
     export: str = ""
     definitions: str = ""
     runners: tuple[str, ...] = ()
-    static: str = ""
     checks: bool = True
     runtime: tuple[str, ...] = ()
+
+    def of(self, isa: Isa) -> Target:
+        """The target with another one of its processor's instruction sets."""
+        own = self.processor
+        bits = own.bits_of if isa.fma == own.isa.fma else isa.name
+        return self._replace(processor=own._replace(isa=isa, bits_of=bits))
 
 
 TARGETS = {
@@ -47,7 +53,6 @@ TARGETS = {
             "aarch64-linux-gnu.2.17",
             "lib{}.so",
             runners=("qemu-aarch64", "qemu-aarch64-static"),
-            static="aarch64-linux-musl",
         ),
         Target(
             "armv7-linux",
@@ -57,7 +62,6 @@ TARGETS = {
             "lib{}.so",
             runners=("qemu-arm", "qemu-arm-static"),
             runtime=("-lcompiler_rt", "-Wl,--gc-sections"),
-            static="arm-linux-musleabihf",
         ),
         Target(
             "riscv64-linux",
@@ -66,7 +70,6 @@ TARGETS = {
             "riscv64-linux-gnu.2.27",
             "lib{}.so",
             runners=("qemu-riscv64", "qemu-riscv64-static"),
-            static="riscv64-linux-musl",
         ),
         Target(
             "x86_64-windows",
