@@ -20,9 +20,12 @@ from tinyseq.runtime.stream import Stream
 
 if TYPE_CHECKING:
     from tinyseq.ir.streaming import Streaming
-    from tinyseq.passes.rows import FixedRows
+    from tinyseq.passes.rows import Fed, FixedRows
     from tinyseq.plan.rows import RowLayout
     from tinyseq.runtime.pool import Pool
+
+MOST_OVERRIDING = 8
+"""Choices of defaults that have been fed for which a session keeps what runs them."""
 
 
 class Session:
@@ -46,6 +49,8 @@ class Session:
         self.precision = precision
         simple = passes.simplify(model) if simple is None else simple
         self._simple = simple
+        self._defaults = frozenset([value.name for value in model.defaults])
+        self._overriding: dict[frozenset[str], Session] = {}
         self._backend = backends.create(device, simple, lambda: self.streaming.model, finite, precision)
 
     @property
@@ -55,7 +60,7 @@ class Session:
 
     @cached_property
     def outputs(self) -> tuple[Value, ...]:
-        """What ``run`` gives; where the model does not say shapes, those that follow from its inputs'."""
+        """What ``run`` gives; where the model does not say sizes, those that follow from its inputs'."""
         from tinyseq.passes.probe import with_shapes
 
         return with_shapes(self.model.graph.outputs, self._simple.graph)
@@ -106,12 +111,26 @@ class Session:
 
     def run(self, feeds: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
         """All outputs for whole inputs: takes an array of the dtype and shape of each of ``inputs``, by name,
-        and gives a new array for each of ``outputs`` by name.
+        and gives a new array for each of ``outputs`` by name. Inputs that have a default in an ONNX file,
+        ``model.defaults``, may be fed too.
 
         Raises:
             FeedError: names, dtypes or shapes do not fit the model.
         """
+        if self._defaults and isinstance(feeds, Mapping) and not self._defaults.isdisjoint(feeds):
+            return self._overridden(self._defaults.intersection(feeds)).run(feeds)
         return self._backend.run(feeds)
+
+    def _overridden(self, names: frozenset[str]) -> Session:
+        """The same model, some of whose constants are inputs."""
+        found = self._overriding.get(names)
+        if found is None:
+            model = self.model.with_inputs(names)
+            found = Session(model, self.device, None, self.finite, self.precision)
+            if len(self._overriding) >= MOST_OVERRIDING:
+                self._overriding.clear()
+            self._overriding[names] = found
+        return found
 
     def stream(self) -> Stream:
         """A new stream: one row of state, at its start.
@@ -156,6 +175,14 @@ class Session:
         from tinyseq.passes.rows import fixed_rows
 
         return fixed_rows(self.streaming.model)
+
+    @cached_property
+    def rows_fed(self) -> tuple[Fed, ...]:
+        """Inputs and axes, one or another group of which is as long as a step of a pool has rows."""
+        # Imported here: only those who pool streams should wait for it.
+        from tinyseq.passes.rows import rows_fed
+
+        return rows_fed(self.streaming)
 
     def with_any_state(self) -> Session:
         """The same model, whose streams remember NaN and infinity too; see ``finite`` of ``load``."""
@@ -219,18 +246,37 @@ class Session:
         is known."""
         return "".join(f". {doubt}" for doubt in self._doubts)
 
-    def explain(self, error: FeedError) -> None:
-        """Raises an error of a step with what is not known of the model's state, if there is any of it."""
-        if self.doubts:
-            raise FeedError(f"{error}{self.doubts}") from error
+    def explain(self, error: FeedError, feeds: object, one_row: bool = False) -> None:
+        """Raises an error of a step for such feeds, of ``one_row`` or of several, with what is strange about
+        their sizes and what is not known of the model's state, if there is any of it."""
+        if hints := self._strange(feeds, one_row) + self.doubts:
+            raise FeedError(f"{error}{hints}") from error
+
+    def _strange(self, feeds: object, one_row: bool) -> str:
+        found = ""
+        shapes = {
+            name: getattr(given, "shape", ())
+            for name, given in (feeds.items() if isinstance(feeds, Mapping) else ())
+        }
+        for name, axis in self.rows_fed[0] if one_row and self.state and len(self.rows_fed) == 1 else ():
+            count = shapes.get(name, ())[axis : axis + 1]
+            if count and count[0] > 1 and not found:
+                found = (
+                    f". Axis {axis} of input {name!r} is that of the rows, and a stream is one row: use "
+                    f"pool({count[0]})"
+                )
+        frames = {shapes.get(name, ())[axis : axis + 1] for name, axis in self.streaming.inputs.items()}
+        return found + (
+            ". The step has no frames, and the model needs one at least" if (0,) in frames else ""
+        )
 
     @contextmanager
-    def explaining(self) -> Iterator[None]:
-        """Lets errors of a step say what is not known of the model's state."""
+    def explaining(self, feeds: object, one_row: bool = False) -> Iterator[None]:
+        """Lets errors of a step be explained."""
         try:
             yield
         except FeedError as error:
-            self.explain(error)
+            self.explain(error, feeds, one_row)
             raise
 
     @cached_property
