@@ -179,8 +179,11 @@ def _folder(output: str | Path) -> Path:
 
 
 def _placed(made: Mapping[str, Path], folder: Path) -> dict[str, Path]:
-    """Moves files to where they belong, each whole."""
+    """Moves files to where they belong, each whole, once nothing stands in the way of any."""
     placed, token = {}, os.urandom(8).hex()
+    for path in made.values():
+        if (folder / path.name).is_dir():
+            raise BuildError(f"cannot write {folder / path.name}: it is a folder; give another output folder")
     fresh: list[Path] = []
     try:
         folder.mkdir(parents=True, exist_ok=True)
