@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import platform
 import shutil
 import subprocess
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -15,14 +17,20 @@ from tests.export.together import compiled
 from tests.models import lstm_with_state, model, value
 from tinyseq.errors import BuildError, FeedError, MissingPackageError, ModelError, OptionError
 from tinyseq.export import TARGETS, c_library, linker
+from tinyseq.export.dispatch import chosen_isas
 from tinyseq.export.entries import Entries
 from tinyseq.export.header import header
 from tinyseq.export.interface import interface
+from tinyseq.export.libraries import _placed
 from tinyseq.export.machine_code import object_file
 from tinyseq.export.names import identifiers
-from tinyseq.export.steps import Request, stepping
+from tinyseq.export.steps import Request, Stepping, stepping
+from tinyseq.export.targets import Target
+from tinyseq.kernels.llvm.isa import Isa
 
 SILERO = Path(tinyseq.__file__).parent / "speech" / "data" / "silero_vad_16k.tinyseq"
+
+DISPATCHED = ["avx2", "avx512vnni"]
 
 CODE_BYTES, LIBRARY_BYTES = 45_000, 1_350_000
 """The most that the voice detector's code, and all of its library, may take."""
@@ -38,15 +46,27 @@ def lines(*command: str | Path) -> list[str]:
 
 
 @pytest.fixture(scope="module")
-def detector(tmp_path_factory) -> tuple[Path, int]:
+def detecting() -> Stepping:
+    return stepping(tinyseq.load(SILERO), Request({"sequence": 576}, {"sr": 16000}))
+
+
+def voice_detector(steps: Stepping, target: Target, isas: Sequence[Isa] = ()) -> tuple[bytes, int, str]:
+    """The object file of the voice detector, the bytes of its weights, and its header."""
+    entries = Entries(interface("vad", steps), isas=isas)
+    code = entries.define()
+    data = object_file([code], entries.functions(), target, entries.dispatch())
+    weights = sum(array.nbytes for array in code.weights.values())
+    return data, weights, header(entries.interface, "test")
+
+
+@pytest.fixture(scope="module")
+def detector(detecting, tmp_path_factory) -> tuple[Path, int]:
     """The voice detector's object file beside its header, and the bytes of its weights."""
     folder = tmp_path_factory.mktemp("detector")
-    steps = stepping(tinyseq.load(SILERO), Request({"sequence": 576}, {"sr": 16000}))
-    entries = Entries(interface("vad", steps))
-    code = entries.define()
-    (folder / "vad.o").write_bytes(object_file([code], entries.functions(), TARGETS["x86_64-linux"]))
-    (folder / "vad.h").write_text(header(entries.interface, "test"))
-    return folder / "vad.o", sum(array.nbytes for array in code.weights.values())
+    data, weights, text = voice_detector(detecting, TARGETS["x86_64-linux"])
+    (folder / "vad.o").write_bytes(data)
+    (folder / "vad.h").write_text(text)
+    return folder / "vad.o", weights
 
 
 def test_an_object_needs_nothing_and_offers_its_functions_only(detector):
@@ -64,15 +84,30 @@ def test_an_object_is_small(detector):
     assert path.stat().st_size < LIBRARY_BYTES
 
 
+@pytest.mark.parametrize(("target", "names"), [("aarch64-linux", None), ("x86_64-linux", DISPATCHED)])
+def test_an_object_is_small_elsewhere(detecting, target, names):
+    if names and platform.machine() != "x86_64":
+        pytest.skip("such libraries are built on x86-64")
+    system = TARGETS[target]
+    data, weights, _ = voice_detector(detecting, system, chosen_isas(system, names))
+    assert len(data) - weights < CODE_BYTES
+    assert len(data) < LIBRARY_BYTES
+
+
 @pytest.mark.parametrize(
     "compiler",
-    ["gcc -std=c11 -pedantic", "gcc -std=c2x -pedantic", "g++ -std=c++11 -pedantic", "g++ -std=c++20"],
+    [
+        *("gcc -std=c11 -pedantic", "gcc -std=c2x -pedantic", "g++ -std=c++11 -pedantic", "g++ -std=c++20"),
+        *("clang cc -std=c11 -pedantic", "clang c++ -std=c++11 -pedantic"),
+    ],
 )
 def test_a_header_compiles_without_a_warning(detector, tmp_path, compiler):
     command, *flags = compiler.split()
-    if shutil.which(command) is None:
+    if command == "clang":
+        command = pytest.importorskip("ziglang") and linker.zig()
+    elif shutil.which(command) is None:
         pytest.skip(f"{command} is not installed")
-    source = tmp_path / ("use.c" if command == "gcc" else "use.cpp")
+    source = tmp_path / ("use.cpp" if "++" in compiler else "use.c")
     source.write_text(
         '#include "vad.h"\nint use(vad_state *s);\nint use(vad_state *s) { vad_reset(s); return 0; }\n'
     )
@@ -113,6 +148,36 @@ def test_a_step_takes_little_of_the_stack(detector, tmp_path):
     source.write_text(STACK)
     lines("cc", "-O1", "-w", f"-I{detector[0].parent}", "-o", program, source, detector[0])
     assert 0 < int(lines(program)[0]) < STACK_BYTES
+
+
+STEPS = """
+#include <unistd.h>
+#include "own.h"
+static own_state state;
+static own_scratch scratch;
+static float x[OWN_X_SIZE], y[OWN_Y_SIZE];
+int main(void) {
+    own_reset(&state);
+    if (write(1, "a", 1) != 1) return 1;
+    for (int i = 0; i < 1000000; i++) own_step(&state, &scratch, x, y);
+    return write(1, "b", 1) != 1;
+}
+"""
+
+
+def test_a_million_steps_call_no_system(tmp_path):
+    if shutil.which("strace") is None:
+        pytest.skip("strace, which sees what a program calls, is not installed")
+    entries = Entries(interface("own", stepping(layer(), Request())))
+    data = object_file([entries.define()], entries.functions(), TARGETS["x86_64-linux"])
+    (tmp_path / "own.o").write_bytes(data)
+    (tmp_path / "own.h").write_text(header(entries.interface, "test"))
+    (tmp_path / "steps.c").write_text(STEPS)
+    lines("cc", "-O1", f"-I{tmp_path}", "-o", tmp_path / "steps", tmp_path / "steps.c", tmp_path / "own.o")
+    lines("strace", "-f", "-o", tmp_path / "calls", tmp_path / "steps")
+    calls = [line.split()[1] for line in (tmp_path / "calls").read_text().splitlines()]
+    first = next(place for place, call in enumerate(calls) if call.startswith("write("))
+    assert calls[first + 1].startswith("write(")
 
 
 @pytest.fixture(scope="module")
@@ -272,6 +337,14 @@ def test_a_tool_that_fails_leaves_nothing(tmp_path, monkeypatch):
     with pytest.raises(BuildError, match="false"):
         c_library(layer(), tmp_path / "new", name="own")
     assert not (tmp_path / "new").exists()
+
+
+def test_a_folder_where_a_file_belongs_is_refused(tmp_path):
+    (tmp_path / "b.txt").mkdir()
+    made = {name: tmp_path / "made" / f"{name}.txt" for name in "abc"}
+    with pytest.raises(BuildError, match="it is a folder"):
+        _placed(made, tmp_path)
+    assert [path.name for path in tmp_path.iterdir()] == ["b.txt"]
 
 
 def test_a_folder_that_is_a_file_is_refused(tmp_path):

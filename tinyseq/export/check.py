@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import shutil
 import subprocess
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
+from importlib import resources
 from pathlib import Path
 
 import numpy as np
@@ -24,36 +25,31 @@ STEPS = 100
 
 SECONDS = 300
 
-PROGRAM = """/* Runs the steps that a file holds through {name}, each also on a copy of the state. */
-#include <stdio.h>
-#include <string.h>
-
+PROGRAM = """/* Runs the steps that it is given through {name}, each also on a copy of the state. */
+#include "check.h"
 #include "{name}.h"
 
 static {name}_state state{rows}, copy{rows};
 static {name}_scratch scratch, other;
 {buffers}
-int main(int argc, char **argv) {{
+static int run(void) {{
     int64_t head[2];
-    FILE *in, *out;
-    if (argc != 3 || !(in = fopen(argv[1], "rb")) || !(out = fopen(argv[2], "wb"))) return 2;
     {name}_reset({state});
-    while (fread(head, sizeof head, 1, in) == 1) {{
+    while (read_all(head, sizeof head)) {{
         int64_t code = 0;
-        memcpy(&copy, &state, sizeof state);
+        copy_bytes(&copy, &state, sizeof state);
 {reads}
         if (head[0] == 0) {{
             code = {name}_step({step});
             if ({name}_step({step_again}) != code) return 4;
         }}
 {finish}
-        if (memcmp(&copy, &state, sizeof state)) return 5;
+        if (differ(&copy, &state, sizeof state)) return 5;
         if (code < 0 && !{name}_error((int)code)[0]) return 6;
-        fwrite(&code, sizeof code, 1, out);
+        if (!write_all(&code, sizeof code)) return 8;
 {writes}
     }}
-    fwrite(&state, sizeof state, 1, out);
-    return ferror(in) || fclose(out);
+    return !write_all(&state, sizeof state);
 }}
 """
 
@@ -74,14 +70,18 @@ class Runner:
             raise BuildError(f"libraries for {target.name!r} cannot be checked here; leave the check out")
         self.command = found[:1]
 
-    def __call__(self, *arguments: Path) -> None:
+    def __call__(self, arguments: Sequence[Path], given: Path, told: Path) -> None:
+        """Runs a program, which reads and writes files."""
         command = [*self.command, *map(str, arguments)]
         try:
-            done = subprocess.run(command, capture_output=True, text=True, timeout=SECONDS)
+            with given.open("rb") as source, told.open("wb") as target:
+                done = subprocess.run(
+                    command, stdin=source, stdout=target, stderr=subprocess.PIPE, timeout=SECONDS
+                )
         except (OSError, subprocess.TimeoutExpired) as error:
             raise BuildError(f"the check could not be run: {error}") from error
         if done.returncode:
-            said = " ".join(done.stderr.split())
+            said = " ".join(done.stderr.decode(errors="replace").split())
             raise BuildError(f"the check's program ended with status {done.returncode}: {said}")
 
 
@@ -101,7 +101,7 @@ def check(own: Interface, target: Target, folder: Path, steps: int = STEPS) -> i
             for one in own.inputs:
                 file.write(_padded(feeds[one.value.name], one))
             expected.append(results)
-    run(*_program(own, target, folder), given, wanted)
+    run(_program(own, target, folder), given, wanted)
     _compare(own, wanted.read_bytes(), expected, tried.state)
     return len(expected)
 
@@ -117,6 +117,7 @@ def _program(own: Interface, target: Target, folder: Path) -> list[Path]:
         return [script, folder / target.shared.format(own.name), told]
     source, program = folder / "check.c", folder / target.program.format("check")
     source.write_text(_source(own), encoding="utf-8")
+    (folder / "check.h").write_bytes(resources.files("tinyseq.export").joinpath("data/check.h").read_bytes())
     linker.program(target, [source, folder / f"{own.name}.o"], program)
     return [program]
 
@@ -144,18 +145,18 @@ def _source(own: Interface) -> str:
         return ", ".join(words)
 
     reads = [
-        f"        if (fread({one.name}, sizeof {one.name}[0], {one.most}, in) != {one.most}) return 3;"
+        f"        if (!read_all({one.name}, sizeof {one.name}[0] * {one.most})) return 3;"
         for one in own.inputs
     ]
     writes = [
         line
         for one in own.outputs
         for line in (
-            f"        if (code >= 0 && memcmp({one.name}, {one.name}_again, sizeof {one.name})) return 7;",
-            f"        fwrite({one.name}, sizeof {one.name}[0], {one.most}, out);",
+            f"        if (code >= 0 && differ({one.name}, {one.name}_again, sizeof {one.name})) return 7;",
+            f"        if (!write_all({one.name}, sizeof {one.name}[0] * {one.most})) return 8;",
         )
     ]
-    writes += [f"        fwrite(&{one.name}_frames, 8, 1, out);" for one in own.held]
+    writes += [f"        if (!write_all(&{one.name}_frames, 8)) return 8;" for one in own.held]
     finish = (
         f"""        if (head[0] == 1) {{
             code = {own.name}_finish({call(True, False)});

@@ -87,7 +87,7 @@ class Code:
         parameters = ", ".join(f"i64 %p{place}" for place in places if place not in codes)
         given = ", ".join(f"i64 {codes.get(place, f'%p{place}')}" for place in places)
         text = (
-            f'define internal i64 @"{own}"({parameters}) noinline {{\n'
+            f'define internal i64 @"{own}"({parameters}) {{\n'
             f'  %value = call i64 @"{name}"({given})\n  ret i64 %value\n}}'
         )
         return self.once(("kernel", row.name, *codes.values()), own, text)

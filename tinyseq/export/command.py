@@ -29,6 +29,12 @@ def add_arguments(command: argparse.ArgumentParser) -> None:
     command.add_argument("--rows", type=int, default=1, metavar="N", help="streams that are stepped together")
     command.add_argument("--target", default=DEFAULT, help=f"{', '.join(TARGETS)} (default {DEFAULT})")
     command.add_argument(
+        "--isa",
+        action="append",
+        metavar="NAME",
+        help="an instruction set of the target; of several, the best that the processor has is taken",
+    )
+    command.add_argument(
         "--output",
         type=file_name,
         default=Path(),
@@ -61,6 +67,7 @@ def build(
         frames=args.frames,
         rows=args.rows,
         target=args.target,
+        isas=args.isa,
         check=args.check,
         npm=args.npm,
     )

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 
 import numpy as np
 
 from tinyseq.export.code import Body, Code, Program, byte_text
+from tinyseq.export.dispatch import LACKING, Dispatch
 from tinyseq.export.interface import Argument, Interface, regions
 from tinyseq.export.processors import FLUSHED
 from tinyseq.export.steps import Steps
+from tinyseq.kernels.llvm.isa import Isa
 from tinyseq.plan.view import storage
 
 BAD_FRAMES = "frames must be from 1 to {}. No state was changed"
@@ -59,13 +62,19 @@ SAME = "  %y = add i32 %x, 0"
 class Entries:
     """The functions of an interface, as code. ``flushes``: whether the processor can treat denormal numbers
     as zero; else inputs, outputs and state are rid of them. ``export`` is LLVM's storage class of what others
-    see."""
+    see. ``isas``: the instruction sets that there is a step for."""
 
-    def __init__(self, interface: Interface, flushes: bool = True, export: str = "") -> None:
+    def __init__(
+        self, interface: Interface, flushes: bool = True, export: str = "", isas: Sequence[Isa] = ()
+    ) -> None:
         self.interface = interface
         self.stepping = interface.stepping
         self.flushes, self.export = flushes, export
         self.code = Code(interface.name)
+        self.isas = tuple(isas)
+        self._lacking = 0
+        if len(isas) > 1:
+            self._lacking = self.code.failure(LACKING.format(", ".join(isa.name for isa in isas)))
 
     def define(self) -> Code:
         """All functions."""
@@ -86,6 +95,16 @@ class Entries:
         """The names that others see."""
         kinds = ("reset", "step", "error", "fingerprint", *(("finish",) if self.interface.finishes else ()))
         return [f"{self.interface.name}_{kind}" for kind in kinds]
+
+    def dispatch(self) -> Dispatch | None:
+        """What chooses between the instruction sets, if there are several."""
+        if len(self.isas) < 2:
+            return None
+        kinds = ("step", "finish") if self.interface.finishes else ("step",)
+        functions = {
+            f"{self.interface.name}_{kind}": self._parameters(last) for last, kind in enumerate(kinds)
+        }
+        return Dispatch(self.interface.name, self.isas, functions, self._lacking, self.export)
 
     def _reset(self) -> None:
         start, own = self.stepping.state, self.interface

@@ -19,9 +19,9 @@ ALIGN = """
 
 HEADER = """/* {about}
  *
- * Nothing here allocates memory, calls the system or keeps anything: a stream is a {name}_state, which its
- * caller owns. A copy of it is a fork or a snapshot. Threads may step different states at once, each with a
- * {name}_scratch of its own.
+ * Nothing here allocates memory, calls the system or keeps anything of a stream, which is a {name}_state that
+ * its caller owns. A copy of it is a fork or a snapshot. Threads may step different states at once, each with
+ * a {name}_scratch of its own.
  *{more}
  */
 #ifndef {NAME}_H

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -13,6 +13,7 @@ from tinyseq.common.text import shown
 from tinyseq.errors import BuildError, OptionError
 from tinyseq.export import check as checking
 from tinyseq.export import linker
+from tinyseq.export.dispatch import chosen_isas
 from tinyseq.export.entries import Entries
 from tinyseq.export.header import cmake, header, pkg_config
 from tinyseq.export.interface import Interface, interface
@@ -29,11 +30,12 @@ from tinyseq.runtime.session import Session, loaded
 class CLibrary(NamedTuple):
     """What was built: the ``files`` by kind (``header``, ``archive``, ``shared``, ``object``, ``pkg_config``,
     ``cmake``; for WebAssembly ``javascript`` and ``types`` too; of a package of npm only these two and
-    ``shared``, ``package``, ``readme`` and ``license``), and sizes in bytes of a stream's state and of the
-    scratch of a step."""
+    ``shared``, ``package``, ``readme`` and ``license``), the instruction sets it chooses from, and sizes in
+    bytes of a stream's state and of the scratch of a step."""
 
     name: str
     target: str
+    isas: tuple[str, ...]
     files: Mapping[str, Path]
     state_bytes: int
     scratch_bytes: int
@@ -51,6 +53,7 @@ def c_library(
     frames: int | None = None,
     rows: int = 1,
     target: str = DEFAULT,
+    isas: Sequence[str] | None = None,
     check: bool = False,
     npm: str | None = None,
 ) -> CLibrary:
@@ -66,6 +69,8 @@ def c_library(
             as many as ``sizes`` says.
         rows: streams that are stepped together by one call.
         target: one of ``tinyseq.export.TARGETS``.
+        isas: instruction sets of the target's processor by name, of which the library takes the best that is
+            there when it is first called; without it, the least one of the target.
         check: whether to run the library on random chunks and compare its bits with Python's.
         npm: for WebAssembly: makes the folder a package of npm of this name, ``NAME`` or ``NAME@VERSION``,
             without the files for C.
@@ -85,6 +90,9 @@ def c_library(
         _whole(rows, "rows", MOST_ROWS),
     )
     own_name, system = checked_name(name), chosen(target)
+    instructions = chosen_isas(system, isas)
+    if isas is not None:
+        system = system.of(instructions[0])
     folder = _folder(output)
     package = None if npm is None else package_of(npm)
     if package is not None:
@@ -95,18 +103,26 @@ def c_library(
     linker.zig()
     with library.using(_planned_by(system)):
         own = interface(own_name, stepping(session, request))
-        entries = Entries(own, system.processor.flushes, system.export)
+        entries = Entries(own, system.processor.flushes, system.export, instructions)
         code = entries.define()
         with tempfile.TemporaryDirectory() as scratch:
-            made = _made(
-                own, system, entries, object_file([code], entries.functions(), system), Path(scratch)
-            )
+            data = object_file([code], entries.functions(), system, entries.dispatch())
+            made = _made(own, system, entries, data, Path(scratch))
             steps = checking.check(own, system, Path(scratch)) if check else 0
             if package is not None:
                 made = _packaged(made, own, system, package)
             files = _placed(made, folder)
     weights = sum(array.nbytes for array in code.weights.values())
-    return CLibrary(own_name, system.name, files, own.state_bytes, own.scratch_bytes, weights, steps)
+    return CLibrary(
+        own_name,
+        system.name,
+        tuple(isa.name for isa in instructions),
+        files,
+        own.state_bytes,
+        own.scratch_bytes,
+        weights,
+        steps,
+    )
 
 
 def _planned_by(target: Target) -> str | None:
@@ -163,8 +179,11 @@ def _folder(output: str | Path) -> Path:
 
 
 def _placed(made: Mapping[str, Path], folder: Path) -> dict[str, Path]:
-    """Moves files to where they belong, each whole."""
+    """Moves files to where they belong, each whole, once nothing stands in the way of any."""
     placed, token = {}, os.urandom(8).hex()
+    for path in made.values():
+        if (folder / path.name).is_dir():
+            raise BuildError(f"cannot write {folder / path.name}: it is a folder; give another output folder")
     fresh: list[Path] = []
     try:
         folder.mkdir(parents=True, exist_ok=True)

@@ -84,7 +84,11 @@ def shared(target: Target, made: Path, path: Path, functions: Sequence[str]) -> 
 
 
 def program(target: Target, sources: Sequence[Path], path: Path) -> None:
-    """Compiles and links a program in C."""
-    flags = ["-target", target.static or target.linker, *(["-static"] if target.static else [])]
-    flags += ["-std=c11", "-O1", "-s", "-Wall", "-Wextra", "-Werror"]
-    run([zig(), "cc", *flags, "-o", path, *sources])
+    """Compiles and links a program in C that needs no C library and begins at ``_start``."""
+    flags = ["-target", target.linker, "-nostdlib", "-ffreestanding", "-fno-stack-protector"]
+    flags += ["-fno-sanitize=undefined", "-std=c11", "-O1", "-s", "-Wall", "-Wextra", "-Werror"]
+    if target.name.endswith("windows"):
+        own = ["-Wl,--entry=_start", "-Wl,--subsystem,console", "-lkernel32"]
+    else:
+        own = ["-static"]
+    run([zig(), "cc", *flags, "-o", path, *sources, *own, *target.runtime])

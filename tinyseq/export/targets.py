@@ -20,9 +20,8 @@ from tinyseq.kernels.llvm.isa import Isa
 class Target(NamedTuple):
     """A processor under a system. ``triple`` is what LLVM calls it, ``linker`` what zig does; ``shared`` and
     ``archive`` are what its libraries are called. ``runners`` are programs by one of which its programs run
-    elsewhere, ``static`` is what zig calls it where those need no libraries; ``checks``: whether they run
-    here at all. ``runtime`` links the functions that LLVM calls where the processor has no instructions.
-    ``tags`` are the platforms that a wheel with its libraries is for."""
+    elsewhere; ``checks``: whether they run here at all. ``runtime`` links the functions that LLVM calls where
+    the processor has no instructions. ``tags`` are the platforms that a wheel with its libraries is for."""
 
     name: str
     processor: Processor
@@ -35,7 +34,6 @@ class Target(NamedTuple):
     export: str = ""
     definitions: str = ""
     runners: tuple[str, ...] = ()
-    static: str = ""
     checks: bool = True
     runtime: tuple[str, ...] = ()
     tags: tuple[str, ...] = ()
@@ -54,6 +52,12 @@ class Target(NamedTuple):
     def is_web(self) -> bool:
         """Whether its libraries are WebAssembly, which JavaScript calls."""
         return self.triple.startswith("wasm")
+
+    def of(self, isa: Isa) -> Target:
+        """The target with another one of its processor's instruction sets."""
+        own = self.processor
+        bits = own.bits_of if isa.fma == own.isa.fma else isa.name
+        return self._replace(processor=own._replace(isa=isa, bits_of=bits))
 
 
 TARGETS = {
@@ -75,7 +79,6 @@ TARGETS = {
             "lib{}" + SUFFIXES["linux"],
             tags=("manylinux2014_aarch64", "manylinux_2_17_aarch64", "musllinux_1_1_aarch64"),
             runners=("qemu-aarch64", "qemu-aarch64-static"),
-            static="aarch64-linux-musl",
         ),
         Target(
             "armv7-linux",
@@ -85,7 +88,6 @@ TARGETS = {
             "lib{}" + SUFFIXES["linux"],
             runners=("qemu-arm", "qemu-arm-static"),
             runtime=("-lcompiler_rt", "-Wl,--gc-sections"),
-            static="arm-linux-musleabihf",
         ),
         Target(
             "riscv64-linux",
@@ -94,7 +96,6 @@ TARGETS = {
             "riscv64-linux-gnu.2.27",
             "lib{}" + SUFFIXES["linux"],
             runners=("qemu-riscv64", "qemu-riscv64-static"),
-            static="riscv64-linux-musl",
         ),
         Target(
             "x86_64-windows",

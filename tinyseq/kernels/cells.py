@@ -23,19 +23,25 @@ ONE = np.float32(1)
 class Cell(NamedTuple):
     """One row of the table.
 
-    ``gates`` in ONNX's order and the default ``activations`` in that of its specification; whether the state
-    has a ``c``, and products are kept ``apart``. ``formula(fma, activations, peepholes, coupled)`` makes the
-    cell; ``reset``, where the last gate's product is one with a reset state, the function that makes it of
-    the others. ``optional`` says whether there may be peepholes and coupled gates.
+    ``gates`` in ONNX's order and the default ``activations`` in that of its specification; whether products
+    are kept ``apart``. ``formula(fma, activations, peepholes, coupled)`` makes the cell; where the state has
+    a ``c``, ``parts`` make its two halves, functions ``(x, c, k, options)`` of the old c that give the new
+    one, and of the new c that give h; ``reset``, where the last gate's product is one with a reset state, the
+    function that makes it of the others. ``optional`` says whether there may be peepholes and coupled gates.
     """
 
     gates: str
     activations: tuple[str, ...]
     formula: Callable[..., Callable]
-    has_c: bool = False
+    parts: tuple[Callable[..., Callable], ...] = ()
     apart: bool = False
     reset: Callable[..., Callable] | None = None
     optional: bool = False
+
+    @property
+    def has_c(self) -> bool:
+        """Whether the state has a c."""
+        return bool(self.parts)
 
 
 def _rnn(fma, activations, peepholes, coupled):
@@ -47,20 +53,37 @@ def _rnn(fma, activations, peepholes, coupled):
     return rnn
 
 
-def _lstm(fma, activations, peepholes, coupled):
+def _lstm_c(fma, activations, peepholes, coupled):
     """Constants are the peepholes of i, o and f; coupled, f = 1 - i."""
-    f, g, h_function = activations
+    f, g, _ = activations
 
-    def lstm(x, s, h, c, k, options):
-        i, o, forget, new = x
+    def lstm_c(x, c, k, options):
+        i, _, forget, new = x
         if peepholes:
             i, forget = fma(k[0], c, i), fma(k[2], c, forget)
         i = f(i, options)
         forget = ONE - i if coupled else f(forget, options)
-        c = fma(forget, c, i * g(new, options))
-        if peepholes:
-            o = fma(k[1], c, o)
-        return f(o, options) * h_function(c, options), c
+        return fma(forget, c, i * g(new, options))
+
+    return lstm_c
+
+
+def _lstm_h(fma, activations, peepholes, coupled):
+    f, _, h_function = activations
+
+    def lstm_h(x, c, k, options):
+        o = fma(k[1], c, x[1]) if peepholes else x[1]
+        return f(o, options) * h_function(c, options)
+
+    return lstm_h
+
+
+def _lstm(fma, activations, peepholes, coupled):
+    new_c, new_h = (part(fma, activations, peepholes, coupled) for part in (_lstm_c, _lstm_h))
+
+    def lstm(x, s, h, c, k, options):
+        c = new_c(x, c, k, options)
+        return new_h(x, c, k, options), c
 
     return lstm
 
@@ -99,7 +122,7 @@ def _reset(fma, activations, peepholes, coupled):
 
 CELLS = {
     "RNN": Cell("h", ("Tanh",), _rnn),
-    "LSTM": Cell("iofc", ("Sigmoid", "Tanh", "Tanh"), _lstm, has_c=True, optional=True),
+    "LSTM": Cell("iofc", ("Sigmoid", "Tanh", "Tanh"), _lstm, (_lstm_c, _lstm_h), optional=True),
     "GRU, reset after": Cell("zrh", ("Sigmoid", "Tanh"), _gru_after, apart=True),
     "GRU, reset before": Cell("zrh", ("Sigmoid", "Tanh"), _gru_before, reset=_reset),
 }

@@ -1,8 +1,8 @@
-// Runs the steps that a file holds through a module, each also on a copy of the state.
+// Runs the steps that it is given through a module, each also on a copy of the state.
 import { readFileSync, writeFileSync } from "node:fs";
 import { setFlagsFromString } from "node:v8";
 
-const [module_file, interface_file, given_file, results_file] = process.argv.slice(2);
+const [module_file, interface_file] = process.argv.slice(2);
 const own = JSON.parse(readFileSync(interface_file));
 const code = readFileSync(module_file);
 // Before version 21, node has relaxed vectors only when it is asked for them.
@@ -38,7 +38,7 @@ const same = (a, b, count) => {
   for (let i = 0; i < count; i++) if (bytes[a + i] !== bytes[b + i]) throw new Error("a copy of the state gives other bits");
 };
 
-const given = readFileSync(given_file);
+const given = readFileSync(0);
 const results = [];
 library[`${own.name}_reset`](state);
 for (let place = 0; place < given.length; ) {
@@ -69,4 +69,4 @@ for (let place = 0; place < given.length; ) {
   for (const at of held) results.push(Buffer.from(bytes.slice(at, at + 8)));
 }
 results.push(Buffer.from(bytes.slice(state, state + size)));
-writeFileSync(results_file, Buffer.concat(results));
+writeFileSync(1, Buffer.concat(results));

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from types import MappingProxyType
 from typing import NamedTuple
 
 from tinyseq.kernels.llvm.isa import Isa
@@ -32,7 +34,9 @@ class Processor(NamedTuple):
 
     ``abi`` is LLVM's name of how functions are called, where there is a choice. ``denormals`` is IR of the
     functions that ``kernels/tiles.py`` names; ``flushes``: whether they make denormal numbers zeros.
-    ``bits_of`` is the ISA of the kernels that computes with the same bits.
+    ``bits_of`` is the ISA of the kernels that computes with the same bits. ``choices`` are instruction sets
+    besides ``isa``, by name, and ``level`` is IR of the function ``tinyseq_cpu_level`` which says which of
+    them there are.
     """
 
     name: str
@@ -42,3 +46,5 @@ class Processor(NamedTuple):
     flushes: bool
     bits_of: str
     abi: str = ""
+    choices: Mapping[str, Isa] = MappingProxyType({})
+    level: str = ""

@@ -1,6 +1,7 @@
-"""A cell over a row of units, in two ways that compute the same.
+"""A cell over a row of units, in ways that compute the same.
 
-With the default activations one loop does all of it. Where they are named at run time, a loop ends at each:
+With the default activations one loop does all of it; where the state has a c, one makes that and another one
+h, so that many units are under way at once. Where activations are named at run time, a loop ends at each:
 the numbers that it is given are left in memory, activated there all at once, and read by what follows. Both
 are made from the cell's one function.
 """
@@ -81,21 +82,38 @@ def row_of(variant: Variant, formula: Callable, in_place: bool = True) -> Callab
 
 def _at_once(variant: Variant, formula: Callable, in_place: bool) -> Callable:
     cell, gates = variant.cell, len(variant.cell.gates)
-    compute = compiled()(variant.made(formula, fma, tuple(map(default_of, cell.activations))))
-    read_x, read_s, read_k = reading(gates), reading(gates * cell.apart), reading(variant.constants)
-    has_c = cell.has_c
+    activations = tuple(map(default_of, cell.activations))
+    if cell.has_c:
+        return _c_first(variant, activations)
+    compute = compiled()(variant.made(formula, fma, activations))
+    read_x, read_s = reading(gates), reading(gates * cell.apart)
 
     @compiled()
     def row(gates, sums, before, h, c, constants, options, hidden):
         stay_apart()
-        old, c_row = floats(before), floats(c)
+        old = floats(before)
         new = old if in_place else floats(h)
         for j in range(hidden):
-            x, s, k = read_x(gates, hidden, j), read_s(sums, hidden, j), read_k(constants, hidden, j)
-            new_h, new_c = compute(x, s, old[j], c_row[j] if has_c else ZERO, k, options)
-            new[j] = new_h
-            if has_c:
-                c_row[j] = new_c
+            x, s = read_x(gates, hidden, j), read_s(sums, hidden, j)
+            new[j], _ = compute(x, s, old[j], ZERO, (), options)
+
+    return row
+
+
+def _c_first(variant: Variant, activations: tuple[Callable, ...]) -> Callable:
+    new_c, new_h = (compiled()(variant.made(part, fma, activations)) for part in variant.cell.parts)
+    read_x, read_k = reading(len(variant.cell.gates)), reading(variant.constants)
+
+    @compiled()
+    def row(gates, sums, before, h, c, constants, options, hidden):
+        stay_apart()
+        h_row, c_row = floats(h), floats(c)
+        for j in range(hidden):
+            x, k = read_x(gates, hidden, j), read_k(constants, hidden, j)
+            c_row[j] = new_c(x, c_row[j], k, options)
+        for j in range(hidden):
+            x, k = read_x(gates, hidden, j), read_k(constants, hidden, j)
+            h_row[j] = new_h(x, c_row[j], k, options)
 
     return row
 
