@@ -49,7 +49,7 @@ def chosen_isas(target: Target, names: Sequence[str] | None) -> tuple[Isa, ...]:
         OptionError: the target has no such, or their bits differ.
         BuildError: this machine cannot build for several of them.
     """
-    own, choices = target.processor.isa, {**target.processor.choices}
+    own, choices = target.processor.isa, {**target.choices}
     choices.setdefault(own.name, own)
     if names is None:
         return (own,)

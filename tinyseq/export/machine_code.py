@@ -57,7 +57,7 @@ def object_file(
     if dispatch is None:
         module = _optimised(llvm, codes, functions, target, isa)
     else:
-        isa = min(target.processor.choices.values(), key=lambda one: one.level)
+        isa = min(target.choices.values(), key=lambda one: one.level)
         module = _dispatched(llvm, codes, functions, target, isa, dispatch)
     # Not before: numbers of the model are none that LLVM computes with.
     weights = llvm.parse_assembly(
@@ -115,7 +115,7 @@ def _dispatched(
     for isa in dispatch.isas:
         own = _optimised(llvm, codes, [*dispatch.functions], target, isa, memory=False)
         module.link_in(_part(llvm, own, dispatch, isa))
-    chooser = llvm.parse_assembly(dispatch.code(target.processor.level))
+    chooser = llvm.parse_assembly(dispatch.code(target.cpu_level))
     chooser.triple, chooser.data_layout = module.triple, module.data_layout
     _attribute(chooser, target)
     module.link_in(chooser)

@@ -49,6 +49,17 @@ class Target(NamedTuple):
         return ARCHITECTURES[self.processor.name].ISAS
 
     @property
+    def choices(self) -> dict[str, Isa]:
+        """Those among which a library can choose, by what ``cpu_level`` says."""
+        return self.isas if self.cpu_level else {}
+
+    @property
+    def cpu_level(self) -> str:
+        """LLVM IR of the function ``tinyseq_cpu_level``, where instructions tell which ISAs there are."""
+        own = ARCHITECTURES.get(self.processor.name)
+        return "" if own is None else own.CPU_LEVEL
+
+    @property
     def is_web(self) -> bool:
         """Whether its libraries are WebAssembly, which JavaScript calls."""
         return self.triple.startswith("wasm")

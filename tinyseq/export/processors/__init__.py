@@ -34,9 +34,7 @@ class Processor(NamedTuple):
 
     ``abi`` is LLVM's name of how functions are called, where there is a choice. ``denormals`` is IR of the
     functions that ``kernels/tiles.py`` names; ``flushes``: whether they make denormal numbers zeros.
-    ``bits_of`` is the ISA of the kernels that computes with the same bits. ``choices`` are instruction sets
-    besides ``isa``, by name, and ``level`` is IR of the function ``tinyseq_cpu_level`` which says which of
-    them there are.
+    ``bits_of`` is the ISA of the kernels that computes with the same bits.
     """
 
     name: str
@@ -46,5 +44,3 @@ class Processor(NamedTuple):
     flushes: bool
     bits_of: str
     abi: str = ""
-    choices: Mapping[str, Isa] = MappingProxyType({})
-    level: str = ""

@@ -3,6 +3,6 @@
 from __future__ import annotations
 
 from tinyseq.export.processors import Processor
-from tinyseq.kernels.llvm.x86_64 import CONTROL, CPU_LEVEL, ISAS
+from tinyseq.kernels.llvm.x86_64 import CONTROL, ISAS
 
-X86_64 = Processor("x86_64", ISAS["avx2"], 64, CONTROL, True, "avx2", choices=ISAS, level=CPU_LEVEL)
+X86_64 = Processor("x86_64", ISAS["avx2"], 64, CONTROL, True, "avx2")
