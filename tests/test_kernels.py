@@ -31,7 +31,7 @@ def lines(*command: str) -> list[str]:
 
 @pytest.mark.parametrize("name", library.available())
 def test_a_library_needs_nothing_and_offers_two_functions(name):
-    path = str(library.FOLDER / library.library_file(name))
+    path = f"{library.FOLDER}/{library.library_file(name)}"
     assert lines("nm", "-D", "--undefined-only", path) == []
     exports = {line.split()[-1] for line in lines("nm", "-D", "--defined-only", path)}
     assert exports == {"tinyseq_run", "tinyseq_cpu_level"}

@@ -6,8 +6,6 @@ while nothing is lost yet.
 
 from __future__ import annotations
 
-from pathlib import Path
-
 LARGE = 2**28
 """Bytes from which on it is worth asking."""
 
@@ -30,7 +28,7 @@ def available() -> int | None:
 
 def _of_machine() -> int | None:
     try:
-        for line in Path("/proc/meminfo").read_text().splitlines():
+        for line in _lines("/proc/meminfo"):
             if line.startswith("MemAvailable:"):
                 return int(line.split()[1]) * 1024
     except (OSError, ValueError, IndexError):
@@ -45,9 +43,14 @@ def _of_group() -> int | None:
         ("/sys/fs/cgroup/memory", "memory.limit_in_bytes", "memory.usage_in_bytes", "total_inactive_file"),
     ):
         try:
-            most, now = (int(Path(folder, name).read_text()) for name in (limit, used))
-            caches = dict(line.split() for line in Path(folder, "memory.stat").read_text().splitlines())
+            most, now = (int(*_lines(f"{folder}/{name}")) for name in (limit, used))
+            caches = dict(line.split() for line in _lines(f"{folder}/memory.stat"))
             return most - now + int(caches.get(given_back, 0))
         except (OSError, ValueError):
             continue
     return None
+
+
+def _lines(path: str) -> list[str]:
+    with open(path) as file:
+        return file.read().splitlines()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import lzma
 from collections.abc import Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -82,7 +83,7 @@ def _linked(llvm, codes: Sequence[Code], target: Target):
     """Kernels, what differs between processors, and the library's own functions."""
     from tinyseq.kernels.llvm.tiles import definitions
 
-    path = library.FOLDER / library.EMBEDDED_FILE
+    path = Path(library.FOLDER, library.EMBEDDED_FILE)
     if not path.is_file():
         raise KernelsError(f"there is no {path}, of which libraries are made: {library.REBUILD}")
     processor = target.processor

@@ -197,12 +197,13 @@ def build(names: Collection[str] = tuple(ISAS)) -> None:
             libraries = list(pool.map(lambda name: link(ISAS[name], kernels), names))
         except subprocess.CalledProcessError as error:
             raise BuildError(f"building the kernels failed: {error}") from error
-        FOLDER.mkdir(exist_ok=True)
+        folder = Path(FOLDER)
+        folder.mkdir(exist_ok=True)
         for name in ISAS:
-            (FOLDER / library_file(name)).unlink(missing_ok=True)
+            (folder / library_file(name)).unlink(missing_ok=True)
         for made in (*libraries, embedded):
-            shutil.copy(made, FOLDER / made.name)
-        (FOLDER / FINGERPRINT_FILE).write_text(made_from)
+            shutil.copy(made, folder / made.name)
+        (folder / FINGERPRINT_FILE).write_text(made_from)
 
 
 def main() -> None:

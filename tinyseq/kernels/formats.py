@@ -7,7 +7,7 @@ A matrix [k, n] is packed as elements, each of which holds ``per`` rows of k, in
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -18,18 +18,28 @@ if TYPE_CHECKING:
     from tinyseq.kernels.llvm.values import Arithmetic
 
 
-class WeightFormat(NamedTuple):
+class WeightFormat:
     """One row of the table.
 
     ``size`` is an element's bytes. ``elements`` makes them, [k / per, n], of a matrix [k, n].
     ``arithmetic(isa)`` says how a tile multiplies with them, see ``llvm/values.py``.
     """
 
-    name: str
-    per: int
-    size: int
-    elements: Callable[[np.ndarray], np.ndarray]
-    arithmetic: Callable[[Isa], Arithmetic]
+    __slots__ = ("arithmetic", "elements", "name", "per", "size")
+
+    def __init__(
+        self,
+        name: str,
+        per: int,
+        size: int,
+        elements: Callable[[np.ndarray], np.ndarray],
+        arithmetic: Callable[[Isa], Arithmetic],
+    ) -> None:
+        self.name = name
+        self.per = per
+        self.size = size
+        self.elements = elements
+        self.arithmetic = arithmetic
 
 
 def _floats(matrix: np.ndarray) -> np.ndarray:
