@@ -22,6 +22,7 @@ from tests.test_ctc import peaked
 from tinyseq.demo import audio
 from tinyseq.errors import KernelsError
 from tinyseq.kernels import library
+from tinyseq.kernels.build import BUILT
 from tinyseq.kernels.llvm.architecture import ISAS
 from tinyseq.speech.voice_detector import MODEL
 
@@ -78,11 +79,11 @@ def package(tmp_path_factory) -> list[Path]:
         aarch64.install(folder / "site", "numpy", "safetensors")
     except UnavailableError as error:
         pytest.skip(str(error))
-    root = library.SOURCES.parent.parent
-    left_out = shutil.ignore_patterns("__pycache__", library.FOLDER.name)
+    root = Path(library.SOURCES).parents[1]
+    left_out = shutil.ignore_patterns("__pycache__", BUILT.name)
     shutil.copytree(root / "tinyseq", folder / "tinyseq", ignore=left_out)
     shutil.copytree(root / "converters", folder / "tinyseq" / "converters", ignore=left_out)
-    shutil.copytree(kernels, folder / "tinyseq" / "kernels" / library.FOLDER.name)
+    shutil.copytree(kernels, folder / "tinyseq" / "kernels" / BUILT.name)
     return [folder, folder / "site"]
 
 

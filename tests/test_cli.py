@@ -158,9 +158,13 @@ def test_convert_writes_what_verify_reads(model, tmp_path):
     ("arguments", "status", "words"),
     [
         (["inspect", "missing.onnx"], UNREADABLE, "missing.onnx"),
-        (["inspect", "model.txt"], UNREADABLE, "suffix"),
+        (["inspect", "missing"], UNREADABLE, "no such file"),
+        (["inspect", "."], UNREADABLE, "folder"),
+        (["inspect", __file__], UNREADABLE, "suffix"),
         (["convert", "MODEL", "/"], UNREADABLE, "cannot write"),
-        (["run", "MODEL", "--inputs", "missing.npz"], USAGE, "missing.npz"),
+        (["run", "MODEL", "--inputs", "missing.npz"], UNREADABLE, "missing.npz"),
+        (["run", "MODEL", "--input", "x=missing.npy"], UNREADABLE, "missing.npy"),
+        (["run", "MODEL", "--precision", "tf32"], USAGE, "precision"),
         (["run", "MODEL", "--input", "nothing"], USAGE, "NAME=VALUE"),
         (["run", "MODEL", "--input", "q=1"], USAGE, "takes x, h, c"),
         (["run", "MODEL", "--input", "x=[1, true, {}]"], USAGE, "neither a number"),
@@ -184,11 +188,14 @@ def test_archives_of_something_else_are_refused(model, tmp_path, capsys):
     with ZipFile(path, "w") as archive:
         archive.writestr("x.txt", "no array")
     for arguments in (["run", model, "--inputs", path], ["decode", path]):
-        assert main(arguments) == USAGE
+        assert main(arguments) == UNREADABLE
         assert "'x.txt' is no array" in capsys.readouterr().err
 
 
-@pytest.mark.parametrize("arguments", [[], ["dance"], ["verify", "m.onnx", "--seed", "-1"]])
+@pytest.mark.parametrize(
+    "arguments",
+    [[], ["dance"], ["verify", "m.onnx", "--seed", "-1"], ["run", "m.onnx", "--device", "cuda:x"]],
+)
 def test_the_parser_refuses_with_status_two(arguments):
     with pytest.raises(SystemExit) as stop:
         main(arguments)

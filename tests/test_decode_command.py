@@ -120,7 +120,7 @@ def test_a_model_gives_the_rows(folder, capsys):
 @pytest.mark.parametrize(
     ("arguments", "status", "words"),
     [
-        (["missing.npy"], USAGE, "missing.npy"),
+        (["missing.npy"], UNREADABLE, "missing.npy"),
         (["missing.onnx"], UNREADABLE, "missing.onnx"),
         (["rows.npz"], USAGE, "logp, other"),
         (["rows.npz", "--name", "other"], USAGE, "[T, V]"),

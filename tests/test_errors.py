@@ -28,6 +28,7 @@ MANY = settings(max_examples=12 * settings().max_examples)
 """For damage: a few hundred examples."""
 
 X = np.zeros((4, 1, 3), np.float32)
+WEIGHTS = Path(__file__).parent / "data" / "layers.pt"
 
 
 def node(op: str, inputs=("x",), outputs=("y",), name: str = "it", domain: str = "", **attributes) -> bytes:
@@ -161,7 +162,10 @@ BAD_MODELS = {
         lambda: load("nowhere.tinyseq"), tinyseq.ModelError, "nowhere.tinyseq", "missing"
     ),
     "a folder": bad(lambda: load(folder_of_a_models_name()), tinyseq.ModelError, "own.tinyseq", "folder"),
-    "wrong suffix": bad(lambda: load("model.pt"), tinyseq.ModelError, "model.pt", ".onnx", ".tinyseq"),
+    "wrong suffix": bad(lambda: load(__file__), tinyseq.ModelError, "test_errors.py", ".onnx", ".tinyseq"),
+    "weights": bad(lambda: load(WEIGHTS), tinyseq.ModelError, "layers.pt", "weights", ".onnx", ".tinyseq"),
+    "no such name": bad(lambda: load("nowhere"), tinyseq.ModelError, "nowhere", "no such file"),
+    "any folder": bad(lambda: load(Path(__file__).parent), tinyseq.ModelError, "tests", "folder"),
     "no onnx": bad(lambda: load(b"RIFF\0\0\0\0WAVEfmt "), tinyseq.ModelError, "not an ONNX file"),
     "nothing": bad(lambda: load(b""), tinyseq.ModelError, "not an ONNX file"),
     "half a file": bad(lambda: load(recogniser()[:500]), tinyseq.ModelError, "damaged"),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 
@@ -18,6 +19,7 @@ LATER = (
     "tqdm",
     "array",
     "dataclasses",
+    "pathlib",
     "threading",
 )
 """Packages that only some calls need, or only the build."""
@@ -52,6 +54,7 @@ SHAPES = (
     "common",
     "control",
     "effort",
+    "einsum",
     "elementwise",
     "indexing",
     "linear",
@@ -65,8 +68,11 @@ SHAPES = (
 
 
 def test_import_is_light():
-    command = [sys.executable, "-c", "import sys, tinyseq; print(*sys.modules)"]
-    modules = subprocess.run(command, check=True, capture_output=True, text=True).stdout.split()
+    # Without site, whose own imports would hide those of tinyseq.
+    command = [sys.executable, "-S", "-c", "import sys, tinyseq; print(*sys.modules)"]
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
+    done = subprocess.run(command, check=True, capture_output=True, text=True, env=environment)
+    modules = done.stdout.split()
     assert not set(LATER) & set(modules)
     allowed = {"tinyseq", *(f"tinyseq.{name}" for name in (*OWN, "shapes"))}
     allowed |= {f"tinyseq.shapes.{name}" for name in SHAPES}

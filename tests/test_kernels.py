@@ -33,7 +33,7 @@ def lines(*command: str) -> list[str]:
 
 @pytest.mark.parametrize("name", library.available())
 def test_a_library_needs_nothing_and_offers_its_functions(name):
-    path = str(library.FOLDER / library.library_file(name))
+    path = f"{library.FOLDER}/{library.library_file(name)}"
     assert lines("nm", "-D", "--undefined-only", path) == []
     exports = {line.split()[-1] for line in lines("nm", "-D", "--defined-only", path)}
     assert exports == {"tinyseq_run"} | set(re.findall(r"define i64 @(\w+)\(", HERE.CPU_LEVEL))
@@ -52,8 +52,8 @@ def checkout(tmp_path, monkeypatch) -> Path:
     folder.mkdir(parents=True)
     (tmp_path / "pyproject.toml").touch()
     (folder / "tiles.py").write_text("def f(x):\n    return x + 1\n")
-    monkeypatch.setattr(library, "SOURCES", folder.parent)
-    monkeypatch.setattr(library, "FOLDER", folder.parent)
+    monkeypatch.setattr(library, "SOURCES", str(folder.parent))
+    monkeypatch.setattr(library, "FOLDER", str(folder.parent))
     (folder.parent / library.FINGERPRINT_FILE).write_text(library.fingerprint())
     library._check_sources.__wrapped__()
     return folder / "tiles.py"

@@ -52,8 +52,8 @@ def test_the_reference_interprets_the_simplified_model_alike():
 def test_all_this_needs_no_built_kernels(tmp_path):
     """The others of this file, where none are."""
     program = (
-        "import pathlib, pytest, sys; from tinyseq.kernels import library\n"
-        "library.FOLDER = pathlib.Path(sys.argv[1])\n"
+        "import pytest, sys; from tinyseq.kernels import library\n"
+        "library.FOLDER = sys.argv[1]\n"
         "sys.exit(pytest.main([sys.argv[2], '-q', '-p', 'no:cacheprovider', '-k', 'not built_kernels']))"
     )
     command = [sys.executable, "-c", program, str(tmp_path), __file__]

@@ -23,7 +23,7 @@ from tinyseq.export import TARGETS, linker
 from tinyseq.export.check import Runner
 from tinyseq.export.targets import OWN, WHEELS
 from tinyseq.kernels import library
-from tinyseq.kernels.build import FUNCTIONS, STAGES, build
+from tinyseq.kernels.build import BUILT, FUNCTIONS, STAGES, build
 from tinyseq.kernels.llvm.architecture import ISAS
 from tinyseq.kernels.wheels import packed, python_files
 from tinyseq.speech.voice_detector import MODEL
@@ -75,7 +75,7 @@ def wheels(kernels, python_wheel, tmp_path_factory) -> Mapping[str, Path]:
     """A wheel for each target; that of this machine with all instruction sets that are built."""
     folder, folders = tmp_path_factory.mktemp("wheels"), {name: kernels / name for name in WHEELS}
     if OWN in folders:
-        folders[OWN] = library.FOLDER
+        folders[OWN] = BUILT
     return {name: packed(python_wheel, folders[name], WHEELS[name].tags, folder) for name in WHEELS}
 
 

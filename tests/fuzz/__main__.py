@@ -182,7 +182,9 @@ def _audit(event: str, arguments: tuple, folder: str, events: list[str]) -> None
     elif event == "open" and isinstance(arguments[0], (str, bytes)):
         name = arguments[0] if isinstance(arguments[0], str) else arguments[0].decode(errors="replace")
         writes = isinstance(arguments[1], str) and set(arguments[1]) & set("wax+")
-        if writes or not (name.startswith((folder, sys.prefix, sys.base_prefix)) or name.endswith(".py")):
+        if writes or not (
+            name.startswith((folder, sys.prefix, sys.base_prefix)) or name.endswith((".py", ".pyc"))
+        ):
             events.append(f"opened {name}")
 
 

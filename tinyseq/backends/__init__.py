@@ -85,7 +85,7 @@ def create(
             which and what to do.
         MissingPackageError: a package that it needs is not installed.
     """
-    kind, number = _device(device)
+    kind, number = device_named(device)
     check_precision(device, precision)
     if kind == "cpu":
         from tinyseq.backends.cpu import CpuBackend
@@ -98,8 +98,12 @@ def create(
     return ReferenceBackend(model, streaming, finite)
 
 
-def _device(name: str) -> tuple[str, int]:
-    """What kind of device a name stands for, and which one of those of its kind."""
+def device_named(name: str) -> tuple[str, int]:
+    """What kind of device a name stands for, and which one of those of its kind.
+
+    Raises:
+        DeviceError: there is no such kind; says which there are.
+    """
     kind, colon, number = name.partition(":") if isinstance(name, str) else ("", "", "")
     if kind in DEVICES and not colon:
         return kind, 0
@@ -143,6 +147,6 @@ def _cuda() -> type[Backend]:
         if error.name is None or error.name.startswith("tinyseq"):
             raise
         raise MissingPackageError(
-            f"device='cuda' needs the package {error.name}, which is not installed: {INSTALL_CUDA}"
+            f"CUDA needs the package {error.name}, which is not installed: {INSTALL_CUDA}"
         ) from error
     return CudaBackend

@@ -9,7 +9,6 @@ from weakref import ref
 
 import numpy as np
 
-from tinyseq.backends.overlap import check_apart
 from tinyseq.errors import FeedError
 from tinyseq.ir.model import Value
 from tinyseq.kernels.program import Buffer, Program
@@ -136,6 +135,9 @@ class Executor(ABC):
                 break
         else:
             return
+        # Imported here: arrays that own their memory need no such look.
+        from tinyseq.backends.overlap import check_apart
+
         here = {name: out[name] for name, _ in self._apart if name not in elsewhere}
         check_apart(here, state)
         if not elsewhere:  # remembered, not kept alive

@@ -12,11 +12,13 @@ import os
 import stat
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
-from pathlib import Path
-from typing import BinaryIO
+from typing import TYPE_CHECKING, BinaryIO
 
 from tinyseq.common import memory
 from tinyseq.errors import TinyseqError
+
+if TYPE_CHECKING:
+    from pathlib import Path
 
 # Windows would change line ends, and knows no file that is opened without waiting.
 BYTES = getattr(os, "O_BINARY", 0)
@@ -39,7 +41,7 @@ def check(path: str | Path) -> int:
         OSError: it is missing, no regular file or too large.
     """
     try:
-        return _checked(Path(path).stat())
+        return _checked(os.stat(path))
     except ValueError as error:
         raise OSError(errno.EINVAL, f"the name is none that a file may have: {error}") from error
 
@@ -136,6 +138,9 @@ def writable(path: str | os.PathLike, error: type[TinyseqError], suffix: str = "
     Raises:
         error: the name has another suffix, or stands for something that files are not written to.
     """
+    # Imported here: who only reads need not wait for it.
+    from pathlib import Path
+
     try:
         name = Path(path)
         found = _found(name)

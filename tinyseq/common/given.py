@@ -5,13 +5,15 @@ from __future__ import annotations
 import os
 from collections.abc import Collection
 from numbers import Integral, Real
-from pathlib import Path
-from typing import TypeGuard
+from typing import TYPE_CHECKING, TypeGuard
 
 import numpy as np
 
 from tinyseq.common.text import shown
 from tinyseq.errors import ModelError, TinyseqError
+
+if TYPE_CHECKING:
+    from pathlib import Path
 
 _TYPED = ("__array__", "__array_interface__", "__array_struct__", "__dlpack__")
 """What objects have that say of which type their numbers are."""
@@ -23,10 +25,20 @@ def as_path(given: object, what: str) -> Path:
     Raises:
         ModelError: it is none.
     """
+    # Imported here: a model that is loaded and run need not wait for it.
+    from pathlib import Path
+
+    return Path(as_path_text(given, what))
+
+
+def as_path_text(given: object, what: str) -> str:
+    """``as_path``, as text."""
     if not isinstance(given, (str, os.PathLike)):
         raise ModelError(f"{what} is given by its path, not by {shown(given)}")
     try:
-        path = Path(given)
+        path = os.fspath(given)
+        if not isinstance(path, str):
+            raise TypeError("it is bytes")
         if b"\0" in os.fsencode(path):
             raise ValueError("a null character is in it")
     except (TypeError, ValueError) as error:
@@ -34,12 +46,9 @@ def as_path(given: object, what: str) -> Path:
     return path
 
 
-def is_folder(path: Path) -> bool:
+def is_folder(path: str | Path) -> bool:
     """Whether there is a folder of this name, which may be one that no file can have."""
-    try:
-        return path.is_dir()
-    except OSError:
-        return False
+    return os.path.isdir(path)
 
 
 def as_array(given: object) -> np.ndarray:

@@ -7,7 +7,6 @@ therefore refused while nothing is lost yet. Windows hands out no more than it h
 from __future__ import annotations
 
 import os
-from pathlib import Path
 
 LARGE = 2**28
 """Bytes from which on it is worth asking."""
@@ -32,7 +31,7 @@ def available() -> int | None:
 def _of_machine() -> int | None:
     """What is free; of a system that does not say, all that there is."""
     try:
-        for line in Path("/proc/meminfo").read_text(encoding="utf-8").splitlines():
+        for line in _lines("/proc/meminfo"):
             if line.startswith("MemAvailable:"):
                 return int(line.split()[1]) * 1024
     except (OSError, ValueError, IndexError):
@@ -50,11 +49,14 @@ def _of_group() -> int | None:
         ("/sys/fs/cgroup/memory", "memory.limit_in_bytes", "memory.usage_in_bytes", "total_inactive_file"),
     ):
         try:
-            most, now = (int(Path(folder, name).read_text(encoding="utf-8")) for name in (limit, used))
-            caches = dict(
-                line.split() for line in Path(folder, "memory.stat").read_text(encoding="utf-8").splitlines()
-            )
+            most, now = (int(*_lines(f"{folder}/{name}")) for name in (limit, used))
+            caches = dict(line.split() for line in _lines(f"{folder}/memory.stat"))
             return most - now + int(caches.get(given_back, 0))
         except (OSError, ValueError):
             continue
     return None
+
+
+def _lines(path: str) -> list[str]:
+    with open(path, encoding="utf-8") as file:
+        return file.read().splitlines()

@@ -6,6 +6,7 @@ import lzma
 import re
 from collections.abc import Sequence
 from functools import cache
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -133,7 +134,7 @@ def _part(llvm, module, dispatch: Dispatch, isa: Isa):
 
 def _linked(llvm, codes: Sequence[Code], target: Target, isa: Isa, with_memory: bool):
     """Kernels, what differs between processors, and the library's own functions."""
-    path = library.FOLDER / library.EMBEDDED_FILE
+    path = Path(library.FOLDER, library.EMBEDDED_FILE)
     if not path.is_file():
         raise KernelsError(f"there is no {path}, of which libraries are made: {library.REBUILD}")
     processor = target.processor

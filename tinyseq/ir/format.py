@@ -9,18 +9,20 @@ from __future__ import annotations
 
 import json
 from math import prod
-from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from tinyseq.common import files
-from tinyseq.common.given import as_path, is_folder
+from tinyseq.common.given import as_path_text, is_folder
 from tinyseq.errors import MissingPackageError, ModelError
 from tinyseq.ir.model import Model, ModelGraph, Node, StatePair, Value
 from tinyseq.ir.ops import OPS
 from tinyseq.ir.types import checked_model
 from tinyseq.shapes import MOST_DIMENSIONS
+
+if TYPE_CHECKING:
+    from pathlib import Path
 
 VERSION = 1
 ENTRY = "tinyseq"
@@ -83,7 +85,7 @@ def load(path: str | Path) -> Model:
     Raises:
         ModelError: the file is missing, damaged, of a newer version or not of this format.
     """
-    path = as_path(path, "a model")
+    path = as_path_text(path, "a model")
     if is_folder(path):
         raise ModelError(f"cannot read {path}: it is a folder; give the file that model.save wrote")
     try:

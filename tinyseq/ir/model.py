@@ -1,7 +1,5 @@
 """Model: what the file says. A graph of named ops with ONNX meaning and layouts, and NumPy weights."""
 
-from __future__ import annotations
-
 from collections.abc import Collection, Iterable, Iterator, Mapping
 from types import MappingProxyType
 from typing import Any, NamedTuple
@@ -66,7 +64,7 @@ class Node(NamedTuple):
         """The op's row in the table."""
         return OPS[self.op]
 
-    def graphs(self) -> list[tuple[str, ModelGraph]]:
+    def graphs(self) -> "list[tuple[str, ModelGraph]]":
         """The sub-graphs among the attributes, by attribute name."""
         if FAMILY[self.op] != "control":
             return []
@@ -136,7 +134,7 @@ class Model(NamedTuple):
         origin = f", {printable(self.origin)}" if self.origin else ""
         return f"Model({self.graph}, {len(self.state)} states{origin})"
 
-    def with_inputs(self, names: Collection[str]) -> Model:
+    def with_inputs(self, names: Collection[str]) -> "Model":
         """The same model with some of its ``defaults`` as inputs."""
         graph = self.graph
         fed = tuple([value for value in self.defaults if value.name in names])
@@ -146,7 +144,7 @@ class Model(NamedTuple):
             graph=graph._replace(inputs=graph.inputs + fed, constants=constants), defaults=rest
         )
 
-    def with_state(self, state: Iterable[StatePair]) -> Model:
+    def with_state(self, state: Iterable[StatePair]) -> "Model":
         """The same model with other state pairs."""
         return self._replace(state=tuple(state))
 

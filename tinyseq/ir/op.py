@@ -17,8 +17,7 @@ absent. Ports without a type have those of the op's graphs.
 from __future__ import annotations
 
 from collections.abc import Callable
-from functools import cache
-from typing import Any, NamedTuple
+from typing import Any
 
 from tinyseq.shapes import looks
 
@@ -31,43 +30,34 @@ INT, INTS, FLOAT, FLOATS, TEXT, TEXTS, TENSOR, DTYPE, GRAPH = (
 """The kinds of attributes."""
 
 
-class Attribute(NamedTuple):
+class Attribute:
     """An attribute, its kind, its default and, where only some values are supported, those values."""
 
-    name: str
-    kind: str
-    default: Any
-    allowed: tuple[Any, ...] | None = None
+    __slots__ = ("allowed", "default", "kind", "name")
+
+    def __init__(self, name: str, kind: str, default: Any, allowed: tuple[Any, ...] | None = None) -> None:
+        self.name = name
+        self.kind = kind
+        self.default = default
+        self.allowed = allowed
 
 
-class Port(NamedTuple):
-    """One input or output of an op. ``type`` is written as the module says; ``tinyseq.ir.types`` reads it."""
+class Port:
+    """One input or output of an op, from what the module's notation says of it. ``type`` is as it is written
+    there; ``tinyseq.ir.types`` reads it."""
 
-    name: str
-    optional: bool
-    variadic: bool
-    known: bool
-    wanted: bool
-    supported: bool
-    own: bool
-    type: str
+    __slots__ = ("known", "name", "optional", "own", "supported", "type", "variadic", "wanted")
 
-    @classmethod
-    @cache
-    def parse(cls, text: str) -> Port:
-        """Reads the notation of this module."""
-        text, _, type_ = text.partition(":")
+    def __init__(self, text: str) -> None:
+        text, _, self.type = text.partition(":")
         mark = text[0]
-        return cls(
-            text.strip("-+?*!~"),
-            "?" in text or mark == "-",
-            "*" in text,
-            "!" in text,
-            "~" in text,
-            mark != "-",
-            mark == "+",
-            type_,
-        )
+        self.name = text.strip("-+?*!~")
+        self.optional = "?" in text or mark == "-"
+        self.variadic = "*" in text
+        self.known = "!" in text
+        self.wanted = "~" in text
+        self.supported = mark != "-"
+        self.own = mark == "+"
 
 
 class Op:

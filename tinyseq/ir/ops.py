@@ -9,7 +9,7 @@ stands in ``op.py``.
 from __future__ import annotations
 
 from collections.abc import Callable
-from functools import partial
+from functools import cache, partial
 from typing import Any
 
 from tinyseq import shapes
@@ -30,9 +30,11 @@ from tinyseq.ir.op import (
 )
 from tinyseq.shapes import effort, looks
 
+_port = cache(Port)
+
 
 def _ports(text: str) -> tuple[Port, ...]:
-    return tuple([Port.parse(port) for port in text.split()])
+    return tuple(map(_port, text.split()))
 
 
 def _op(name: str, inputs: str, outputs: str, shape: Callable, *attributes: Attribute, **more: Any) -> Op:

@@ -1,7 +1,5 @@
 """What a stream of a model is: the graph of its steps, which tensors have frames, and how late they come."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 from types import MappingProxyType
 from typing import TYPE_CHECKING, NamedTuple
@@ -27,7 +25,7 @@ class Streaming(NamedTuple):
     inputs: Mapping[str, int] = MappingProxyType({})
     outputs: Mapping[str, int] = MappingProxyType({})
     latency: Mapping[str, int] = MappingProxyType({})
-    clock: Clock | None = None
+    clock: "Clock | None" = None
     places: tuple[str, ...] = ()
     rows: Mapping[str, int] = MappingProxyType({})
 

@@ -7,12 +7,11 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from types import MappingProxyType
-from typing import NamedTuple
 
 NONE: Mapping[str, float | None] = MappingProxyType({})
 
 
-class Activation(NamedTuple):
+class Activation:
     """One row of the table.
 
     ``name`` is ONNX's. ``formula`` is an expression of a float32 ``x`` and the parameters, in the functions
@@ -22,13 +21,27 @@ class Activation(NamedTuple):
     none.
     """
 
-    name: str
-    formula: str
-    parameters: Mapping[str, float | None] = NONE
-    keras: str | None = None
-    keras_parameters: Mapping[str, float] = NONE
-    keras2_parameters: Mapping[str, float] | None = None
-    torch: str | None = None
+    __slots__ = (
+        "formula", "keras", "keras2_parameters", "keras_parameters", "name", "parameters", "torch",
+    )  # fmt: skip
+
+    def __init__(
+        self,
+        name: str,
+        formula: str,
+        parameters: Mapping[str, float | None] = NONE,
+        keras: str | None = None,
+        keras_parameters: Mapping[str, float] = NONE,
+        keras2_parameters: Mapping[str, float] | None = None,
+        torch: str | None = None,
+    ) -> None:
+        self.name = name
+        self.formula = formula
+        self.parameters = parameters
+        self.keras = keras
+        self.keras_parameters = keras_parameters
+        self.keras2_parameters = keras2_parameters
+        self.torch = torch
 
     def parameters_in_keras(self, version: int) -> dict[str, float | None]:
         """The parameters that the function has in a version of Keras."""

@@ -32,6 +32,9 @@ from tinyseq.kernels.library import EMBEDDED_FILE, FINGERPRINT_FILE, FOLDER, fin
 from tinyseq.kernels.llvm.architecture import HERE, ISAS, of
 from tinyseq.kernels.llvm.isa import Isa
 
+BUILT = Path(FOLDER)
+"""Where the package has its libraries."""
+
 STAGES = "stages"
 """The folder of what lies between sources and libraries: what the front end gave, and each ISA's bitcode.
 Builds for other ISAs and systems begin there; it is no part of an installation."""
@@ -218,9 +221,9 @@ def compiled_for(targets: Mapping[Target, Collection[str]], folder: Path) -> Non
         BuildError: a tool failed.
     """
     made_from, stages = fingerprint(), folder / STAGES
-    record = FOLDER / FINGERPRINT_FILE
-    if (FOLDER / STAGES).is_dir() and record.is_file() and record.read_text(encoding="utf-8") == made_from:
-        shutil.copytree(FOLDER / STAGES, stages)
+    record = BUILT / FINGERPRINT_FILE
+    if (BUILT / STAGES).is_dir() and record.is_file() and record.read_text(encoding="utf-8") == made_from:
+        shutil.copytree(BUILT / STAGES, stages)
     else:
         stages.mkdir()
     by_isa: dict[str, list[Target]] = {}
@@ -241,7 +244,7 @@ def compiled_for(targets: Mapping[Target, Collection[str]], folder: Path) -> Non
         (folder / target.name / FINGERPRINT_FILE).write_text(made_from, encoding="utf-8")
 
 
-def build(names: Collection[str] = tuple(HERE.ISAS), target: str = OWN, folder: Path = FOLDER) -> None:
+def build(names: Collection[str] = tuple(HERE.ISAS), target: str = OWN, folder: Path = BUILT) -> None:
     """Builds the libraries of some ISAs, all of them or none, and records what they were built from.
 
     What lies in the folder is of one make: libraries of other ISAs are removed.
@@ -253,7 +256,7 @@ def build(names: Collection[str] = tuple(HERE.ISAS), target: str = OWN, folder: 
     foreign = [name for name in names if name not in wanted.isas]
     if foreign:
         raise BuildError(f"{', '.join(foreign)}: not of {target}, which has {', '.join(wanted.isas)}")
-    if target != OWN and folder == FOLDER:
+    if target != OWN and folder == BUILT:
         raise BuildError(f"{target} is not this machine; say --output FOLDER")
     with tempfile.TemporaryDirectory() as scratch:
         compiled_for({wanted: names}, Path(scratch))
@@ -283,7 +286,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m tinyseq.kernels.build", description="Build the kernels.")
     parser.add_argument("--isa", choices=["native", *ISAS], action="append", help="this one only; repeatable")
     parser.add_argument("--target", choices=[*WHEELS], default=OWN, help="the machine, if not this one")
-    parser.add_argument("--output", type=Path, default=FOLDER, help="the folder, if not the package's own")
+    parser.add_argument("--output", type=Path, default=BUILT, help="the folder, if not the package's own")
     parser.add_argument("--stage", nargs="+", help=argparse.SUPPRESS)
     given = parser.parse_args()
     if given.stage:

@@ -9,8 +9,6 @@ So every loop computes the same formula, whatever its numbers are.
 Formulas are those of the ONNX operator specification of RNN, LSTM and GRU.
 """
 
-from __future__ import annotations
-
 from collections.abc import Callable
 from itertools import product
 from typing import NamedTuple
@@ -20,7 +18,7 @@ import numpy as np
 ONE = np.float32(1)
 
 
-class Cell(NamedTuple):
+class Cell:
     """One row of the table.
 
     ``gates`` in ONNX's order and the default ``activations`` in that of its specification; whether products
@@ -30,13 +28,25 @@ class Cell(NamedTuple):
     function that makes it of the others. ``optional`` says whether there may be peepholes and coupled gates.
     """
 
-    gates: str
-    activations: tuple[str, ...]
-    formula: Callable[..., Callable]
-    parts: tuple[Callable[..., Callable], ...] = ()
-    apart: bool = False
-    reset: Callable[..., Callable] | None = None
-    optional: bool = False
+    __slots__ = ("activations", "apart", "formula", "gates", "optional", "parts", "reset")
+
+    def __init__(
+        self,
+        gates: str,
+        activations: tuple[str, ...],
+        formula: Callable[..., Callable],
+        parts: tuple[Callable[..., Callable], ...] = (),
+        apart: bool = False,
+        reset: Callable[..., Callable] | None = None,
+        optional: bool = False,
+    ) -> None:
+        self.gates = gates
+        self.activations = activations
+        self.formula = formula
+        self.parts = parts
+        self.apart = apart
+        self.reset = reset
+        self.optional = optional
 
     @property
     def has_c(self) -> bool:

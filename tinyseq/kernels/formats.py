@@ -5,8 +5,6 @@ A matrix [k, n] is packed as elements, each of which holds ``per`` rows of k, in
 that it knows and writes its code into the instructions that multiply with it. A new format is one row here.
 """
 
-from __future__ import annotations
-
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -26,7 +24,7 @@ class Element(NamedTuple):
     name: str
     per: int
     size: int
-    arithmetic: Callable[[Isa], Arithmetic]
+    arithmetic: Callable[[Isa], "Arithmetic"]
 
 
 class Activations(NamedTuple):
@@ -67,14 +65,14 @@ class WeightFormat(NamedTuple):
         return FORMAT_CODES[self.name]
 
 
-def _float_arithmetic(isa: Isa) -> Arithmetic:
+def _float_arithmetic(isa: Isa) -> "Arithmetic":
     # Imported here: who only runs kernels need not have llvmlite.
     from tinyseq.kernels.llvm.values import float_arithmetic
 
     return float_arithmetic(isa)
 
 
-def _byte_arithmetic(isa: Isa) -> Arithmetic:
+def _byte_arithmetic(isa: Isa) -> "Arithmetic":
     # Imported here: who only runs kernels need not have llvmlite.
     from tinyseq.kernels.llvm.values import single_bytes
 

@@ -9,13 +9,12 @@ from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
 from functools import cache, partial
-from pathlib import Path
 
 from tinyseq.errors import KernelsError
 from tinyseq.kernels.llvm.architecture import HERE
 
-SOURCES = Path(__file__).parent
-FOLDER = SOURCES / "built"
+SOURCES = os.path.dirname(__file__)
+FOLDER = os.path.join(SOURCES, "built")
 FINGERPRINT_FILE = "sources.crc32"
 EMBEDDED_FILE = "kernels.bc.xz"
 """The kernels as LLVM has them before it knows of a processor; see ``embedded.py``."""
@@ -39,11 +38,9 @@ def library_file(isa: str, system: str = SYSTEM) -> str:
 
 def python_files() -> list[str]:
     """The names of all files of this package, from ``SOURCES``."""
-    # By words, not paths: every start of a checkout waits for it.
-    root = os.fspath(SOURCES)
     names = []
-    for folder, _, files in os.walk(root):
-        inside = folder[len(root) :].replace(os.sep, "/")
+    for folder, _, files in os.walk(SOURCES):
+        inside = folder[len(SOURCES) :].replace(os.sep, "/")
         names += [f"{inside}/{name}"[1:] if inside else name for name in files if name.endswith(".py")]
     return sorted(names, key=lambda name: name.split("/"))
 
@@ -54,7 +51,7 @@ def sources() -> list[str]:
 
 
 def _bytes(name: str) -> bytes:
-    with open(f"{SOURCES}/{name}", "rb", buffering=0) as file:  # noqa: PTH123
+    with open(f"{SOURCES}/{name}", "rb", buffering=0) as file:
         return file.read()
 
 
@@ -93,19 +90,21 @@ def fingerprint() -> str:
 def _as_recorded(record: str) -> bool:
     """Whether the sources are those of a record, but for comments and docstrings."""
     names = sources()
+    with open(record, encoding="utf-8") as file:
+        recorded = file.read().split()
     # Bytes first: to parse all sources takes a tenth of a second.
-    return checksum(names) in record.split()[:1] or checksum(names, _meaning) in record.split()[1:]
+    return checksum(names) in recorded[:1] or checksum(names, _meaning) in recorded[1:]
 
 
 @cache
 def _check_sources() -> None:
     """Refuses what was built from other sources, as can be in a checkout: a wheel brings both together."""
-    record = FOLDER / FINGERPRINT_FILE
-    if not record.is_file():
+    record = os.path.join(FOLDER, FINGERPRINT_FILE)
+    if not os.path.isfile(record):
         raise KernelsError(f"no compiled kernels in {FOLDER}: {REBUILD}")
-    if (SOURCES.parent.parent / "pyproject.toml").is_file() and not _as_recorded(
-        record.read_text(encoding="utf-8")
-    ):
+    root = os.path.dirname(os.path.dirname(SOURCES))
+    checkout = os.path.isfile(os.path.join(root, "pyproject.toml"))
+    if checkout and not _as_recorded(record):
         raise KernelsError(
             f"the kernels in {FOLDER} were built from other sources than those in {SOURCES}: {REBUILD}"
         )
@@ -114,9 +113,9 @@ def _check_sources() -> None:
 @cache
 def _open(isa: str) -> ctypes.CDLL:
     _check_sources()
-    path = FOLDER / library_file(isa)
+    path = os.path.join(FOLDER, library_file(isa))
     try:
-        library = ctypes.CDLL(str(path))
+        library = ctypes.CDLL(path)
         library.tinyseq_run.argtypes = (ctypes.c_void_p,)
         library.tinyseq_run.restype = ctypes.c_int64
     except (OSError, AttributeError) as error:
@@ -128,7 +127,7 @@ def _open(isa: str) -> ctypes.CDLL:
 def available() -> tuple[str, ...]:
     """The ISAs that this machine's CPU can run, slowest first; a build may have been of some of them."""
     _check_sources()
-    built = [isa for isa in HERE.ISAS.values() if (FOLDER / library_file(isa.name)).is_file()]
+    built = [isa for isa in HERE.ISAS.values() if os.path.isfile(f"{FOLDER}/{library_file(isa.name)}")]
     if not built:
         raise KernelsError(f"no compiled kernels in {FOLDER}: {REBUILD}")
     level = HERE.cpu_level(partial(getattr, _open(built[0].name)))

@@ -16,8 +16,7 @@ from setuptools.build_meta import (
     prepare_metadata_for_build_wheel,
 )
 
-from tinyseq.kernels.build import build
-from tinyseq.kernels.library import FOLDER
+from tinyseq.kernels.build import BUILT, build
 from tinyseq.kernels.wheels import packed, python_files
 
 __all__ = [
@@ -37,7 +36,7 @@ def build_wheel(wheel_directory, config_settings=None, metadata_directory=None):
     build()
     tag = sysconfig.get_platform().replace("-", "_").replace(".", "_")
     with tempfile.TemporaryDirectory() as scratch:
-        return packed(python_files(Path(scratch)), FOLDER, [tag], Path(wheel_directory)).name
+        return packed(python_files(Path(scratch)), BUILT, [tag], Path(wheel_directory)).name
 
 
 def build_editable(wheel_directory, config_settings=None, metadata_directory=None):

@@ -20,11 +20,11 @@ from pathlib import Path
 from tinyseq.errors import BuildError
 from tinyseq.export import linker
 from tinyseq.export.targets import WHEELS
-from tinyseq.kernels.build import STAGES, compiled_for
-from tinyseq.kernels.library import FOLDER, SOURCES
+from tinyseq.kernels.build import BUILT, STAGES, compiled_for
+from tinyseq.kernels.library import SOURCES
 from tinyseq.kernels.llvm.architecture import ISAS
 
-ROOT = SOURCES.parent.parent
+ROOT = Path(SOURCES).parents[1]
 FILES = ("pyproject.toml", "README.md", "LICENSE", "tinyseq", "converters")
 
 EPOCH = {"SOURCE_DATE_EPOCH": "315532800"}
@@ -42,7 +42,7 @@ def python_files(folder: Path) -> Path:
     sources.mkdir()
     for name in FILES:
         if (ROOT / name).is_dir():
-            left_out = shutil.ignore_patterns("__pycache__", FOLDER.name)
+            left_out = shutil.ignore_patterns("__pycache__", BUILT.name)
             shutil.copytree(ROOT / name, sources / name, ignore=left_out)
         else:
             shutil.copy(ROOT / name, sources)
@@ -68,7 +68,7 @@ def packed(python_wheel: Path, kernels: Path, tags: Collection[str], output: Pat
         lines = "".join(f"Tag: py3-none-{tag}\n" for tag in tags)
         (content / plain.dist_info_path / "WHEEL").write_text(ABOUT + lines, encoding="utf-8")
         left_out = shutil.ignore_patterns(STAGES)
-        shutil.copytree(kernels, content / "tinyseq" / "kernels" / FOLDER.name, ignore=left_out)
+        shutil.copytree(kernels, content / "tinyseq" / "kernels" / BUILT.name, ignore=left_out)
         for path in content.rglob("*"):
             path.chmod(0o755 if path.is_dir() else 0o644)
         made = output / f"{name}-{version}-py3-none-{'.'.join(tags)}.whl"

@@ -92,11 +92,12 @@ class _Pairing:
                 which = " or ".join(map(repr, either))
                 lines = " or ".join(_line(name, output) for name in either)
                 yield f"{output!r} is the next value of {which}: say which with {lines}"
-        for name, node, _ in unpaired(self._graph, taken):
+        for begin in unpaired(self._graph, taken):
+            name = begin.input
             if name not in told:
                 told.add(name)
                 fitting = self._fitting(name, taken)[:1]
-                yield f"{node} begins at {name!r}, and no output " + (
+                yield f"{begin.node} begins at {name!r}, and no output " + (
                     f"is known to hold its next value; if {fitting[0]!r} does, {_line(name, fitting[0])}"
                     if fitting
                     else "holds its next value; make the layer's final state an output of the model"

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from functools import reduce
 from operator import or_
-from typing import NamedTuple
 
 from tinyseq.ir.model import ModelGraph, Node, captured
 
@@ -74,12 +73,15 @@ def moves_only(node: Node) -> bool:
     return (bool(row.moves) and (row.keeps_values or row.inputs[0].variadic)) or node.op == "ConstantOfShape"
 
 
-class Begin(NamedTuple):
+class Begin:
     """An input where a layer begins, and where among the layer's inputs that is."""
 
-    input: str
-    node: Node
-    place: int
+    __slots__ = ("input", "node", "place")
+
+    def __init__(self, input: str, node: Node, place: int) -> None:
+        self.input = input
+        self.node = node
+        self.place = place
 
 
 def begins(graph: ModelGraph, alike: frozenset[str] = frozenset()) -> list[Begin]:

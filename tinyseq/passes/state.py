@@ -43,11 +43,11 @@ def expose_state(model: Model, apart: frozenset[int] = frozenset()) -> Model:
         nodes=(*nodes, *exposure.nodes),
     )
     model = model._replace(graph=prune(graph), state=(*model.state, *exposure.pairs))
-    for name, node, _ in unpaired(model.graph, {pair.input for pair in model.state}):
+    for begin in unpaired(model.graph, {pair.input for pair in model.state}):
         raise ModelError(
-            f"{node} begins at the input {name!r}, and which output holds what follows is not known: a "
-            "stream would forget its state from step to step. Name the two with load(..., state={input: "
-            "output}), or export the model with the layer's final state as an output"
+            f"{begin.node} begins at the input {begin.input!r}, and which output holds what follows is not "
+            "known: a stream would forget its state from step to step. Name the two with load(..., "
+            "state={input: output}), or export the model with the layer's final state as an output"
         )
     return model
 

@@ -7,7 +7,7 @@ the layer's matrix nor multiplies with it.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -25,12 +25,15 @@ MOST_GROWTH = 2
 """How many times the memory of what it stands for a table of products may take."""
 
 
-class Lookup(NamedTuple):
+class Lookup:
     """What a node picked: rows of ``table`` [V, E] at the dense tensor ``indices``."""
 
-    node: Node
-    table: np.ndarray
-    indices: View
+    __slots__ = ("indices", "node", "table")
+
+    def __init__(self, node: Node, table: np.ndarray, indices: View) -> None:
+        self.node = node
+        self.table = table
+        self.indices = indices
 
 
 def picks(x: View) -> View | None:

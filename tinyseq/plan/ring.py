@@ -4,8 +4,6 @@ A long ring is not put together with what is new unless something reads it as a 
 few of its frames take these from where they lie, and its next value moves up in place.
 """
 
-from __future__ import annotations
-
 from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
@@ -49,7 +47,7 @@ class Ring(NamedTuple):
         return None
 
 
-def behind(p: Builder, past: View, new: View, shape: Shape) -> View:
+def behind(p: "Builder", past: View, new: View, shape: Shape) -> View:
     """A tensor of dense elements of the state and new ones behind them, which is put together only where
     something reads it."""
     y, new = p.allocate(shape), p.dense(new)
@@ -72,7 +70,7 @@ def tap_views(windows: View, rank: int):
         yield windows.laid(shape, strides, windows.offset + offset)
 
 
-def apart(p: Builder, windows: View, rank: int) -> View:
+def apart(p: "Builder", windows: View, rank: int) -> View:
     """Windows [N, out..., taps..., C], put together from the few frames of a ring that they look at; or the
     windows themselves."""
     ring = p.ring(windows)

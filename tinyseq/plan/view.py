@@ -6,7 +6,6 @@ Reshaping, slicing and transposing make new views and no instructions.
 from __future__ import annotations
 
 import math
-from typing import NamedTuple
 
 import numpy as np
 
@@ -183,12 +182,15 @@ class View:
         return self.laid(shape, tuple(strides))
 
 
-class Factor(NamedTuple):
+class Factor:
     """A matrix of ``n`` columns to multiply with: where it lies, packed in a format."""
 
-    view: View
-    n: int
-    of: WeightFormat
+    __slots__ = ("n", "of", "view")
+
+    def __init__(self, view: View, n: int, of: WeightFormat) -> None:
+        self.view = view
+        self.n = n
+        self.of = of
 
 
 def dense_strides(shape: Shape) -> Shape:

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Mapping
-from pathlib import Path
 from typing import TYPE_CHECKING, TypeGuard
 
 from tinyseq import passes
-from tinyseq.common.given import as_path
+from tinyseq.common.given import as_path_text, is_folder
 from tinyseq.common.text import shown
 from tinyseq.errors import ModelError
 from tinyseq.ir import format
@@ -15,6 +15,8 @@ from tinyseq.ir.model import Model
 from tinyseq.runtime.session import Session
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from onnx import ModelProto
 
     from tinyseq.ir.graph import Graph
@@ -69,7 +71,7 @@ def load(
 
 def _is_own(path: object) -> bool:
     """Whether a file tells of its model's state all that was known when it was saved."""
-    return isinstance(path, (str, Path)) and Path(path).suffix.lower() == ".tinyseq"
+    return isinstance(path, (str, os.PathLike)) and _suffix(os.fspath(path)) == format.SUFFIX
 
 
 def _is_proto(given: object) -> TypeGuard[ModelProto]:
@@ -85,11 +87,12 @@ def read(path: str | Path | bytes | ModelProto | Graph) -> Model:
         return _onnx(path)
     if _is_proto(path):
         return _onnx(path)
-    if not isinstance(path, (str, Path)):
+    if not isinstance(path, (str, os.PathLike)):
         return _built(path)
-    path = as_path(path, "a model")
-    suffix = path.suffix.lower()
+    path = as_path_text(path, "a model")
+    suffix = _suffix(path)
     if suffix not in READERS:
+        _check_there(path)
         if suffix in WEIGHT_FILES:
             raise ModelError(
                 f"{path} holds weights without a model: build the model they belong to with tinyseq.Graph, "
@@ -103,6 +106,18 @@ def read(path: str | Path | bytes | ModelProto | Graph) -> Model:
     return READERS[suffix](path)
 
 
+def _suffix(path: str) -> str:
+    return os.path.splitext(path)[1].lower()
+
+
+def _check_there(path: str) -> None:
+    """Refuses names of nothing and of folders, whose suffix is not what is wrong with them."""
+    if is_folder(path):
+        raise ModelError(f"{path} is a folder; give the file of a model")
+    if not os.path.exists(path):
+        raise ModelError(f"cannot read {path}: there is no such file; check the name")
+
+
 def _built(graph: object) -> Model:
     # Imported here: only those who build graphs should wait for the builder.
     from tinyseq.ir.graph import Graph
@@ -112,13 +127,13 @@ def _built(graph: object) -> Model:
     raise ModelError(f"a model is a path, bytes, an onnx.ModelProto or a Graph, not {type(graph).__name__}")
 
 
-def _onnx(path: Path | bytes | ModelProto) -> Model:
+def _onnx(path: str | bytes | ModelProto) -> Model:
     from tinyseq.converters import onnx
 
     return onnx.load(path)
 
 
-def _keras(path: Path) -> Model:
+def _keras(path: str) -> Model:
     from tinyseq.converters import keras
 
     return keras.load(path)
@@ -127,7 +142,7 @@ def _keras(path: Path) -> Model:
 WEIGHT_FILES = (".pt", ".pth", ".safetensors", ".npz")
 """Suffixes of files that hold weights without a model."""
 
-READERS: dict[str, Callable[[Path], Model]] = {
+READERS: dict[str, Callable[[str], Model]] = {
     format.SUFFIX: format.load,
     ".onnx": _onnx,
     ".keras": _keras,

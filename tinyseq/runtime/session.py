@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from functools import cached_property
-from pathlib import Path
 from typing import TYPE_CHECKING, NoReturn
 
 import numpy as np
@@ -19,6 +18,8 @@ from tinyseq.ir.model import POSITION, Model, ModelGraph, StatePair, Value, give
 from tinyseq.runtime.stream import Stream
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from tinyseq.ir.streaming import Streaming
     from tinyseq.passes.rows import Fed, FixedRows
     from tinyseq.plan.rows import RowLayout

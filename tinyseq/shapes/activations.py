@@ -1,13 +1,13 @@
 """What lists of activations of recurrent layers mean."""
 
-from __future__ import annotations
+from typing import TYPE_CHECKING, NamedTuple
 
-from typing import NamedTuple
-
-from tinyseq.kernels.activations import ACTIVATIONS
 from tinyseq.kernels.cells import CELLS
 from tinyseq.shapes.common import Attributes, Mismatch
 from tinyseq.shapes.recurrent import direction_count
+
+if TYPE_CHECKING:
+    from tinyseq.kernels.activations import Activation
 
 
 class CellFunction(NamedTuple):
@@ -31,7 +31,7 @@ def cell_functions(attributes: Attributes) -> list[list[CellFunction]]:
     given = {"alpha": alphas, "beta": betas}
     functions = [
         CellFunction(
-            name, **{kind: _parameter(name, kind, given[kind]) for kind in ACTIVATIONS[name].parameters}
+            name, **{kind: _parameter(name, kind, given[kind]) for kind in _table()[name].parameters}
         )
         for name in names
     ]
@@ -44,6 +44,13 @@ def cell_functions(attributes: Attributes) -> list[list[CellFunction]]:
     return [functions[d * count : (d + 1) * count] for d in range(directions)]
 
 
+def _table() -> "dict[str, Activation]":
+    # Imported here: few layers name their activations.
+    from tinyseq.kernels.activations import ACTIVATIONS
+
+    return ACTIVATIONS
+
+
 def _usual(attributes: Attributes) -> tuple[str, ...]:
     """The functions of a layer that names none."""
     if "input_forget" in attributes:
@@ -54,7 +61,7 @@ def _usual(attributes: Attributes) -> tuple[str, ...]:
 def _parameter(name: str, kind: str, given: list[float]) -> float:
     if given:
         return float(given.pop(0))
-    default = ACTIVATIONS[name].parameters[kind]
+    default = _table()[name].parameters[kind]
     if default is None:
         raise Mismatch(f"{name} has no default {kind}; give activation_{kind}")
     return default
@@ -66,8 +73,8 @@ def check(attributes: Attributes) -> None:
     names = attributes["activations"]
     if names is not None:
         for name in names:
-            if name not in ACTIVATIONS:
-                raise Mismatch(f"activations names {name!r}; the specification has {', '.join(ACTIVATIONS)}")
+            if name not in _table():
+                raise Mismatch(f"activations names {name!r}; the specification has {', '.join(_table())}")
 
         if len(names) != count:
             raise Mismatch(f"{len(names)} activations where {count} are needed")

@@ -4,19 +4,21 @@ from __future__ import annotations
 
 from collections import Counter
 from functools import cache
-from typing import NamedTuple
 
 from tinyseq.shapes.common import Attributes, Mismatch, Shape
 
 ELLIPSIS = "..."
 
 
-class Equation(NamedTuple):
+class Equation:
     """The labels of each input's axes and of the output's: letters, and of the axes that an ellipsis stands
     for numbers, counted from their end."""
 
-    inputs: tuple[tuple[str, ...], ...]
-    output: tuple[str, ...]
+    __slots__ = ("inputs", "output")
+
+    def __init__(self, inputs: tuple[tuple[str, ...], ...], output: tuple[str, ...]) -> None:
+        self.inputs = inputs
+        self.output = output
 
     def sizes(self, shapes) -> dict[str, int]:
         """The size of each label. Axes of an ellipsis that are of one element fit any size."""

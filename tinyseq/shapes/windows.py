@@ -1,7 +1,5 @@
 """Shape rules of what slides a window: convolutions and pools."""
 
-from __future__ import annotations
-
 from typing import NamedTuple
 
 from tinyseq.shapes.common import Attributes, Mismatch, Shape

@@ -14,7 +14,7 @@ from dataclasses import asdict
 import numpy as np
 
 from tinyseq import __version__
-from tinyseq.backends import DEVICES, PRECISIONS
+from tinyseq.backends import DEVICES, PRECISIONS, check_precision, device_named
 from tinyseq.common.files import same
 from tinyseq.common.text import printable
 from tinyseq.decode.generation.decoder import Decoder
@@ -22,7 +22,7 @@ from tinyseq.decode.generation.generate import generate
 from tinyseq.decode.transducer.models import Transducer
 from tinyseq.decode.vocabulary import read_vocabulary
 from tinyseq.demo import command as demo
-from tinyseq.errors import FeedError, OptionError, TinyseqError
+from tinyseq.errors import DeviceError, FeedError, OptionError, TinyseqError
 from tinyseq.export import command as building
 from tinyseq.reference import Watch
 from tinyseq.runtime.loading import WEIGHT_FILES, load
@@ -128,6 +128,7 @@ def _add_model(command: argparse.ArgumentParser, what: str = MODEL_FILES) -> Non
     )
     command.add_argument(
         "--device",
+        type=_device,
         default=DEVICES[0],
         metavar="NAME",
         help=f"what runs it: {', '.join(DEVICES)}, or cuda:1 for a second one (default {DEVICES[0]})",
@@ -141,8 +142,21 @@ def _add_model(command: argparse.ArgumentParser, what: str = MODEL_FILES) -> Non
     command.add_argument("--json", action="store_true", help=JSON_HELP)
 
 
+def _device(name: str) -> str:
+    """A device, for argparse; whether it is at hand is seen when a model is loaded."""
+    try:
+        device_named(name)
+    except DeviceError as error:
+        raise argparse.ArgumentTypeError(str(error)) from error
+    return name
+
+
 def _load(args: argparse.Namespace) -> Session:
     state = inputs.pairs(args.state, "--state") or None
+    try:
+        check_precision(args.device, args.precision)
+    except DeviceError as error:
+        raise OptionError(str(error)) from error
     return load(args.model, device=args.device, state=state, precision=args.precision)
 
 

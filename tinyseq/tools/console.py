@@ -18,7 +18,7 @@ from numpy.lib import format as npy
 from tinyseq.common import files, memory
 from tinyseq.common.given import as_path
 from tinyseq.common.text import printable
-from tinyseq.errors import FeedError, ModelError, TinyseqError
+from tinyseq.errors import ModelError, TinyseqError
 
 JSON_HELP = 'print JSON instead of text; numbers that are not finite are "NaN", "Infinity" and "-Infinity"'
 """What ``--json`` does, in every command."""
@@ -33,7 +33,11 @@ def file_name(text: str) -> Path:
 
 
 def read_arrays(path: Path):
-    """The array of an .npy file or the arrays of an .npz file; pickles are refused."""
+    """The array of an .npy file or the arrays of an .npz file; pickles are refused.
+
+    Raises:
+        ModelError: the file cannot be read, or holds something else.
+    """
     try:
         with files.opened(path) as file:
             loaded = np.load(file, allow_pickle=False)
@@ -41,13 +45,13 @@ def read_arrays(path: Path):
                 memory.check(sum(entry.file_size for entry in loaded.zip.infolist()))
             array = loaded if isinstance(loaded, np.ndarray) else dict(loaded)
     except (OSError, ValueError, EOFError, BadZipFile, MemoryError) as error:
-        raise FeedError(f"cannot read {path}: {error}; give an .npy or .npz file of numbers") from error
+        raise ModelError(f"cannot read {path}: {error}; give an .npy or .npz file of numbers") from error
     others = [] if isinstance(array, np.ndarray) else array.items()
     for name, other in others:
         if not isinstance(other, np.ndarray):
-            raise FeedError(f"cannot read {path}: {name!r} is no array; give a file of numpy.savez")
+            raise ModelError(f"cannot read {path}: {name!r} is no array; give a file of numpy.savez")
     if isinstance(array, np.ndarray) != (path.suffix == ".npy"):
-        raise FeedError(
+        raise ModelError(
             f"{path} is not what its suffix says; rename it to .npy (one array) or .npz (several)"
         )
     return array

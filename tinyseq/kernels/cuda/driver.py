@@ -65,7 +65,7 @@ def _count() -> int:
         code = cu.cuInit(0)[0]
     except Exception as error:  # The loader of the driver has errors of its own kind.
         raise DeviceError(
-            "device='cuda' needs NVIDIA's driver, which was not found; install the driver package of your "
+            "CUDA needs NVIDIA's driver, which was not found; install the driver package of your "
             f"system (on Debian: apt install nvidia-driver) or load with device='cpu' ({error})"
         ) from error
     count = 0
@@ -74,8 +74,8 @@ def _count() -> int:
         count = int(_checked(cu.cuDeviceGetCount()))
     if count == 0:
         raise DeviceError(
-            "device='cuda': NVIDIA's driver is there, but it finds no device; run `nvidia-smi -L` to see "
-            "what it sees, check CUDA_VISIBLE_DEVICES, or load with device='cpu'"
+            "NVIDIA's driver is there, but it finds no device; run `nvidia-smi -L` to see what it "
+            "sees, check CUDA_VISIBLE_DEVICES, or load with device='cpu'"
         )
     return count
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Container, Sequence
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -162,11 +162,14 @@ def einsum(p: Builder, node: Node, inputs, shapes) -> View:
     return real(p, total.ordered(found.output))
 
 
-class _Term(NamedTuple):
+class _Term:
     """A tensor and a label for each of its axes; one that is known stays so."""
 
-    x: np.ndarray | View
-    labels: tuple[str, ...]
+    __slots__ = ("labels", "x")
+
+    def __init__(self, x: np.ndarray | View, labels: tuple[str, ...]) -> None:
+        self.x = x
+        self.labels = labels
 
     def view(self, p: Builder) -> View:
         return real(p, self.x)

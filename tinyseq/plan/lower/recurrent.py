@@ -6,7 +6,6 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from tinyseq.kernels.activations import CODES
 from tinyseq.kernels.cells import CELLS, PEEPHOLES, VARIANT_CODES, Variant
 from tinyseq.kernels.instructions import HAS_LENGTHS, HAS_Y, PROJECTED
 from tinyseq.plan import packing
@@ -154,16 +153,16 @@ class Layer:
 
     def _looked_up_product(self, indices: View, d: int) -> View:
         """``input_product`` of rows of a table."""
-        p, (node, table, _), n = self.p, self.x.buffer.lookup, self.gates * self.hidden
-        w, b, sides = self.w, self.b, self.sides
-        check_all(p, self.x.buffer.lookup, indices)
+        p, lookup, n = self.p, self.x.buffer.lookup, self.gates * self.hidden
+        table, w, b, sides = lookup.table, self.w, self.b, self.sides
+        check_all(p, lookup, indices)
 
         def make() -> np.ndarray:
             bias = known_bias(p, b, d, self.gates, self.hidden, sides)
             return products(table, packing.panels(w[d].T, p.format), bias, p.format)
 
         of_all = p.packed(w, ("looked up", p.format.name, id(table), id(b), d, sides), make)
-        return gather_rows(p, node, of_all, (len(table), n), indices, p.allocate((*indices.shape, n)))
+        return gather_rows(p, lookup.node, of_all, (len(table), n), indices, p.allocate((*indices.shape, n)))
 
     def recurrent_weights(self, d: int) -> list[Factor]:
         """r[d], packed; that of a gate that sees the reset state apart, or the projection after it."""
@@ -198,6 +197,9 @@ class Layer:
             return None
         numbers = [self.clip]
         for function in self.functions[d]:
+            # Imported here: few layers name their activations.
+            from tinyseq.kernels.activations import CODES
+
             numbers += [CODES[function.name], function.alpha, function.beta]
         return self.p.constant(np.array(numbers, np.float32))
 
