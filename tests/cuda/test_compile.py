@@ -32,7 +32,8 @@ from tinyseq.kernels.cuda.product import CORE_FORMS, FORMS, Tile, _linear_of, _p
 from tinyseq.kernels.cuda.rebinding import HOME
 from tinyseq.kernels.cuda.schedule import ASKING, TWINS
 from tinyseq.kernels.cuda.searches import leave
-from tinyseq.kernels.formats import BYTE_BLOCK, FLOAT32, FORMATS
+from tinyseq.kernels.cuda.weighted import LINEARS
+from tinyseq.kernels.formats import BYTE_BLOCK, FLOAT32
 from tinyseq.kernels.instructions import (
     APART,
     FUNCTION_CODES,
@@ -71,7 +72,7 @@ SIZES = {
     "hidden": [64, 512],
     "cell": range(len(VARIANTS)),
     "flags": [0, PROJECTED],
-    "format": [row.code for row in FORMATS],
+    "format": list(LINEARS),
     "kind": range(3),
 }
 """What operands of these names are; others are 2, addresses are multiples of a large number."""

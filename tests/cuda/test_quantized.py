@@ -86,7 +86,7 @@ def test_quantize_dynamic(monkeypatch, count, several_blocks):
 @pytest.mark.parametrize("lengths", [None, [2, 0, 3], [0, 0, 0]])
 @pytest.mark.parametrize("long", [20, 10**6])
 def test_linear_dynamic(monkeypatch, lengths, long):
-    """Frames past the longest row have no say in the scale and are not written."""
+    """Frames past the longest row do not count for the scale and are not written."""
     monkeypatch.setattr(quantized, "LONG", long)
     monkeypatch.setattr(quantized, "MOST_RANGES", 2)
     draw = np.random.default_rng(4)

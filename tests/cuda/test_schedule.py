@@ -5,9 +5,14 @@ from __future__ import annotations
 import ast
 from pathlib import Path
 
+import numpy as np
+import pytest
+
 from tinyseq import plan
-from tinyseq.kernels.cuda.schedule import JUMPS, TWINS
-from tinyseq.kernels.instructions import INSTRUCTIONS
+from tinyseq.kernels.cuda.schedule import JUMPS, TWINS, missing
+from tinyseq.kernels.cuda.weighted import LINEARS
+from tinyseq.kernels.formats import FORMATS
+from tinyseq.kernels.instructions import INSTRUCTIONS, OPCODES, OPERANDS
 
 
 def test_all_that_models_become_runs_on_a_device():
@@ -22,3 +27,12 @@ def test_all_that_models_become_runs_on_a_device():
     emitted = {row.name for row in INSTRUCTIONS} & words
     assert {"elementwise", "linear", "recurrent", "gather", "turn"} <= emitted
     assert emitted - {*TWINS, *JUMPS} == set()
+
+
+@pytest.mark.parametrize("name", ["linear", "recurrent"])
+def test_formats_that_a_device_does_not_multiply_with_are_named(monkeypatch, name):
+    for of in FORMATS:
+        row = [OPCODES[name], 2 + len(OPERANDS[name]), *[0] * (len(OPERANDS[name]) - 1), of.code]
+        assert missing(np.array(row)) == []
+        monkeypatch.delitem(LINEARS, of.code)
+        assert missing(np.array(row)) == [f"{name} with weights of {of.name}"]

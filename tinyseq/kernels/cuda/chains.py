@@ -31,6 +31,7 @@ from tinyseq.kernels.cuda.chain_elementwise import (
 from tinyseq.kernels.cuda.elementwise import HEAVY
 from tinyseq.kernels.cuda.intrinsics import barrier, shared, thread, threads
 from tinyseq.kernels.cuda.launch import EXACT, Kernel, Launch
+from tinyseq.kernels.cuda.weighted import FORMAT_PLACES
 from tinyseq.kernels.formats import FLOAT32
 from tinyseq.kernels.instructions import (
     BYTES,
@@ -38,7 +39,6 @@ from tinyseq.kernels.instructions import (
     FUNCTIONS,
     GROUP,
     OPCODES,
-    OPERANDS,
     PANEL,
 )
 from tinyseq.kernels.llvm.intrinsics import floats, fma, integers, integers32
@@ -65,9 +65,6 @@ FILL, ELEMENTWISE, LINEAR, DEPTHWISE = (
 POSITIONS = 9
 """Where in a row of ``depthwise`` the dimensions begin."""
 
-FORMAT = OPERANDS["linear"].index("format") + 2
-"""Where in a row of ``linear`` the format of its weights is."""
-
 GROUPED = GROUP * PANEL
 
 _word_cells, _segment_cells = shared(types.int64, WORDS), shared(types.int64, SEGMENTS)
@@ -79,7 +76,7 @@ def is_short(row: Sequence[int], precision: str = EXACT) -> bool:
         return row[3] <= MOST
     if row[0] == LINEAR:
         rows, k, n = row[3] * row[5], row[7], row[9]
-        exact = precision == EXACT and row[FORMAT] == FLOAT32.code
+        exact = precision == EXACT and row[FORMAT_PLACES["linear"]] == FLOAT32.code
         return exact and (rows + n) * k <= MOST_FACTORS and _is_small_sum(rows * n, k)
     if row[0] == DEPTHWISE:
         rank = row[8]

@@ -34,7 +34,8 @@ from tinyseq.kernels.cuda.quantized import linear_bytes, quantize_dynamic
 from tinyseq.kernels.cuda.recurrent import recurrent
 from tinyseq.kernels.cuda.scores import ban_ngrams, ban_tokens, force_token, log_softmax, penalize_repetition
 from tinyseq.kernels.cuda.searches import beam, feed, pick, unroll
-from tinyseq.kernels.cuda.weighted import linear
+from tinyseq.kernels.cuda.weighted import FORMAT_PLACES, LINEARS, linear
+from tinyseq.kernels.formats import FORMATS
 from tinyseq.kernels.instructions import INSTRUCTIONS, OPERANDS, SEGMENT_SHIFT
 
 TWINS: dict[str, Callable[..., list[Launch]]] = {
@@ -80,9 +81,15 @@ class Schedule(NamedTuple):
 
 
 def missing(program: np.ndarray) -> list[str]:
-    """The instructions of a program that have no twin."""
-    names = dict.fromkeys(INSTRUCTIONS[row[0]].name for _, row in _rows(program))
-    return [name for name in names if name not in TWINS and name not in JUMPS]
+    """The instructions of a program that have no twin, or none for the format of their weights."""
+    found: dict[str, None] = {}
+    for _, row in _rows(program):
+        name = INSTRUCTIONS[row[0]].name
+        if name not in TWINS and name not in JUMPS:
+            found[name] = None
+        elif name in FORMAT_PLACES and row[FORMAT_PLACES[name]] not in LINEARS:
+            found[f"{name} with weights of {FORMATS[row[FORMAT_PLACES[name]]].name}"] = None
+    return list(found)
 
 
 def schedule(
