@@ -7,6 +7,7 @@ import shutil
 import subprocess
 import sys
 import sysconfig
+import time
 import venv
 from collections.abc import Mapping
 from pathlib import Path
@@ -41,6 +42,7 @@ MOST = 3_000_000
 STREAM = """
 import sys
 import sysconfig
+import time
 import numpy as np
 import tinyseq
 from tinyseq.speech.voice_detector import MODEL
@@ -162,6 +164,18 @@ def test_libraries_ask_a_system_for_nothing_that_it_lacks(kernels, name):
     if target.system == "linux":
         stack = next(one for one in made.segments if one.type == lief.ELF.Segment.TYPE.GNU_STACK)
         assert not stack.has(lief.ELF.Segment.FLAGS.X)
+
+
+def test_a_library_for_windows_is_the_same_each_time(tmp_path):
+    made = []
+    for name in ("one", "other"):
+        source, path = tmp_path / f"{name}.c", tmp_path / name / "own.dll"
+        source.write_text("__declspec(dllexport) int own(void) { return 1; }")
+        path.parent.mkdir()
+        linker.shared(TARGETS["x86_64-windows"], source, path, ["own"])
+        made.append(path.read_bytes())
+        time.sleep(1.1)  # of which the time in a library has whole ones
+    assert made[0] == made[1]
 
 
 def same(found: Path, expected: Mapping[str, np.ndarray]) -> None:
