@@ -6,6 +6,8 @@ import os
 import shutil
 import subprocess
 import sys
+import sysconfig
+import time
 import venv
 from collections.abc import Mapping
 from pathlib import Path
@@ -39,6 +41,8 @@ MOST = 3_000_000
 
 STREAM = """
 import sys
+import sysconfig
+import time
 import numpy as np
 import tinyseq
 from tinyseq.speech.voice_detector import MODEL
@@ -162,6 +166,18 @@ def test_libraries_ask_a_system_for_nothing_that_it_lacks(kernels, name):
         assert not stack.has(lief.ELF.Segment.FLAGS.X)
 
 
+def test_a_library_for_windows_is_the_same_each_time(tmp_path):
+    made = []
+    for name in ("one", "other"):
+        source, path = tmp_path / f"{name}.c", tmp_path / name / "own.dll"
+        source.write_text("__declspec(dllexport) int own(void) { return 1; }")
+        path.parent.mkdir()
+        linker.shared(TARGETS["x86_64-windows"], source, path, ["own"])
+        made.append(path.read_bytes())
+        time.sleep(1.1)  # of which the time in a library has whole ones
+    assert made[0] == made[1]
+
+
 def same(found: Path, expected: Mapping[str, np.ndarray]) -> None:
     with np.load(found) as results:
         for name, array in expected.items():
@@ -244,3 +260,14 @@ def test_a_build_for_another_machine_says_where_to(tmp_path):
     with pytest.raises(BuildError, match="there are x86_64-linux"):
         build(["neon"], "vax-vms", tmp_path)
     assert not [*tmp_path.iterdir()]
+
+
+def test_the_packaging_backend_makes_a_wheel_for_this_machine(monkeypatch, tmp_path):
+    backend = pytest.importorskip("tinyseq.kernels.pep517", reason="setuptools is not installed")
+    monkeypatch.setattr(backend, "build", lambda: None)  # what is there already
+    name = backend.build_wheel(str(tmp_path))
+    *_, found = tags.parse_wheel_filename(name)
+    platform = sysconfig.get_platform().replace("-", "_").replace(".", "_")
+    assert {str(tag) for tag in found} == {f"py3-none-{platform}"}
+    built = {Path(file).name for file in listing(tmp_path / name) if "/built/" in file}
+    assert {path.name for path in library.FOLDER.iterdir() if path.is_file()} == built

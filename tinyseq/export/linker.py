@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 import subprocess
 import tempfile
@@ -44,9 +45,12 @@ def run(command: Sequence[str | Path]) -> None:
     Raises:
         BuildError: it fails; says what it said.
     """
+    # Libraries for Windows hold a time, which makes each of them another.
+    environment = {"SOURCE_DATE_EPOCH": "0"} | os.environ
+    given = [*map(str, command)]
     try:
         subprocess.run(
-            [*map(str, command)], check=True, capture_output=True, text=True, stdin=subprocess.DEVNULL
+            given, check=True, capture_output=True, text=True, stdin=subprocess.DEVNULL, env=environment
         )
     except subprocess.CalledProcessError as error:
         said = " ".join(error.stderr.split()) or f"exit status {error.returncode}"
