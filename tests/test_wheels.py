@@ -6,6 +6,7 @@ import os
 import shutil
 import subprocess
 import sys
+import sysconfig
 import venv
 from collections.abc import Mapping
 from pathlib import Path
@@ -39,6 +40,7 @@ MOST = 3_000_000
 
 STREAM = """
 import sys
+import sysconfig
 import numpy as np
 import tinyseq
 from tinyseq.speech.voice_detector import MODEL
@@ -244,3 +246,14 @@ def test_a_build_for_another_machine_says_where_to(tmp_path):
     with pytest.raises(BuildError, match="there are x86_64-linux"):
         build(["neon"], "vax-vms", tmp_path)
     assert not [*tmp_path.iterdir()]
+
+
+def test_the_packaging_backend_makes_a_wheel_for_this_machine(monkeypatch, tmp_path):
+    backend = pytest.importorskip("tinyseq.kernels.pep517", reason="setuptools is not installed")
+    monkeypatch.setattr(backend, "build", lambda: None)  # what is there already
+    name = backend.build_wheel(str(tmp_path))
+    *_, found = tags.parse_wheel_filename(name)
+    platform = sysconfig.get_platform().replace("-", "_").replace(".", "_")
+    assert {str(tag) for tag in found} == {f"py3-none-{platform}"}
+    built = {Path(file).name for file in listing(tmp_path / name) if "/built/" in file}
+    assert {path.name for path in library.FOLDER.iterdir() if path.is_file()} == built

@@ -84,7 +84,7 @@ def _limit(size: int) -> None:
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
     if not Path("/proc/self/statm").is_file():  # macOS
         return
-    now = int(Path("/proc/self/statm").read_text().split()[0]) * resource.getpagesize()
+    now = int(Path("/proc/self/statm").read_text(encoding="utf-8").split()[0]) * resource.getpagesize()
     most = now + MEMORY + 8 * size
     resource.setrlimit(resource.RLIMIT_AS, (most, most))
 

@@ -32,7 +32,7 @@ def available() -> int | None:
 def _of_machine() -> int | None:
     """What is free; of a system that does not say, all that there is."""
     try:
-        for line in Path("/proc/meminfo").read_text().splitlines():
+        for line in Path("/proc/meminfo").read_text(encoding="utf-8").splitlines():
             if line.startswith("MemAvailable:"):
                 return int(line.split()[1]) * 1024
     except (OSError, ValueError, IndexError):
@@ -50,8 +50,10 @@ def _of_group() -> int | None:
         ("/sys/fs/cgroup/memory", "memory.limit_in_bytes", "memory.usage_in_bytes", "total_inactive_file"),
     ):
         try:
-            most, now = (int(Path(folder, name).read_text()) for name in (limit, used))
-            caches = dict(line.split() for line in Path(folder, "memory.stat").read_text().splitlines())
+            most, now = (int(Path(folder, name).read_text(encoding="utf-8")) for name in (limit, used))
+            caches = dict(
+                line.split() for line in Path(folder, "memory.stat").read_text(encoding="utf-8").splitlines()
+            )
             return most - now + int(caches.get(given_back, 0))
         except (OSError, ValueError):
             continue

@@ -14,7 +14,7 @@ from tinyseq.export import linker
 from tinyseq.export.header import parameters
 from tinyseq.export.interface import Argument, Interface
 from tinyseq.export.javascript import check_files
-from tinyseq.export.targets import Target
+from tinyseq.export.targets import OWN, Target
 from tinyseq.ir.model import POSITION
 from tinyseq.plan.view import storage
 from tinyseq.runtime.session import Session
@@ -63,14 +63,15 @@ class Runner:
 
     def __init__(self, target: Target) -> None:
         self.target = target
-        names = target.runners
+        own = target.name == OWN
+        names = () if own else target.runners
         found = [path for name in names if (path := shutil.which(name)) is not None]
         if names and not found:
             raise BuildError(
                 f"a check of target {target.name!r} runs a program by {' or '.join(names)}, which is not "
                 "installed; install it, or leave the check out"
             )
-        if not target.checks:
+        if not target.checks and not own:
             raise BuildError(f"libraries for {target.name!r} cannot be checked here; leave the check out")
         self.command = found[:1]
 
@@ -116,7 +117,7 @@ def _program(own: Interface, target: Target, folder: Path) -> list[Path]:
         script, told = check_files(own, folder)
         return [script, folder / target.shared.format(own.name), told]
     source, program = folder / "check.c", folder / target.program.format("check")
-    source.write_text(_source(own))
+    source.write_text(_source(own), encoding="utf-8")
     linker.program(target, [source, folder / f"{own.name}.o"], program)
     return [program]
 

@@ -92,7 +92,7 @@ def described(own: Interface) -> dict:
 
 def wrapper(own: Interface) -> str:
     """A module of JavaScript by which pages and programs call the library."""
-    text = resources.files("tinyseq.export").joinpath("data/library.mjs").read_text()
+    text = resources.files("tinyseq.export").joinpath("data/library.mjs").read_text(encoding="utf-8")
     return text.replace("INTERFACE", json.dumps(described(own)), 1).replace("NAME", own.name)
 
 
@@ -135,5 +135,5 @@ def check_files(own: Interface, folder: Path) -> list[Path]:
     """The program of a check, for node, and the file that tells it of the interface."""
     script, told = folder / "check.mjs", folder / "check.json"
     script.write_bytes(resources.files("tinyseq.export").joinpath("data/check.mjs").read_bytes())
-    told.write_text(json.dumps(described(own)))
+    told.write_text(json.dumps(described(own)), encoding="utf-8")
     return [script, told]

@@ -128,14 +128,14 @@ def _made(own: Interface, target: Target, entries: Entries, code: bytes, folder:
         "pkg_config": folder / f"{name}.pc",
         "cmake": folder / f"{name}.cmake",
     }
-    files["header"].write_text(header(own, about))
+    files["header"].write_text(header(own, about), encoding="utf-8")
     files["object"].write_bytes(code)
-    files["pkg_config"].write_text(pkg_config(own, about, __version__))
-    files["cmake"].write_text(cmake(own, files["archive"].name))
+    files["pkg_config"].write_text(pkg_config(own, about, __version__), encoding="utf-8")
+    files["cmake"].write_text(cmake(own, files["archive"].name), encoding="utf-8")
     if target.is_web:
         files |= {"javascript": folder / f"{name}.mjs", "types": folder / f"{name}.d.mts"}
-        files["javascript"].write_text(wrapper(own))
-        files["types"].write_text(types(own))
+        files["javascript"].write_text(wrapper(own), encoding="utf-8")
+        files["types"].write_text(types(own), encoding="utf-8")
     linker.archive(target, files["object"], files["archive"])
     linker.shared(target, files["object"], files["shared"], entries.functions())
     return files
@@ -171,7 +171,7 @@ def _placed(made: Mapping[str, Path], folder: Path) -> dict[str, Path]:
         for path in made.values():
             fresh.append(folder / f".tinyseq-{token}-{path.name}")
             fresh[-1].write_bytes(path.read_bytes())
-            fresh[-1].chmod(0o755 if path.suffix in (".so", ".dll", ".dylib") else 0o644)
+            fresh[-1].chmod(0o755 if path.suffix in library.SUFFIXES.values() else 0o644)
         for (kind, path), temporary in zip(made.items(), fresh):
             placed[kind] = temporary.replace(folder / path.name)
     except OSError as error:

@@ -79,7 +79,7 @@ def package_files(
     """Writes ``package.json``, ``README.md`` and ``LICENSE``; gives them by kind."""
     files = {"package": "package.json", "readme": "README.md", "license": "LICENSE"}
     made = {kind: folder / name for kind, name in files.items()}
-    made["package"].write_text(json.dumps(_told(own, package, about), indent=2) + "\n")
+    made["package"].write_text(json.dumps(_told(own, package, about), indent=2) + "\n", encoding="utf-8")
     made["readme"].write_text(
         _data("npm.md").format(
             package=package.name,
@@ -88,14 +88,15 @@ def package_files(
             inputs=", ".join(f"{one.name}: {_example(one)}" for one in own.inputs),
             outputs=", ".join(f"{one.name}: {array_name(one)} {one.sizes}" for one in own.outputs),
             relaxed=RELAXED if relaxed else "",
-        )
+        ),
+        encoding="utf-8",
     )
-    made["license"].write_text(LICENSE.format(name=own.name) + _data("LICENSE"))
+    made["license"].write_text(LICENSE.format(name=own.name) + _data("LICENSE"), encoding="utf-8")
     return made
 
 
 def _data(name: str) -> str:
-    return resources.files("tinyseq.export").joinpath("data", name).read_text()
+    return resources.files("tinyseq.export").joinpath("data", name).read_text(encoding="utf-8")
 
 
 def _example(one: Argument) -> str:

@@ -219,7 +219,7 @@ def compiled_for(targets: Mapping[Target, Collection[str]], folder: Path) -> Non
     """
     made_from, stages = fingerprint(), folder / STAGES
     record = FOLDER / FINGERPRINT_FILE
-    if (FOLDER / STAGES).is_dir() and record.is_file() and record.read_text() == made_from:
+    if (FOLDER / STAGES).is_dir() and record.is_file() and record.read_text(encoding="utf-8") == made_from:
         shutil.copytree(FOLDER / STAGES, stages)
     else:
         stages.mkdir()
@@ -238,7 +238,7 @@ def compiled_for(targets: Mapping[Target, Collection[str]], folder: Path) -> Non
         raise BuildError(f"building the kernels failed: {error}") from error
     for target in targets:
         shutil.copy(stages / EMBEDDED_FILE, folder / target.name)
-        (folder / target.name / FINGERPRINT_FILE).write_text(made_from)
+        (folder / target.name / FINGERPRINT_FILE).write_text(made_from, encoding="utf-8")
 
 
 def build(names: Collection[str] = tuple(HERE.ISAS), target: str = OWN, folder: Path = FOLDER) -> None:

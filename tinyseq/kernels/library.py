@@ -103,7 +103,9 @@ def _check_sources() -> None:
     record = FOLDER / FINGERPRINT_FILE
     if not record.is_file():
         raise KernelsError(f"no compiled kernels in {FOLDER}: {REBUILD}")
-    if (SOURCES.parent.parent / "pyproject.toml").is_file() and not _as_recorded(record.read_text()):
+    if (SOURCES.parent.parent / "pyproject.toml").is_file() and not _as_recorded(
+        record.read_text(encoding="utf-8")
+    ):
         raise KernelsError(
             f"the kernels in {FOLDER} were built from other sources than those in {SOURCES}: {REBUILD}"
         )
