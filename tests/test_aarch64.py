@@ -31,9 +31,10 @@ EXAMPLES = 4
 
 FUSED = [name for name in library.available() if ISAS[name].fma]
 
-pytestmark = pytest.mark.skipif(
-    not FUSED, reason="this machine has no fused multiply-add: its bits are others"
-)
+pytestmark = [
+    pytest.mark.skipif(not FUSED, reason="this machine has no fused multiply-add: its bits are others"),
+    pytest.mark.filterwarnings("ignore::tinyseq.ConversionWarning", "ignore::tinyseq.BroadcastWarning"),
+]
 
 ARM = {"neon": "cortex-a53", "dotprod": "max"}
 """A processor that picks each ISA."""
@@ -89,7 +90,7 @@ def package(tmp_path_factory) -> list[Path]:
 
 def run(package: list[Path], isa: str, *arguments: str | Path, **environment: str) -> str:
     settings = aarch64.environment(*package) | {"QEMU_CPU": ARM[isa]} | environment
-    done = subprocess.run([*aarch64.python(), *arguments], env=settings, capture_output=True, text=True)
+    done = subprocess.run([*aarch64.python(), "-P", *arguments], env=settings, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
     return done.stdout
 
