@@ -62,7 +62,7 @@ def working_folder(tmp_path, monkeypatch):
 def test_bytes_read_no_file(tmp_path, form, taker):
     for location in ("secret.key", "./secret.key", str(tmp_path / "secret.key"), "missing", ""):
         with pytest.raises(
-            tinyseq.ModelError, match=r"'w' of the given bytes lies in another .*give the path"
+            tinyseq.ModelError, match=r"'w' of the given (bytes|model) lies in another .*give the path"
         ):
             TAKERS[taker](proto(form, location))
 

@@ -66,6 +66,7 @@ LAYERS = {
     "decode.generation.decoder decode.transducer.predictor",
     "": "errors runtime.state runtime",
     "onnx_backend": "dropin.onnx_backend",
+    "onnxruntime": "errors dropin",
     "export": "common.text errors common ir kernels kernels.instructions kernels.llvm.isa "
     "kernels.llvm.x86_64 kernels.library plan backends runtime tools.console .",
     "tools": "common.text errors common ir reference passes plan backends converters "

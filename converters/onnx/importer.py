@@ -3,108 +3,44 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
+from difflib import get_close_matches
+from graphlib import CycleError, TopologicalSorter
 from itertools import count
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from tinyseq.converters.onnx.upgrades import UPGRADES, NodeDraft
+from tinyseq.converters.onnx.drafts import NodeDraft
+from tinyseq.converters.onnx.files import DOMAINS, external_location, package, read
+from tinyseq.converters.onnx.upgrades import UPGRADES
 
-from tinyseq.common import files
-from tinyseq.common.given import as_path
-from tinyseq.errors import ConversionWarning, MissingPackageError, ModelError, UnsupportedError
+from tinyseq.errors import ConversionWarning, ModelError, UnsupportedError
 from tinyseq.ir.model import Model, ModelGraph, Node, Value, captured
 from tinyseq.ir.ops import DTYPE, OPS
 from tinyseq.ir.types import alike, checked_model
 
+if TYPE_CHECKING:
+    from onnx import ModelProto
+
 OLDEST_OPSET = 7
-DOMAINS = ("", "ai.onnx")
+OVERRIDABLE_FROM = 4
+"""The version of ONNX's IR from which on an input's constant is a default; before it is the value."""
+
 FLOAT = np.dtype(np.float32)
 
 
-def load(source: str | Path | bytes) -> Model:
-    """The Model of an ONNX file, or of its bytes, for which no file is read.
+def load(source: str | Path | bytes | ModelProto) -> Model:
+    """The Model of an ONNX file; of its bytes, for which no file is read; or of a model of the onnx package.
 
     Raises:
         MissingPackageError: the onnx package is not installed.
         ModelError: the file is missing, damaged or not ONNX; or bytes refer to other files.
         UnsupportedError: it uses something outside the op table; names the node.
     """
-    onnx = _package()
-    if not isinstance(source, bytes):
-        source = as_path(source, "a model")
-    try:
-        data = source if isinstance(source, bytes) else files.read(source)
-        proto = onnx.load_from_string(data)
-    except OSError as error:
-        raise ModelError(f"cannot read {source}: {error.strerror or error}; check the path") from error
-    except Exception as error:
-        raise ModelError(f"{_where(source)} is not an ONNX file, or is damaged: {error}") from error
-    if not isinstance(source, bytes):
-        _add_external(onnx, proto, source)
-    if not all(isinstance(text, str) for text in _texts(proto)):
-        raise ModelError(f"{_where(source)} is damaged: it holds names that are not UTF-8")
-    if not proto.graph.output:
-        raise ModelError(
-            f"{_where(source)} is not an ONNX file, or is damaged: it holds a graph without outputs"
-        )
-    return _Importer(onnx, proto, _where(source)).model()
-
-
-def _package():
-    try:
-        import onnx
-    except ImportError as error:
-        raise MissingPackageError(
-            "reading ONNX files needs the onnx package: pip install 'tinyseq[onnx]'; "
-            "a model saved with model.save loads without it"
-        ) from error
-    return onnx
-
-
-def _add_external(onnx, proto, source: Path) -> None:
-    """Reads the tensors that lie in files beside the model's."""
-    tensors = [tensor for tensor in _tensors(proto) if onnx.external_data_helper.uses_external_data(tensor)]
-    for tensor in tensors:
-        location = next((entry.value for entry in tensor.external_data if entry.key == "location"), "")
-        where = f"constant {tensor.name!r} of {source} lies in the file {location!r} beside it"
-        try:
-            files.check(source.parent / location)
-            onnx.external_data_helper.load_external_data_for_tensor(tensor, str(source.parent))
-        except FileNotFoundError as error:
-            raise ModelError(f"{where}, which is missing; put it there") from error
-        except OSError as error:
-            raise ModelError(f"{where}, which cannot be read: {error.strerror or error}") from error
-        except Exception as error:
-            raise ModelError(f"{where}, but is damaged: {error}") from error
-        tensor.data_location = onnx.TensorProto.DEFAULT
-        del tensor.external_data[:]
-
-
-def _tensors(message) -> Iterator[Any]:
-    """Every tensor in a protobuf message."""
-    if message.DESCRIPTOR.name == "TensorProto":
-        yield message
-        return
-    for field, value in message.ListFields():
-        if field.type == field.TYPE_MESSAGE:
-            for inner in [value] if hasattr(value, "ListFields") else value:
-                yield from _tensors(inner)
-
-
-def _texts(message) -> Iterator[str | bytes]:
-    """Every string in a protobuf message; bytes where one is not UTF-8."""
-    for field, value in message.ListFields():
-        if field.type == field.TYPE_STRING:
-            yield from [value] if isinstance(value, (str, bytes)) else value
-        elif field.type == field.TYPE_MESSAGE:
-            for inner in [value] if hasattr(value, "ListFields") else value:
-                yield from _texts(inner)
-
-
-def _where(source: str | Path | bytes) -> str:
-    return "the given bytes" if isinstance(source, bytes) else str(source)
+    onnx = package()
+    proto, where = read(source, onnx)
+    return _Importer(onnx, proto, where).model()
 
 
 class _Importer:
@@ -117,11 +53,16 @@ class _Importer:
         self.stored: list[str] = []
         self.opset = self._opset()
         self.names = (f"tinyseq.{number}" for number in count(1))
+        self.defaults: tuple[Value, ...] = ()
 
     def _opset(self) -> int:
         versions = [entry.version for entry in self.proto.opset_import if entry.domain in DOMAINS]
+        if not versions and self.proto.opset_import:
+            return self.onnx.defs.onnx_opset_version()
         if not versions:
-            raise ModelError(f"{self.where} names no opset of the ONNX operators; the file is damaged")
+            raise ModelError(
+                f"{self.where} names no opset, that is, no version of the ops that it uses; it is damaged"
+            )
         version = max(versions)
         if version < OLDEST_OPSET:
             raise UnsupportedError(
@@ -136,7 +77,7 @@ class _Importer:
         origin = f"ONNX opset {self.opset}"
         if self.proto.producer_name:
             origin += f", {self.proto.producer_name} {self.proto.producer_version}".rstrip()
-        model = checked_model(Model(graph, (), origin, metadata, self.header()))
+        model = checked_model(Model(graph, (), origin, metadata, self.header(), self.defaults))
         self.note_unread(graph)
         return model
 
@@ -178,9 +119,14 @@ class _Importer:
         inputs = tuple(value for value in given if value.name not in constants)
         if outermost:
             inputs = tuple(v._replace(dtype=FLOAT) if v.dtype is None else v for v in inputs)
+            if self.proto.ir_version >= OVERRIDABLE_FROM:
+                known = [v for v in given if v.name in constants]
+                self.defaults = tuple([v._replace(dtype=constants[v.name].dtype) for v in known])
         nodes: list[Node] = []
-        for position, node in enumerate(proto.node):
-            self.add(node, position, nodes, constants)
+        declared = (*proto.input, *proto.value_info)
+        ranks = {v.name: len(v.type.tensor_type.shape.dim) for v in declared if _has_shape(v)}
+        for position, node in _in_order(proto.node):
+            self.add(node, position, nodes, constants, ranks)
         outputs = tuple(self.value(info) for info in proto.output)
         return ModelGraph(inputs, outputs, tuple(nodes), constants)
 
@@ -199,9 +145,9 @@ class _Importer:
             )
 
     def tensor(self, proto) -> np.ndarray:
-        # Of a path, onnx.load has read them; to_array would look for them in the working folder.
+        # Of a path they have been read; to_array would look for them in the working folder.
         if self.onnx.external_data_helper.uses_external_data(proto):
-            location = next((entry.value for entry in proto.external_data if entry.key == "location"), "")
+            location = external_location(proto)
             raise ModelError(
                 f"constant {proto.name!r} of {self.where} lies in another file, {location!r}, which is read "
                 "with a model that is given by its path only; give the path"
@@ -240,7 +186,14 @@ class _Importer:
             )
         return Value(info.name, dtype, shape)
 
-    def add(self, proto, position: int, nodes: list[Node], constants: dict[str, np.ndarray]) -> None:
+    def add(
+        self,
+        proto,
+        position: int,
+        nodes: list[Node],
+        constants: dict[str, np.ndarray],
+        ranks: dict[str, int],
+    ) -> None:
         name = proto.name or f"{proto.op_type}_{position}"
         label = f"node {name!r} ({proto.op_type})"
         row = OPS.get(proto.op_type)
@@ -254,16 +207,13 @@ class _Importer:
         domain = "" if proto.domain in DOMAINS else proto.domain
         draft = NodeDraft(
             proto.op_type, list(proto.input), list(proto.output), attributes, name, label,
-            self.opset, constants, nodes, self.names,
+            self.opset, constants, nodes, self.names, domain, ranks,
         )  # fmt: skip
         if upgrade := UPGRADES.get((domain, proto.op_type)):
             upgrade(draft)
         row = OPS.get(draft.op)
-        if row is None or row.domain != domain:
-            raise UnsupportedError(
-                f"{label}: the op {':'.join(filter(None, (proto.domain, proto.op_type)))} is not in "
-                f"tinyseq's op table; supported are {', '.join(sorted(OPS))}"
-            )
+        if row is None or row.domain != draft.domain:
+            raise UnsupportedError(f"{label}: {_unknown(proto.domain, proto.op_type)}")
         for position, port in enumerate(row.inputs):
             if port.own and draft.has_input(position):
                 raise ModelError(
@@ -312,3 +262,45 @@ class _Importer:
         if proto.type == kinds.FLOAT:
             return proto.f
         raise UnsupportedError(f"{label}: attribute {proto.name!r} is of a kind that tinyseq does not read")
+
+
+def _has_shape(value: Any) -> bool:
+    return value.type.WhichOneof("value") == "tensor_type" and value.type.tensor_type.HasField("shape")
+
+
+def _unknown(domain: str, op: str) -> str:
+    """What is said of an op that there is not."""
+    known = {row.name: row.name for row in OPS.values()}
+    known |= {name: f"{other}:{name}".lstrip(":") for other, name in UPGRADES}
+    near = [known[name] for name in get_close_matches(op, known, n=3, cutoff=0.7)]
+    return (
+        f"tinyseq has no op {f'{domain}:{op}'.lstrip(':')}"
+        + (f"; near it are {', '.join(near)}" if near else "")
+        + ". docs/ops.md lists what there is: export the model with these"
+    )
+
+
+def _in_order(nodes: Iterable[Any]) -> Iterator[tuple[int, Any]]:
+    """Nodes with their places, each behind those whose outputs it reads; as they stand where they are so, or
+    read each other in a circle."""
+    numbered = list(enumerate(nodes))
+    makers = {name: place for place, node in numbered for name in node.output if name}
+    reads = [{makers[name] for name in _read(node) if name in makers} - {place} for place, node in numbered]
+    if all(max(before, default=-1) < place for place, before in enumerate(reads)):
+        return iter(numbered)
+    try:
+        order = list(TopologicalSorter(dict(enumerate(reads))).static_order())
+    except CycleError:
+        return iter(numbered)
+    return iter([numbered[place] for place in order])
+
+
+def _read(node: Any) -> Iterator[str]:
+    """The names that a node and the graphs in it read."""
+    yield from node.input
+    for attribute in node.attribute:
+        for graph in [attribute.g] if attribute.HasField("g") else attribute.graphs:
+            own = {name for inner in graph.node for name in inner.output}
+            own |= {value.name for value in (*graph.input, *graph.initializer)}
+            names = [name for inner in graph.node for name in _read(inner)]
+            yield from (name for name in (*names, *(v.name for v in graph.output)) if name not in own)

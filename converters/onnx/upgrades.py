@@ -1,87 +1,16 @@
-"""How older forms of ONNX ops become those of the op table."""
+"""How ops of files become those of the op table: older forms, and ops that are others in a row."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
-from typing import Any
+from collections.abc import Callable
 
 import numpy as np
+from tinyseq.converters.onnx.drafts import NodeDraft
+from tinyseq.converters.onnx.microsoft import MICROSOFT
+from tinyseq.converters.onnx.quantized import QUANTIZED, QUANTIZED_OF_MICROSOFT
 
 from tinyseq.errors import ModelError, UnsupportedError
-from tinyseq.ir.model import Node, filled_attributes
-from tinyseq.ir.ops import OPS
-
-
-@dataclass
-class NodeDraft:
-    """A node on its way from a file to the form of the op table.
-
-    ``constants`` and ``nodes`` are those of its graph so far; ``names`` gives fresh names.
-    """
-
-    op: str
-    inputs: list[str]
-    outputs: list[str]
-    attributes: dict[str, Any]
-    name: str
-    label: str
-    opset: int
-    constants: dict[str, np.ndarray]
-    nodes: list[Node]
-    names: Iterator[str]
-    later: list[Node] = field(default_factory=list)
-
-    def has_input(self, position: int) -> bool:
-        return position < len(self.inputs) and self.inputs[position] != ""
-
-    def set_input(self, position: int, name: str) -> None:
-        self.inputs += [""] * (position + 1 - len(self.inputs))
-        self.inputs[position] = name
-
-    def constant(self, value) -> str:
-        """The name of a new constant."""
-        name = next(self.names)
-        self.constants[name] = np.array(value)
-        return name
-
-    def to_input(self, attribute: str, position: int, dtype=None) -> None:
-        """Makes an attribute, where it is given, the constant input that newer opsets take."""
-        if attribute in self.attributes:
-            value = np.array(self.attributes.pop(attribute))
-            if value.dtype.kind not in "if":
-                raise ModelError(
-                    f"{self.label}: {attribute} is no number and no numbers; the file is damaged"
-                )
-            self.set_input(position, self.constant(value if dtype is None else value.astype(dtype)))
-
-    def before(self, op: str, *inputs: str, **attributes: Any) -> str:
-        """Adds a node in front of this one; gives its output."""
-        output = next(self.names)
-        self.nodes.append(self._node(op, inputs, [output], attributes))
-        return output
-
-    def after(self, op: str, *inputs: str, **attributes: Any) -> None:
-        """Adds a node behind this one that takes over its first output and reads it first."""
-        inner = next(self.names)
-        self.later.append(self._node(op, [inner, *inputs], self.outputs[:1], attributes))
-        self.outputs[0] = inner
-
-    def finish(self) -> None:
-        """Adds the node to its graph."""
-        self.nodes.append(self._node(self.op, self.inputs, self.outputs, self.attributes))
-        self.nodes += self.later
-
-    def _node(self, op: str, inputs, outputs, attributes: dict[str, Any]) -> Node:
-        filled = filled_attributes(OPS[op], attributes, self.label)
-        return Node(op, _without_tail(inputs), _without_tail(outputs), filled, self.name)
-
-
-def _without_tail(names) -> tuple[str, ...]:
-    """Input or output names less the absent ones at the end."""
-    count = max((position for position, name in enumerate(names, start=1) if name), default=0)
-    return tuple(names[:count])
-
+from tinyseq.kernels.activations import ACTIVATIONS
 
 Upgrade = Callable[[NodeDraft], None]
 
@@ -152,6 +81,18 @@ def _batch_normalization(draft: NodeDraft) -> None:
         )
 
 
+def _group_normalization(draft: NodeDraft) -> None:
+    """Before opset 21 scale and bias are of each group, not of each channel."""
+    if draft.opset < 21 and len(draft.inputs) == 3:
+        groups = draft.attributes.pop("num_groups", 1)
+        draft.attributes.pop("stash_type", None)
+        shape = draft.before("Shape", draft.inputs[0])
+        numbers = draft.constant(np.array([0, groups, -1]))
+        draft.inputs[0] = draft.before("Reshape", draft.inputs[0], numbers)
+        draft.op = "InstanceNormalization"
+        draft.after("Reshape", shape, allowzero=1)
+
+
 def _scatter(draft: NodeDraft) -> None:
     draft.op = "ScatterElements"
 
@@ -163,10 +104,16 @@ def _scan(draft: NodeDraft) -> None:
         )
 
 
-def _hidden_size(axis: int) -> Upgrade:
-    """``hidden_size`` may be left out; an axis of the recurrent weights tells it."""
+def _recurrent(axis: int) -> Upgrade:
+    """``hidden_size`` may be left out, as an axis of the recurrent weights tells it; activations are called
+    by their names in any case."""
 
     def upgrade(draft: NodeDraft) -> None:
+        names = draft.attributes.get("activations")
+        if isinstance(names, tuple):
+            draft.attributes["activations"] = tuple(
+                [SPELLINGS.get(str(name).lower(), name) for name in names]
+            )
         if "hidden_size" not in draft.attributes and draft.has_input(2):
             weights = draft.constants.get(draft.inputs[2])
             if weights is not None and weights.ndim == 3:
@@ -175,12 +122,15 @@ def _hidden_size(axis: int) -> Upgrade:
     return upgrade
 
 
+SPELLINGS = {name.lower(): name for name in ACTIVATIONS}
+
 _REDUCTIONS = ["Sum", "Mean", "Prod", "Max", "Min", "L1", "L2", "SumSquare", "LogSum", "LogSumExp"]
 
 _UPGRADES: dict[str, Upgrade] = {
     "BatchNormalization": _batch_normalization,
     "Clip": _clip,
     "Dropout": _dropout,
+    "GroupNormalization": _group_normalization,
     "Pad": _pad,
     "Scan": _scan,
     "Scatter": _scatter,
@@ -191,11 +141,14 @@ _UPGRADES: dict[str, Upgrade] = {
     "Unsqueeze": _to_inputs("axes"),
     **{f"Reduce{name}": _to_inputs("axes") for name in _REDUCTIONS},
     **dict.fromkeys(("Softmax", "LogSoftmax", "Hardmax"), _softmax),
-    **dict.fromkeys(("RNN", "GRU", "LSTM"), _hidden_size(2)),
+    **dict.fromkeys(("RNN", "GRU", "LSTM"), _recurrent(2)),
 }
 
 UPGRADES = {
-    **{("", op): upgrade for op, upgrade in _UPGRADES.items()},
-    ("com.microsoft", "DynamicQuantizeLSTM"): _hidden_size(1),
+    **{("", op): upgrade for op, upgrade in (_UPGRADES | QUANTIZED).items()},
+    **{("com.microsoft", op): upgrade for op, upgrade in (MICROSOFT | QUANTIZED_OF_MICROSOFT).items()},
+    ("com.microsoft", "DynamicQuantizeLSTM"): _recurrent(1),
+    # Optimised files name these without a domain.
+    ("", "SimplifiedLayerNormalization"): MICROSOFT["SimplifiedLayerNormalization"],
 }
 """By domain and op."""

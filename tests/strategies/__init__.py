@@ -9,6 +9,7 @@ from tests.strategies import (
     quantized,
     recurrent,
     reduction,
+    trigonometry,
     windows,
 )
 from tests.strategies.chains import chains
@@ -16,7 +17,9 @@ from tests.strategies.cut import at, cut
 from tests.strategies.drawing import CASES, op_of
 from tests.strategies.recurrent import LAYERS, SIZES, layers, layers_of_any_kind
 
-FAMILIES = (control, elementwise, indexing, linear, movement, quantized, recurrent, reduction, windows)
+FAMILIES = (
+    control, elementwise, indexing, linear, movement, quantized, recurrent, reduction, trigonometry, windows,
+)  # fmt: skip
 """The modules that fill ``CASES``."""
 
 __all__ = [

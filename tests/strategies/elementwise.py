@@ -73,6 +73,19 @@ def more_unary(draw, op):
     return one_node(op, [np.abs(x) if op == "Log" else x], opset=18)
 
 
+@case_of("Swish")
+def swish(draw, op):
+    x = numbers(draw, draw(shapes()))
+    return one_node(op, [x], opset=24, alpha=draw(st.sampled_from([None, 1.0, 1.702])))
+
+
+@case_of("Shrink")
+def shrink(draw, op):
+    dtype = draw(st.sampled_from([np.float32, np.float32, np.int32]))
+    settings = {"bias": draw(st.sampled_from([None, 0.25, 2.0])), "lambd": draw(st.sampled_from([None, 1.5]))}
+    return one_node(op, [numbers(draw, draw(shapes()), dtype)], opset=9, dtype=dtype, **settings)
+
+
 @case_of("Sign", "Abs: integers", "Neg: integers")
 def signed(draw, op):
     dtype = draw(st.sampled_from([np.int64, np.int32, np.float32]))

@@ -74,6 +74,69 @@ def layer_normalization(draw, op):
     )  # fmt: skip
 
 
+EQUATIONS = [
+    "bth,bsh->bts", "i,j->ij", "i, j -> i j", "bij,jk->bik", "ij,jk", "ii->i", "ii", "ij->", "bij->bji",
+    "...ij,...jk->...ik", "...i,i->...", "bhtd,hdk->btk", "i,i->i", "ab,bc,cd->ad", "abc,cd,b->da",
+    "i...->...", "aij,ak->aijk", "ij,kj->ik", "tbh,hgk->tbgk", "ijk,jkl->il", "...->...", "ab...,b...->a...",
+    "Ba,aB->B",
+]  # fmt: skip
+
+
+@case_of("Einsum")
+def einsum(draw, op):
+    text = draw(st.sampled_from(EQUATIONS))
+    sizes = {letter: draw(st.integers(1, 4)) for letter in sorted(set(filter(str.isalpha, text)))}
+    free = draw(shapes(0, 2, least=1, most=3))
+    inputs = []
+    for term in text.replace(" ", "").partition("->")[0].split(","):
+        before, dots, after = term.partition("...")
+        rest = free if dots else ()
+        inputs.append(numbers(draw, (*(sizes[c] for c in before), *rest, *(sizes[c] for c in after))))
+    return one_node(op, inputs, fed=draw(st.sampled_from([None, (0,)])), opset=12, equation=text)
+
+
+@case_of("FusedMatMul")
+def fused_matmul(draw, op):
+    batch, (m, k, n) = draw(shapes(0, 2, least=1, most=3)), draw(st.tuples(*[st.integers(1, 20)] * 3))
+    flip_a, flip_b = draw(st.booleans()), draw(st.booleans())
+    a = numbers(draw, (*batch, k, m) if flip_a else (*batch, m, k))
+    b = numbers(draw, (*batch[draw(st.integers(0, len(batch))) :], *((n, k) if flip_b else (k, n))))
+    fed, alpha = draw(st.sampled_from([None, (0,)])), draw(st.sampled_from([None, 0.5]))
+    return one_node(op, [a, b], fed=fed, alpha=alpha, transA=int(flip_a), transB=int(flip_b))
+
+
+@case_of("RMSNormalization")
+def rms_normalization(draw, op):
+    x = numbers(draw, draw(shapes(1, 4, least=1)))
+    axis = axis_in(draw, x.ndim)
+    scale = numbers(draw, x.shape[axis % x.ndim :])
+    epsilon = draw(st.sampled_from([None, 0.01]))
+    return one_node(op, [x, scale], fed=draw(FED), opset=23, axis=axis, epsilon=epsilon)
+
+
+@case_of("GroupNormalization", "InstanceNormalization: of groups")
+def group_normalization(draw, op):
+    """Before opset 21 scale and bias are of groups. An epsilon this large keeps groups of one element apart
+    from rounding."""
+    groups = draw(st.integers(1, 3))
+    x = numbers(draw, (draw(st.integers(1, 3)), groups * draw(st.integers(1, 2)), *draw(shapes(1, 2, 1))))
+    settings = {"name": "GroupNormalization", "num_groups": groups, "epsilon": 0.01}
+    if op == "GroupNormalization":
+        vectors = [numbers(draw, x.shape[1:2]) for _ in range(2)]
+        return one_node(op, [x, *vectors], fed=draw(FED), opset=21, **settings)
+    vectors = [numbers(draw, (groups,)) for _ in range(2)]
+    return one_node(op, [x, *vectors], fed=(0,), opset=18, **settings)
+
+
+@case_of("MeanVarianceNormalization")
+def mean_variance_normalization(draw, op):
+    x = numbers(
+        draw, (draw(st.integers(2, 4)), draw(st.integers(1, 3)), *draw(st.sampled_from([(2, 3), (4, 1)])))
+    )
+    axes = draw(st.sampled_from([None, [0, 2, 3], [0], [-4, 1], [0, 1, 2, 3]]))
+    return one_node(op, [x], opset=13, axes=axes)
+
+
 @case_of("LpNormalization")
 def lp_normalization(draw, op):
     x = numbers(draw, draw(shapes(1, 4, least=1)))

@@ -46,7 +46,8 @@ class Prepared(base.BackendRep):
         """
         _refuse(kwargs, "run")
         results = self._session.run(_by_name([value.name for value in self._session.inputs], inputs))
-        return tuple(results[v.name].astype(v.dtype, copy=False) for v in self._session.outputs)
+        outputs = self._session.model.graph.outputs
+        return tuple(results[v.name].astype(v.dtype, copy=False) for v in outputs)
 
 
 def _by_name(names: Sequence[str], inputs: Any) -> Mapping[str, Any]:
@@ -94,7 +95,7 @@ class Backend(base.Backend):
                 f"a model of the onnx package is prepared, onnx.load(path), not {shown(model)}; "
                 "tinyseq.load takes paths"
             )
-        return Prepared(load(model.SerializeToString(), device=cls.device))
+        return Prepared(load(model, device=cls.device))
 
     @classmethod
     def run_model(

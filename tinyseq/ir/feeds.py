@@ -35,7 +35,8 @@ def checked_feeds(values: Sequence[Value], feeds: Mapping[str, object]) -> dict[
 
 
 def checked_array(value: Value, given: object, what: str) -> np.ndarray:
-    """One array checked against its declaration; ``what`` names its part in messages."""
+    """One array checked against its declaration; ``what`` names its part in messages. For a scalar any array
+    of one element is taken."""
     try:
         array = as_array(given) if has_type(given) else converted(given, value.dtype)
     except ValueError as error:
@@ -47,6 +48,8 @@ def checked_array(value: Value, given: object, what: str) -> np.ndarray:
         )
     if value.shape is None:
         return array
+    if not value.shape and array.size == 1:
+        return array.reshape(())
     if array.ndim != len(value.shape):
         raise FeedError(
             f"{what} {value.name!r} has shape {list(array.shape)}, {array.ndim} dimensions; "

@@ -118,7 +118,7 @@ class Model(NamedTuple):
     """A graph, its state and where it came from.
 
     ``metadata`` are the keys and values that a file's author wrote; ``header`` is what a file says of
-    itself in fields of its format, by their names.
+    itself in fields of its format, by their names. ``defaults`` are the constants that may be fed instead.
     """
 
     graph: ModelGraph
@@ -126,6 +126,17 @@ class Model(NamedTuple):
     origin: str = ""
     metadata: Mapping[str, str] = MappingProxyType({})
     header: Mapping[str, str | int] = MappingProxyType({})
+    defaults: tuple[Value, ...] = ()
+
+    def with_inputs(self, names: Collection[str]) -> Model:
+        """The same model with some of its ``defaults`` as inputs."""
+        graph = self.graph
+        fed = tuple([value for value in self.defaults if value.name in names])
+        constants = {name: array for name, array in graph.constants.items() if name not in names}
+        rest = tuple([value for value in self.defaults if value.name not in names])
+        return self._replace(
+            graph=graph._replace(inputs=graph.inputs + fed, constants=constants), defaults=rest
+        )
 
     def with_state(self, state: Iterable[StatePair]) -> Model:
         """The same model with other state pairs."""

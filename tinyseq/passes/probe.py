@@ -169,10 +169,11 @@ def probes(graph: ModelGraph) -> tuple[Probe, Probe]:
 
 
 def with_shapes(values: Iterable[Value], graph: ModelGraph) -> tuple[Value, ...]:
-    """Values of a graph's tensors; where one says no shape, with that which follows from the inputs' by the
-    shape rules. A size that is neither a number nor that of an input is called by the tensor and its axis."""
+    """Values of a graph's tensors with the sizes that follow from the inputs' by the shape rules, where they
+    do not say them, or say a name only. A size that is neither a number nor that of an input is called by the
+    tensor and its axis."""
     values = tuple(values)
-    if all(value.shape is not None for value in values):
+    if all(value.shape is not None and not any(map(_is_open, value.shape)) for value in values):
         return values
     one, other = probes(graph)
     open_sizes = {
@@ -191,8 +192,20 @@ def with_shapes(values: Iterable[Value], graph: ModelGraph) -> tuple[Value, ...]
             for axis, (size, twin) in enumerate(zip(*pair))
         )
 
+    return tuple([value._replace(shape=_merged(value, shape_of(value.name))) for value in values])
+
+
+def _is_open(size: Dimension) -> bool:
+    return isinstance(size, str)
+
+
+def _merged(value: Value, found: tuple[Dimension, ...] | None) -> tuple[Dimension, ...] | None:
+    """A declared shape whose names give way to numbers that were found, and unnamed sizes to names."""
+    if value.shape is None or found is None or len(found) != len(value.shape):
+        return found if value.shape is None else value.shape
     return tuple(
-        value if value.shape is not None else value._replace(shape=shape_of(value.name)) for value in values
+        size if isinstance(size, int) or (isinstance(seen, str) and size != f"{value.name}.{axis}") else seen
+        for axis, (size, seen) in enumerate(zip(value.shape, found))
     )
 
 

@@ -34,7 +34,7 @@ def simplify(model: Model) -> Model:
         from tinyseq.passes.recognise import recognise
 
         graph = recognise(graph)
-    return model._replace(graph=graph)
+    return model._replace(graph=graph, defaults=())
 
 
 def _dtypes(graph: ModelGraph) -> Iterator[np.dtype]:

@@ -178,6 +178,17 @@ def mish(x):
     return x * np.tanh(softplus(x))
 
 
+@defines("Swish")
+def swish(x, *, alpha):
+    return x * sigmoid(alpha * x)
+
+
+@defines("Shrink")
+def shrink(x, *, bias, lambd):
+    moved = np.where(x < -lambd, x + bias, np.where(x > lambd, x - bias, 0))
+    return moved.astype(x.dtype)
+
+
 @defines("Gelu")
 def gelu(x, *, approximate):
     if approximate == "tanh":

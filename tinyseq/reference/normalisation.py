@@ -40,6 +40,29 @@ def layer_normalization(x, scale, bias=None, *, axis, epsilon, stash_type):
     return y if bias is None else y + bias, mean, inverse
 
 
+@defines("GroupNormalization")
+def group_normalization(x, scale, bias, *, num_groups, epsilon, stash_type):
+    groups = x.reshape(x.shape[0], num_groups, x.shape[1] // num_groups, *x.shape[2:])
+    y, *_ = _standardised(groups, tuple(range(2, groups.ndim)), epsilon)
+    return y.reshape(x.shape) * _by_channel(scale, x) + _by_channel(bias, x)
+
+
+@defines("RMSNormalization")
+def rms_normalization(x, scale, *, axis, epsilon, stash_type):
+    axes = tuple(range(axis % x.ndim, x.ndim))
+    with np.errstate(invalid="ignore"):
+        count = np.prod([x.shape[each] for each in axes])
+        return x / np.sqrt(np.sum(x * x, axes, keepdims=True) / count + epsilon) * scale
+
+
+@defines("MeanVarianceNormalization")
+def mean_variance_normalization(x, *, axes):
+    with np.errstate(invalid="ignore", divide="ignore"):
+        count = np.prod([x.shape[axis] for axis in axes])
+        centred = x - np.sum(x, axes, keepdims=True) / count
+        return centred / (np.sqrt(np.sum(centred**2, axes, keepdims=True) / count) + 1e-9)
+
+
 @defines("LpNormalization")
 def lp_normalization(x, *, axis, p):
     norm = np.sum(np.abs(x), axis, keepdims=True)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeGuard
 
 from tinyseq import passes
 from tinyseq.common.given import as_path
@@ -15,11 +15,13 @@ from tinyseq.ir.model import Model
 from tinyseq.runtime.session import Session
 
 if TYPE_CHECKING:
+    from onnx import ModelProto
+
     from tinyseq.ir.graph import Graph
 
 
 def load(
-    path: str | Path | bytes | Graph,
+    path: str | Path | bytes | ModelProto | Graph,
     *,
     device: str = "cpu",
     state: Mapping[str, str] | None = None,
@@ -29,8 +31,8 @@ def load(
     """Loads a model.
 
     Args:
-        path: an ``.onnx`` file (or its bytes, for which no other file is read), a ``.keras`` or ``.h5`` file,
-            a file that ``Session.save`` wrote, or a ``tinyseq.Graph``.
+        path: an ``.onnx`` file (or its bytes, for which no other file is read, or an ``onnx.ModelProto``), a
+            ``.keras`` or ``.h5`` file, a file that ``Session.save`` wrote, or a ``tinyseq.Graph``.
         device: ``"cpu"``; ``"cuda"`` for the first CUDA device, ``"cuda:1"`` for the second of several and so
             on; ``"reference"`` for the float64 interpreter.
         state: the outputs that carry state to inputs, ``{input: output}``; without it they are found by
@@ -70,11 +72,18 @@ def _is_own(path: object) -> bool:
     return isinstance(path, (str, Path)) and Path(path).suffix.lower() == ".tinyseq"
 
 
-def read(path: str | Path | bytes | Graph) -> Model:
+def _is_proto(given: object) -> TypeGuard[ModelProto]:
+    """Whether it is a model of the onnx package, which need not be installed."""
+    return type(given).__module__.startswith("onnx") and type(given).__name__ == "ModelProto"
+
+
+def read(path: str | Path | bytes | ModelProto | Graph) -> Model:
     """The Model of a graph or of a file, by its suffix; bytes are taken for ONNX."""
     if isinstance(path, (bytearray, memoryview)):
         path = bytes(path)
     if isinstance(path, bytes):
+        return _onnx(path)
+    if _is_proto(path):
         return _onnx(path)
     if not isinstance(path, (str, Path)):
         return _built(path)
@@ -100,10 +109,10 @@ def _built(graph: object) -> Model:
 
     if isinstance(graph, Graph):
         return graph.model()
-    raise ModelError(f"a model is a path, bytes or a Graph, not {type(graph).__name__}")
+    raise ModelError(f"a model is a path, bytes, an onnx.ModelProto or a Graph, not {type(graph).__name__}")
 
 
-def _onnx(path: Path | bytes) -> Model:
+def _onnx(path: Path | bytes | ModelProto) -> Model:
     from tinyseq.converters import onnx
 
     return onnx.load(path)

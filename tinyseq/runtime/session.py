@@ -24,6 +24,9 @@ if TYPE_CHECKING:
     from tinyseq.plan.rows import RowLayout
     from tinyseq.runtime.pool import Pool
 
+MOST_OVERRIDING = 8
+"""Choices of defaults that have been fed for which a session keeps what runs them."""
+
 
 class Session:
     """A model ready to run. Its weights are shared by all streams; it keeps no state of its own.
@@ -46,6 +49,8 @@ class Session:
         self.precision = precision
         simple = passes.simplify(model) if simple is None else simple
         self._simple = simple
+        self._defaults = frozenset([value.name for value in model.defaults])
+        self._overriding: dict[frozenset[str], Session] = {}
         self._backend = backends.create(device, simple, lambda: self.streaming.model, finite, precision)
 
     @property
@@ -55,7 +60,7 @@ class Session:
 
     @cached_property
     def outputs(self) -> tuple[Value, ...]:
-        """What ``run`` gives; where the model does not say shapes, those that follow from its inputs'."""
+        """What ``run`` gives; where the model does not say sizes, those that follow from its inputs'."""
         from tinyseq.passes.probe import with_shapes
 
         return with_shapes(self.model.graph.outputs, self._simple.graph)
@@ -106,12 +111,26 @@ class Session:
 
     def run(self, feeds: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
         """All outputs for whole inputs: takes an array of the dtype and shape of each of ``inputs``, by name,
-        and gives a new array for each of ``outputs`` by name.
+        and gives a new array for each of ``outputs`` by name. Inputs that have a default in an ONNX file,
+        ``model.defaults``, may be fed too.
 
         Raises:
             FeedError: names, dtypes or shapes do not fit the model.
         """
+        if self._defaults and isinstance(feeds, Mapping) and not self._defaults.isdisjoint(feeds):
+            return self._overridden(self._defaults.intersection(feeds)).run(feeds)
         return self._backend.run(feeds)
+
+    def _overridden(self, names: frozenset[str]) -> Session:
+        """The same model, some of whose constants are inputs."""
+        found = self._overriding.get(names)
+        if found is None:
+            model = self.model.with_inputs(names)
+            found = Session(model, self.device, None, self.finite, self.precision)
+            if len(self._overriding) >= MOST_OVERRIDING:
+                self._overriding.clear()
+            self._overriding[names] = found
+        return found
 
     def stream(self) -> Stream:
         """A new stream: one row of state, at its start.

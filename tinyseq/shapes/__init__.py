@@ -17,6 +17,7 @@ from tinyseq.shapes.common import (
     whole_numbers,
 )
 from tinyseq.shapes.control import by_graph
+from tinyseq.shapes.einsum import check_einsum, einsum
 from tinyseq.shapes.elementwise import broadcast, clip, dropout, onto_first, same
 from tinyseq.shapes.indexing import (
     depth_to_space,
@@ -34,7 +35,16 @@ from tinyseq.shapes.indexing import (
     tile,
     trilu,
 )
-from tinyseq.shapes.linear import gemm, layer_normalization, matmul, per_channel
+from tinyseq.shapes.linear import (
+    fused_matmul,
+    gemm,
+    group_normalization,
+    layer_normalization,
+    matmul,
+    over_axes,
+    per_channel,
+    rms_normalization,
+)
 from tinyseq.shapes.movement import (
     concat,
     constant_of_shape,

@@ -10,6 +10,7 @@ from __future__ import annotations
 from math import prod
 
 from tinyseq.shapes.common import Attributes, Shape
+from tinyseq.shapes.einsum import equation
 
 
 def product(attributes: Attributes, shapes: list[Shape], y: Shape) -> int:
@@ -18,6 +19,16 @@ def product(attributes: Attributes, shapes: list[Shape], y: Shape) -> int:
 
 def product_turned(attributes: Attributes, shapes: list[Shape], y: Shape) -> int:
     return prod(y) * shapes[0][0 if attributes["transA"] else 1]
+
+
+def product_fused(attributes: Attributes, shapes: list[Shape], y: Shape) -> int:
+    return prod(y) * shapes[0][-2 if attributes["transA"] and len(shapes[0]) > 1 else -1]
+
+
+def sums(attributes: Attributes, shapes: list[Shape], y: Shape) -> int:
+    """As many as the equation has combinations of indices, for each further input."""
+    sizes = equation(attributes["equation"], tuple(map(len, shapes))).sizes(shapes)
+    return prod(sizes.values()) * max(len(shapes) - 1, 1)
 
 
 def convolution(attributes: Attributes, shapes: list[Shape], y: Shape) -> int:

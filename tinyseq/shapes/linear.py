@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from tinyseq.shapes.common import Attributes, Mismatch, Shape, axis_of, broadcast_shapes
+from tinyseq.shapes.common import Attributes, Mismatch, Shape, axes_of, axis_of, broadcast_shapes
 
 
 def matmul(attributes: Attributes, shapes, values) -> tuple[Shape, ...]:
@@ -16,6 +16,15 @@ def matmul(attributes: Attributes, shapes, values) -> tuple[Shape, ...]:
     result = broadcast_shapes(left[:-2], right[:-2])
     result += () if len(a) == 1 else (left[-2],)
     return (result + (() if len(b) == 1 else (right[-1],)),)
+
+
+def fused_matmul(attributes: Attributes, shapes, values) -> tuple[Shape, ...]:
+    """``matmul`` of factors whose last two dimensions are exchanged where that is said."""
+    turned = [
+        (*shape[:-2], shape[-1], shape[-2]) if attributes[name] and len(shape) > 1 else shape
+        for shape, name in zip(shapes, ("transA", "transB"))
+    ]
+    return matmul(attributes, turned, values)
 
 
 def gemm(attributes: Attributes, shapes, values) -> tuple[Shape, ...]:
@@ -41,6 +50,24 @@ def per_channel(attributes: Attributes, shapes, values) -> tuple[Shape, ...]:
         if vector != (x[1],):
             raise Mismatch(f"{list(vector)} for the {x[1]} channels of {list(x)}")
     return (x,)
+
+
+def group_normalization(attributes: Attributes, shapes, values) -> tuple[Shape, ...]:
+    x, groups = shapes[0], attributes["num_groups"]
+    per_channel(attributes, shapes, values)
+    if groups < 1 or x[1] % groups:
+        raise Mismatch(f"{x[1]} channels in {groups} groups")
+    return (x,)
+
+
+def over_axes(attributes: Attributes, shapes, values) -> tuple[Shape, ...]:
+    """Along the attribute ``axes``."""
+    axes_of(attributes["axes"], len(shapes[0]))
+    return (shapes[0],)
+
+
+def rms_normalization(attributes: Attributes, shapes, values) -> tuple[Shape, ...]:
+    return layer_normalization(attributes, shapes, values)[:1]
 
 
 def layer_normalization(attributes: Attributes, shapes, values) -> tuple[Shape, ...]:

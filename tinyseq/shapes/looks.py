@@ -13,6 +13,7 @@ from collections.abc import Iterable
 import numpy as np
 
 from tinyseq.shapes.common import Attributes, axes_of, axis_of
+from tinyseq.shapes.einsum import equation
 from tinyseq.shapes.movement import pad_widths, slice_bounds
 from tinyseq.shapes.reduction import reduce_axes
 from tinyseq.shapes.windows import Geometry, conv_geometry, conv_transpose_geometry, pool_geometry
@@ -41,6 +42,11 @@ def every_axis(attributes: Attributes, shapes, values) -> Looks:
 def from_axis(attributes: Attributes, shapes, values) -> Looks:
     rank = len(shapes[0])
     return {0: range(axis_of(attributes["axis"], rank), rank)}
+
+
+def over_axes(attributes: Attributes, shapes, values) -> Looks:
+    """Along the attribute ``axes``."""
+    return {0: axes_of(attributes["axes"], len(shapes[0]))}
 
 
 def from_third(attributes: Attributes, shapes, values) -> Looks:
@@ -100,6 +106,25 @@ def multiplied(attributes: Attributes, shapes, values) -> Looks:
 
 def multiplied_turned(attributes: Attributes, shapes, values) -> Looks:
     return {0: (0 if attributes["transA"] else 1,), 1: (1 if attributes["transB"] else 0,)}
+
+
+def multiplied_fused(attributes: Attributes, shapes, values) -> Looks:
+    """``multiplied``, the factors' last two dimensions exchanged where that is said."""
+    a, b = map(len, shapes[:2])
+    first = a - 2 if attributes["transA"] and a > 1 else a - 1
+    second = b - 1 if attributes["transB"] and b > 1 else max(b - 2, 0)
+    return {0: (first,), 1: (second,)}
+
+
+def summed(attributes: Attributes, shapes, values) -> Looks:
+    """Along what is summed over, and along diagonals."""
+    found = equation(attributes["equation"], tuple(map(len, shapes)))
+    return {
+        index: [
+            axis for axis, label in enumerate(labels) if label not in found.output or labels.count(label) > 1
+        ]
+        for index, labels in enumerate(found.inputs)
+    }
 
 
 def _slid(geometry: Geometry, weights: Looks) -> Looks:

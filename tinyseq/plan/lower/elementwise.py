@@ -285,6 +285,23 @@ def mish(p: Builder, node: Node, inputs, shapes) -> View:
     return apply(p, "multiply", x, apply(p, "tanh", apply(p, "softplus", x)))
 
 
+def swish(p: Builder, node: Node, inputs, shapes) -> View:
+    x = real(p, inputs[0])
+    alpha = node.attributes["alpha"]
+    scaled = x if alpha == 1 else affine(p, x, alpha, 0)
+    return apply(p, "multiply", x, apply(p, "sigmoid", scaled))
+
+
+def shrink(p: Builder, node: Node, inputs, shapes) -> View:
+    """0 between -lambd and lambd; beyond, nearer to 0 by bias."""
+    given = inputs[0].dtype
+    x, bias, bound = converted(p, inputs[0], FLOAT), node.attributes["bias"], node.attributes["lambd"]
+    above = apply(p, "less", p.scalar(bound, x.shape), x, dtype=BOOL)
+    below = apply(p, "less", x, p.scalar(-bound, x.shape), dtype=BOOL)
+    high = apply(p, "where", above, affine(p, x, 1, -bias), p.scalar(0, x.shape), dtype=FLOAT)
+    return converted(p, apply(p, "where", below, affine(p, x, 1, bias), high, dtype=FLOAT), given)
+
+
 def gelu(p: Builder, node: Node, inputs, shapes) -> View:
     x = real(p, inputs[0])
     if node.attributes["approximate"] == "none":
@@ -352,4 +369,6 @@ LOWERINGS = {
     "Softsign": softsign,
     "Mish": mish,
     "Gelu": gelu,
+    "Swish": swish,
+    "Shrink": shrink,
 }  # fmt: skip

@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import math
-from typing import TYPE_CHECKING
+from collections.abc import Container, Sequence
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
 from tinyseq.plan import packing
 from tinyseq.plan.lower.elementwise import apply
-from tinyseq.plan.lower.operands import given, real
+from tinyseq.plan.lower.operands import given, real, reshaped
+from tinyseq.plan.lower.reduction import folded
 from tinyseq.plan.view import View, collapsed
 from tinyseq.shapes import broadcast_shapes
+from tinyseq.shapes.einsum import equation
 
 if TYPE_CHECKING:
     from tinyseq.ir.model import Node
@@ -66,17 +69,37 @@ def packed_matrix(p: Builder, b: np.ndarray | View, layout: object, flip: bool =
 
 
 def matmul(p: Builder, node: Node, inputs, shapes) -> View:
-    a, b = real(p, inputs[0]), inputs[1]
+    return multiplied(p, real(p, inputs[0]), inputs[1]).reshaped(shapes[0])
+
+
+def multiplied(p: Builder, a: View, b: np.ndarray | View, flip: bool = False) -> View:
+    """The product of a with b, or with b whose last two dimensions are exchanged, dense; vectors count as
+    matrices of one row or column."""
     a = a.reshaped((1, *a.shape)) if len(a.shape) == 1 else a
-    if b.ndim == 1 if isinstance(b, np.ndarray) else len(b.shape) == 1:
-        b = b.reshape(-1, 1) if isinstance(b, np.ndarray) else b.reshaped((*b.shape, 1))
+    if len(b.shape) == 1:
+        b, flip = b.reshape(-1, 1) if isinstance(b, np.ndarray) else b.reshaped((*b.shape, 1)), False
     if len(b.shape) == 2 or (isinstance(b, np.ndarray) and math.prod(b.shape[:-2]) == 1):
-        w, n = packed_matrix(p, b, "matmul")
-        return linear(p, a, w, n, None).reshaped(shapes[0])
-    return _batched(p, a, real(p, b)).reshaped(shapes[0])
+        w, n = packed_matrix(p, b, "matmul", flip)
+        return linear(p, a, w, n, None)
+    b = real(p, b)
+    return batched(p, a, _turned(b) if flip else b)
 
 
-def _batched(p: Builder, a: View, b: View) -> View:
+def _turned(x: View) -> View:
+    """The last two dimensions exchanged."""
+    rank = len(x.shape)
+    return x.transposed((*range(rank - 2), rank - 1, rank - 2)) if rank > 1 else x
+
+
+def fused_matmul(p: Builder, node: Node, inputs, shapes) -> View:
+    """A product of factors that may be turned, times a number."""
+    a, alpha = real(p, inputs[0]), node.attributes["alpha"]
+    a = _turned(a) if node.attributes["transA"] else a
+    y = multiplied(p, a, inputs[1], bool(node.attributes["transB"])).reshaped(shapes[0])
+    return y if alpha == 1 else apply(p, "multiply", y, p.scalar(alpha, y.shape))
+
+
+def batched(p: Builder, a: View, b: View) -> View:
     """Products of matrices in the last two dimensions, the others broadcast."""
     batch = broadcast_shapes(a.shape[:-2], b.shape[:-2])
     a, b = a.broadcast((*batch, *a.shape[-2:])), b.broadcast((*batch, *b.shape[-2:]))
@@ -111,4 +134,78 @@ def gemm(p: Builder, node: Node, inputs, shapes) -> View:
     return apply(p, "fma", addend, p.scalar(beta, y), product)
 
 
-LOWERINGS = {"MatMul": matmul, "Gemm": gemm}
+def einsum(p: Builder, node: Node, inputs, shapes) -> View:
+    """Two inputs at a time, from the first on."""
+    found = equation(node.attributes["equation"], tuple(len(x.shape) for x in inputs))
+    sizes = found.sizes([x.shape for x in inputs])
+    terms = [_term(p, x, labels, sizes) for x, labels in zip(inputs, found.inputs)]
+    total = terms[0]
+    for place, term in enumerate(terms[1:], start=2):
+        wanted = {*found.output, *(label for other in terms[place:] for label in other.labels)}
+        total = _contracted(p, total, term, wanted)
+    total = total.summed(p, set(found.output))
+    return real(p, total.ordered(found.output))
+
+
+class _Term(NamedTuple):
+    """A tensor and a label for each of its axes; one that is known stays so."""
+
+    x: np.ndarray | View
+    labels: tuple[str, ...]
+
+    def view(self, p: Builder) -> View:
+        return real(p, self.x)
+
+    def summed(self, p: Builder, wanted: Container[str]) -> _Term:
+        """Summed over the labels that are not wanted."""
+        axes = [axis for axis, label in enumerate(self.labels) if label not in wanted]
+        if not axes:
+            return self
+        kept = tuple(label for label in self.labels if label in wanted)
+        y = folded(p, "add", self.view(p), axes)
+        return _Term(y.reshaped(tuple(n for axis, n in enumerate(y.shape) if axis not in axes)), kept)
+
+    def ordered(self, labels: Sequence[str]) -> np.ndarray | View:
+        """The tensor with its axes in the order of ``labels``, which are its own."""
+        order = [self.labels.index(label) for label in labels]
+        return self.x.transpose(order) if isinstance(self.x, np.ndarray) else self.x.transposed(order)
+
+
+def _term(p: Builder, x: np.ndarray | View, labels: tuple[str, ...], sizes: dict[str, int]) -> _Term:
+    """An input of an Einsum: repeated labels are diagonals, of which there is one axis."""
+    once = tuple(dict.fromkeys(labels))
+    shape = tuple(sizes[label] for label in once)
+    if once == labels and tuple(x.shape) == shape:
+        return _Term(x, labels)
+    x = real(p, x)
+    strides = {label: 0 for label in once}
+    for label, size, stride in zip(labels, x.shape, x.strides):
+        strides[label] += 0 if size == 1 else stride
+    return _Term(x.laid(shape, tuple(strides.values())), once)
+
+
+def _contracted(p: Builder, a: _Term, b: _Term, wanted: Container[str]) -> _Term:
+    """The product of two tensors, summed over what is not wanted."""
+    shared = {label for label in a.labels if label in b.labels}
+    a = a.summed(p, {label for label in a.labels if label in shared or label in wanted})
+    b = b.summed(p, {label for label in b.labels if label in shared or label in wanted})
+    batch = [label for label in a.labels if label in shared and label in wanted]
+    inner = [label for label in a.labels if label in shared and label not in wanted]
+    left = [label for label in a.labels if label not in shared]
+    right = [label for label in b.labels if label not in shared]
+    sizes = dict(zip((*a.labels, *b.labels), (*a.x.shape, *b.x.shape)))
+    parts = [tuple(sizes[label] for label in labels) for labels in (batch, left, inner, right)]
+    rows, middle, columns = (math.prod(part) for part in parts[1:])
+    x = reshaped(p, real(p, a.ordered([*batch, *left, *inner])), (*parts[0], rows, middle))
+    w = b.ordered([*batch, *inner, *right])
+    if isinstance(w, np.ndarray) and not batch:
+        key = ("einsum", (*inner, "->", *right), b.labels)
+        y = linear(
+            p, x, p.packed(b.x, key, lambda: packing.panels(w.reshape(middle, columns))), columns, None
+        )
+    else:
+        y = multiplied(p, x, reshaped(p, real(p, w), (*parts[0], middle, columns)))
+    return _Term(reshaped(p, y, (*parts[0], *parts[1], *parts[3])), (*batch, *left, *right))
+
+
+LOWERINGS = {"MatMul": matmul, "Gemm": gemm, "FusedMatMul": fused_matmul, "Einsum": einsum}

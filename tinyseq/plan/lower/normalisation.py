@@ -8,10 +8,10 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from tinyseq.plan.lower.elementwise import apply
-from tinyseq.plan.lower.operands import given, real
+from tinyseq.plan.lower.operands import given, real, reshaped
 from tinyseq.plan.lower.reduction import folded
 from tinyseq.plan.view import BOOL, FLOAT, View
-from tinyseq.shapes import axis_of
+from tinyseq.shapes import axes_of, axis_of
 
 if TYPE_CHECKING:
     from tinyseq.ir.model import Node
@@ -70,6 +70,40 @@ def instance(p: Builder, node: Node, inputs, shapes) -> View:
     return apply(p, "fma", apply(p, "multiply", centred, spread.broadcast(x.shape)), scale, bias)
 
 
+def group(p: Builder, node: Node, inputs, shapes) -> View:
+    x = real(p, inputs[0])
+    scale, bias = (_by_channel(real(p, value), x) for value in inputs[1:3])
+    groups = node.attributes["num_groups"]
+    parts = reshaped(p, x, (x.shape[0], groups, x.shape[1] // groups, *x.shape[2:]))
+    centred, _, spread = _centred(p, parts, list(range(2, len(parts.shape))), node.attributes["epsilon"])
+    y = apply(p, "multiply", centred, spread.broadcast(parts.shape))
+    return apply(p, "fma", reshaped(p, y, x.shape), scale, bias)
+
+
+def rms(p: Builder, node: Node, inputs, shapes) -> View:
+    x, scale = real(p, inputs[0]), real(p, inputs[1])
+    axes = list(range(axis_of(node.attributes["axis"], len(x.shape)), len(x.shape)))
+    squares = folded(p, "add", apply(p, "square", x), axes)
+    mean = apply(p, "divide", squares, p.scalar(math.prod(x.shape[axis] for axis in axes), squares.shape))
+    raised = apply(p, "add", mean, p.scalar(node.attributes["epsilon"], mean.shape))
+    y = apply(p, "multiply", x, apply(p, "reciprocal", apply(p, "sqrt", raised)).broadcast(x.shape))
+    return apply(p, "multiply", y, scale.broadcast(x.shape))
+
+
+def mean_variance(p: Builder, node: Node, inputs, shapes) -> View:
+    """The deviation is raised, not the variance."""
+    x = real(p, inputs[0])
+    axes = axes_of(node.attributes["axes"], len(x.shape))
+    count = math.prod(x.shape[axis] for axis in axes)
+    mean = folded(p, "add", x, axes)
+    mean = apply(p, "divide", mean, p.scalar(count, mean.shape))
+    centred = apply(p, "subtract", x, mean.broadcast(x.shape))
+    squares = folded(p, "add", apply(p, "square", centred), axes)
+    deviation = apply(p, "sqrt", apply(p, "divide", squares, p.scalar(count, squares.shape)))
+    raised = apply(p, "add", deviation, p.scalar(1e-9, deviation.shape))
+    return apply(p, "divide", centred, raised.broadcast(x.shape))
+
+
 def lp(p: Builder, node: Node, inputs, shapes) -> View:
     x = real(p, inputs[0])
     axes = [axis_of(node.attributes["axis"], len(x.shape))]
@@ -87,5 +121,8 @@ LOWERINGS = {
     "BatchNormalization": batch,
     "LayerNormalization": layer,
     "InstanceNormalization": instance,
+    "GroupNormalization": group,
+    "RMSNormalization": rms,
+    "MeanVarianceNormalization": mean_variance,
     "LpNormalization": lp,
 }

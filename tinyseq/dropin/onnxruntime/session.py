@@ -1,13 +1,9 @@
-"""A drop-in for ``onnxruntime.InferenceSession``, as far as running models goes.
-
-Code that makes its sessions through ``onnxruntime.InferenceSession`` runs on tinyseq after
-``onnxruntime.InferenceSession = tinyseq.InferenceSession``, its ``SessionOptions`` and all.
-"""
+"""A drop-in for ``onnxruntime.InferenceSession``, as far as running models goes."""
 
 from __future__ import annotations
 
 import warnings
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -15,6 +11,13 @@ import numpy as np
 
 from tinyseq.common.given import is_one_of
 from tinyseq.common.text import printable, shown
+from tinyseq.dropin.onnxruntime.options import (
+    REFUSED_RUN_OPTIONS,
+    REFUSED_SESSION_OPTIONS,
+    SessionOptions,
+    check,
+)
+from tinyseq.dropin.onnxruntime.values import IOBinding, OrtValue, arrays_of, type_name
 from tinyseq.errors import DeviceError, FeedError, MissingPackageError, UnsupportedError
 from tinyseq.ir.model import Value
 from tinyseq.runtime.loading import read
@@ -24,25 +27,6 @@ PROVIDER = "CPUExecutionProvider"
 
 DEVICES = {"CUDAExecutionProvider": "cuda", PROVIDER: "cpu"}
 """The devices that onnxruntime's providers name."""
-
-TYPE_NAMES = {
-    "float32": "float", "float64": "double", "float16": "float16", "bool": "bool",
-    "int8": "int8", "int16": "int16", "int32": "int32", "int64": "int64",
-    "uint8": "uint8", "uint16": "uint16", "uint32": "uint32", "uint64": "uint64",
-}  # fmt: skip
-
-REFUSED_SESSION_OPTIONS = {
-    "enable_profiling": "tinyseq writes no profiles; time session.run, or see python -m bench",
-    "optimized_model_filepath": "tinyseq writes no ONNX files; tinyseq.load(...).save(...) writes its own",
-}
-"""Attributes of ``onnxruntime.SessionOptions`` that ask for what tinyseq does not do. The others choose
-among ways to the same result: threads, memory, logging, optimisation."""
-
-REFUSED_RUN_OPTIONS = {
-    "terminate": "a run of tinyseq cannot be ended from outside",
-    "training_mode": "tinyseq does not train",
-}
-"""The same of ``onnxruntime.RunOptions``."""
 
 HARMLESS_KEYWORDS = {"disabled_optimizers", "enable_fallback", "read_config_from_model"}
 """Further arguments of onnxruntime's constructor, none of which changes results."""
@@ -102,8 +86,8 @@ class InferenceSession:
         unknown = kwargs.keys() - HARMLESS_KEYWORDS
         if unknown:
             raise TypeError(f"InferenceSession takes no argument {sorted(unknown)[0]!r}")
-        _check_options(sess_options, REFUSED_SESSION_OPTIONS, "sess_options")
-        self._options = sess_options
+        check(sess_options, REFUSED_SESSION_OPTIONS, "sess_options")
+        self._options = SessionOptions() if sess_options is None else sess_options
         self._model = read(path_or_bytes)
         self.set_providers(providers, provider_options)
         self._names = [value.name for value in self._model.graph.outputs]
@@ -126,7 +110,7 @@ class InferenceSession:
             FeedError: an output is unknown, or the inputs do not fit the model.
             UnsupportedError: an option asks for what tinyseq does not do.
         """
-        _check_options(run_options, REFUSED_RUN_OPTIONS, "run_options")
+        check(run_options, REFUSED_RUN_OPTIONS, "run_options")
         # Code that runs on onnxruntime says "all of them" by whatever is false there.
         everything = isinstance(output_names, (int, str, list, tuple)) and not output_names
         given = None if everything else output_names
@@ -143,11 +127,17 @@ class InferenceSession:
 
     def get_outputs(self) -> list[NodeArg]:
         """The model's outputs."""
-        return [_node_arg(value) for value in self._session.outputs]
+        unnamed = {
+            f"{value.name}.{axis}"
+            for value in self._session.inputs
+            for axis, size in enumerate(value.shape or ())
+            if size == f"{value.name}.{axis}"
+        }
+        return [_node_arg(value, unnamed) for value in self._session.outputs]
 
     def get_overridable_initializers(self) -> list[NodeArg]:
-        """None: inputs that have a value of their own in the file are constants to tinyseq."""
-        return []
+        """Inputs that have a value of their own in the file, which one that is fed replaces."""
+        return [_node_arg(value) for value in self._session.model.defaults]
 
     def get_modelmeta(self) -> ModelMetadata:
         """What the file says of itself."""
@@ -209,28 +199,41 @@ class InferenceSession:
 
     disable_fallback = enable_fallback
 
-    def io_binding(self, *args: object, **kwargs: object) -> None:
-        """Refused: it binds buffers of devices.
+    def io_binding(self) -> IOBinding:
+        """Buffers of the CPU to bind, which ``run_with_iobinding`` reads and writes."""
+        return IOBinding(self)
+
+    def run_with_iobinding(self, iobinding: IOBinding, run_options: object = None) -> None:
+        """Runs on bound buffers.
+
+        Raises:
+            FeedError: the inputs do not fit the model, or an output its buffer.
+        """
+        if not isinstance(iobinding, IOBinding):
+            raise FeedError(f"a binding is made by session.io_binding(), not {shown(iobinding)}")
+        iobinding.run(self, run_options)
+
+    def run_with_ort_values(
+        self,
+        output_names: Sequence[str] | None,
+        input_dict_ort_values: Mapping[str, OrtValue],
+        run_options: object = None,
+    ) -> list[OrtValue]:
+        """``run`` of tensors to tensors.
+
+        Raises:
+            FeedError: an output is unknown, or the inputs do not fit the model.
+        """
+        results = self.run(output_names, arrays_of(input_dict_ort_values), run_options)
+        return [OrtValue(array) for array in results]
+
+    def run_with_ortvaluevector(self, *args: object, **kwargs: object) -> None:
+        """Refused.
 
         Raises:
             UnsupportedError: always.
         """
-        raise UnsupportedError(
-            "tinyseq binds no buffers; call session.run with NumPy arrays, or step a stream with "
-            "out={...}, which writes into your arrays"
-        )
-
-    run_with_iobinding = io_binding
-
-    def run_with_ort_values(self, *args: object, **kwargs: object) -> None:
-        """Refused: tinyseq takes and gives NumPy arrays.
-
-        Raises:
-            UnsupportedError: always.
-        """
-        raise UnsupportedError("tinyseq takes NumPy arrays; call session.run with value.numpy() of each")
-
-    run_with_ortvaluevector = run_with_ort_values
+        raise UnsupportedError("tinyseq has no vectors of values; call session.run_with_ort_values")
 
     def run_async(self, *args: object, **kwargs: object) -> None:
         """Refused: tinyseq has no threads of its own.
@@ -261,18 +264,8 @@ def _listed(given: Any, said: str) -> list[Any]:
         raise FeedError(f"{said}, not {shown(given)}") from error
 
 
-def _check_options(options: Any, refused: dict[str, str], what: str) -> None:
-    if options is None:
-        return
-    for name, why in refused.items():
-        value = getattr(options, name, None)
-        if value:
-            raise UnsupportedError(f"{what}.{name}={shown(value)}: {why}")
-
-
-def _node_arg(value: Value) -> NodeArg:
+def _node_arg(value: Value, unnamed: Collection[str] = ()) -> NodeArg:
     """The description of a value; a size without a name of its own is None."""
-    kind = TYPE_NAMES.get(value.dtype.name, value.dtype.name)
     sizes = enumerate(value.shape or ())
-    shape = [None if size == f"{value.name}.{axis}" else size for axis, size in sizes]
-    return NodeArg(value.name, f"tensor({kind})", shape)
+    shape = [None if size == f"{value.name}.{axis}" or size in unnamed else size for axis, size in sizes]
+    return NodeArg(value.name, type_name(value.dtype), shape)
