@@ -33,8 +33,9 @@ SUMMED = "sums over all frames"
 
 WHY = {
     **dict.fromkeys(("Softmax", "LogSoftmax", "LpNormalization", "Hardmax"), NORMALISED),
-    **dict.fromkeys(("InstanceNormalization", "LayerNormalization"), NORMALISED),
-    **dict.fromkeys(("MatMul", "Gemm", "MatMulInteger"), SUMMED),
+    **dict.fromkeys(("InstanceNormalization", "LayerNormalization", "GroupNormalization"), NORMALISED),
+    **dict.fromkeys(("MeanVarianceNormalization", "RMSNormalization"), NORMALISED),
+    **dict.fromkeys(("MatMul", "Gemm", "MatMulInteger", "FusedMatMul", "Einsum"), SUMMED),
     "ReverseSequence": "turns the frames round, and the first of the result is the last given",
     "ReduceLogSumExp": "weighs each frame by the greatest of all frames",
     "ConvInteger": "is a convolution of integers along the frames, which streams do not keep",
