@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from tinyseq.converters.onnx.drafts import NodeDraft
 from tinyseq.converters.onnx.files import DOMAINS, external_location, package, read
+from tinyseq.converters.onnx.sequences import without_sequences
 from tinyseq.converters.onnx.upgrades import UPGRADES
 
 from tinyseq.errors import ConversionWarning, ModelError, UnsupportedError
@@ -55,6 +56,7 @@ class _Importer:
         self.opset = self._opset()
         self.names = (f"tinyseq.{number}" for number in count(1))
         self.defaults: tuple[Value, ...] = ()
+        self.sequences: dict[str, Any] = {}
 
     def _opset(self) -> int:
         versions = [entry.version for entry in self.proto.opset_import if entry.domain in DOMAINS]
@@ -124,10 +126,12 @@ class _Importer:
                 known = [v for v in given if v.name in constants]
                 self.defaults = tuple([v._replace(dtype=constants[v.name].dtype) for v in known])
         nodes: list[Node] = []
+        outer, self.sequences = self.sequences, dict(self.sequences)
         declared = (*proto.input, *proto.value_info)
         ranks = {v.name: len(v.type.tensor_type.shape.dim) for v in declared if _has_shape(v)}
         for position, node in _in_order(proto.node):
             self.add(node, position, nodes, constants, ranks)
+        self.sequences = outer
         outputs = tuple(self.value(info) for info in proto.output)
         return ModelGraph(inputs, outputs, tuple(nodes), constants)
 
@@ -198,6 +202,9 @@ class _Importer:
         self.read.update(proto.input)
         name = proto.name or f"{proto.op_type}_{position}"
         label = f"node {name!r} ({proto.op_type})"
+        if proto.op_type == "Loop":
+            proto, found = without_sequences(proto, self.sequences, self.names, label)
+            self.sequences |= found
         row = OPS.get(proto.op_type)
         types = {a.name for a in row.attributes if a.kind is DTYPE} if row else ()
         attributes = {a.name: self.attribute(a, label, a.name in types) for a in proto.attribute}
@@ -209,13 +216,21 @@ class _Importer:
         domain = "" if proto.domain in DOMAINS else proto.domain
         draft = NodeDraft(
             proto.op_type, list(proto.input), list(proto.output), attributes, name, label,
-            self.opset, constants, nodes, self.names, domain, ranks,
+            self.opset, constants, nodes, self.names, domain, ranks, self.sequences,
         )  # fmt: skip
         if upgrade := UPGRADES.get((domain, proto.op_type)):
             upgrade(draft)
+        if not draft.op:
+            draft.finish()
+            return
         row = OPS.get(draft.op)
         if row is None or row.domain != draft.domain:
             raise UnsupportedError(f"{label}: {_unknown(proto.domain, proto.op_type)}")
+        sequence = next((name for name in draft.inputs if name in self.sequences), None)
+        if sequence is not None:
+            raise UnsupportedError(
+                f"{label} takes the sequence {sequence!r}; tinyseq's ops take tensors only"
+            )
         for position, port in enumerate(row.inputs):
             if port.own and draft.has_input(position):
                 raise ModelError(
