@@ -34,6 +34,7 @@ OWN = (
     "ir.effort",
     "ir.format",
     "ir.model",
+    "ir.op",
     "ir.ops",
     "ir.types",
     "passes",
@@ -52,6 +53,7 @@ SHAPES = (
     "common",
     "control",
     "effort",
+    "einsum",
     "elementwise",
     "indexing",
     "linear",
@@ -60,6 +62,7 @@ SHAPES = (
     "quantized",
     "recurrent",
     "reduction",
+    "signal",
     "windows",
 )
 

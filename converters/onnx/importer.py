@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Iterable, Iterator
-from difflib import get_close_matches
 from graphlib import CycleError, TopologicalSorter
 from itertools import count
 from pathlib import Path
@@ -17,7 +16,7 @@ from tinyseq.converters.onnx.sequences import without_sequences
 from tinyseq.converters.onnx.upgrades import UPGRADES
 
 from tinyseq.errors import ConversionWarning, ModelError, UnsupportedError
-from tinyseq.ir.model import Model, ModelGraph, Node, Value, captured
+from tinyseq.ir.model import Model, ModelGraph, Node, Value, captured, unknown_op
 from tinyseq.ir.ops import DTYPE, OPS
 from tinyseq.ir.types import alike, checked_model
 
@@ -225,7 +224,7 @@ class _Importer:
             return
         row = OPS.get(draft.op)
         if row is None or row.domain != draft.domain:
-            raise UnsupportedError(f"{label}: {_unknown(proto.domain, proto.op_type)}")
+            raise UnsupportedError(f"{label}: {unknown_op(proto.op_type, proto.domain, UPGRADES)}")
         sequence = next((name for name in draft.inputs if name in self.sequences), None)
         if sequence is not None:
             raise UnsupportedError(
@@ -283,18 +282,6 @@ class _Importer:
 
 def _has_shape(value: Any) -> bool:
     return value.type.WhichOneof("value") == "tensor_type" and value.type.tensor_type.HasField("shape")
-
-
-def _unknown(domain: str, op: str) -> str:
-    """What is said of an op that there is not."""
-    known = {row.name: row.name for row in OPS.values()}
-    known |= {name: f"{other}:{name}".lstrip(":") for other, name in UPGRADES}
-    near = [known[name] for name in get_close_matches(op, known, n=3, cutoff=0.7)]
-    return (
-        f"tinyseq has no op {f'{domain}:{op}'.lstrip(':')}"
-        + (f"; near it are {', '.join(near)}" if near else "")
-        + ". docs/ops.md lists what there is: export the model with these"
-    )
 
 
 def _in_order(nodes: Iterable[Any]) -> Iterator[tuple[int, Any]]:
