@@ -27,6 +27,9 @@ OLDEST_OPSET = 7
 OVERRIDABLE_FROM = 4
 """The version of ONNX's IR from which on an input's constant is a default; before it is the value."""
 
+LAYOUTS = "com.microsoft.nchwc"
+"""The domain of ops on tensors as some processors like them."""
+
 FLOAT = np.dtype(np.float32)
 
 
@@ -223,6 +226,11 @@ class _Importer:
             draft.finish()
             return
         row = OPS.get(draft.op)
+        if domain == LAYOUTS:
+            raise UnsupportedError(
+                f"{label}: onnxruntime has optimised this file for one kind of processor ({LAYOUTS}); load "
+                "the model that it was made of, or save it with ORT_ENABLE_EXTENDED"
+            )
         if row is None or row.domain != draft.domain:
             raise UnsupportedError(f"{label}: {unknown_op(proto.op_type, proto.domain, UPGRADES)}")
         sequence = next((name for name in draft.inputs if name in self.sequences), None)
