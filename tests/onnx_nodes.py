@@ -21,7 +21,10 @@ BACKENDS = {"cpu": onnx_backend.Backend, "reference": onnx_backend.ReferenceBack
 
 REFUSED = {
     "types that NumPy lacks, and strings": ("tinyseq takes NumPy's numbers only",),
-    "sequences and optional values": ("takes and gives tensors only", "no op Sequence"),
+    "sequences and optional values": (
+        "takes and gives tensors only", "the sequence", "follows a sequence", "no op Optional",
+        "sizes of a split",
+    ),
     "training": ("training_mode", "'running_mean' is not supported"),
     "random numbers": ("no op RandomUniformLike",),
     "functions that the onnx package does not write out": ("nor the onnx package can write out",),

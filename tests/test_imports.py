@@ -36,6 +36,7 @@ OWN = (
     "ir.effort",
     "ir.format",
     "ir.model",
+    "ir.op",
     "ir.ops",
     "ir.types",
     "passes",
@@ -63,6 +64,7 @@ SHAPES = (
     "quantized",
     "recurrent",
     "reduction",
+    "signal",
     "windows",
 )
 

@@ -19,7 +19,7 @@ class NodeDraft:
     """A node on its way from a file to the form of the op table.
 
     ``constants`` and ``nodes`` are those of its graph so far; ``names`` gives fresh names; ``ranks`` are the
-    dimensions that the file declares of tensors.
+    dimensions that the file declares of tensors, ``sequences`` what sequences are, see ``sequences.py``.
     """
 
     op: str
@@ -34,6 +34,7 @@ class NodeDraft:
     names: Iterator[str]
     domain: str = ""
     ranks: dict[str, int] = field(default_factory=dict)
+    sequences: dict[str, Any] = field(default_factory=dict)
     later: list[Node] = field(default_factory=list)
 
     def has_input(self, position: int) -> bool:
@@ -90,6 +91,11 @@ class NodeDraft:
         """Makes the node one of the table's, with other inputs and attributes."""
         self.op, self.domain, self.inputs, self.attributes = op, "", list(inputs), attributes
 
+    def becomes_sequence(self, value: Any) -> None:
+        """Makes the first output a sequence, which no node of the table gives."""
+        self.sequences[self.outputs[0]] = value
+        self.op = ""
+
     def take(self, name: str, default: Any, kind: type | tuple[type, ...] = int) -> Any:
         """An attribute, which the node then has no more.
 
@@ -141,7 +147,8 @@ class NodeDraft:
 
     def finish(self) -> None:
         """Adds the node to its graph."""
-        self.nodes.append(self._node(self.op, self.inputs, self.outputs, self.attributes))
+        if self.op:
+            self.nodes.append(self._node(self.op, self.inputs, self.outputs, self.attributes))
         self.nodes += self.later
 
     def _node(self, op: str, inputs, outputs, attributes: dict[str, Any]) -> Node:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Iterable, Iterator
-from difflib import get_close_matches
 from graphlib import CycleError, TopologicalSorter
 from itertools import count
 from pathlib import Path
@@ -13,10 +12,11 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from tinyseq.converters.onnx.drafts import NodeDraft
 from tinyseq.converters.onnx.files import DOMAINS, external_location, package, read
+from tinyseq.converters.onnx.sequences import without_sequences
 from tinyseq.converters.onnx.upgrades import UPGRADES
 
 from tinyseq.errors import ConversionWarning, ModelError, UnsupportedError
-from tinyseq.ir.model import Model, ModelGraph, Node, Value, captured
+from tinyseq.ir.model import Model, ModelGraph, Node, Value, captured, unknown_op
 from tinyseq.ir.op import DTYPE
 from tinyseq.ir.ops import OPS
 from tinyseq.ir.types import alike, checked_model
@@ -27,6 +27,9 @@ if TYPE_CHECKING:
 OLDEST_OPSET = 7
 OVERRIDABLE_FROM = 4
 """The version of ONNX's IR from which on an input's constant is a default; before it is the value."""
+
+LAYOUTS = "com.microsoft.nchwc"
+"""The domain of ops on tensors as some processors like them."""
 
 FLOAT = np.dtype(np.float32)
 
@@ -56,6 +59,7 @@ class _Importer:
         self.opset = self._opset()
         self.names = (f"tinyseq.{number}" for number in count(1))
         self.defaults: tuple[Value, ...] = ()
+        self.sequences: dict[str, Any] = {}
 
     def _opset(self) -> int:
         versions = [entry.version for entry in self.proto.opset_import if entry.domain in DOMAINS]
@@ -125,10 +129,12 @@ class _Importer:
                 known = [v for v in given if v.name in constants]
                 self.defaults = tuple([v._replace(dtype=constants[v.name].dtype) for v in known])
         nodes: list[Node] = []
+        outer, self.sequences = self.sequences, dict(self.sequences)
         declared = (*proto.input, *proto.value_info)
         ranks = {v.name: len(v.type.tensor_type.shape.dim) for v in declared if _has_shape(v)}
         for position, node in _in_order(proto.node):
             self.add(node, position, nodes, constants, ranks)
+        self.sequences = outer
         outputs = tuple(self.value(info) for info in proto.output)
         return ModelGraph(inputs, outputs, tuple(nodes), constants)
 
@@ -199,6 +205,9 @@ class _Importer:
         self.read.update(proto.input)
         name = proto.name or f"{proto.op_type}_{position}"
         label = f"node {name!r} ({proto.op_type})"
+        if proto.op_type == "Loop":
+            proto, found = without_sequences(proto, self.sequences, self.names, label)
+            self.sequences |= found
         row = OPS.get(proto.op_type)
         types = {a.name for a in row.attributes if a.kind is DTYPE} if row else ()
         attributes = {a.name: self.attribute(a, label, a.name in types) for a in proto.attribute}
@@ -210,13 +219,26 @@ class _Importer:
         domain = "" if proto.domain in DOMAINS else proto.domain
         draft = NodeDraft(
             proto.op_type, list(proto.input), list(proto.output), attributes, name, label,
-            self.opset, constants, nodes, self.names, domain, ranks,
+            self.opset, constants, nodes, self.names, domain, ranks, self.sequences,
         )  # fmt: skip
         if upgrade := UPGRADES.get((domain, proto.op_type)):
             upgrade(draft)
+        if not draft.op:
+            draft.finish()
+            return
         row = OPS.get(draft.op)
+        if domain == LAYOUTS:
+            raise UnsupportedError(
+                f"{label}: onnxruntime has optimised this file for one kind of processor ({LAYOUTS}); load "
+                "the model that it was made of, or save it with ORT_ENABLE_EXTENDED"
+            )
         if row is None or row.domain != draft.domain:
-            raise UnsupportedError(f"{label}: {_unknown(proto.domain, proto.op_type)}")
+            raise UnsupportedError(f"{label}: {unknown_op(proto.op_type, proto.domain, UPGRADES)}")
+        sequence = next((name for name in draft.inputs if name in self.sequences), None)
+        if sequence is not None:
+            raise UnsupportedError(
+                f"{label} takes the sequence {sequence!r}; tinyseq's ops take tensors only"
+            )
         for position, port in enumerate(row.inputs):
             if port.own and draft.has_input(position):
                 raise ModelError(
@@ -269,18 +291,6 @@ class _Importer:
 
 def _has_shape(value: Any) -> bool:
     return value.type.WhichOneof("value") == "tensor_type" and value.type.tensor_type.HasField("shape")
-
-
-def _unknown(domain: str, op: str) -> str:
-    """What is said of an op that there is not."""
-    known = {row.name: row.name for row in OPS.values()}
-    known |= {name: f"{other}:{name}".lstrip(":") for other, name in UPGRADES}
-    near = [known[name] for name in get_close_matches(op, known, n=3, cutoff=0.7)]
-    return (
-        f"tinyseq has no op {f'{domain}:{op}'.lstrip(':')}"
-        + (f"; near it are {', '.join(near)}" if near else "")
-        + ". docs/ops.md lists what there is: export the model with these"
-    )
 
 
 def _in_order(nodes: Iterable[Any]) -> Iterator[tuple[int, Any]]:

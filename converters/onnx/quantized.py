@@ -22,10 +22,12 @@ def _zero_point(draft: NodeDraft, position: int, like: str) -> str:
     return name or draft.before("CastLike", draft.constant(np.int64(0)), like)
 
 
-def _dequantized(draft: NodeDraft, first: int) -> str:
-    """The numbers of a tensor, a scale and maybe a zero point, which stand one behind the other."""
+def _dequantized(draft: NodeDraft, first: int, axis: int = 1) -> str:
+    """The numbers of a tensor, a scale and maybe a zero point, which stand one behind the other; several
+    scales are along an axis."""
     draft.need(first, first + 1)
-    return draft.before("DequantizeLinear", *filter(None, map(draft.input, range(first, first + 3))))
+    given = filter(None, map(draft.input, range(first, first + 3)))
+    return draft.before("DequantizeLinear", *given, axis=axis)
 
 
 def _requantize(draft: NodeDraft, op: str, inputs: list[str], scale: int, like: str, **attributes) -> None:
@@ -79,13 +81,28 @@ def _conv(draft: NodeDraft) -> None:
     draft.becomes("QuantizeLinear", _product(draft, sums, scale), y_scale, y_zero)
 
 
+def _conv_of_microsoft(draft: NodeDraft) -> None:
+    """Channels come last where that is said, but for those of the weights."""
+    last = draft.take("channels_last", 0)
+    rank = draft.rank(draft.input(3))
+    draft.domain = ""
+    if last:
+        if rank is None:
+            raise UnsupportedError(
+                f"{draft.label}: its weights are computed; export the model with constants"
+            )
+        draft.inputs[0] = draft.before("Transpose", draft.inputs[0], perm=(0, rank - 1, *range(1, rank - 1)))
+        draft.after("Transpose", perm=(0, *range(2, rank), 1))
+    _conv(draft)
+
+
 def _gemm(draft: NodeDraft) -> None:
     """A, B and their scales, C as integers of both scales; a result without a scale is of numbers."""
     draft.need(0, 1, 3, 4)
     alpha = float(draft.take("alpha", 1.0, (int, float)))
     flips = {name: draft.take(name, 0) for name in ("transA", "transB")}
     draft.end()
-    a, b = (_dequantized(draft, first) for first in (0, 3))
+    a, b = _dequantized(draft, 0), _dequantized(draft, 3, 0 if flips["transB"] else 1)
     c = draft.input(6)
     if c:
         scale = draft.before("Mul", draft.inputs[1], draft.inputs[4])
@@ -157,6 +174,7 @@ QUANTIZED: dict[str, Upgrade] = {"QLinearMatMul": _matmul, "QLinearConv": _conv}
 """By op of ONNX's own domain."""
 
 QUANTIZED_OF_MICROSOFT: dict[str, Upgrade] = {
+    "QLinearConv": _conv_of_microsoft,
     "QGemm": _gemm,
     "QLinearAdd": _of_two("Add"),
     "QLinearMul": _of_two("Mul"),

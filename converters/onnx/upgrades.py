@@ -8,6 +8,7 @@ import numpy as np
 from tinyseq.converters.onnx.drafts import NodeDraft
 from tinyseq.converters.onnx.microsoft import MICROSOFT
 from tinyseq.converters.onnx.quantized import QUANTIZED, QUANTIZED_OF_MICROSOFT
+from tinyseq.converters.onnx.sequences import SEQUENCES
 from tinyseq.converters.onnx.signal import SIGNAL
 
 from tinyseq.errors import ModelError, UnsupportedError
@@ -146,7 +147,7 @@ _UPGRADES: dict[str, Upgrade] = {
 }
 
 UPGRADES = {
-    **{("", op): upgrade for op, upgrade in (_UPGRADES | QUANTIZED | SIGNAL).items()},
+    **{("", op): upgrade for op, upgrade in (_UPGRADES | QUANTIZED | SIGNAL | SEQUENCES).items()},
     **{("com.microsoft", op): upgrade for op, upgrade in (MICROSOFT | QUANTIZED_OF_MICROSOFT).items()},
     ("com.microsoft", "DynamicQuantizeLSTM"): _recurrent(1),
     # Optimised files name these without a domain.

@@ -77,6 +77,24 @@ MICROSOFT = {
     "QLinearConcat": ([f(0.1), u(1), A, f(0.1), u(3), A, f(0.2), u(9)], {"axis": 1}),
     "QLinearWhere": ([A > 60, A, f(0.1), u(3), A, f(0.2), u(9), f(0.25), u(2)], {}),
     "QGemm": ([A, f(0.1), u(3), B, f(0.02), u(90), None, f(0.2), u(20)], {}),
+    "QLinearConv": (
+        [whole(1, 7, 2), f(0.1), u(3), whole(3, 2, 3), f(0.02), u(90), f(0.2), u(20)],
+        {"channels_last": 1},
+    ),
+    "QGemm, rows": (
+        [
+            A,
+            f(0.1),
+            u(3),
+            whole(5, 4, dtype=np.int8),
+            numbers(5) ** 2 / 9,
+            np.zeros(5, np.int8),
+            None,
+            f(2.0),
+            u(20),
+        ],
+        {"transB": 1},
+    ),
     "QGemm, numbers": ([A, f(0.1), u(3), B, f(0.02), u(90), whole(5, dtype=np.int32) % 99], {}),
     "QuantizeLinear": ([X, f(0.05), u(128)], {}),
     "DequantizeLinear": ([A, f(0.05), u(128)], {}),
@@ -193,7 +211,18 @@ def test_what_is_wrong_is_said():
         ("FusedConv", [IMAGE, KERNELS], {"activation": "Sine"}, "'Sine'"),
         ("QLinearAdd", [A, f(0.1)], {}, "input 3"),
         ("QLinearConcat", [f(0.1), u(1), A], {}, "3 inputs"),
+        ("QGemm", [A, f(0.1), u(3)], {}, "input 3"),
         ("QuickGelu", [X], {"beta": 1.0}, "'beta'"),
     ):
         with pytest.raises(tinyseq.ModelError, match=rf"'it'.*{words}"):
             tinyseq.load(one("com.microsoft", op, inputs, attributes, False))
+
+
+def test_a_file_optimised_for_one_processor_is_refused():
+    made = graph(
+        [helper.make_node("Conv", ["x", "x"], ["y"], "it", domain="com.microsoft.nchwc")],
+        [value("x", shape=[1, 8, 5, 5])], [helper.make_empty_tensor_value_info("y")],
+    )  # fmt: skip
+    imports = [helper.make_opsetid("", 17), helper.make_opsetid("com.microsoft.nchwc", 1)]
+    with pytest.raises(tinyseq.UnsupportedError, match=r"'it'.*ORT_ENABLE_EXTENDED"):
+        tinyseq.load(helper.make_model(made, opset_imports=imports, ir_version=8))

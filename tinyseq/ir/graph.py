@@ -131,9 +131,7 @@ class Graph:
             The output's name, or a tuple of names if several are wanted.
         """
         if not isinstance(op, str) or op not in OPS:
-            raise UnsupportedError(
-                f"the op {shown(op)} is not in tinyseq's op table; supported are {', '.join(sorted(OPS))}"
-            )
+            raise UnsupportedError(model.unknown_op(op))
         row = OPS[op]
         most = MOST_OUTPUTS if row.outputs[-1].variadic else len(row.outputs)
         if type(outputs) is not int or not 1 <= outputs <= most:

@@ -187,6 +187,23 @@ def needed_values(graph: ModelGraph) -> set[str]:
     return needed
 
 
+def unknown_op(op: object, domain: str = "", others: Collection[tuple[str, str]] = ()) -> str:
+    """What is said of an op that there is not: what is near it, and what to do. ``others`` are further ones
+    that are known, by domain and name."""
+    known = {row.name: row.name for row in OPS.values()}
+    known |= {name: f"{other}:{name}".lstrip(":") for other, name in others}
+    # Imported here: only what is refused needs it.
+    from difflib import get_close_matches
+
+    near = [known[name] for name in get_close_matches(str(op), known, n=3, cutoff=0.7)]
+    named = f"{domain}:{op}".lstrip(":") if domain else shown(op).strip("'")
+    return (
+        f"tinyseq has no op {named}"
+        + (f"; near it are {', '.join(near)}" if near else "")
+        + ". docs/ops.md lists what there is: build or export the model with these"
+    )
+
+
 KINDS = {
     INT: int,
     INTS: int,

@@ -159,7 +159,7 @@ def einsum(p: Builder, node: Node, inputs, shapes) -> View:
         wanted = {*found.output, *(label for other in terms[place:] for label in other.labels)}
         total = _contracted(p, total, term, wanted)
     total = total.summed(p, set(found.output))
-    return real(p, total.ordered(found.output))
+    return p.view(total.ordered(found.output))
 
 
 class _Term:
@@ -195,7 +195,7 @@ def _term(p: Builder, x: np.ndarray | View, labels: tuple[str, ...], sizes: dict
     shape = tuple(sizes[label] for label in once)
     if once == labels and tuple(x.shape) == shape:
         return _Term(x, labels)
-    x = real(p, x)
+    x = p.view(x)
     strides = {label: 0 for label in once}
     for label, size, stride in zip(labels, x.shape, x.strides):
         strides[label] += 0 if size == 1 else stride
