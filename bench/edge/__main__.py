@@ -20,6 +20,7 @@ import numpy as np
 from bench.edge import rivals
 from bench.edge.models import Case, cases
 from bench.timing import interleaved
+from tinyseq.plan.packing import aligned
 
 ISAS = {"avx2": ["avx2"], "avx2 + avx512vnni": ["avx2", "avx512vnni"]}
 STEPS = 200
@@ -42,10 +43,10 @@ def measured(case: Case, clock: ctypes.CDLL, options: argparse.Namespace, folder
     """A row for everyone who makes code of a model."""
     folder.mkdir()
     rows, calls = {}, {}
-    x = np.random.default_rng(0).uniform(-1, 1, case.floats[0]).astype(np.float32)
+    x, y = (aligned(4 * count).view(np.float32) for count in case.floats)
+    x[:] = np.random.default_rng(0).uniform(-1, 1, x.size)
     expected = None
     for name, made, figures in _makers(case, options, folder):
-        y = np.zeros(case.floats[1], np.float32)
         step = ctypes.CDLL(str(made)).bench_step
         clock.steps(step, _at(x), _at(y), 1)
         expected = y.copy() if expected is None else expected
