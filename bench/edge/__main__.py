@@ -11,7 +11,7 @@ import argparse
 import ctypes
 import json
 import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from statistics import median
 
@@ -19,10 +19,12 @@ import numpy as np
 
 from bench.edge import rivals
 from bench.edge.models import Case, cases
-from bench.timing import interleaved
+from tinyseq.plan.packing import aligned
 
 ISAS = {"avx2": ["avx2"], "avx2 + avx512vnni": ["avx2", "avx512vnni"]}
-STEPS = 200
+BLOCK_SECONDS = 2e-4
+"""Short, so that many blocks are whole even where other programs run besides."""
+
 TOLERANCE = 1e-4
 STARTS = 200
 
@@ -42,10 +44,10 @@ def measured(case: Case, clock: ctypes.CDLL, options: argparse.Namespace, folder
     """A row for everyone who makes code of a model."""
     folder.mkdir()
     rows, calls = {}, {}
-    x = np.random.default_rng(0).uniform(-1, 1, case.floats[0]).astype(np.float32)
+    x, y = (aligned(4 * count).view(np.float32) for count in case.floats)
+    x[:] = np.random.default_rng(0).uniform(-1, 1, x.size)
     expected = None
     for name, made, figures in _makers(case, options, folder):
-        y = np.zeros(case.floats[1], np.float32)
         step = ctypes.CDLL(str(made)).bench_step
         clock.steps(step, _at(x), _at(y), 1)
         expected = y.copy() if expected is None else expected
@@ -53,15 +55,15 @@ def measured(case: Case, clock: ctypes.CDLL, options: argparse.Namespace, folder
             raise SystemExit(f"{name} computes something else in {case.name}")
         rows[name] = {"case": case.name, "by": name} | figures
         calls[name] = _call(clock, step, x, y)
-    seconds = interleaved(calls, options.rounds)
+    seconds = _interleaved(calls, options.rounds)
     for name, row in rows.items():
         once = folder / name / "once"
         starts = [clock.started(str(once).encode()) for _ in range(STARTS)] if once.exists() else []
         yield (
             row
             | {
-                "step_us": median(seconds[name]) / STEPS * 1e6,
-                "best_us": min(seconds[name]) / STEPS * 1e6,
+                "step_us": median(seconds[name]) * 1e6,
+                "best_us": min(seconds[name]) * 1e6,
             }
             | ({"exec_ms": median(starts) * 1e3} if starts else {})
         )
@@ -85,9 +87,19 @@ def _makers(case: Case, options: argparse.Namespace, folder: Path) -> Iterator[t
                 yield name, path, {}
 
 
-def _call(clock: ctypes.CDLL, step: object, x: np.ndarray, y: np.ndarray) -> Callable[[], object]:
+def _call(clock: ctypes.CDLL, step: object, x: np.ndarray, y: np.ndarray) -> Callable[[int], float]:
     given, taken = _at(x), _at(y)
-    return lambda: clock.steps(step, given, taken, STEPS)
+    return lambda count: clock.steps(step, given, taken, count)
+
+
+def _interleaved(calls: Mapping[str, Callable[[int], float]], rounds: int) -> dict[str, list[float]]:
+    """Seconds of a step of each, for every round of a block of each."""
+    counts = {name: max(1, round(BLOCK_SECONDS / (call(10) / 10))) for name, call in calls.items()}
+    seconds: dict[str, list[float]] = {name: [] for name in calls}
+    for _ in range(rounds):
+        for name, call in calls.items():
+            seconds[name].append(call(counts[name]) / counts[name])
+    return seconds
 
 
 def _at(array: np.ndarray) -> ctypes.c_void_p:
@@ -113,7 +125,9 @@ def _line(row: dict) -> str:
 
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser("python -m bench.edge", description=__doc__)
-    parser.add_argument("--rounds", type=int, default=50, metavar="N", help="blocks of steps (default 50)")
+    parser.add_argument(
+        "--rounds", type=int, default=1000, metavar="N", help="blocks of steps (default 1000)"
+    )
     parser.add_argument("--filter", default="", metavar="TEXT", help="only models with TEXT in their names")
     parser.add_argument(
         "--rtneural", type=Path, metavar="FOLDER", help="RTNeural's sources, to measure beside"

@@ -20,13 +20,13 @@ pytestmark = pytest.mark.filterwarnings(
     "ignore::tinyseq.BroadcastWarning", "ignore::tinyseq.ConversionWarning"
 )
 
-MODELS = 16
+MODELS = 10
 """Models that are drawn for one library: compiling takes seconds, however few they are."""
 
 MOST_PROGRAMS = 20
 """Programs of a model that is taken: compiling them takes long where there are many."""
 
-EXAMPLES = 12
+EXAMPLES = 8
 """Models of an op that are drawn, of which the last one that streams is taken: the first are the simplest."""
 
 

@@ -16,12 +16,11 @@ from tests.export.models import HIDDEN, layer
 from tests.export.together import compiled
 from tests.models import lstm_with_state, model, value
 from tinyseq.errors import BuildError, FeedError, MissingPackageError, ModelError, OptionError
-from tinyseq.export import TARGETS, c_library, linker
+from tinyseq.export import TARGETS, c_library, libraries, linker
 from tinyseq.export.dispatch import chosen_isas
 from tinyseq.export.entries import Entries
 from tinyseq.export.header import header
 from tinyseq.export.interface import interface
-from tinyseq.export.libraries import _placed
 from tinyseq.export.machine_code import object_file
 from tinyseq.export.names import identifiers
 from tinyseq.export.steps import Request, Stepping, stepping
@@ -153,27 +152,25 @@ def test_a_step_takes_little_of_the_stack(detector, tmp_path):
 STEPS = """
 #include <unistd.h>
 #include "own.h"
-static own_state state;
-static own_scratch scratch;
-static float x[OWN_X_SIZE], y[OWN_Y_SIZE];
+static lib1_state state;
+static lib1_scratch scratch;
+static float x[LIB1_X_SIZE], y[LIB1_Y_SIZE];
 int main(void) {
-    own_reset(&state);
+    lib1_reset(&state);
     if (write(1, "a", 1) != 1) return 1;
-    for (int i = 0; i < 1000000; i++) own_step(&state, &scratch, x, y);
+    for (int i = 0; i < 1000000; i++) lib1_step(&state, &scratch, x, y);
     return write(1, "b", 1) != 1;
 }
 """
 
 
-def test_a_million_steps_call_no_system(tmp_path):
+def test_a_million_steps_call_no_system(several, several_folder, tmp_path):
     if shutil.which("strace") is None:
         pytest.skip("strace, which sees what a program calls, is not installed")
-    entries = Entries(interface("own", stepping(layer(), Request())))
-    data = object_file([entries.define()], entries.functions(), TARGETS["x86_64-linux"])
-    (tmp_path / "own.o").write_bytes(data)
-    (tmp_path / "own.h").write_text(header(entries.interface, "test"))
+    (tmp_path / "own.h").write_text(header(several[1].own, "test"))
     (tmp_path / "steps.c").write_text(STEPS)
-    lines("cc", "-O1", f"-I{tmp_path}", "-o", tmp_path / "steps", tmp_path / "steps.c", tmp_path / "own.o")
+    together = several_folder / "together.o"
+    lines("cc", "-O1", f"-I{tmp_path}", "-o", tmp_path / "steps", tmp_path / "steps.c", together)
     lines("strace", "-f", "-o", tmp_path / "calls", tmp_path / "steps")
     calls = [line.split()[1] for line in (tmp_path / "calls").read_text().splitlines()]
     first = next(place for place, call in enumerate(calls) if call.startswith("write("))
@@ -181,14 +178,19 @@ def test_a_million_steps_call_no_system(tmp_path):
 
 
 @pytest.fixture(scope="module")
-def several(tmp_path_factory):
+def several_folder(tmp_path_factory) -> Path:
+    return tmp_path_factory.mktemp("several")
+
+
+@pytest.fixture(scope="module")
+def several(several_folder):
     """Libraries that are called in the tests: frames left open, one row, finite states."""
     made = [
         stepping(layer("LSTM", frames="frames"), Request(frames=6)),
         stepping(layer("GRU"), Request()),
         stepping(layer("LSTM", rows="rows"), Request(rows=3)),
     ]
-    return compiled(made, tmp_path_factory.mktemp("several"))
+    return compiled(made, several_folder)
 
 
 def test_a_number_of_frames_beyond_the_most_is_refused(several):
@@ -334,6 +336,7 @@ def test_a_missing_tool_is_named(tmp_path, monkeypatch):
 
 def test_a_tool_that_fails_leaves_nothing(tmp_path, monkeypatch):
     monkeypatch.setattr(linker, "zig", lambda: "false")
+    monkeypatch.setattr(libraries, "object_file", lambda *given: b"")
     with pytest.raises(BuildError, match="false"):
         c_library(layer(), tmp_path / "new", name="own")
     assert not (tmp_path / "new").exists()
@@ -343,7 +346,7 @@ def test_a_folder_where_a_file_belongs_is_refused(tmp_path):
     (tmp_path / "b.txt").mkdir()
     made = {name: tmp_path / "made" / f"{name}.txt" for name in "abc"}
     with pytest.raises(BuildError, match="it is a folder"):
-        _placed(made, tmp_path)
+        libraries._placed(made, tmp_path)
     assert [path.name for path in tmp_path.iterdir()] == ["b.txt"]
 
 

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import io
 import json
 import shutil
 import subprocess
+from contextlib import redirect_stdout
 from importlib.util import find_spec
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -77,14 +80,24 @@ def test_a_check_that_cannot_be_made_is_refused_before_anything_is_written(tmp_p
     assert not (tmp_path / "new").exists()
 
 
-def test_the_command_says_what_it_made(tmp_path, capsys):
-    layer("LSTM").save(tmp_path / "model.tinyseq")
-    given = [str(tmp_path / "model.tinyseq"), "--name", "own", "--output", str(tmp_path / "out")]
-    assert main(["build", *given, "--check"]) == 0
-    assert "the bits are Python's" in capsys.readouterr().out
-    assert main(["build", *given, "--json"]) == 0
+@pytest.fixture(scope="module")
+def commanded(tmp_path_factory) -> tuple[Path, str]:
+    """The folder of a library that the command made, and what it said."""
+    folder, said = tmp_path_factory.mktemp("commanded"), io.StringIO()
+    layer("LSTM").save(folder / "model.tinyseq")
+    with redirect_stdout(said):
+        given = [str(folder / "model.tinyseq"), "--name", "own", "--output", str(folder / "out")]
+        assert main(["build", *given, "--check"]) == 0
+    return folder / "out", said.getvalue()
+
+
+def test_the_command_says_what_it_made(commanded, capsys):
+    folder, said = commanded
+    assert "the bits are Python's" in said
+    model = str(folder.parent / "model.tinyseq")
+    assert main(["build", model, "--name", "own", "--output", str(folder), "--json"]) == 0
     told = json.loads(capsys.readouterr().out)
-    assert told["target"] == "x86_64-linux" and told["files"].keys() == KINDS
+    assert told["target"] == "x86_64-linux" and told["isas"] == ["avx2"] and told["files"].keys() == KINDS
 
 
 def test_the_command_refuses_with_words(tmp_path, capsys):
@@ -96,12 +109,8 @@ def test_the_command_refuses_with_words(tmp_path, capsys):
 
 
 @pytest.mark.skipif(shutil.which("pkg-config") is None, reason="pkg-config is not installed")
-def test_pkg_config_finds_a_library(tmp_path):
-    c_library(layer(), tmp_path, name="own")
-    flags = subprocess.run(
-        ["pkg-config", "--cflags", "--libs", str(tmp_path / "own.pc")],
-        check=True,
-        capture_output=True,
-        text=True,
-    ).stdout
-    assert f"-I{tmp_path}" in flags and "-lown" in flags
+def test_pkg_config_finds_a_library(commanded):
+    folder, _ = commanded
+    command = ["pkg-config", "--cflags", "--libs", str(folder / "own.pc")]
+    flags = subprocess.run(command, check=True, capture_output=True, text=True).stdout
+    assert f"-I{folder}" in flags and "-lown" in flags

@@ -142,7 +142,7 @@ class Program(Body):
             self.lines.append(f"row.{at}:")
             self._instruction(at, following)
         self.lines += [f"row.{self.program.shape[1]}:", "  ret i64 0"]
-        head = f'define internal i64 @"{self.name}"(i64 %arena, i64 %state, i64 %count) noinline {{\nentry:'
+        head = f'define internal i64 @"{self.name}"(i64 %arena, i64 %state, i64 %count) {{\nentry:'
         self.code.add("\n".join([head, *self.first, "  br label %row.0", *self.lines, "}"]))
         return self.name
 

@@ -101,6 +101,8 @@ def c_library(
         check_folder(folder, package)
     binding()
     linker.zig()
+    if check:
+        checking.Runner(system)
     with library.using(_planned_by(system)):
         own = interface(own_name, stepping(session, request))
         entries = Entries(own, system.processor.flushes, system.export, instructions)
