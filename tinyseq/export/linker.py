@@ -88,11 +88,14 @@ def shared(target: Target, made: Path, path: Path, functions: Sequence[str]) -> 
 
 
 def program(target: Target, sources: Sequence[Path], path: Path) -> None:
-    """Compiles and links a program in C that needs no C library and begins at ``_start``."""
-    flags = ["-target", target.linker, "-nostdlib", "-ffreestanding", "-fno-stack-protector"]
+    """Compiles and links a program in C that needs no C library; it begins at ``_start``, for macOS at
+    ``main``."""
+    flags = ["-target", target.linker, "-ffreestanding", "-fno-stack-protector"]
     flags += ["-fno-sanitize=undefined", "-std=c11", "-O1", "-s", "-Wall", "-Wextra", "-Werror"]
     if target.name.endswith("windows"):
-        own = ["-Wl,--entry=_start", "-Wl,--subsystem,console", "-lkernel32"]
+        own = ["-nostdlib", "-Wl,--entry=_start", "-Wl,--subsystem,console", "-lkernel32"]
+    elif target.name.endswith("macos"):
+        own = []
     else:
-        own = ["-static"]
+        own = ["-nostdlib", "-static"]
     run([zig(), "cc", *flags, "-o", path, *sources, *own, *target.runtime])

@@ -19,6 +19,13 @@ static long give(const void *from, long count) {
 
 static void leave(int code) { ExitProcess((unsigned)code); }
 
+#elif defined(__APPLE__)
+/* Programs there always have the system's library. */
+long read(int, void *, unsigned long);
+long write(int, const void *, unsigned long);
+static long take(void *to, long count) { return read(0, to, (unsigned long)count); }
+static long give(const void *from, long count) { return write(1, from, (unsigned long)count); }
+
 #else
 #if defined(__x86_64__)
 enum { READ = 0, WRITE = 1, EXIT = 60 };
@@ -89,8 +96,12 @@ static int differ(const void *a, const void *b, long count) {
 
 static int run(void);
 
+#if defined(__APPLE__)
+int main(void) { return run(); }
+#else
 #if defined(__x86_64__) && !defined(_WIN32)
 __attribute__((force_align_arg_pointer))
 #endif
 void _start(void);
 void _start(void) { leave(run()); }
+#endif
