@@ -8,6 +8,9 @@ import numpy as np
 
 from tinyseq.shapes.common import Attributes, Mismatch, Shape, axes_of, axis_of, listed, whole_numbers
 
+MOST_SIZE = 2**31
+"""Elements of a resized axis."""
+
 
 def _given(values, place: int):
     """A known input; None where it is absent or empty."""
@@ -30,11 +33,11 @@ def resize_scales(attributes: Attributes, shape: Shape, values) -> dict[int, tup
         factors = [float(scale) for scale in np.ravel(scales)]
         if len(factors) != len(axes) or not all(0 < factor < math.inf for factor in factors):
             raise Mismatch(f"scales {factors} for {len(axes)} axes; each is a number above 0")
-        # Halves of a size are of float32, as the scales are.
-        return {
-            axis: (math.floor(np.float32(shape[axis]) * np.float32(factor)), factor)
-            for axis, factor in zip(axes, factors)
-        }
+        # Products are of float32, as the scales are.
+        sizes = [float(np.float32(shape[axis]) * np.float32(factor)) for axis, factor in zip(axes, factors)]
+        if max(sizes, default=0) > MOST_SIZE:
+            raise Mismatch(f"scales {factors} make {max(sizes):.3g} elements of an axis")
+        return {axis: (math.floor(size), factor) for axis, size, factor in zip(axes, sizes, factors)}
     wanted = listed(sizes, "sizes")
     if len(wanted) != len(axes) or min(wanted, default=1) < 0:
         raise Mismatch(f"sizes {wanted} for {len(axes)} axes")
