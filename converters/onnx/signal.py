@@ -58,7 +58,7 @@ def _stft(draft: NodeDraft) -> None:
     if draft.attributes.get("onesided", 1) != 1 or [array.size for array in known] != [1, 1]:
         return
     hop, size = (int(array.item()) for array in known)
-    if hop < 1 or size < 1:
+    if hop < 1 or not 1 <= size <= MOST_SAMPLES:
         return
     draft.take("onesided", 1)
     draft.end()
@@ -75,6 +75,9 @@ def _stft(draft: NodeDraft) -> None:
     turned = draft.before("Transpose", frames, perm=(0, 2, 1))
     draft.becomes("Reshape", turned, draft.constant(np.array([0, 0, count, 2])))
 
+
+MOST_SAMPLES = 2**13
+"""Samples of a frame whose transform is a convolution."""
 
 SIGNAL: dict[str, Upgrade] = {"Resize": _resize, "Upsample": _upsample, "DFT": _dft, "STFT": _stft}
 """By op."""

@@ -249,7 +249,8 @@ FAMILIES = {
             looks=looks.pooled),
         *_alike("AveragePool", "x:F", shapes.pool, *_POOL, A("count_include_pad", INT, 0, (0, 1)),
                 looks=looks.pooled),
-        *_alike("LpPool", "x:F", shapes.pool, *_POOL, A("p", INT, 2), looks=looks.pooled),
+        *_alike("LpPool", "x:F", shapes.pool, *_POOL, A("p", INT, 2),
+                check=shapes.check_degree, looks=looks.pooled),
         *_alike("GlobalAveragePool GlobalMaxPool", "x:F", shapes.global_pool, looks=looks.from_third),
     ),
     "signal": (

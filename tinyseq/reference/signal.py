@@ -9,60 +9,65 @@ import numpy as np
 from tinyseq.reference.common import checked_shape, defines
 
 
-def _original(i: int, before: int, after: int, scale: float, mode: str, start: float, end: float) -> float:
-    """The place in the original axis of element ``i`` of the resized one."""
+def _original(before: int, after: int, scale: float, mode: str, start: float, end: float) -> np.ndarray:
+    """The places in the original axis of the elements of the resized one."""
+    i = np.arange(after, dtype=np.float64)
     if mode == "align_corners":
-        return 0.0 if after == 1 else i * (before - 1) / (after - 1)
+        return 0 * i if after == 1 else i * (before - 1) / (after - 1)
     if mode == "asymmetric":
         return i / scale
     if mode == "tf_half_pixel_for_nn":
         return (i + 0.5) / scale
     if mode == "tf_crop_and_resize":
         if after == 1:
-            return 0.5 * (start + end) * (before - 1)
+            return 0 * i + 0.5 * (start + end) * (before - 1)
         return start * (before - 1) + i * (end - start) * (before - 1) / (after - 1)
     if mode == "pytorch_half_pixel" and after == 1:
-        return 0.0
-    place = (i + 0.5) / scale - 0.5
+        return 0 * i
+    places = (i + 0.5) / scale - 0.5
     if mode == "half_pixel_symmetric":
-        place += before / 2 * (1 - after / (scale * before))
-    return place
+        places += before / 2 * (1 - after / (scale * before))
+    return places
 
 
-def _nearest(place: float, mode: str) -> int:
+def _nearest(places, mode: str):
     if mode == "round_prefer_floor":
-        return math.ceil(place - 0.5)
+        return np.ceil(places - 0.5)
     if mode == "round_prefer_ceil":
-        return math.floor(place + 0.5)
-    return math.floor(place) if mode == "floor" else math.ceil(place)
+        return np.floor(places + 0.5)
+    return np.floor(places) if mode == "floor" else np.ceil(places)
 
 
-def _kernel(distance: float, mode: str, a: float) -> float:
-    """The weight of an element at a distance."""
-    d = abs(distance)
+def _kernel(distances, mode: str, a: float):
+    """The weights of elements at some distances."""
+    d = np.abs(distances)
     if mode == "linear":
-        return max(0.0, 1 - d)
-    if d <= 1:
-        return (a + 2) * d**3 - (a + 3) * d**2 + 1
-    return a * d**3 - 5 * a * d**2 + 8 * a * d - 4 * a if d < 2 else 0.0
+        return np.where(d < 1, 1 - d, 0)
+    near = (a + 2) * d**3 - (a + 3) * d**2 + 1
+    far = a * d**3 - 5 * a * d**2 + 8 * a * d - 4 * a
+    return np.where(d <= 1, near, np.where(d < 2, far, 0))
 
 
-def _row(place: float, size: int, scale: float, mode: str, attributes: dict) -> np.ndarray:
-    """The weights of an axis' elements in the one at a place; what lies beyond an end counts as the last."""
-    weights = np.zeros(size)
+def _resized(x, axis: int, places, scale: float, mode: str, attributes: dict):
+    """x with the elements at these places of an axis; what lies beyond an end counts as the last."""
+    size = x.shape[axis]
     if mode == "nearest":
-        weights[min(max(_nearest(place, attributes["nearest_mode"]), 0), size - 1)] = 1
-        return weights
+        chosen = np.clip(_nearest(places, attributes["nearest_mode"]), 0, size - 1)
+        return np.take(x, chosen.astype(int), axis)
+    along = [-1 if a == axis else 1 for a in range(x.ndim)]
     stretch = 1 / min(scale, 1.0) if attributes["antialias"] else 1.0
-    reach = (1 if mode == "linear" else 2) * stretch
-    taps = range(math.floor(place - reach), math.ceil(place + reach) + 1)
-    given = {tap: _kernel((tap - place) / stretch, mode, attributes["cubic_coeff_a"]) for tap in taps}
-    if attributes["exclude_outside"]:
-        given = {tap: weight for tap, weight in given.items() if 0 <= tap < size}
-    total = sum(given.values()) if attributes["antialias"] or attributes["exclude_outside"] else 1.0
-    for tap, weight in given.items():
-        weights[min(max(tap, 0), size - 1)] += weight / total
-    return weights
+    reach = math.ceil((1 if mode == "linear" else 2) * stretch)
+    y, total = 0.0, np.zeros(len(places))
+    for offset in range(-reach, reach + 1):
+        taps = np.floor(places) + offset
+        weights = _kernel((taps - places) / stretch, mode, attributes["cubic_coeff_a"])
+        if attributes["exclude_outside"]:
+            weights = np.where((taps < 0) | (taps >= size), 0, weights)
+        total = total + weights
+        part = np.take(x, np.clip(taps, 0, size - 1).astype(int), axis)
+        y = y + part * weights.reshape(along)
+    scaled = attributes["antialias"] or attributes["exclude_outside"]
+    return y / total.reshape(along) if scaled else y
 
 
 def _scales(shape, axes, scales, sizes, policy: str) -> tuple[list[int], list[float]]:
@@ -87,7 +92,7 @@ def resize(
     antialias, axes, coordinate_transformation_mode, cubic_coeff_a, exclude_outside, extrapolation_value,
     keep_aspect_ratio_policy, mode, nearest_mode,
 ):  # fmt: skip
-    """A product with a matrix of weights along each axis."""
+    """Sums of weighted elements along each axis, one after the other."""
     attributes = {
         "antialias": antialias, "cubic_coeff_a": cubic_coeff_a, "exclude_outside": exclude_outside,
         "nearest_mode": nearest_mode,
@@ -101,17 +106,13 @@ def resize(
     outside = []
     for axis, after, scale, (start, end) in zip(axes, made, factors, regions, strict=True):
         before = x.shape[axis]
-        places = [
-            _original(i, before, after, scale, coordinate_transformation_mode, start, end)
-            for i in range(after)
-        ]
-        rows = [_row(place, before, scale, mode, attributes) for place in places]
-        outside += [(axis, i) for i, place in enumerate(places) if crops and not 0 <= place <= before - 1]
-        matrix = np.array(rows).reshape(after, before)
-        if mode == "nearest":
-            y = np.take(y, np.argmax(matrix, 1) if after and before else [], axis)
-        else:
-            y = np.moveaxis(np.tensordot(matrix, y, (1, axis)), 0, axis)
+        places = _original(before, after, scale, coordinate_transformation_mode, start, end)
+        if crops:
+            outside += [(axis, i) for i in np.flatnonzero((places < 0) | (places > before - 1))]
+        if after == 0:
+            y = np.take(y, np.zeros(0, int), axis)
+        elif before:
+            y = _resized(y, axis, places, scale, mode, attributes)
     y = np.array(y, dtype)
     for axis, i in outside:
         np.moveaxis(y, axis, 0)[i] = extrapolation_value

@@ -288,7 +288,8 @@ class Session:
         return doubts(self._simple if self._refusal else self.streaming.model, self.model.graph)
 
     def save(self, path: str | Path) -> None:
-        """Writes the model in tinyseq's own format, which loads without any converter's package.
+        """Writes the model in tinyseq's own format, which loads without any converter's package. What inputs
+        of an ONNX file have by default is then fixed.
 
         The file appears whole or not at all; one that was there keeps its mode, a link stays a link.
 

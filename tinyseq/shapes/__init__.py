@@ -76,6 +76,7 @@ from tinyseq.shapes.reduction import arg_reduce, cumulate, reduce, reduce_axes, 
 from tinyseq.shapes.signal import dft, resize, stft
 from tinyseq.shapes.windows import (
     Geometry,
+    check_degree,
     conv,
     conv_geometry,
     conv_transpose,

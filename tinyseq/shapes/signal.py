@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 
 import numpy as np
 
 from tinyseq.shapes.common import Attributes, Mismatch, Shape, axes_of, axis_of, listed, whole_numbers
+
+MOST_SIZE = 2**24
+"""Elements of a resized axis."""
 
 
 def _given(values, place: int):
@@ -20,6 +24,11 @@ def resized_axes(attributes: Attributes, rank: int) -> list[int]:
     return list(range(rank)) if attributes["axes"] is None else axes_of(attributes["axes"], rank)
 
 
+def _check_sizes(sizes: Sequence[float]) -> None:
+    if max(sizes, default=0) > MOST_SIZE:
+        raise Mismatch(f"{max(sizes):.10g} elements of a resized axis; {MOST_SIZE:,} are the most")
+
+
 def resize_scales(attributes: Attributes, shape: Shape, values) -> dict[int, tuple[int, float]]:
     """By axis, for those that may change, the new size and the scale that leads to it."""
     axes = resized_axes(attributes, len(shape))
@@ -30,11 +39,10 @@ def resize_scales(attributes: Attributes, shape: Shape, values) -> dict[int, tup
         factors = [float(scale) for scale in np.ravel(scales)]
         if len(factors) != len(axes) or not all(0 < factor < math.inf for factor in factors):
             raise Mismatch(f"scales {factors} for {len(axes)} axes; each is a number above 0")
-        # Halves of a size are of float32, as the scales are.
-        return {
-            axis: (math.floor(np.float32(shape[axis]) * np.float32(factor)), factor)
-            for axis, factor in zip(axes, factors)
-        }
+        # Products are of float32, as the scales are.
+        sizes = [float(np.float32(shape[axis]) * np.float32(factor)) for axis, factor in zip(axes, factors)]
+        _check_sizes(sizes)
+        return {axis: (math.floor(size), factor) for axis, size, factor in zip(axes, sizes, factors)}
     wanted = listed(sizes, "sizes")
     if len(wanted) != len(axes) or min(wanted, default=1) < 0:
         raise Mismatch(f"sizes {wanted} for {len(axes)} axes")
@@ -44,6 +52,7 @@ def resize_scales(attributes: Attributes, shape: Shape, values) -> dict[int, tup
         ratio = min(ratios) if policy == "not_larger" else max(ratios)
         wanted = [math.floor(ratio * shape[axis] + 0.5) for axis in axes]
         ratios = [ratio] * len(axes)
+    _check_sizes(wanted)
     return {axis: (size, ratio) for axis, size, ratio in zip(axes, wanted, ratios)}
 
 

@@ -167,6 +167,12 @@ def pool(attributes: Attributes, shapes, values) -> tuple[Shape, ...]:
     return y, y
 
 
+def check_degree(attributes: Attributes) -> None:
+    """Refuses a power that has no root."""
+    if attributes["p"] < 1:
+        raise Mismatch(f"p={attributes['p']}; it is 1 at the least")
+
+
 def global_pool(attributes: Attributes, shapes, values) -> tuple[Shape, ...]:
     x = shapes[0]
     if len(x) < 3:

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
+from tinyseq.common import memory
 from tinyseq.plan import packing
 from tinyseq.plan.lower.elementwise import apply, number
 from tinyseq.plan.lower.indexing import picked
@@ -180,10 +181,15 @@ def stft(p: Builder, node: Node, inputs, shapes) -> View:
     return linear(p, flat, w, matrix.shape[1], None).reshaped((rows, count, made, 2))
 
 
+A_PAIR = 128
+"""Bytes that making the matrix of a transform takes for each pair of an input and a result."""
+
+
 def _fourier(
     length: int, given: int, made: int, parts: int, parts_made: int, half: bool, inverse: bool
 ) -> np.ndarray:
     """[given, parts, made, parts made] as a matrix: what a part of an input adds to each part of a result."""
+    memory.check(A_PAIR * given * made)
     angles = 2 * np.pi / length * (np.outer(np.arange(given), np.arange(made)) % length)
     cosine, sine = np.cos(angles), np.sin(angles) * (1 if inverse else -1)
     # Real parts give (cos, sin), imaginary ones (-sin, cos).
