@@ -268,17 +268,19 @@ def _check_attributes(node: Node) -> None:
 
 
 def _check_ports(node: Node, ports: tuple[Port, ...], names: tuple[str, ...], what: str) -> None:
-    if not all(isinstance(name, str) for name in names):
-        raise ModelError(f"{node} has {what}s {names!r}, which are no names; the file is damaged")
-    if len(names) > len(ports) and not (ports and ports[-1].variadic):
+    for name in names:
+        if not isinstance(name, str):
+            raise ModelError(f"{node} has {what}s {names!r}, which are no names; the file is damaged")
+    count = len(names)
+    if count > len(ports) and not (ports and ports[-1].variadic):
         raise ModelError(f"{node} has {len(names)} {what}s; the op takes {len(ports)} at most")
     for index, port in enumerate(ports):
-        present = index < len(names) and names[index]
-        if not present and not port.optional and not port.variadic:
+        if index < count and names[index]:
+            if not port.supported:
+                raise UnsupportedError(f"{node}: the {what} {port.name!r} is not supported by tinyseq")
+        elif not port.optional and not port.variadic:
             raise ModelError(f"{node} lacks its {what} {port.name!r}; the file is damaged")
-        if present and not port.supported:
-            raise UnsupportedError(f"{node}: the {what} {port.name!r} is not supported by tinyseq")
-        if what == "input" and port.variadic and not all(names[index:]):
+        if port.variadic and what == "input" and not all(names[index:]):
             raise ModelError(f"{node} lacks one of its inputs {port.name!r}; the file is damaged")
 
 

@@ -95,12 +95,24 @@ def results(node: Node, inputs: Sequence[np.dtype | None]) -> tuple[np.dtype, ..
     Raises:
         ModelError: the op does not take such inputs; names the node, the inputs and their types.
     """
-    groups = _taken(node, inputs)
-    gives = _signature(node.op)[1]
-    last = len(gives) - 1
-    return tuple(
-        [_given(node, gives[place if place < last else last], groups) for place in range(len(node.outputs))]
-    )
+    key = (node.op, len(node.outputs), *inputs)
+    found = _known.get(key)
+    if found is None:
+        groups = _taken(node, inputs)
+        _, gives, alone = _signature(node.op)
+        last = len(gives) - 1
+        places = [place if place < last else last for place in range(len(node.outputs))]
+        found = tuple([_given(node, gives[place], groups) for place in places])
+        if alone and len(key) < MOST_LONG and len(_known) < MOST_KNOWN:
+            _known[key] = found
+    return found
+
+
+_known: dict[tuple, tuple[np.dtype, ...]] = {}
+"""What ``results`` has given, by op, count of outputs and types of inputs: models have few such, often."""
+
+MOST_KNOWN, MOST_LONG = 2**12, 2**4
+"""How many of them are kept, and how long they may be."""
 
 
 _ADVICE = "export the model with a Cast before it, or of types that fit"
@@ -146,8 +158,8 @@ def _given(node: Node, alternatives: tuple[str | np.dtype, ...], groups: dict[st
 
 
 @cache
-def _signature(op: str) -> tuple[tuple[Want, ...], tuple[tuple[str | np.dtype, ...], ...]]:
-    """What the inputs of an op take and, of each output, what tells its type."""
+def _signature(op: str) -> tuple[tuple[Want, ...], tuple[tuple[str | np.dtype, ...], ...], bool]:
+    """What the inputs of an op take; of each output, what tells its type; whether types alone do."""
     row = OPS[op]
     wants = []
     for port in row.inputs:
@@ -156,7 +168,7 @@ def _signature(op: str) -> tuple[tuple[Want, ...], tuple[tuple[str | np.dtype, .
         words, types = CLASSES[text[0].lower()] if is_class else (text, frozenset([np.dtype(text)]))
         wants.append((types, text if text[0].isupper() else "", words))
     gives = [tuple(map(_alternative, port.type.split("/"))) for port in row.outputs if port.type]
-    return tuple(wants), tuple(gives)
+    return tuple(wants), tuple(gives), not any("@" in port.type for port in row.outputs)
 
 
 def _alternative(text: str) -> str | np.dtype:
