@@ -42,6 +42,9 @@ has no stream and the error names the node, why, and what to do.
 - **Constants in shapes.** What is made of the number of frames (positions, masks of ones) goes on from
   chunk to chunk; what pads or cuts by that number is refused. A pool steps rows whose positions differ in
   one call, which runs once for each position that there is among them.
+- **Fixed sizes are no time**, unless a recurrent layer or a Scan runs along them. Each step of a model of
+  convolutions over a fixed number of frames is a run of its own, and `print(model)` says so.
+- **A step may have no frames** where a run may; it gives none, and changes nothing.
 - **Models with state among their inputs and outputs** say themselves what a step is: nothing is added to
   them, and `print(model)` notes where a chunk's frames meet.
 

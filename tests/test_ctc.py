@@ -696,7 +696,7 @@ OF_ANOTHER_KIND = {
     "a hotword is a string or a sequence of tokens, not None": lambda: tinyseq.CtcBeamSearch(hotwords=[None]),
     "a hotword is a string or a sequence of tokens": lambda: tinyseq.CtcBeamSearch(hotwords=[[-1]]),
     "a word of the lexicon is a string": lambda: tinyseq.CtcBeamSearch(lexicon=[1]),
-    "the lexicon spells 'a' as a sequence": lambda: tinyseq.CtcBeamSearch(lexicon={"a": [1.5]}),
+    "the lexicon spells 'a' as": lambda: tinyseq.CtcBeamSearch(lexicon={"a": [1.5]}),
     "word_separator is a string, a token": lambda: tinyseq.CtcBeamSearch(word_separator=True),
     "names token 9, a row has 3 numbers": lambda: tinyseq.ctc_beam_search(
         np.zeros((1, 3), np.float32), hotwords=[[9]]

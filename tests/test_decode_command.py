@@ -29,6 +29,7 @@ def folder(tmp_path, monkeypatch):
     tmp_path.joinpath("model.onnx").write_bytes(recogniser(3))
     np.savez("feeds.npz", x=np.random.default_rng(0).standard_normal((20, 1, 3)).astype(np.float32))
     ARPA.write(tmp_path / "lm.arpa")
+    tmp_path.joinpath("lm.bin").write_bytes(b"mmap lm http://kheafield.com/code format version 5")
     return tmp_path
 
 

@@ -7,6 +7,7 @@ import pytest
 
 import tinyseq
 from tests.models import lstm_with_state, recogniser, recurrent
+from tests.strategies.streams import CHANNELS, built, placed
 
 
 @pytest.fixture(scope="module")
@@ -194,3 +195,47 @@ def test_a_model_of_one_row_with_hidden_state_is_pooled():
     together = pool.step(rows, {"x": np.concatenate(list(x), 1)})["y"]
     for index, one in enumerate(alone):
         np.testing.assert_array_equal(together[:, [index]], one["y"])
+
+
+FED = {
+    "relu": lambda own: own.then("Relu"),
+    "conv": lambda own: own.conv(3, pads=(2, 0)),
+    "late": lambda own: own.conv(3, pads=(1, 1)),
+    "placed": placed,
+    "lstm": lambda own: own.lstm(),
+}
+
+
+@pytest.mark.parametrize("device", ["cpu", "reference"])
+@pytest.mark.parametrize("make", FED.values(), ids=FED)
+@pytest.mark.parametrize("count", [1, 2, 4])
+def test_a_step_is_fed_as_many_rows_as_it_names(make, device, count):
+    session = built(make, device=device)
+    pool = session.pool(5)
+    rows = [pool.open() for _ in range(3)]
+    x = np.random.default_rng(0).standard_normal((4, 5, CHANNELS)).astype(np.float32)
+    pool.step(rows, {"x": x[:3]})
+    before = [pool.snapshot(row) for row in rows]
+    for step in (pool.step, pool.finish):
+        with pytest.raises(tinyseq.FeedError, match=r"^input 'x' has shape .* the rows and must be 3"):
+            step(rows, {"x": x[:count]})
+    assert [pool.snapshot(row) for row in rows] == before
+
+
+@pytest.mark.parametrize("make", [FED["conv"], FED["lstm"]])
+def test_a_stream_of_several_rows_says_to_use_a_pool(make):
+    with pytest.raises(tinyseq.FeedError, match=r"a stream is one row: use pool\(3\)$"):
+        built(make).stream().step({"x": np.zeros((3, 5, CHANNELS), np.float32)})
+
+
+def test_what_a_model_adds_to_its_state_has_as_many_rows():
+    """One row would be added to all."""
+    graph = tinyseq.Graph()
+    x, h = graph.input("x", ["batch", 3]), graph.input("h", ["rows", 3])
+    graph.output("h_out", graph.add(x, h))
+    graph.output("y", graph.apply("Relu", graph.add(x, h)))
+    pool = tinyseq.load(graph, state={"h": "h_out"}).pool(2)
+    rows = [pool.open(), pool.open()]
+    pool.step(rows, {"x": np.ones((2, 3), np.float32)})
+    with pytest.raises(tinyseq.FeedError, match=r"input 'x' has shape .* axis 0 .* must be 2"):
+        pool.step(rows, {"x": np.ones((1, 3), np.float32)})

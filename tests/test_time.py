@@ -40,8 +40,6 @@ def test_layers_give_in_chunks_what_they_give_at_once(data, layers):
     except tinyseq.FeedError:  # Fewer frames than a window of the run needs.
         whole = None
     cuts = data.draw(st.lists(st.integers(0, x.shape[1]), max_size=6).map(sorted))
-    if session.steps_alike:
-        cuts = sorted(set(cuts) - {0, x.shape[1]})
     y = in_chunks(session, x, cuts)
     assert whole is None or np.array_equal(y, whole, equal_nan=True)
     assert stream.latency == session.latency
@@ -283,8 +281,11 @@ def attending(own: Layers) -> None:
 
 REFUSED = {
     "Softmax": (lambda own: own.then("Softmax", axis=1), "normalised over all frames"),
-    "ReduceMean": (lambda own: own.then("ReduceMean", np.array([1, 2])), "over all frames and more"),
-    "ReduceLogSumExp": (lambda own: own.then("ReduceLogSumExp", np.array([1])), "looks at all frames"),
+    "ReduceMean": (
+        lambda own: own.turned().then("ReduceMean", np.array([1, 2])),
+        "within other axes, in an order that chunks would change",
+    ),
+    "ReduceLogSumExp": (lambda own: own.then("ReduceLogSumExp", np.array([1])), "the greatest of all"),
     "Sub": (
         lambda own: own.beside(lambda own: own.then("ReduceMean", np.array([1])), "Sub"),
         "known after the last frame",
@@ -378,6 +379,15 @@ SO_FAR = {
             "sum of squares": "ReduceSumSquare",
         }.items()
     },
+    "the mean of frames and channels": lambda own: own.then("ReduceMean", np.array([1, 2])),
+    "the sum of them, whole": lambda own: own.whole(dtype="i4").then(
+        "ReduceSum", np.array([1, 2]), keepdims=0
+    ),
+    "the product of them": lambda own: own.then("ReduceProd", np.array([-1, 1]), keepdims=0),
+    "the length of them": lambda own: own.then("ReduceL2", np.array([1, 2])),
+    "the mean of planes": lambda own: (
+        own.then("Unsqueeze", np.array([1])).then("GlobalAveragePool").then("Squeeze", np.array([1]))
+    ),
     "the logarithm of the sum": lambda own: own.then("Abs").then("ReduceLogSum", np.array([1])),
     "the mean, of channels": lambda own: own.slid("GlobalAveragePool"),
     "the greatest, of channels": lambda own: own.slid("GlobalMaxPool"),
@@ -401,6 +411,32 @@ def test_what_is_of_all_frames_is_of_those_so_far(make):
         y = stream.step({"x": part})["y"]
         np.testing.assert_array_equal(y, session.run({"x": x[:, :end]})["y"])
     assert session.latency == 0
+
+
+@pytest.mark.parametrize("make", [SO_FAR["the last frame"], SO_FAR["the last frame alone"]])
+def test_a_step_of_no_frames_has_no_last_one(make):
+    session = built(make)
+    stream, pool = session.stream(), session.pool(1)
+    row = [pool.open()]
+    stream.step({"x": signal()})
+    for step in (stream.step, lambda feeds: pool.step(row, feeds), stream.finish):
+        with pytest.raises(tinyseq.FeedError, match=r"^node '\w+' .*The step has no frames, .* one at least"):
+            step({"x": signal()[:, :0]})
+
+
+@pytest.mark.parametrize("name", ["a causal convolution", "a pool of the past", "a running sum"])
+def test_a_step_may_have_no_frames(name):
+    session, x = built(IN_TIME[name][0]), signal()
+    stream, pool = session.stream(), session.pool(2)
+    rows = [pool.open(), pool.open()]
+    none = x[:, :0]
+    for step in (stream.step, stream.finish, lambda feeds: pool.step(rows[:1], feeds)):
+        assert step({"x": none})["y"].shape == (1, 0, CHANNELS)
+    assert pool.step(rows, {"x": np.concatenate([none, none])})["y"].shape == (2, 0, CHANNELS)
+    stream.step({"x": x[:, :7]})
+    before = stream.snapshot()
+    stream.step({"x": none})
+    assert stream.snapshot() == before
 
 
 AT_THE_END = {

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+
 import numpy as np
 import onnx
 import pytest
@@ -116,8 +118,33 @@ def by_filters(own: Layers, frames: int, hop: int) -> None:
     layer(own)
 
 
+def by_ends(own: Layers, frames: int, hop: int) -> None:
+    """All frames, named by their number, and as many features as there are frames."""
+    in_frames(own, frames, hop)
+    if frames > 0:
+        own.then("Slice", np.array([0]), np.array([frames]), np.array([0]))
+    own.x = own.graph.concat([own.graph.apply("Neg", own.x), own.x], 2)
+    own.then("Slice", np.array([0]), np.array([HOP]), np.array([2]))
+
+
+def beside_others(own: Layers, frames: int, hop: int) -> None:
+    """Frames repeated beside others, and features picked and expanded by what might be numbers of frames."""
+    in_frames(own, frames, hop)
+    own.then("Gather", np.arange(HOP), axis=2)
+    own.then("Expand", np.array([3, frames, 1, hop] if frames > 0 else [3, 1, 1, hop]))
+    own.then("Transpose", perm=(1, 0, 2, 3))
+
+
+def by_none(own: Layers, frames: int, hop: int) -> None:
+    """Zeros are sizes where the attribute says so, and there are none here."""
+    own.then("Reshape", np.array([frames, 1, hop]), allowzero=1)
+    layer(own)
+
+
 CALLS = {
     "frames": in_frames,
+    "ends": by_ends,
+    "others": beside_others,
     "samples": back_in_samples,
     "features": by_features,
     "places": by_places,
@@ -137,6 +164,65 @@ def test_calls_of_fixed_samples_go_on_as_one_long_call_does(make):
     assert tinyseq.check_stream(session).passed
     with pytest.raises(tinyseq.FeedError):
         stream.step({"x": x})
+
+
+def one_frame(frames: int | str) -> tinyseq.Session:
+    own, number = Layers(), frames if isinstance(frames, int) else -1
+    own.graph = tinyseq.Graph()
+    own.x = own.graph.input("x", [1, frames, CHANNELS])
+    w, r = (own.weights(1, 3 * CHANNELS, CHANNELS) for _ in range(2))
+    own.then("Reshape", np.array([number, 1, CHANNELS])).then("GRU", w, r, hidden_size=CHANNELS)
+    return own.then("Reshape", np.array([1, number, CHANNELS])).model()
+
+
+def test_calls_of_one_frame_go_on_as_many_frames_do():
+    stream, x = one_frame(1).stream(), signal()
+    y = np.concatenate([stream.step({"x": part})["y"] for part in np.split(x, x.shape[1], 1)], 1)
+    np.testing.assert_array_equal(y, one_frame("frames").run({"x": x})["y"])
+
+
+def computed(own: Layers, *numbers: int) -> str:
+    """Whole numbers that are known when the model runs."""
+    sign = own.graph.apply("Cast", own.graph.apply("ReduceMax", own.x, keepdims=0), to=np.dtype("i8"))
+    return own.graph.add(own.graph.mul(sign, np.array(0)), np.array(numbers))
+
+
+TOLD_LATE = {
+    "Reshape": lambda own, frames, hop: own.then("Reshape", computed(own, frames, 1, hop)),
+    "Gather": lambda own, frames, hop: own.then("Gather", computed(own, *range(hop)), axis=1),
+    "Slice": lambda own, frames, hop: own.then("Slice", np.array([0]), computed(own, hop), np.array([1])),
+    "Expand": lambda own, frames, hop: own.then("Expand", computed(own, 1, frames * hop)),
+    "Reshape of what is told late": lambda own, frames, hop: (
+        own.then("Gather", computed(own, *range(hop)), axis=1)
+        .then("Reshape", computed(own, 1, 1, hop))
+        .then("Reshape", np.array([1, 1, hop]))
+    ),
+}
+
+
+@pytest.mark.parametrize("make", TOLD_LATE.values(), ids=TOLD_LATE)
+def test_numbers_of_frames_that_are_not_known_are_refused(make):
+    def whole(own: Layers, frames: int, hop: int) -> None:
+        make(own, frames, hop)
+        own.then("Reshape", np.array([-1, 1, hop]))
+        layer(own)
+
+    with pytest.raises(tinyseq.ModelError, match=r"^node '\w+' \(\w+\) "):
+        called(whole, CALL).stream()
+
+
+@pytest.mark.parametrize("rows", [1, "rows"])
+def test_windows_over_fixed_frames_alone_are_runs_of_their_own(rows):
+    own = Layers()
+    own.graph = tinyseq.Graph()
+    own.x = own.graph.input("x", [rows, 7, CHANNELS])
+    session, x = own.conv(3, pads=(2, 0)).model(), signal()[:, :7]
+    assert re.search(r"note    node '\w+' \(Conv\) .*each step of a stream is a run of its own", str(session))
+    stream = session.stream()
+    for _ in range(2):
+        np.testing.assert_array_equal(stream.step({"x": x})["y"], session.run({"x": x})["y"])
+    assert "run of its own" not in str(fixed(lambda own: own.conv(3, pads=(2, 0)).lstm()))
+    assert "run of its own" not in str(built(lambda own: own.conv(3, pads=(2, 0))))
 
 
 def test_calls_of_fixed_samples_have_rows():

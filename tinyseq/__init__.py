@@ -17,6 +17,7 @@ from tinyseq.errors import (
     StateError,
     TinyseqError,
     UnsupportedError,
+    VocabularyWarning,
 )
 from tinyseq.runtime.loading import load
 from tinyseq.runtime.session import Session
@@ -30,14 +31,15 @@ if TYPE_CHECKING:
     from tinyseq.decode.generation.decoder import Decoder
     from tinyseq.decode.generation.generate import generate
     from tinyseq.decode.generation.options import Beam, Greedy, Sampling
-    from tinyseq.decode.hypothesis import Hypothesis
+    from tinyseq.decode.hypothesis import Hypothesis, Word
     from tinyseq.decode.lm.arpa import read_arpa
     from tinyseq.decode.lm.kenlm import read_kenlm
     from tinyseq.decode.lm.language_model import LanguageModel
     from tinyseq.decode.transducer.decoder import TransducerDecoder, transducer_beam_search, transducer_greedy
     from tinyseq.decode.transducer.models import Transducer
     from tinyseq.decode.transducer.options import TransducerBeamSearch, TransducerGreedy
-    from tinyseq.decode.words import Word, word_times
+    from tinyseq.decode.vocabulary import read_lexicon, read_vocabulary
+    from tinyseq.decode.words import word_times
     from tinyseq.dropin.onnxruntime import InferenceSession
     from tinyseq.ir.graph import Graph
     from tinyseq.runtime.pool import Pool
@@ -89,6 +91,7 @@ __all__ = [
     "TransducerDecoder",
     "TransducerGreedy",
     "UnsupportedError",
+    "VocabularyWarning",
     "Word",
     "check_stream",
     "ctc_beam_search",
@@ -97,6 +100,8 @@ __all__ = [
     "load",
     "read_arpa",
     "read_kenlm",
+    "read_lexicon",
+    "read_vocabulary",
     "transducer_beam_search",
     "transducer_greedy",
     "word_times",
@@ -127,13 +132,15 @@ _LATER = {
     "TransducerBeamSearch": "decode.transducer.options",
     "TransducerDecoder": "decode.transducer.decoder",
     "TransducerGreedy": "decode.transducer.options",
-    "Word": "decode.words",
+    "Word": "decode.hypothesis",
     "check_stream": "tools.stream_check",
     "ctc_beam_search": "decode.ctc.decoder",
     "ctc_greedy": "decode.ctc.decoder",
     "generate": "decode.generation.generate",
     "read_arpa": "decode.lm.arpa",
     "read_kenlm": "decode.lm.kenlm",
+    "read_lexicon": "decode.vocabulary",
+    "read_vocabulary": "decode.vocabulary",
     "transducer_beam_search": "decode.transducer.decoder",
     "transducer_greedy": "decode.transducer.decoder",
     "word_times": "decode.words",

@@ -48,6 +48,10 @@ class BroadcastWarning(_Said, UserWarning):
     """A constant made for one row of a batch stands for all rows."""
 
 
+class VocabularyWarning(_Said, UserWarning):
+    """A language model or a lexicon has words that the vocabulary's tokens cannot spell."""
+
+
 class KernelsError(TinyseqError):
     """The compiled kernels are missing, stale or not for this machine."""
 

@@ -15,6 +15,7 @@ from functools import cache
 from typing import NamedTuple
 
 import pytest
+from hypothesis import settings
 from numba import types
 
 from tinyseq.backends import PRECISIONS
@@ -164,6 +165,13 @@ class Gated(NamedTuple):
     capabilities: list[tuple[int, int]]
 
 
+def cell_name(code: int) -> str:
+    variant = VARIANTS[code]
+    return ", ".join(
+        [variant.name, *(one for one in ("general", "peepholes", "coupled") if getattr(variant, one))]
+    )
+
+
 def launches_of_instructions() -> Iterator[tuple[str, Launch, tuple[int, int]]]:
     """What they are of, and the architecture that asks for them."""
     oldest = CAPABILITIES[0]
@@ -171,7 +179,8 @@ def launches_of_instructions() -> Iterator[tuple[str, Launch, tuple[int, int]]]:
         if name != "elementwise":
             for operands in operations(name):
                 asked = operands["facts"].capability if name in ASKING else oldest
-                yield from ((name, launch, asked) for launch in TWINS[name](**operands))
+                called = f"{name}, {cell_name(operands['cell'])}" if "cell" in operands else name
+                yield from ((called, launch, asked) for launch in TWINS[name](**operands))
     for operands in rounded_layers():
         asked = operands["facts"].capability
         yield from (("recurrent, rounded", launch, asked) for launch in TWINS["recurrent"](**operands))
@@ -192,7 +201,11 @@ def gated() -> list[Gated]:
     found: dict[Kernel, Gated] = {}
     for name, launch, asked in launches_of_instructions():
         one = found.setdefault(launch.kernel, Gated(launch.kernel, name, []))
-        more = [asked] if name in ASKING else [newer for newer in CAPABILITIES if newer >= asked]
+        more = (
+            [asked]
+            if name.partition(",")[0] in ASKING
+            else [newer for newer in CAPABILITIES if newer >= asked]
+        )
         one.capabilities[:] = sorted({*one.capabilities, *more})
     products = [(form, EXACT) for form in FORMS]
     products += itertools.product(CORE_FORMS, PRECISIONS[1:])
@@ -211,7 +224,12 @@ def gated() -> list[Gated]:
     return list(found.values())
 
 
-GATED = gated()
+def one_of_each(kernels: list[Gated]) -> list[Gated]:
+    """The last of those of one function, name and architectures: that of the largest sizes."""
+    return list({(one.kernel.name, one.name, *one.capabilities): one for one in kernels}.values())
+
+
+GATED = gated() if settings.get_current_profile_name() == "many" else one_of_each(gated())
 
 
 class Assembled:

@@ -38,7 +38,7 @@ def test_a_library_is_made_and_has_the_bits_of_python(tmp_path, target):
     # Frames are held back, so that the state has a place and the stream an end.
     model = Layers().conv(3, pads=(1, 1)).lstm("GRU").model()
     built = c_library(model, tmp_path, name="own", frames=3, target=target, check=check)
-    assert built.files.keys() == KINDS | ({"javascript", "types"} if target == "wasm32" else set())
+    assert built.files.keys() == KINDS | ({"javascript", "types"} if made.is_web else set())
     assert {path.name for path in tmp_path.iterdir()} == {path.name for path in built.files.values()}
     assert built.checked_steps == (120 if check else 0)
 

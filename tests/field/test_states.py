@@ -42,7 +42,9 @@ def test_data_of_like_names_is_data(given, result):
 
 @pytest.mark.parametrize("name", ["tail", "past", "prev", "last", "cache_7", "input_1"])
 @pytest.mark.parametrize("result", ["{}_out", "next", "output_1", "onnx::Slice_12"])
-def test_frames_of_the_past_are_state_whatever_they_are_called(name, result):
+@pytest.mark.parametrize("told", [True, False])
+def test_frames_of_the_past_are_state_whatever_they_are_called(name, result, told):
+    """Whether or not the file tells the shapes of its outputs."""
     result = result.format(name)
     numbers = {"start": np.array([-2]), "end": np.array([2**62]), "one": np.array([1])}
     nodes = [
@@ -50,8 +52,8 @@ def test_frames_of_the_past_are_state_whatever_they_are_called(name, result):
         node("Slice", "all start end one", result),
         node("ReduceSum", "all", "y", keepdims=1),
     ]
-    source = file(nodes, {"x": [1, "n"], name: [1, 2]}, {"y": [1, 1], result: [1, 2]}, numbers)
-    stream = tinyseq.load(source).stream()
+    shapes = {"y": [1, 1], result: [1, 2]} if told else {"y": None, result: None}
+    stream = tinyseq.load(file(nodes, {"x": [1, "n"], name: [1, 2]}, shapes, numbers)).stream()
     found = [float(stream.step({"x": np.float32([chunk])})["y"][0, 0]) for chunk in ([1, 2, 3], [4], [5, 6])]
     assert found == [6, 2 + 3 + 4, 3 + 4 + 5 + 6]
     assert stream.state[name].tolist() == [[5, 6]]

@@ -12,7 +12,7 @@ from tinyseq.errors import FeedError
 from tinyseq.ir.feeds import checked_feeds
 from tinyseq.ir.model import Model, ModelGraph, given_out
 from tinyseq.kernels.instructions import REMEMBERED
-from tinyseq.plan.rows import OWNERS, SOURCES, TARGETS, RowLayout
+from tinyseq.plan.rows import OWNERS, SOURCES, TARGETS, RowLayout, check_fed
 from tinyseq.plan.stream import StateLayout
 
 
@@ -85,6 +85,7 @@ class ReferenceRows:
         carried = {field.name for field in self._layout.fields}
         own = [value for value in self._model.graph.inputs if value.name not in carried]
         feeds = checked_feeds(own, feeds)
+        check_fed(self._layout, {name: array.shape for name, array in feeds.items()}, len(sources))
         carried = {
             field.name: np.moveaxis(
                 self.state[field.name][owners if field.output is None else sources], 0, field.axis

@@ -4,9 +4,24 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
+
+from tinyseq.decode.vocabulary import text_of
+
+if TYPE_CHECKING:
+    from tinyseq.decode.lm.spelling import WordReader
+
+
+class Word(NamedTuple):
+    """A word and when it was said, in seconds: from the start of the frame of its first token to the end of
+    that of its last; in ``Hypothesis.words`` in frames. ``confidence`` is the least of its tokens'."""
+
+    word: str
+    start: float
+    end: float
+    confidence: float
 
 
 @dataclass(frozen=True, slots=True)
@@ -20,7 +35,9 @@ class Hypothesis:
             stream: within the most probable single alignment that the search has kept, the row of the token's
             run that gives it the highest probability (the first of several).
         confidences: of searches over frames, for each token its probability in that row.
-        text: the tokens' strings, joined; None without a vocabulary.
+        text: the words, with blanks between, where there are some; else the tokens' strings, joined, with a
+            blank for each ``"▁"`` but the first; None without a vocabulary.
+        words: of searches with a lexicon, its words, from the first frame of each to behind its last.
         token_scores: of ``generate``, the score of each token, and one more for the end token if
             ``finished``.
         finished: of ``generate``, whether an end token has ended it.
@@ -32,6 +49,7 @@ class Hypothesis:
     frames: list[int] | None = None
     confidences: list[float] | None = None
     text: str | None = None
+    words: list[Word] | None = None
     token_scores: list[float] | None = None
     finished: bool | None = None
     attention: np.ndarray | None = None
@@ -60,12 +78,27 @@ class Emitted:
         """The first of them."""
         return Emitted(self.words[:, :count])
 
-    def hypothesis(self, score: float, vocabulary: Sequence[str] | None) -> Hypothesis:
-        """The same for users."""
+    def hypothesis(
+        self,
+        score: float,
+        vocabulary: Sequence[str] | None,
+        begins: bool = True,
+        reader: WordReader | None = None,
+        is_over: bool = True,
+    ) -> Hypothesis:
+        """The same for users; ``begins`` unless they stand behind other tokens, ``is_over`` unless others
+        follow; ``reader`` of a lexicon."""
         tokens, frames = self.words[:2].tolist()
-        text = None if vocabulary is None else "".join([vocabulary[token] for token in tokens])
         confidences = np.exp(self.words[2].view(np.float32), dtype=np.float64).tolist()
-        return Hypothesis(tokens, float(score), frames, confidences, text)
+        if reader is not None:
+            words = [
+                Word(word, frames[first], frames[last] + 1, min(confidences[first : last + 1]))
+                for word, first, last in reader.of(tokens, is_over)
+            ]
+            text = " ".join(one.word for one in words)
+            return Hypothesis(tokens, float(score), frames, confidences, text, words)
+        said = None if vocabulary is None else text_of([vocabulary[token] for token in tokens], begins)
+        return Hypothesis(tokens, float(score), frames, confidences, said)
 
 
 class TokenLog:

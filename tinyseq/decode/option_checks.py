@@ -68,20 +68,6 @@ def one_of(options: object, name: str, *words: str) -> None:
         raise OptionError(f"{name}={shown(value)} must be {' or '.join(map(repr, words))}")
 
 
-def strings(options: object, name: str) -> None:
-    """A string for each token, or None.
-
-    Raises:
-        OptionError: it is something else.
-    """
-    value = getattr(options, name)
-    if value is None:
-        return
-    if not is_collection(value) or not all(isinstance(text, str) for text in value):
-        raise OptionError(f"{name} is a sequence of strings, one for each token, not {shown(value)}")
-    object.__setattr__(options, name, tuple(value))
-
-
 def is_collection(value: object) -> bool:
     """Whether it is several things: a list, a set, a dict or an array, and no text."""
     if isinstance(value, np.ndarray):

@@ -4,12 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
 from math import inf
-from typing import NamedTuple
 
 from tinyseq.common.given import is_number, is_whole
 from tinyseq.common.text import shown
-from tinyseq.decode.hypothesis import Hypothesis
-from tinyseq.decode.option_checks import is_collection
+from tinyseq.decode.hypothesis import Hypothesis, Word
+from tinyseq.decode.vocabulary import as_strings
 from tinyseq.errors import OptionError
 
 GOES_ON = "##"
@@ -18,16 +17,6 @@ GOES_ON = "##"
 SEPARATORS = (" ", "▁", "Ġ", "|")
 """What stands before a word in the vocabularies of characters, of SentencePiece, of byte-level pairs and of
 wav2vec 2.0; the last one only as a token of its own."""
-
-
-class Word(NamedTuple):
-    """A word and when it was said, in seconds: from the start of the frame of its first token to the end of
-    that of its last. ``confidence`` is the least of its tokens'."""
-
-    word: str
-    start: float
-    end: float
-    confidence: float
 
 
 def word_mark(vocabulary: Sequence[str] | None, separator: str | int | None = None) -> str | int | None:
@@ -69,9 +58,17 @@ def spelt(tokens: Iterable[int], vocabulary: Sequence[str], mark: str | int) -> 
 
 
 def timed(
-    hypothesis: Hypothesis, vocabulary: Sequence[str], mark: str | int, second: Callable[[int], float]
-) -> list[Word]:
-    """The words of a hypothesis over frames; ``second`` says when a frame begins."""
+    hypothesis: Hypothesis,
+    vocabulary: Sequence[str] | None,
+    mark: str | int | None,
+    second: Callable[[int], float],
+) -> list[Word] | None:
+    """The words of a hypothesis over frames, None where nothing parts them; ``second`` says when a frame
+    begins."""
+    if hypothesis.words is not None:
+        return [one._replace(start=second(one.start), end=second(one.end)) for one in hypothesis.words]
+    if vocabulary is None or mark is None:
+        return None
     frames, confidences = hypothesis.frames or [], hypothesis.confidences or []
     return [
         Word(word, second(frames[first]), second(frames[last] + 1), min(confidences[first : last + 1]))
@@ -88,9 +85,10 @@ def word_times(
 ) -> list[Word]:
     """The words of a hypothesis and when they were said, counted from the first frame.
 
-    Tokens say where words begin: by a blank, ``"▁"`` (SentencePiece) or ``"Ġ"`` before or between them, by
-    ``"##"`` before those that go on with a word (WordPiece), or by ``"|"`` between words. What else stands in
-    tokens is of the words: punctuation, and the names of special tokens.
+    Where a lexicon gave the words, they are those. Otherwise tokens say where words begin: by a blank,
+    ``"▁"`` (SentencePiece) or ``"Ġ"`` before or between them, by ``"##"`` before those that go on with a
+    word (WordPiece), or by ``"|"`` between words. What else stands in tokens is of the words: punctuation,
+    and the names of special tokens.
 
     Args:
         hypothesis: of a search over frames.
@@ -110,11 +108,9 @@ def word_times(
             "a hypothesis has a frame and a confidence for each of its tokens, and this one has "
             "{} tokens, {} frames and {} confidences".format(*counts)
         )
-    if not is_collection(vocabulary) or not all(isinstance(text, str) for text in vocabulary):
-        raise OptionError(f"vocabulary is a sequence of strings, one for each token, not {shown(vocabulary)}")
     if not is_number(frame_seconds) or not 0 < frame_seconds < inf:
         raise OptionError(f"frame_seconds is how long a frame lasts, not {shown(frame_seconds)}")
-    strings = tuple(vocabulary)
+    strings = as_strings(vocabulary)
     tokens = [*hypothesis.tokens, *([word_separator] if is_whole(word_separator) else [])]
     wrong = [token for token in tokens if not is_whole(token) or not 0 <= token < len(strings)]
     if wrong:
@@ -127,7 +123,7 @@ def word_times(
             "give what parts words there"
         )
     mark = word_mark(strings, int(word_separator) if is_whole(word_separator) else word_separator)
-    if mark is None:
+    if mark is None and hypothesis.words is None:
         raise OptionError(
             "nothing in the vocabulary says where words begin; set word_separator to what parts them"
         )

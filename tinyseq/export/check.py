@@ -112,7 +112,7 @@ def _padded(array: np.ndarray, one: Argument) -> bytes:
 
 
 def _program(own: Interface, target: Target, folder: Path) -> list[Path]:
-    if target.name == "wasm32":
+    if target.is_web:
         script, told = check_files(own, folder)
         return [script, folder / target.shared.format(own.name), told]
     source, program = folder / "check.c", folder / target.program.format("check")

@@ -38,6 +38,11 @@ def add_arguments(command: argparse.ArgumentParser) -> None:
     command.add_argument(
         "--check", action="store_true", help="run it on random chunks and compare with Python bit for bit"
     )
+    command.add_argument(
+        "--npm",
+        metavar="NAME",
+        help="for wasm32: make the folder a package of npm of this name, NAME or NAME@VERSION",
+    )
 
 
 def build(
@@ -57,6 +62,7 @@ def build(
         rows=args.rows,
         target=args.target,
         check=args.check,
+        npm=args.npm,
     )
     found = {kind: {"path": str(path), "bytes": path.stat().st_size} for kind, path in built.files.items()}
     if args.json:

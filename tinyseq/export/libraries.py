@@ -19,6 +19,7 @@ from tinyseq.export.interface import Interface, interface
 from tinyseq.export.javascript import types, wrapper
 from tinyseq.export.machine_code import binding, object_file
 from tinyseq.export.names import checked_name
+from tinyseq.export.npm import Package, check_folder, package_files, package_of
 from tinyseq.export.steps import MOST_FRAMES, MOST_ROWS, Request, stepping
 from tinyseq.export.targets import DEFAULT, Target, chosen
 from tinyseq.kernels import library
@@ -27,8 +28,9 @@ from tinyseq.runtime.session import Session, loaded
 
 class CLibrary(NamedTuple):
     """What was built: the ``files`` by kind (``header``, ``archive``, ``shared``, ``object``, ``pkg_config``,
-    ``cmake``; for WebAssembly ``javascript`` and ``types`` too), and sizes in bytes of a stream's state and
-    of the scratch of a step."""
+    ``cmake``; for WebAssembly ``javascript`` and ``types`` too; of a package of npm only these two and
+    ``shared``, ``package``, ``readme`` and ``license``), and sizes in bytes of a stream's state and of the
+    scratch of a step."""
 
     name: str
     target: str
@@ -50,6 +52,7 @@ def c_library(
     rows: int = 1,
     target: str = DEFAULT,
     check: bool = False,
+    npm: str | None = None,
 ) -> CLibrary:
     """Writes a model's streams as a C library without dependencies, and a header.
 
@@ -64,6 +67,8 @@ def c_library(
         rows: streams that are stepped together by one call.
         target: one of ``tinyseq.export.TARGETS``.
         check: whether to run the library on random chunks and compare its bits with Python's.
+        npm: for WebAssembly: makes the folder a package of npm of this name, ``NAME`` or ``NAME@VERSION``,
+            without the files for C.
 
     Raises:
         ModelError: the model cannot be streamed, or not so; says why.
@@ -81,6 +86,11 @@ def c_library(
     )
     own_name, system = checked_name(name), chosen(target)
     folder = _folder(output)
+    package = None if npm is None else package_of(npm)
+    if package is not None:
+        if not system.is_web:
+            raise OptionError(f"npm={shown(npm)} is for target='wasm32', not {shown(target)}")
+        check_folder(folder, package)
     binding()
     linker.zig()
     with library.using(_planned_by(system)):
@@ -92,6 +102,8 @@ def c_library(
                 own, system, entries, object_file([code], entries.functions(), system), Path(scratch)
             )
             steps = checking.check(own, system, Path(scratch)) if check else 0
+            if package is not None:
+                made = _packaged(made, own, system, package)
             files = _placed(made, folder)
     weights = sum(array.nbytes for array in code.weights.values())
     return CLibrary(own_name, system.name, files, own.state_bytes, own.scratch_bytes, weights, steps)
@@ -107,9 +119,7 @@ def _made(own: Interface, target: Target, entries: Entries, code: bytes, folder:
     """All files, in a folder of their own."""
     from tinyseq import __version__
 
-    name, session = own.name, own.stepping.session
-    origin = session.model.origin or "built in Python"
-    about = f"{name}: a model ({origin}) made a C library by tinyseq {__version__}"
+    name, about = own.name, _about(own, "C library")
     files = {
         "header": folder / f"{name}.h",
         "object": folder / f"{name}.o",
@@ -122,13 +132,27 @@ def _made(own: Interface, target: Target, entries: Entries, code: bytes, folder:
     files["object"].write_bytes(code)
     files["pkg_config"].write_text(pkg_config(own, about, __version__))
     files["cmake"].write_text(cmake(own, files["archive"].name))
-    if target.name == "wasm32":
+    if target.is_web:
         files |= {"javascript": folder / f"{name}.mjs", "types": folder / f"{name}.d.mts"}
         files["javascript"].write_text(wrapper(own))
         files["types"].write_text(types(own))
     linker.archive(target, files["object"], files["archive"])
     linker.shared(target, files["object"], files["shared"], entries.functions())
     return files
+
+
+def _packaged(made: dict[str, Path], own: Interface, target: Target, package: Package) -> dict[str, Path]:
+    """The files of a package of npm."""
+    kept = {kind: made[kind] for kind in ("shared", "javascript", "types")}
+    relaxed = target.processor.isa.fma
+    return kept | package_files(own, package, _about(own, "package of npm"), relaxed, made["shared"].parent)
+
+
+def _about(own: Interface, what: str) -> str:
+    from tinyseq import __version__
+
+    origin = own.stepping.session.model.origin or "built in Python"
+    return f"{own.name}: a model ({origin}) made a {what} by tinyseq {__version__}"
 
 
 def _folder(output: str | Path) -> Path:

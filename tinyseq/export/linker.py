@@ -60,7 +60,7 @@ def archive(target: Target, made: Path, path: Path) -> None:
 def shared(target: Target, made: Path, path: Path, functions: Sequence[str]) -> None:
     """Makes a shared library of an object file; of ``functions`` others can see."""
     flags: list[str] = ["-target", target.linker, "-nostdlib", "-s"]
-    if target.name == "wasm32":
+    if target.is_web:
         flags += ["-Wl,--no-entry", "-Wl,--export=__heap_base", "-Wl,--export-memory"]
         flags += [f"-Wl,--export={name}" for name in functions]
     elif target.name.endswith("macos"):

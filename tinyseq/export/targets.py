@@ -10,7 +10,7 @@ from tinyseq.export.processors import Processor
 from tinyseq.export.processors.aarch64 import AARCH64
 from tinyseq.export.processors.armv7 import ARMV7
 from tinyseq.export.processors.riscv64 import RISCV64
-from tinyseq.export.processors.wasm32 import WASM32
+from tinyseq.export.processors.wasm32 import RELAXED_WASM32, WASM32
 from tinyseq.export.processors.x86_64 import X86_64
 
 
@@ -34,6 +34,11 @@ class Target(NamedTuple):
     static: str = ""
     checks: bool = True
     runtime: tuple[str, ...] = ()
+
+    @property
+    def is_web(self) -> bool:
+        """Whether its libraries are WebAssembly, which JavaScript calls."""
+        return self.triple.startswith("wasm")
 
 
 TARGETS = {
@@ -90,6 +95,15 @@ TARGETS = {
         Target(
             "wasm32",
             WASM32,
+            "wasm32-unknown-unknown",
+            "wasm32-freestanding",
+            "{}.wasm",
+            relocation="static",
+            runners=("node",),
+        ),
+        Target(
+            "wasm32-relaxed",
+            RELAXED_WASM32,
             "wasm32-unknown-unknown",
             "wasm32-freestanding",
             "{}.wasm",

@@ -39,6 +39,7 @@ WHY = {
     "Resize": "changes how many frames there are, by the number of all of them",
     "STFT": "takes frames of a length or distance that is computed; one whose frames are constants streams",
     "ReverseSequence": "turns the frames round, and the first of the result is the last given",
+    "ReduceLogSumExp": "weighs each frame by the greatest of all frames",
     "ConvInteger": "is a convolution of integers along the frames, which streams do not keep",
 }
 """What each op needs of the frames, where it has no form for chunks."""
@@ -214,6 +215,11 @@ def latest(following: Following, node: Node, index: int, track: Track) -> None:
 def _last_so_far(following: Following, node: Node, track: Track) -> None:
     if (np.diff(track.emitted) < 1).any():
         raise Refusal("takes the last frame where some steps have none")
+    if node.op == "Slice":
+        # A Slice of no frames gives none, but there may have been some before.
+        places = following.rings.integers(-1)
+        last = following.rings.add("Gather", node.name, node.inputs[0], places, axis=track.axis)
+        node = node._replace(inputs=(last, *node.inputs[1:]))
     following.rings.nodes.append(node)
     following.end(track, node.outputs[0])
 

@@ -276,10 +276,10 @@ def _line(given: str, result: str) -> str:
 
 
 def _fits(given: Value, result: Value) -> bool:
-    if given.dtype != result.dtype:
+    """Whether an output may be an input's next value; of one without a shape, its numbers will tell."""
+    if given.dtype != result.dtype or given.shape is None:
         return False
-    if given.shape is None or result.shape is None:
-        return given.shape is result.shape
-    return len(given.shape) == len(result.shape) and all(
-        a == b or isinstance(a, str) or isinstance(b, str) for a, b in zip(given.shape, result.shape)
+    return result.shape is None or (
+        len(given.shape) == len(result.shape)
+        and all(a == b or isinstance(a, str) or isinstance(b, str) for a, b in zip(given.shape, result.shape))
     )

@@ -220,6 +220,14 @@ class Rings:
             "Pad", node.name, tensor, widths, self.number(value), self.integers(axis), mode="constant"
         )
 
+    def unless_none(self, node: Node, tensor: str, axis: int, new: str, reach: int) -> str:
+        """A tensor of ``reach - 1`` frames and those of a ``new`` one; no frames where that has none."""
+        if reach == 1:
+            return tensor
+        size = self.size(node, new, axis)
+        end = self.add("Mul", node.name, size, self.integers(reach))
+        return self.slice(node, tensor, axis, self.integers(0), end)
+
     def complete(self, node: Node, tensor: str, axis: int, start: str, reach: int, stride: int) -> str:
         """From ``start`` on as many frames as make windows; none where not one window is complete."""
         size = self.size(node, tensor, axis)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from math import prod
 from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
@@ -54,25 +55,31 @@ def cumulated(following: Following, node: Node, index: int, track: Track) -> Non
 
 
 def reduced(following: Following, node: Node, index: int, track: Track) -> None:
-    """What the frames so far are folded to is kept; a mean is of those so far, and their number is kept."""
+    """What the frames so far are folded to is kept; a mean is of those so far, and their number is kept. Of
+    several axes, sums go on where that of the frames is the first"""
     rings, axis, source = following.rings, track.axis, node.inputs[0]
-    fold, rank = FOLDS[node.op], len(following.shapes(source)[0])
+    fold, shape = FOLDS[node.op], following.shapes(source)[0]
     if node.op.startswith("Global"):
-        axes = tuple(range(2, rank))
+        axes = tuple(range(2, len(shape)))
     else:
-        axes = reduce_axes(node.attributes, following.shapes(source)[:1], following.values(node))
-    if fold.op in ("ReduceSum", "ReduceProd") and len(axes) > 1:
-        raise Refusal("sums over all frames and more, in an order that chunks would change")
-    if fold.after and following.types[source].kind != "f":
+        axes = reduce_axes(node.attributes, [shape], following.values(node))
+    summed = fold.op in ("ReduceSum", "ReduceProd")
+    real = following.types[source].kind == "f"
+    if summed and real and any(shape[own] != 1 for own in axes if own < axis):
+        raise Refusal("sums over all frames within other axes, in an order that chunks would change")
+    if fold.after and not real:
         raise Refusal("makes of all frames a number that is no sum of whole numbers")
     each = source
     if fold.before:
         each = rings.add(fold.before, node.name, *[source] * (2 if fold.before == "Mul" else 1))
     joined, ring = following.kept(node, source, axis, 1, fold.start, what=each)
-    so_far = rings.add(fold.op, node.name, joined, rings.integers(axis), keepdims=1)
-    rings.keep(node, ring, so_far, axis)
+    folded = axes if summed else (axis,)
+    so_far = rings.add(fold.op, node.name, joined, rings.integers(*folded), keepdims=1)
+    rings.keep(node, ring, _as_frame(following, node, so_far, folded, fold.start, axis), axis)
     if fold.after == "mean":
         count = following.counted(node, source, axis)
+        elements = prod(shape[own] for own in axes if own != axis)
+        count = rings.add("Mul", node.name, count, rings.integers(elements)) if elements != 1 else count
         so_far = rings.add("Div", node.name, so_far, rings.add("CastLike", node.name, count, so_far))
     elif fold.after:
         so_far = rings.add(fold.after, node.name, so_far)
@@ -81,6 +88,20 @@ def reduced(following: Following, node: Node, index: int, track: Track) -> None:
     end = fold.op if fold.op in ("ReduceMax", "ReduceMin") else "ReduceSum"
     rings.add(end, node.name, so_far, rings.integers(*axes), keepdims=keepdims, output=node.outputs[0])
     following.end(track, node.outputs[0])
+
+
+def _as_frame(
+    following: Following, node: Node, so_far: str, folded: tuple[int, ...], start: float, axis: int
+) -> str:
+    """What the frames so far are folded to, as a frame that is first to be folded with those to come: behind
+    it stand elements that change nothing."""
+    rings, shape = following.rings, following.shapes(node.inputs[0])[0]
+    others = [own for own in folded if own != axis and shape[own] != 1]
+    if not others:
+        return so_far
+    widths = rings.integers(*[0] * len(others), *[shape[own] - 1 for own in others])
+    nothing = rings.add("CastLike", node.name, rings.number(start), so_far)
+    return rings.add("Pad", node.name, so_far, widths, nothing, rings.integers(*others), mode="constant")
 
 
 # What counts frames.

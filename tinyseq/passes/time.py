@@ -11,10 +11,10 @@ from collections.abc import Callable
 from contextlib import suppress
 
 from tinyseq.errors import ModelError
-from tinyseq.ir.model import Model, Node, Value, rows_meet
+from tinyseq.ir.model import Model, ModelGraph, Node, Value, rows_meet
 from tinyseq.ir.streaming import Streaming
 from tinyseq.passes import opening
-from tinyseq.passes.axes import FEW, Sizes, multiples
+from tinyseq.passes.axes import FEW, NO_RULE, Sizes, multiples
 from tinyseq.passes.branches import laid_open
 from tinyseq.passes.follow import Following
 from tinyseq.passes.probe import scanned
@@ -155,6 +155,14 @@ def notes(model: Model, streaming: Streaming) -> list[str]:
     found = []
     if rows_meet(streaming.model.graph):
         found.append("numbers are rounded to bytes by the range of a chunk, so chunks differ by the rounding")
+    if not streaming.model.state and not streaming.inputs:
+        node = _sliding(model.graph)
+        if node is not None:
+            found.append(
+                f"{node} slides along a fixed number of elements: each step of a stream is a run of its own, "
+                "and keeps nothing of those before; if they are frames, export the model with an open number "
+                "of them"
+            )
     sizes = Sizes(model.graph) if model.state else None
     for name in sizes.distinct if sizes else ():
         way = Following(model.graph, model, sizes, name)
@@ -167,3 +175,19 @@ def notes(model: Model, streaming: Streaming) -> list[str]:
                 "be is its exporter's affair"
             )
     return found
+
+
+def _sliding(graph: ModelGraph) -> Node | None:
+    """The first node with windows wider than one element, where all sizes but that of rows are fixed."""
+    sizes = Sizes(graph)
+    for node in graph.nodes if len(sizes.distinct) < 2 else ():
+        shapes = [sizes.shape(name) if name else None for name in node.inputs]
+        if node.op in WINDOWED and shapes[0] is not None:
+            with suppress(*NO_RULE):
+                if any(axis > 1 for axis in node.row.looks(node.attributes, shapes, [None] * len(shapes))[0]):
+                    return node
+    return None
+
+
+WINDOWED = ("Conv", "ConvTranspose", "MaxPool", "AveragePool")
+"""Ops whose windows slide along what may be frames."""

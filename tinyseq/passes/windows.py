@@ -36,7 +36,9 @@ def _slid(following: Following, node: Node, track: Track, window: Window, value:
     count = max(0, int(held.max()))
     joined = _joined(following, node, axis, count, value)
     steady = window.stride == 1 and window.after == 0 and (held == window.reach - 1).all()
-    if not steady or following.guarded:
+    if steady and not following.guarded:
+        joined = rings.unless_none(node, joined, axis, node.inputs[0], window.reach)
+    else:
         joined = rings.padded(node, joined, axis, window.after, value)
         start = rings.at(node, count - held)
         joined = rings.complete(node, joined, axis, start, window.reach, window.stride)
@@ -107,7 +109,8 @@ def convolved(following: Following, node: Node, index: int, track: Track) -> Non
 
 
 def pooled(following: Following, node: Node, index: int, track: Track) -> None:
-    """Frames that windows to come need are kept; those that a window waits for are latency."""
+    """Frames that windows to come need are kept; those that a window waits for are latency. A mean is refused
+    whose windows at the ends are of fewer elements: ceil_mode=1 with strides, or count_include_pad=0."""
     if track.axis < 2:
         raise Refusal("has channels that grow with the frames")
     window, attributes = _along(following, node, track, lambda x, *_: pool_geometry(node.attributes, x))

@@ -9,7 +9,7 @@ is data.
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -44,10 +44,12 @@ class RowField(NamedTuple):
 
 
 class RowLayout(NamedTuple):
-    """The fields of a row and the row's size in bytes."""
+    """The fields of a row and the row's size in bytes. ``fed`` are inputs and axes, one or another group of
+    which must be as long as there are rows."""
 
     fields: tuple[RowField, ...]
     bytes: int
+    fed: tuple[tuple[tuple[str, int], ...], ...] = ()
 
     def parts(self, block: np.ndarray) -> dict[str, np.ndarray]:
         """The fields by name of a block of bytes [rows, bytes], rows first."""
@@ -65,9 +67,10 @@ def row_layout(
     shapes: dict[str, Shape],
     pairs: Sequence[StatePair],
     finite: bool = True,
+    fed: tuple[tuple[tuple[str, int], ...], ...] = (),
 ) -> RowLayout:
     """Where the parts of ``values`` lie in a row; ``shapes`` are the parts'. ``finite``: whether steps are
-    held to what pairs say of it."""
+    held to what pairs say of it. ``fed``: see ``RowLayout``."""
     own = {pair.input: pair for pair in pairs}
     fields = []
     offset = 0
@@ -80,7 +83,30 @@ def row_layout(
         )
         size = math.prod(shape) * storage(value.dtype).itemsize
         offset += -(-size // ALIGNMENT) * ALIGNMENT
-    return RowLayout(tuple(fields), max(offset, ALIGNMENT))
+    return RowLayout(tuple(fields), max(offset, ALIGNMENT), fed)
+
+
+def check_fed(layout: RowLayout, shapes: Mapping[str, Shape], count: int) -> None:
+    """
+    Raises:
+        FeedError: inputs of such shapes are not of ``count`` rows.
+    """
+    wrong = [
+        next((place for place in way if place[0] in shapes and shapes[place[0]][place[1]] != count), None)
+        for way in layout.fed
+    ]
+    if wrong and None not in wrong:
+        name = wrong[0][0]
+        raise wrong_rows(name, shapes[name], [axis for own, axis in wrong if own == name], count)
+
+
+def wrong_rows(name: str, shape: Shape, axes: Sequence[int], count: int) -> FeedError:
+    """An input is not of so many rows, along any of some axes."""
+    which = f"axis {axes[0]}" if len(axes) == 1 else f"one of its axes {', '.join(map(str, axes))}"
+    return FeedError(
+        f"input {name!r} has shape {[int(size) for size in shape]}; {which} is that of the rows and must be "
+        f"{int(count)}, as many as are stepped"
+    )
 
 
 class StateRows:
@@ -95,6 +121,7 @@ class StateRows:
 
     def read(self, builder: Builder, given: dict[str, View]) -> dict[str, View]:
         """The fields of the rows named by the inputs, gathered into tensors."""
+        check_fed(self.layout, {name: view.shape for name, view in given.items()}, given[SOURCES].size)
         views = {}
         for field in self.layout.fields:
             indices = given[OWNERS if field.output is None else SOURCES]

@@ -13,7 +13,7 @@ from tinyseq.backends.overlap import check_out
 from tinyseq.common.given import as_array
 from tinyseq.errors import FeedError
 from tinyseq.ir.model import POSITION
-from tinyseq.plan.rows import OWNERS, SOURCES, TARGETS
+from tinyseq.plan.rows import OWNERS, SOURCES, TARGETS, wrong_rows
 
 if TYPE_CHECKING:
     from tinyseq.ir.streaming import Streaming
@@ -80,10 +80,7 @@ class InPhase:
                         "their streams are parted; step such rows by calls of their own"
                     ) from error
                 if len(given.shape) <= axis or given.shape[axis] != count:
-                    raise FeedError(
-                        f"input {name!r} has shape {list(given.shape)}; axis {axis} is that of the rows and "
-                        f"must be {count}"
-                    )
+                    raise wrong_rows(name, given.shape, [axis], count)
                 part[name] = given[(slice(None),) * axis + (group,)]
         return part
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeGuard
 
 from tinyseq import passes
 from tinyseq.common.given import as_path
@@ -72,13 +72,18 @@ def _is_own(path: object) -> bool:
     return isinstance(path, (str, Path)) and Path(path).suffix.lower() == ".tinyseq"
 
 
+def _is_proto(given: object) -> TypeGuard[ModelProto]:
+    """Whether it is a model of the onnx package, which need not be installed."""
+    return type(given).__module__.startswith("onnx") and type(given).__name__ == "ModelProto"
+
+
 def read(path: str | Path | bytes | ModelProto | Graph) -> Model:
     """The Model of a graph or of a file, by its suffix; bytes are taken for ONNX."""
     if isinstance(path, (bytearray, memoryview)):
         path = bytes(path)
     if isinstance(path, bytes):
         return _onnx(path)
-    if type(path).__module__.startswith("onnx") and type(path).__name__ == "ModelProto":
+    if _is_proto(path):
         return _onnx(path)
     if not isinstance(path, (str, Path)):
         return _built(path)

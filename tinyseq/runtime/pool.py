@@ -11,7 +11,7 @@ from tinyseq.backends import Backend, moved
 from tinyseq.common.given import is_whole
 from tinyseq.common.text import shown
 from tinyseq.errors import FeedError, ModelError, StateError
-from tinyseq.ir.model import POSITION, StatePair, Value
+from tinyseq.ir.model import POSITION, Value
 from tinyseq.plan.rows import OWNERS, SOURCES, TARGETS, RowLayout, row_layout
 from tinyseq.runtime.claim import Claim, claiming
 from tinyseq.runtime.row_by_row import RowByRow
@@ -107,7 +107,7 @@ class Pool:
         try:
             return self._runner.step(self._addressed(self._numbers(rows), feeds), out)
         except FeedError as error:
-            self._session.explain(error)
+            self._session.explain(error, feeds)
             raise
         finally:
             self._claim.free.append(None)
@@ -122,7 +122,7 @@ class Pool:
             FeedError: as ``step`` does.
             StateError: a row is not open, or has been finished before.
         """
-        with self._session.explaining():
+        with self._session.explaining(feeds):
             if self._streaming.clock is None:
                 if feeds is None:
                     return {}
@@ -238,7 +238,7 @@ def rows_layout(session: Session) -> tuple[dict[str, int], RowLayout | None]:
     if session.rows_of_model == 1 or any(_is_whole(value) for value in values):
         return {}, None
     axes = {value.name: _row_axis(value) for value in values}
-    return axes, _layout(values, axes, model.state)
+    return axes, _layout(session, values, axes)
 
 
 def _is_whole(value: Value) -> bool:
@@ -246,7 +246,7 @@ def _is_whole(value: Value) -> bool:
     return value.shape is not None and all(isinstance(size, int) for size in value.shape)
 
 
-def _layout(values: Sequence[Value], axes: dict[str, int], pairs: Sequence[StatePair]) -> RowLayout:
+def _layout(session: Session, values: Sequence[Value], axes: dict[str, int]) -> RowLayout:
     shapes = {
         value.name: tuple(
             size
@@ -255,7 +255,7 @@ def _layout(values: Sequence[Value], axes: dict[str, int], pairs: Sequence[State
         )
         for value in values
     }
-    return row_layout(values, axes, shapes, pairs)
+    return row_layout(values, axes, shapes, session.streaming.model.state, fed=session.rows_fed)
 
 
 def _row_axis(value: Value) -> int:

@@ -10,7 +10,7 @@ from tinyseq.backends import Backend
 from tinyseq.backends.overlap import check_out
 from tinyseq.errors import FeedError, ModelError
 from tinyseq.ir.model import POSITION, Model, Value
-from tinyseq.plan.rows import OWNERS, SOURCES, TARGETS
+from tinyseq.plan.rows import OWNERS, SOURCES, TARGETS, wrong_rows
 
 
 class RowByRow:
@@ -64,10 +64,7 @@ class RowByRow:
         if axis is None or given.shape[axis] == 1 == given.size:
             return [given] * count
         if given.shape[axis] != count:
-            raise FeedError(
-                f"input {name!r} has shape {list(given.shape)}; axis {axis} is that of the rows and must be "
-                f"{count}: {value}, a row each"
-            )
+            raise wrong_rows(name, given.shape, [axis], count)
         return np.split(given, count, axis)
 
     def _joined(self, name: str, rows: list[np.ndarray]) -> np.ndarray:

@@ -20,7 +20,7 @@ from tinyseq.runtime.stream import Stream
 
 if TYPE_CHECKING:
     from tinyseq.ir.streaming import Streaming
-    from tinyseq.passes.rows import FixedRows
+    from tinyseq.passes.rows import Fed, FixedRows
     from tinyseq.plan.rows import RowLayout
     from tinyseq.runtime.pool import Pool
 
@@ -176,6 +176,14 @@ class Session:
 
         return fixed_rows(self.streaming.model)
 
+    @cached_property
+    def rows_fed(self) -> tuple[Fed, ...]:
+        """Inputs and axes, one or another group of which is as long as a step of a pool has rows."""
+        # Imported here: only those who pool streams should wait for it.
+        from tinyseq.passes.rows import rows_fed
+
+        return rows_fed(self.streaming)
+
     def with_any_state(self) -> Session:
         """The same model, whose streams remember NaN and infinity too; see ``finite`` of ``load``."""
         return Session(self.model, self.device, self._simple, False, self.precision)
@@ -238,18 +246,37 @@ class Session:
         is known."""
         return "".join(f". {doubt}" for doubt in self._doubts)
 
-    def explain(self, error: FeedError) -> None:
-        """Raises an error of a step with what is not known of the model's state, if there is any of it."""
-        if self.doubts:
-            raise FeedError(f"{error}{self.doubts}") from error
+    def explain(self, error: FeedError, feeds: object, one_row: bool = False) -> None:
+        """Raises an error of a step for such feeds, of ``one_row`` or of several, with what is strange about
+        their sizes and what is not known of the model's state, if there is any of it."""
+        if hints := self._strange(feeds, one_row) + self.doubts:
+            raise FeedError(f"{error}{hints}") from error
+
+    def _strange(self, feeds: object, one_row: bool) -> str:
+        found = ""
+        shapes = {
+            name: getattr(given, "shape", ())
+            for name, given in (feeds.items() if isinstance(feeds, Mapping) else ())
+        }
+        for name, axis in self.rows_fed[0] if one_row and self.state and len(self.rows_fed) == 1 else ():
+            count = shapes.get(name, ())[axis : axis + 1]
+            if count and count[0] > 1 and not found:
+                found = (
+                    f". Axis {axis} of input {name!r} is that of the rows, and a stream is one row: use "
+                    f"pool({count[0]})"
+                )
+        frames = {shapes.get(name, ())[axis : axis + 1] for name, axis in self.streaming.inputs.items()}
+        return found + (
+            ". The step has no frames, and the model needs one at least" if (0,) in frames else ""
+        )
 
     @contextmanager
-    def explaining(self) -> Iterator[None]:
-        """Lets errors of a step say what is not known of the model's state."""
+    def explaining(self, feeds: object, one_row: bool = False) -> Iterator[None]:
+        """Lets errors of a step be explained."""
         try:
             yield
         except FeedError as error:
-            self.explain(error)
+            self.explain(error, feeds, one_row)
             raise
 
     @cached_property

@@ -64,7 +64,7 @@ class Stream:
         try:
             return self._runner.step(feeds, out)
         except FeedError as error:
-            self._session.explain(error)
+            self._session.explain(error, feeds, one_row=True)
             raise
         finally:
             self._free.append(None)
@@ -81,7 +81,7 @@ class Stream:
             FeedError: names, dtypes or shapes do not fit; the state is as before.
             StateError: the stream has been finished before.
         """
-        with self._session.explaining():
+        with self._session.explaining(feeds, one_row=True):
             if self._streaming.clock is None:
                 return {} if feeds is None else self._runner.step(feeds, None)
             feeds = self._streaming.ending(feeds, 1)

@@ -173,7 +173,8 @@ class Recognizer:
             found, is_final = self._found(own)
             options, timeline = self.decoder.options, own._timeline
             frames, mark = own._search.frames, self._word_mark
-            return RecognizerResult(found, options.vocabulary, timeline, frames, is_final, mark)
+            reader = own._search.reader
+            return RecognizerResult(found, options.vocabulary, timeline, frames, is_final, mark, reader)
         finally:
             own._decoding.free.append(None)
 

@@ -5,9 +5,13 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from typing import TYPE_CHECKING
 
 from tinyseq.decode.hypothesis import Hypothesis, Partial, joined
 from tinyseq.decode.words import Word, timed
+
+if TYPE_CHECKING:
+    from tinyseq.decode.lm.spelling import WordReader
 
 
 @dataclass(frozen=True)
@@ -50,9 +54,10 @@ class RecognizerResult:
         frames: int,
         is_final: bool,
         word_mark: str | int | None = None,
+        reader: WordReader | None = None,
     ) -> None:
         self._found, self._vocabulary, self._timeline = found, vocabulary, timeline
-        self._word_mark = word_mark
+        self._word_mark, self._reader = word_mark, reader
         self.start, self.end, self.is_final = timeline.seconds(0), timeline.seconds(frames), is_final
         self.frames_heard = frames
 
@@ -62,7 +67,9 @@ class RecognizerResult:
         if isinstance(self._found, Hypothesis):
             return self._found
         settled, tentative, score = self._found
-        return joined([settled, tentative]).hypothesis(score, self._vocabulary)
+        return joined([settled, tentative]).hypothesis(
+            score, self._vocabulary, reader=self._reader, is_over=False
+        )
 
     @property
     def tokens(self) -> list[int]:
@@ -71,7 +78,7 @@ class RecognizerResult:
 
     @property
     def text(self) -> str | None:
-        """The tokens' strings, joined; None without a vocabulary."""
+        """The words of a lexicon, or the tokens' strings, joined; None without both."""
         return self.hypothesis.text
 
     @property
@@ -101,10 +108,8 @@ class RecognizerResult:
 
     @cached_property
     def words(self) -> list[Word] | None:
-        """Its words and when they were said; None without a vocabulary, or if nothing in it parts words: see
-        ``word_times``. The last one may go on, unless the result is final."""
-        if self._vocabulary is None or self._word_mark is None:
-            return None
+        """Its words and when they were said; None without a lexicon and a vocabulary, or if nothing in it
+        parts words: see ``word_times``. The last one may go on, unless the result is final."""
         return timed(self.hypothesis, self._vocabulary, self._word_mark, self._timeline.seconds)
 
     @property

@@ -11,14 +11,15 @@ import numpy as np
 
 from tinyseq.decode.ctc.decoder import CtcDecoder
 from tinyseq.decode.ctc.options import CtcBeamSearch, CtcGreedy
+from tinyseq.decode.frames.rows import SCORES
 from tinyseq.decode.hypothesis import Hypothesis
-from tinyseq.decode.lm.arpa import read_arpa
+from tinyseq.decode.lm.arpa import is_arpa, read_arpa
 from tinyseq.decode.lm.kenlm import read_kenlm
 from tinyseq.decode.lm.language_model import LanguageModel
 from tinyseq.decode.transducer.decoder import TransducerDecoder
 from tinyseq.decode.transducer.options import TransducerBeamSearch, TransducerGreedy
 from tinyseq.decode.transducer.requests import TransducerModel
-from tinyseq.decode.vocabulary import read_lines, read_vocabulary
+from tinyseq.decode.vocabulary import as_strings, read_lexicon, read_vocabulary
 from tinyseq.decode.words import word_times
 from tinyseq.errors import FeedError, OptionError
 from tinyseq.tools.console import file_name, say, say_json
@@ -61,8 +62,7 @@ def add_arguments(command: argparse.ArgumentParser) -> None:
     )
     command.add_argument(
         "--scores",
-        choices=("logp", "logits", "probabilities"),
-        default="logp",
+        choices=SCORES,
         help="what the rows are (default logp: natural logarithms of probabilities)",
     )
     command.add_argument(
@@ -82,7 +82,7 @@ def add_arguments(command: argparse.ArgumentParser) -> None:
         "--vocabulary",
         type=file_name,
         metavar="FILE",
-        help="the tokens' strings: a line for each, or a JSON list",
+        help="the tokens' strings: a line for each, with or without its number, or a JSON list or dict",
     )
     command.add_argument(
         "--greedy", action="store_true", help="the likeliest token each time, no beam search"
@@ -97,14 +97,17 @@ def add_arguments(command: argparse.ArgumentParser) -> None:
         "--lm",
         type=file_name,
         metavar="FILE",
-        help="an n-gram model: .arpa, .arpa.gz, or what the kenlm package reads",
+        help="an n-gram model: an ARPA file, plain or compressed by gzip, or a binary of KenLM's",
     )
     command.add_argument("--lm-level", choices=("token", "word"), help="what its words are (default word)")
     command.add_argument(
         "--word-separator", metavar="TEXT", help="what parts words in the vocabulary (default a blank)"
     )
     command.add_argument(
-        "--lexicon", type=file_name, metavar="FILE", help="the only words that are allowed, a line for each"
+        "--lexicon",
+        type=file_name,
+        metavar="FILE",
+        help="the only words that are allowed, a line for each, with or without the tokens that spell it",
     )
     command.add_argument(
         "--hotword", action="append", default=[], metavar="TEXT[=WEIGHT]", help="a word or phrase to prefer"
@@ -119,14 +122,14 @@ def decode(args: argparse.Namespace, arrays: Mapping[str, np.ndarray]) -> None:
     """Decodes the rows that one of the arrays is, and prints what was found."""
     if args.start is not None:
         raise OptionError("--start is for the folder of a transducer")
-    logp = _logp(args, _chosen(args, arrays))
+    logp = _rows(args, _chosen(args, arrays))
     options = _options(args, "CTC")
     _print(args, CtcDecoder(options).decode(logp, args.lengths), logp.ndim == 3, options)
 
 
 def decode_frames(args: argparse.Namespace, transducer: TransducerModel, frames: np.ndarray) -> None:
     """Decodes frames [N, T, C] of a transducer's encoder, and prints what was found."""
-    if args.scores != "logp" or args.time_axis is not None:
+    if args.scores is not None or args.time_axis is not None:
         raise OptionError("--scores and --time-axis are for rows of CTC models; leave them out")
     options = _options(args, "transducer")
     _print(args, TransducerDecoder(transducer, options).decode(frames, args.lengths), True, options)
@@ -168,8 +171,8 @@ def _chosen(args: argparse.Namespace, arrays: Mapping[str, np.ndarray]) -> np.nd
     return arrays[args.name]
 
 
-def _logp(args: argparse.Namespace, array: np.ndarray) -> np.ndarray:
-    """The rows as logarithms of probabilities, [T, V] or [N, T, V]."""
+def _rows(args: argparse.Namespace, array: np.ndarray) -> np.ndarray:
+    """The rows, [T, V] or [N, T, V]."""
     if array.ndim not in (2, 3) or array.dtype.kind not in "fiu":
         raise FeedError(f"rows are numbers [T, V] or [N, T, V], not {array.dtype}{list(array.shape)}")
     if args.time_axis is not None:
@@ -178,25 +181,23 @@ def _logp(args: argparse.Namespace, array: np.ndarray) -> np.ndarray:
                 f"--time-axis {args.time_axis}: the rows are {list(array.shape)}, the last axis is V"
             )
         array = np.moveaxis(array, args.time_axis, -2)
-    if args.scores == "logp" or not array.size:
-        return array
-    scores = array.astype(np.float64)
-    if args.scores == "logits":
-        top = scores - scores.max(axis=-1, keepdims=True)
-        return top - np.log(np.exp(top).sum(axis=-1, keepdims=True))
-    if not scores.min() >= 0:
-        raise FeedError("probabilities are at least 0; are the rows --scores logits?")
-    with np.errstate(divide="ignore"):
-        return np.log(scores)
+    return array
 
 
 def _options(args: argparse.Namespace, model: str) -> object:
     """The options of the method that is asked for."""
     method = METHODS[model, args.greedy]
-    vocabulary = None if args.vocabulary is None else _strings(args.vocabulary)
+    vocabulary = (
+        None
+        if args.vocabulary is None
+        else as_strings(read_vocabulary(args.vocabulary), f"the vocabulary {args.vocabulary}")
+    )
     if args.frame_seconds is not None and (vocabulary is None or not args.json):
         raise OptionError("--frame-seconds is for words in JSON: give --vocabulary and --json with it")
-    given = {name: getattr(args, name) for name in (*NUMBERS, "lm", "lm_level", "word_separator", "lexicon")}
+    given = {
+        name: getattr(args, name)
+        for name in (*NUMBERS, "scores", "lm", "lm_level", "word_separator", "lexicon")
+    }
     given = {name: value for name, value in given.items() if value is not None}
     if args.hotword:
         given["hotwords"] = dict(map(_hotword, args.hotword))
@@ -209,7 +210,7 @@ def _options(args: argparse.Namespace, model: str) -> object:
             search = "greedy" if args.greedy else "beam"
             raise OptionError(f"{search} search of a {model} model takes no --{flag}; leave it out")
     if "lexicon" in given:
-        given["lexicon"] = read_lines(given["lexicon"])
+        given["lexicon"] = read_lexicon(given["lexicon"])
     if "lm" in given:
         given["lm"] = _language_model(given["lm"], vocabulary, given)
     if args.hotword:
@@ -220,13 +221,13 @@ def _options(args: argparse.Namespace, model: str) -> object:
 
 
 def _language_model(path: Path, vocabulary: list[str] | None, given: dict) -> LanguageModel:
-    if path.name.endswith((".arpa", ".arpa.gz")):
+    if is_arpa(path):
         return read_arpa(path)
     words = vocabulary if given.get("lm_level") == "token" else given.get("lexicon")
     if words is None:
         raise OptionError(
             f"{path} can only be asked for known words: give --lexicon, or --vocabulary and --lm-level "
-            "token; an .arpa file needs neither"
+            "token; an ARPA file needs neither"
         )
     return read_kenlm(path, words)
 
@@ -239,12 +240,3 @@ def _hotword(text: str) -> tuple[str, float | None]:
         return word, float(weight)
     except ValueError as error:
         raise OptionError(f"--hotword {text!r}: {weight!r} is no number") from error
-
-
-def _strings(path: Path) -> list[str]:
-    """The string of each token."""
-    given = read_vocabulary(path)
-    for token in range(len(given)):
-        if token not in given:
-            raise OptionError(f"the vocabulary {path} has no string for token {token}; each needs one")
-    return [given[token] for token in range(len(given))]

@@ -9,6 +9,7 @@ from dataclasses import fields
 from tinyseq.common.text import printable
 from tinyseq.decode.generation.options import Beam, Generation, Greedy, Sampling
 from tinyseq.decode.hypothesis import Hypothesis
+from tinyseq.decode.vocabulary import text_of
 from tinyseq.errors import OptionError
 from tinyseq.tools.console import file_name
 
@@ -37,7 +38,7 @@ def add_arguments(command: argparse.ArgumentParser) -> None:
         "--vocabulary",
         type=file_name,
         metavar="FILE",
-        help="tokens, one a line, or a JSON list or {token: number}",
+        help="tokens, one a line, with or without their numbers, or a JSON list or {token: number}",
     )
     command.add_argument("--separator", default="", help="between the tokens of a text (default nothing)")
     options = command.add_argument_group("options of the method", "see tinyseq.Greedy, Beam and Sampling")
@@ -77,7 +78,9 @@ def described(hypothesis: Hypothesis, known: dict[int, str] | None, separator: s
         "finished": hypothesis.finished,
     }
     if known is not None:
-        shown["text"] = separator.join(known.get(token, f"<{token}>") for token in hypothesis.tokens)
+        shown["text"] = text_of(
+            (known.get(token, f"<{token}>") for token in hypothesis.tokens), separator=separator
+        )
     if hypothesis.attention is not None:
         shown["attention"] = hypothesis.attention.tolist()
     return shown

@@ -39,7 +39,7 @@ class PathState:
 class BestPathSearch:
     """The search of ``CtcGreedy`` over rows of ``size`` numbers."""
 
-    width = 1
+    width, reader = 1, None
 
     def __init__(self, options: CtcGreedy, size: int) -> None:
         self._options = options

@@ -10,16 +10,18 @@ import numpy as np
 from tinyseq.decode.ctc.beam_search import CtcPrefixSearch
 from tinyseq.decode.ctc.best_path import BestPathSearch
 from tinyseq.decode.ctc.options import CtcBeamSearch, CtcGreedy
-from tinyseq.decode.frames.decoder import FrameSearch, LiveDecoder
+from tinyseq.decode.frames.decoder import DecoderStream, FrameSearch, LiveDecoder
+from tinyseq.decode.frames.rows import are_probabilities, logarithms
 from tinyseq.decode.hypothesis import Hypothesis
 from tinyseq.decode.lm.options import check_tokens, settings
-from tinyseq.errors import OptionError
+from tinyseq.errors import FeedError, OptionError
 
 
 class CtcDecoder(LiveDecoder):
-    """Decodes rows of log-probabilities ``logp[T, V]``; see ``LiveDecoder``.
+    """Decodes rows of log-probabilities ``logp[T, V]``, or of what else ``scores`` says; see ``LiveDecoder``.
 
-    A row must hold a finite number, may hold ``-inf`` and neither NaN nor infinity.
+    A row must hold a finite number, may hold ``-inf`` and neither NaN nor infinity. A stream whose first row
+    can be nothing but probabilities is refused, unless ``scores`` says that they are.
     """
 
     def __init__(self, options: CtcGreedy | CtcBeamSearch | None = None) -> None:
@@ -34,6 +36,18 @@ class CtcDecoder(LiveDecoder):
             kind: type[Any] = BestPathSearch if isinstance(self.options, CtcGreedy) else CtcPrefixSearch
             self._searches[size] = kind(self.options, size)
         return self._searches[size]
+
+    def _scored(self, streams: list[DecoderStream], rows: list[np.ndarray]) -> list[np.ndarray]:
+        scores = self.options.scores
+        if scores != "logp":
+            return [logarithms(chunk, scores) for chunk in rows]
+        for number, (stream, chunk) in enumerate(zip(streams, rows)):
+            if stream._search is None and len(chunk) and are_probabilities(chunk[0]):
+                raise FeedError(
+                    f"row 0 of sequence {number} holds probabilities, which are at least 0 and add up to 1; "
+                    "say scores='probabilities', or give their logarithms. Nothing was decoded"
+                )
+        return rows
 
     @property
     def _kind(self) -> Iterable[bytes]:
@@ -50,8 +64,8 @@ def ctc_greedy(
     """Best path decoding.
 
     Args:
-        logp: natural logarithms of probabilities, float32 [T, V], of T frames and V tokens; or a batch
-            [N, T, V].
+        logp: natural logarithms of probabilities, or what ``scores`` says, float32 [T, V], of T frames and V
+            tokens; or a batch [N, T, V].
         blank: the token that stands for none.
         lengths: of a batch, how many frames of each sequence count; all, if left out.
         options: further ones of ``CtcGreedy``, as ``vocabulary``.
@@ -77,8 +91,8 @@ def ctc_beam_search(
     that is kept, here in each call.
 
     Args:
-        logp: natural logarithms of probabilities, float32 [T, V], of T frames and V tokens; or a batch
-            [N, T, V].
+        logp: natural logarithms of probabilities, or what ``scores`` says, float32 [T, V], of T frames and V
+            tokens; or a batch [N, T, V].
         beam_width: hypotheses that go on from frame to frame.
         blank: the token that stands for none.
         lengths: of a batch, how many frames of each sequence count; all, if left out.

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import KW_ONLY, dataclass
 from math import inf
 
+from tinyseq.decode.frames.rows import SCORES
 from tinyseq.decode.lm.options import PrefixSearchOptions
-from tinyseq.decode.option_checks import real, strings, whole
+from tinyseq.decode.option_checks import one_of, real, whole
+from tinyseq.decode.vocabulary import strings
 
 
 @dataclass(frozen=True)
@@ -18,15 +20,20 @@ class CtcGreedy:
 
     Attributes:
         blank: the blank's id.
-        vocabulary: the tokens' strings, for ``Hypothesis.text``.
+        vocabulary: the tokens' strings, in order or a dict between them and the tokens, for
+            ``Hypothesis.text``.
+        scores: what the rows are: ``"logp"``, natural logarithms of probabilities, ``"logits"`` or
+            ``"probabilities"``.
     """
 
     blank: int = 0
-    vocabulary: Sequence[str] | None = None
+    vocabulary: Sequence[str] | Mapping[str, int] | None = None
+    scores: str = "logp"
 
     def __post_init__(self) -> None:
         whole(self, "blank", 0)
         strings(self, "vocabulary")
+        one_of(self, "scores", *SCORES)
 
     @property
     def fewest_tokens(self) -> int:
@@ -56,6 +63,8 @@ class CtcBeamSearch(PrefixSearchOptions):
         token_min_logp: tokens, the blank too, below this log-probability are left out of a frame, but
             never the strongest; ``-inf`` keeps all.
         tokens_per_frame: at most so many tokens, the strongest, take part in a frame; None is no limit.
+        scores: what the rows are: ``"logp"``, natural logarithms of probabilities, ``"logits"`` or
+            ``"probabilities"``.
     """
 
     beam_width: int = 10
@@ -64,9 +73,11 @@ class CtcBeamSearch(PrefixSearchOptions):
     beam_prune_logp: float = -10.0
     token_min_logp: float = -5.0
     tokens_per_frame: int | None = None
+    scores: str = "logp"
 
     def __post_init__(self) -> None:
         super().__post_init__()
         if self.tokens_per_frame is not None:
             whole(self, "tokens_per_frame", 1)
         real(self, "token_min_logp", -inf, 0.0)
+        one_of(self, "scores", *SCORES)

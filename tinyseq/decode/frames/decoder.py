@@ -6,7 +6,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from time import perf_counter
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 from zlib import crc32
 
 import numpy as np
@@ -21,6 +21,9 @@ from tinyseq.errors import FeedError, StateError
 from tinyseq.kernels.program import Buffer
 from tinyseq.runtime.claim import Claim, claiming, put_back, take_all
 from tinyseq.runtime.state import State
+
+if TYPE_CHECKING:
+    from tinyseq.decode.lm.spelling import WordReader
 
 Position = Any
 """Where a stream is; what is in it is its search's affair."""
@@ -40,6 +43,8 @@ class FrameSearch(Protocol):
     size: int
     width: int
     """Hypotheses that go on from frame to frame."""
+    reader: WordReader | None
+    """Reads a lexicon's words."""
 
     def begin(self) -> Position:
         """A stream at its start."""
@@ -90,6 +95,14 @@ class LiveDecoder(ABC):
     def _search(self, size: int) -> FrameSearch:
         """The search over frames of so many numbers."""
 
+    def _scored(self, streams: list[DecoderStream], rows: list[np.ndarray]) -> list[np.ndarray]:
+        """The rows as the search takes them.
+
+        Raises:
+            FeedError: they are none.
+        """
+        return rows
+
     @property
     @abstractmethod
     def _any_size(self) -> int:
@@ -139,7 +152,7 @@ class LiveDecoder(ABC):
             raise FeedError("a stream is stepped by the decoder that it belongs to")
         held = take_all([stream._claim for stream in streams])
         try:
-            self._step(streams, rows)
+            self._step(streams, self._scored(streams, rows))
         finally:
             put_back(held)
 
@@ -213,7 +226,8 @@ class DecoderStream:
         """
         settled, tentative, score = self._partial()
         vocabulary = self._decoder.options.vocabulary
-        return settled.hypothesis(score, vocabulary), tentative.hypothesis(score, vocabulary)
+        goes_on = tentative.hypothesis(score, vocabulary, begins=not len(settled))
+        return settled.hypothesis(score, vocabulary), goes_on
 
     @claiming
     def partial_tokens(self) -> Partial:
@@ -229,6 +243,11 @@ class DecoderStream:
         """The hypotheses for everything that was fed, best first. The stream can go on all the same."""
         search, state = self._begun()
         return search.finish(state)
+
+    @property
+    def reader(self) -> WordReader | None:
+        """Reads a lexicon's words; None without one."""
+        return None if self._search is None else self._search.reader
 
     def _begun(self) -> tuple[FrameSearch, Position]:
         """The search and the state; of a stream that was fed nothing, whose rows' size is not known, any."""

@@ -79,6 +79,7 @@ class PrefixSearch:
     ) -> None:
         self._options, self._tokens = options, tokens
         self._fusion = fused = fusion(options, tokens)
+        self.reader = fused.reader
         self.width = width = options.beam_width
         # Without anything added, no token behind the width-th that is neither blank, nor repeated, nor merged
         # can be among the best: 2 * width + 1 are enough.
@@ -201,9 +202,13 @@ class PrefixSearch:
         return Partial(beam.settled.emitted, rest, float(score))
 
     def finish(self, beam: BeamState) -> list[Hypothesis]:
-        """The best hypotheses."""
-        settled, found = beam.settled.emitted, self._best(beam, ended=True)
-        return [joined([settled, rest]).hypothesis(score, self._options.vocabulary) for score, rest in found]
+        """The best hypotheses. Where all end within a word of a lexicon, the best of them."""
+        found = self._best(beam, ended=True)
+        if not found and self.reader is not None:
+            found = self._best(beam, ended=False)
+        settled, vocabulary = beam.settled.emitted, self._options.vocabulary
+        whole = [(score, joined([settled, rest])) for score, rest in found]
+        return [one.hypothesis(score, vocabulary, reader=self.reader) for score, one in whole]
 
 
 def places(room: Emitted, count: int) -> tuple[Buffer, tuple[Buffer, int], tuple[Buffer, int]]:

@@ -43,6 +43,37 @@ def check_rows(chunks: Sequence[Buffer]) -> None:
             )
 
 
+SCORES = ("logp", "logits", "probabilities")
+"""What the numbers of rows may be."""
+
+NEAR = 1e-3
+"""How far from 1 the sum of probabilities may be."""
+
+
+def logarithms(rows: np.ndarray, scores: str) -> np.ndarray:
+    """Rows [..., V] of ``scores`` as natural logarithms of probabilities, in float32.
+
+    Raises:
+        FeedError: they are probabilities, and one is below 0.
+    """
+    if scores == "logp" or not rows.size:
+        return rows
+    wide = rows.astype(np.float64)
+    if scores == "logits":
+        with np.errstate(invalid="ignore"):
+            wide -= wide.max(axis=-1, keepdims=True)
+        return (wide - np.log(np.exp(wide).sum(axis=-1, keepdims=True))).astype(np.float32)
+    if wide.min() < 0:
+        raise FeedError("probabilities are at least 0; are the rows scores='logits'? Nothing was decoded")
+    with np.errstate(divide="ignore"):
+        return np.log(wide).astype(np.float32)
+
+
+def are_probabilities(row: np.ndarray) -> bool:
+    """Whether a row can be nothing but probabilities: none is below 0, and they add up to 1."""
+    return row[0] >= 0 and len(row) > 1 and row.min() >= 0 and abs(row.sum(dtype=np.float64) - 1) < NEAR
+
+
 def wrong(row: np.ndarray) -> str:
     """What makes a row of scores unusable."""
     if np.isnan(row).any():

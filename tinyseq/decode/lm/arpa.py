@@ -13,13 +13,14 @@ from collections.abc import Iterator
 from functools import partial
 from math import log
 from pathlib import Path
+from typing import BinaryIO
 
 import numpy as np
 
 from tinyseq.common import files
 from tinyseq.common.given import as_path
 from tinyseq.decode.lm.automata import START, Automaton, automaton
-from tinyseq.decode.lm.language_model import BEGIN, UNKNOWN, LanguageModel
+from tinyseq.decode.lm.language_model import BEGIN, END, UNKNOWN, LanguageModel
 from tinyseq.errors import ModelError
 from tinyseq.kernels.search.layout import NONE
 
@@ -27,6 +28,9 @@ LN10 = log(10)
 
 LARGEST = 1e30
 """No back-off is that large."""
+
+GZIP, KENLM, BOM = b"\x1f\x8b", b"mmap lm ", b"\xef\xbb\xbf"
+"""What files compressed by gzip, KenLM's binaries and some UTF-8 files begin with."""
 
 MOST_ORDERS, MOST_DIGITS = 64, 15
 """Orders of a model, and digits of the number of its n-grams."""
@@ -36,24 +40,48 @@ MOST_IN_A_LINE = 2**20
 MOST_INFLATED, SLACK = 100, 2**24
 """A file that unpacks to more than this many times its size, and more than so many bytes, is refused."""
 
+SPECIAL = {word.encode() for word in (UNKNOWN, BEGIN, END)}
+
 UNKNOWN_LOG10 = -100.0
 """The logarithm of an unknown word's probability in a model that has none, as KenLM sets it."""
 
 
 def read_arpa(path: str | Path) -> LanguageModel:
-    """Reads an ARPA file, plain or ``.gz``.
+    """Reads an ARPA file, plain or compressed by gzip, whatever its suffix.
+
+    ``<UNK>``, ``<S>`` and ``</S>`` are ``<unk>``, ``<s>`` and ``</s>`` where the model has these in capitals
+    only, as KenLM has it.
 
     Raises:
         ModelError: the file cannot be read or is no language model; names the line.
     """
     path = as_path(path, "a language model")
     try:
-        with files.opened(path) as raw, gzip.open(raw) if path.suffix == ".gz" else raw as file:
+        with files.opened(path) as raw, gzip.open(raw) if _begins(raw, GZIP) else raw as file:
             most = max(MOST_INFLATED * files.check(path), SLACK)
             return _Reader(path, file, most).model()
     except (OSError, EOFError, zlib.error) as error:
         why = getattr(error, "strerror", None) or error
         raise ModelError(f"cannot read the language model {path}: {why}") from error
+
+
+def is_arpa(path: Path) -> bool:
+    """Whether a file is no binary of KenLM's.
+
+    Raises:
+        ModelError: it cannot be read.
+    """
+    try:
+        with files.opened(path) as raw:
+            return not _begins(raw, KENLM)
+    except OSError as error:
+        raise ModelError(f"cannot read the language model {path}: {error.strerror or error}") from error
+
+
+def _begins(file: BinaryIO, start: bytes) -> bool:
+    found = file.read(len(start))
+    file.seek(0)
+    return found == start
 
 
 class _Reader:
@@ -73,6 +101,7 @@ class _Reader:
             self._enter(*self._section(order, count))
         if self._line != b"\\end\\":
             raise self._error("expected \\end\\")
+        self._words = {_usual(name, self._words): label for name, label in self._words.items()}
         unknown = UNKNOWN.encode()
         if unknown not in self._words:
             self._words[unknown] = len(self._words)
@@ -89,6 +118,7 @@ class _Reader:
     def _numbered(self, file) -> Iterator[bytes]:
         for number, line in enumerate(iter(partial(file.readline, MOST_IN_A_LINE), b""), start=1):
             self._left -= len(line)
+            line = line.removeprefix(BOM) if number == 1 else line
             if len(line) == MOST_IN_A_LINE or self._left < 0:
                 self._number, self._line = number, line
                 raise self._error("a line, or the file once unpacked, is too long")
@@ -205,3 +235,9 @@ class _Reader:
         sources, labels = self._keys >> 32, self._keys & 0xFFFFFFFF
         columns = (sources, labels, self._targets, self._logps[self._targets])
         return automaton(columns, self._falls, self._backs, most=most)
+
+
+def _usual(name: bytes, words: dict[bytes, int]) -> bytes:
+    """A special word in small letters, unless the model has both."""
+    small = name.lower()
+    return small if small in SPECIAL and small not in words else name

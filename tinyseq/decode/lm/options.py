@@ -10,7 +10,8 @@ from typing import Any
 from tinyseq.common.given import is_number, is_whole
 from tinyseq.common.text import shown
 from tinyseq.decode.lm.language_model import LanguageModel
-from tinyseq.decode.option_checks import MAX_BEAMS, is_collection, one_of, real, strings, whole
+from tinyseq.decode.option_checks import MAX_BEAMS, is_collection, is_listed, one_of, real, whole
+from tinyseq.decode.vocabulary import strings
 from tinyseq.errors import OptionError
 
 MOST_TOKENS = 2**22
@@ -39,7 +40,8 @@ class PrefixSearchOptions:
         nbest: how many hypotheses to give.
         horizon: every 64 frames, hypotheses that differ from the best one in what it has before the last so
             many frames are given up, so that endless streams settle; None keeps them, and memory may grow.
-        vocabulary: the tokens' strings; needed for words and for hotwords that are strings.
+        vocabulary: the tokens' strings, in order or a dict between them and the tokens; needed for words and
+            for hotwords that are strings.
         lm: an n-gram model, from ``read_arpa`` or ``read_kenlm``. At token level, its words are the
             vocabulary's strings or, without a vocabulary, the decimal ids; a token that it does not have is
             unknown.
@@ -48,25 +50,28 @@ class PrefixSearchOptions:
         beta: what each unit adds.
         unk_score_offset: what each unknown unit adds.
         word_separator: the string, within the tokens' strings, that parts words, such as ``" "``, ``"|"`` or
-            ``"▁"``; of a lexicon of token sequences the token that does.
-        lexicon: the only words that are allowed, as strings, or from each to the tokens that spell it. Words
-            may be spelt alike unless a model of words tells them apart.
-            A hypothesis that ends within a word is no result; there may be none at all.
-        hotwords: words or phrases, strings or sequences of tokens, or from each to its weight. If tokens hold
-            the word separator, they are whole words; otherwise they are found everywhere.
+            ``"▁"``, or the token that does; where no string holds a blank, that is what else they have of
+            these. With a lexicon of token sequences, strings of tokens begin, or end, with it.
+        lexicon: the only words that are allowed, as strings, or from each to the tokens that spell it, or to
+            several such sequences; ``read_lexicon`` reads files. Results have its ``words``: of words that
+            are spelt alike the first, which a model of words must not tell apart. Where all hypotheses end
+            within a word, the best one is given, whose text and words leave that word out.
+        hotwords: words or phrases, whose words blanks may part; strings or sequences of tokens, or from each
+            to its weight. If tokens hold the word separator, they are whole words; otherwise they are found
+            everywhere.
         hotword_weight: of those without a weight of their own.
     """
 
     nbest: int = 1
     horizon: int | None = 1000
-    vocabulary: Sequence[str] | None = None
+    vocabulary: Sequence[str] | Mapping[str, int] | None = None
     lm: LanguageModel | None = None
     lm_level: str = "word"
     alpha: float = 0.5
     beta: float = 1.5
     unk_score_offset: float = -10.0
     word_separator: str | int | None = " "
-    lexicon: Collection[str] | Mapping[str, Sequence[int]] | None = None
+    lexicon: Collection[str] | Mapping[str, Sequence[int | str] | Sequence[Sequence[int | str]]] | None = None
     hotwords: Collection[str | Sequence[int]] | Mapping[str | tuple[int, ...], float] = ()
     hotword_weight: float = 10.0
 
@@ -91,7 +96,7 @@ class PrefixSearchOptions:
         strings(self, "vocabulary")
         if self.lexicon is not None:
             _frozen(self, "lexicon")
-            _check_lexicon(self.lexicon)
+            object.__setattr__(self, "lexicon", _spelt_out(self.lexicon, self.vocabulary))
         _frozen(self, "hotwords")
         for hotword in self.hotwords:
             if not _is_text(hotword) and not _are_tokens(hotword):
@@ -106,7 +111,8 @@ class PrefixSearchOptions:
     @property
     def named_tokens(self) -> int:
         """One more than the largest token that these options name."""
-        spelt = list(self.lexicon.values()) if isinstance(self.lexicon, Mapping) else []
+        spelt = sum(self.lexicon.values(), ()) if isinstance(self.lexicon, Mapping) else ()
+        spelt = list(spelt)
         spelt += [hotword for hotword in self.hotwords if not isinstance(hotword, str)]
         spelt.append([self.word_separator] if isinstance(self.word_separator, int) else [])
         return 1 + max((max(tokens, default=-1) for tokens in spelt), default=-1)
@@ -147,14 +153,43 @@ def settings(options: Any) -> Iterator[bytes]:
             yield repr(value).encode()
 
 
-def _check_lexicon(lexicon: Mapping[str, Sequence[int]] | Collection[str]) -> None:
+Spellings = dict[str, tuple[tuple[int, ...], ...]]
+"""Of each word: sequences of tokens, any of which spells it."""
+
+
+def _spelt_out(lexicon: Collection[str] | Mapping[str, Any], vocabulary: Any) -> tuple[str, ...] | Spellings:
+    """A lexicon as searches have it: words, or all spellings of each as tokens."""
     for word in lexicon:
         if not _is_text(word):
             raise OptionError(f"a word of the lexicon is a string, not {shown(word)}")
-        if isinstance(lexicon, Mapping) and not _are_tokens(lexicon[word]):
+        if "\t" in word:
             raise OptionError(
-                f"the lexicon spells {word!r} as a sequence of tokens, not as {shown(lexicon[word])}"
+                f"the word {word!r} of the lexicon holds a tab: read_lexicon reads files that spell words"
             )
+    if not isinstance(lexicon, Mapping):
+        return tuple(lexicon)
+    known = {text: token for token, text in enumerate(vocabulary or ())}
+    return {word: _spellings(word, how, known) for word, how in lexicon.items()}
+
+
+def _spellings(word: str, how: Any, known: Mapping[str, int]) -> tuple[tuple[int, ...], ...]:
+    """The one or the several ways to spell a word."""
+    several = is_listed(how) and len(how) > 0 and all(map(is_listed, how))
+    spellings = []
+    for spelling in how if several else [how]:
+        if not is_listed(spelling):
+            raise OptionError(
+                f"the lexicon spells {word!r} as a sequence of tokens, not as {shown(spelling)}"
+            )
+        tokens = [known.get(token, token) if _is_text(token) else token for token in spelling]
+        strange = [token for token in tokens if not _is_token(token)]
+        if strange:
+            raise OptionError(
+                f"the lexicon spells {word!r} as {shown(spelling)}, and {shown(strange[0])} is no token"
+                + (" of the vocabulary" if _is_text(strange[0]) else "")
+            )
+        spellings.append(tuple(map(int, tokens)))
+    return tuple(spellings)
 
 
 def _is_text(value: object) -> bool:

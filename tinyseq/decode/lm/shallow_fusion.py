@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
+from warnings import warn
 
 import numpy as np
 
@@ -13,7 +14,8 @@ from tinyseq.common.text import shown
 from tinyseq.decode.lm.automata import START, Automaton, automaton
 from tinyseq.decode.lm.hotwords import hotwords_automaton
 from tinyseq.decode.lm.language_model import BEGIN, END, UNKNOWN
-from tinyseq.errors import OptionError
+from tinyseq.decode.lm.spelling import Spelling, WordReader, spelt_words, stripped
+from tinyseq.errors import OptionError, VocabularyWarning
 from tinyseq.kernels.program import Buffer
 from tinyseq.kernels.search.layout import (
     EMITS,
@@ -52,6 +54,7 @@ class Fusion:
         gain: the most that one token can add to a score.
         lock: held while the kernels walk the language model.
         answer: answers what they asked of it; whether they did.
+        reader: reads a lexicon's words.
     """
 
     parts: int
@@ -64,6 +67,7 @@ class Fusion:
     gain: float
     lock: AbstractContextManager
     answer: Callable[[], bool]
+    reader: WordReader | None = None
 
     @property
     def is_asked(self) -> bool:
@@ -87,68 +91,6 @@ NOTHING_ADDED = Fusion(
 )
 
 
-class Spelling:
-    """Tokens and texts as sequences of symbols: characters of the vocabulary's strings, or else tokens.
-
-    The symbol ``SEPARATOR`` stands between words.
-    """
-
-    def __init__(self, options: PrefixSearchOptions, tokens: int) -> None:
-        vocabulary, separator = options.vocabulary, options.word_separator
-        self._vocabulary, self._separator = vocabulary, separator
-        self.by_tokens = vocabulary is None or isinstance(options.lexicon, Mapping)
-        self._symbols: dict[str, int] = {}
-        if not self.by_tokens and isinstance(separator, int):
-            raise OptionError(
-                f"word_separator={separator} is a token, and words are spelt by the vocabulary's strings; "
-                "give the string that parts them"
-            )
-        if self.by_tokens:
-            self._separator = self._separating_token(separator)
-            self.tokens = [self.of([token]) for token in range(tokens)]
-        else:
-            self.tokens = [self.of(text) for text in vocabulary]
-        self.tokens[options.blank] = []
-        self._known = frozenset(self._symbols.values())
-        self.separates = any(SEPARATOR in symbols for symbols in self.tokens)
-
-    def _separating_token(self, separator: str | int | None) -> int | None:
-        if isinstance(separator, str):
-            return self._vocabulary.index(separator) if separator in (self._vocabulary or ()) else None
-        return separator
-
-    def of(self, what: str | Sequence[int]) -> list[int]:
-        """The symbols of a text, or of a sequence of tokens."""
-        if not isinstance(what, str):
-            if not self.by_tokens:
-                what = "".join(self._vocabulary[token] for token in what)
-            else:
-                return [SEPARATOR if token == self._separator else token + 1 for token in what]
-        if self.by_tokens:
-            raise OptionError(
-                f"{shown(what)} cannot be spelt: give it as a sequence of tokens, or give a vocabulary and "
-                "no lexicon but of words"
-            )
-        text = what if self._separator is None else what.replace(self._separator, "\0")
-        return [
-            SEPARATOR if letter == "\0" else self._symbols.setdefault(letter, len(self._symbols) + 1)
-            for letter in text
-        ]
-
-    def must_know(self, what: str | Sequence[int], symbols: list[int]) -> None:
-        """Refuses what no tokens spell."""
-        known = range(1, len(self.tokens) + 1) if self.by_tokens else self._known
-        if any(symbol != SEPARATOR and symbol not in known for symbol in symbols):
-            raise OptionError(f"{shown(what)} cannot be spelt with the vocabulary's tokens; leave it out")
-
-    def buffer(self) -> Buffer:
-        """The table that kernels read: offsets[V + 2], symbols. The end of all is spelt as a separator."""
-        ends = [SEPARATOR] if self.separates else []
-        lengths = [0, *(len(symbols) for symbols in self.tokens), len(ends)]
-        symbols = [symbol for token in self.tokens for symbol in token]
-        return Buffer(np.array([*np.cumsum(lengths), *symbols, *ends], np.int32))
-
-
 def fusion(options: PrefixSearchOptions, tokens: int) -> Fusion:
     """Everything that options ask for, for rows of ``tokens`` numbers.
 
@@ -163,6 +105,7 @@ def fusion(options: PrefixSearchOptions, tokens: int) -> Fusion:
     unknown = end = NONE
     labels = words = hotwords = EMPTY
     begin, granted = (START, START, START), 0.0
+    reader = None
     if model is not None:
         unknown, end = model.label(UNKNOWN), model.words.get(END, NONE)
         begin = (model.begin, START, START)
@@ -172,7 +115,11 @@ def fusion(options: PrefixSearchOptions, tokens: int) -> Fusion:
             labels = _labels(options, tokens)
     if by_word or options.lexicon is not None:
         parts |= WORDS | (WORD_MODEL if by_word else 0)
-        words = _words(options, spelling, by_word).buffer
+        spelt = _spelt(options, spelling)
+        label = model.label if by_word and model is not None else lambda word: SOME_WORD
+        words = _trie((word, symbols, label(word)) for word, symbols in spelt).buffer
+        if options.lexicon is not None:
+            reader = _reader(spelt, spelling, options)
         most_ends = max(symbols.count(SEPARATOR) for symbols in spelling.tokens)
         if by_word or model is None:
             gain = most_ends * max(0.0, gain, options.beta) + max(0.0, options.unk_score_offset)
@@ -202,16 +149,19 @@ def fusion(options: PrefixSearchOptions, tokens: int) -> Fusion:
         gain=gain,
         lock=nullcontext() if model is None else model.lock,
         answer=(lambda: False) if model is None else model.answer,
+        reader=reader,
     )
 
 
 def _labels(options: PrefixSearchOptions, tokens: int) -> Buffer:
-    names = options.vocabulary if options.vocabulary is not None else map(str, range(tokens))
+    names = options.vocabulary if options.vocabulary is not None else [*map(str, range(tokens))]
+    if not any(name in options.lm.words for name in names):
+        _warn(f"the language model has none of the {len(names)} tokens", names[-1])
     return Buffer(np.array([options.lm.label(name) for name in names], np.int32))
 
 
-def _words(options: PrefixSearchOptions, spelling: Spelling, by_word: bool) -> Automaton:
-    """The trie of the words that are known: the lexicon's, else the language model's."""
+def _spelt(options: PrefixSearchOptions, spelling: Spelling) -> list[tuple[str, list[int]]]:
+    """The words that are known, the lexicon's, else the language model's, each with its symbols."""
     if not spelling.separates:
         raise OptionError(
             f"no token holds the word separator {options.word_separator!r}, so words cannot be told apart; "
@@ -220,9 +170,44 @@ def _words(options: PrefixSearchOptions, spelling: Spelling, by_word: bool) -> A
     given = options.lexicon
     if given is None:
         given = [word for word in options.lm.words if word not in NOT_A_WORD]
-    spelt = given.items() if isinstance(given, Mapping) else [(word, word) for word in given]
-    label = options.lm.label if by_word else lambda word: SOME_WORD
-    return _trie((word, spelling.of(how), label(word)) for word, how in spelt)
+    spelt = [(word, spelling.of(how)) for word, how in spelt_words(given)]
+    if isinstance(given, Mapping):
+        spelt = [(word, stripped(symbols)) for word, symbols in spelt]
+    _check_spelt(spelt, spelling, options)
+    return spelt
+
+
+def _reader(
+    spelt: list[tuple[str, list[int]]], spelling: Spelling, options: PrefixSearchOptions
+) -> WordReader:
+    """Of words that are spelt alike, it reads the first."""
+    words: dict[tuple[int, ...], str] = {}
+    for word, symbols in spelt:
+        known = words.setdefault(tuple(symbols), word)
+        if known != word:
+            text = f"the words {known!r} and {word!r} are spelt alike: results have the first"
+            warn(text, VocabularyWarning, stacklevel=2)
+    return WordReader(words, spelling.tokens, options.vocabulary)
+
+
+def _check_spelt(
+    spelt: list[tuple[str, list[int]]], spelling: Spelling, options: PrefixSearchOptions
+) -> None:
+    """Says so where a lexicon's words, or all of a language model's, are strange to the rest."""
+    strange = [word for word, symbols in spelt if not spelling.knows(symbols)]
+    if options.lexicon is None:
+        if len(strange) == len(spelt) > 0:
+            _warn(f"tokens spell none of the language model's {len(spelt)} words", strange[0])
+    elif strange:
+        _warn(f"tokens do not spell {len(strange)} of the lexicon's {len(spelt)} words", strange[0])
+    elif options.lm is not None and options.lm_level == "word":
+        if spelt and not any(word in options.lm.words for word, _ in spelt):
+            _warn(f"the language model has none of the lexicon's {len(spelt)} words", spelt[0][0])
+
+
+def _warn(what: str, example: str) -> None:
+    text = f"{what}, such as {shown(example)}: are both in the same letters, capital or small?"
+    warn(text, VocabularyWarning, stacklevel=2)
 
 
 def _trie(words: Iterable[tuple[str, list[int], int]]) -> Automaton:
@@ -264,7 +249,7 @@ def _hotwords(options: PrefixSearchOptions, spelling: Spelling) -> dict[tuple[in
             raise OptionError(f"the hotword {shown(hotword)} is empty")
         spelling.must_know(hotword, symbols)
         if spelling.separates:
-            symbols = [SEPARATOR, *_stripped(symbols), SEPARATOR]
+            symbols = [SEPARATOR, *stripped(symbols), SEPARATOR]
         if tuple(symbols) in spelt:
             raise OptionError(f"the hotword {shown(hotword)} stands twice")
         spelt[tuple(symbols)] = float(weight)
@@ -273,8 +258,3 @@ def _hotwords(options: PrefixSearchOptions, spelling: Spelling) -> dict[tuple[in
 
 def _hashable(hotword: str | Sequence[int]) -> str | tuple[int, ...]:
     return hotword if isinstance(hotword, str) else tuple(hotword)
-
-
-def _stripped(symbols: list[int]) -> list[int]:
-    start = 1 if symbols[0] == SEPARATOR else 0
-    return symbols[start : len(symbols) - (symbols[-1] == SEPARATOR)]

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import KW_ONLY, dataclass
 from math import inf
 
 from tinyseq.decode.lm.options import LARGEST, PrefixSearchOptions
-from tinyseq.decode.option_checks import flag, real, strings, whole
+from tinyseq.decode.option_checks import flag, real, whole
+from tinyseq.decode.vocabulary import strings
 
 
 @dataclass(frozen=True)
@@ -27,7 +28,8 @@ class TransducerGreedy:
         max_symbols: after so many tokens a frame is over, without a blank.
         blank_penalty: above 0, blanks become rarer: fewer tokens are left out.
         temperature: above 1, probabilities become more alike; of use for beam search and confidences only.
-        vocabulary: the tokens' strings, for ``Hypothesis.text``.
+        vocabulary: the tokens' strings, in order or a dict between them and the tokens, for
+            ``Hypothesis.text``.
     """
 
     blank: int = 0
@@ -35,7 +37,7 @@ class TransducerGreedy:
     _: KW_ONLY
     blank_penalty: float = 0.0
     temperature: float = 1.0
-    vocabulary: Sequence[str] | None = None
+    vocabulary: Sequence[str] | Mapping[str, int] | None = None
 
     def __post_init__(self) -> None:
         whole(self, "blank", 0)

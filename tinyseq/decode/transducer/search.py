@@ -5,7 +5,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Generic, TypeVar
+from typing import TYPE_CHECKING, Generic, TypeVar
 
 import numpy as np
 
@@ -58,12 +58,17 @@ class StreamState(Generic[SearchState]):
     state: dict[str, np.ndarray]
 
 
+if TYPE_CHECKING:
+    from tinyseq.decode.lm.spelling import WordReader
+
+
 class _Search(ABC, Generic[SearchState]):
     """What greedy and beam search have in common: frames are fed to the models as streams ask for them."""
 
     defers_predictor: bool
     """Whether predictions wait until no stream asks for rows."""
     width: int
+    reader: WordReader | None = None
 
     def __init__(self, options: TransducerGreedy | TransducerBeamSearch, model: TransducerModel) -> None:
         check_tokens(options, model.vocabulary_size)
@@ -254,6 +259,7 @@ class ModifiedBeamSearch(_Search[BeamState]):
         self.width = options.beam_width
         norm = max(1, model.start_tokens) if options.length_norm else 0
         self._prefixes = PrefixSearch(options, model.vocabulary_size, norm=norm)
+        self.reader = self._prefixes.reader
 
     def _start(self) -> BeamState:
         return self._prefixes.begin()

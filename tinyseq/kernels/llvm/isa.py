@@ -10,10 +10,11 @@ class Isa:
     lists the register tiles, largest first, as (rows of x, widest run of panels): their accumulators, a
     broadcast and the weights must fit the vector registers. ``dot`` is the LLVM intrinsic that adds up
     products of bytes, which the processor's file knows how to use; empty where there is none. ``apart``:
-    there are no vectors, and all tiles call one function.
+    there are no vectors, and all tiles call one function. ``madd`` is the LLVM intrinsic that multiplies and
+    adds vectors of 128 bits in one instruction; empty where LLVM's own ``fma`` becomes one.
     """
 
-    __slots__ = ("apart", "cpu", "dot", "features", "fma", "level", "name", "tiles")
+    __slots__ = ("apart", "cpu", "dot", "features", "fma", "level", "madd", "name", "tiles")
 
     def __init__(
         self,
@@ -25,6 +26,7 @@ class Isa:
         dot: str,
         tiles: tuple[tuple[int, int], ...],
         apart: bool = False,
+        madd: str = "",
     ) -> None:
         self.name = name
         self.level = level
@@ -34,3 +36,4 @@ class Isa:
         self.dot = dot
         self.tiles = tiles
         self.apart = apart
+        self.madd = madd

@@ -80,8 +80,27 @@ def fused(isa: Isa, builder, a, b, c):
     """a * b + c, rounded once where the instruction set has that."""
     if not isa.fma:
         return builder.fadd(builder.fmul(a, b), c)
+    if isa.madd:
+        return _by_vectors(isa, builder, a, b, c)
     suffix = {VECTOR: f"v{PANEL}f32", FLOAT: "f32", DOUBLE: "f64"}[a.type]
     return called(builder, f"llvm.fma.{suffix}", a.type, a, b, c)
+
+
+def _by_vectors(isa: Isa, builder, a, b, c):
+    """``fused`` by an instruction that only vectors of 128 bits have."""
+    element = a.type.element if isinstance(a.type, ir.VectorType) else a.type
+    part = ir.VectorType(element, 4 if element == FLOAT else 2)
+    name = f"{isa.madd}.v{part.count}{'f32' if element == FLOAT else 'f64'}"
+    if a.type == element:
+        single = [builder.insert_element(undefined(part), value, INT32(0)) for value in (a, b, c)]
+        return builder.extract_element(called(builder, name, part, *single), INT32(0))
+    sums = [
+        called(builder, name, part, *(lanes(builder, value, start, part) for value in (a, b, c)))
+        for start in range(0, a.type.count, part.count)
+    ]
+    while len(sums) > 1:
+        sums = [joined(builder, *pair) for pair in zip(sums[::2], sums[1::2])]
+    return sums[0]
 
 
 def called(builder, name: str, result, *arguments):
