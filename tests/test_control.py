@@ -388,8 +388,8 @@ def node_tests() -> list:
 
 
 NO_TENSORS = {
-    "test_if_seq": "SequenceConstruct",
-    "test_if_opt": "SequenceConstruct",
+    "test_if_seq": "sequence_type",
+    "test_if_opt": "Optional",
     "test_loop13_seq": "sequence_type",
     "test_loop16_seq_none": "optional_type",
     "test_scan_sum": "opset 8",

@@ -243,6 +243,8 @@ CALLS: dict[str, Call] = {
     ),
     "read_arpa": Call(lambda: tinyseq.read_arpa, {"path": str(folder() / "lm.arpa")}),
     "read_kenlm": Call(lambda: tinyseq.read_kenlm, {"path": str(folder() / "lm.arpa"), "words": ["a"]}),
+    "read_vocabulary": Call(lambda: tinyseq.read_vocabulary, {"path": str(folder() / "tokens.txt")}),
+    "read_lexicon": Call(lambda: tinyseq.read_lexicon, {"path": str(folder() / "tokens.txt")}),
     # Speech.
     "Endpointing": Call(
         lambda: tinyseq.Endpointing,

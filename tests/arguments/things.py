@@ -63,6 +63,7 @@ def folder() -> Path:
     kept.joinpath("model.onnx").write_bytes(models.lstm_with_state())
     session().save(kept / "model.tinyseq")
     np.savez(kept / "weights.npz", a=X)
+    kept.joinpath("tokens.txt").write_text("_ 0\na 1\n")
     kept.joinpath("lm.arpa").write_text("\\data\\\nngram 1=1\n\n\\1-grams:\n-1\ta\n\n\\end\\\n")
     return kept
 

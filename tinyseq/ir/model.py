@@ -195,7 +195,9 @@ def unknown_op(op: object, domain: str = "", others: Collection[tuple[str, str]]
     # Imported here: only what is refused needs it.
     from difflib import get_close_matches
 
-    near = [known[name] for name in get_close_matches(str(op), known, n=3, cutoff=0.7)]
+    near = [
+        known[name] for name in get_close_matches(op if isinstance(op, str) else "", known, n=3, cutoff=0.7)
+    ]
     named = f"{domain}:{op}".lstrip(":") if domain else shown(op).strip("'")
     return (
         f"tinyseq has no op {named}"

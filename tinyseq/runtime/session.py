@@ -256,8 +256,9 @@ class Session:
     def _strange(self, feeds: object, one_row: bool) -> str:
         found = ""
         shapes = {
-            name: getattr(given, "shape", ())
+            name: given.shape
             for name, given in (feeds.items() if isinstance(feeds, Mapping) else ())
+            if isinstance(given, np.ndarray)
         }
         for name, axis in self.rows_fed[0] if one_row and self.state and len(self.rows_fed) == 1 else ():
             count = shapes.get(name, ())[axis : axis + 1]

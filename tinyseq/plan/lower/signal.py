@@ -8,13 +8,14 @@ from typing import TYPE_CHECKING, NamedTuple
 import numpy as np
 
 from tinyseq.common import memory
+from tinyseq.kernels.formats import FLOAT32
 from tinyseq.plan import packing
 from tinyseq.plan.lower.elementwise import apply, number
 from tinyseq.plan.lower.indexing import picked
 from tinyseq.plan.lower.linear import linear
 from tinyseq.plan.lower.movement import padded
 from tinyseq.plan.lower.operands import along, given, real, reshaped
-from tinyseq.plan.view import View
+from tinyseq.plan.view import Factor, View
 from tinyseq.shapes.signal import dft_axis, dft_length, resize_scales, resized_axes, stft_frames
 
 if TYPE_CHECKING:
@@ -154,11 +155,16 @@ def dft(p: Builder, node: Node, inputs, shapes) -> View:
     turned = x.transposed((*others, axis, last))
     kept = turned.shape[:-2]
     matrix = _fourier(length, wanted, shapes[0][axis], parts, made, half, inverse)
-    w = p.constant(packing.panels(matrix.astype(np.float32)))
-    y = linear(p, reshaped(p, turned, (*kept, wanted * parts)), w, matrix.shape[1], None)
+    w = _factor(p, matrix)
+    y = linear(p, reshaped(p, turned, (*kept, wanted * parts)), w, None)
     y = y.reshaped((*kept, shapes[0][axis], made))
     order = sorted(range(last), key=lambda a: (*others, axis)[a])
     return y.transposed((*order, last))
+
+
+def _factor(p: Builder, matrix: np.ndarray) -> Factor:
+    """A matrix that belongs to no weights of the model."""
+    return Factor(p.constant(packing.panels(matrix.astype(np.float32))), matrix.shape[1], FLOAT32)
 
 
 def stft(p: Builder, node: Node, inputs, shapes) -> View:
@@ -176,9 +182,9 @@ def stft(p: Builder, node: Node, inputs, shapes) -> View:
         frames = apply(p, "multiply", p.fresh(frames), factor)
     made = shapes[0][2]
     matrix = _fourier(length, length, made, parts, 2, False, False)
-    w = p.constant(packing.panels(matrix.astype(np.float32)))
+    w = _factor(p, matrix)
     flat = reshaped(p, frames, (rows, count, length * parts))
-    return linear(p, flat, w, matrix.shape[1], None).reshaped((rows, count, made, 2))
+    return linear(p, flat, w, None).reshaped((rows, count, made, 2))
 
 
 A_PAIR = 128
