@@ -29,22 +29,22 @@ ASKED_IN = {"common.files", "common.memory", "converters.keras.hdf5_reader"}
 """The modules that ask a system for what not every one has."""
 
 WITHOUT = f"""
-import builtins, os, pathlib, sys
+import builtins, os, sys
 import numpy as np
 import safetensors.numpy
 for name in {sorted(OF_POSIX)}:
     if hasattr(os, name):
         delattr(os, name)
-imported, read = builtins.__import__, pathlib.Path.read_text
+imported, opened = builtins.__import__, builtins.open
 def without(name, *given, **named):
     if name in {sorted(NOT_EVERYWHERE)} and "tinyseq" in str(sys._getframe(1).f_globals.get("__name__")):
         raise ImportError(name)
     return imported(name, *given, **named)
-def hidden(self, *given, **named):
-    if str(self).startswith(("/proc", "/sys")):
-        raise FileNotFoundError(str(self))
-    return read(self, *given, **named)
-builtins.__import__, pathlib.Path.read_text = without, hidden
+def hidden(file, *given, **named):
+    if str(file).startswith(("/proc", "/sys")):
+        raise FileNotFoundError(str(file))
+    return opened(file, *given, **named)
+builtins.__import__, builtins.open = without, hidden
 import tinyseq
 from tinyseq.common import memory
 from tinyseq.tools.cli import main
@@ -96,11 +96,11 @@ def test_a_day_without_what_some_systems_lack(tmp_path):
 
 
 def test_where_nothing_tells_what_is_free_all_memory_counts(monkeypatch):
-    def missing(self, *_, **__):
-        raise FileNotFoundError(str(self))
+    def missing(path):
+        raise FileNotFoundError(path)
 
     before = memory.available()
-    monkeypatch.setattr("pathlib.Path.read_text", missing)
+    monkeypatch.setattr(memory, "_lines", missing)
     assert memory.available() >= before
 
 

@@ -247,7 +247,7 @@ def test_the_library_for_windows_runs_a_plan_with_the_same_bits(
     linker.run([*zig, "-nostdlib", "-Wl,--entry,mainCRTStartup", "-s", "-o", program, made, "-lkernel32"])
     shutil.copy(kernels / target.name / library.library_file("avx2", target.system), tmp_path / "kernels.dll")
     monkeypatch.chdir(tmp_path)
-    run(program)
+    run([program], tmp_path / "plan", tmp_path / "said")
     assert (tmp_path / "results").read_bytes() == expected["output"].tobytes() + state.tobytes()
 
 
@@ -270,4 +270,4 @@ def test_the_packaging_backend_makes_a_wheel_for_this_machine(monkeypatch, tmp_p
     platform = sysconfig.get_platform().replace("-", "_").replace(".", "_")
     assert {str(tag) for tag in found} == {f"py3-none-{platform}"}
     built = {Path(file).name for file in listing(tmp_path / name) if "/built/" in file}
-    assert {path.name for path in library.FOLDER.iterdir() if path.is_file()} == built
+    assert {path.name for path in BUILT.iterdir() if path.is_file()} == built

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from operator import index
 from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
@@ -72,6 +73,8 @@ NEAREST = {
 
 
 def _taps(attributes: dict, before: int, after: int, scale: float, region: tuple[float, float]) -> Taps:
+    # Places of elements are worked out here: a formula holds for these sizes alone.
+    before, after, scale = index(before), index(after), float(scale)
     mode = attributes["coordinate_transformation_mode"]
     places = _coordinates(mode, before, after, scale, region)
     outside = (places < 0) | (places > before - 1)
@@ -195,6 +198,7 @@ def _fourier(
     length: int, given: int, made: int, parts: int, parts_made: int, half: bool, inverse: bool
 ) -> np.ndarray:
     """[given, parts, made, parts made] as a matrix: what a part of an input adds to each part of a result."""
+    length, given, made = index(length), index(given), index(made)
     memory.check(A_PAIR * given * made)
     angles = 2 * np.pi / length * (np.outer(np.arange(given), np.arange(made)) % length)
     cosine, sine = np.cos(angles), np.sin(angles) * (1 if inverse else -1)
