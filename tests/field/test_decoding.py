@@ -256,3 +256,11 @@ def test_texts_of_words_have_no_doubled_separators():
         rows([3, 1, 2, 3, 0, 3, 2, 1, 3]), vocabulary=STRINGS, lexicon=["ab", "ba"]
     )
     assert best.text == "ab ba"
+
+
+def test_many_words_that_are_spelt_alike_draw_one_warning():
+    lexicon = {word: ["t", "uw"] for word in ("two", "too", "to", "tu")}
+    options = {"vocabulary": PHONES, "lexicon": lexicon, "word_separator": "|"}
+    with pytest.warns(tinyseq.VocabularyWarning, match="'two' and 'too' .*, as are 2 others") as found:
+        (best,) = tinyseq.ctc_beam_search(rows([1, 2], len(PHONES)), **options)
+    assert (len(found), best.text) == (1, "two")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -91,14 +91,21 @@ class Emitted:
         tokens, frames = self.words[:2].tolist()
         confidences = np.exp(self.words[2].view(np.float32), dtype=np.float64).tolist()
         if reader is not None:
-            words = [
-                Word(word, frames[first], frames[last] + 1, min(confidences[first : last + 1]))
-                for word, first, last in reader.of(tokens, is_over)
-            ]
+            words = in_frames(reader.of(tokens, is_over), frames, confidences)
             text = " ".join(one.word for one in words)
             return Hypothesis(tokens, float(score), frames, confidences, text, words)
         said = None if vocabulary is None else text_of([vocabulary[token] for token in tokens], begins)
         return Hypothesis(tokens, float(score), frames, confidences, said)
+
+
+def in_frames(
+    found: Iterable[tuple[str, int, int]], frames: Sequence[int], confidences: Sequence[float]
+) -> list[Word]:
+    """Words, each given with the places of its first and its last token, with times in frames."""
+    return [
+        Word(word, frames[first], frames[last] + 1, min(confidences[first : last + 1]))
+        for word, first, last in found
+    ]
 
 
 class TokenLog:

@@ -7,7 +7,7 @@ from math import inf
 
 from tinyseq.common.given import is_number, is_whole
 from tinyseq.common.text import shown
-from tinyseq.decode.hypothesis import Hypothesis, Word
+from tinyseq.decode.hypothesis import Hypothesis, Word, in_frames
 from tinyseq.decode.vocabulary import as_strings
 from tinyseq.errors import OptionError
 
@@ -65,15 +65,13 @@ def timed(
 ) -> list[Word] | None:
     """The words of a hypothesis over frames, None where nothing parts them; ``second`` says when a frame
     begins."""
-    if hypothesis.words is not None:
-        return [one._replace(start=second(one.start), end=second(one.end)) for one in hypothesis.words]
-    if vocabulary is None or mark is None:
-        return None
-    frames, confidences = hypothesis.frames or [], hypothesis.confidences or []
-    return [
-        Word(word, second(frames[first]), second(frames[last] + 1), min(confidences[first : last + 1]))
-        for word, first, last in spelt(hypothesis.tokens, vocabulary, mark)
-    ]
+    words = hypothesis.words
+    if words is None:
+        if vocabulary is None or mark is None:
+            return None
+        found = spelt(hypothesis.tokens, vocabulary, mark)
+        words = in_frames(found, hypothesis.frames or [], hypothesis.confidences or [])
+    return [one._replace(start=second(one.start), end=second(one.end)) for one in words]
 
 
 def word_times(

@@ -182,11 +182,14 @@ def _reader(
 ) -> WordReader:
     """Of words that are spelt alike, it reads the first."""
     words: dict[tuple[int, ...], str] = {}
-    for word, symbols in spelt:
-        known = words.setdefault(tuple(symbols), word)
-        if known != word:
-            text = f"the words {known!r} and {word!r} are spelt alike: results have the first"
-            warn(text, VocabularyWarning, stacklevel=2)
+    alike = [
+        (known, word) for word, symbols in spelt if (known := words.setdefault(tuple(symbols), word)) != word
+    ]
+    if alike:
+        known, word = alike[0]
+        others = f", as are {len(alike) - 1} others" if len(alike) > 1 else ""
+        text = f"the words {known!r} and {word!r} are spelt alike{others}: results have the first"
+        warn(text, VocabularyWarning, stacklevel=2)
     return WordReader(words, spelling.tokens, options.vocabulary)
 
 
