@@ -34,20 +34,21 @@ LAYERS = {
     "kernels.search.layout": "",
     "kernels.library": "errors kernels.llvm.architecture",
     "kernels.program": "kernels.instructions kernels.library",
+    "kernels.call": "kernels.library kernels.program",
     "export.processors": "kernels.llvm.isa kernels.llvm.x86_64 kernels.llvm.aarch64",
     "export.targets": "common.text errors kernels.llvm.isa kernels.llvm.architecture kernels.library "
     "export.processors",
     "export.linker": "errors export.targets",
     "kernels": "errors kernels.activations kernels.cells kernels.instructions "
     "kernels.llvm.isa kernels.llvm.values kernels.llvm.architecture "
-    "kernels.formats kernels.search.layout kernels.library export.targets export.linker",
+    "kernels.formats kernels.search.layout kernels.library kernels.call export.targets export.linker",
     "kernels.cuda": "errors kernels.cells kernels.instructions kernels.llvm.values kernels.formats kernels",
     "kernels.cuda.compiler": "errors common kernels.library kernels.cuda",
     "kernels.cuda.driver": "errors kernels.cuda kernels.cuda.compiler",
     "plan": "errors common kernels.activations kernels.cells shapes ir "
     "kernels.instructions reference kernels.formats kernels.program",
     "backends": "common.text errors ir kernels.instructions reference kernels.formats kernels.library "
-    "kernels.program kernels.cuda kernels.cuda.driver plan",
+    "kernels.program kernels.call kernels.cuda kernels.cuda.driver plan",
     "converters": "common.text errors common kernels.activations kernels.cells ir",
     "runtime.claim": "errors",
     "runtime.state": "common.text errors common ir",
@@ -55,7 +56,7 @@ LAYERS = {
     "decode.option_checks": "common.text errors common",
     "decode": "common.text errors common kernels.instructions kernels.search.layout "
     "kernels.program runtime.claim runtime.state decode.option_checks",
-    "runtime": "common.text errors common ir passes kernels.program plan backends "
+    "runtime": "common.text errors common ir passes kernels.program kernels.call plan backends "
     "converters runtime.claim runtime.state",
     "dropin.onnx_backend": "common.text errors common runtime",
     "dropin": "common.text errors common ir runtime",

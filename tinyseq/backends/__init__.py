@@ -14,6 +14,7 @@ from tinyseq.ir.model import Model
 if TYPE_CHECKING:
     from tinyseq.backends.executor import Executor
     from tinyseq.ir.streaming import Streaming
+    from tinyseq.kernels.call import Step
     from tinyseq.plan.rows import RowLayout
 
 Arrays = dict[str, np.ndarray]
@@ -26,6 +27,13 @@ class Runner(Protocol):
 
     def step(self, feeds: Mapping[str, object], out: Mapping[str, np.ndarray] | None) -> Arrays:
         """Runs the model once and advances the state; leaves it alone if the feeds are refused."""
+
+    def quick(self, feeds: Mapping[str, object] | None) -> Step:
+        """What steps such feeds by one call, or those of the last step; see ``kernels/call``.
+
+        Raises:
+            FeedError: the feeds are none that it takes.
+        """
 
 
 class RowRunner(Runner, Protocol):

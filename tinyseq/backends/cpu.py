@@ -5,6 +5,7 @@ from __future__ import annotations
 import ctypes
 import math
 from collections.abc import Callable, Mapping
+from functools import partial
 
 import numpy as np
 
@@ -13,6 +14,7 @@ from tinyseq.backends.planned import PlannedBackend
 from tinyseq.errors import FeedError
 from tinyseq.ir.model import Model
 from tinyseq.kernels import library
+from tinyseq.kernels.call import Place, Step, never, step_of
 from tinyseq.kernels.formats import FLOAT32, FORMAT_CODES, FORMATS
 from tinyseq.kernels.program import Buffer, Program
 from tinyseq.plan.draft import Plan, Region
@@ -85,6 +87,24 @@ class CpuExecutor(Executor):
         self.context = np.array(addresses, np.int64)
         self._address = ctypes.c_void_p(self.context.ctypes.data)
         super().__init__(plan, known)
+        self.step = self._step() or never
+
+    def _step(self) -> Step | None:
+        """What steps it by one call, where it need not convert what it takes."""
+        if any(array.dtype != dtype for _, array, _, dtype in self._inputs):
+            return None
+        inputs = [Place(name, dtype, shape, array) for name, array, shape, dtype in self._inputs]
+        known = [
+            Place(name, dtype, shape, np.frombuffer(given, np.uint8))
+            for name, given, shape, dtype in self._known
+        ]
+        outputs, plain = [], True
+        for name, array, shape, dtype in self._outputs:
+            own = array.dtype == dtype and array.flags.c_contiguous
+            plain = plain and own
+            outputs.append(Place(name, dtype, shape, array, None if own else partial(array.astype, dtype)))
+        run = ctypes.cast(self._native, ctypes.c_void_p).value
+        return step_of(run, self.context, inputs, known, outputs, plain, (self._alive, self._arena))
 
     def bind(self, state: np.ndarray) -> None:
         self._alive[1] = state
@@ -115,6 +135,9 @@ class LongExecutor(CpuExecutor):
     def __init__(self, plan: Plan, state: np.ndarray, known: Mapping[str, np.ndarray], native) -> None:
         super().__init__(plan, state, known, native)
         self._plan, self._given = plan, known
+
+    def _step(self) -> None:
+        """None: what takes long is not one call."""
 
     def execute(self) -> None:
         # Imported here: only calls that take long need threads.

@@ -11,6 +11,7 @@ import numpy as np
 
 from tinyseq.errors import FeedError
 from tinyseq.ir.model import Value
+from tinyseq.kernels.call import Step, never
 from tinyseq.kernels.program import Buffer, Program
 from tinyseq.plan.draft import Plan, Region
 
@@ -25,6 +26,9 @@ class Executor(ABC):
     """
 
     joins = False
+    step: Step = staticmethod(never)
+    """Accepts feeds, executes and gives results in one; None where it does not, and ``accept`` and ``run`` may.
+    See ``kernels/call``."""
 
     def __init__(self, plan: Plan, known: Mapping[str, np.ndarray]) -> None:
         self._places = plan.places

@@ -14,6 +14,7 @@ from tinyseq.backends.executor import Executor
 from tinyseq.errors import FeedError
 from tinyseq.ir.feeds import checked_feeds
 from tinyseq.ir.model import Model, ModelGraph, Value
+from tinyseq.kernels.call import Step, never
 from tinyseq.kernels.formats import FLOAT32, WeightFormat
 from tinyseq.plan.draft import Plan
 from tinyseq.plan.packing import PackedWeights
@@ -79,6 +80,20 @@ class PlannedBackend(ABC):
         return StateLayout(self._stream_model)
 
     def run(self, feeds: Mapping[str, object]) -> dict[str, np.ndarray]:
+        if self._recent:
+            try:
+                recent = self._recent.pop()
+            except IndexError:  # another thread was quicker
+                return self._run(feeds)
+            try:
+                results = recent[1].step(feeds, None, None)
+            finally:
+                self._recent.append(recent)
+            if results is not None:
+                return results
+        return self._run(feeds)
+
+    def _run(self, feeds: Mapping[str, object]) -> dict[str, np.ndarray]:
         key, executor = self.ready(feeds)
         try:
             return executor.run()
@@ -166,7 +181,16 @@ class PlannedRunner:
     def step(
         self, feeds: Mapping[str, object], out: Mapping[str, np.ndarray] | None
     ) -> Mapping[str, np.ndarray]:
+        if self._last is not None:
+            results = self._last.step(feeds, out, None)
+            if results is not None:
+                return results
         return self.bound(feeds).run(out, self.state)
+
+    def quick(self, feeds: Mapping[str, object] | None) -> Step:
+        if feeds is not None:
+            self.bound(feeds)
+        return never if self._last is None else self._last.step
 
     def advance(self, feeds: Mapping[str, object]) -> Mapping[str, np.ndarray]:
         """``step`` that copies nothing out: its arrays hold until the next step, and may be written to."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import shutil
 import subprocess
 import tempfile
@@ -85,6 +86,48 @@ def shared(target: Target, made: Path, path: Path, functions: Sequence[str]) -> 
             given[-1].write_text(DLL_ENTRY, encoding="utf-8")
         run([zig(), "cc", *flags, "-o", linked, *given, *target.runtime])
         shutil.move(linked, path)
+
+
+def extension(target: Target, source: Path, path: Path) -> None:
+    """Makes an extension of CPython of C that declares by ``FROM_PYTHON`` what it needs of it, by ``FROM_C``
+    what of a C library; both are found in the process that loads it."""
+    flags = [
+        "-target",
+        target.linker,
+        "-std=c11",
+        "-O2",
+        "-Wall",
+        "-Wextra",
+        "-Werror",
+        "-fvisibility=hidden",
+    ]
+    flags += ["-fno-sanitize=undefined", "-fno-stack-protector", "-nostdlib", "-shared", "-s"]
+    if target.system == "macos":
+        flags += ["-Wl,-undefined,dynamic_lookup", f"-Wl,-install_name,@rpath/{path.name}"]
+    elif target.system == "linux":
+        flags += [f"-Wl,-soname,{path.name}", "-Wl,-z,noexecstack"]
+    with tempfile.TemporaryDirectory() as scratch:
+        folder = Path(scratch)
+        given = [source]
+        if target.system == "windows":
+            given += [folder / "entry.c", *_import_libraries(source.parent, folder)]
+            given[1].write_text(DLL_ENTRY, encoding="utf-8")
+        run([zig(), "cc", *flags, "-o", folder / path.name, *given])
+        shutil.move(folder / path.name, path)
+
+
+def _import_libraries(headers: Path, folder: Path) -> list[Path]:
+    """What a library for Windows finds Python's functions by, and the C library's."""
+    text = "".join(header.read_text(encoding="utf-8") for header in sorted(headers.glob("*.h")))
+    made = []
+    for library, mark in {"python3.dll": "FROM_PYTHON", "msvcrt.dll": "FROM_C"}.items():
+        names = re.findall(rf"^{mark} .*?(\w+)\(", text, re.MULTILINE)
+        definitions, path = folder / f"{library}.def", folder / f"{library}.lib"
+        lines = [f"LIBRARY {library}", "EXPORTS", *names]
+        definitions.write_text("\n".join(lines) + "\n", encoding="utf-8")
+        run([zig(), "dlltool", "-m", "i386:x86-64", "-D", library, "-d", definitions, "-l", path])
+        made.append(path)
+    return made
 
 
 def program(target: Target, sources: Sequence[Path], path: Path) -> None:

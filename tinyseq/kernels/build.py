@@ -3,8 +3,9 @@
 ``python -m tinyseq.kernels.build`` does it for the ISAs of this machine's processor; with ``--isa native``,
 for the one that this machine picks, which is quicker, with ``--target`` for another machine. Numba turns
 the machine and all that it calls into LLVM IR, once; then, for each ISA, its tiles are linked in, LLVM
-optimises for its CPU and zig's linker makes a library without a single undefined symbol. Needs numba,
-llvmlite and ziglang (``pip install 'tinyseq[build]'``); using the libraries needs none of them.
+optimises for its CPU and zig's linker makes a library without a single undefined symbol. zig's C compiler
+makes the call from Python, see ``call``. Needs numba, llvmlite and ziglang
+(``pip install 'tinyseq[build]'``); using the libraries needs none of them.
 
 The C function of every library, and what those of x86-64 have besides::
 
@@ -28,7 +29,15 @@ from pathlib import Path
 from tinyseq.errors import BuildError
 from tinyseq.export import linker
 from tinyseq.export.targets import OWN, TARGETS, WHEELS, Target
-from tinyseq.kernels.library import EMBEDDED_FILE, FINGERPRINT_FILE, FOLDER, fingerprint, library_file
+from tinyseq.kernels.call import FILES
+from tinyseq.kernels.library import (
+    EMBEDDED_FILE,
+    FINGERPRINT_FILE,
+    FOLDER,
+    SOURCES,
+    fingerprint,
+    library_file,
+)
 from tinyseq.kernels.llvm.architecture import HERE, ISAS, of
 from tinyseq.kernels.llvm.isa import Isa
 
@@ -40,6 +49,9 @@ STAGES = "stages"
 Builds for other ISAs and systems begin there; it is no part of an installation."""
 
 KERNELS_FILE = "kernels.bc"
+
+CALL = Path(SOURCES) / "call" / "call.c"
+"""The source of the call from Python."""
 
 FUNCTIONS = ("tinyseq_run", "tinyseq_cpu_level")
 """What others see of a library."""
@@ -240,6 +252,7 @@ def compiled_for(targets: Mapping[Target, Collection[str]], folder: Path) -> Non
     except subprocess.CalledProcessError as error:
         raise BuildError(f"building the kernels failed: {error}") from error
     for target in targets:
+        linker.extension(target, CALL, folder / target.name / FILES[target.system])
         shutil.copy(stages / EMBEDDED_FILE, folder / target.name)
         (folder / target.name / FINGERPRINT_FILE).write_text(made_from, encoding="utf-8")
 

@@ -18,7 +18,16 @@ FOLDER = os.path.join(SOURCES, "built")
 FINGERPRINT_FILE = "sources.crc32"
 EMBEDDED_FILE = "kernels.bc.xz"
 """The kernels as LLVM has them before it knows of a processor; see ``embedded.py``."""
-NOT_COMPILED = ("__init__.py", "library.py", "pep517.py", "program.py", "wheels.py", "cuda")
+NOT_COMPILED = (
+    "__init__.py",
+    "library.py",
+    "pep517.py",
+    "program.py",
+    "wheels.py",
+    "cuda/",
+    "call/__init__.py",
+)
+ENDINGS = (".py", ".c", ".h")
 ISA_VARIABLE = "TINYSEQ_ISA"
 REBUILD = (
     "rebuild them with `python -m tinyseq.kernels.build` (pip install 'tinyseq[build]') or reinstall tinyseq"
@@ -36,18 +45,18 @@ def library_file(isa: str, system: str = SYSTEM) -> str:
     return f"tinyseq_{isa}{SUFFIXES[system]}"
 
 
-def python_files() -> list[str]:
-    """The names of all files of this package, from ``SOURCES``."""
+def source_files() -> list[str]:
+    """The names of all files of this package, in Python and in C, from ``SOURCES``."""
     names = []
     for folder, _, files in os.walk(SOURCES):
         inside = folder[len(SOURCES) :].replace(os.sep, "/")
-        names += [f"{inside}/{name}"[1:] if inside else name for name in files if name.endswith(".py")]
+        names += [f"{inside}/{name}"[1:] if inside else name for name in files if name.endswith(ENDINGS)]
     return sorted(names, key=lambda name: name.split("/"))
 
 
 def sources() -> list[str]:
     """The names of the files that decide what the libraries hold."""
-    return [name for name in python_files() if name.partition("/")[0] not in NOT_COMPILED]
+    return [name for name in source_files() if not name.startswith(NOT_COMPILED)]
 
 
 def _bytes(name: str) -> bytes:
@@ -70,6 +79,8 @@ def _meaning(name: str) -> bytes:
     """A source without its comments, docstrings and layout."""
     import ast
 
+    if not name.endswith(".py"):
+        return _bytes(name)
     tree = ast.parse(_bytes(name))
     for node in ast.walk(tree):
         if isinstance(getattr(node, "body", None), list):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, NoReturn
 
 import numpy as np
@@ -10,6 +10,7 @@ import numpy as np
 from tinyseq import backends
 from tinyseq.errors import FeedError, StateError
 from tinyseq.ir.model import POSITION, Value
+from tinyseq.kernels.call import Step, bound, never
 from tinyseq.runtime.claim import Claim, claiming
 from tinyseq.runtime.state import Fields, State, described, restore, room
 
@@ -32,6 +33,7 @@ class Stream:
         self._streaming = streaming
         self._backend = backend
         self._claim = Claim("stream")
+        self._quick: Step = never
         self._free = self._claim.free
         with room("the state of a stream"):
             self._runner = backends.moved(backend.runner(), streaming)
@@ -56,18 +58,47 @@ class Stream:
                 infinity (see ``finite`` of ``load``); the state is as before.
             StateError: the stream has been finished.
         """
-        # Claim.take, written out: a call of its own takes as long as the rest of what is done here.
+        results = self._quick(feeds, out, self._free)
+        return self._step(feeds, out) if results is None else results
+
+    @claiming
+    def _step(
+        self, feeds: Mapping[str, np.ndarray], out: Mapping[str, np.ndarray] | None
+    ) -> dict[str, np.ndarray]:
+        """``step`` of feeds of any kind."""
         try:
-            self._free.pop()
-        except BaseException as error:
-            self._claim.refuse(error)
+            results = self._runner.step(feeds, out)
+        except FeedError as error:
+            self._session.explain(error, feeds, one_row=True)
+            raise
+        self._quick = self._runner.quick(None)
+        return results
+
+    def bind(
+        self, feeds: Mapping[str, np.ndarray], out: Mapping[str, np.ndarray] | None = None
+    ) -> Callable[[], dict[str, np.ndarray]]:
+        """What calls ``step(feeds, out)``, for who uses the same arrays again and again: write the next chunk
+        into those of ``feeds``, call it, and find the results in those of ``out``.
+
+        It costs least where arrays are dense and own their memory.
+
+        Raises:
+            FeedError: names, dtypes or shapes of the feeds do not fit. What it returns raises what ``step``
+                does.
+        """
+
+        def otherwise() -> dict[str, np.ndarray]:
+            return self.step(feeds, out)
+
+        self._claim.take()
         try:
-            return self._runner.step(feeds, out)
+            quick = self._runner.quick(feeds)
         except FeedError as error:
             self._session.explain(error, feeds, one_row=True)
             raise
         finally:
             self._free.append(None)
+        return bound(quick, feeds, out, self._free, otherwise)
 
     @claiming
     def finish(self, feeds: Mapping[str, np.ndarray] | None = None) -> dict[str, np.ndarray]:

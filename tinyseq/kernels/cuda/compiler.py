@@ -27,7 +27,7 @@ from tinyseq.errors import DeviceError
 from tinyseq.kernels.cuda.arithmetic import TWINS
 from tinyseq.kernels.cuda.launch import Kernel
 from tinyseq.kernels.cuda.rebinding import Rebinding
-from tinyseq.kernels.library import checksum, python_files
+from tinyseq.kernels.library import checksum, source_files
 
 CACHE_VARIABLE = "TINYSEQ_CACHE"
 
@@ -154,7 +154,7 @@ def _bindings(value: object) -> object:
 def _folder() -> Path:
     """Where binaries are kept: one folder for these sources and compilers."""
     base = os.environ.get(CACHE_VARIABLE) or Path.home() / ".cache" / "tinyseq"
-    made_from = checksum(python_files())
+    made_from = checksum(source_files())
     return Path(base) / "cuda" / f"{made_from}-{'-'.join(map(_version, COMPILERS))}"
 
 
