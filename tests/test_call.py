@@ -200,7 +200,7 @@ def test_nothing_is_kept():
         gc.collect()
         return [sys.getrefcount(one) for one in watched]
 
-    for measured in (True, False):
+    for _ in range(2):  # the first round fills what is kept once
         before = counts()
         for _ in range(TIMES):
             stream.step(feeds), stream.step(feeds, out), step(), fresh(), stream.step({"x": feeds["x"]})
@@ -210,7 +210,6 @@ def test_nothing_is_kept():
                 with pytest.raises(tinyseq.FeedError):
                     stream.step(feeds, bad)
         after = counts()
-    assert not measured
     assert all(abs(one - other) < TIMES // 4 for one, other in zip(before, after))
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -24,8 +25,8 @@ from tinyseq.errors import BuildError
 from tinyseq.export import TARGETS, linker
 from tinyseq.export.check import Runner
 from tinyseq.export.targets import OWN, WHEELS
-from tinyseq.kernels import library
-from tinyseq.kernels.build import BUILT, FUNCTIONS, STAGES, build
+from tinyseq.kernels import call, library
+from tinyseq.kernels.build import BUILT, CALL, FUNCTIONS, STAGES, build
 from tinyseq.kernels.llvm.architecture import ISAS
 from tinyseq.kernels.wheels import packed, python_files
 from tinyseq.speech.voice_detector import MODEL
@@ -120,13 +121,26 @@ def test_a_wheel_is_tagged_small_and_whole(wheels, python_wheel, name):
     built = {Path(file).name: size for file, size in files.items() if "/built/" in file}
     compiled = {library.library_file(isa, target.system) for isa in target.isas}
     libraries = [size for file, size in built.items() if file in compiled]
-    assert libraries and built.keys() - compiled == {library.EMBEDDED_FILE, library.FINGERPRINT_FILE}
+    others = {library.EMBEDDED_FILE, library.FINGERPRINT_FILE, call.FILES[target.system]}
+    assert libraries and built.keys() - compiled == others
     missing = len(compiled) - len(libraries)
     assert path.stat().st_size + missing * max(libraries) < MOST
 
     assert {file for file in files if "/built/" not in file} == listing(python_wheel).keys()
     assert sum("licenses/" in file and "LICENSE" in file for file in files) == 2
     assert not [file for file in files if {"__pycache__", "tests", STAGES} & set(Path(file).parts)]
+
+
+@pytest.mark.parametrize("name", WHEELS)
+def test_the_call_asks_for_what_it_declares(kernels, name):
+    system = WHEELS[name].system
+    made = lief.parse(str(kernels / name / call.FILES[system]))
+    prefix = "_" if system == "macos" else ""
+    declared = re.findall(r"^FROM_\w+ .*?(\w+)\(", CALL.with_name("python.h").read_text(), re.MULTILINE)
+    # LLVM compares for equality by bcmp where a system has it.
+    allowed = {f"{prefix}{name}" for name in (*declared, "bcmp")} | SYSTEM_FUNCTIONS.get(system, set())
+    assert {symbol.name for symbol in made.imported_functions} <= allowed
+    assert f"{prefix}PyInit__call" in {symbol.name for symbol in made.exported_functions}
 
 
 def test_archives_are_the_same_each_time(python_wheel, kernels, tmp_path, monkeypatch):

@@ -27,8 +27,8 @@ class Executor(ABC):
 
     joins = False
     step: Step = staticmethod(never)
-    """Accepts feeds, executes and gives results in one; None where it does not, and ``accept`` and ``run`` may.
-    See ``kernels/call``."""
+    """Accepts feeds, executes and gives results in one; None where it does not, and ``accept`` and ``run``
+    may. See ``kernels/call``."""
 
     def __init__(self, plan: Plan, known: Mapping[str, np.ndarray]) -> None:
         self._places = plan.places

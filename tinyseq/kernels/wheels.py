@@ -1,8 +1,8 @@
 """Makes wheels: of tinyseq for all platforms, on one machine, by ``python -m tinyseq.kernels.wheels``.
 
 A wheel holds the Python files, which are the same everywhere, and the kernels and the call of one
-platform, for any Python there. All wheels are made from one run of the front end; each ISA is optimised once. What is made
-depends on the sources and on the versions of the tools alone. Runs in a checkout; needs
+platform, for any Python there. All wheels are made from one run of the front end; each ISA is optimised
+once. What is made depends on the sources and on the versions of the tools alone. Runs in a checkout; needs
 ``pip install 'tinyseq[build]'``.
 """
 

@@ -1,7 +1,7 @@
-"""The call of a plan from Python: an extension of CPython that costs a fraction of what Python's own way does.
+"""The call of a plan from Python: an extension of CPython, at a fraction of the cost of Python's own way.
 
-``call.c`` says what it takes. Where it was not built, or Python is of another kind than it is made for, there is
-none, and every call goes through Python: the same results, slower.
+``call.c`` says what it takes. Where it was not built, or Python is of another kind than it is made for, there
+is none, and every call goes through Python: the same results, slower.
 """
 
 import os
