@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 import numpy as np
 from onnx import NodeProto, TensorProto, helper, numpy_helper
 
+import tinyseq
 from tests import assets
 
 MICROSOFT = "com.microsoft"
@@ -23,18 +24,30 @@ class Layer:
 
 
 @dataclass(frozen=True, slots=True)
+class Work:
+    """What a call has to do at the least: floating-point operations, and bytes of weights to read, those of
+    the recurrent product once a frame."""
+
+    flops: int
+    bytes: int
+
+
+@dataclass(frozen=True, slots=True)
 class Case:
     """A model and what it is fed.
 
     ``state`` names the outputs that a call feeds back to inputs, ``{input: output}``; a case without it
-    is the same call again and again. ``tolerance`` is the largest difference from onnxruntime's outputs with
-    which a call is timed at all: absolute, and relative for what is above 1.
+    is the same call again and again. ``rows`` are how many streams it steps. ``tolerance`` is the largest
+    difference from onnxruntime's outputs with which a call is timed at all: absolute, and relative for what
+    is above 1.
     """
 
     model: bytes
     feeds: dict[str, np.ndarray]
     state: dict[str, str] = field(default_factory=dict)
     layer: Layer | None = None
+    work: Work | None = None
+    rows: int = 1
     tolerance: float = 1e-5
 
 
@@ -49,7 +62,7 @@ def silero_chunk(rows: int = 1) -> Case:
         "state": np.zeros((2, rows, 128), np.float32),
         "sr": np.array(16000),
     }
-    return Case(assets.fetch("silero-chunk").read_bytes(), feeds, {"state": "stateN"})
+    return Case(assets.fetch("silero-chunk").read_bytes(), feeds, {"state": "stateN"}, rows=rows)
 
 
 def silero_sequence(frames: int) -> Case:
@@ -71,7 +84,9 @@ def recurrent(kind: str, hidden: int, frames: int, rows: int) -> Case:
     outputs = {"y": (frames, 1, rows, hidden)} | {f"{name}n": size for name in states}
     state = {f"{name}0": f"{name}n" for name in states} if frames == 1 else {}
     model = _single_node(kind, weights, hidden, feeds, outputs)
-    return Case(model, feeds, state, Layer(kind, weights))
+    matrix = gates * hidden
+    work = Work(2 * frames * rows * 2 * matrix, 4 * matrix * (1 + frames))
+    return Case(model, feeds, state, Layer(kind, weights), work, rows)
 
 
 def quantised(hidden: int, frames: int, rows: int) -> Case:
@@ -102,6 +117,20 @@ def letters(width: int) -> Case:
     """A picture 64 high: convolutions of bytes, then a bidirectional layer of bytes."""
     feeds = {"input1": _uniform(_generator(), (1, 1, 64, width), 1.0)}
     return Case(assets.fetch("ocr").read_bytes(), feeds, tolerance=ROUNDED)
+
+
+def frame(name: str, tolerance: float) -> Case:
+    """A frame of a model that carries its state in inputs and outputs, as a live stream computes it."""
+    data = assets.fetch(name).read_bytes()
+    session = tinyseq.load(data)
+    state = {pair.input: pair.output for pair in session.state}
+    generator = _generator()
+    feeds = {
+        value.name: np.zeros(shape, value.dtype) if value.name in state else _uniform(generator, shape, 0.1)
+        for value in session.inputs
+        for shape in [[size if isinstance(size, int) else 1 for size in value.shape or ()]]
+    }
+    return Case(data, feeds, state, tolerance=tolerance)
 
 
 def _generator() -> np.random.Generator:

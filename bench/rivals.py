@@ -24,6 +24,8 @@ class Rival(ABC):
 
     name: ClassVar[str]
     package: ClassVar[str]
+    rounds: ClassVar[bool] = False
+    """Whether it may compute in less than float32: its results are then held to ``cases.ROUNDED``."""
 
     @classmethod
     def takes(cls, case: Case) -> bool:
@@ -100,7 +102,7 @@ class TinyseqStream(Rival):
 
     @classmethod
     def takes(cls, case: Case) -> bool:
-        return bool(case.state) and all(case.feeds[name].shape[1] == 1 for name in case.state)
+        return bool(case.state) and case.rows == 1
 
     def __init__(self, case: Case) -> None:
         stream = tinyseq.load(case.model, state=case.state).stream()
@@ -184,6 +186,7 @@ class OpenVino(Rival):
     """
 
     name = package = "openvino"
+    precision: ClassVar[dict[str, str]] = {"INFERENCE_PRECISION_HINT": "f32"}
 
     @classmethod
     def takes(cls, case: Case) -> bool:
@@ -193,7 +196,7 @@ class OpenVino(Rival):
         import openvino
 
         core = openvino.Core()
-        options = {"INFERENCE_PRECISION_HINT": "f32", "INFERENCE_NUM_THREADS": 1, "NUM_STREAMS": 1}
+        options = {**self.precision, "INFERENCE_NUM_THREADS": 1, "NUM_STREAMS": 1}
         compiled = core.compile_model(core.read_model(io.BytesIO(case.model)), "CPU", options)
         self._request = compiled.create_infer_request()
         self._names = [port.get_any_name() for port in compiled.outputs]
@@ -209,7 +212,22 @@ class OpenVino(Rival):
         return {name: self._results[place] for place, name in enumerate(self._names)}
 
 
-RIVALS: tuple[type[Rival], ...] = (OnnxRuntime, TinyseqRun, TinyseqStream, Torch, OpenVino)
+class OpenVinoAsItComes(OpenVino):
+    """OpenVINO with its own choice of precision, which is bfloat16 where the processor has it."""
+
+    name = "openvino as it comes"
+    precision: ClassVar[dict[str, str]] = {}
+    rounds = True
+
+
+RIVALS: tuple[type[Rival], ...] = (
+    OnnxRuntime,
+    TinyseqRun,
+    TinyseqStream,
+    Torch,
+    OpenVino,
+    OpenVinoAsItComes,
+)
 
 
 def installed() -> list[type[Rival]]:

@@ -34,6 +34,13 @@ def median_ratio(yardstick: list[float], seconds: list[float]) -> float:
     return median(a / b for a, b in zip(yardstick, seconds, strict=True))
 
 
+def spread(yardstick: list[float], seconds: list[float]) -> float:
+    """Within what share of the median half of the rounds' ratios to the yardstick lie."""
+    ratios = [a / b for a, b in zip(yardstick, seconds, strict=True)]
+    middle = median(ratios)
+    return median(abs(ratio - middle) for ratio in ratios) / middle
+
+
 def once(call: Call) -> float:
     """Seconds of a single call."""
     return _block(call, 1)
