@@ -46,10 +46,12 @@ import sysconfig
 import time
 import numpy as np
 import tinyseq
+from tinyseq.kernels import call
 from tinyseq.speech.voice_detector import MODEL
 stream, sr = tinyseq.load(MODEL).stream(), np.array(16000)
 results = [stream.step({"input": chunk[None], "sr": sr})["output"] for chunk in np.load(sys.argv[1])]
 np.savez(sys.argv[2], output=np.concatenate(results), state=stream.snapshot()["state"])
+assert call.extension() is not None
 assert not {"numba", "llvmlite", "ziglang"} & set(sys.modules)
 """
 """Streams chunks of a file through the voice detector; its results, and the state in the end, to another."""
