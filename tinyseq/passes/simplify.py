@@ -19,7 +19,8 @@ A_STORED_BYTE = 8
 
 def simplify(model: Model) -> Model:
     """Everything that the constants alone decide is computed; what nothing reads is gone; weights are
-    float32; recurrent cells that an exporter took apart are recurrent layers again.
+    float32; what is multiplied and added by channel behind convolutions is in their weights; recurrent cells
+    that an exporter took apart are recurrent layers again.
 
     Raises:
         ModelError: a constant cannot be computed, or is too large for float32; names it.
@@ -30,6 +31,10 @@ def simplify(model: Model) -> Model:
         from tinyseq.passes.precision import narrow
 
         graph = narrow(graph)
+    if any(node.op in ("Conv", "ConvTranspose", "BatchNormalization") for node in graph.nodes):
+        from tinyseq.passes.channels import absorbed
+
+        graph = prune(absorbed(graph))
     if _may_hold_cells(graph):
         from tinyseq.passes.recognise import recognise
 
