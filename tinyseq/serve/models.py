@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable, Hashable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -19,6 +19,7 @@ from tinyseq.runtime.state import State
 from tinyseq.serve.batcher import Batcher, Done
 from tinyseq.serve.config import Config, ModelSource, checked_name
 from tinyseq.serve.errors import DrainingError, FullError, UnknownModelError
+from tinyseq.serve.kinds import Kind, Layout
 from tinyseq.serve.load import Load
 from tinyseq.serve.rows import PoolRows, Row, Runs, StreamRows, checked, live_rows
 from tinyseq.speech.voice_detector import MODEL as DETECTOR
@@ -46,23 +47,26 @@ class ServedStream:
         self._line = model.batcher.line(self._row)
         self._closed = False
 
-    def key(self, feeds: Feeds) -> Hashable:
-        """What ``submit`` would find out of feeds. Who sends chunks of one kind, and inputs without rows that
-        stay as they are, asks once.
-
-        Raises:
-            FeedError: an array is of more rows than one.
-        """
-        return self._rows.key(feeds)
-
-    def submit(self, feeds: Feeds, done: Done, key: Hashable = None) -> None:
-        """Steps the stream by a chunk: ``done`` gets its outputs, arrays that nobody else uses.
+    def submit(self, feeds: Feeds, done: Done) -> None:
+        """Steps the stream by a chunk: ``done`` gets its ``Outputs``, arrays by name that nobody writes to.
 
         Raises:
             FeedError: an array is of more rows than one.
         """
         size = sum([array.nbytes for array in feeds.values()])
-        self._line.step(self._rows.key(feeds) if key is None else key, feeds, done, size)
+        self._line.step(self._rows.inputs.kind(feeds), feeds, done, size)
+
+    def kind(self, layout: Layout) -> Kind:
+        """What ``submit_packed`` takes for chunks that are laid out so.
+
+        Raises:
+            FeedError: an array is of more rows than one.
+        """
+        return self._rows.inputs.packed_kind(layout)
+
+    def submit_packed(self, kind: Kind, data: bytes, done: Done) -> None:
+        """``submit`` of a chunk in bytes, as many as its layout has."""
+        self._line.step(kind, data, done, len(data))
 
     def later(self, result: Any, done: Done) -> None:
         """Gives ``done`` a result that is known already, when all before it is answered."""
@@ -152,7 +156,7 @@ class ServedModel:
 
     def _batcher(self, steps: PoolRows | StreamRows | Runs) -> Batcher:
         own = self._models
-        return Batcher(steps, own.config.limits, own.admission, self.metrics, own.load_, own.executor)
+        return Batcher(steps, own.config.limits, own.admission, self.metrics, own.pace, own.executor)
 
     @property
     def fingerprint(self) -> str:
@@ -206,7 +210,7 @@ class ServedModel:
         line = self._runs.line(None)
         size = sum(array.nbytes for array in feeds.values())
         try:
-            asked = awaited(lambda done: line.step(self._whole.key(feeds), feeds, done, size))
+            asked = awaited(lambda done: line.step(self._whole.kind(feeds), feeds, done, size))
             return await (asked if timeout is None else asyncio.wait_for(asked, timeout))
         except TimeoutError:
             after = self._models.config.limits.retry_after
@@ -221,7 +225,7 @@ class Models:
 
     def __init__(self, config: Config, admission: Admission, metrics: Metrics) -> None:
         self.config, self.admission, self.metrics = config, admission, metrics
-        self.load_ = Load(config.limits)
+        self.pace = Load(config.limits)
         self.executor = ThreadPoolExecutor(4, "tinyseq-step")
         self._served: dict[str, dict[str, ServedModel]] = {}
         self._sources = {source.name: source for source in config.models}
@@ -301,7 +305,8 @@ class Models:
             self._retire(served)
 
     def close(self) -> None:
-        """Ends the threads of steps."""
+        """Ends what runs beside the event loop."""
+        self.pace.close()
         self.executor.shutdown(wait=False, cancel_futures=True)
 
     def index(self) -> list[tuple[str, str, bool]]:
