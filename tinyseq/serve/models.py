@@ -7,6 +7,7 @@ import logging
 from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from time import monotonic
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -46,6 +47,16 @@ class ServedStream:
         self._rows = model.rows
         self._line = model.batcher.line(self._row)
         self._closed = False
+        self.told_to_end: Callable[[], None] | None = None
+        """What is called when the model was replaced long ago: to close the stream, now or soon."""
+
+    def end(self) -> None:
+        """Tells who uses the stream that it is to end."""
+        if self.told_to_end is None:
+            self.close("retired")
+        else:
+            told, self.told_to_end = self.told_to_end, None
+            told()
 
     def submit(self, feeds: Feeds, done: Done) -> None:
         """Steps the stream by a chunk: ``done`` gets its ``Outputs``, arrays by name that nobody writes to.
@@ -229,6 +240,8 @@ class Models:
         self.executor = ThreadPoolExecutor(4, "tinyseq-step")
         self._served: dict[str, dict[str, ServedModel]] = {}
         self._sources = {source.name: source for source in config.models}
+        self._stamps: dict[str, Any] = {}
+        self._retired: list[tuple[float, ServedModel]] = []
 
     def __iter__(self) -> Iterator[ServedModel]:
         """All versions that are served."""
@@ -283,6 +296,7 @@ class Models:
             ModelError: a file cannot be read; what was served is served on.
         """
         source = self._source(name)
+        self._stamps[name] = _stamp(source)
         loop = asyncio.get_running_loop()
         found = versions(source)
         sessions = {
@@ -326,6 +340,27 @@ class Models:
     def _retire(self, served: ServedModel | None) -> None:
         if served is not None:
             served.ready = False
+            self._retired.append((monotonic(), served))
+
+    def tick(self, now: float) -> None:
+        """Called every second or so: streams of models that were replaced long ago are ended."""
+        limit = now - self.config.limits.retire_seconds
+        for since, served in list(self._retired):
+            for stream in list(served.streams) if since < limit else ():
+                stream.end()
+            if not served.streams:
+                self._retired.remove((since, served))
+
+    def names(self) -> list[str]:
+        """What can be loaded."""
+        return list(self._sources)
+
+    def changed(self) -> list[str]:
+        """Models whose files are others than when they were loaded; of a repository new ones, too."""
+        if self.config.repository is not None:
+            for source in repository(self.config.repository):
+                self._sources.setdefault(source.name, source)
+        return [name for name, source in self._sources.items() if _stamp(source) != self._stamps.get(name)]
 
 
 def _loaded(source: ModelSource, path: Path) -> Session:
@@ -336,6 +371,15 @@ def _loaded(source: ModelSource, path: Path) -> Session:
     session.fingerprint  # noqa: B018
     session.state  # noqa: B018
     return session
+
+
+def _stamp(source: ModelSource) -> Any:
+    """What differs when a model's files have changed; None while they cannot be read."""
+    try:
+        paths = sorted(versions(source).values())
+        return [(str(path), path.stat().st_mtime_ns, path.stat().st_size) for path in paths]
+    except (OSError, ModelError):
+        return None
 
 
 def versions(source: ModelSource) -> dict[str, Path]:

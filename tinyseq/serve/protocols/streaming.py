@@ -65,6 +65,7 @@ class StreamHandler:
         self._every = _seconds(connection.query.get("state_every"))
         self._model = services.models.find(name, version)
         self._stream = self._model.open_stream()
+        self._stream.told_to_end = self.draining
         self._next_state = monotonic() + self._every if self._every else 0.0
         self._asked = 0
         self._answered = 0
@@ -252,7 +253,7 @@ class StreamHandler:
         def last(state: Any) -> None:
             self._send_state(state)
             self._stream.close("drained")
-            self._connection.close(1001, "the server ends; go on with the state token")
+            self._connection.close(1001, "go on elsewhere with the state token")
 
         self._stream.snapshot(last)
 
