@@ -17,11 +17,10 @@ import tritonclient.grpc as triton_grpc
 import tritonclient.grpc.aio as triton_grpc_aio
 import tritonclient.http as triton_http
 import tritonclient.http.aio as triton_http_aio
+from chunks import CHUNKS, RATE
 from tritonclient.utils import InferenceServerException
 
 MODEL = "silero_vad"
-CHUNKS = np.random.default_rng(7).normal(0, 0.1, (6, 1, 576)).astype(np.float32)
-RATE = np.array(16000, np.int64)
 
 
 def inputs(module: Any, chunk: np.ndarray, binary: bool = True) -> list[Any]:
