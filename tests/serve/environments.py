@@ -15,6 +15,9 @@ import pytest
 
 from tests.assets import UnavailableError, cache
 
+TRITON = ("tritonclient[http,grpc]==2.73.0", "safetensors")
+"""Triton's clients, and what ``import tinyseq`` needs beside NumPy."""
+
 
 def environment(*requirements: str) -> Path:
     """The Python of an environment in which packages are installed, ``environment("tritonclient==2.73")``;

@@ -11,7 +11,7 @@ import pytest
 
 import tinyseq
 from tests.serve.clients.chunks import CHUNKS, RATE
-from tests.serve.environments import environment
+from tests.serve.environments import TRITON, environment
 from tests.serve.server import serving
 from tinyseq.speech.voice_detector import MODEL
 
@@ -30,7 +30,7 @@ def free_port() -> int:
 @pytest.fixture(scope="module")
 def answers(tmp_path_factory) -> dict[str, np.ndarray]:
     """What the clients were answered, by way and case; the server has written nothing."""
-    python = environment("tritonclient[http,grpc]==2.73.0")
+    python = environment(*TRITON)
     folder = tmp_path_factory.mktemp("triton")
     port = free_port()
     with serving(folder, "--grpc", port) as server:
