@@ -127,6 +127,8 @@ def array_of(tensor: Tensor, data: object) -> np.ndarray:
         raise FeedError(f"tensor {tensor.name!r} has no list of numbers as its data")
     try:
         given = np.array(data)
+        if tensor.dtype == np.uint64 and given.dtype.kind in "fO":
+            given = _large(data)
     except (ValueError, OverflowError, RecursionError) as error:
         raise FeedError(f"the data of tensor {tensor.name!r} is no array: {error}") from error
     if given.size != prod(tensor.shape):
@@ -148,6 +150,14 @@ def array_of(tensor: Tensor, data: object) -> np.ndarray:
             f"the data of tensor {tensor.name!r} is beyond the numbers of {datatype(tensor.dtype)}"
         )
     return _shaped(tensor, array)
+
+
+def _large(data: object) -> np.ndarray:
+    """Whole numbers some of which need all bits of UINT64; beside smaller ones NumPy makes them fractions."""
+    given = np.array(data, object)
+    if not all(type(number) is int for number in given.flat):
+        raise ValueError("there are others than whole numbers")
+    return given.astype(np.uint64)
 
 
 def written(name: str, array: np.ndarray, with_data: bool = True) -> dict[str, Any]:
