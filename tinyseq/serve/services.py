@@ -9,6 +9,7 @@ if TYPE_CHECKING:
     from tinyseq.serve.admission import Admission
     from tinyseq.serve.bearer import Bearer
     from tinyseq.serve.config import Config
+    from tinyseq.serve.exchange import Exchange
     from tinyseq.serve.metrics import Metrics
     from tinyseq.serve.models import Models
     from tinyseq.serve.tokens import Tokens
@@ -34,6 +35,7 @@ class Services:
     metrics: Metrics
     tokens: Tokens
     bearer: Bearer
+    exchange: Exchange
     connections: set[Live] = field(default_factory=set)
     """The websockets that stand."""
     draining: bool = False

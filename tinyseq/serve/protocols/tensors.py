@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from math import prod
 from typing import Any, NamedTuple
 
@@ -185,8 +185,3 @@ def shape_of(value: Value) -> list[int]:
     if value.shape is None:
         return [-1]
     return [size if isinstance(size, int) else -1 for size in value.shape]
-
-
-def shapes(arrays: Mapping[str, np.ndarray]) -> tuple[tuple[str, tuple[int, ...]], ...]:
-    """Names and shapes, which tell whether a header is as before."""
-    return tuple([(name, array.shape) for name, array in arrays.items()])
