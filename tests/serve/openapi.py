@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
+from tinyseq.serve.protocols.tensors import DATATYPES
+
 NAME = {"type": "string", "enum": ["silero_vad"]}
 
 SCALAR: dict[str, Any] = {"type": ["number", "boolean"]}
@@ -16,7 +18,7 @@ TENSOR: dict[str, Any] = {
         "name": {"type": "string", "enum": ["input", "sr", "state"]},
         "datatype": {
             "type": "string",
-            "enum": "BOOL UINT8 UINT16 UINT32 UINT64 INT8 INT16 INT32 INT64 FP16 FP32 FP64".split(),
+            "enum": list(DATATYPES),
         },
         "shape": {"type": "array", "items": {"type": "integer", "minimum": 0, "maximum": 4}, "maxItems": 4},
         "data": {"type": "array", "items": SCALAR, "maxItems": 16},
@@ -93,7 +95,7 @@ def operation(*names: str, body: Any = None, **answered: Any) -> dict[str, Any]:
         **answered,
     }
     if body is not None:
-        made["requestBody"] = {"required": True, "content": {"application/json": {"schema": body}}}
+        made["requestBody"] = {"required": body is REQUEST, "content": {"application/json": {"schema": body}}}
     return made
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Mapping
+from time import monotonic
 from typing import Any
 
 import numpy as np
@@ -289,6 +290,18 @@ def test_a_sequence_goes_on_with_its_model_when_that_is_replaced(tmp_path):
         assert (await app.ask(INFER, request(X[2][None], 3, start=True))).status == 404
 
     served(use, tmp_path)
+
+
+def test_it_ends_some_time_after_its_model_was_replaced(tmp_path):
+    async def use(app: Inside) -> None:
+        await app.ask(INFER, request(X[1], start=True))
+        await app.ask("/v2/repository/models/m/load", b"")
+        assert (await app.ask(INFER, request(X[1]))).status == 200
+        app.services.models.tick(monotonic() + 11)
+        assert "START" in (await app.ask(INFER, request(X[1]))).json["error"]
+        assert app.services.metrics.ended["retired"] == 1 and app.services.admission.streams == 0
+
+    served(use, tmp_path, retire_seconds=10.0)
 
 
 def test_with_several_workers_a_sequence_belongs_to_its_connection(tmp_path):

@@ -208,7 +208,8 @@ class App:
                 others.add(route.method)
         if others:
             raise UnknownPathError(
-                f"{shown(request.path)} takes {', '.join(sorted(others))}, not {shown(request.method)}", 405
+                f"{shown(request.path)} takes {', '.join(sorted(others))}, not {shown(request.method)}",
+                others,
             )
         raise UnknownPathError(f"nothing is at {shown(request.path)}")
 

@@ -45,6 +45,13 @@ class InferResponse(NamedTuple):
     outputs: Mapping[str, np.ndarray]
 
 
+class ForbiddenError(ServeError):
+    """The server is configured not to do it."""
+
+    status = 403
+    reason = "forbidden"
+
+
 class InternalError(ServeError):
     """The server could not do what it should."""
 
@@ -244,17 +251,28 @@ class Inference:
         Raises:
             TinyseqError: there is no such model, or it cannot be read; what was served is served on.
         """
-        _refuse_overrides(parameters)
+        self._check_control(parameters)
         await self.services.models.load(model)
 
     async def unload(self, model: str, parameters: object) -> None:
         """Serves a model no more; sequences that are live go on.
 
         Raises:
-            ServeError: it is not served.
+            ServeError: it is not served, or clients may not unload it.
         """
-        _refuse_overrides(parameters)
+        self._check_control(parameters)
         self.services.models.unload(model)
+
+    def _check_control(self, parameters: object) -> None:
+        config = self.services.config
+        if not config.control:
+            raise ForbiddenError("clients may not load and unload models of this server (server.control)")
+        if config.workers > 1:
+            raise ForbiddenError(
+                f"a request reaches one of {config.workers} workers, and models are loaded by all: send the "
+                "server SIGHUP, let it watch the files (server.watch_seconds), or serve with --workers 1"
+            )
+        _refuse_overrides(parameters)
 
     def index(self, ready: bool) -> list[dict[str, Any]]:
         """All models that are served or could be; only those that are where ``ready`` is asked for."""

@@ -137,6 +137,7 @@ class Sequences:
         if before is not None:
             before.close("restarted")
         sequence = Sequence(key, served, served.open_stream())
+        sequence.stream.told_to_end = lambda: self._drop(sequence, "retired")
         self._live[key] = sequence
         if self._timer is None:
             self._wake(self._idle)
