@@ -21,6 +21,9 @@ HEADER_LENGTH = "inference-header-content-length"
 """The header that says how long the JSON is in front of the bytes of tensors."""
 
 
+_ENCODER = json.JSONEncoder(separators=(",", ":"))
+
+
 class Wanted(NamedTuple):
     """How the outputs of a request are written: those of ``binary``, else all others, as bytes."""
 
@@ -38,7 +41,7 @@ def read_request(
     """
     text, data = _parts(headers, body)
     given = read_object(text)
-    parameters = dict(_object(given.pop("parameters", {}), "parameters"))
+    parameters = _object(given.pop("parameters", {}), "parameters")
     others = _truth(parameters, "binary_data_output", False)
     name = _text(given.pop("id", ""), "id")
     feeds = _inputs(_list(given.pop("inputs", []), "inputs"), data)
@@ -78,7 +81,7 @@ def write_response(answer: InferResponse, wanted: Wanted, accept: str) -> Respon
     header: dict[str, Any] = {"model_name": answer.model, "model_version": answer.version, "outputs": outputs}
     if answer.id:
         header["id"] = answer.id
-    body = json.dumps(header, separators=(",", ":")).encode()
+    body = _ENCODER.encode(header).encode()
     headers: dict[str, str] = {}
     kind = "application/json"
     if data:
@@ -113,10 +116,10 @@ def _inputs(given: list[Any], data: memoryview) -> dict[str, np.ndarray]:
     feeds: dict[str, np.ndarray] = {}
     begin = 0
     for each in given:
-        own = dict(_object(each, "an input"))
+        own = _object(each, "an input")
         tensor = tensor_of(own.pop("name", None), own.pop("datatype", None), own.pop("shape", None))
         name = tensor.name
-        parameters = dict(_object(own.pop("parameters", {}), f"parameters of {shown(name)}"))
+        parameters = _object(own.pop("parameters", {}), "parameters of an input")
         if name in feeds:
             raise BadRequestError(f"input {shown(name)} is there twice")
         if "binary_data_size" in parameters:
@@ -130,7 +133,8 @@ def _inputs(given: list[Any], data: memoryview) -> dict[str, np.ndarray]:
             begin += size
         else:
             feeds[name] = array_of(tensor, own.pop("data", None))
-        refuse_others(parameters, f"input {shown(name)}", "binary_data_size")
+        if parameters:
+            refuse_others(parameters, f"input {shown(name)}", "binary_data_size")
         if own:
             raise BadRequestError(f"input {shown(name)} has {shown(next(iter(own)))}, which is unknown")
     if begin != len(data):
@@ -142,11 +146,12 @@ def _outputs(given: list[Any]) -> dict[str, bool | None]:
     """By name: whether it is wanted as bytes, None where the request does not say."""
     outputs: dict[str, bool | None] = {}
     for each in given:
-        tensor = dict(_object(each, "an output"))
+        tensor = _object(each, "an output")
         name = _text(tensor.pop("name", None), "the name of an output")
-        parameters = dict(_object(tensor.pop("parameters", {}), f"parameters of {shown(name)}"))
+        parameters = _object(tensor.pop("parameters", {}), "parameters of an output")
         outputs[name] = _truth(parameters, "binary_data", None)
-        refuse_others(parameters, f"output {shown(name)}", "binary_data")
+        if parameters:
+            refuse_others(parameters, f"output {shown(name)}", "binary_data")
         if tensor:
             raise BadRequestError(f"output {shown(name)} has {shown(next(iter(tensor)))}, which is unknown")
     return outputs

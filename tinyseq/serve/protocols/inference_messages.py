@@ -58,7 +58,8 @@ def read_request(message: Any) -> InferRequest:
     parameters.pop(WANTS_FINAL, None)
     outputs = []
     for output in message.outputs:
-        refuse_others(parameter_values(output.parameters), f"output {shown(output.name)}", "none")
+        if output.parameters:
+            refuse_others(parameter_values(output.parameters), f"output {shown(output.name)}", "none")
         outputs.append(output.name)
     return InferRequest(
         message.model_name,
@@ -82,7 +83,8 @@ def _inputs(message: Any) -> dict[str, np.ndarray]:
         name = tensor.name
         if name in feeds:
             raise BadRequestError(f"input {shown(name)} is there twice")
-        refuse_others(parameter_values(given.parameters), f"input {shown(name)}", "none")
+        if given.parameters:
+            refuse_others(parameter_values(given.parameters), f"input {shown(name)}", "none")
         if raw:
             if given.HasField("contents"):
                 raise BadRequestError(f"input {shown(name)} has contents beside raw_input_contents")
