@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import hmac
 import logging
 import re
 import secrets
@@ -17,6 +16,7 @@ from tinyseq.errors import TinyseqError
 from tinyseq.serve import health
 from tinyseq.serve.admission import Admission
 from tinyseq.serve.asgi_websocket import AsgiWebsocket
+from tinyseq.serve.bearer import Bearer
 from tinyseq.serve.config import Config
 from tinyseq.serve.connection import Connection, Handler, HandlerMaker
 from tinyseq.serve.errors import (
@@ -24,14 +24,13 @@ from tinyseq.serve.errors import (
     DrainingError,
     ServeError,
     TooLargeError,
-    UnauthorizedError,
     UnknownPathError,
 )
 from tinyseq.serve.exchange import Exchange
 from tinyseq.serve.http import Request, Response, Route, json_response, refusal
 from tinyseq.serve.metrics import Metrics, families
 from tinyseq.serve.models import Models
-from tinyseq.serve.protocols import streaming
+from tinyseq.serve.protocols import inference_http, streaming
 from tinyseq.serve.services import Services
 from tinyseq.serve.tokens import Tokens
 
@@ -41,15 +40,12 @@ Scope = MutableMapping[str, Any]
 Receive = Callable[[], Awaitable[MutableMapping[str, Any]]]
 Send = Callable[[MutableMapping[str, Any]], Awaitable[None]]
 
-HTTP: tuple[Route, ...] = health.ROUTES
+HTTP: tuple[Route, ...] = (*health.ROUTES, *inference_http.ROUTES)
 """What answers requests, the first that fits."""
 
 WEBSOCKETS: Mapping[str, HandlerMaker] = streaming.ROUTES
 """What makes handlers of websockets, by patterns of paths; the first that fits. The groups of a pattern are
 arguments of the maker."""
-
-BEARER = "bearer."
-"""What stands before a bearer token among the subprotocols of a browser, which cannot set headers."""
 
 
 class App:
@@ -62,7 +58,6 @@ class App:
         self.config = config
         self._exchange = exchange or Exchange(None, 0)
         self._sockets = [(re.compile(pattern), make) for pattern, make in WEBSOCKETS.items()]
-        self._tokens = [token.encode() for token in config.tokens]
         self._tasks: list[asyncio.Task[None]] = []
         self._others: list[Any] = []
 
@@ -76,7 +71,8 @@ class App:
         admission = Admission(config.limits, metrics)
         tokens = Tokens(config.secret or secrets.token_bytes(32), config.limits.token_seconds)
         models = Models(config, admission, metrics)
-        self.services = Services(config, models, admission, metrics, tokens, self._exchange)
+        bearer = Bearer(config.tokens)
+        self.services = Services(config, models, admission, metrics, tokens, bearer, self._exchange)
         await models.load_all()
         self._tasks = [asyncio.create_task(self._tick())]
         if config.watch_seconds:
@@ -145,7 +141,7 @@ class App:
         Raises:
             ServeError: it is refused, before the connection stands.
         """
-        self._authorize(connection.headers, connection.subprotocols)
+        self.services.bearer.check(connection.headers, connection.subprotocols)
         if self.services.draining:
             raise DrainingError("the server is about to end", self.config.limits.retry_after)
         for pattern, make in self._sockets:
@@ -153,17 +149,6 @@ class App:
             if match:
                 return make(self.services, connection, **match.groupdict())
         raise UnknownPathError(f"no websocket is at {shown(connection.path)}")
-
-    def _authorize(self, headers: Mapping[str, str], subprotocols: tuple[str, ...] = ()) -> None:
-        if not self._tokens:
-            return
-        scheme, _, given = headers.get("authorization", "").partition(" ")
-        shown_tokens = [given.strip()] if scheme.lower() == "bearer" else []
-        shown_tokens += [each[len(BEARER) :] for each in subprotocols if each.startswith(BEARER)]
-        for each in shown_tokens:
-            if any([hmac.compare_digest(each.encode(), token) for token in self._tokens]):
-                return
-        raise UnauthorizedError("a bearer token of this server is needed: Authorization: Bearer TOKEN")
 
     # ASGI
 
@@ -202,7 +187,7 @@ class App:
             request = self._request(scope, receive)
             match, route = self._route(request)
             if not route.free:
-                self._authorize(request.headers)
+                self.services.bearer.check(request.headers)
             return await route.answer(self.services, request, **match.groupdict())
         except ServeError as error:
             self.services.metrics.refused[error.reason] += 1
@@ -223,7 +208,8 @@ class App:
                 others.add(route.method)
         if others:
             raise UnknownPathError(
-                f"{shown(request.path)} takes {', '.join(sorted(others))}, not {shown(request.method)}", 405
+                f"{shown(request.path)} takes {', '.join(sorted(others))}, not {shown(request.method)}",
+                others,
             )
         raise UnknownPathError(f"nothing is at {shown(request.path)}")
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 from tinyseq.errors import TinyseqError
 
 
@@ -42,9 +44,11 @@ class UnknownPathError(ServeError):
     status = 404
     reason = "unknown"
 
-    def __init__(self, message: str, status: int = 404) -> None:
+    def __init__(self, message: str, allowed: Iterable[str] = ()) -> None:
         super().__init__(message)
-        self.status = status
+        self.allowed = sorted(allowed)
+        """The methods that there are, if only the method is wrong."""
+        self.status = 405 if self.allowed else 404
 
 
 class TooLargeError(ServeError):

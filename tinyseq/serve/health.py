@@ -18,8 +18,7 @@ async def live(services: Services, request: Request) -> Response:
 
 async def ready(services: Services, request: Request) -> Response:
     """200 if models are served and the server is not about to end, else 503."""
-    is_ready = not services.draining and all(model.ready for model in services.models)
-    return Response(200 if is_ready else 503)
+    return Response(200 if services.ready else 503)
 
 
 async def metrics(services: Services, request: Request) -> Response:

@@ -7,7 +7,7 @@ import re
 from collections.abc import Awaitable, Callable, Mapping
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from tinyseq.serve.errors import ServeError
+from tinyseq.serve.errors import ServeError, UnknownPathError
 
 if TYPE_CHECKING:
     pass
@@ -63,6 +63,8 @@ def json_response(value: Any, status: int = 200, headers: Mapping[str, str] | No
 def refusal(error: ServeError) -> Response:
     """What answers a request that is refused."""
     headers = {} if error.retry_after is None else {"retry-after": str(max(1, round(error.retry_after)))}
+    if isinstance(error, UnknownPathError) and error.allowed:
+        headers["allow"] = ", ".join(error.allowed)
     if error.status == 401:
         headers["www-authenticate"] = "Bearer"
     return json_response({"error": str(error)}, error.status, headers)

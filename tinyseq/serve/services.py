@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Protocol
 
 if TYPE_CHECKING:
     from tinyseq.serve.admission import Admission
+    from tinyseq.serve.bearer import Bearer
     from tinyseq.serve.config import Config
     from tinyseq.serve.exchange import Exchange
     from tinyseq.serve.metrics import Metrics
@@ -33,8 +34,14 @@ class Services:
     admission: Admission
     metrics: Metrics
     tokens: Tokens
+    bearer: Bearer
     exchange: Exchange
     connections: set[Live] = field(default_factory=set)
     """The websockets that stand."""
     draining: bool = False
     """Whether the server is about to end: it is not ready, and takes nothing new."""
+
+    @property
+    def ready(self) -> bool:
+        """Whether models are served and the server is not about to end."""
+        return not self.draining and all(model.ready for model in self.models)

@@ -29,6 +29,12 @@ DATATYPES = {
 }
 """The datatypes of the protocol that tinyseq computes with."""
 
+_WITHOUT_ARRAYS = {
+    "BYTES": "no model of tinyseq takes texts",
+    "BF16": "NumPy has no such arrays; send FP32",
+}
+"""Datatypes of the protocol that are refused, and why."""
+
 NAMES = {dtype: name for name, dtype in DATATYPES.items()}
 
 MOST_DIMENSIONS = 32
@@ -56,18 +62,59 @@ def read_tensor(given: object) -> Tensor:
     """
     if not isinstance(given, dict):
         raise BadRequestError(f"a tensor is an object with name, datatype and shape, not {shown(given)}")
-    name, kind, shape = given.get("name"), given.get("datatype"), given.get("shape")
+    return tensor_of(given.get("name"), given.get("datatype"), given.get("shape"))
+
+
+def tensor_of(name: object, kind: object, shape: object) -> Tensor:
+    """A name, a datatype and a list of sizes, checked.
+
+    Raises:
+        BadRequestError: one of them is none.
+    """
     if not isinstance(name, str):
         raise BadRequestError(f"a tensor has a text for its name, not {shown(name)}")
     dtype = DATATYPES.get(kind) if isinstance(kind, str) else None
     if dtype is None:
+        why = _WITHOUT_ARRAYS.get(kind) if isinstance(kind, str) else None
+        reason = f", which is not taken: {why}" if why else ""
         raise BadRequestError(
-            f"tensor {shown(name)} has datatype {shown(kind)}; there are {', '.join(DATATYPES)}"
+            f"tensor {shown(name)} has datatype {shown(kind)}{reason}; there are {', '.join(DATATYPES)}"
         )
     whole = isinstance(shape, list) and all(type(size) is int and 0 <= size < 2**40 for size in shape)
     if not isinstance(shape, list) or not whole or len(shape) > MOST_DIMENSIONS:
         raise BadRequestError(f"tensor {shown(name)} has shape {shown(shape)}; a list of sizes is needed")
     return Tensor(name, dtype, tuple(shape), prod(shape) * dtype.itemsize)
+
+
+def from_bytes(tensor: Tensor, data: bytes | memoryview) -> np.ndarray:
+    """The array whose bytes stand in a message, little endian, in row-major order; it may be read only.
+
+    Raises:
+        BadRequestError: they are not as many as the shape has, or no truth values where these are wanted.
+    """
+    name, dtype, shape, size = tensor
+    if len(data) != size:
+        raise BadRequestError(
+            f"tensor {shown(name)}: {datatype(dtype)}{list(shape)} takes {size} bytes, and {len(data)} are "
+            "given"
+        )
+    if dtype.kind == "b":
+        array = np.frombuffer(data, np.uint8)
+        if size and array.max() > 1:
+            raise BadRequestError(f"tensor {shown(name)}: a BOOL is a byte of 0 or 1, not {array.max()}")
+        array = array.view(dtype)
+    else:
+        array = np.frombuffer(data, dtype)
+        if not array.flags.aligned:
+            array = array.copy()
+    return _shaped(tensor, array)
+
+
+def _shaped(tensor: Tensor, array: np.ndarray) -> np.ndarray:
+    try:
+        return array.reshape(tensor.shape)
+    except ValueError as error:  # sizes beside a 0 that no array can have
+        raise BadRequestError(f"tensor {tensor.name!r} has shape {list(tensor.shape)}: {error}") from error
 
 
 def array_of(tensor: Tensor, data: object) -> np.ndarray:
@@ -80,6 +127,8 @@ def array_of(tensor: Tensor, data: object) -> np.ndarray:
         raise FeedError(f"tensor {tensor.name!r} has no list of numbers as its data")
     try:
         given = np.array(data)
+        if tensor.dtype == np.uint64 and given.dtype.kind in "fO":
+            given = _large(data)
     except (ValueError, OverflowError, RecursionError) as error:
         raise FeedError(f"the data of tensor {tensor.name!r} is no array: {error}") from error
     if given.size != prod(tensor.shape):
@@ -95,7 +144,20 @@ def array_of(tensor: Tensor, data: object) -> np.ndarray:
         if not (bounds.min <= given.min() and given.max() <= bounds.max):
             raise FeedError(f"the data of tensor {tensor.name!r} is beyond {bounds.min} to {bounds.max}")
     with np.errstate(over="ignore"):
-        return given.astype(tensor.dtype).reshape(tensor.shape)
+        array = given.astype(tensor.dtype)
+    if tensor.dtype.kind == "f" and not np.array_equal(np.isfinite(array), np.isfinite(given)):
+        raise FeedError(
+            f"the data of tensor {tensor.name!r} is beyond the numbers of {datatype(tensor.dtype)}"
+        )
+    return _shaped(tensor, array)
+
+
+def _large(data: object) -> np.ndarray:
+    """Whole numbers some of which need all bits of UINT64; beside smaller ones NumPy makes them fractions."""
+    given = np.array(data, object)
+    if not all(type(number) is int for number in given.flat):
+        raise ValueError("there are others than whole numbers")
+    return given.astype(np.uint64)
 
 
 def written(name: str, array: np.ndarray, with_data: bool = True) -> dict[str, Any]:
@@ -112,7 +174,14 @@ def declared(values: Sequence[Value]) -> list[dict[str, Any]]:
         {
             "name": value.name,
             "datatype": datatype(value.dtype),
-            "shape": [size if isinstance(size, int) else -1 for size in value.shape or ()],
+            "shape": shape_of(value),
         }
         for value in values
     ]
+
+
+def shape_of(value: Value) -> list[int]:
+    """A declared shape; open sizes are -1, and [-1] stands for one that is open as a whole."""
+    if value.shape is None:
+        return [-1]
+    return [size if isinstance(size, int) else -1 for size in value.shape]
