@@ -1,9 +1,10 @@
-"""Measures the server: live streams in real time, 32 ms of sound a chunk, beside the same server around onnxruntime.
+"""Measures the server: live streams in real time, 32 ms of sound a chunk, beside the same server around
+onnxruntime.
 
-Every answer is compared with a lone stream's: its bits, onnxruntime's within a tolerance. A chunk's time is from
-when it was due until its outputs were there, so it has in it how much too late the generator sent it, which is told
-too; ratios are to onnxruntime, above 1: better. CPU is that of the server's processes. ``--soak`` instead lets
-clients misbehave for a time, ``--fuzz`` sends frames and messages that are damaged.
+Every answer is compared with a lone stream's: its bits, onnxruntime's within a tolerance. A chunk's time is
+from when it was due until its outputs were there, so it has in it how much too late the generator sent it,
+which is told too; ratios are to onnxruntime, above 1: better. CPU is that of the server's processes.
+``--soak`` instead lets clients misbehave for a time, ``--fuzz`` sends frames and messages that are damaged.
 """
 
 from __future__ import annotations
@@ -161,7 +162,11 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--filter", default="", metavar="TEXT", help="only what has TEXT in its name")
     parser.add_argument("--alone", action="store_true", help="without onnxruntime")
     parser.add_argument(
-        "--workers", type=int, default=1, metavar="N", help="of the server (more than one: without onnxruntime)"
+        "--workers",
+        type=int,
+        default=1,
+        metavar="N",
+        help="of the server (more than one: without onnxruntime)",
     )
     parser.add_argument(
         "--processes", type=int, metavar="N", help="of the generator (default one for 512 streams)"

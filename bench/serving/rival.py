@@ -1,7 +1,8 @@
-"""The same server around onnxruntime: ``python -m bench.serving.rival`` takes the arguments of ``tinyseq serve``.
+"""The same server around onnxruntime: ``python -m bench.serving.rival`` takes the arguments of
+``tinyseq serve``.
 
-What batches, speaks and counts is tinyseq's; what steps a batch is an onnxruntime session of one thread, which
-gets the states of the rows gathered and gives them back.
+What batches, speaks and counts is tinyseq's; what steps a batch is an onnxruntime session of one thread,
+which gets the states of the rows gathered and gives them back.
 """
 
 from __future__ import annotations

@@ -53,12 +53,16 @@ class LiveStream:
         return cls(socket, tape, ready["seq"], ready)
 
     def send(self, count: int = 1) -> None:
-        """Sends the next chunks."""
+        """Sends the next chunks.
+
+        Raises:
+            ClosedError: the websocket is closed.
+        """
         for _ in range(count):
             if self._began and self.sent:
-                self.socket.write(self.tape.frames[self.sent])
+                self.socket.send_frame(self.tape.frames[self.sent])
             else:
-                self.socket.write(frame(self.tape.payload(self.sent, True)))
+                self.socket.send_frame(frame(self.tape.payload(self.sent, True)))
             self._began = True
             self.sent += 1
 

@@ -1,4 +1,5 @@
-"""A client of websockets that costs little: what it sends may be made before, and it is told of messages at once."""
+"""A client of websockets that costs little: what it sends may be made before, and it is told of messages at
+once."""
 
 from __future__ import annotations
 
@@ -33,7 +34,7 @@ class ClosedError(Exception):
 
 
 def frame(payload: bytes, opcode: int = BINARY, first: int = 0x80) -> bytes:
-    """A frame as clients send it; ``first`` are the bits beside the opcode, of which 0x80 says it is the last."""
+    """A frame as clients send it; ``first`` are the bits beside the opcode, 0x80 that of the last frame."""
     size = len(payload)
     if size < 126:
         head = bytes((first | opcode, 0x80 | size))
@@ -168,11 +169,19 @@ class Websocket(asyncio.Protocol):
     # What a client does
 
     def send(self, message: bytes | str) -> None:
-        """Sends a message."""
-        if isinstance(message, str):
-            self.write(frame(message.encode(), TEXT))
-        else:
-            self.write(frame(message))
+        """Sends a message.
+
+        Raises:
+            ClosedError: there is nobody to send it to.
+        """
+        text = isinstance(message, str)
+        self.send_frame(frame(message.encode(), TEXT) if text else frame(message))
+
+    def send_frame(self, made: bytes) -> None:
+        """Sends a frame that was made before; raises what ``send`` does."""
+        if self.code is not None or self.transport.is_closing():
+            raise ClosedError(self.code or 1006, self.reason)
+        self.write(made)
 
     async def receive(self, seconds: float = PATIENCE) -> bytes | str:
         """The next message.
@@ -206,6 +215,12 @@ class Websocket(asyncio.Protocol):
         """Says that it closes."""
         if self.code is None:
             self.write(frame(code.to_bytes(2, "big"), CLOSE))
+
+    def end(self) -> None:
+        """Sends nothing more, and still hears."""
+        self._answers = False
+        if self.transport.can_write_eof() and not self.transport.is_closing():
+            self.transport.write_eof()
 
     def abort(self) -> None:
         """Cuts the connection without a word."""
