@@ -19,8 +19,8 @@ GUARD_SECONDS = 5.0
 """The guard looks at the chunks of the last 5 to 10 seconds."""
 
 
-FEWEST = 500
-"""Chunks without which the guard looks at nothing: a few slow ones, as the first of a kind are, say little."""
+FEWEST = 2000
+"""Chunks without which the guard looks at nothing: that the first of a kind are slow says little."""
 
 
 class Admission:

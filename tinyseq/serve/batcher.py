@@ -7,6 +7,7 @@ import logging
 from collections import deque
 from collections.abc import Callable, Sequence
 from concurrent.futures import Executor
+from math import inf
 from time import monotonic, perf_counter, thread_time
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -195,7 +196,9 @@ class Batcher:
         line.waiting = False
         return None
 
-    def _step(self, kind: Any, group: list[Line]) -> tuple[Sequence[Any], float]:
+    def _step(self, kind: Any, group: list[Line]) -> tuple[Sequence[Any], float, bool]:
+        # A step of a new kind is planned, too, which says nothing of how busy the worker is.
+        known = kind.seconds < inf
         begin, used = perf_counter(), thread_time()
         streams = [line.stream for line in group]
         given = [line.items[0][1] for line in group]
@@ -203,27 +206,24 @@ class Batcher:
             results = self.steps.step(kind, streams, given)
         except TinyseqError as error:
             results = [error] * len(group)
+        except Exception as error:
+            log.exception("a step failed")
+            results = [TinyseqError(f"the step failed: {error!r}")] * len(group)
         seconds = perf_counter() - begin
         kind.took((thread_time() - used) / len(group))
-        return results, seconds
+        return results, seconds, known
 
-    def _step_all(self, groups: dict[Any, list[Line]]) -> list[tuple[list[Line], Sequence[Any], float]]:
+    def _step_all(self, groups: dict[Any, list[Line]]) -> list[tuple[Any, ...]]:
         return [(group, *self._step(kind, group)) for kind, group in groups.items()]
 
     def _back(self, work: asyncio.Future[Any]) -> None:
         """A thread has done its steps."""
-        lines = self.stepping
-        try:
-            answers = work.result()
-        except Exception as error:
-            log.exception("a step failed")
-            answers = [(list(lines), [TinyseqError(f"the step failed: {error!r}")] * len(lines), 0.0)]
-        for group, results, seconds in answers:
-            self._answer(group, results, seconds)
+        for group, results, seconds, known in work.result():
+            self._answer(group, results, seconds, known)
         if self._queue and not self._soon:
             self._plan()
 
-    def _answer(self, group: list[Line], results: Sequence[Any], seconds: float) -> None:
+    def _answer(self, group: list[Line], results: Sequence[Any], seconds: float, known: bool) -> None:
         """Gives results to the lines of a step; those with more to do queue up again."""
         now = monotonic()
         queue, admission, stepping = self._queue, self.admission, self.stepping
@@ -244,7 +244,9 @@ class Batcher:
         metrics.chunks += len(group)
         metrics.step_seconds += seconds
         metrics.rows.add_one(len(group))
-        admission.took(now, metrics.latency.add(now - np.array(arrivals)))
+        counts = metrics.latency.add(now - np.array(arrivals))
+        if known:
+            admission.took(now, counts)
 
     def _tell(self, line: Line, done: Done, result: Any) -> None:
         try:

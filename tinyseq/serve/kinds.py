@@ -29,9 +29,10 @@ class Kind:
     None before it was tried, and {} where the outputs do not part into rows.
     """
 
-    __slots__ = ("layout", "parts", "seconds", "shapes", "steps")
+    __slots__ = ("_places", "layout", "parts", "seconds", "shapes", "steps")
 
     def __init__(self, layout: Layout | None = None) -> None:
+        self._places: dict[bytes, Kind] = {}
         self.layout = layout
         self.seconds = inf
         self.steps = 0
@@ -45,6 +46,16 @@ class Kind:
             self.seconds = seconds
         elif self.steps > 2:
             self.seconds += (seconds - self.seconds) / 8
+
+    def at(self, place: bytes) -> Kind:
+        """The kind of such chunks at a place of their streams; see ``Pool.places``."""
+        if not place:
+            return self
+        if place not in self._places:
+            if len(self._places) >= MOST_KINDS:
+                self._places.clear()
+            self._places[place] = Kind(self.layout)
+        return self._places[place]
 
 
 class Place(NamedTuple):
@@ -217,6 +228,17 @@ class Outputs(Mapping[str, np.ndarray]):
     def to_bytes(self) -> bytes:
         """The arrays one behind the other, in the order of ``shapes``."""
         return self._batch.bytes_of(self._row)
+
+
+def shapes_of_one(batch: Feeds, parts: Mapping[str, int]) -> Shapes:
+    """Names, types and shapes of a row of a batch."""
+    shapes = shapes_of(batch)
+    return tuple(
+        [
+            (name, dtype, (*shape[: parts[name]], 1, *shape[parts[name] + 1 :]))
+            for name, dtype, shape in shapes
+        ]
+    )
 
 
 def outputs_of_one(arrays: Feeds) -> Outputs:

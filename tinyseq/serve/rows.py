@@ -20,6 +20,7 @@ from tinyseq.serve.kinds import (
     outputs_of_one,
     parted,
     shapes_of,
+    shapes_of_one,
 )
 
 if TYPE_CHECKING:
@@ -66,6 +67,7 @@ class PoolRows:
         self._pool: Pool = session.pool(FEWEST_ROWS)
         self.inputs = Inputs(session)
         self._together = bool(self.inputs.axes) and not self._pool.one_by_one
+        self._alike = session.steps_alike and not session.streaming.places
         self._rows: dict[Row, None] = {}
 
     @property
@@ -101,6 +103,19 @@ class PoolRows:
                 self.open(row)
         if not self._together or len(streams) == 1:
             return [self._step_alone(kind, row, chunk) for row, chunk in zip(streams, given)]
+        if self._alike:
+            return self._step_alike(kind, streams, given)
+        places: dict[bytes, list[int]] = {}
+        for number, place in enumerate(self._pool.places([row.number for row in streams])):
+            places.setdefault(place, []).append(number)
+        results = dict[int, Any]()
+        for place, numbers in places.items():
+            chosen = [streams[number] for number in numbers], [given[number] for number in numbers]
+            results.update(zip(numbers, self._step_alike(kind.at(place), *chosen)))
+        return [results[number] for number in range(len(streams))]
+
+    def _step_alike(self, kind: Kind, streams: Sequence[Row], given: Sequence[Any]) -> list[Any]:
+        """Steps rows at one place of their streams, by calls of a few sizes: each has a plan of its own."""
         results: list[Any] = []
         if kind.shapes is None:
             results.append(self._step_alone(kind, streams[0], given[0]))
@@ -140,7 +155,8 @@ class PoolRows:
                 for number, state in zip(numbers, saved):
                     self._pool.restore(number, state)
                 return [self._step_alone(kind, row, chunk) for row, chunk in zip(rows, given)]
-        batch = Batch(outputs, kind.shapes, kind.parts)
+        shapes = shapes_of_one(outputs, kind.parts)
+        batch = Batch(outputs, kind.shapes if shapes == kind.shapes else shapes, kind.parts)
         return [Outputs(batch, place) for place in range(len(rows))]
 
     def finish(self, row: Row, feeds: Feeds | None) -> Feeds:
