@@ -10,7 +10,7 @@ import sys
 import time
 import urllib.error
 import urllib.request
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import IO
 
@@ -69,9 +69,11 @@ class Server:
 
 
 @contextmanager
-def serving(folder, *arguments: object, config: str = "") -> Iterator[Server]:
+def serving(
+    folder, *arguments: object, config: str = "", program: Sequence[str] = ("tinyseq", "serve")
+) -> Iterator[Server]:
     """A server with arguments, and perhaps the text of a ``serve.toml``, on a port that was free."""
-    command = [sys.executable, "-m", "tinyseq", "serve", "--port", "0", *map(str, arguments)]
+    command = [sys.executable, "-m", *program, "--port", "0", *map(str, arguments)]
     if config:
         path = folder / "serve.toml"
         path.write_text(config)

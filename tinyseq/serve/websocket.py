@@ -317,9 +317,12 @@ class WebsocketProtocol(asyncio.Protocol):
         self._transport.close()
 
     def _closed_by_peer(self, payload: bytes) -> None:
-        code = int.from_bytes(payload[:2], "big") if len(payload) >= 2 else 1005
+        code = int.from_bytes(payload[:2], "big") if payload else 1005
+        if payload and not _may_close(code, payload):
+            self._fail(1002, "no close has this code, or its reason is not UTF-8")
+            return
         if self._state == OPEN:
-            self._send_frame(CLOSE, payload[:2] if 1000 <= code < 5000 and code != 1005 else b"")
+            self._send_frame(CLOSE, payload[:2])
         self._gone(code)
         self._state = GONE
         self._transport.close()
@@ -379,6 +382,17 @@ def _key(line: bytes, headers: Mapping[str, str]) -> bytes:
         error.status = 426
         raise error
     return key
+
+
+def _may_close(code: int, payload: bytes) -> bool:
+    """Whether a peer may close with a code, and with the reason behind it."""
+    try:
+        payload[2:].decode()
+    except UnicodeDecodeError:
+        return False
+    return len(payload) >= 2 and (
+        code in (1000, 1001, 1002, 1003) or 1007 <= code <= 1014 or 3000 <= code <= 4999
+    )
 
 
 def _short(reason: str) -> bytes:
