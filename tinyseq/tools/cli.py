@@ -83,6 +83,13 @@ def _parser() -> argparse.ArgumentParser:
     _add_model(command)
     inputs.add_options(command)
     command.add_argument("--stream", action="store_true", help="see if streams give the same bits as a run")
+    command.add_argument(
+        "--tolerance",
+        type=_share,
+        metavar="SHARE",
+        help="the most that results may differ, as a share of max(1, largest |value|); without it, what the "
+        "rounding of float32, or the steps of a quantised model, leaves open",
+    )
     command.set_defaults(command=_verify)
 
     command = commands.add_parser("convert", help="write a model in tinyseq's own format")
@@ -140,6 +147,14 @@ def _add_model(command: argparse.ArgumentParser, what: str = MODEL_FILES) -> Non
         help=f"to what numbers are rounded before they are multiplied (default {PRECISIONS[0]}: not at all)",
     )
     command.add_argument("--json", action="store_true", help=JSON_HELP)
+
+
+def _share(text: str) -> float:
+    """A finite number from 0 on, for argparse."""
+    number = float(text)
+    if not 0 <= number < float("inf"):
+        raise ValueError(text)
+    return number
 
 
 def _device(name: str) -> str:
@@ -232,6 +247,10 @@ def _run(args: argparse.Namespace) -> int:
 
 def _verify(args: argparse.Namespace) -> int:
     session = _load(args)
+    if args.stream and args.tolerance is not None:
+        raise OptionError(
+            "--stream compares bits, of which --tolerance allows none to differ; give one of them"
+        )
     if args.stream:
         args.size += [
             f"{name}={FRAMES}"
@@ -244,12 +263,12 @@ def _verify(args: argparse.Namespace) -> int:
         return FINE if report.passed else FAILED
     feeds = inputs.feeds_of(args, session)
     with inputs.size_hint(args, session), _progress(session) as watch:
-        rows = verify(session, args.model, feeds, watch)
+        rows = verify(session, args.model, feeds, watch, args.tolerance)
     passed = all(row.within for row in rows)
     if args.json:
         say_json({"passed": passed, "comparisons": [asdict(row) for row in rows]})
     else:
-        say(*table(rows))
+        say(*table(rows, args.tolerance))
     return FINE if passed else FAILED
 
 
