@@ -192,3 +192,24 @@ def test_models_that_do_not_fit_are_refused(case):
 def test_options_of_another_kind_are_refused(option):
     with pytest.raises(tinyseq.OptionError, match=next(iter(option))):
         tinyseq.Transducer(tinyseq.load(stateless(WEIGHTS)), tinyseq.load(joined(WEIGHTS)), **option)
+
+
+def test_feeds_of_a_predictor_are_of_one_row():
+    g = tinyseq.Graph()
+    context = g.input("context", ["N", OUTPUT])
+    table = g.embedding(g.input("y", ["N", 1], np.int64), WEIGHTS(TOKENS, OUTPUT))
+    y, _ = g.gru(g.transpose(table, [1, 0, 2]), hidden_weights(), layout="torch")
+    g.output("decoder_out", g.add(g.squeeze(y, [0]), context))
+    predictor, joiner = tinyseq.load(g), tinyseq.load(joined(WEIGHTS))
+    for rows, refusal in ((1, None), (2, "feeds of a predictor are of one row, not of 2")):
+        feeds = {"context": np.zeros((rows, OUTPUT), np.float32)}
+        if refusal is None:
+            tinyseq.Transducer(predictor, joiner, feeds=feeds)
+        else:
+            with pytest.raises(tinyseq.FeedError, match=refusal):
+                tinyseq.Transducer(predictor, joiner, feeds=feeds)
+
+
+def hidden_weights() -> list[np.ndarray]:
+    """Of a GRU of as many units as features."""
+    return [WEIGHTS(3 * OUTPUT, OUTPUT), WEIGHTS(3 * OUTPUT, OUTPUT), *[WEIGHTS(3 * OUTPUT)] * 2]

@@ -134,7 +134,9 @@ class Transducer:
         self._carried = [pair.input for pair in stepped.state]
         given = _only(stepped, output, "predictor", "output")
         self._decoder = Decoder(stepped, tokens=name, scores=given)
-        (self._batch,) = self._decoder.batches(dict(feeds or {}), 1)
+        (self._batch,) = self._decoder.batches(dict(feeds or {}))
+        if len(self._batch.numbers) != 1:
+            raise FeedError(f"feeds of a predictor are of one row, not of {len(self._batch.numbers)}")
         self._frame, self._output = _joined(joiner, frame)
         self._scores = _only(joiner, scores, "joiner", "scores")
         self.kind = kind_of(joiner.stream_graph, self._scores, kind)
