@@ -64,6 +64,17 @@ def test_inspect_counts_a_step_of_the_size_that_there_can_be(tmp_path, capsys):
     assert described["operations_per_step"] == 2 * 3 * 3 and described["step_error"] is None
 
 
+def test_inspect_counts_a_step_of_all_rows_where_they_are_fixed(tmp_path, capsys):
+    path = str(tmp_path / "rows.tinyseq")
+    g = tinyseq.Graph()
+    weights = [np.zeros((12, 3), np.float32), np.zeros((12, 4), np.float32)]
+    g.output("y", g.gru(g.input("x", ["T", 8, 3]), weights, layout="torch")[0])
+    tinyseq.load(g).save(path)
+    assert main(["inspect", path]) == FINE
+    text = capsys.readouterr().out
+    assert "of x [1, 8, 3]" in text and "128 its 8 rows" in text and "not counted" not in text
+
+
 def test_inspect_counts_a_step_of_the_voice_detector(capsys):
     assert main(["inspect", str(MODEL)]) == FINE
     assert "616,448 operations, of input [1, 256], state [2, 1, 128]" in capsys.readouterr().out

@@ -194,8 +194,9 @@ def _inspect(args: argparse.Namespace) -> int:
         more = f" ({others} counts another)" if others else ""
         say(f"  step    {description['operations_per_step']:,} operations, of {shapes}{more}")
     if description["memory"] is not None:
-        bytes_ = "{weights:,} bytes of packed weights, {state:,} a stream, {arena:,} a call"
-        say(f"  memory  {bytes_.format(**description['memory'])}")
+        whose = f"its {session.rows_of_model} rows" if session.rows_of_model > 1 else "a stream"
+        bytes_ = "{weights:,} bytes of packed weights, {state:,} {whose}, {arena:,} a call"
+        say(f"  memory  {bytes_.format(**description['memory'], whose=whose)}")
     if description["step_error"] is not None:
         say(f"  step    not counted: {description['step_error']} (--size and --input say of what to count)")
     return FINE
