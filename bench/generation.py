@@ -19,7 +19,6 @@ from tests import assets, seq2seq
 from tests.models import model, value
 from tinyseq.decode.generation.beam_search import BeamSearch
 from tinyseq.decode.generation.chain import Steps
-from tinyseq.decode.generation.generate import MOST_ROWS
 from tinyseq.kernels.program import Buffer, Program
 
 CHARACTERS = 96
@@ -144,7 +143,7 @@ def shares_of_search(rows: int, rounds: int) -> dict[str, Share]:
 
 
 def _share(decoder: tinyseq.Decoder, feeds: dict[str, np.ndarray], options, rounds: int) -> Share:
-    (batch,) = decoder.batches(feeds, MOST_ROWS)
+    (batch,) = decoder.batches(feeds)
     inputs = len(batch.numbers)
     steps = decoder.steps(batch, options.num_beams)
     search = BeamSearch(steps, decoder.kind, inputs, 1, options)

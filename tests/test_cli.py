@@ -8,13 +8,15 @@ from zipfile import ZipFile
 
 import numpy as np
 import pytest
+from onnx import helper
 from safetensors.numpy import save_file
 
 import tinyseq
-from tests.models import recogniser
+from tests.models import recogniser, value
 from tests.test_errors import lstm_with_state
 from tinyseq.speech.voice_detector import MODEL
 from tinyseq.tools.cli import FAILED, FINE, UNREADABLE, USAGE, main
+from tinyseq.tools.verify import verify
 
 DATA = Path(__file__).parent / "data"
 
@@ -60,6 +62,17 @@ def test_inspect_counts_a_step_of_the_size_that_there_can_be(tmp_path, capsys):
     assert main(["inspect", path, "--size", "T=5", "--size", "N=1", "--json"]) == FINE
     described = json.loads(capsys.readouterr().out)
     assert described["operations_per_step"] == 2 * 3 * 3 and described["step_error"] is None
+
+
+def test_inspect_counts_a_step_of_all_rows_where_they_are_fixed(tmp_path, capsys):
+    path = str(tmp_path / "rows.tinyseq")
+    g = tinyseq.Graph()
+    weights = [np.zeros((12, 3), np.float32), np.zeros((12, 4), np.float32)]
+    g.output("y", g.gru(g.input("x", ["T", 8, 3]), weights, layout="torch")[0])
+    tinyseq.load(g).save(path)
+    assert main(["inspect", path]) == FINE
+    text = capsys.readouterr().out
+    assert "of x [1, 8, 3]" in text and "128 its 8 rows" in text and "not counted" not in text
 
 
 def test_inspect_counts_a_step_of_the_voice_detector(capsys):
@@ -126,10 +139,82 @@ def test_verify_tries_streams(model, tmp_path, capsys):
 
 
 def test_verify_fails_when_results_differ(model, monkeypatch, capsys):
-    monkeypatch.setattr("tinyseq.tools.verify.ABSOLUTE", 0.0)
-    monkeypatch.setattr("tinyseq.tools.verify.RELATIVE", 0.0)
+    monkeypatch.setattr("tinyseq.tools.tolerances.ABSOLUTE", 0.0)
+    monkeypatch.setattr("tinyseq.tools.tolerances.RELATIVE", 0.0)
     assert main(["verify", model]) == FAILED
     assert "DIFFERS" in capsys.readouterr().out
+
+
+def test_verify_takes_a_tolerance(model, capsys):
+    assert main(["verify", model, "--tolerance", "0"]) == FAILED
+    assert "tolerance: 0 x max(1, largest |value|), as given" in capsys.readouterr().out
+    assert main(["verify", model, "--tolerance", "1e-5"]) == FINE
+    assert main(["verify", model, "--tolerance", "1", "--stream"]) == USAGE
+    assert "--stream compares bits" in capsys.readouterr().err
+    with pytest.raises(SystemExit):
+        main(["verify", model, "--tolerance", "-1"])
+
+
+EDGE = np.float32([[0.35, 1, 2], [0, 0, 1]])
+"""Of steps of 0.1, the first is 3.5 in float32 and a little less in float64."""
+
+
+def quantised(tmp_path, scaled: bool = True, labels: bool = False) -> str:
+    """A file whose output is rounded to steps of 0.1, as they are or by a product."""
+    scale, zero = helper.make_tensor("s", 1, [], [0.1]), helper.make_tensor("z", 2, [], [0])
+    nodes = [
+        helper.make_node("QuantizeLinear", ["x", "s", "z"], ["q"]),
+        helper.make_node("DequantizeLinear", ["q", "s", "z"], ["y" if scaled else "d"]),
+    ]
+    nodes += [] if scaled else [helper.make_node("MatMul", ["d", "w"], ["y"])]
+    outputs = [value("y", shape=["N", 3])]
+    if labels:
+        nodes.append(helper.make_node("ArgMax", ["y"], ["labels"], axis=0, keepdims=0))
+        outputs.append(value("labels", np.int64, [3]))
+    constants = [scale, zero]
+    constants += [] if scaled else [helper.make_tensor("w", 1, [3, 3], np.eye(3).ravel())]
+    graph = helper.make_graph(nodes, "g", [value("x", shape=["N", 3])], outputs, constants)
+    made = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 18)], ir_version=8)
+    path = tmp_path / "quantised.onnx"
+    path.write_bytes(made.SerializeToString())
+    return str(path)
+
+
+@pytest.mark.parametrize("scaled", [True, False])
+def test_verify_judges_quantised_models_by_their_steps(tmp_path, capsys, scaled):
+    path = quantised(tmp_path, scaled)
+    np.save(tmp_path / "x.npy", EDGE)
+    given = ["--input", f"x={tmp_path / 'x.npy'}"]
+    assert main(["verify", path, *given]) == FINE
+    text = capsys.readouterr().out
+    coarse = "(13 steps of 0.00784, and the reference moves by 0.1 when nudged, the same"
+    assert ("(1 steps of 0.1, the same" if scaled else coarse) in text
+    assert "quantised outputs: 5 steps more" in text
+    assert main(["verify", path, *given, "--tolerance", "0.01"]) == FAILED
+
+
+def test_verify_refuses_quantised_results_that_are_further_off(tmp_path):
+    session = tinyseq.load(path := quantised(tmp_path, labels=True))
+    right = session.run({"x": EDGE})
+    for shift, within in (([0, 0, 0.4], True), ([0, 0, 0.7], False), ([1.2, 0, 0], False)):
+        session.run = lambda feeds, shift=shift: {**right, "y": right["y"] + np.float32(shift)}
+        rows = {row.output: row for row in verify(session, path, {"x": EDGE}) if row.against == "reference"}
+        assert rows["y"].within == within and rows["labels"].step == 0
+    session.run = lambda feeds: {**right, "labels": right["labels"] + 1}
+    assert not all(row.within for row in verify(session, path, {"x": EDGE}))
+
+
+def test_verify_asks_for_the_same_largest_number(tmp_path):
+    """Where it leads by more than is allowed."""
+    session = tinyseq.load(path := quantised(tmp_path))
+    given = {"x": np.float32([[0, 0, 0.8], [0, 0, 0.3]])}
+    right = session.run(given)["y"]
+    for row, within in ((0, False), (1, True)):
+        ours = right.copy()
+        ours[row] += np.float32([0.45, 0, -0.45])
+        session.run = lambda feeds, ours=ours: {"y": ours}
+        found = next(one for one in verify(session, path, given) if one.against == "reference")
+        assert found.within == within and found.same_largest == 0.5 and found.difference < 5 * found.step
 
 
 def test_run_takes_given_inputs_and_writes_the_outputs(model, tmp_path, capsys):

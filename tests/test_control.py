@@ -16,7 +16,7 @@ from onnx.backend.test.case import node as node_cases
 import tinyseq
 from tests.models import Case, graph, model, one_node, scanned_cell, value
 from tests.test_differential import agrees_with_onnxruntime, agrees_with_the_reference
-from tinyseq.plan import builder
+from tinyseq.plan import turns
 from tinyseq.plan.packing import PackedWeights
 from tinyseq.plan.planner import Planner
 
@@ -414,7 +414,7 @@ def test_node_tests_of_onnx_pass(case, device):
 @pytest.mark.parametrize("op", ["Loop", "Scan", "If"])
 def test_deep_nests_are_planned_in_bounded_time(monkeypatch, op):
     """Around a node that none can plan; were each tried twice, time would double 25 times."""
-    monkeypatch.setattr(builder, "MOST_UNROLLED", 256)
+    monkeypatch.setattr(turns, "MOST_UNROLLED", 256)
     inner = [
         make("Cast", ["x"], ["sizes"], to=onnx.TensorProto.INT64),
         make("Reshape", ["x", "sizes"], ["n0"], "cut"),

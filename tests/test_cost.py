@@ -53,6 +53,15 @@ def test_everything_else_is_not_counted():
     assert of(g, x=X) == 0
 
 
+def test_memory_of_fixed_rows_is_that_of_all_of_them():
+    g = tinyseq.Graph()
+    weights = [zeros(4 * H, F), zeros(4 * H, H)]
+    g.output("y", g.lstm(g.input("x", ["T", 64, F]), weights, layout="torch")[0])
+    whole = memory(tinyseq.load(g).model, {"x": zeros(1, 64, F)})
+    one = memory(recurrent("lstm", 4, 1).model(), {"x": zeros(1, 1, F)})
+    assert whole.state == 2 * 64 * H * 4 and whole.weights == one.weights and whole.arena > one.arena
+
+
 def test_memory_is_that_of_a_stream():
     g = recurrent("lstm", 4, 1)
     session = tinyseq.load(g)

@@ -129,8 +129,8 @@ def test_a_prefix_is_given_and_not_chosen(pair):
     for wrong in ([-1], None, [None], "ab", [[1], 2], [True]):
         with pytest.raises(tinyseq.OptionError, match="from 0 on"):
             tinyseq.generate(pair, feeds, Greedy(**OPTIONS | {"prefix": wrong}))
-    with pytest.raises(tinyseq.OptionError, match="prefix has 2 sequences for 1"):
-        tinyseq.generate(pair, feeds[:1], Greedy(**OPTIONS | {"prefix": prefix}))
+    with pytest.raises(tinyseq.OptionError, match="prefix has 3 sequences for 2"):
+        tinyseq.generate(pair, feeds, Greedy(**OPTIONS | {"prefix": [*prefix, [3]]}))
 
 
 def test_state_that_the_graph_hides(pair):
@@ -196,6 +196,94 @@ def test_own_processors_and_streamers(pair):
         tinyseq.generate(pair, feeds, Greedy(**OPTIONS), logits_processor=[lambda tokens, scores: scores[0]])
     with pytest.raises(tinyseq.OptionError, match="streamer needs"):
         tinyseq.generate(pair, feeds, Beam(**OPTIONS), streamer=print)
+
+
+class Heard:
+    """Hugging Face's interface of streamers."""
+
+    def __init__(self) -> None:
+        self.put_values: list[np.ndarray] = []
+        self.ends = 0
+
+    def put(self, value) -> None:
+        assert not self.ends
+        self.put_values.append(value)
+
+    def end(self) -> None:
+        self.ends += 1
+
+
+@pytest.mark.parametrize("options", [Greedy(prefix=[3], **OPTIONS), Sampling(prefix=[3], **OPTIONS)])
+def test_streamers_of_hugging_face_hear_the_prompt_then_each_token(options):
+    session = tinyseq.load(decoder_graph())
+    heard = Heard()
+    ((found,),) = tinyseq.generate(session, {}, options, streamer=heard)
+    assert [value.shape for value in heard.put_values[:2]] == [(1, 2), (1,)]
+    tokens = [value.tolist() for value in heard.put_values]
+    assert tokens == [[[1, 3]], *[[token] for token in found.tokens + [2] * found.finished]]
+    assert heard.ends == 1 and all(value.dtype == np.int64 for value in heard.put_values)
+    under_way, again = begin(session, {}, options, streamer=(other := Heard())), 0
+    while under_way.step():
+        again += 1
+    assert other.ends == 0 and under_way.end() == [[found]]
+    assert other.ends == 1 and [value.tolist() for value in other.put_values] == tokens
+
+
+def test_streamers_of_hugging_face_hear_one_sequence():
+    session = tinyseq.load(decoder_graph())
+    for options in (
+        Greedy(prefix=[[3], [4]], **OPTIONS),
+        Sampling(num_return_sequences=2, **OPTIONS),
+    ):
+        with pytest.raises(tinyseq.OptionError, match="hears one sequence"):
+            tinyseq.generate(session, {}, options, streamer=Heard())
+    with pytest.raises(tinyseq.OptionError, match="beam search knows"):
+        tinyseq.generate(session, {}, Beam(**OPTIONS), streamer=Heard())
+    with pytest.raises(tinyseq.OptionError, match="streamer is a function"):
+        tinyseq.generate(session, {}, Greedy(**OPTIONS), streamer=Heard)
+
+
+def without_start(**more) -> dict:
+    return {name: value for name, value in OPTIONS.items() if "start" not in name} | more
+
+
+@pytest.mark.parametrize("method", [Greedy, Beam, Sampling])
+def test_a_language_model_goes_on_from_a_prefix(method):
+    """Which takes the place of a start token, if there is none."""
+    session = tinyseq.load(decoder_graph())
+    wanted = tinyseq.generate(session, {}, method(decoder_start_token_id=4, prefix=[5], **without_start()))
+    assert tinyseq.generate(session, {}, method(**without_start(prefix=[4, 5]))) == wanted
+    for prefix in ([], [[4], []]):
+        with pytest.raises(tinyseq.OptionError, match="name decoder_start_token_id, or the prefix"):
+            tinyseq.generate(session, {}, method(**without_start(prefix=prefix)))
+
+
+@pytest.mark.parametrize("method", [Greedy, Beam])
+def test_several_prefixes_go_on_from_one_input(pair, method):
+    prefixes = [[3], [4, 5], [3], [6]]
+    alone = [
+        tinyseq.generate(tinyseq.load(decoder_graph()), {}, method(**without_start(prefix=p)))
+        for p in prefixes
+    ]
+    session = tinyseq.load(decoder_graph())
+    together = tinyseq.generate(session, {}, method(**without_start(prefix=prefixes)))
+    assert together == [found for (found,) in alone]
+    feeds = sources()[0]
+    alone = [tinyseq.generate(pair, feeds, method(prefix=prefix, **OPTIONS)) for prefix in prefixes]
+    together = tinyseq.generate(pair, feeds, method(prefix=prefixes, **OPTIONS))
+    assert together == [found for (found,) in alone]
+    with pytest.raises(tinyseq.OptionError, match="prefix has 4 sequences for 2 inputs"):
+        tinyseq.generate(pair, [feeds, feeds], method(prefix=prefixes, **OPTIONS))
+
+
+def test_more_prefixes_than_a_batch_has_rows(monkeypatch):
+    monkeypatch.setattr("tinyseq.decode.generation.generate.MOST_ROWS", 2)
+    session = tinyseq.load(decoder_graph())
+    prefixes = [[3 + i % 4] for i in range(5)]
+    found = tinyseq.generate(session, {}, Greedy(**without_start(prefix=prefixes)))
+    assert found[0] == found[4] and len(found) == 5
+    seeds = Sampling(**without_start(prefix=prefixes, seed=tuple(range(5))))
+    assert len(tinyseq.generate(session, {}, seeds)) == 5
 
 
 def test_begin_step_end_is_generate(pair):

@@ -54,7 +54,8 @@ def test_what_is_drawn_from_is_what_transformers_draws_from(isa, case):
         decoder_start_token_id=START, max_new_tokens=1, num_return_sequences=3000, **case["options"]
     )
     keys = np.random.default_rng(0).integers(2**62, size=3000)
-    (found,) = run(TABLES[case["seed"]][None], options, keys=keys)
+    table = TABLES[case["seed"]]
+    (found,) = run((np.round(table) if "ties" in case["name"] else table)[None], options, keys=keys)
     tokens = np.array([h.tokens[0] for h in found])
     np.testing.assert_allclose([h.score for h in found], wanted[tokens], atol=1e-5)
     share = np.exp(wanted)

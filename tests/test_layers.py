@@ -68,8 +68,9 @@ LAYERS = {
     "decode.generation.generate": "common.text errors common runtime.claim decode.option_checks decode "
     "runtime decode.generation.decoder",
     "decode.transducer.predictor": "ir runtime",
+    "decode.transducer.joint": "common.text errors common ir runtime",
     "decode.transducer.models": "common.text errors common ir runtime decode.generation.steps "
-    "decode.generation.decoder decode.transducer.predictor",
+    "decode.generation.decoder decode.transducer.predictor decode.transducer.joint",
     "": "errors runtime.state runtime",
     "onnx_backend": "dropin.onnx_backend",
     "onnxruntime": "errors dropin",

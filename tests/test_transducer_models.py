@@ -16,7 +16,9 @@ from tests.transducers import (
     OUTPUT,
     TOKENS,
     Drawn,
+    encoder,
     joined,
+    nemo_whole,
     recurrent,
     stateless,
     transducer,
@@ -192,3 +194,78 @@ def test_models_that_do_not_fit_are_refused(case):
 def test_options_of_another_kind_are_refused(option):
     with pytest.raises(tinyseq.OptionError, match=next(iter(option))):
         tinyseq.Transducer(tinyseq.load(stateless(WEIGHTS)), tinyseq.load(joined(WEIGHTS)), **option)
+
+
+@pytest.mark.parametrize("device", ["cpu", "reference"])
+def test_nemo_has_predictor_and_joiner_in_one_file(device, tmp_path):
+    whole = tinyseq.load(nemo_whole(Drawn(0)), device=device)
+    apart, x = transducer("nemo", device=device), frames(15)
+    for given in (tinyseq.Transducer(whole), tinyseq.Transducer(whole, feeds={"target_length": [1]})):
+        assert given.vocabulary_size == TOKENS and given.frame_size == FRAME
+        for search in (
+            lambda one: tinyseq.transducer_greedy(one, x),
+            lambda one: tinyseq.transducer_beam_search(one, x, 3, nbest=3),
+        ):
+            found, wanted = search(given), search(apart)
+            assert [(h.tokens, h.frames) for h in found] == [(h.tokens, h.frames) for h in wanted]
+            np.testing.assert_allclose([h.score for h in found], [h.score for h in wanted], atol=1e-4)
+    if device == "cpu":
+        whole.save(tmp_path / "decoder_joint-model.tinyseq")
+        loaded = tinyseq.Transducer.load(tmp_path)
+        assert tinyseq.transducer_greedy(loaded, x) == tinyseq.transducer_greedy(given, x)
+        loaded.save(tmp_path / "apart")
+        again = tinyseq.Transducer.load(tmp_path / "apart")
+        assert tinyseq.transducer_greedy(again, x) == tinyseq.transducer_greedy(given, x)
+
+
+def two_borders(weights: Drawn) -> tinyseq.Graph:
+    g = tinyseq.Graph()
+    y = g.embedding(g.input("y", ["N"], np.int64), weights(TOKENS, FRAME))
+    frame = g.input("encoder_out", ["N", FRAME])
+    g.output("logit", g.add(g.mul(frame, y), g.tanh(y)))
+    return g
+
+
+def frames_in_state(weights: Drawn) -> tinyseq.Graph:
+    g = tinyseq.Graph()
+    y, h = g.input("y", ["N"], np.int64), g.input("h", ["N", FRAME])
+    following = g.add(g.add(h, g.input("encoder_out", ["N", FRAME])), g.embedding(y, weights(TOKENS, FRAME)))
+    g.output("h_next", following, carries="h")
+    g.output("logit", g.tanh(following))
+    return g
+
+
+NOT_BOTH = {
+    "two borders": (two_borders, "its parts meet in"),
+    "frames in the state": (frames_in_state, "frames change no state"),
+    "no frame": (stateless, "give the joiner too"),
+    "no tokens": (encoder, "which is for the last token"),
+}
+
+
+@pytest.mark.parametrize("case", NOT_BOTH)
+def test_one_file_that_is_not_both_is_refused(case):
+    make, words = NOT_BOTH[case]
+    with pytest.raises(tinyseq.ModelError, match=words):
+        tinyseq.Transducer(tinyseq.load(make(WEIGHTS)))
+
+
+def test_feeds_of_a_predictor_are_of_one_row():
+    g = tinyseq.Graph()
+    context = g.input("context", ["N", OUTPUT])
+    table = g.embedding(g.input("y", ["N", 1], np.int64), WEIGHTS(TOKENS, OUTPUT))
+    y, _ = g.gru(g.transpose(table, [1, 0, 2]), hidden_weights(), layout="torch")
+    g.output("decoder_out", g.add(g.squeeze(y, [0]), context))
+    predictor, joiner = tinyseq.load(g), tinyseq.load(joined(WEIGHTS))
+    for rows, refusal in ((1, None), (2, "feeds of a predictor are of one row, not of 2")):
+        feeds = {"context": np.zeros((rows, OUTPUT), np.float32)}
+        if refusal is None:
+            tinyseq.Transducer(predictor, joiner, feeds=feeds)
+        else:
+            with pytest.raises(tinyseq.FeedError, match=refusal):
+                tinyseq.Transducer(predictor, joiner, feeds=feeds)
+
+
+def hidden_weights() -> list[np.ndarray]:
+    """Of a GRU of as many units as features."""
+    return [WEIGHTS(3 * OUTPUT, OUTPUT), WEIGHTS(3 * OUTPUT, OUTPUT), *[WEIGHTS(3 * OUTPUT)] * 2]

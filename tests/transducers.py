@@ -62,21 +62,46 @@ def hidden(weights: Drawn) -> tinyseq.Graph:
 def nemo(weights: Drawn) -> tinyseq.Graph:
     """NeMo's: lengths beside the tokens, the output transposed, an output that says lengths."""
     g = tinyseq.Graph()
-    targets = g.input("targets", ["B", 1], np.int32)
-    length = g.input("target_length", ["B"], np.int32)
-    h, c = (g.input(name, [1, "B", HIDDEN]) for name in ("states.1", "states.2"))
-    x = g.transpose(g.embedding(targets, weights(TOKENS, EMBEDDED)), [1, 0, 2])
-    parts = [weights(4 * HIDDEN, EMBEDDED), weights(4 * HIDDEN, HIDDEN), *[weights(4 * HIDDEN)] * 2]
-    y, h_next, c_next = g.lstm(x, parts, layout="torch", h=h, c=c)
-    g.output("outputs", g.transpose(g.dense(y, weights(HIDDEN, OUTPUT)), [1, 2, 0]))
-    g.output("prednet_lengths", g.add(length, np.zeros(1, np.int32)), dtype=np.int32)
-    g.output("states", h_next, carries="states.1")
-    g.output("162", c_next, carries="states.2")
+    g.output("outputs", _nemo_outputs(g, weights, "states.1 states.2", "states 162", lambda _: "B"))
     return g
 
 
+def _nemo_outputs(g: tinyseq.Graph, weights: Drawn, states: str, after: str, rows: Callable[[str], str]):
+    """What NeMo's predictor gives, [rows, size, tokens], its inputs made; ``rows`` names an input's rows."""
+    targets = g.input("targets", [rows("targets"), 1], np.int32)
+    length = g.input("target_length", [rows("target_length")], np.int32)
+    h, c = (g.input(name, [1, rows(name), HIDDEN]) for name in states.split())
+    x = g.transpose(g.embedding(targets, weights(TOKENS, EMBEDDED)), [1, 0, 2])
+    parts = [weights(4 * HIDDEN, EMBEDDED), weights(4 * HIDDEN, HIDDEN), *[weights(4 * HIDDEN)] * 2]
+    y, *following = g.lstm(x, parts, layout="torch", h=h, c=c)
+    outputs = g.transpose(g.dense(y, weights(HIDDEN, OUTPUT)), [1, 2, 0])
+    g.output("prednet_lengths", g.add(length, np.zeros(1, np.int32)), dtype=np.int32)
+    for name, before, value in zip(after.split(), states.split(), following):
+        g.output(name, value, carries=before)
+    return outputs
+
+
+def nemo_whole(weights: Drawn) -> tinyseq.Graph:
+    """Predictor and joiner in one file, each input's sizes with names of their own."""
+    g = tinyseq.Graph()
+    frames = g.input(
+        "encoder_outputs", ["encoder_outputs_dynamic_axes_1", FRAME, "encoder_outputs_dynamic_axes_2"]
+    )
+    states = "input_states_1 input_states_2", "output_states_1 output_states_2"
+    outputs = _nemo_outputs(g, weights, *states, lambda name: f"{name}_dynamic_axes_1")
+    frames, outputs = (g.transpose(each, [0, 2, 1]) for each in (frames, outputs))
+    g.output("outputs", _scores(g, weights, g.unsqueeze(frames, [2]), g.unsqueeze(outputs, [1])))
+    return g
+
+
+def _scores(g: tinyseq.Graph, weights: Drawn, frame, output):
+    """A linear layer each, tanh of the sum, a linear layer."""
+    sums = g.add(g.dense(frame, weights(FRAME, 8), weights(8)), g.dense(output, weights(OUTPUT, 8)))
+    return g.dense(g.tanh(sums), weights(8, TOKENS) * 2, weights(TOKENS))
+
+
 def joined(weights: Drawn, kind: str = "", transposed: bool = False) -> tinyseq.Graph:
-    """A joiner: a linear layer each, tanh of the sum, a linear layer; NeMo's take columns."""
+    """A joiner; NeMo's take columns."""
     g = tinyseq.Graph()
     sizes = [("N", FRAME), ("N", OUTPUT)]
     if transposed:
@@ -84,8 +109,7 @@ def joined(weights: Drawn, kind: str = "", transposed: bool = False) -> tinyseq.
     frame, output = (g.input(name, size) for name, size in zip(("encoder_out", "decoder_out"), sizes))
     if transposed:
         frame, output = (g.transpose(each, [0, 2, 1]) for each in (frame, output))
-    sums = g.add(g.dense(frame, weights(FRAME, 8), weights(8)), g.dense(output, weights(OUTPUT, 8)))
-    scores = g.dense(g.tanh(sums), weights(8, TOKENS) * 2, weights(TOKENS))
+    scores = _scores(g, weights, frame, output)
     if kind:
         scores = g.apply(kind, scores, axis=-1)
     g.output("logit", g.unsqueeze(scores, [2]) if transposed else scores)

@@ -97,7 +97,13 @@ WARPERS = {
     "min p": {"min_p": 0.2},
     "typical p": {"typical_p": 0.5},
     "all": {"temperature": 1.3, "top_k": 6, "top_p": 0.9, "min_p": 0.05, "typical_p": 0.9},
+    "top k, ties": {"top_k": 3},
+    "top p, ties": {"top_p": 0.6},
+    "top p, more ties": {"top_p": 0.9},
+    "typical p, ties": {"typical_p": 0.4},
+    "typical p, more ties": {"typical_p": 0.7},
 }
+"""Those of ties are of tables rounded to whole numbers."""
 
 
 def table(seed: int) -> np.ndarray:
@@ -132,13 +138,14 @@ def generated(seed: int, options: dict) -> list[dict]:
     return rows
 
 
-def warped(seed: int, options: dict) -> list[float]:
+def warped(seed: int, options: dict, ties: bool) -> list[float]:
     """Log-probabilities after the warpers."""
+    logits = np.round(table(seed)) if ties else table(seed)
     config = GenerationConfig(do_sample=True, **({"top_k": 0} | options))
     model = Table(Config(), table(seed)).eval()
     config._eos_token_tensor = None
     processors = model._get_logits_processor(config, input_ids_seq_length=1, logits_processor=[])
-    scores = processors(torch.tensor([[START]]), torch.tensor(table(seed)[0, START])[None])
+    scores = processors(torch.tensor([[START]]), torch.tensor(logits[0, START])[None])
     return torch.log_softmax(scores, -1)[0].tolist()
 
 
@@ -154,7 +161,12 @@ def main() -> None:
             for seed in range(SEEDS)
         ],
         "warped": [
-            {"name": name, "options": options, "seed": seed, "log_probabilities": warped(seed, options)}
+            {
+                "name": name,
+                "options": options,
+                "seed": seed,
+                "log_probabilities": warped(seed, options, "ties" in name),
+            }
             for name, options in WARPERS.items()
             for seed in range(SEEDS)
         ],

@@ -58,6 +58,20 @@ def test_a_stream_begins_with_the_default():
     np.testing.assert_allclose(found[:, 0], gru(X, GRU["w"], GRU["r"]), atol=1e-6)
 
 
+def test_steps_refuse_a_default_by_its_name():
+    """Those of streams and pools, and leave the state as it was."""
+    model = tinyseq.load(defaults())
+    stream, pool, h = model.stream(), model.pool(1), np.ones((1, 1, UNITS), np.float32)
+    before = stream.snapshot()
+    for step in (stream.step, stream.finish, lambda feeds: pool.step([pool.open()], feeds)):
+        with pytest.raises(tinyseq.FeedError, match=r"unknown 'h'.*Only run is fed 'h'"):
+            step({"x": X, "h": h})
+    assert stream.snapshot() == before
+    (start,) = stream.state.values()
+    start[...] = h
+    np.testing.assert_array_equal(stream.step({"x": X})["y"], model.run({"x": X, "h": h})["y"])
+
+
 def test_before_ir_version_4_it_is_the_value():
     with pytest.raises(tinyseq.FeedError, match="unknown 'h'"):
         tinyseq.load(defaults(3)).run({"x": X, "h": np.zeros((1, 1, UNITS), np.float32)})

@@ -22,6 +22,7 @@ from tinyseq.plan.kinds import KINDS, REPORT, RESULTS, check_kinds
 from tinyseq.plan.packing import PackedWeights, panels, segment
 from tinyseq.plan.ring import Ring
 from tinyseq.plan.sizes import closed
+from tinyseq.plan.turns import PlannedTurns
 from tinyseq.plan.view import (
     BYTE,
     FLOAT,
@@ -50,13 +51,6 @@ _ADDRESSES = {
 }
 _COUNTS = {row.name: len(row.operands) for row in INSTRUCTIONS}
 _FAILURES = {row.name: row.failure for row in INSTRUCTIONS}
-
-MOST_UNROLLED = 2**12
-"""How many turns of loops may be planned each on its own in one program."""
-
-MOST_COUNTED = 2**16
-"""How many turns of loops may be computed for one program to learn how many there are."""
-
 
 KNOWN_EFFORT, KNOWN_BYTES, KNOWN_BYTES_EACH = 2**28, 2**29, 2**28
 """What may be computed and kept while planning, see ``effort.py``: for a plan, and for one node of it."""
@@ -89,8 +83,7 @@ class Builder:
         self._weights = weights
         self._zeros: View | None = None
         self._turns_left: View | None = None
-        self._unrolled = 0
-        self._counted = 0
+        self.planned_turns = PlannedTurns()
         self._segments: dict[int, Span] = {}
         self._postponed: dict[Span, Callable[[], object]] = {}
         self.rings: dict[Span, Ring] = {}
@@ -311,21 +304,6 @@ class Builder:
     def spend_turn(self, node: object) -> None:
         """Counts a turn of a loop of ``node`` at run time."""
         self.emit_checked(node, "spend", self._turns_left)
-
-    def unroll_turn(self) -> None:
-        """Counts a turn that is planned on its own."""
-        self._unrolled += 1
-        if self._unrolled > MOST_UNROLLED:
-            raise UnsupportedError(
-                f"its turns must be planned one by one, because shapes or indices depend on them, and they "
-                f"are more than {MOST_UNROLLED}; feed shorter sequences, or export with Scan or Gather where "
-                "slices are cut by the number of the turn"
-            )
-
-    def count_turn(self) -> bool:
-        """Counts a turn that is computed while planning; False if it is one too many."""
-        self._counted += 1
-        return self._counted <= MOST_COUNTED
 
     def elementwise(self, function: str, y: View, a: View, *others: View) -> View:
         """y = function(a, ...), operands already of y's shape. Gives y."""

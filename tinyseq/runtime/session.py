@@ -113,7 +113,7 @@ class Session:
     def run(self, feeds: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
         """All outputs for whole inputs: takes an array of the dtype and shape of each of ``inputs``, by name,
         and gives a new array for each of ``outputs`` by name. Inputs that have a default in an ONNX file,
-        ``model.defaults``, may be fed too.
+        ``model.defaults``, may be fed too; streams and pools keep it.
 
         Raises:
             FeedError: names, dtypes or shapes do not fit the model.
@@ -250,8 +250,18 @@ class Session:
     def explain(self, error: FeedError, feeds: object, one_row: bool = False) -> None:
         """Raises an error of a step for such feeds, of ``one_row`` or of several, with what is strange about
         their sizes and what is not known of the model's state, if there is any of it."""
-        if hints := self._strange(feeds, one_row) + self.doubts:
+        if hints := self._fixed(feeds) + self._strange(feeds, one_row) + self.doubts:
             raise FeedError(f"{error}{hints}") from error
+
+    def _fixed(self, feeds: object) -> str:
+        """What is said of defaults that a step is fed."""
+        fed = self._defaults.intersection(feeds) if isinstance(feeds, Mapping) else ()
+        return "".join(
+            f". Only run is fed {name!r} in place of what the file gives, which streams and pools keep: the "
+            "start of a state is written to its array in the state; what steps should take must be an input "
+            "without a value in the file"
+            for name in sorted(fed)
+        )
 
     def _strange(self, feeds: object, one_row: bool) -> str:
         found = ""

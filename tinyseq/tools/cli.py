@@ -85,6 +85,13 @@ def _parser() -> argparse.ArgumentParser:
     _add_model(command)
     inputs.add_options(command)
     command.add_argument("--stream", action="store_true", help="see if streams give the same bits as a run")
+    command.add_argument(
+        "--tolerance",
+        type=_share,
+        metavar="SHARE",
+        help="the most that results may differ, as a share of max(1, largest |value|); without it, what the "
+        "rounding of float32, or the steps of a quantised model, leaves open",
+    )
     command.set_defaults(command=_verify)
 
     command = commands.add_parser("convert", help="write a model in tinyseq's own format")
@@ -148,6 +155,14 @@ def _add_model(command: argparse.ArgumentParser, what: str = MODEL_FILES) -> Non
     command.add_argument("--json", action="store_true", help=JSON_HELP)
 
 
+def _share(text: str) -> float:
+    """A finite number from 0 on, for argparse."""
+    number = float(text)
+    if not 0 <= number < float("inf"):
+        raise ValueError(text)
+    return number
+
+
 def _device(name: str) -> str:
     """A device, for argparse; whether it is at hand is seen when a model is loaded."""
     try:
@@ -185,8 +200,9 @@ def _inspect(args: argparse.Namespace) -> int:
         more = f" ({others} counts another)" if others else ""
         say(f"  step    {description['operations_per_step']:,} operations, of {shapes}{more}")
     if description["memory"] is not None:
-        bytes_ = "{weights:,} bytes of packed weights, {state:,} a stream, {arena:,} a call"
-        say(f"  memory  {bytes_.format(**description['memory'])}")
+        whose = f"its {session.rows_of_model} rows" if session.rows_of_model > 1 else "a stream"
+        bytes_ = "{weights:,} bytes of packed weights, {state:,} {whose}, {arena:,} a call"
+        say(f"  memory  {bytes_.format(**description['memory'], whose=whose)}")
     if description["step_error"] is not None:
         say(f"  step    not counted: {description['step_error']} (--size and --input say of what to count)")
     return FINE
@@ -238,6 +254,10 @@ def _run(args: argparse.Namespace) -> int:
 
 def _verify(args: argparse.Namespace) -> int:
     session = _load(args)
+    if args.stream and args.tolerance is not None:
+        raise OptionError(
+            "--stream compares bits, of which --tolerance allows none to differ; give one of them"
+        )
     if args.stream:
         args.size += [
             f"{name}={FRAMES}"
@@ -250,12 +270,12 @@ def _verify(args: argparse.Namespace) -> int:
         return FINE if report.passed else FAILED
     feeds = inputs.feeds_of(args, session)
     with inputs.size_hint(args, session), _progress(session) as watch:
-        rows = verify(session, args.model, feeds, watch)
+        rows = verify(session, args.model, feeds, watch, args.tolerance)
     passed = all(row.within for row in rows)
     if args.json:
         say_json({"passed": passed, "comparisons": [asdict(row) for row in rows]})
     else:
-        say(*table(rows))
+        say(*table(rows, args.tolerance))
     return FINE if passed else FAILED
 
 

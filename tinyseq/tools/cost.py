@@ -11,6 +11,7 @@ from tinyseq import passes, reference
 from tinyseq.errors import TinyseqError
 from tinyseq.ir.feeds import checked_feeds
 from tinyseq.ir.model import POSITION, Model, Node
+from tinyseq.passes.rows import fixed_rows
 from tinyseq.passes.streaming import streaming
 from tinyseq.plan.packing import PackedWeights
 from tinyseq.plan.planner import Planner
@@ -52,15 +53,33 @@ def operations(model: Model, feeds: Mapping[str, np.ndarray]) -> int:
     return total
 
 
+def _with_all_rows(model: Model) -> Model:
+    """A streaming model whose states have as many rows as it was exported for."""
+    fixed = fixed_rows(model)
+    if fixed is None:
+        return model
+    carried = {pair.input for pair in model.state}
+    inputs = tuple(
+        value._replace(
+            shape=tuple(fixed.count if isinstance(size, str) else size for size in value.shape or ())
+        )
+        if value.name in carried
+        else value
+        for value in model.graph.inputs
+    )
+    return model._replace(graph=model.graph._replace(inputs=inputs))
+
+
 def memory(model: Model, feeds: Mapping[str, np.ndarray]) -> MemoryUse:
-    """What one stream of the model, or one run where it has no streaming form, takes on the CPU.
+    """What one stream of the model, or one run where it has no streaming form, takes on the CPU. Of a model
+    that was exported for several rows, its rows are one stream: a pool steps all of them together.
 
     Raises:
         TinyseqError: the CPU cannot run it on these inputs.
     """
     simple = passes.simplify(model)
     try:
-        streams = streaming(simple).model
+        streams = _with_all_rows(streaming(simple).model)
     except TinyseqError:
         streams = None
     in_place = None if streams is None else StateInPlace(StateLayout(streams), True)

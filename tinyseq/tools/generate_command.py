@@ -43,9 +43,8 @@ def add_arguments(command: argparse.ArgumentParser) -> None:
     command.add_argument("--separator", default="", help="between the tokens of a text (default nothing)")
     options = command.add_argument_group("options of the method", "see tinyseq.Greedy, Beam and Sampling")
     for name in _NAMES:
-        required = name == "decoder_start_token_id"
         flag = f"--{name.replace('_', '-')}"
-        options.add_argument(flag, type=_value, default=argparse.SUPPRESS, required=required, metavar="VALUE")
+        options.add_argument(flag, type=_value, default=argparse.SUPPRESS, metavar="VALUE")
 
 
 def _value(text: str) -> object:

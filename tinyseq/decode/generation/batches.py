@@ -23,6 +23,19 @@ class Batch(NamedTuple):
         numbers = np.array(self.numbers)[rows].tolist()
         return Batch(numbers, {name: array[rows] for name, array in self.parts.items()}, self.fixed)
 
+    def repeated(self, count: int) -> Batch:
+        """Its one input as so many."""
+        return self.cut(np.zeros(count, np.int64))._replace(numbers=list(range(count)))
+
+
+def in_parts(batches: Sequence[Batch], most: int) -> list[Batch]:
+    """Batches of ``most`` inputs at the most."""
+    return [
+        batch.cut(slice(start, start + most))
+        for batch in batches
+        for start in range(0, len(batch.numbers), most)
+    ]
+
 
 def rows_first(array: np.ndarray, axis: int) -> np.ndarray:
     """The array with its axis of rows in front."""

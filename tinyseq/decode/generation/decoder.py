@@ -207,8 +207,8 @@ class Decoder:
 
     # Inputs, encoded and put together.
 
-    def batches(self, feeds: Feeds | Sequence[Feeds], most: int) -> list[Batch]:
-        """The inputs in batches of equal shapes and of ``most`` rows at the most, through the encoder.
+    def batches(self, feeds: Feeds | Sequence[Feeds]) -> list[Batch]:
+        """The inputs in batches of equal shapes, through the encoder.
 
         Raises:
             FeedError: one is missing or does not fit.
@@ -226,11 +226,7 @@ class Decoder:
         whole = merged(given)
         if self.encoder is not None:
             whole = merged([self._encoded(batch) for batch in whole])
-        return [
-            batch.cut(slice(start, start + most))
-            for batch in whole
-            for start in range(0, len(batch.numbers), most)
-        ]
+        return whole
 
     def _split(self, feeds: Feeds) -> tuple[int, dict, dict]:
         """How many rows an input has, its arrays that have them, rows first, and those that do not."""

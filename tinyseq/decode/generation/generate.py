@@ -8,12 +8,13 @@ import numpy as np
 
 from tinyseq.common.given import is_whole
 from tinyseq.common.text import shown
-from tinyseq.decode.generation.batches import Batch
+from tinyseq.decode.generation.batches import Batch, in_parts
 from tinyseq.decode.generation.beam_search import BeamSearch
 from tinyseq.decode.generation.decoder import Decoder, Feeds
 from tinyseq.decode.generation.options import Beam, Generation, Greedy, Sampling
 from tinyseq.decode.generation.sampling import SamplingSearch
-from tinyseq.decode.generation.search import Processor, Search, Streamer
+from tinyseq.decode.generation.search import Processor, Search
+from tinyseq.decode.generation.streamers import Streamer, Told, told
 from tinyseq.decode.hypothesis import Hypothesis
 from tinyseq.decode.option_checks import MAX_INT, is_listed
 from tinyseq.errors import OptionError
@@ -34,7 +35,10 @@ class Generating:
     are part of, is in one of them.
     """
 
-    def __init__(self, searches: Sequence[tuple[Sequence[int], Search]], inputs: int) -> None:
+    def __init__(
+        self, searches: Sequence[tuple[Sequence[int], Search]], inputs: int, streams: Told | None = None
+    ) -> None:
+        self._streams = streams
         self._numbers = [numbers for numbers, _ in searches]
         self.searches = [search for _, search in searches]
         self._inputs = inputs
@@ -59,6 +63,9 @@ class Generating:
         for numbers, search in zip(self._numbers, self.searches):
             for number, hypotheses in zip(numbers, search.end()):
                 found[number] = hypotheses
+        if self._streams is not None:
+            self._streams.end()
+            self._streams = None
         return found
 
 
@@ -71,9 +78,10 @@ def begin(
     streamer: Streamer | None = None,
 ) -> Generating:
     """``generate`` step by step."""
-    batches = list(_batches(decoder, feeds, options, logits_processor, streamer))
+    streams = told(streamer, options)
+    batches = list(_batches(decoder, feeds, options, logits_processor, streams))
     searches = [(batch.numbers, batch.search()) for batch in batches]
-    return Generating(searches, sum(len(numbers) for numbers, _ in searches))
+    return Generating(searches, sum(len(numbers) for numbers, _ in searches), streams)
 
 
 def generate(
@@ -93,6 +101,7 @@ def generate(
             an encoder, and keeps what one generation has prepared for the next.
         feeds: arrays by name, as the encoder takes them (or, without one, the decoder: initial state and
             what stays the same), of any number of rows; or a list of such dicts, whose shapes may differ.
+            A language model, which takes nothing but tokens and state, is given ``{}``.
         options: ``Greedy``, ``Beam`` or ``Sampling``.
         logits_processor: functions that change scores after the options have; see ``Processor``.
         streamer: told of each token as it is chosen, for ``Greedy`` and ``Sampling``; see ``Streamer``.
@@ -106,8 +115,11 @@ def generate(
         OptionError: options do not fit the model or each other.
     """
     found: list[tuple[int, list[Hypothesis]]] = []
-    for batch in _batches(decoder, feeds, options, logits_processor, streamer):
+    streams = told(streamer, options)
+    for batch in _batches(decoder, feeds, options, logits_processor, streams):
         found += zip(batch.numbers, batch.run())
+    if streams is not None:
+        streams.end()
     return [hypotheses for _, hypotheses in sorted(found, key=lambda pair: pair[0])]
 
 
@@ -123,16 +135,17 @@ class SearchBatch:
         prompts: np.ndarray,
         keys: np.ndarray | None,
         processors: tuple[Processor, ...],
-        streamer: Streamer | None,
+        streams: Told | None,
         keeps: bool,
     ) -> None:
         self.numbers, self._part, self._keeps = part.numbers, part, keeps
         self._decoder, self._options, self._prompts, self._keys = decoder, options, prompts, keys
-        self._processors, self._streamer = processors, streamer
+        self._processors, self._streams = processors, streams
 
     def search(self) -> Search:
         """A search that is ready to step."""
         search = self._made()
+        self._tell_prompt()
         search.begin(self._part.parts, self._prompts, self._keys)
         return search
 
@@ -140,6 +153,7 @@ class SearchBatch:
         """The hypotheses, by a search that a batch like this one has left, or that is left for one."""
         key = self._key()
         search = self._decoder.kept_search(key) or self._made()
+        self._tell_prompt()
         search.begin(self._part.parts, self._prompts, self._keys)
         while search.step(TOKENS_PER_CALL):
             pass
@@ -153,19 +167,23 @@ class SearchBatch:
         try:
             if isinstance(self._options, Beam):
                 return BeamSearch(*given)
-            return SamplingSearch(*given, None if self._streamer is None else self._stream)
+            return SamplingSearch(*given, None if self._streams is None else self._tell)
         except MemoryError as error:
             raise OptionError(
                 f"max_new_tokens={self._options.max_new_tokens} for {len(self._prompts)} inputs: {error}; "
                 "fewer of either need less"
             ) from error
 
-    def _stream(self, number: int, sequence: int, token: int) -> None:
-        self._streamer(self._part.numbers[number], sequence, token)
+    def _tell_prompt(self) -> None:
+        if self._streams is not None:
+            self._streams.begin(self._prompts[0])
+
+    def _tell(self, number: int, sequence: int, token: int) -> None:
+        self._streams.token(self._part.numbers[number], sequence, token)
 
     def _key(self) -> tuple | None:
         """What a search must have been made for to serve; None where no other one can."""
-        if self._processors or self._streamer is not None or not self._keeps:
+        if self._processors or self._streams is not None or not self._keeps:
             return None
         parts = tuple((name, array.shape) for name, array in self._part.parts.items())
         fixed = tuple((name, array.shape, array.tobytes()) for name, array in self._part.fixed.items())
@@ -177,7 +195,7 @@ def _batches(
     feeds: Feeds | Sequence[Feeds],
     options: Generation,
     processors: Sequence[Processor],
-    streamer: Streamer | None,
+    streams: Told | None,
 ) -> Iterator[SearchBatch]:
     """The inputs by batches that are searched one after the other."""
     if not isinstance(options, (Greedy, Sampling, Beam)):
@@ -186,10 +204,6 @@ def _batches(
         raise OptionError(
             f"logits_processor is a list of functions of tokens and scores, not {shown(processors)}"
         )
-    if streamer is not None and not callable(streamer):
-        raise OptionError(f"streamer is a function of input, sequence and token, not {shown(streamer)}")
-    if streamer is not None and isinstance(options, Beam):
-        raise OptionError("beam search knows its tokens only at the end; a streamer needs Greedy or Sampling")
     lives_on = isinstance(decoder, Decoder)
     decoder = decoder if lives_on else Decoder(decoder)
     if decoder.attention is None and (options.output_attentions or getattr(options, "coverage_penalty", 0)):
@@ -197,15 +211,23 @@ def _batches(
             "the attention is asked for; name the decoder's output: Decoder(..., attention=...)"
         )
     share = _share(options)
-    batches = decoder.batches(feeds, max(1, MOST_ROWS // share))
-    inputs = sum(len(batch.numbers) for batch in batches)
-    prompts = _prompts(options, inputs)
+    batches = decoder.batches(feeds)
+    given = sum(len(batch.numbers) for batch in batches)
+    prompts = _prompts(options, given)
+    inputs = len(prompts)
+    if given == 1 < inputs:
+        batches = [batches[0].repeated(inputs)]
+    if streams is not None and streams.alone and inputs * share != 1:
+        raise OptionError(
+            f"a streamer with put and end hears one sequence, and {inputs} inputs of {share} sequences are "
+            "generated; give a function of input, sequence and token"
+        )
     seeds = _seeds(options, inputs)
-    for batch in batches:
+    for batch in in_parts(batches, max(1, MOST_ROWS // share)):
         for part in _by_length(batch, prompts):
             own = np.array([prompts[number] for number in part.numbers], np.int64)
             keys = None if seeds is None else seeds[part.numbers]
-            yield SearchBatch(decoder, part, options, own, keys, processors, streamer, lives_on)
+            yield SearchBatch(decoder, part, options, own, keys, processors, streams, lives_on)
 
 
 def _share(options: Generation) -> int:
@@ -216,20 +238,27 @@ def _share(options: Generation) -> int:
 
 
 def _prompts(options: Generation, inputs: int) -> list[list[int]]:
-    """What each input's decoder is given before the first token is chosen."""
+    """What each input's decoder is given before the first token is chosen; several for a single input count
+    as so many inputs."""
     if not is_listed(options.prefix):
         raise _no_prefix(options)
     prefix = list(options.prefix)
     shared = not any(map(is_listed, prefix))
     if not shared and not all(map(is_listed, prefix)):
         raise _no_prefix(options)
-    if not shared and len(prefix) != inputs:
+    if not shared and inputs != 1 and len(prefix) != inputs:
         raise OptionError(f"prefix has {len(prefix)} sequences for {inputs} inputs")
     given = [prefix] * inputs if shared else [list(own) for own in prefix]
     for token in (token for own in given for token in own):
         if not is_whole(token) or not 0 <= token <= MAX_INT:
             raise _no_prefix(options)
-    return [[options.decoder_start_token_id, *own] for own in given]
+    start = [] if options.decoder_start_token_id is None else [options.decoder_start_token_id]
+    if not start and not all(given):
+        raise OptionError(
+            "a decoder is given a token before it gives one: name decoder_start_token_id, or the prefix of "
+            "each input"
+        )
+    return [[*start, *own] for own in given]
 
 
 def _no_prefix(options: Generation) -> OptionError:

@@ -29,11 +29,13 @@ class Generation:
     """What all methods share. Everything that changes scores is applied in the order of the fields below.
 
     Attributes:
-        decoder_start_token_id: the token that the decoder is given first.
+        decoder_start_token_id: the token that the decoder is given first; without one, the first of the
+            prefix is.
         eos_token_id: the token, or the tokens, that end a hypothesis; none if left out.
         max_new_tokens: where a hypothesis is cut, its end token counted.
-        prefix: tokens that follow the start, one sequence for all inputs or one for each. They are given
-            to the decoder and not chosen; they count for repetition, not for scores or lengths.
+        prefix: tokens that follow the start, one sequence for all inputs or one for each; several for a
+            single input generate for that input once each. They are given to the decoder and not chosen;
+            they count for repetition, not for scores or lengths.
         repetition_penalty: scores of tokens already there, the start included, are divided by it where
             positive and multiplied where negative (Keskar et al. 2019, section 4.1). Greedy search and
             sampling apply it, and all below, to the model's scores as they are, beam search to log p(v).
@@ -47,7 +49,7 @@ class Generation:
         output_attentions: keep the attention over the source of each token.
     """
 
-    decoder_start_token_id: int
+    decoder_start_token_id: int | None = None
     eos_token_id: int | Sequence[int] | None = None
     max_new_tokens: int = 256
     prefix: Sequence[int] | Sequence[Sequence[int]] = ()
@@ -88,8 +90,6 @@ class Generation:
     def _tokens(self, name: str) -> None:
         given = getattr(self, name)
         several = name.endswith("suppress_tokens")
-        if given is None and name == "decoder_start_token_id":
-            raise OptionError(f"{name} is the token that the decoder is given first; it may not be None")
         listed = is_listed(given)
         if (several and not listed) or (listed and not several and name != "eos_token_id"):
             raise OptionError(
@@ -122,10 +122,11 @@ class Sampling(Generation):
         num_return_sequences: hypotheses an input, each drawn by itself.
         temperature: s / temperature.
         top_k: the k tokens of highest score and those equal to the last of them; 0: all.
-        top_p: the likeliest tokens until their p(v) together reach top_p (Holtzman et al. 2020).
+        top_p: the likeliest tokens until their p(v) together reach top_p (Holtzman et al. 2020); of equals
+            those of higher number first.
         min_p: tokens with p(v) >= min_p * max p (Nguyen et al. 2024).
         typical_p: the tokens whose -log p(v) is nearest to the entropy, until their p(v) together reach
-            typical_p (Meister et al. 2022).
+            typical_p, and those as near as the last of them (Meister et al. 2022).
         seed: of the random numbers. One number for all inputs, each of which then has a stream of its own
             by its place; or one an input, which then decides alone.
     """

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 import numpy as np
 
 from tinyseq.decode.generation.chain import Steps
 from tinyseq.decode.generation.options import Greedy, Sampling
-from tinyseq.decode.generation.search import Processor, Search, Streamer
+from tinyseq.decode.generation.search import Processor, Search
 from tinyseq.decode.generation.trace import Found
 from tinyseq.kernels.instructions import CUT, EMPTY, HEAD, LOG_PROBABILITIES, LOGITS
 from tinyseq.kernels.program import Buffer, Program, float_word
@@ -27,7 +27,7 @@ class SamplingSearch(Search):
         length: int,
         options: Greedy | Sampling,
         processors: Sequence[Processor] = (),
-        streamer: Streamer | None = None,
+        streamer: Callable[[int, int, int], object] | None = None,
     ) -> None:
         sequences = options.num_return_sequences if isinstance(options, Sampling) else 1
         self._heads = Buffer(np.zeros((inputs * sequences, HEAD)))

@@ -36,9 +36,6 @@ Processor = Callable[[np.ndarray, np.ndarray], "np.ndarray | None"]
 """Changes scores: given the tokens so far, int64 [rows, position], and the scores of the next, float32 [rows,
 vocabulary], it gives the new scores, or writes them where they are and gives None."""
 
-Streamer = Callable[[int, int, int], object]
-"""Is told of each token as it is chosen: the input's number, the sequence's number, the token."""
-
 
 class Search(ABC):
     """The search for batches of so many inputs, one after the other, each from ``begin`` to ``end``.

@@ -12,6 +12,7 @@ from tinyseq.common.given import as_path, is_folder, is_one_of, is_whole
 from tinyseq.common.text import shown
 from tinyseq.decode.generation.decoder import Decoder, kind_of
 from tinyseq.decode.generation.steps import rounded
+from tinyseq.decode.transducer.joint import taken_apart
 from tinyseq.decode.transducer.predictor import TOKEN, recurrent
 from tinyseq.errors import FeedError, ModelError, OptionError
 from tinyseq.ir.model import Value, given_out, rows_meet
@@ -83,13 +84,13 @@ class Transducer:
 
     Args:
         predictor: the loaded model.
-        joiner: the loaded model.
+        joiner: the loaded model; None where the predictor holds it too, as NeMo's ``decoder_joint`` does.
         encoder: the loaded model, for ``Recognizer`` and ``encode``; searches do not need it.
         start: the tokens that the predictor is given before the first; as many as it sees at a time if it is
             not recurrent. Without it, -1 for each but the last, which is the blank 0: what icefall and
             sherpa-onnx do; and for recurrent ones the blank alone. Where the blank is not 0, give it.
         tokens, output: the predictor's input for tokens and its output, where they are not the only ones
-            that carry no state.
+            that carry no state. What holds the joiner too needs no output.
         feeds: what else the predictor takes, the same in each step: arrays by name, of one row.
         frame: the joiner's input for the encoder's frame; without it, the one with ``enc`` in its name, or
             else the first.
@@ -105,7 +106,7 @@ class Transducer:
     def __init__(
         self,
         predictor: Session,
-        joiner: Session,
+        joiner: Session | None = None,
         encoder: Session | None = None,
         *,
         start: tuple[int, ...] | list[int] | None = None,
@@ -116,10 +117,13 @@ class Transducer:
         scores: str | None = None,
         kind: str | None = None,
     ) -> None:
-        self.predictor, self.joiner = loaded(predictor, "a predictor"), loaded(joiner, "a joiner")
-        self.encoder = None if encoder is None else loaded(encoder, "an encoder")
         if feeds is not None and not isinstance(feeds, Mapping):
             raise OptionError(f"feeds is a dict from input to array, not {type(feeds).__name__}")
+        predictor = loaded(predictor, "a predictor")
+        if joiner is None:
+            predictor, joiner, output, frame = taken_apart(predictor, tokens, frame, set(feeds or {}))
+        self.predictor, self.joiner = predictor, loaded(joiner, "a joiner")
+        self.encoder = None if encoder is None else loaded(encoder, "an encoder")
         listed = start.ndim == 1 if isinstance(start, np.ndarray) else isinstance(start, Sequence)
         if start is not None and not (listed and all(map(_is_start, start))):
             raise OptionError(f"start={shown(start)} is a list of tokens, whole numbers from -1 on")
@@ -134,7 +138,9 @@ class Transducer:
         self._carried = [pair.input for pair in stepped.state]
         given = _only(stepped, output, "predictor", "output")
         self._decoder = Decoder(stepped, tokens=name, scores=given)
-        (self._batch,) = self._decoder.batches(dict(feeds or {}), 1)
+        (self._batch,) = self._decoder.batches(dict(feeds or {}))
+        if len(self._batch.numbers) != 1:
+            raise FeedError(f"feeds of a predictor are of one row, not of {len(self._batch.numbers)}")
         self._frame, self._output = _joined(joiner, frame)
         self._scores = _only(joiner, scores, "joiner", "scores")
         self.kind = kind_of(joiner.stream_graph, self._scores, kind)
@@ -157,7 +163,7 @@ class Transducer:
     @classmethod
     def load(cls, folder: str | Path, *, device: str = "cpu", **names) -> Transducer:
         """The models of a folder: the files whose names begin with ``encoder``, ``decoder`` or ``predictor``,
-        and ``joiner``. There may be no encoder.
+        and ``joiner``. There may be no encoder, nor a joiner beside a predictor that holds it.
 
         Args:
             device: as of ``load``.
@@ -239,7 +245,7 @@ def _is_start(token: object) -> bool:
 
 
 def _file(folder: Path, part: str, words: tuple[str, ...]) -> Path | None:
-    """The file of a part of a transducer; None if it has no encoder."""
+    """The file of a part of a transducer; None if there is no encoder or no joiner."""
     files = sorted(path for path in folder.iterdir() if path.suffix.lower() in READERS)
     fitting = [path for path in files if path.name.lower().startswith(words)]
     if len(fitting) > 1:
@@ -247,7 +253,7 @@ def _file(folder: Path, part: str, words: tuple[str, ...]) -> Path | None:
             f"{folder} holds {', '.join(path.name for path in fitting)}; keep one {part}, or load the models "
             "one by one and give them to Transducer"
         )
-    if not fitting and part != "encoder":
+    if not fitting and part == "predictor":
         raise ModelError(f"{folder} holds no model whose name begins with {' or '.join(words)}")
     return fitting[0] if fitting else None
 

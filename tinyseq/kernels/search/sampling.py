@@ -33,8 +33,8 @@ def _uniform(key, position):
 
 @compiled()
 def _before(keys, a, b):
-    """Whether index a comes before index b: larger keys first, then smaller indices."""
-    return keys[a] > keys[b] or (keys[a] == keys[b] and a < b)
+    """Whether index a comes before index b: larger keys first, then larger indices."""
+    return keys[a] > keys[b] or (keys[a] == keys[b] and a > b)
 
 
 @compiled()
@@ -92,17 +92,20 @@ def _keep_largest(y, order, keys, count, kept):
 
 
 @compiled()
-def _keep_share(y, order, keys, count, share):
-    """Bans all but the tokens of largest keys, as many as it takes for them to have ``share`` of all."""
+def _keep_share(y, order, keys, count, share, equals):
+    """Bans all but the tokens of largest keys, as many as it takes for them to have ``share`` of all, and,
+    if ``equals``, those whose keys are equal to the last one's."""
     scores = floats(y)
     top, _ = greatest(y, count)
     total = _total(scores, count, top)
     _heap(order, keys, count)
     above = 0.0
     left = count
-    while left > 0 and above < share * total:
+    bound = keys[order[0]]
+    while left > 0 and (above < share * total or (equals and keys[order[0]] == bound)):
         index = _pop(order, keys, left)
         left -= 1
+        bound = keys[index]
         above += np.float64(exp(scores[index] - top))
     for i in range(left):
         scores[order[i]] = BANNED
@@ -158,12 +161,12 @@ def warp(y, order, keys, rows, count, options):
         if top_p < 1.0:
             for i in range(count):
                 values[i] = scores[i]
-            _keep_share(at, ranks, values, count, top_p)
+            _keep_share(at, ranks, values, count, top_p, False)
         if min_p > 0.0:
             _keep_near_best(at, count, min_p)
         if typical_p < 1.0:
             _typicality(at, values, count)
-            _keep_share(at, ranks, values, count, typical_p)
+            _keep_share(at, ranks, values, count, typical_p, True)
 
 
 @compiled()

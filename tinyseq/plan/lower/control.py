@@ -147,7 +147,7 @@ def _counted(p: Builder, graph: ModelGraph, run, trips, goes_on, carried: list[O
         if not goes_on or turn >= trips:
             number = turn
             break
-        if not p.count_turn() or any(map(is_large, carried)):
+        if not p.planned_turns.count() or any(map(is_large, carried)):
             break
         formal = map(_scalar_as, graph.inputs, (np.array(turn), np.array(True)))
         try:

@@ -204,7 +204,7 @@ class Repetition:
                 raise UnsupportedError("how many they are is computed at run time")
             if not goes_on or turn >= self.trips:
                 break
-            p.unroll_turn()
+            p.planned_turns.unroll()
             elements = [_element_of(p, x, line, turn) for x, line in self.sequences]
             before = carried
             goes_on, carried, results = self.body(np.array(turn), carried, elements)
