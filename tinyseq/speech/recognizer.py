@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from functools import cached_property
 from math import inf
 
@@ -79,9 +79,22 @@ class Recognizer:
         options = self.decoder.options
         return word_mark(options.vocabulary, getattr(options, "word_separator", None))
 
-    def create_stream(self) -> RecognizerStream:
-        """A new stream, at its start."""
-        return RecognizerStream(self)
+    def create_stream(
+        self,
+        hotwords: Collection[str | Sequence[int]] | Mapping[str | tuple[int, ...], float] = (),
+        hotword_weight: float | None = None,
+    ) -> RecognizerStream:
+        """A new stream, at its start.
+
+        Args:
+            hotwords: words and phrases that are likelier in this stream, beside the decoder's; strings or
+                sequences of tokens, or from each to its weight.
+            hotword_weight: of those without a weight of their own; None for that of the decoder's options.
+
+        Raises:
+            OptionError: the decoder's search knows no hotwords, or some cannot be spelt: says which.
+        """
+        return RecognizerStream(self, self.decoder.stream(hotwords, hotword_weight))
 
     def is_ready(self, stream: RecognizerStream) -> bool:
         """Whether enough was heard for a step."""
