@@ -421,6 +421,44 @@ def test_what_is_stable_stays(session):
     assert len(tokens) > 10
 
 
+STRINGS = {
+    "characters": (["_", " ", "a", "b"], {}),
+    "pieces": (["_", "▁", "▁a", "b"], {}),
+    "a lexicon": (["_", " ", "a", "b"], {"lexicon": ["a", "ab", "bab", "aab"]}),
+    "sounds": (["_", "|", "AA", "B"], {"lexicon": {"ah": ["AA"], "bar": [["B", "AA"], ["B", "AA", "B"]]}}),
+}
+
+
+@pytest.mark.parametrize("kind", STRINGS)
+@given(seed=st.integers(0, 999), width=st.integers(1, 8))
+def test_stable_text_stays_and_tentative_text_follows_it(kind, seed, width):
+    vocabulary, given = STRINGS[kind]
+    wide = dict(token_min_logp=-np.inf, beam_prune_logp=-np.inf)
+    if kind == "sounds":
+        given = given | {"word_separator": "|"}
+    options = tinyseq.CtcBeamSearch(width, vocabulary=vocabulary, horizon=20, **wide, **given)
+    recognizer = saying(options)
+    stream, stable, most = recognizer.create_stream(), "", 0
+    for number in range(12):
+        stream.accept_waveform(16_000, sound(48, 100 * seed + number))
+        run_out(recognizer, stream)
+        result = recognizer.get_result(stream)
+        assert result.stable_text + result.tentative_text == result.text
+        assert result.stable_text.startswith(stable), "what was stable is no more"
+        stable, most = result.stable_text, max(most, len(result.tentative_text))
+    stream.input_finished()
+    run_out(recognizer, stream)
+    result = recognizer.get_result(stream)
+    assert result.text.startswith(stable) and (result.stable_text, result.tentative_text) == (result.text, "")
+    assert len(stable) > 5 and (most or width == 1)
+
+
+def test_without_strings_there_is_no_stable_text(session):
+    recognizer = made(session)
+    result = recognizer.get_result(recognizer.create_stream())
+    assert result.stable_text is result.tentative_text is None
+
+
 def saying(options) -> tinyseq.Recognizer:
     """A recognizer whose sound is its rows: four samples a row."""
     g = tinyseq.Graph()
