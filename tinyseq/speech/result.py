@@ -43,7 +43,7 @@ class RecognizerResult:
         start: when the utterance began.
         end: up to when its sound is decoded.
         frames_heard: how many frames that is.
-        is_final: whether all of the sound was given and decoded.
+        is_final: whether the utterance is over, or all of the sound given and decoded.
     """
 
     def __init__(
