@@ -74,8 +74,9 @@ LAYERS = {
     "onnxruntime": "errors dropin",
     "export": "common.text errors common ir kernels kernels.instructions kernels.llvm.isa "
     "kernels.library export.processors export.targets export.linker plan backends runtime tools.console .",
+    "serve": "common.text errors common ir runtime.state runtime decode speech tools.console",
     "tools": "common.text errors common ir reference passes plan backends converters "
-    "runtime.state tools.console decode runtime demo export decode.generation.decoder "
+    "runtime.state tools.console decode runtime demo serve export decode.generation.decoder "
     "decode.generation.generate decode.transducer.models .",
     "__main__": "tools",
 }
@@ -99,6 +100,7 @@ WHEN_NEEDED = {
     "export": {"llvmlite"},
     "ir": {"safetensors"},
     "tools": {"onnxruntime", "tqdm"},
+    "serve": {"uvicorn", "prometheus_client"},
     "demo": {"soundfile", "soxr", "matplotlib", "tqdm"},
 }
 """Packages that a layer may import inside a function."""

@@ -125,16 +125,16 @@ class Together:
         for axes in self._ways(feeds[0]) if form.axes is None else (form.axes[0],):
             pool.take(states)
             try:
-                outputs = pool.step_rows(len(streams), _joined(feeds, axes))
+                outputs = pool.step_rows(len(streams), joined(feeds, axes))
             except FeedError:
                 continue
-            parting = {name: _parting(array.shape, form.shapes[name]) for name, array in outputs.items()}
-            if None in parting.values():
+            parts = {name: parting(array.shape, form.shapes[name]) for name, array in outputs.items()}
+            if None in parts.values():
                 continue
-            form.axes = axes, parting
+            form.axes = axes, parts
             pool.give(states)
             self._idle.append(pool)
-            return [_row(outputs, parting, row) for row in range(len(streams))]
+            return [row_of(outputs, parts, row) for row in range(len(streams))]
         return None
 
     def _ways(self, feeds: Feeds) -> Iterator[Axes]:
@@ -159,20 +159,22 @@ def _stepped(stream: Stream, feeds: Feeds) -> Feeds | FeedError:
         return error
 
 
-def _joined(feeds: Sequence[Feeds], axes: Axes) -> dict[str, np.ndarray]:
+def joined(feeds: Sequence[Feeds], axes: Axes) -> dict[str, np.ndarray]:
+    """Feeds of a row each as those of a batch; of what has no axis of rows, the first one's."""
     return {
         name: np.concatenate([own[name] for own in feeds], axes[name]) if name in axes else array
         for name, array in feeds[0].items()
     }
 
 
-def _row(outputs: Feeds, axes: Axes, row: int) -> Feeds:
+def row_of(outputs: Feeds, axes: Axes, row: int) -> Feeds:
+    """The outputs of one row of a batch."""
     return {
         name: array[(slice(None),) * axes[name] + (slice(row, row + 1),)] for name, array in outputs.items()
     }
 
 
-def _parting(shape: tuple[int, ...], alone: tuple[int, ...]) -> int | None:
+def parting(shape: tuple[int, ...], alone: tuple[int, ...]) -> int | None:
     """The axis along which an output of many rows parts into those of one each."""
     differing = [axis for axis, sizes in enumerate(zip(shape, alone)) if sizes[0] != sizes[1]]
     fits = len(shape) == len(alone) and len(differing) == 1 and alone[differing[0]] == 1

@@ -173,6 +173,25 @@ class Pool:
                 own[name][...] = rows[(*before, slice(row, row + 1))]
 
     @claiming
+    def resized(self, count: int, rows: Sequence[int]) -> Pool:
+        """Another pool of ``count`` rows, of which the first ones are open and go on where some of this one's
+        are, in their order. This one is given up: nothing must be done with it any more.
+
+        Raises:
+            FeedError: ``count`` is no number of rows, or less than there are to take over.
+            StateError: a row is not open, or there is no memory for so many.
+        """
+        numbers = self._numbers(rows) if len(rows) else np.zeros(0, np.int64)
+        if is_whole(count) and count < len(numbers):
+            raise FeedError(f"{len(numbers)} rows do not fit in a pool of {count}")
+        pool = self._session.pool(count)
+        for name, array in pool._runner.state.items():
+            array[: len(numbers)] = self._runner.state[name][numbers]
+        pool._open[: len(numbers)] = True
+        pool._free = list(range(pool.count - 1, len(numbers) - 1, -1))
+        return pool
+
+    @claiming
     def step_rows(self, count: int, feeds: Mapping[str, np.ndarray]) -> Mapping[str, np.ndarray]:
         """``step`` of the first rows, open or not."""
         return self._runner.step(self._addressed(np.arange(count), feeds), None)

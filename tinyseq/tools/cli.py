@@ -1,4 +1,5 @@
-"""The command line: ``tinyseq inspect | run | verify | convert | build | generate | decode | demo``.
+"""The command line: ``tinyseq inspect | run | verify | convert | build | generate | decode | demo |
+serve``.
 
 Exit status: 0 fine, 1 a check failed, 2 wrong usage, 3 a model or file cannot be read or used.
 """
@@ -27,6 +28,7 @@ from tinyseq.export import command as building
 from tinyseq.reference import Watch
 from tinyseq.runtime.loading import WEIGHT_FILES, load
 from tinyseq.runtime.session import Session
+from tinyseq.serve import command as serving
 from tinyseq.tools import console, decode_command, inputs
 from tinyseq.tools import generate_command as generation
 from tinyseq.tools.console import JSON_HELP, file_name, read_arrays, say, say_json, write_arrays
@@ -115,6 +117,10 @@ def _parser() -> argparse.ArgumentParser:
     command = commands.add_parser("demo", help="stream a voice detector over a clip")
     demo.add_arguments(command)
     command.set_defaults(command=demo.run)
+
+    command = commands.add_parser("serve", help="serve models to live streams and requests")
+    serving.add_arguments(command)
+    command.set_defaults(command=serving.run)
     return parser
 
 

@@ -1,0 +1,237 @@
+"""The server as an ASGI app: routes, bearer tokens and limits before anything is parsed, start and end."""
+
+from __future__ import annotations
+
+import asyncio
+import hmac
+import logging
+import re
+import secrets
+from collections.abc import Awaitable, Callable, Mapping, MutableMapping
+from time import monotonic
+from typing import Any
+from urllib.parse import parse_qsl
+
+from tinyseq.common.text import shown
+from tinyseq.errors import TinyseqError
+from tinyseq.serve import health
+from tinyseq.serve.admission import Admission
+from tinyseq.serve.asgi_websocket import AsgiWebsocket
+from tinyseq.serve.config import Config
+from tinyseq.serve.connection import Connection, Handler, HandlerMaker
+from tinyseq.serve.errors import (
+    BadRequestError,
+    DrainingError,
+    ServeError,
+    TooLargeError,
+    UnauthorizedError,
+    UnknownPathError,
+)
+from tinyseq.serve.http import Request, Response, Route, json_response, refusal
+from tinyseq.serve.metrics import Metrics
+from tinyseq.serve.models import Models
+from tinyseq.serve.protocols import streaming
+from tinyseq.serve.services import Services
+from tinyseq.serve.tokens import Tokens
+
+log = logging.getLogger("tinyseq.serve")
+
+Scope = MutableMapping[str, Any]
+Receive = Callable[[], Awaitable[MutableMapping[str, Any]]]
+Send = Callable[[MutableMapping[str, Any]], Awaitable[None]]
+
+HTTP: tuple[Route, ...] = health.ROUTES
+"""What answers requests, the first that fits."""
+
+WEBSOCKETS: Mapping[str, HandlerMaker] = streaming.ROUTES
+"""What makes handlers of websockets, by patterns of paths; the first that fits. The groups of a pattern are
+arguments of the maker."""
+
+BEARER = "bearer."
+"""What stands before a bearer token among the subprotocols of a browser, which cannot set headers."""
+
+
+class App:
+    """What uvicorn, or another server of ASGI, runs. ``start`` must have been awaited, or the lifespan begun,
+    before anything is asked."""
+
+    services: Services
+
+    def __init__(self, config: Config) -> None:
+        self.config = config
+        self._sockets = [(re.compile(pattern), make) for pattern, make in WEBSOCKETS.items()]
+        self._tokens = [token.encode() for token in config.tokens]
+        self._clock: asyncio.Task[None] | None = None
+        self._others: list[Any] = []
+
+    async def start(self) -> None:
+        """Loads the models.
+
+        Raises:
+            TinyseqError: a model cannot be loaded.
+        """
+        config, metrics = self.config, Metrics()
+        admission = Admission(config.limits, metrics)
+        tokens = Tokens(config.secret or secrets.token_bytes(32), config.limits.token_seconds)
+        models = Models(config, admission, metrics)
+        self.services = Services(config, models, admission, metrics, tokens)
+        await models.load_all()
+        self._clock = asyncio.create_task(self._tick())
+        if config.grpc is not None:
+            # Imported here: only those who asked for it need its package.
+            from tinyseq.serve.protocols import inference_grpc
+
+            self._others.append(await inference_grpc.start(self.services))
+
+    async def drain(self) -> None:
+        """Takes nothing new, lets streams say their last words, and waits until all have gone."""
+        services = self.services
+        services.draining = services.admission.draining = True
+        for connection in list(services.connections):
+            connection.drain()
+        end = monotonic() + self.config.limits.drain_seconds
+        while (services.connections or services.admission.requests) and monotonic() < end:
+            await asyncio.sleep(0.02)
+
+    async def stop(self) -> None:
+        """Ends what ``start`` began."""
+        for other in self._others:
+            await other.stop()
+        if self._clock is not None:
+            self._clock.cancel()
+        self.services.models.close()
+
+    async def _tick(self) -> None:
+        limits = self.config.limits
+        period = min(1.0, limits.ping_seconds / 2, limits.pong_seconds / 2, limits.idle_seconds / 2)
+        while True:
+            await asyncio.sleep(period)
+            now = monotonic()
+            for connection in list(self.services.connections):
+                connection.tick(now)
+
+    # Websockets
+
+    def handler(self, connection: Connection) -> Handler:
+        """The handler that a websocket asks for.
+
+        Raises:
+            ServeError: it is refused, before the connection stands.
+        """
+        self._authorize(connection.headers, connection.subprotocols)
+        if self.services.draining:
+            raise DrainingError("the server is about to end", self.config.limits.retry_after)
+        for pattern, make in self._sockets:
+            match = pattern.fullmatch(connection.path)
+            if match:
+                return make(self.services, connection, **match.groupdict())
+        raise UnknownPathError(f"no websocket is at {shown(connection.path)}")
+
+    def _authorize(self, headers: Mapping[str, str], subprotocols: tuple[str, ...] = ()) -> None:
+        if not self._tokens:
+            return
+        scheme, _, given = headers.get("authorization", "").partition(" ")
+        shown_tokens = [given.strip()] if scheme.lower() == "bearer" else []
+        shown_tokens += [each[len(BEARER) :] for each in subprotocols if each.startswith(BEARER)]
+        for each in shown_tokens:
+            if any([hmac.compare_digest(each.encode(), token) for token in self._tokens]):
+                return
+        raise UnauthorizedError("a bearer token of this server is needed: Authorization: Bearer TOKEN")
+
+    # ASGI
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] == "http":
+            await self._http(scope, receive, send)
+        elif scope["type"] == "websocket":
+            await AsgiWebsocket(self, scope, receive, send).run()
+        elif scope["type"] == "lifespan":
+            await self._lifespan(receive, send)
+
+    async def _lifespan(self, receive: Receive, send: Send) -> None:
+        await receive()
+        try:
+            await self.start()
+        except TinyseqError as error:
+            await send({"type": "lifespan.startup.failed", "message": str(error)})
+            return
+        await send({"type": "lifespan.startup.complete"})
+        await receive()
+        await self.stop()
+        await send({"type": "lifespan.shutdown.complete"})
+
+    async def _http(self, scope: Scope, receive: Receive, send: Send) -> None:
+        response = await self._answer(scope, receive)
+        headers = [
+            (b"content-type", response.content_type.encode()),
+            (b"content-length", str(len(response.body)).encode()),
+            *((name.encode(), value.encode("latin-1")) for name, value in response.headers.items()),
+        ]
+        await send({"type": "http.response.start", "status": response.status, "headers": headers})
+        await send({"type": "http.response.body", "body": response.body})
+
+    async def _answer(self, scope: Scope, receive: Receive) -> Response:
+        try:
+            request = self._request(scope, receive)
+            match, route = self._route(request)
+            if not route.free:
+                self._authorize(request.headers)
+            return await route.answer(self.services, request, **match.groupdict())
+        except ServeError as error:
+            self.services.metrics.refused[error.reason] += 1
+            return refusal(error)
+        except TinyseqError as error:
+            return json_response({"error": str(error)}, 400)
+        except Exception:
+            log.exception("a request failed")
+            return json_response({"error": "the server failed; its log says why"}, 500)
+
+    def _route(self, request: Request) -> tuple[re.Match[str], Route]:
+        others = set()
+        for route in HTTP:
+            match = route.pattern.fullmatch(request.path)
+            if match and route.method == request.method:
+                return match, route
+            if match:
+                others.add(route.method)
+        if others:
+            raise UnknownPathError(
+                f"{shown(request.path)} takes {', '.join(sorted(others))}, not {shown(request.method)}", 405
+            )
+        raise UnknownPathError(f"nothing is at {shown(request.path)}")
+
+    def _request(self, scope: Scope, receive: Receive) -> Request:
+        headers: dict[str, str] = {}
+        for name, value in scope["headers"]:
+            headers[name.decode("latin-1")] = value.decode("latin-1")
+        client = scope.get("client")
+        query = dict(parse_qsl(scope.get("query_string", b"").decode("latin-1"), keep_blank_values=True))
+        most = self.config.limits.body_bytes
+        length = headers.get("content-length", "0")
+        if not length.isascii() or not length.isdigit():
+            raise BadRequestError("the length of the body is no number")
+
+        async def body() -> bytes:
+            if int(length) > most:
+                raise TooLargeError(f"a body has {most} bytes at the most, not {length}")
+            return await _whole(receive, most)
+
+        address = f"{client[0]}:{client[1]}" if client else ""
+        return Request(scope["method"], scope["path"], query, headers, address, body)
+
+
+async def _whole(receive: Receive, most: int) -> bytes:
+    """The body of a request."""
+    parts: list[bytes] = []
+    size = 0
+    while True:
+        message = await receive()
+        if message["type"] != "http.request":
+            raise BadRequestError("the client has gone")
+        part = message.get("body", b"")
+        size += len(part)
+        if size > most:
+            raise TooLargeError(f"a body has {most} bytes at the most")
+        parts.append(part)
+        if not message.get("more_body"):
+            return parts[0] if len(parts) == 1 else b"".join(parts)

@@ -1,0 +1,270 @@
+"""The batcher: what many clients send is stepped together, each client's in its order and one at a time."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections import deque
+from collections.abc import Callable, Hashable, Sequence
+from concurrent.futures import Executor
+from math import inf
+from time import monotonic, perf_counter
+from typing import TYPE_CHECKING, Any, Protocol
+
+import numpy as np
+
+from tinyseq.errors import TinyseqError
+
+if TYPE_CHECKING:
+    from tinyseq.serve.admission import Admission
+    from tinyseq.serve.config import Limits
+    from tinyseq.serve.load import Load
+    from tinyseq.serve.metrics import ModelMetrics
+
+log = logging.getLogger("tinyseq.serve")
+
+Done = Callable[[Any], None]
+"""Is called in the thread of the event loop with a result, or with the TinyseqError that stands for it."""
+
+MOST_KEYS = 1024
+"""Kinds of steps for which it is remembered how long they take."""
+
+
+class Steps(Protocol):
+    """What a batcher steps: rows of a pool, or anything else that takes many streams at once. Between two
+    calls of it, and never within one, streams may be opened, closed and saved."""
+
+    def step(self, streams: Sequence[Any], given: Sequence[Any]) -> Sequence[Any]:
+        """A result for each stream, or the TinyseqError that stands for it. May run in another thread."""
+
+
+class Line:
+    """What one client has sent and is not answered yet, in order."""
+
+    __slots__ = ("batcher", "closed", "items", "stream", "waiting")
+
+    def __init__(self, batcher: Batcher, stream: Any) -> None:
+        self.batcher = batcher
+        self.stream = stream
+        self.items: deque[tuple[Any, Any, Done, float, int]] = deque()
+        self.waiting = False
+        self.closed = False
+
+    def step(self, key: Hashable, given: Any, done: Done, size: int = 0) -> None:
+        """Adds something to step, of so many bytes. It is stepped with what has an equal key."""
+        batcher = self.batcher
+        batcher.admission.queued_bytes += size
+        self.items.append((key, given, done, monotonic(), size))
+        if not self.waiting:
+            batcher.queue(self)
+
+    def call(self, function: Callable[[], Any], done: Done | None = None, first: bool = False) -> None:
+        """Calls a function when all before it has been stepped, or with ``first`` before what has not, and
+        nothing is being stepped; its result goes to ``done``, a TinyseqError too."""
+        item = None, function, done or _ignored, 0.0, 0
+        if not first:
+            self.items.append(item)
+        elif self in self.batcher.stepping:
+            self.items.insert(1, item)
+        else:
+            self.items.appendleft(item)
+        if not self.waiting:
+            self.batcher.queue(self)
+
+    def close(self, free: Callable[[], Any]) -> None:
+        """Forgets what is not stepped yet, and calls ``free`` when nothing of it is in a step any more."""
+        if self.closed:
+            return
+        self.closed = True
+        self.batcher.forget(self)
+        self.call(free)
+
+
+def _ignored(result: Any) -> None:
+    pass
+
+
+class Batcher:
+    """Steps the heads of the lines of one model. Every line has one turn before any has a second one.
+
+    Lines of equal keys are one step. When the worker is busy, a step waits some milliseconds for more lines;
+    steps that take long are done in a thread, meanwhile lines only grow.
+    """
+
+    def __init__(
+        self,
+        steps: Steps,
+        limits: Limits,
+        admission: Admission,
+        metrics: ModelMetrics,
+        load: Load,
+        executor: Executor,
+    ) -> None:
+        self.steps = steps
+        self.admission = admission
+        self._limits = limits
+        self._metrics = metrics
+        self._load = load
+        self._executor = executor
+        self._loop = asyncio.get_running_loop()
+        self._queue: deque[Line] = deque()
+        self._timer: asyncio.Handle | None = None
+        self._soon = False
+        self.stepping: set[Line] = set()
+        """Lines whose first item is being stepped."""
+        self._seconds: dict[Hashable, float] = {}
+        self.lines = 0
+
+    def line(self, stream: Any) -> Line:
+        """A line for a stream."""
+        self.lines += 1
+        return Line(self, stream)
+
+    def queue(self, line: Line) -> None:
+        """A line has something to do."""
+        line.waiting = True
+        self._queue.append(line)
+        if not self._soon:
+            self._plan()
+
+    def forget(self, line: Line) -> None:
+        """A line is closed: what waits in it is dropped."""
+        self.lines -= 1
+        first = line.items[0] if line.items and line in self.stepping else None
+        self.admission.queued_bytes -= sum(item[4] for item in line.items)
+        line.items.clear()
+        if first is not None:
+            line.items.append(first)
+            self.admission.queued_bytes += first[4]
+
+    def _plan(self) -> None:
+        """Sees to it that the queue is looked at, now or soon."""
+        if self.stepping:
+            return
+        count = len(self._queue)
+        all_there = count >= self.lines or count >= self._limits.rows
+        delay = 0.0 if all_there else self._load.window
+        if delay < 0.001:
+            if self._timer is not None:
+                self._timer.cancel()
+                self._timer = None
+            self._soon = True
+            self._loop.call_soon(self._turn)
+        elif self._timer is None:
+            self._timer = self._loop.call_later(delay, self._turn)
+
+    def _turn(self) -> None:
+        """One turn of every line that waits."""
+        self._soon, self._timer = False, None
+        groups: dict[Hashable, list[Line]] = {}
+        queue = self._queue
+        for _ in range(min(len(queue), self._limits.rows)):
+            line = queue.popleft()
+            key = self._head(line)
+            if key is not None:
+                group = groups.get(key)
+                if group is None:
+                    groups[key] = [line]
+                else:
+                    group.append(line)
+        self.stepping = {line for group in groups.values() for line in group}
+        long = self._limits.thread_ms / 1000
+        if sum(self._seconds.get(key, inf) * len(group) for key, group in groups.items()) >= long:
+            work = self._loop.run_in_executor(self._executor, self._step_all, groups)
+            work.add_done_callback(self._back)
+            return
+        for key, group in groups.items():
+            self._answer(group, *self._step(key, group))
+        self._turned()
+
+    def _turned(self) -> None:
+        self._load.turned()
+        if self._queue and not self._soon:
+            self._plan()
+
+    def _head(self, line: Line) -> Hashable:
+        """Calls what is to be called; the key of what is then to be stepped, None if there is nothing."""
+        items = line.items
+        while items:
+            key, function, done, _, _ = items[0]
+            if key is not None:
+                return key
+            items.popleft()
+            self._tell(line, done, _called(function))
+        line.waiting = False
+        return None
+
+    def _step(self, key: Hashable, group: list[Line]) -> tuple[Sequence[Any], float]:
+        begin = perf_counter()
+        streams = [line.stream for line in group]
+        given = [line.items[0][1] for line in group]
+        try:
+            results = self.steps.step(streams, given)
+        except TinyseqError as error:
+            results = [error] * len(group)
+        seconds = perf_counter() - begin
+        self._learn(key, seconds / len(group))
+        return results, seconds
+
+    def _learn(self, key: Hashable, seconds: float) -> None:
+        """Remembers how long a row of a step takes."""
+        known = self._seconds.get(key)
+        if known is None and len(self._seconds) >= MOST_KEYS:
+            self._seconds.clear()
+        # The first step of a kind is also planned, which says nothing of the others: the second one, too, is
+        # done in a thread.
+        if known is None:
+            self._seconds[key] = inf
+        else:
+            self._seconds[key] = seconds if known == inf else known + (seconds - known) / 8
+
+    def _step_all(self, groups: dict[Hashable, list[Line]]) -> list[tuple[list[Line], Sequence[Any], float]]:
+        return [(group, *self._step(key, group)) for key, group in groups.items()]
+
+    def _back(self, work: asyncio.Future[Any]) -> None:
+        """A thread has done its steps."""
+        lines = self.stepping
+        try:
+            answers = work.result()
+        except Exception as error:
+            log.exception("a step failed")
+            answers = [(list(lines), [TinyseqError(f"the step failed: {error!r}")] * len(lines), 0.0)]
+        for group, results, seconds in answers:
+            self._answer(group, results, seconds)
+        self._turned()
+
+    def _answer(self, group: list[Line], results: Sequence[Any], seconds: float) -> None:
+        """Gives results to the lines of a step; those with more to do queue up again."""
+        now = monotonic()
+        queue, admission, stepping = self._queue, self.admission, self.stepping
+        arrivals = []
+        for line, result in zip(group, results):
+            _, _, done, arrival, size = line.items.popleft()
+            arrivals.append(arrival)
+            stepping.discard(line)
+            admission.queued_bytes -= size
+            if not line.closed:
+                self._tell(line, done, result)
+            if line.items:
+                queue.append(line)
+            else:
+                line.waiting = False
+        metrics = self._metrics
+        metrics.steps += 1
+        metrics.chunks += len(group)
+        metrics.step_seconds += seconds
+        metrics.rows.add_one(len(group))
+        admission.took(now, metrics.latency.add(now - np.array(arrivals)))
+
+    def _tell(self, line: Line, done: Done, result: Any) -> None:
+        try:
+            done(result)
+        except Exception:
+            log.exception("what was to be done with a result failed")
+
+
+def _called(function: Callable[[], Any]) -> Any:
+    try:
+        return function()
+    except TinyseqError as error:
+        return error

@@ -1,0 +1,379 @@
+"""Models by name and version: loaded from files or a folder, replaced while streams run."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Callable, Hashable, Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from tinyseq.common.text import shown
+from tinyseq.errors import ModelError, StateError, TinyseqError
+from tinyseq.runtime.loading import READERS, load
+from tinyseq.runtime.session import Session
+from tinyseq.runtime.state import State
+from tinyseq.serve.batcher import Batcher, Done
+from tinyseq.serve.config import Config, ModelSource, checked_name
+from tinyseq.serve.errors import DrainingError, FullError, UnknownModelError
+from tinyseq.serve.load import Load
+from tinyseq.serve.rows import PoolRows, Row, Runs, StreamRows, checked, live_rows
+from tinyseq.speech.voice_detector import MODEL as DETECTOR
+
+if TYPE_CHECKING:
+    from tinyseq.serve.admission import Admission
+    from tinyseq.serve.metrics import Metrics
+
+log = logging.getLogger("tinyseq.serve")
+
+Feeds = Mapping[str, np.ndarray]
+
+DETECTOR_NAME = "silero_vad"
+"""Under what name the package's own voice detector is served when no model is named."""
+
+
+class ServedStream:
+    """One live stream of a model. What is asked of it is done in order, each behind what was asked before;
+    the answer goes to ``done``, in the thread of the event loop, and is the value or a TinyseqError."""
+
+    def __init__(self, model: ServedModel) -> None:
+        self.model = model
+        self._row = Row()
+        self._rows = model.rows
+        self._line = model.batcher.line(self._row)
+        self._closed = False
+
+    def key(self, feeds: Feeds) -> Hashable:
+        """What ``submit`` would find out of feeds. Who sends chunks of one kind, and inputs without rows that
+        stay as they are, asks once.
+
+        Raises:
+            FeedError: an array is of more rows than one.
+        """
+        return self._rows.key(feeds)
+
+    def submit(self, feeds: Feeds, done: Done, key: Hashable = None) -> None:
+        """Steps the stream by a chunk: ``done`` gets its outputs, arrays that nobody else uses.
+
+        Raises:
+            FeedError: an array is of more rows than one.
+        """
+        size = sum([array.nbytes for array in feeds.values()])
+        self._line.step(self._rows.key(feeds) if key is None else key, feeds, done, size)
+
+    def later(self, result: Any, done: Done) -> None:
+        """Gives ``done`` a result that is known already, when all before it is answered."""
+        self._line.call(lambda: result, done)
+
+    async def step(self, feeds: Feeds) -> Mapping[str, np.ndarray]:
+        """``submit``, awaited.
+
+        Raises:
+            FeedError: the model refuses the chunk; the state is as before.
+        """
+        return await awaited(lambda done: self.submit(feeds, done))
+
+    @property
+    def waiting(self) -> int:
+        """Chunks that are not answered yet."""
+        return len(self._line.items)
+
+    def finish(self, feeds: Feeds | None, done: Done) -> None:
+        """Ends the stream: ``done`` gets the outputs that are still due; see ``Stream.finish``."""
+        self._line.call(lambda: self._rows.finish(self._row, feeds), done)
+
+    def reset(self, done: Done | None = None) -> None:
+        """Puts the stream back to its start."""
+        self._line.call(lambda: self._rows.reset(self._row), done)
+
+    def snapshot(self, done: Done, first: bool = False) -> None:
+        """``done`` gets a copy of the state, a ``State``; ``first``: before the chunks that wait."""
+        self._line.call(lambda: self._rows.snapshot(self._row), done, first)
+
+    def restore(self, state: State | bytes, done: Done | None = None) -> None:
+        """Lets the stream go on from a state, or from the bytes of ``State.to_bytes``.
+
+        Raises:
+            StateError: the bytes are no state.
+        """
+        saved = State.from_bytes(state) if isinstance(state, bytes) else state
+        self._line.call(lambda: self._rows.restore(self._row, saved), done)
+
+    def close(self, reason: str = "finished") -> None:
+        """Gives the stream up, whatever is still to be answered. ``reason`` is counted."""
+        if not self._closed:
+            self._closed = True
+            self._line.close(lambda: self._rows.close(self._row))
+            self.model.closed(self, reason)
+
+
+async def awaited(ask: Callable[[Done], None]) -> Any:
+    """What is asked for, once it is there; a TinyseqError is raised."""
+    future = asyncio.get_running_loop().create_future()
+
+    def done(result: Any) -> None:
+        if future.done():
+            return
+        if isinstance(result, TinyseqError):
+            future.set_exception(result)
+        else:
+            future.set_result(result)
+
+    ask(done)
+    return await future
+
+
+class ServedModel:
+    """A version of a model that is served.
+
+    ``model`` is what ``tinyseq.load`` gave, ``ready`` whether new streams are taken.
+    """
+
+    def __init__(self, name: str, version: str, model: Session, models: Models) -> None:
+        self.name, self.version, self.model = name, version, model
+        self.ready = True
+        self.streams: set[ServedStream] = set()
+        self.refusal: ModelError | None = None
+        """Why the model cannot be streamed, if so."""
+        self._models = models
+        self.metrics = models.metrics.of_model(name, version)
+        self.rows: Any = None
+        self.batcher: Any = None
+        try:
+            self.rows = live_rows(model)
+            self.batcher = self._batcher(self.rows)
+        except ModelError as error:
+            self.refusal = error
+        self._whole = Runs(model)
+        self._runs = self._batcher(self._whole)
+
+    def _batcher(self, steps: PoolRows | StreamRows | Runs) -> Batcher:
+        own = self._models
+        return Batcher(steps, own.config.limits, own.admission, self.metrics, own.load_, own.executor)
+
+    @property
+    def fingerprint(self) -> str:
+        """What tells the model from others."""
+        return self.model.fingerprint
+
+    def open_stream(self, state: State | bytes | None = None) -> ServedStream:
+        """A new stream, from its start or from a state.
+
+        Raises:
+            FullError: no stream more is taken; has the seconds after which to try again.
+            ModelError: the model cannot be streamed; says why.
+            StateError: the bytes are no state of this model.
+        """
+        if self.refusal is not None:
+            raise self.refusal
+        limits = self._models.config.limits
+        if not self.ready:
+            raise DrainingError(f"model {self.name} {self.version} is being replaced", limits.retry_after)
+        if isinstance(state, bytes):
+            state = State.from_bytes(state)
+        if state is not None and not state.belongs_to(self.model):
+            raise StateError(f"the state is of another model than {self.name} {self.version}")
+        self._models.admission.open_stream()
+        stream = ServedStream(self)
+        self.streams.add(stream)
+        self.metrics.streams += 1
+        self.metrics.opened += 1
+        if state is not None:
+            stream.restore(state)
+        return stream
+
+    def closed(self, stream: ServedStream, reason: str) -> None:
+        """Counts a stream out."""
+        self.streams.discard(stream)
+        self.metrics.streams -= 1
+        self._models.admission.close_stream()
+        self._models.metrics.ended[reason] += 1
+
+    async def infer(self, feeds: Feeds, timeout: float | None = None) -> dict[str, np.ndarray]:
+        """What ``model.run`` gives, in the same bits; states that are left out are the model's initial ones.
+
+        Raises:
+            FeedError: names, dtypes or shapes do not fit.
+            FullError: too many requests are being answered, or ``timeout`` seconds have passed.
+        """
+        feeds = checked(self.model, feeds)
+        admission = self._models.admission
+        admission.open_request()
+        self.metrics.requests += 1
+        line = self._runs.line(None)
+        size = sum(array.nbytes for array in feeds.values())
+        try:
+            asked = awaited(lambda done: line.step(self._whole.key(feeds), feeds, done, size))
+            return await (asked if timeout is None else asyncio.wait_for(asked, timeout))
+        except TimeoutError:
+            after = self._models.config.limits.retry_after
+            raise FullError(f"the request has waited for {timeout:g} seconds", after, "timeout") from None
+        finally:
+            line.close(lambda: None)
+            admission.close_request()
+
+
+class Models:
+    """All models of a worker. To be made where the event loop runs."""
+
+    def __init__(self, config: Config, admission: Admission, metrics: Metrics) -> None:
+        self.config, self.admission, self.metrics = config, admission, metrics
+        self.load_ = Load(config.limits)
+        self.executor = ThreadPoolExecutor(4, "tinyseq-step")
+        self._served: dict[str, dict[str, ServedModel]] = {}
+        self._sources = {source.name: source for source in config.models}
+
+    def __iter__(self) -> Iterator[ServedModel]:
+        """All versions that are served."""
+        for versions in self._served.values():
+            yield from versions.values()
+
+    def find(self, name: str, version: str | None = None) -> ServedModel:
+        """A model; without a version its latest one.
+
+        Raises:
+            UnknownModelError: there is none of that name and version.
+        """
+        versions = self._served.get(name)
+        if not versions:
+            raise UnknownModelError(f"no model {shown(name)} is served")
+        if version is None or version == "":
+            return versions[max(versions, key=_order)]
+        found = versions.get(version)
+        if found is None:
+            raise UnknownModelError(
+                f"model {name} has no version {shown(version)}; there are {', '.join(sorted(versions))}"
+            )
+        return found
+
+    def add(self, name: str, session: Session, version: str = "1") -> ServedModel:
+        """Serves a loaded model; one of that name and version is replaced."""
+        served = ServedModel(checked_name(name), version, session, self)
+        self._retire(self._served.setdefault(name, {}).get(version))
+        self._served[name][version] = served
+        return served
+
+    async def load_all(self) -> None:
+        """Loads what the configuration names, or else the package's own voice detector.
+
+        Raises:
+            ModelError: a file cannot be read, or is no model.
+        """
+        if self.config.repository is not None:
+            for source in repository(self.config.repository):
+                self._sources.setdefault(source.name, source)
+        if not self._sources and not self.config.speech:
+            self._sources[DETECTOR_NAME] = ModelSource(DETECTOR_NAME, DETECTOR)
+        for name in self._sources:
+            await self.load(name)
+
+    async def load(self, name: str) -> None:
+        """Loads all versions of a model anew: new streams are of these, streams that are live go on with
+        theirs.
+
+        Raises:
+            UnknownModelError: the configuration names no such model.
+            ModelError: a file cannot be read; what was served is served on.
+        """
+        source = self._source(name)
+        loop = asyncio.get_running_loop()
+        found = versions(source)
+        sessions = {
+            version: await loop.run_in_executor(self.executor, _loaded, source, path)
+            for version, path in found.items()
+        }
+        for version in set(self._served.get(name, ())) - set(sessions):
+            self._retire(self._served[name].pop(version))
+        for version, session in sessions.items():
+            self.add(name, session, version)
+
+    def unload(self, name: str) -> None:
+        """Serves a model no more; streams that are live go on.
+
+        Raises:
+            UnknownModelError: it is not served.
+        """
+        self.find(name)
+        for served in self._served.pop(name).values():
+            self._retire(served)
+
+    def close(self) -> None:
+        """Ends the threads of steps."""
+        self.executor.shutdown(wait=False, cancel_futures=True)
+
+    def index(self) -> list[tuple[str, str, bool]]:
+        """Names, versions and whether they are ready, of all models that are or could be served."""
+        served = [(model.name, model.version, model.ready) for model in self]
+        known = {name for name, _, _ in served}
+        return served + [(name, "", False) for name in self._sources if name not in known]
+
+    def _source(self, name: str) -> ModelSource:
+        if self.config.repository is not None and name not in self._sources:
+            for source in repository(self.config.repository):
+                self._sources.setdefault(source.name, source)
+        if name not in self._sources:
+            raise UnknownModelError(f"no model {shown(name)} is in the configuration or the repository")
+        return self._sources[name]
+
+    def _retire(self, served: ServedModel | None) -> None:
+        if served is not None:
+            served.ready = False
+
+
+def _loaded(source: ModelSource, path: Path) -> Session:
+    session = load(
+        path, device=source.device, state=source.state, finite=source.finite, precision=source.precision
+    )
+    # Worked out here, in a thread, and not when the first client comes.
+    session.fingerprint  # noqa: B018
+    session.state  # noqa: B018
+    return session
+
+
+def versions(source: ModelSource) -> dict[str, Path]:
+    """The files of a model's versions: of a file version 1, of a folder one for each folder in it that has a
+    number for its name and one model inside.
+
+    Raises:
+        ModelError: the folder has no such file.
+    """
+    if not source.path.is_dir():
+        return {"1": source.path}
+    found = {}
+    for folder in sorted(source.path.iterdir()):
+        if folder.name.isascii() and folder.name.isdigit() and folder.is_dir():
+            files = [path for path in sorted(folder.iterdir()) if path.suffix.lower() in READERS]
+            if len(files) != 1:
+                raise ModelError(
+                    f"{folder} has {len(files)} files of models and must have one: {', '.join(READERS)}"
+                )
+            found[folder.name] = files[0]
+    if not found:
+        raise ModelError(f"{source.path} has no versions: a file as {source.path}/1/model.onnx is looked for")
+    return found
+
+
+def repository(folder: Path) -> list[ModelSource]:
+    """The models of a folder: ``NAME.onnx`` or another file that can be loaded, or a folder of versions.
+
+    Raises:
+        ModelError: the folder cannot be read.
+    """
+    try:
+        entries = sorted(folder.iterdir())
+    except OSError as error:
+        raise ModelError(f"cannot read the repository {folder}: {error}") from error
+    sources = []
+    for path in entries:
+        is_model = path.is_file() and path.suffix.lower() in READERS
+        if path.name.startswith(".") or not (is_model or path.is_dir()):
+            continue
+        sources.append(ModelSource(checked_name(path.stem if is_model else path.name), path))
+    return sources
+
+
+def _order(version: str) -> tuple[int, str]:
+    return (int(version) if version.isdigit() else -1, version)

@@ -1,0 +1,38 @@
+"""What the core offers to protocols."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Protocol
+
+if TYPE_CHECKING:
+    from tinyseq.serve.admission import Admission
+    from tinyseq.serve.config import Config
+    from tinyseq.serve.metrics import Metrics
+    from tinyseq.serve.models import Models
+    from tinyseq.serve.tokens import Tokens
+
+
+class Live(Protocol):
+    """A websocket that stands, as the worker sees it."""
+
+    def tick(self, now: float) -> None:
+        """Called every second or so: pings, and ends what is too long silent."""
+
+    def drain(self) -> None:
+        """Called when the server is about to end."""
+
+
+@dataclass(eq=False)
+class Services:
+    """All that the protocols of one worker share."""
+
+    config: Config
+    models: Models
+    admission: Admission
+    metrics: Metrics
+    tokens: Tokens
+    connections: set[Live] = field(default_factory=set)
+    """The websockets that stand."""
+    draining: bool = False
+    """Whether the server is about to end: it is not ready, and takes nothing new."""
