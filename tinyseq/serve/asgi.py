@@ -30,8 +30,9 @@ from tinyseq.serve.errors import (
 from tinyseq.serve.http import Request, Response, Route, json_response, refusal
 from tinyseq.serve.metrics import Metrics
 from tinyseq.serve.models import Models
-from tinyseq.serve.protocols import streaming
+from tinyseq.serve.protocols import page, speech, streaming
 from tinyseq.serve.services import Services
+from tinyseq.serve.speech.served import Speech
 from tinyseq.serve.tokens import Tokens
 
 log = logging.getLogger("tinyseq.serve")
@@ -40,10 +41,10 @@ Scope = MutableMapping[str, Any]
 Receive = Callable[[], Awaitable[MutableMapping[str, Any]]]
 Send = Callable[[MutableMapping[str, Any]], Awaitable[None]]
 
-HTTP: tuple[Route, ...] = health.ROUTES
+HTTP: tuple[Route, ...] = (*health.ROUTES, *page.ROUTES)
 """What answers requests, the first that fits."""
 
-WEBSOCKETS: Mapping[str, HandlerMaker] = streaming.ROUTES
+WEBSOCKETS: Mapping[str, HandlerMaker] = {**streaming.ROUTES, **speech.ROUTES}
 """What makes handlers of websockets, by patterns of paths; the first that fits. The groups of a pattern are
 arguments of the maker."""
 
@@ -74,8 +75,9 @@ class App:
         admission = Admission(config.limits, metrics)
         tokens = Tokens(config.secret or secrets.token_bytes(32), config.limits.token_seconds)
         models = Models(config, admission, metrics)
-        self.services = Services(config, models, admission, metrics, tokens)
+        self.services = Services(config, models, Speech(models), admission, metrics, tokens)
         await models.load_all()
+        await self.services.speech.load_all()
         self._clock = asyncio.create_task(self._tick())
         if config.grpc is not None:
             # Imported here: only those who asked for it need its package.

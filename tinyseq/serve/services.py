@@ -10,6 +10,7 @@ if TYPE_CHECKING:
     from tinyseq.serve.config import Config
     from tinyseq.serve.metrics import Metrics
     from tinyseq.serve.models import Models
+    from tinyseq.serve.speech.served import Speech
     from tinyseq.serve.tokens import Tokens
 
 
@@ -29,6 +30,7 @@ class Services:
 
     config: Config
     models: Models
+    speech: Speech
     admission: Admission
     metrics: Metrics
     tokens: Tokens

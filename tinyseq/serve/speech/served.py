@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
-from collections.abc import Callable, Hashable, Mapping, Sequence
+from collections import deque
+from collections.abc import Callable, Hashable, Iterator, Mapping, Sequence
 from hashlib import sha256
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
+from tinyseq.common.text import shown
 from tinyseq.errors import FeedError, TinyseqError
 from tinyseq.runtime.state import State
 from tinyseq.serve.batcher import Batcher, Done
-from tinyseq.serve.errors import DrainingError
+from tinyseq.serve.errors import DrainingError, UnknownModelError
 from tinyseq.speech.endpoint import Endpointing
 from tinyseq.speech.recognizer import Recognizer
 from tinyseq.speech.result import RecognizerResult
@@ -32,7 +35,7 @@ MOST_HOTWORDS = 1000
 
 
 class Heard(NamedTuple):
-    """What a recogniser has heard: final results of utterances that are over, and how the current one goes."""
+    """What a recogniser has heard: final results of utterances that are over, and how this one goes on."""
 
     over: tuple[RecognizerResult, ...]
     now: RecognizerResult
@@ -46,7 +49,7 @@ class Noticed(NamedTuple):
 
 
 class Sound(NamedTuple):
-    """What a stream is given: samples and their rate, and whether the utterance, or all sound, ends with it."""
+    """What a stream is given: samples and their rate, and whether the utterance, or the sound, ends there."""
 
     rate: float
     samples: np.ndarray
@@ -60,6 +63,7 @@ class RecognizerSteps:
         self._recognizer = recognizer
 
     def key(self, given: Sound) -> Hashable:
+        """What must be equal of what is stepped together: nothing."""
         return "recognizer"
 
     def step(self, streams: Sequence[SpeechStream], given: Sequence[Sound]) -> list[Any]:
@@ -82,7 +86,7 @@ class RecognizerSteps:
             for live in ready:
                 self._end_at_pause(owners[live], over[owners[live]])
         for stream, sound in zip(streams, given):
-            if sound.ends and stream not in refused:
+            if sound.ends:
                 over[stream].append(recognizer.end_utterance(stream.live))
         return [
             refused[stream]
@@ -108,6 +112,7 @@ class VoiceSteps:
         self._detector = detector
 
     def key(self, given: Sound) -> Hashable:
+        """What must be equal of what is stepped together."""
         return given.rate, given.ends
 
     def step(self, streams: Sequence[SpeechStream], given: Sequence[Sound]) -> list[Any]:
@@ -140,7 +145,8 @@ class SpeechStream:
         """Messages of sound that were taken."""
         self._hotwords = hotwords
         self._line = served.batcher.line(self)
-        self._closed = False
+        self._waiting: deque[tuple[Callable[[], None], int]] = deque()
+        self._busy = self._closed = False
 
     def hear(self, rate: float, samples: np.ndarray, done: Done) -> None:
         """Takes sound in: ``done`` gets a Heard or a Noticed.
@@ -156,7 +162,9 @@ class SpeechStream:
 
     def _give(self, rate: float, samples: np.ndarray, ends: bool, done: Done) -> None:
         if samples.dtype == np.float32 and not np.isfinite(samples).all():
-            raise FeedError("the sound holds NaN or infinity, which the model would remember; nothing was taken")
+            raise FeedError(
+                "the sound holds NaN or infinity, which the model would remember; nothing was taken"
+            )
         size = max(1, int(rate * PIECE_SECONDS))
         pieces = [samples[at : at + size] for at in range(0, len(samples), size)] or [samples]
         answers: list[Any] = []
@@ -167,29 +175,58 @@ class SpeechStream:
                 done(_put_together(answers))
 
         for number, piece in enumerate(pieces):
-            is_last = ends and number == len(pieces) - 1
-            self._line.step(Sound(rate, piece, is_last), piece_done, piece.nbytes)
+            sound = Sound(rate, piece, ends and number == len(pieces) - 1)
+            self._ask(lambda sound=sound: self._step(sound, piece_done), piece.nbytes)
         self.sequence += 1
+
+    def _step(self, sound: Sound, done: Done) -> None:
+        self._line.step(self.served.steps.key(sound), sound, self._answered(done), sound.samples.nbytes)
 
     def call(self, function: Callable[[], Any], done: Done) -> None:
         """Calls a function behind all that was asked before; ``done`` gets what it gives."""
-        self._line.call(function, done)
+        self._ask(lambda: self._line.call(function, self._answered(done)), 0)
 
-    def snapshot(self, extra: Mapping[str, Any], done: Done) -> None:
-        """``done`` gets bytes from which ``ServedSpeech.open_stream`` goes on; ``extra`` is JSON that lies
-        with it."""
+    def _ask(self, begin: Callable[[], None], size: int) -> None:
+        """Has something done behind all that was asked before. What waits for others of the same client is
+        not in the line: how long steps take is told by what waits for the server."""
+        self.served.admission.queued_bytes += size
+        self._waiting.append((begin, size))
+        if not self._busy:
+            self._go_on()
+
+    def _go_on(self) -> None:
+        self._busy = bool(self._waiting) and not self._closed
+        if self._busy:
+            begin, size = self._waiting.popleft()
+            self.served.admission.queued_bytes -= size
+            begin()
+
+    def _answered(self, done: Done) -> Done:
+        def answered(result: Any) -> None:
+            try:
+                done(result)
+            finally:
+                self._go_on()
+
+        return answered
+
+    def snapshot(self, extra: Callable[[], Any], done: Done) -> None:
+        """``done`` gets how many messages were taken, and bytes from which ``ServedSpeech.open_stream`` goes
+        on behind them; ``extra`` gives JSON that lies with these."""
         sequence = self.sequence
 
         def saved() -> tuple[int, bytes]:
-            head = json.dumps({"hotwords": self._hotwords, "extra": extra}).encode()
+            head = json.dumps({"hotwords": self._hotwords, "extra": extra()}).encode()
             return sequence, len(head).to_bytes(4, "little") + head + self.live.snapshot().to_bytes()
 
-        self._line.call(saved, done)
+        self.call(saved, done)
 
     def close(self, reason: str = "finished") -> None:
         """Gives the stream up, whatever is still to be answered. ``reason`` is counted."""
         if not self._closed:
             self._closed = True
+            self.served.admission.queued_bytes -= sum(size for _, size in self._waiting)
+            self._waiting.clear()
             self._line.close(lambda: None)
             self.served.closed(self, reason)
 
@@ -214,9 +251,11 @@ class ServedSpeech:
         self.streams: set[SpeechStream] = set()
         self._models = models
         self.metrics = models.metrics.of_model(source.name, "")
-        steps: Any = RecognizerSteps(engine) if isinstance(engine, Recognizer) else VoiceSteps(engine)
-        limits, admission = models.config.limits, models.admission
-        self.batcher = Batcher(steps, limits, admission, self.metrics, models.load_, models.executor)
+        self.steps = RecognizerSteps(engine) if isinstance(engine, Recognizer) else VoiceSteps(engine)
+        self.admission = models.admission
+        self.batcher = Batcher(
+            self.steps, models.config.limits, self.admission, self.metrics, models.load_, models.executor
+        )
         self.fingerprint = _fingerprint(engine)
 
     @property
@@ -257,7 +296,7 @@ class ServedSpeech:
             live = self.engine.stream()
         if state is not None:
             live.restore(State.from_bytes(state[4 + length :]))
-        self._models.admission.open_stream()
+        self.admission.open_stream()
         stream = SpeechStream(self, live, weights, endpointing)
         self.streams.add(stream)
         self.metrics.streams += 1
@@ -268,8 +307,70 @@ class ServedSpeech:
         """Counts a stream out."""
         self.streams.discard(stream)
         self.metrics.streams -= 1
-        self._models.admission.close_stream()
+        self.admission.close_stream()
         self._models.metrics.ended[reason] += 1
+
+
+class Speech:
+    """All recognisers and voice detectors of a worker."""
+
+    def __init__(self, models: Models) -> None:
+        self._models = models
+        self._sources = {source.name: source for source in models.config.speech}
+        self._served: dict[str, ServedSpeech] = {}
+
+    def __iter__(self) -> Iterator[ServedSpeech]:
+        yield from self._served.values()
+
+    async def load_all(self) -> None:
+        """Loads all that the configuration names.
+
+        Raises:
+            TinyseqError: a file cannot be read, or something does not fit.
+        """
+        for name in self._sources:
+            await self.load(name)
+
+    async def load(self, name: str) -> None:
+        """Loads one anew: new streams are of this one, streams that are live go on with theirs.
+
+        Raises:
+            UnknownModelError: the configuration does not name it.
+            TinyseqError: it cannot be loaded; what was served is served on.
+        """
+        source = self._sources.get(name)
+        if source is None:
+            raise UnknownModelError(f"the configuration has no table speech.{shown(name)}")
+        loop = asyncio.get_running_loop()
+        engine = await loop.run_in_executor(self._models.executor, source.load)
+        self.add(ServedSpeech(source, engine, self._models))
+
+    def add(self, served: ServedSpeech) -> None:
+        """Serves something; what had its name takes no new streams."""
+        before = self._served.get(served.name)
+        if before is not None:
+            before.ready = False
+        self._served[served.name] = served
+
+    def find(self, name: str | None, kind: str | None = None) -> ServedSpeech:
+        """What is served under a name or an alias; without one the first of a kind.
+
+        Raises:
+            UnknownModelError: there is none.
+        """
+        fitting = [served for served in self if kind in (None, served.kind)]
+        for served in fitting:
+            if name is None or name == served.name or name in served.aliases:
+                return served
+        what = {"voice": "voice detector", "recognizer": "recogniser", None: "recogniser or voice detector"}[
+            kind
+        ]
+        if name is None or not fitting:
+            raise UnknownModelError(f"no {what} is served; serve.toml names them in tables speech.NAME")
+        names = ", ".join(served.name for served in fitting)
+        raise UnknownModelError(
+            f"no {what} {shown(name)} is served; there are {names} (aliases gives more names)"
+        )
 
 
 def _fingerprint(engine: Engine) -> str:
@@ -293,4 +394,3 @@ def _weights(hotwords: Mapping[str, float] | Sequence[str], engine: Engine) -> d
         return dict(hotwords)
     weight = getattr(engine.decoder.options, "hotword_weight", 0.0)
     return {word: weight for word in hotwords}
-

@@ -1,4 +1,4 @@
-"""What a table ``[speech.NAME]`` of ``serve.toml`` says, and the recogniser or voice detector that it means."""
+"""What a table ``[speech.NAME]`` of ``serve.toml`` says, and the recogniser or voice detector that it is."""
 
 from __future__ import annotations
 
@@ -105,7 +105,9 @@ class SpeechSource:
             return
         if kind == "recognizer":
             if ("model" in self.table) == ("transducer" in self.table):
-                raise self._wrong("model", "or transducer is needed, one of both: a file, or a folder of three")
+                raise self._wrong(
+                    "model", "or transducer is needed, one of both: a file, or a folder of three"
+                )
             for key in ("chunk", "frame_seconds", "decoder"):
                 if key not in self.table:
                     raise self._wrong(key, f"is missing: {CHECKS[key][1]}")
@@ -163,8 +165,8 @@ class SpeechSource:
             path = self._path(given["lm"], "a language model")
             if not is_arpa(path):
                 raise OptionError(
-                    f"decoder.lm: {path} is no ARPA file; streams with a binary of KenLM's cannot be saved, and "
-                    "so not be resumed elsewhere"
+                    f"decoder.lm: {path} is no ARPA file; streams with a binary of KenLM's cannot be saved, "
+                    "and so not be resumed elsewhere"
                 )
             given["lm"] = read_arpa(path)
         return self._method(**given)
@@ -196,7 +198,7 @@ class SpeechSource:
         name = self.table.get("input", left[0] if len(left) == 1 else None)
         if name is None or left != [name]:
             raise OptionError(
-                f"the model takes {', '.join(left)}: input says which is the sound, constants what the others are"
+                f"the model takes {', '.join(left)}: input says which is the sound, constants what others are"
             )
         value, chunk = values[name], self.table["chunk"]
         shape = self.table.get("shape") or _shape(model, value)
@@ -223,7 +225,9 @@ class SpeechSource:
         made = factory(**self.table.get("options", {}))
         wanted = Recognizer if self.kind == "recognizer" else VoiceDetector
         if not isinstance(made, wanted):
-            raise OptionError(f"factory gave {type(made).__name__}, and kind {self.kind!r} is a {wanted.__name__}")
+            raise OptionError(
+                f"factory gave {type(made).__name__}, and kind {self.kind!r} is a {wanted.__name__}"
+            )
         return made
 
 
@@ -250,8 +254,8 @@ def _shape(model: Session, value: Value) -> tuple[int, ...]:
         shape[rows[value.name]] = 1
     if shape.count(-1) > 1:
         raise OptionError(
-            f"shape is needed: that of {value.name} is {list(sizes)}, and it is not certain where the samples of "
-            "a chunk lie; -1 stands where they do"
+            f"shape is needed: that of {value.name} is {list(sizes)}, and it is not certain where the samples"
+            " of a chunk lie; -1 stands where they do"
         )
     return tuple(shape)
 
