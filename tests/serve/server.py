@@ -76,7 +76,7 @@ def serving(folder, *arguments: object, config: str = "") -> Iterator[Server]:
         path = folder / "serve.toml"
         path.write_text(config)
         command += ["--config", str(path)]
-    with open(folder / "stderr.txt", "w+") as output:
+    with (folder / "stderr.txt").open("w+") as output:
         environment = {**os.environ, "PYTHONUNBUFFERED": "1"}
         process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=output, text=True, env=environment)
         try:

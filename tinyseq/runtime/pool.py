@@ -173,6 +173,18 @@ class Pool:
                 own[name][...] = rows[(*before, slice(row, row + 1))]
 
     @claiming
+    def places(self, rows: Sequence[int]) -> list[bytes]:
+        """Where in their streams rows are, as far as steps differ by it: for as many frames, rows of equal
+        places get as many. Empty where all steps are alike."""
+        numbers = self._numbers(rows)
+        state = self._runner.state
+        names = [name for name in (*self._streaming.places, POSITION) if name in state]
+        fields = [state[name][numbers].reshape(len(numbers), -1).astype(np.float64) for name in names]
+        if not fields:
+            return [b""] * len(numbers)
+        return [row.tobytes() for row in np.concatenate(fields, 1)]
+
+    @claiming
     def resized(self, count: int, rows: Sequence[int]) -> Pool:
         """Another pool of ``count`` rows, of which the first ones are open and go on where some of this one's
         are, in their order. This one is given up: nothing must be done with it any more.

@@ -19,6 +19,10 @@ GUARD_SECONDS = 5.0
 """The guard looks at the chunks of the last 5 to 10 seconds."""
 
 
+FEWEST = 2000
+"""Chunks without which the guard looks at nothing: that the first of a kind are slow says little."""
+
+
 class Admission:
     """Counts what is live in a worker, and refuses what would be too much."""
 
@@ -85,12 +89,12 @@ class Admission:
         self._recent += counts
 
     def p99(self, now: float) -> float:
-        """An edge that 99 of 100 chunks were quicker than lately, in seconds; 0 without any."""
+        """An edge that 99 of 100 chunks were quicker than lately, in seconds; 0 if there were few."""
         if now >= self._turn:
             self._rotate(now)
         counts = self._recent + self._before
         total = int(counts.sum())
-        if not total:
+        if total < FEWEST:
             return 0.0
         place = int(counts.cumsum().searchsorted(0.99 * total))
         return float(LATENCY_EDGES[min(place, len(LATENCY_EDGES) - 1)])

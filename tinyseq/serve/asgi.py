@@ -7,7 +7,7 @@ import hmac
 import logging
 import re
 import secrets
-from collections.abc import Awaitable, Callable, Mapping, MutableMapping
+from collections.abc import Awaitable, Callable, Mapping, MutableMapping, Sequence
 from time import monotonic
 from typing import Any
 from urllib.parse import parse_qsl
@@ -27,8 +27,9 @@ from tinyseq.serve.errors import (
     UnauthorizedError,
     UnknownPathError,
 )
+from tinyseq.serve.exchange import Exchange
 from tinyseq.serve.http import Request, Response, Route, json_response, refusal
-from tinyseq.serve.metrics import Metrics
+from tinyseq.serve.metrics import Metrics, families
 from tinyseq.serve.models import Models
 from tinyseq.serve.protocols import page, speech, streaming
 from tinyseq.serve.services import Services
@@ -58,11 +59,12 @@ class App:
 
     services: Services
 
-    def __init__(self, config: Config) -> None:
+    def __init__(self, config: Config, exchange: Exchange | None = None) -> None:
         self.config = config
+        self._exchange = exchange or Exchange(None, 0)
         self._sockets = [(re.compile(pattern), make) for pattern, make in WEBSOCKETS.items()]
         self._tokens = [token.encode() for token in config.tokens]
-        self._clock: asyncio.Task[None] | None = None
+        self._tasks: list[asyncio.Task[None]] = []
         self._others: list[Any] = []
 
     async def start(self) -> None:
@@ -75,10 +77,12 @@ class App:
         admission = Admission(config.limits, metrics)
         tokens = Tokens(config.secret or secrets.token_bytes(32), config.limits.token_seconds)
         models = Models(config, admission, metrics)
-        self.services = Services(config, models, Speech(models), admission, metrics, tokens)
+        self.services = Services(config, models, Speech(models), admission, metrics, tokens, self._exchange)
         await models.load_all()
         await self.services.speech.load_all()
-        self._clock = asyncio.create_task(self._tick())
+        self._tasks = [asyncio.create_task(self._tick())]
+        if config.watch_seconds:
+            self._tasks.append(asyncio.create_task(self._watch()))
         if config.grpc is not None:
             # Imported here: only those who asked for it need its package.
             from tinyseq.serve.protocols import inference_grpc
@@ -99,18 +103,41 @@ class App:
         """Ends what ``start`` began."""
         for other in self._others:
             await other.stop()
-        if self._clock is not None:
-            self._clock.cancel()
+        for task in self._tasks:
+            task.cancel()
         self.services.models.close()
 
     async def _tick(self) -> None:
         limits = self.config.limits
         period = min(1.0, limits.ping_seconds / 2, limits.pong_seconds / 2, limits.idle_seconds / 2)
+        told = 0.0
         while True:
             await asyncio.sleep(period)
             now = monotonic()
-            for connection in list(self.services.connections):
+            services = self.services
+            for connection in list(services.connections):
                 connection.tick(now)
+            services.models.tick(now)
+            if now >= told:
+                told = now + 1
+                self._exchange.leave(list(families(services.metrics, limits)))
+
+    async def _watch(self) -> None:
+        """Loads models anew whose files have changed."""
+        while True:
+            await asyncio.sleep(self.config.watch_seconds)
+            await self._load(self.services.models.changed())
+
+    def reload(self) -> None:
+        """Loads all models anew, soon; what cannot be loaded is served on as it was."""
+        self._tasks.append(asyncio.create_task(self._load(self.services.models.names())))
+
+    async def _load(self, names: Sequence[str]) -> None:
+        for name in names:
+            try:
+                await self.services.models.load(name)
+            except TinyseqError as error:
+                log.error("model %s is served as it was: %s", name, error)
 
     # Websockets
 

@@ -5,10 +5,10 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections import deque
-from collections.abc import Callable, Hashable, Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import Executor
 from math import inf
-from time import monotonic, perf_counter
+from time import monotonic, perf_counter, thread_time
 from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
@@ -26,15 +26,22 @@ log = logging.getLogger("tinyseq.serve")
 Done = Callable[[Any], None]
 """Is called in the thread of the event loop with a result, or with the TinyseqError that stands for it."""
 
-MOST_KEYS = 1024
-"""Kinds of steps for which it is remembered how long they take."""
+
+class Kind(Protocol):
+    """What is stepped together has one kind, the same object; see ``tinyseq.serve.kinds.Kind``."""
+
+    seconds: float
+    """What a row of a step takes; infinite as long as that is not known."""
+
+    def took(self, seconds: float) -> None:
+        """Learns what a row of a step took."""
 
 
 class Steps(Protocol):
     """What a batcher steps: rows of a pool, or anything else that takes many streams at once. Between two
     calls of it, and never within one, streams may be opened, closed and saved."""
 
-    def step(self, streams: Sequence[Any], given: Sequence[Any]) -> Sequence[Any]:
+    def step(self, kind: Any, streams: Sequence[Any], given: Sequence[Any]) -> Sequence[Any]:
         """A result for each stream, or the TinyseqError that stands for it. May run in another thread."""
 
 
@@ -50,11 +57,11 @@ class Line:
         self.waiting = False
         self.closed = False
 
-    def step(self, key: Hashable, given: Any, done: Done, size: int = 0) -> None:
-        """Adds something to step, of so many bytes. It is stepped with what has an equal key."""
+    def step(self, kind: Kind, given: Any, done: Done, size: int = 0) -> None:
+        """Adds something to step, of so many bytes. It is stepped with what is of its kind."""
         batcher = self.batcher
         batcher.admission.queued_bytes += size
-        self.items.append((key, given, done, monotonic(), size))
+        self.items.append((kind, given, done, monotonic(), size))
         if not self.waiting:
             batcher.queue(self)
 
@@ -87,7 +94,7 @@ def _ignored(result: Any) -> None:
 class Batcher:
     """Steps the heads of the lines of one model. Every line has one turn before any has a second one.
 
-    Lines of equal keys are one step. When the worker is busy, a step waits some milliseconds for more lines;
+    Lines of one kind are one step. When the worker is busy, a step waits some milliseconds for more lines;
     steps that take long are done in a thread, meanwhile lines only grow.
     """
 
@@ -112,7 +119,6 @@ class Batcher:
         self._soon = False
         self.stepping: set[Line] = set()
         """Lines whose first item is being stepped."""
-        self._seconds: dict[Hashable, float] = {}
         self.lines = 0
 
     def line(self, stream: Any) -> Line:
@@ -156,84 +162,68 @@ class Batcher:
     def _turn(self) -> None:
         """One turn of every line that waits."""
         self._soon, self._timer = False, None
-        groups: dict[Hashable, list[Line]] = {}
+        groups: dict[Any, list[Line]] = {}
         queue = self._queue
         for _ in range(min(len(queue), self._limits.rows)):
             line = queue.popleft()
-            key = self._head(line)
-            if key is not None:
-                group = groups.get(key)
+            kind = self._head(line)
+            if kind is not None:
+                group = groups.get(kind)
                 if group is None:
-                    groups[key] = [line]
+                    groups[kind] = [line]
                 else:
                     group.append(line)
         self.stepping = {line for group in groups.values() for line in group}
         long = self._limits.thread_ms / 1000
-        if sum(self._seconds.get(key, inf) * len(group) for key, group in groups.items()) >= long:
+        if sum([kind.seconds * len(group) for kind, group in groups.items()]) >= long:
             work = self._loop.run_in_executor(self._executor, self._step_all, groups)
             work.add_done_callback(self._back)
             return
-        for key, group in groups.items():
-            self._answer(group, *self._step(key, group))
-        self._turned()
-
-    def _turned(self) -> None:
-        self._load.turned()
-        if self._queue and not self._soon:
+        for kind, group in groups.items():
+            self._answer(group, *self._step(kind, group))
+        if queue and not self._soon:
             self._plan()
 
-    def _head(self, line: Line) -> Hashable:
-        """Calls what is to be called; the key of what is then to be stepped, None if there is nothing."""
+    def _head(self, line: Line) -> Any:
+        """Calls what is to be called; the kind of what is then to be stepped, None if there is nothing."""
         items = line.items
         while items:
-            key, function, done, _, _ = items[0]
-            if key is not None:
-                return key
+            kind, function, done, _, _ = items[0]
+            if kind is not None:
+                return kind
             items.popleft()
             self._tell(line, done, _called(function))
         line.waiting = False
         return None
 
-    def _step(self, key: Hashable, group: list[Line]) -> tuple[Sequence[Any], float]:
-        begin = perf_counter()
+    def _step(self, kind: Any, group: list[Line]) -> tuple[Sequence[Any], float, bool]:
+        # A step of a new kind is planned, too, which says nothing of how busy the worker is.
+        known = kind.seconds < inf
+        begin, used = perf_counter(), thread_time()
         streams = [line.stream for line in group]
         given = [line.items[0][1] for line in group]
         try:
-            results = self.steps.step(streams, given)
+            results = self.steps.step(kind, streams, given)
         except TinyseqError as error:
             results = [error] * len(group)
+        except Exception as error:
+            log.exception("a step failed")
+            results = [TinyseqError(f"the step failed: {error!r}")] * len(group)
         seconds = perf_counter() - begin
-        self._learn(key, seconds / len(group))
-        return results, seconds
+        kind.took((thread_time() - used) / len(group))
+        return results, seconds, known
 
-    def _learn(self, key: Hashable, seconds: float) -> None:
-        """Remembers how long a row of a step takes."""
-        known = self._seconds.get(key)
-        if known is None and len(self._seconds) >= MOST_KEYS:
-            self._seconds.clear()
-        # The first step of a kind is also planned, which says nothing of the others: the second one, too, is
-        # done in a thread.
-        if known is None:
-            self._seconds[key] = inf
-        else:
-            self._seconds[key] = seconds if known == inf else known + (seconds - known) / 8
-
-    def _step_all(self, groups: dict[Hashable, list[Line]]) -> list[tuple[list[Line], Sequence[Any], float]]:
-        return [(group, *self._step(key, group)) for key, group in groups.items()]
+    def _step_all(self, groups: dict[Any, list[Line]]) -> list[tuple[Any, ...]]:
+        return [(group, *self._step(kind, group)) for kind, group in groups.items()]
 
     def _back(self, work: asyncio.Future[Any]) -> None:
         """A thread has done its steps."""
-        lines = self.stepping
-        try:
-            answers = work.result()
-        except Exception as error:
-            log.exception("a step failed")
-            answers = [(list(lines), [TinyseqError(f"the step failed: {error!r}")] * len(lines), 0.0)]
-        for group, results, seconds in answers:
-            self._answer(group, results, seconds)
-        self._turned()
+        for group, results, seconds, known in work.result():
+            self._answer(group, results, seconds, known)
+        if self._queue and not self._soon:
+            self._plan()
 
-    def _answer(self, group: list[Line], results: Sequence[Any], seconds: float) -> None:
+    def _answer(self, group: list[Line], results: Sequence[Any], seconds: float, known: bool) -> None:
         """Gives results to the lines of a step; those with more to do queue up again."""
         now = monotonic()
         queue, admission, stepping = self._queue, self.admission, self.stepping
@@ -254,7 +244,9 @@ class Batcher:
         metrics.chunks += len(group)
         metrics.step_seconds += seconds
         metrics.rows.add_one(len(group))
-        admission.took(now, metrics.latency.add(now - np.array(arrivals)))
+        counts = metrics.latency.add(now - np.array(arrivals))
+        if known:
+            admission.took(now, counts)
 
     def _tell(self, line: Line, done: Done, result: Any) -> None:
         try:

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import argparse
+import logging
 from dataclasses import replace
 from pathlib import Path
 
 from tinyseq.errors import OptionError
 from tinyseq.serve.config import Config, model_source, read_config, read_secret
+from tinyseq.tools import console
 from tinyseq.tools.console import file_name, say
 
 
@@ -90,8 +92,12 @@ def run(args: argparse.Namespace) -> int:
 
     config = config_of(args)
     workers.uvicorn_package()
-    sock = workers.listening(config.host, config.port)
+    sock = workers.bound(config)
     host, port = sock.getsockname()[:2]
     say(f"listening at http{'s' if config.certificate else ''}://{host}:{port}")
+    console.flush()
+    logging.basicConfig(format="tinyseq: %(message)s", level=logging.INFO)
+    if config.workers > 1:
+        return workers.serve_all(config, sock)
     workers.serve(config, sock)
     return 0

@@ -44,7 +44,7 @@ class Limits:
     rows: int = _limit(512, 1, 2**16, "streams that a step takes at the most")
     window_ms: float = _limit(4.0, 0, 1000, "how long a step waits for more streams when the worker is busy")
     thread_ms: float = _limit(5.0, 0, 1e6, "steps that take longer leave the event loop for a thread")
-    guard_ms: float = _limit(500.0, 1, 1e6, "p99 of a chunk's time, above which no new stream is taken")
+    guard_ms: float = _limit(1000.0, 1, 1e6, "p99 of a chunk's time, above which no new stream is taken")
     retry_after: float = _limit(5.0, 1, 86400, "what Retry-After says where a client is refused")
     open_seconds: float = _limit(10.0, 0.1, 3600, "for the first message that says what a stream is")
     idle_seconds: float = _limit(600.0, 1, 1e9, "without a message, after which a stream is closed")

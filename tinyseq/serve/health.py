@@ -23,9 +23,9 @@ async def ready(services: Services, request: Request) -> Response:
 
 
 async def metrics(services: Services, request: Request) -> Response:
-    """All numbers of the worker in Prometheus's text format."""
-    found = {"0": list(families(services.metrics, services.config.limits))}
-    body, content_type = exposition(found)
+    """All numbers of all workers in Prometheus's text format."""
+    own = list(families(services.metrics, services.config.limits))
+    body, content_type = exposition(services.exchange.gather(own))
     return Response(200, body, content_type)
 
 

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable, Hashable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from time import monotonic
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -19,6 +20,7 @@ from tinyseq.runtime.state import State
 from tinyseq.serve.batcher import Batcher, Done
 from tinyseq.serve.config import Config, ModelSource, checked_name
 from tinyseq.serve.errors import DrainingError, FullError, UnknownModelError
+from tinyseq.serve.kinds import Kind, Layout
 from tinyseq.serve.load import Load
 from tinyseq.serve.rows import PoolRows, Row, Runs, StreamRows, checked, live_rows
 from tinyseq.speech.voice_detector import MODEL as DETECTOR
@@ -45,24 +47,37 @@ class ServedStream:
         self._rows = model.rows
         self._line = model.batcher.line(self._row)
         self._closed = False
+        self.told_to_end: Callable[[], None] | None = None
+        """What is called when the model was replaced long ago: to close the stream, now or soon."""
 
-    def key(self, feeds: Feeds) -> Hashable:
-        """What ``submit`` would find out of feeds. Who sends chunks of one kind, and inputs without rows that
-        stay as they are, asks once.
+    def end(self) -> None:
+        """Tells who uses the stream that it is to end."""
+        if self.told_to_end is None:
+            self.close("retired")
+        else:
+            told, self.told_to_end = self.told_to_end, None
+            told()
 
-        Raises:
-            FeedError: an array is of more rows than one.
-        """
-        return self._rows.key(feeds)
-
-    def submit(self, feeds: Feeds, done: Done, key: Hashable = None) -> None:
-        """Steps the stream by a chunk: ``done`` gets its outputs, arrays that nobody else uses.
+    def submit(self, feeds: Feeds, done: Done) -> None:
+        """Steps the stream by a chunk: ``done`` gets its ``Outputs``, arrays by name that nobody writes to.
 
         Raises:
             FeedError: an array is of more rows than one.
         """
         size = sum([array.nbytes for array in feeds.values()])
-        self._line.step(self._rows.key(feeds) if key is None else key, feeds, done, size)
+        self._line.step(self._rows.inputs.kind(feeds), feeds, done, size)
+
+    def kind(self, layout: Layout) -> Kind:
+        """What ``submit_packed`` takes for chunks that are laid out so.
+
+        Raises:
+            FeedError: an array is of more rows than one.
+        """
+        return self._rows.inputs.packed_kind(layout)
+
+    def submit_packed(self, kind: Kind, data: bytes, done: Done) -> None:
+        """``submit`` of a chunk in bytes, as many as its layout has."""
+        self._line.step(kind, data, done, len(data))
 
     def later(self, result: Any, done: Done) -> None:
         """Gives ``done`` a result that is known already, when all before it is answered."""
@@ -152,7 +167,7 @@ class ServedModel:
 
     def _batcher(self, steps: PoolRows | StreamRows | Runs) -> Batcher:
         own = self._models
-        return Batcher(steps, own.config.limits, own.admission, self.metrics, own.load_, own.executor)
+        return Batcher(steps, own.config.limits, own.admission, self.metrics, own.pace, own.executor)
 
     @property
     def fingerprint(self) -> str:
@@ -206,7 +221,7 @@ class ServedModel:
         line = self._runs.line(None)
         size = sum(array.nbytes for array in feeds.values())
         try:
-            asked = awaited(lambda done: line.step(self._whole.key(feeds), feeds, done, size))
+            asked = awaited(lambda done: line.step(self._whole.kind(feeds), feeds, done, size))
             return await (asked if timeout is None else asyncio.wait_for(asked, timeout))
         except TimeoutError:
             after = self._models.config.limits.retry_after
@@ -221,10 +236,12 @@ class Models:
 
     def __init__(self, config: Config, admission: Admission, metrics: Metrics) -> None:
         self.config, self.admission, self.metrics = config, admission, metrics
-        self.load_ = Load(config.limits)
+        self.pace = Load(config.limits)
         self.executor = ThreadPoolExecutor(4, "tinyseq-step")
         self._served: dict[str, dict[str, ServedModel]] = {}
         self._sources = {source.name: source for source in config.models}
+        self._stamps: dict[str, Any] = {}
+        self._retired: list[tuple[float, ServedModel]] = []
 
     def __iter__(self) -> Iterator[ServedModel]:
         """All versions that are served."""
@@ -279,6 +296,7 @@ class Models:
             ModelError: a file cannot be read; what was served is served on.
         """
         source = self._source(name)
+        self._stamps[name] = _stamp(source)
         loop = asyncio.get_running_loop()
         found = versions(source)
         sessions = {
@@ -301,7 +319,8 @@ class Models:
             self._retire(served)
 
     def close(self) -> None:
-        """Ends the threads of steps."""
+        """Ends what runs beside the event loop."""
+        self.pace.close()
         self.executor.shutdown(wait=False, cancel_futures=True)
 
     def index(self) -> list[tuple[str, str, bool]]:
@@ -321,6 +340,27 @@ class Models:
     def _retire(self, served: ServedModel | None) -> None:
         if served is not None:
             served.ready = False
+            self._retired.append((monotonic(), served))
+
+    def tick(self, now: float) -> None:
+        """Called every second or so: streams of models that were replaced long ago are ended."""
+        limit = now - self.config.limits.retire_seconds
+        for since, served in list(self._retired):
+            for stream in list(served.streams) if since < limit else ():
+                stream.end()
+            if not served.streams:
+                self._retired.remove((since, served))
+
+    def names(self) -> list[str]:
+        """What can be loaded."""
+        return list(self._sources)
+
+    def changed(self) -> list[str]:
+        """Models whose files are others than when they were loaded; of a repository new ones, too."""
+        if self.config.repository is not None:
+            for source in repository(self.config.repository):
+                self._sources.setdefault(source.name, source)
+        return [name for name, source in self._sources.items() if _stamp(source) != self._stamps.get(name)]
 
 
 def _loaded(source: ModelSource, path: Path) -> Session:
@@ -331,6 +371,15 @@ def _loaded(source: ModelSource, path: Path) -> Session:
     session.fingerprint  # noqa: B018
     session.state  # noqa: B018
     return session
+
+
+def _stamp(source: ModelSource) -> Any:
+    """What differs when a model's files have changed; None while they cannot be read."""
+    try:
+        paths = sorted(versions(source).values())
+        return [(str(path), path.stat().st_mtime_ns, path.stat().st_size) for path in paths]
+    except (OSError, ModelError):
+        return None
 
 
 def versions(source: ModelSource) -> dict[str, Path]:

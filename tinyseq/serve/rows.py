@@ -2,17 +2,26 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Hashable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from tinyseq.errors import FeedError, ModelError, TinyseqError
 from tinyseq.ir.feeds import checked_feeds
-from tinyseq.ir.model import rows_meet
-from tinyseq.runtime.batching import joined, parting, row_of
 from tinyseq.runtime.session import Session
 from tinyseq.runtime.state import State
+from tinyseq.serve.kinds import (
+    MOST_KINDS,
+    Batch,
+    Inputs,
+    Kind,
+    Outputs,
+    outputs_of_one,
+    parted,
+    shapes_of,
+    shapes_of_one,
+)
 
 if TYPE_CHECKING:
     from tinyseq.runtime.pool import Pool
@@ -25,9 +34,6 @@ FEWEST_ROWS = 16
 
 MOST_AT_ONCE = 128
 """Rows of one call of a pool; more gain nothing."""
-
-MOST_FORMS = 256
-"""Kinds of feeds for which it is remembered how they are put together."""
 
 
 class Row:
@@ -54,47 +60,15 @@ def live_rows(session: Session) -> PoolRows | StreamRows:
         return StreamRows(session)
 
 
-class Inputs:
-    """What a step takes: checks feeds, and tells which may be stepped together."""
-
-    def __init__(self, session: Session) -> None:
-        carried = {pair.input for pair in session.state}
-        self.values = [value for value in session.stream_inputs if value.name not in carried]
-        self._names = {value.name for value in self.values}
-        places = session.rows_fed if not rows_meet(session.stream_graph) else ()
-        self.axes = dict(places[0]) if len(places) == 1 else {}
-        """Of each input that has rows, their axis; {} where rows cannot be put together."""
-
-    def key(self, feeds: Feeds) -> Hashable:
-        """Names, types and shapes, and the numbers of what has no rows."""
-        axes = self.axes
-        kinds: list[Any] = []
-        for name, array in feeds.items():
-            kinds += name, array.dtype, array.shape
-            axis = axes.get(name)
-            if axis is None:
-                kinds.append(array.tobytes())
-            elif array.ndim <= axis or array.shape[axis] != 1:
-                raise FeedError(
-                    f"input {name!r} has shape {list(array.shape)}; axis {axis} of one stream is 1"
-                )
-        return tuple(kinds)
-
-
 class PoolRows:
     """Live streams as rows of one pool. Where rows cannot be put together they are stepped one by one."""
 
     def __init__(self, session: Session) -> None:
-        self._session = session
         self._pool: Pool = session.pool(FEWEST_ROWS)
-        self._inputs = Inputs(session)
-        self._together = bool(self._inputs.axes) and not self._pool.one_by_one
-        self._rows: list[Row] = []
-        self._alone: dict[Hashable, dict[str, tuple[int, ...]]] = {}
-        self._parts: dict[Hashable, dict[str, int] | None] = {}
-
-    def key(self, given: Feeds) -> Hashable:
-        return self._inputs.key(given)
+        self.inputs = Inputs(session)
+        self._together = bool(self.inputs.axes) and not self._pool.one_by_one
+        self._alike = session.steps_alike and not session.streaming.places
+        self._rows: dict[Row, None] = {}
 
     @property
     def count(self) -> int:
@@ -106,14 +80,14 @@ class PoolRows:
         if len(self._rows) == self._pool.count:
             self._resize(2 * self._pool.count)
         row.number = self._pool.open()
-        self._rows.append(row)
+        self._rows[row] = None
 
     def close(self, row: Row) -> None:
         """Takes a row back."""
         if row.number < 0:
             return
         self._pool.close(row.number)
-        self._rows.remove(row)
+        del self._rows[row]
         row.number = -1
         if len(self._rows) < self._pool.count // 4 and self._pool.count > FEWEST_ROWS:
             self._resize(self._pool.count // 2)
@@ -123,60 +97,67 @@ class PoolRows:
         for number, row in enumerate(self._rows):
             row.number = number
 
-    def step(self, streams: Sequence[Row], given: Sequence[Feeds]) -> list[Any]:
+    def step(self, kind: Kind, streams: Sequence[Row], given: Sequence[Any]) -> list[Any]:
         for row in streams:
             if row.number < 0:
                 self.open(row)
-        key = self.key(given[0])
         if not self._together or len(streams) == 1:
-            return [self._step_alone(key, row, feeds) for row, feeds in zip(streams, given)]
+            return [self._step_alone(kind, row, chunk) for row, chunk in zip(streams, given)]
+        if self._alike:
+            return self._step_alike(kind, streams, given)
+        places: dict[bytes, list[int]] = {}
+        for number, place in enumerate(self._pool.places([row.number for row in streams])):
+            places.setdefault(place, []).append(number)
+        results = dict[int, Any]()
+        for place, numbers in places.items():
+            chosen = [streams[number] for number in numbers], [given[number] for number in numbers]
+            results.update(zip(numbers, self._step_alike(kind.at(place), *chosen)))
+        return [results[number] for number in range(len(streams))]
+
+    def _step_alike(self, kind: Kind, streams: Sequence[Row], given: Sequence[Any]) -> list[Any]:
+        """Steps rows at one place of their streams, by calls of a few sizes: each has a plan of its own."""
         results: list[Any] = []
-        if key not in self._alone:
-            results.append(self._step_alone(key, streams[0], given[0]))
+        if kind.shapes is None:
+            results.append(self._step_alone(kind, streams[0], given[0]))
         while len(results) < len(streams):
             begin = len(results)
             count = min(1 << (len(streams) - begin).bit_length() - 1, MOST_AT_ONCE)
-            chosen = streams[begin : begin + count], given[begin : begin + count]
-            results += self._step_rows(key, *chosen)
+            end = begin + count
+            results += self._step_rows(kind, streams[begin:end], given[begin:end])
         return results
 
-    def _step_alone(self, key: Hashable, row: Row, feeds: Feeds) -> Any:
+    def _step_alone(self, kind: Kind, row: Row, chunk: Any) -> Any:
         try:
-            outputs = self._pool.step([row.number], dict(feeds))
+            outputs = self._pool.step([row.number], self.inputs.arrays(kind, chunk))
         except TinyseqError as error:
             return error
-        if key not in self._alone:
-            if len(self._alone) >= MOST_FORMS:
-                self._alone.clear()
-                self._parts.clear()
-            self._alone[key] = {name: array.shape for name, array in outputs.items()}
-        return outputs
+        shapes = shapes_of(outputs)
+        if kind.shapes is None:
+            kind.shapes = shapes
+        return Outputs(Batch(outputs, kind.shapes if shapes == kind.shapes else shapes, None), 0)
 
-    def _step_rows(self, key: Hashable, rows: Sequence[Row], feeds: Sequence[Feeds]) -> list[Any]:
+    def _step_rows(self, kind: Kind, rows: Sequence[Row], given: Sequence[Any]) -> list[Any]:
         """Steps rows by one call; where it is refused, halves of them, down to the row whose fault it is."""
-        if len(rows) == 1:
-            return [self._step_alone(key, rows[0], feeds[0])]
-        alone = self._alone.get(key)
-        parts = self._parts.get(key, {})
-        if alone is None or parts is None:
-            return [self._step_alone(key, row, own) for row, own in zip(rows, feeds)]
+        if len(rows) == 1 or kind.shapes is None or kind.parts == {}:
+            return [self._step_alone(kind, row, chunk) for row, chunk in zip(rows, given)]
         numbers = [row.number for row in rows]
-        saved = None if parts else [self._pool.snapshot(number) for number in numbers]
+        saved = [self._pool.snapshot(number) for number in numbers] if kind.parts is None else []
         try:
-            outputs = self._pool.step(numbers, joined(feeds, self._inputs.axes))
+            outputs = self._pool.step(numbers, self.inputs.joined(kind, given))
         except FeedError:
             half = len(rows) // 2
-            return self._step_rows(key, rows[:half], feeds[:half]) + self._step_rows(
-                key, rows[half:], feeds[half:]
+            return self._step_rows(kind, rows[:half], given[:half]) + self._step_rows(
+                kind, rows[half:], given[half:]
             )
-        if not parts:
-            parts = parted(outputs, alone)
-            self._parts[key] = parts
-            if parts is None:
-                for number, state in zip(numbers, saved or ()):
+        if kind.parts is None:
+            kind.parts = parted(outputs, kind.shapes)
+            if not kind.parts:
+                for number, state in zip(numbers, saved):
                     self._pool.restore(number, state)
-                return [self._step_alone(key, row, own) for row, own in zip(rows, feeds)]
-        return [row_of(outputs, parts, place) for place in range(len(rows))]
+                return [self._step_alone(kind, row, chunk) for row, chunk in zip(rows, given)]
+        shapes = shapes_of_one(outputs, kind.parts)
+        batch = Batch(outputs, kind.shapes if shapes == kind.shapes else shapes, kind.parts)
+        return [Outputs(batch, place) for place in range(len(rows))]
 
     def finish(self, row: Row, feeds: Feeds | None) -> Feeds:
         """Ends a stream: the outputs that are still due."""
@@ -202,28 +183,13 @@ class PoolRows:
         self._pool.restore(row.number, state)
 
 
-def parted(outputs: Feeds, alone: Mapping[str, tuple[int, ...]]) -> dict[str, int] | None:
-    """The axis of the rows of each output of a batch, told by the shapes of one row; None where they have
-    none."""
-    axes: dict[str, int] = {}
-    for name, array in outputs.items():
-        axis = parting(array.shape, alone[name])
-        if axis is None:
-            return None
-        axes[name] = axis
-    return axes
-
-
 class StreamRows:
     """Live streams, each a stream of its own: of models that cannot be pooled."""
 
     def __init__(self, session: Session) -> None:
         self._session = session
-        self._inputs = Inputs(session)
+        self.inputs = Inputs(session)
         self.count = 0
-
-    def key(self, given: Feeds) -> Hashable:
-        return self._inputs.key(given)
 
     def open(self, row: Row) -> None:
         """Gives a stream its state."""
@@ -236,14 +202,12 @@ class StreamRows:
             row.stream = None
             self.count -= 1
 
-    def step(self, streams: Sequence[Row], given: Sequence[Feeds]) -> list[Any]:
-        return [
-            self._called(row, lambda stream, own=own: stream.step(own)) for row, own in zip(streams, given)
-        ]
+    def step(self, kind: Kind, streams: Sequence[Row], given: Sequence[Any]) -> list[Any]:
+        return [self._step(kind, row, chunk) for row, chunk in zip(streams, given)]
 
-    def _called(self, row: Row, call: Callable[[Stream], Any]) -> Any:
+    def _step(self, kind: Kind, row: Row, chunk: Any) -> Any:
         try:
-            return call(self._stream(row))
+            return outputs_of_one(self._stream(row).step(self.inputs.arrays(kind, chunk)))
         except TinyseqError as error:
             return error
 
@@ -278,11 +242,18 @@ class Runs:
     def __init__(self, session: Session) -> None:
         self._session = session
         self._initial = {pair.input: pair.initial for pair in session.state}
+        self._kinds: dict[Any, Kind] = {}
 
-    def key(self, given: Feeds) -> Hashable:
-        return tuple((name, array.dtype, array.shape) for name, array in sorted(given.items()))
+    def kind(self, feeds: Feeds) -> Kind:
+        """The kind of whole inputs."""
+        told = tuple((name, array.dtype, array.shape) for name, array in sorted(feeds.items()))
+        if told not in self._kinds:
+            if len(self._kinds) >= MOST_KINDS:
+                self._kinds.clear()
+            self._kinds[told] = Kind()
+        return self._kinds[told]
 
-    def step(self, streams: Sequence[Any], given: Sequence[Feeds]) -> list[Any]:
+    def step(self, kind: Kind, streams: Sequence[Any], given: Sequence[Feeds]) -> list[Any]:
         return [self._run(feeds) for feeds in given]
 
     def _run(self, feeds: Feeds) -> Any:

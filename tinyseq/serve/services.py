@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Protocol
 if TYPE_CHECKING:
     from tinyseq.serve.admission import Admission
     from tinyseq.serve.config import Config
+    from tinyseq.serve.exchange import Exchange
     from tinyseq.serve.metrics import Metrics
     from tinyseq.serve.models import Models
     from tinyseq.serve.speech.served import Speech
@@ -34,6 +35,7 @@ class Services:
     admission: Admission
     metrics: Metrics
     tokens: Tokens
+    exchange: Exchange
     connections: set[Live] = field(default_factory=set)
     """The websockets that stand."""
     draining: bool = False

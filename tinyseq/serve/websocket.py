@@ -34,6 +34,12 @@ LONGEST_CONTROL = 125
 CLOSING_SECONDS = 5.0
 """For the peer to answer a close; then the connection is cut."""
 
+SHORT = {
+    opcode: [bytes((0x80 | opcode, size)) for size in range(126)]
+    for opcode in (TEXT, BINARY, CLOSE, PING, PONG)
+}
+"""Heads of frames with little in them."""
+
 OPENING, OPEN, CLOSING, GONE = range(4)
 
 
@@ -201,7 +207,7 @@ class WebsocketProtocol(asyncio.Protocol):
             else:
                 self._frame(first & 15, first & 128, payload)
         if self._state < GONE:
-            self._left = data[at:] if at else data
+            self._left = b"" if at == size else data[at:]
 
     def _frame(self, opcode: int, last: int, payload: bytes) -> None:
         """A frame that is not a whole binary message."""
@@ -267,7 +273,7 @@ class WebsocketProtocol(asyncio.Protocol):
     def _send_frame(self, opcode: int, payload: bytes) -> None:
         size = len(payload)
         if size < 126:
-            frame = bytes((0x80 | opcode, size)) + payload
+            frame = SHORT[opcode][size] + payload
         elif size < 65536:
             frame = bytes((0x80 | opcode, 126, size >> 8, size & 255)) + payload
         else:
@@ -381,8 +387,7 @@ def _short(reason: str) -> bytes:
     return data.decode(errors="ignore").encode()
 
 
-def unmasked(data: bytes, body: int, end: int) -> bytes:
-    """The payload of a frame, whose mask are the four bytes before it."""
+def _unmasked(data: bytes, body: int, end: int) -> bytes:
     size = end - body
     if size < 4:
         return bytes(data[body + at] ^ data[body - 4 + at] for at in range(size))
@@ -392,3 +397,14 @@ def unmasked(data: bytes, body: int, end: int) -> bytes:
     if not rest:
         return whole.tobytes()
     return whole.tobytes() + bytes(data[end - rest + at] ^ data[body - 4 + at] for at in range(rest))
+
+
+try:
+    from websockets.speedups import apply_mask
+except ImportError:
+    unmasked = _unmasked
+else:
+
+    def unmasked(data: bytes, body: int, end: int) -> bytes:
+        """The payload of a frame, whose mask are the four bytes before it."""
+        return apply_mask(data[body:end], data[body - 4 : body])

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Hashable, Mapping
+from collections.abc import Mapping
 from math import isfinite
 from time import monotonic
 from typing import TYPE_CHECKING, Any
@@ -14,7 +14,8 @@ from tinyseq.common.text import shown
 from tinyseq.errors import FeedError, StateError, TinyseqError
 from tinyseq.runtime.state import State
 from tinyseq.serve.errors import BadRequestError, TokenError
-from tinyseq.serve.protocols.tensors import Tensor, array_of, declared, read_tensor, shapes, written
+from tinyseq.serve.kinds import Kind, Layout, Place
+from tinyseq.serve.protocols.tensors import array_of, declared, read_tensor, written
 from tinyseq.serve.tokens import Token
 
 if TYPE_CHECKING:
@@ -29,45 +30,28 @@ SAME = b"\0\0\0\0"
 """The length of a header that is left out, being that of the message before."""
 
 
-class Form:
-    """How binary chunks are laid out: as their header says, until another one comes."""
+def layout_of(header: object) -> Layout:
+    """How the header of a binary chunk says that its arrays lie.
 
-    def __init__(self, header: object) -> None:
-        if not isinstance(header, dict) or not isinstance(header.get("inputs"), list):
-            raise BadRequestError('the header of a chunk is a JSON object with a list "inputs"')
-        self.fixed: dict[str, np.ndarray] = {}
-        self.places: list[tuple[Tensor, int]] = []
-        self.key: Hashable = None
-        at = 0
-        for given in header["inputs"]:
-            tensor = read_tensor(given)
-            if "data" in given:
-                self.fixed[tensor.name] = array_of(tensor, given["data"])
-                continue
-            self.places.append((tensor, at))
+    Raises:
+        BadRequestError: it does not say it.
+    """
+    if not isinstance(header, dict) or not isinstance(header.get("inputs"), list):
+        raise BadRequestError('the header of a chunk is a JSON object with a list "inputs"')
+    fixed: dict[str, np.ndarray] = {}
+    places: list[Place] = []
+    at = 0
+    for given in header["inputs"]:
+        tensor = read_tensor(given)
+        if "data" in given:
+            fixed[tensor.name] = array_of(tensor, given["data"])
+        else:
+            places.append(Place(tensor.name, tensor.dtype, tensor.shape, at, at + tensor.size))
             at += tensor.size
-        self.size = at
-        self.single: tuple[str, np.dtype, tuple[int, ...]] | None = None
-        if len(self.places) == 1 and self.places[0][0].dtype.itemsize <= 4:
-            tensor = self.places[0][0]
-            self.single = tensor.name, tensor.dtype, tensor.shape
-
-    def arrays(self, data: bytes, begin: int) -> dict[str, np.ndarray]:
-        """The arrays of a chunk, whose numbers begin at some byte."""
-        if len(data) - begin != self.size:
-            raise BadRequestError(
-                f"{len(data) - begin} bytes follow the header of a chunk, which tells of {self.size}"
-            )
-        if self.single is not None and not begin & 3:
-            name, dtype, shape = self.single
-            return {name: np.frombuffer(data, dtype, -1, begin).reshape(shape), **self.fixed}
-        arrays = {
-            tensor.name: np.frombuffer(data[begin + at : begin + at + tensor.size], tensor.dtype).reshape(
-                tensor.shape
-            )
-            for tensor, at in self.places
-        }
-        return arrays | self.fixed
+    names = [*fixed, *(place.name for place in places)]
+    if len(set(names)) != len(names):
+        raise BadRequestError(f"the header of a chunk names an input twice: {shown(names)}")
+    return Layout(places, fixed)
 
 
 class StreamHandler:
@@ -81,10 +65,12 @@ class StreamHandler:
         self._every = _seconds(connection.query.get("state_every"))
         self._model = services.models.find(name, version)
         self._stream = self._model.open_stream()
+        self._stream.told_to_end = self.draining
         self._next_state = monotonic() + self._every if self._every else 0.0
         self._asked = 0
         self._answered = 0
-        self._form: Form | None = None
+        self._layout: Layout | None = None
+        self._kind: Kind | None = None
         self._told: Any = None
         self._paused = False
         self._ending = False
@@ -113,30 +99,38 @@ class StreamHandler:
         if isinstance(data, str):
             self._text(data)
             return
-        length = int.from_bytes(data[:4], "little")
-        form = self._form
-        if length or form is None:
-            form = self._form = self._header(data, length)
-        feeds = form.arrays(data, 4 + length)
-        if form.key is None:
-            try:
-                form.key = self._stream.key(feeds)
-            except FeedError as error:
-                self._asked += 1
-                self._stream.later(error, self._binary_done)
-                return
+        if data.startswith(SAME) and self._layout is not None:
+            chunk = data[4:]
+        else:
+            length = int.from_bytes(data[:4], "little")
+            self._layout = self._header(data, length)
+            self._kind = None
+            chunk = data[4 + length :]
+        if len(chunk) != self._layout.size:
+            raise BadRequestError(
+                f"{len(chunk)} bytes follow the header of a chunk, which tells of {self._layout.size}"
+            )
         self._asked += 1
-        self._stream.submit(feeds, self._binary_done, form.key)
+        try:
+            kind = self._kind = self._kind or self._stream.kind(self._layout)
+        except FeedError as error:
+            self._stream.later(error, self._binary_done)
+            return
+        self._stream.submit_packed(kind, chunk, self._binary_done)
         if self._stream.waiting >= self._limits.chunks_ahead:
-            self._paused = True
-            self._connection.pause()
+            self._hold()
 
-    def _header(self, data: bytes, length: int) -> Form:
+    def _hold(self) -> None:
+        """Reads no more until some chunks are answered."""
+        self._paused = True
+        self._connection.pause()
+
+    def _header(self, data: bytes, length: int) -> Layout:
         if not 0 < length <= len(data) - 4:
             raise BadRequestError(
                 f"a binary chunk begins with the length of its header, here {length}; the first has one"
             )
-        return Form(_json(data[4 : 4 + length]))
+        return layout_of(_json(data[4 : 4 + length]))
 
     def _text(self, text: str) -> None:
         message = _json(text)
@@ -165,8 +159,7 @@ class StreamHandler:
         except FeedError as error:
             self._stream.later(error, self._text_done)
         if self._stream.waiting >= self._limits.chunks_ahead:
-            self._paused = True
-            self._connection.pause()
+            self._hold()
 
     def _resume(self, token: object) -> None:
         if self._asked or not isinstance(token, str):
@@ -209,16 +202,16 @@ class StreamHandler:
         if isinstance(result, TinyseqError):
             self._refused(result)
             return
-        told = shapes(result)
-        if told == self._told:
-            self._connection.send(SAME + b"".join([array.tobytes() for array in result.values()]))
+        told = result.shapes
+        if told is self._told or told == self._told:
+            self._connection.send(SAME + result.to_bytes())
         else:
-            self._told = told
             outputs = [written(name, array, False) for name, array in result.items()]
             header = json.dumps({"outputs": outputs}, separators=(",", ":")).encode()
-            arrays = b"".join([array.tobytes() for array in result.values()])
-            self._connection.send(len(header).to_bytes(4, "little") + header + arrays)
-        self._after()
+            self._connection.send(len(header).to_bytes(4, "little") + header + result.to_bytes())
+        self._told = told
+        if self._paused or self._every:
+            self._after()
 
     def _text_done(self, result: Any) -> None:
         self._answered += 1
@@ -260,7 +253,7 @@ class StreamHandler:
         def last(state: Any) -> None:
             self._send_state(state)
             self._stream.close("drained")
-            self._connection.close(1001, "the server ends; go on with the state token")
+            self._connection.close(1001, "go on elsewhere with the state token")
 
         self._stream.snapshot(last)
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from math import prod
 from typing import Any, NamedTuple
 
@@ -116,8 +116,3 @@ def declared(values: Sequence[Value]) -> list[dict[str, Any]]:
         }
         for value in values
     ]
-
-
-def shapes(arrays: Mapping[str, np.ndarray]) -> tuple[tuple[str, tuple[int, ...]], ...]:
-    """Names and shapes, which tell whether a header is as before."""
-    return tuple([(name, array.shape) for name, array in arrays.items()])

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 from collections import deque
-from collections.abc import Callable, Hashable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from hashlib import sha256
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -16,6 +16,7 @@ from tinyseq.errors import FeedError, TinyseqError
 from tinyseq.runtime.state import State
 from tinyseq.serve.batcher import Batcher, Done
 from tinyseq.serve.errors import DrainingError, UnknownModelError
+from tinyseq.serve.kinds import MOST_KINDS, Kind
 from tinyseq.speech.endpoint import Endpointing
 from tinyseq.speech.recognizer import Recognizer
 from tinyseq.speech.result import RecognizerResult
@@ -60,13 +61,13 @@ class RecognizerSteps:
     """Steps streams of a recogniser: those that are ready are decoded together, until none is."""
 
     def __init__(self, recognizer: Recognizer) -> None:
-        self._recognizer = recognizer
+        self._recognizer, self._kind = recognizer, Kind()
 
-    def key(self, given: Sound) -> Hashable:
-        """What must be equal of what is stepped together: nothing."""
-        return "recognizer"
+    def kind(self, given: Sound) -> Kind:
+        """All sound is stepped together."""
+        return self._kind
 
-    def step(self, streams: Sequence[SpeechStream], given: Sequence[Sound]) -> list[Any]:
+    def step(self, kind: Kind, streams: Sequence[SpeechStream], given: Sequence[Sound]) -> list[Any]:
         """What each has heard, or why its sound or a step is refused."""
         recognizer = self._recognizer
         refused: dict[SpeechStream, TinyseqError] = {}
@@ -110,12 +111,15 @@ class VoiceSteps:
 
     def __init__(self, detector: VoiceDetector) -> None:
         self._detector = detector
+        self._kinds: dict[tuple[float, bool], Kind] = {}
 
-    def key(self, given: Sound) -> Hashable:
-        """What must be equal of what is stepped together."""
-        return given.rate, given.ends
+    def kind(self, given: Sound) -> Kind:
+        """Sound of one rate is stepped together."""
+        if len(self._kinds) > MOST_KINDS:
+            self._kinds.clear()
+        return self._kinds.setdefault((given.rate, given.ends), Kind())
 
-    def step(self, streams: Sequence[SpeechStream], given: Sequence[Sound]) -> list[Any]:
+    def step(self, kind: Kind, streams: Sequence[SpeechStream], given: Sequence[Sound]) -> list[Any]:
         """What each has heard, or why its sound is refused."""
         try:
             live = [stream.live for stream in streams]
@@ -123,7 +127,7 @@ class VoiceSteps:
         except TinyseqError as error:
             if len(streams) == 1:
                 return [error]
-            return [self.step([stream], [own])[0] for stream, own in zip(streams, given)]
+            return [self.step(kind, [stream], [own])[0] for stream, own in zip(streams, given)]
         if given[0].ends:
             found = [events + stream.live.finish() for stream, events in zip(streams, found)]
         return [Noticed(tuple(own), stream.live.probability) for stream, own in zip(streams, found)]
@@ -180,7 +184,7 @@ class SpeechStream:
         self.sequence += 1
 
     def _step(self, sound: Sound, done: Done) -> None:
-        self._line.step(self.served.steps.key(sound), sound, self._answered(done), sound.samples.nbytes)
+        self._line.step(self.served.steps.kind(sound), sound, self._answered(done), sound.samples.nbytes)
 
     def call(self, function: Callable[[], Any], done: Done) -> None:
         """Calls a function behind all that was asked before; ``done`` gets what it gives."""
@@ -254,7 +258,7 @@ class ServedSpeech:
         self.steps = RecognizerSteps(engine) if isinstance(engine, Recognizer) else VoiceSteps(engine)
         self.admission = models.admission
         self.batcher = Batcher(
-            self.steps, models.config.limits, self.admission, self.metrics, models.load_, models.executor
+            self.steps, models.config.limits, self.admission, self.metrics, models.pace, models.executor
         )
         self.fingerprint = _fingerprint(engine)
 
