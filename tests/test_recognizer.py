@@ -247,6 +247,39 @@ def test_sound_that_is_not_finite_is_refused_and_forgotten(session, number):
     assert heard(recognizer, stream) == whole(recognizer, waveform)
 
 
+def test_advance_says_which_streams_were_refused():
+    recognizer = made(tinyseq.load(recogniser(FEATURES)))
+    streams = [recognizer.create_stream() for _ in range(4)]
+    for stream in streams:
+        stream.accept_waveform(16_000, sound(20))
+    for number in (1, 3):
+        for state in streams[number]._model.state.values():
+            state[...] = np.nan
+    refused = recognizer.advance(streams)
+    assert set(refused) == {streams[1], streams[3]} and "NaN" in str(refused[streams[1]])
+    assert not any(map(recognizer.is_ready, streams)) and heard(recognizer, streams[0]).frames is not None
+
+
+def test_an_utterance_that_ends_has_a_final_result(session):
+    """What a search finds at the end of a whole sequence, and not only on the way."""
+    options = tinyseq.CtcBeamSearch(
+        50, vocabulary=["_", " ", "a", "b"], lexicon=["ab", "ba"], token_min_logp=-np.inf, beam_prune_logp=-40
+    )
+    recognizer = saying(options)
+    stream, waveforms, differs = recognizer.create_stream(), [sound(200, 1), sound(120, 2)], False
+    for number, waveform in enumerate(waveforms):
+        stream.accept_waveform(16_000, waveform)
+        run_out(recognizer, stream)
+        going = recognizer.get_result(stream)
+        result = recognizer.end_utterance(stream)
+        assert not going.is_final
+        differs = differs or going.hypothesis != result.hypothesis
+        assert result.is_final and result.hypothesis == whole(recognizer, waveform)
+        assert result.start == pytest.approx(number * 50 * SECONDS)
+        assert recognizer.get_result(stream).tokens == []
+    assert differs
+
+
 def test_a_recognizer_takes_its_own_streams_only(session):
     first, second = made(session), made(session)
     stream = second.create_stream()
@@ -419,6 +452,44 @@ def test_what_is_stable_stays(session):
         assert result.tokens[: len(tokens)] == tokens
         tokens = result.tokens[: result.stable]
     assert len(tokens) > 10
+
+
+STRINGS = {
+    "characters": (["_", " ", "a", "b"], {}),
+    "pieces": (["_", "▁", "▁a", "b"], {}),
+    "a lexicon": (["_", " ", "a", "b"], {"lexicon": ["a", "ab", "bab", "aab"]}),
+    "sounds": (["_", "|", "AA", "B"], {"lexicon": {"ah": ["AA"], "bar": [["B", "AA"], ["B", "AA", "B"]]}}),
+}
+
+
+@pytest.mark.parametrize("kind", STRINGS)
+@given(seed=st.integers(0, 999), width=st.integers(1, 8))
+def test_stable_text_stays_and_tentative_text_follows_it(kind, seed, width):
+    vocabulary, given = STRINGS[kind]
+    wide = dict(token_min_logp=-np.inf, beam_prune_logp=-np.inf)
+    if kind == "sounds":
+        given = given | {"word_separator": "|"}
+    options = tinyseq.CtcBeamSearch(width, vocabulary=vocabulary, horizon=20, **wide, **given)
+    recognizer = saying(options)
+    stream, stable, most = recognizer.create_stream(), "", 0
+    for number in range(12):
+        stream.accept_waveform(16_000, sound(48, 100 * seed + number))
+        run_out(recognizer, stream)
+        result = recognizer.get_result(stream)
+        assert result.stable_text + result.tentative_text == result.text
+        assert result.stable_text.startswith(stable), "what was stable is no more"
+        stable, most = result.stable_text, max(most, len(result.tentative_text))
+    stream.input_finished()
+    run_out(recognizer, stream)
+    result = recognizer.get_result(stream)
+    assert result.text.startswith(stable) and (result.stable_text, result.tentative_text) == (result.text, "")
+    assert len(stable) > 5 and (most or width == 1)
+
+
+def test_without_strings_there_is_no_stable_text(session):
+    recognizer = made(session)
+    result = recognizer.get_result(recognizer.create_stream())
+    assert result.stable_text is result.tentative_text is None
 
 
 def saying(options) -> tinyseq.Recognizer:

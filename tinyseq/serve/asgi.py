@@ -30,8 +30,9 @@ from tinyseq.serve.exchange import Exchange
 from tinyseq.serve.http import Request, Response, Route, json_response, refusal
 from tinyseq.serve.metrics import Metrics, families
 from tinyseq.serve.models import Models
-from tinyseq.serve.protocols import inference_http, streaming
+from tinyseq.serve.protocols import inference_http, page, speech, streaming
 from tinyseq.serve.services import Services
+from tinyseq.serve.speech.served import Speech
 from tinyseq.serve.tokens import Tokens
 
 log = logging.getLogger("tinyseq.serve")
@@ -40,10 +41,10 @@ Scope = MutableMapping[str, Any]
 Receive = Callable[[], Awaitable[MutableMapping[str, Any]]]
 Send = Callable[[MutableMapping[str, Any]], Awaitable[None]]
 
-HTTP: tuple[Route, ...] = (*health.ROUTES, *inference_http.ROUTES)
+HTTP: tuple[Route, ...] = (*health.ROUTES, *inference_http.ROUTES, *page.ROUTES)
 """What answers requests, the first that fits."""
 
-WEBSOCKETS: Mapping[str, HandlerMaker] = streaming.ROUTES
+WEBSOCKETS: Mapping[str, HandlerMaker] = {**streaming.ROUTES, **speech.ROUTES}
 """What makes handlers of websockets, by patterns of paths; the first that fits. The groups of a pattern are
 arguments of the maker."""
 
@@ -71,9 +72,10 @@ class App:
         admission = Admission(config.limits, metrics)
         tokens = Tokens(config.secret or secrets.token_bytes(32), config.limits.token_seconds)
         models = Models(config, admission, metrics)
-        bearer = Bearer(config.tokens)
-        self.services = Services(config, models, admission, metrics, tokens, bearer, self._exchange)
+        bearer, speech = Bearer(config.tokens), Speech(models)
+        self.services = Services(config, models, speech, admission, metrics, tokens, bearer, self._exchange)
         await models.load_all()
+        await self.services.speech.load_all()
         self._tasks = [asyncio.create_task(self._tick())]
         if config.watch_seconds:
             self._tasks.append(asyncio.create_task(self._watch()))

@@ -6,11 +6,14 @@ import tomllib
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from tinyseq.common.given import as_path, is_number, is_whole
 from tinyseq.common.text import shown
 from tinyseq.errors import ModelError, OptionError
+
+if TYPE_CHECKING:
+    from tinyseq.serve.speech.sources import SpeechSource
 
 KIB, MIB = 2**10, 2**20
 
@@ -70,7 +73,7 @@ class Config:
 
     ``tokens`` are the bearer tokens of which a client must show one; none: everybody may. ``secret`` signs
     state tokens; None: one is made at the start, and what it signed is worth nothing after a restart.
-    ``speech`` are the tables ``[speech.NAME]`` as they stand in the file.
+    ``speech`` are the tables ``[speech.NAME]``: recognisers and voice detectors.
     """
 
     host: str = "127.0.0.1"
@@ -85,7 +88,7 @@ class Config:
     repository: Path | None = None
     control: bool = True
     watch_seconds: float = 0.0
-    speech: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+    speech: tuple[SpeechSource, ...] = ()
     limits: Limits = Limits()
 
 
@@ -115,16 +118,15 @@ class _Reader:
         server = self._table(tables.pop("server", {}), "server")
         limits = self._limits(self._table(tables.pop("limits", {}), "limits"), base.limits)
         models = self._models(self._table(tables.pop("models", {}), "models"))
-        speech = {
-            name: self._table(table, f"speech.{name}")
-            for name, table in self._table(tables.pop("speech", {}), "speech").items()
-        }
+        speech = self._speech(self._table(tables.pop("speech", {}), "speech"))
         if tables:
             raise self._unknown("table", next(iter(tables)), ("server", "limits", "models", "speech"))
         given = {key: self._server(key, value) for key, value in server.items()}
         if "secret_file" in given:
             given["secret"] = read_secret(given.pop("secret_file"))
-        return replace(base, **given, models=(*base.models, *models), speech=speech, limits=limits)
+        return replace(
+            base, **given, models=(*base.models, *models), speech=(*base.speech, *speech), limits=limits
+        )
 
     def _server(self, key: str, value: object) -> Any:
         checks: dict[str, Callable[[str, object], Any]] = {
@@ -176,6 +178,21 @@ class _Reader:
                 key: checks[key](f"{place}.{key}", value) for key, value in own.items()
             }
             sources.append(ModelSource(checked_name(name), **options))
+        return sources
+
+    def _speech(self, tables: Mapping[str, object]) -> list[SpeechSource]:
+        if not tables:
+            return []
+        # Imported here: searches and detectors, which few servers have.
+        from tinyseq.serve.speech.sources import SpeechSource
+
+        folder, sources = self._path.parent, []
+        for name, given in tables.items():
+            table = self._table(given, f"speech.{name}")
+            try:
+                sources.append(SpeechSource(checked_name(name), table, folder))
+            except OptionError as error:
+                raise OptionError(f"{self._path}: {error}") from error
         return sources
 
     def _table(self, given: object, place: str) -> Mapping[str, Any]:

@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from tinyseq.serve.exchange import Exchange
     from tinyseq.serve.metrics import Metrics
     from tinyseq.serve.models import Models
+    from tinyseq.serve.speech.served import Speech
     from tinyseq.serve.tokens import Tokens
 
 
@@ -31,6 +32,7 @@ class Services:
 
     config: Config
     models: Models
+    speech: Speech
     admission: Admission
     metrics: Metrics
     tokens: Tokens

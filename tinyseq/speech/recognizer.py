@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from functools import cached_property
 from math import inf
 
@@ -79,9 +79,22 @@ class Recognizer:
         options = self.decoder.options
         return word_mark(options.vocabulary, getattr(options, "word_separator", None))
 
-    def create_stream(self) -> RecognizerStream:
-        """A new stream, at its start."""
-        return RecognizerStream(self)
+    def create_stream(
+        self,
+        hotwords: Collection[str | Sequence[int]] | Mapping[str | tuple[int, ...], float] = (),
+        hotword_weight: float | None = None,
+    ) -> RecognizerStream:
+        """A new stream, at its start.
+
+        Args:
+            hotwords: words and phrases that are likelier in this stream, beside the decoder's; strings or
+                sequences of tokens, or from each to its weight.
+            hotword_weight: of those without a weight of their own; None for that of the decoder's options.
+
+        Raises:
+            OptionError: the decoder's search knows no hotwords, or some cannot be spelt: says which.
+        """
+        return RecognizerStream(self, self.decoder.stream(hotwords, hotword_weight))
 
     def is_ready(self, stream: RecognizerStream) -> bool:
         """Whether enough was heard for a step."""
@@ -100,16 +113,20 @@ class Recognizer:
             streams = [streams] if isinstance(streams, RecognizerStream) else list(streams)
         except TypeError as error:
             raise FeedError(f"streams are those of create_stream, not {shown(streams)}") from error
-        own = list(dict.fromkeys(map(self._own, streams)))
-        held = take_all([stream._decoding for stream in own])
-        try:
-            refused = self._step([stream for stream in own if stream._steps])
-        finally:
-            put_back(held)
-        for stream, error in refused.items():
+        for stream, error in self.advance(streams).items():
             raise FeedError(
                 f"stream {streams.index(stream)}: {error}. It has lost this step, others have taken theirs"
             ) from error
+
+    def advance(self, streams: Iterable[RecognizerStream]) -> dict[RecognizerStream, FeedError]:
+        """``decode`` for programs that go on without a stream whose step is refused: gives those and why,
+        where ``decode`` raises."""
+        own = list(dict.fromkeys(map(self._own, streams)))
+        held = take_all([stream._decoding for stream in own])
+        try:
+            return self._step([stream for stream in own if stream._steps])
+        finally:
+            put_back(held)
 
     def _step(self, ready: list[RecognizerStream]) -> dict[RecognizerStream, FeedError]:
         """A step of each of several streams; says whose was refused."""
@@ -168,23 +185,31 @@ class Recognizer:
         It takes no longer, however long ago the utterance began.
         """
         own = self._own(stream)
+        return self._result(own, own._is_finished and not own._steps)
+
+    def end_utterance(self, stream: RecognizerStream) -> RecognizerResult:
+        """The final result of an utterance that ends here, as at an endpoint; then ``reset``."""
+        result = self._result(self._own(stream), True)
+        self.reset(stream)
+        return result
+
+    def _result(self, own: RecognizerStream, is_over: bool) -> RecognizerResult:
         own._decoding.take()
         try:
-            found, is_final = self._found(own)
+            found = self._found(own, is_over)
             options, timeline = self.decoder.options, own._timeline
             frames, mark = own._search.frames, self._word_mark
             reader = own._search.reader
-            return RecognizerResult(found, options.vocabulary, timeline, frames, is_final, mark, reader)
+            return RecognizerResult(found, options.vocabulary, timeline, frames, is_over, mark, reader)
         finally:
             own._decoding.free.append(None)
 
-    def _found(self, stream: RecognizerStream) -> tuple[Partial | Hypothesis, bool]:
-        """The best hypothesis of a stream, and whether nothing can follow any more."""
-        is_over = stream._is_finished and not stream._steps
+    def _found(self, stream: RecognizerStream, is_over: bool) -> Partial | Hypothesis:
+        """The best hypothesis of a stream; the final one, if nothing follows in this utterance."""
         if is_over and stream._final is None:
             stream._final = next(iter(stream._search.finish()), None)
         found = stream._final if is_over else None
-        return stream._search.partial_tokens() if found is None else found, is_over
+        return stream._search.partial_tokens() if found is None else found
 
     def is_endpoint(self, stream: RecognizerStream) -> bool:
         """Whether the utterance is over; see ``Endpointing``."""

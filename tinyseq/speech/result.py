@@ -43,7 +43,7 @@ class RecognizerResult:
         start: when the utterance began.
         end: up to when its sound is decoded.
         frames_heard: how many frames that is.
-        is_final: whether all of the sound was given and decoded.
+        is_final: whether the utterance is over, or all of the sound given and decoded.
     """
 
     def __init__(
@@ -80,6 +80,22 @@ class RecognizerResult:
     def text(self) -> str | None:
         """The words of a lexicon, or the tokens' strings, joined; None without both."""
         return self.hypothesis.text
+
+    @cached_property
+    def stable_text(self) -> str | None:
+        """What ``text`` begins with and, of the same utterance, the text of every later result too: of a
+        lexicon the words that are over, otherwise the strings of the tokens that are certain."""
+        if self.text is None or isinstance(self._found, Hypothesis):
+            return self.text
+        settled = self._found.settled
+        if self._reader is not None:
+            return " ".join(word for word, _, _ in self._reader.ended(settled.words[0].tolist()))
+        return settled.hypothesis(self.score, self._vocabulary).text
+
+    @property
+    def tentative_text(self) -> str | None:
+        """What ``text`` has behind ``stable_text``: how it goes on at this moment."""
+        return None if self.text is None else self.text[len(self.stable_text) :]
 
     @property
     def score(self) -> float:

@@ -19,6 +19,7 @@ from tinyseq.speech.result import Timeline
 from tinyseq.speech.sound import Sound
 
 if TYPE_CHECKING:
+    from tinyseq.decode.frames.decoder import DecoderStream
     from tinyseq.speech.recognizer import Recognizer
 
 
@@ -33,13 +34,13 @@ class RecognizerStream:
     refused by a StateError. Made by ``Recognizer.create_stream``.
     """
 
-    def __init__(self, recognizer: Recognizer) -> None:
+    def __init__(self, recognizer: Recognizer, search: DecoderStream) -> None:
         self._recognizer = recognizer
         self._sound = Sound(recognizer.sample_rate)
         self._front_end = begun(recognizer.front_end)
         self._steps: deque[Feeds | None] = deque()
         self._model = recognizer.model.stream()
-        self._search = recognizer.decoder.stream()
+        self._search = search
         self._timeline = Timeline(recognizer.frame_seconds)
         self._taken_before = 0
         self._is_finished = False
@@ -140,10 +141,10 @@ class RecognizerStream:
         """Goes back to a snapshot, of this stream or of one of a recognizer like this one.
 
         Raises:
-            StateError: it is of another model, decoder, front end or rate, or damaged; says which part. The
-                stream is as before.
+            StateError: it is of another model, decoder, front end, rate or hotwords, or damaged; says
+                which part. The stream is as before.
         """
-        twin = RecognizerStream(self._recognizer)
+        twin = RecognizerStream(self._recognizer, self._search._fresh())
         twin._take_over(saved)
         self._become(twin)
 
@@ -156,11 +157,11 @@ class RecognizerStream:
         held = take_all([self._decoding, self._claim])
         try:
             front_end = kept(self._front_end)
-            twin = RecognizerStream(self._recognizer)
+            twin = RecognizerStream(self._recognizer, self._search.fork())
             twin._sound.restore(self._sound.snapshot())
             twin._front_end.restore(front_end)
             twin._steps = self._steps.copy()
-            twin._model, twin._search = self._model.fork(), self._search.fork()
+            twin._model = self._model.fork()
             twin._timeline, twin._is_finished = self._timeline, self._is_finished
             twin._taken_before = self._taken_before
             return twin

@@ -36,11 +36,12 @@ class CtcPrefixSearch(PrefixSearch):
         return beams
 
     def _advance(self, beams: list[BeamState], chunks: list[Buffer]) -> None:
-        program, shared, places = Program(), self.operands, {}
+        program, scratch, places = Program(), self.scratch(beams), {}
         rooms = [beam.unsettled + len(chunk.array) for beam, chunk in zip(beams, chunks)]
         for beam, chunk in zip(beams, chunks):
             sizes = len(chunk.array), self.frames(beam)
-            places[program.add("ctc_beam", chunk, *sizes, beam.state, *shared)] = beam
+            operands = beam.state, scratch, *beam.scoring.operands
+            places[program.add("ctc_beam", chunk, *sizes, *operands)] = beam
         keep = self.settling(program, beams, rooms)
         self.run(program, places)
         keep()

@@ -15,6 +15,7 @@ from tinyseq.kernels.search.layout import EMITTED, LAST, NONE, PROCESSED, TOTAL
 
 if TYPE_CHECKING:
     from tinyseq.decode.ctc.options import CtcGreedy
+    from tinyseq.decode.lm.options import Hotwords
 
 
 MANY = 1024
@@ -45,7 +46,10 @@ class BestPathSearch:
         self._options = options
         self.size = size
 
-    def begin(self) -> PathState:
+    def scoring(self, hotwords: Hotwords) -> None:
+        """Nothing is added: there are no hotwords."""
+
+    def begin(self, scoring: None) -> PathState:
         """A stream at its start."""
         return PathState(np.array([0, NONE, 0, 0]), TokenLog(), NO_TOKENS)
 
@@ -102,7 +106,7 @@ class BestPathSearch:
         words[EMITTED] = len(emitted)
         return {"words": words, "tokens": emitted.words}
 
-    def restored(self, fields: Mapping[str, np.ndarray]) -> PathState:
+    def restored(self, fields: Mapping[str, np.ndarray], scoring: None) -> PathState:
         """The state that ``fields`` gave."""
         path = PathState(field(fields, "words", np.int64, (4,)), TokenLog(), NO_TOKENS)
         tokens = emitted(fields, self.size)

@@ -57,6 +57,10 @@ class CtcDecoder(LiveDecoder):
     def _any_size(self) -> int:
         return self.options.fewest_tokens
 
+    @property
+    def _known_size(self) -> int | None:
+        return None if self.options.vocabulary is None else len(self.options.vocabulary)
+
 
 def ctc_greedy(
     logp: np.ndarray, blank: int = 0, *, lengths: Sequence[int] | None = None, **options: Any

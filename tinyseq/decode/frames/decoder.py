@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from time import perf_counter
 from typing import TYPE_CHECKING, Any, Protocol
@@ -11,12 +11,12 @@ from zlib import crc32
 
 import numpy as np
 
-from tinyseq.common.given import as_array
 from tinyseq.common.text import shown
 from tinyseq.decode.calls import CALL_SECONDS
-from tinyseq.decode.frames.rows import check_rows
+from tinyseq.decode.frames.rows import as_chunk, as_floats, as_lengths, check_rows
 from tinyseq.decode.frames.snapshots import ensure, field
 from tinyseq.decode.hypothesis import Hypothesis, Partial
+from tinyseq.decode.lm.options import Hotwords, own_hotwords
 from tinyseq.errors import FeedError, StateError
 from tinyseq.kernels.program import Buffer
 from tinyseq.runtime.claim import Claim, claiming, put_back, take_all
@@ -28,7 +28,8 @@ if TYPE_CHECKING:
 Position = Any
 """Where a stream is; what is in it is its search's affair."""
 
-FLOAT32 = np.dtype(np.float32)
+Scoring = Any
+"""What is added to the scores of a stream; likewise."""
 
 LONG = 2**26
 """Numbers, times the hypotheses that they are added to, from which on chunks may take too long for a call."""
@@ -46,7 +47,14 @@ class FrameSearch(Protocol):
     reader: WordReader | None
     """Reads a lexicon's words."""
 
-    def begin(self) -> Position:
+    def scoring(self, hotwords: Hotwords) -> Scoring:
+        """What is added to the scores of a stream that has hotwords of its own.
+
+        Raises:
+            OptionError: some cannot be spelt.
+        """
+
+    def begin(self, scoring: Scoring) -> Position:
         """A stream at its start."""
 
     def step(self, states: list[Position], chunks: list[np.ndarray]) -> list[Position]:
@@ -61,7 +69,7 @@ class FrameSearch(Protocol):
     def fields(self, state: Position) -> dict[str, np.ndarray]:
         """The state as arrays by name."""
 
-    def restored(self, fields: Mapping[str, np.ndarray]) -> Position:
+    def restored(self, fields: Mapping[str, np.ndarray], scoring: Scoring) -> Position:
         """The state that ``fields`` gave.
 
         Raises:
@@ -110,23 +118,46 @@ class LiveDecoder(ABC):
 
     @property
     @abstractmethod
+    def _known_size(self) -> int | None:
+        """The size of frames, where it follows from options or models."""
+
+    @property
+    @abstractmethod
     def _kind(self) -> Iterable[bytes]:
         """What decides results: options and models."""
 
     def __repr__(self) -> str:
         return f"{type(self).__name__}({shown(self.options)})"
 
-    def digest(self, size: int) -> int:
-        """A checksum of what decides results over rows of a size: equal where streams may be exchanged."""
+    def digest(self, size: int, own: bytes = b"") -> int:
+        """A checksum of what decides results over rows of a size, and of what a stream has of its ``own``:
+        equal where streams may be exchanged."""
         if self._checksum is None:
             self._checksum = 0
             for part in self._kind:
                 self._checksum = crc32(part, self._checksum)
-        return crc32(str(size).encode(), self._checksum)
+        return crc32(str(size).encode() + own, self._checksum)
 
-    def stream(self) -> DecoderStream:
-        """A new stream, at its start."""
-        return DecoderStream(self)
+    def stream(
+        self,
+        hotwords: Collection[str | Sequence[int]] | Mapping[str | tuple[int, ...], float] = (),
+        hotword_weight: float | None = None,
+    ) -> DecoderStream:
+        """A new stream, at its start.
+
+        Args:
+            hotwords: words and phrases of this stream, beside those of the options, which see; the weight of
+                one that is in both is the stream's. Streams that have some are stepped with those that do
+                not.
+            hotword_weight: of those without a weight of their own; None for that of the options.
+
+        Raises:
+            OptionError: the search knows no hotwords, or some cannot be spelt: says which.
+        """
+        stream = DecoderStream(self, own_hotwords(self.options, hotwords, hotword_weight))
+        if stream._hotwords and self._known_size is not None:
+            stream._scoring(self._search(self._known_size))
+        return stream
 
     def step(self, streams: Sequence[DecoderStream], chunks: Sequence[np.ndarray]) -> None:
         """Feeds each of several streams a chunk [T, size] of its own, T from 0 on, all of them together.
@@ -145,7 +176,7 @@ class LiveDecoder(ABC):
         strange = [stream for stream in streams if not isinstance(stream, DecoderStream)]
         if strange:
             raise FeedError(f"streams are what stream() gives, not {type(strange[0]).__name__}")
-        rows = [_rows(chunk) for chunk in chunks]
+        rows = [as_chunk(chunk) for chunk in chunks]
         if len(streams) != len(rows) or len(set(map(id, streams))) != len(streams):
             raise FeedError(f"{len(rows)} chunks are for as many different streams, not for {len(streams)}")
         if any(stream._decoder is not self for stream in streams):
@@ -164,7 +195,10 @@ class LiveDecoder(ABC):
         for size in sizes:
             with _room():
                 search = self._search(size)
-                states = [search.begin() if stream._search is None else stream._state for stream in streams]
+                states = [
+                    search.begin(stream._scoring(search)) if stream._search is None else stream._state
+                    for stream in streams
+                ]
                 states = _advanced(search, states, rows)
             for stream, state in zip(streams, states):
                 stream._search, stream._state = search, state
@@ -182,7 +216,7 @@ class LiveDecoder(ABC):
         Raises:
             FeedError: the shape, the lengths or a row is refused.
         """
-        rows = _floats(rows)
+        rows = as_floats(rows)
         if rows.ndim == 2 and lengths is None:
             stream = self.stream()
             stream.step(rows)
@@ -192,7 +226,7 @@ class LiveDecoder(ABC):
                 "a sequence is [T, size], a batch, with or without lengths, [N, T, size], not "
                 f"{list(rows.shape)}"
             )
-        chunks = [sequence[:length] for sequence, length in zip(rows, _lengths(lengths, rows.shape))]
+        chunks = [sequence[:length] for sequence, length in zip(rows, as_lengths(lengths, rows.shape))]
         streams = [self.stream() for _ in chunks]
         self.step(streams, chunks)
         return [stream.finish() for stream in streams]
@@ -204,14 +238,21 @@ class DecoderStream:
     All of it raises a StateError while another thread, or the call that it is part of, uses the stream.
     """
 
-    def __init__(self, decoder: LiveDecoder) -> None:
-        self._decoder = decoder
+    def __init__(self, decoder: LiveDecoder, hotwords: Hotwords) -> None:
+        self._decoder, self._hotwords = decoder, hotwords
+        self._scorings: dict[FrameSearch, Scoring] = {}
         self._claim = Claim("stream")
         self._search: FrameSearch | None = None
         self._state: Position = None
 
     def __repr__(self) -> str:
         return f"DecoderStream({self._decoder!r})"
+
+    def _fresh(self) -> DecoderStream:
+        """A stream with the same hotwords, at its start."""
+        twin = DecoderStream(self._decoder, self._hotwords)
+        twin._scorings = self._scorings
+        return twin
 
     def step(self, rows: np.ndarray) -> None:
         """Feeds a chunk [T, size]; see ``LiveDecoder.step``."""
@@ -255,7 +296,17 @@ class DecoderStream:
             return self._search, self._state
         with _room():
             search = self._decoder._search(self._decoder._any_size)
-            return search, search.begin()
+            return search, search.begin(search.scoring({}))
+
+    def _scoring(self, search: FrameSearch) -> Scoring:
+        if search not in self._scorings:
+            self._scorings[search] = search.scoring(self._hotwords)
+        return self._scorings[search]
+
+    @property
+    def _settings(self) -> bytes:
+        """What decides results of this stream beside its decoder."""
+        return repr(sorted(self._hotwords.items(), key=repr)).encode() if self._hotwords else b""
 
     @property
     @claiming
@@ -270,7 +321,8 @@ class DecoderStream:
 
     @claiming
     def snapshot(self) -> State:
-        """A copy of the state, for streams of decoders with the same options; ``State.to_bytes`` saves it.
+        """A copy of the state, for streams of decoders with the same options, and with the same hotwords of
+        their own; ``State.to_bytes`` saves it.
 
         Raises:
             StateError: the search asks a language model that ``read_kenlm`` has read, whose states have
@@ -279,7 +331,7 @@ class DecoderStream:
         if self._search is None:
             return State({"size": np.array(0)})
         size = self._search.size
-        kind = {"size": np.array(size), "search": np.array(self._decoder.digest(size))}
+        kind = {"size": np.array(size), "search": np.array(self._decoder.digest(size, self._settings))}
         return State(kind | self._search.fields(self._state))
 
     @claiming
@@ -296,20 +348,20 @@ class DecoderStream:
             self._search = self._state = None
             return
         ensure(0 < size <= MOST_SIZE)
-        if int(field(saved, "search", np.int64, ())) != self._decoder.digest(size):
-            raise StateError("the saved stream is damaged, or of other options or models")
+        if int(field(saved, "search", np.int64, ())) != self._decoder.digest(size, self._settings):
+            raise StateError("the saved stream is damaged, or of other options or models, or hotwords")
         try:
             with _room():
                 search = self._decoder._search(size)
         except FeedError as error:
             raise StateError(f"the saved stream is of another search: {error}") from error
-        self._state = search.restored(saved)
+        self._state = search.restored(saved, self._scoring(search))
         self._search = search
 
     @claiming
     def fork(self) -> DecoderStream:
         """A stream in the same state, independent of this one."""
-        twin = DecoderStream(self._decoder)
+        twin = self._fresh()
         if self._search is not None:
             twin._search, twin._state = self._search, self._search.copy(self._state)
         return twin
@@ -342,37 +394,3 @@ def _advanced(search: FrameSearch, states: list[Position], chunks: list[np.ndarr
         start += count
         count = max(1, min(2 * count, int(count * CALL_SECONDS / max(perf_counter() - before, 1e-9))))
     return states
-
-
-def _floats(rows: object) -> np.ndarray:
-    try:
-        array = as_array(rows)
-        if array.dtype == FLOAT32 and array.flags.c_contiguous:
-            return array
-        if array.dtype.kind not in "fiu":
-            raise TypeError(f"of dtype {array.dtype}")
-        with np.errstate(over="ignore"):
-            return np.ascontiguousarray(array, np.float32)
-    except (TypeError, ValueError) as error:
-        raise FeedError(f"rows are an array of numbers: {error}") from error
-
-
-def _rows(chunk: object) -> np.ndarray:
-    array = _floats(chunk)
-    if array.ndim != 2 or array.shape[1] == 0:
-        raise FeedError(f"a chunk is [T, size], the size at least 1, not {list(array.shape)}")
-    return array
-
-
-def _lengths(lengths: Sequence[int] | None, shape: tuple[int, ...]) -> list[int]:
-    if lengths is None:
-        return [shape[1]] * shape[0]
-    try:
-        array = as_array(lengths)
-    except ValueError as error:
-        raise FeedError(f"lengths are {shape[0]} whole numbers, one for each sequence: {error}") from error
-    if array.shape != shape[:1] or (array.dtype.kind not in "iu" and array.size):
-        raise FeedError(f"lengths are {shape[0]} whole numbers, one for each sequence")
-    if array.size and not (array.min() >= 0 and array.max() <= shape[1]):
-        raise FeedError(f"lengths lie between 0 and the {shape[1]} frames of the sequences")
-    return array.tolist()

@@ -6,9 +6,12 @@ from collections.abc import Iterator, Sequence
 
 import numpy as np
 
+from tinyseq.common.given import as_array
 from tinyseq.errors import FeedError
 from tinyseq.kernels.instructions import SEGMENT_SHIFT
 from tinyseq.kernels.program import Buffer, Program
+
+FLOAT32 = np.dtype(np.float32)
 
 MOST_STREAMS = 1 << (62 - SEGMENT_SHIFT - 4)
 """Streams of one program: each takes up to eight segments."""
@@ -79,3 +82,52 @@ def wrong(row: np.ndarray) -> str:
     if np.isnan(row).any():
         return "NaN"
     return "infinity" if np.isposinf(row).any() else "probability zero for every token"
+
+
+def as_floats(rows: object) -> np.ndarray:
+    """An array of numbers in float32, in C order.
+
+    Raises:
+        FeedError: it is none.
+    """
+    try:
+        array = as_array(rows)
+        if array.dtype == FLOAT32 and array.flags.c_contiguous:
+            return array
+        if array.dtype.kind not in "fiu":
+            raise TypeError(f"of dtype {array.dtype}")
+        with np.errstate(over="ignore"):
+            return np.ascontiguousarray(array, np.float32)
+    except (TypeError, ValueError) as error:
+        raise FeedError(f"rows are an array of numbers: {error}") from error
+
+
+def as_chunk(chunk: object) -> np.ndarray:
+    """A chunk float32[T, size].
+
+    Raises:
+        FeedError: it is none.
+    """
+    array = as_floats(chunk)
+    if array.ndim != 2 or array.shape[1] == 0:
+        raise FeedError(f"a chunk is [T, size], the size at least 1, not {list(array.shape)}")
+    return array
+
+
+def as_lengths(lengths: Sequence[int] | None, shape: tuple[int, ...]) -> list[int]:
+    """How many rows of each of the sequences of an array [N, T, ...] count.
+
+    Raises:
+        FeedError: they are none of these.
+    """
+    if lengths is None:
+        return [shape[1]] * shape[0]
+    try:
+        array = as_array(lengths)
+    except ValueError as error:
+        raise FeedError(f"lengths are {shape[0]} whole numbers, one for each sequence: {error}") from error
+    if array.shape != shape[:1] or (array.dtype.kind not in "iu" and array.size):
+        raise FeedError(f"lengths are {shape[0]} whole numbers, one for each sequence")
+    if array.size and not (array.min() >= 0 and array.max() <= shape[1]):
+        raise FeedError(f"lengths lie between 0 and the {shape[1]} frames of the sequences")
+    return array.tolist()

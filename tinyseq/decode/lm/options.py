@@ -95,18 +95,9 @@ class PrefixSearchOptions:
             object.__setattr__(self, "word_separator", int(separator))
         strings(self, "vocabulary")
         if self.lexicon is not None:
-            _frozen(self, "lexicon")
-            object.__setattr__(self, "lexicon", _spelt_out(self.lexicon, self.vocabulary))
-        _frozen(self, "hotwords")
-        for hotword in self.hotwords:
-            if not _is_text(hotword) and not _are_tokens(hotword):
-                raise OptionError(f"a hotword is a string or a sequence of tokens, not {shown(hotword)}")
-        for hotword, weight in self.hotwords.items() if isinstance(self.hotwords, dict) else ():
-            if not is_number(weight) or not abs(weight) <= LARGEST:
-                raise OptionError(
-                    f"the weight of the hotword {shown(hotword)} is a number from {-LARGEST:g} to "
-                    f"{LARGEST:g}, not {shown(weight)}"
-                )
+            frozen = _frozen("lexicon", self.lexicon)
+            object.__setattr__(self, "lexicon", _spelt_out(frozen, self.vocabulary))
+        object.__setattr__(self, "hotwords", checked_hotwords(self.hotwords))
 
     @property
     def named_tokens(self) -> int:
@@ -123,6 +114,56 @@ class PrefixSearchOptions:
         if self.vocabulary is not None:
             return len(self.vocabulary)
         return max(1 + self.blank, self.named_tokens)  # type: ignore[attr-defined]  # all searches have it
+
+
+Hotwords = dict[str | tuple[int, ...], float]
+"""Words and phrases, as strings or as tokens, each with its weight."""
+
+
+def checked_hotwords(given: Any) -> dict[Any, float] | tuple[Any, ...]:
+    """Hotwords as options keep them.
+
+    Raises:
+        OptionError: they are none.
+    """
+    frozen = _frozen("hotwords", given)
+    for hotword in frozen:
+        if not _is_text(hotword) and not _are_tokens(hotword):
+            raise OptionError(f"a hotword is a string or a sequence of tokens, not {shown(hotword)}")
+    for hotword, weight in frozen.items() if isinstance(frozen, dict) else ():
+        if not is_number(weight) or not abs(weight) <= LARGEST:
+            raise OptionError(
+                f"the weight of the hotword {shown(hotword)} is a number from {-LARGEST:g} to "
+                f"{LARGEST:g}, not {shown(weight)}"
+            )
+    return frozen
+
+
+def weighed(hotwords: dict[Any, float] | tuple[Any, ...], weight: float) -> Hotwords:
+    """Checked hotwords with the weight of each: ``weight`` where none has its own."""
+    pairs = hotwords.items() if isinstance(hotwords, dict) else ((word, weight) for word in hotwords)
+    return {word if isinstance(word, str) else tuple(map(int, word)): float(own) for word, own in pairs}
+
+
+def own_hotwords(options: Any, given: Any, weight: float | None) -> Hotwords:
+    """The hotwords of a stream, beside those of its options.
+
+    Raises:
+        OptionError: they are none, or the search knows none.
+    """
+    checked = checked_hotwords(given)
+    if weight is not None and (not is_number(weight) or not abs(weight) <= LARGEST):
+        raise OptionError(f"hotword_weight is a number from {-LARGEST:g} to {LARGEST:g}, not {shown(weight)}")
+    if not checked:
+        return {}
+    if not isinstance(options, PrefixSearchOptions):
+        raise OptionError(
+            f"{type(options).__name__} knows no hotwords, which searches with a beam find; give the decoder "
+            "such options, or leave them out"
+        )
+    if options.vocabulary is None and any(isinstance(word, str) for word in checked):
+        raise OptionError("hotwords that are strings need a vocabulary; give them as sequences of tokens")
+    return weighed(checked, options.hotword_weight if weight is None else weight)
 
 
 def check_tokens(options: Any, tokens: int) -> None:
@@ -204,8 +245,7 @@ def _are_tokens(value: Any) -> bool:
     return is_collection(value) and all(map(_is_token, value))
 
 
-def _frozen(options: Any, name: str) -> None:
-    value = getattr(options, name)
+def _frozen(name: str, value: Any) -> dict[Any, Any] | tuple[Any, ...]:
     if not is_collection(value):
         raise OptionError(f"{name} is a collection of words, or a dict of them, not {shown(value)}")
-    object.__setattr__(options, name, dict(value) if isinstance(value, Mapping) else tuple(value))
+    return dict(value) if isinstance(value, Mapping) else tuple(value)

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping
 from contextlib import AbstractContextManager, nullcontext
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 from warnings import warn
 
@@ -30,12 +30,15 @@ from tinyseq.kernels.search.layout import (
 )
 
 if TYPE_CHECKING:
-    from tinyseq.decode.lm.options import PrefixSearchOptions
+    from tinyseq.decode.lm.options import Hotwords, PrefixSearchOptions
 
 SOME_WORD = 2**31 - 3
 """What a word ends as where no language model knows words: the label of none."""
 
 NOT_A_WORD = (UNKNOWN, BEGIN, END)
+MOST_NAMED = 10
+"""Hotwords that a message names."""
+
 EMPTY = Buffer(np.zeros(8, np.int64))
 
 
@@ -91,20 +94,20 @@ NOTHING_ADDED = Fusion(
 )
 
 
-def fusion(options: PrefixSearchOptions, tokens: int) -> Fusion:
-    """Everything that options ask for, for rows of ``tokens`` numbers.
+def fusion(options: PrefixSearchOptions, spelling: Spelling | None) -> Fusion:
+    """Everything that options ask for but hotwords; ``spelling`` is None where that is nothing.
 
     Raises:
-        OptionError: the vocabulary does not fit the rows, or something asked for cannot be spelt.
+        OptionError: something asked for cannot be spelt.
     """
     model, parts, gain = options.lm, 0, 0.0
-    if model is None and options.lexicon is None and not options.hotwords:
+    if spelling is None:
         return NOTHING_ADDED
-    spelling = Spelling(options, tokens)
+    tokens = len(spelling.tokens)
     by_word = model is not None and options.lm_level == "word"
     unknown = end = NONE
-    labels = words = hotwords = EMPTY
-    begin, granted = (START, START, START), 0.0
+    labels = words = EMPTY
+    begin = (START, START, START)
     reader = None
     if model is not None:
         unknown, end = model.label(UNKNOWN), model.words.get(END, NONE)
@@ -123,26 +126,12 @@ def fusion(options: PrefixSearchOptions, tokens: int) -> Fusion:
         most_ends = max(symbols.count(SEPARATOR) for symbols in spelling.tokens)
         if by_word or model is None:
             gain = most_ends * max(0.0, gain, options.beta) + max(0.0, options.unk_score_offset)
-    if options.hotwords:
-        parts |= HOTWORDS
-        bonuses, first = hotwords_automaton(_hotwords(options, spelling))
-        hotwords = bonuses.buffer
-        gain += bonuses.most * max(len(symbols) for symbols in spelling.tokens)
-        if spelling.separates:
-            state, granted = first[SEPARATOR]
-            begin = (*begin[:2], state)
-    buffers = (
-        EMPTY if model is None else model.automaton.buffer,
-        labels,
-        words,
-        hotwords,
-        spelling.buffer(),
-    )
+    automaton = EMPTY if model is None else model.automaton.buffer
     return Fusion(
         parts,
-        buffers,
+        (automaton, labels, words, EMPTY, spelling.buffer),
         begin,
-        granted,
+        0.0,
         unknown,
         closed=options.lexicon is not None,
         end=end,
@@ -150,6 +139,24 @@ def fusion(options: PrefixSearchOptions, tokens: int) -> Fusion:
         lock=nullcontext() if model is None else model.lock,
         answer=(lambda: False) if model is None else model.answer,
         reader=reader,
+    )
+
+
+def boosted(plain: Fusion, spelling: Spelling, hotwords: SpeltHotwords) -> Fusion:
+    """The same with hotwords, which ``spelt_hotwords`` gave."""
+    bonuses, first = hotwords_automaton(hotwords)
+    model, labels, words, _, _ = plain.buffers
+    start, granted = plain.start, plain.granted
+    if spelling.separates:
+        state, granted = first[SEPARATOR]
+        start = (*start[:2], state)
+    return replace(
+        plain,
+        parts=plain.parts | HOTWORDS,
+        buffers=(model, labels, words, bonuses.buffer, spelling.buffer),
+        start=start,
+        granted=granted,
+        gain=plain.gain + bonuses.most * max(len(symbols) for symbols in spelling.tokens),
     )
 
 
@@ -238,26 +245,33 @@ def _trie(words: Iterable[tuple[str, list[int], int]]) -> Automaton:
     return automaton(columns, np.full(len(emits), NONE), emits=np.array(emits))
 
 
-def _hotwords(options: PrefixSearchOptions, spelling: Spelling) -> dict[tuple[int, ...], float]:
-    """Hotwords as symbols: whole words where words are parted by a separator."""
-    weights = options.hotwords
-    if not isinstance(weights, Mapping):
-        weights = dict.fromkeys(map(_hashable, weights), options.hotword_weight)
-    spelt: dict[tuple[int, ...], float] = {}
-    for hotword, weight in weights.items():
-        if not isinstance(hotword, str) and options.blank in hotword:
+SpeltHotwords = dict[tuple[int, ...], float]
+"""Hotwords as symbols: whole words where words are parted by a separator."""
+
+
+def spelt_hotwords(hotwords: Hotwords, blank: int, spelling: Spelling) -> SpeltHotwords:
+    """Hotwords as symbols.
+
+    Raises:
+        OptionError: some cannot be spelt, one is empty, holds the blank or stands twice.
+    """
+    spelt: SpeltHotwords = {}
+    strange: list[str] = []
+    for hotword, weight in hotwords.items():
+        if not isinstance(hotword, str) and blank in hotword:
             raise OptionError(f"the hotword {shown(hotword)} holds the blank, which no result has")
-        symbols = spelling.of(hotword)
+        symbols = spelling.of(hotword, learns=False)
         if not symbols:
             raise OptionError(f"the hotword {shown(hotword)} is empty")
-        spelling.must_know(hotword, symbols)
+        if not spelling.knows(symbols):
+            strange.append(shown(hotword))
         if spelling.separates:
             symbols = [SEPARATOR, *stripped(symbols), SEPARATOR]
-        if tuple(symbols) in spelt:
+        if tuple(symbols) in spelt and not strange:
             raise OptionError(f"the hotword {shown(hotword)} stands twice")
-        spelt[tuple(symbols)] = float(weight)
+        spelt[tuple(symbols)] = weight
+    if strange:
+        named = ", ".join(strange[:MOST_NAMED]) + (", ..." if len(strange) > MOST_NAMED else "")
+        left = "leave it out" if len(strange) == 1 else f"leave these {len(strange)} hotwords out"
+        raise OptionError(f"{named} cannot be spelt with the vocabulary's tokens; {left}")
     return spelt
-
-
-def _hashable(hotword: str | Sequence[int]) -> str | tuple[int, ...]:
-    return hotword if isinstance(hotword, str) else tuple(hotword)

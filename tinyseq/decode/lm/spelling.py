@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Iterator, Mapping, Sequence
+from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -18,6 +19,9 @@ if TYPE_CHECKING:
 
 BLANK = " "
 
+STRANGE = -1
+"""The symbol of a letter that no token has."""
+
 
 class Spelling:
     """Tokens and texts as sequences of symbols: characters of the vocabulary's strings, or else tokens.
@@ -30,6 +34,7 @@ class Spelling:
         self._vocabulary, self._separator = vocabulary, separator_of(separator, vocabulary)
         self.by_tokens = vocabulary is None or isinstance(options.lexicon, Mapping)
         self._symbols: dict[str, int] = {}
+        self._size = tokens
         if not self.by_tokens and isinstance(separator, int):
             raise OptionError(
                 f"word_separator={separator} is a token, and words are spelt by the vocabulary's strings; "
@@ -41,9 +46,13 @@ class Spelling:
         self._known = frozenset(self._symbols.values())
         self.separates = any(SEPARATOR in symbols for symbols in self.tokens)
 
-    def of(self, what: str | Sequence[int]) -> list[int]:
-        """The symbols of a text, or of a sequence of tokens."""
+    def of(self, what: str | Sequence[int], learns: bool = True) -> list[int]:
+        """The symbols of a text, or of a sequence of tokens; of letters that it does not know new ones or,
+        unless it ``learns``, ``STRANGE``."""
         if not isinstance(what, str):
+            beyond = [token for token in what if token >= self._size]
+            if beyond:
+                raise OptionError(f"{shown(what)} names token {beyond[0]}, a row has {self._size} numbers")
             if self.by_tokens:
                 return [symbol for token in what for symbol in self._of_token(token)]
             what = "".join(self._vocabulary[token] for token in what)
@@ -55,10 +64,12 @@ class Spelling:
         text = what if self._separator is None else what.replace(self._separator, "\0")
         if self._separator is not None and not self._has_blanks:
             text = text.replace(" ", "\0")
-        return [
-            SEPARATOR if letter == "\0" else self._symbols.setdefault(letter, len(self._symbols) + 1)
-            for letter in text
-        ]
+        return [SEPARATOR if letter == "\0" else self._symbol(letter, learns) for letter in text]
+
+    def _symbol(self, letter: str, learns: bool) -> int:
+        if not learns:
+            return self._symbols.get(letter, STRANGE)
+        return self._symbols.setdefault(letter, len(self._symbols) + 1)
 
     def _of_token(self, token: int) -> list[int]:
         """The token itself, and a separator where its string begins or ends with one."""
@@ -76,11 +87,7 @@ class Spelling:
         known = range(1, len(self.tokens) + 1) if self.by_tokens else self._known
         return all(symbol == SEPARATOR or symbol in known for symbol in symbols)
 
-    def must_know(self, what: str | Sequence[int], symbols: list[int]) -> None:
-        """Refuses what no tokens spell."""
-        if not self.knows(symbols):
-            raise OptionError(f"{shown(what)} cannot be spelt with the vocabulary's tokens; leave it out")
-
+    @cached_property
     def buffer(self) -> Buffer:
         """The table that kernels read: offsets[V + 2], symbols. The end of all is spelt as a separator."""
         ends = [SEPARATOR] if self.separates else []
@@ -106,6 +113,17 @@ class WordReader:
     def of(self, tokens: Sequence[int], is_over: bool) -> list[tuple[str, int, int]]:
         """The words, each with the places of its first and its last token; where all ``is_over`` without one
         that has only begun, else with its tokens' strings for it."""
+        found, (symbols, first, last) = self._read(tokens)
+        if symbols and (tuple(symbols) in self._words or not is_over):
+            found.append((self._word(symbols, tokens[first : last + 1]), first, last))
+        return found
+
+    def ended(self, tokens: Sequence[int]) -> list[tuple[str, int, int]]:
+        """Those that are over, whatever tokens follow."""
+        return self._read(tokens)[0]
+
+    def _read(self, tokens: Sequence[int]) -> tuple[list[tuple[str, int, int]], tuple[list[int], int, int]]:
+        """The words that are over, and the symbols of one that has begun with its places."""
         found: list[tuple[str, int, int]] = []
         symbols: list[int] = []
         first = last = 0
@@ -117,9 +135,7 @@ class WordReader:
                 elif symbols:
                     found.append((self._word(symbols, tokens[first : last + 1]), first, last))
                     symbols = []
-        if symbols and (tuple(symbols) in self._words or not is_over):
-            found.append((self._word(symbols, tokens[first : last + 1]), first, last))
-        return found
+        return found, (symbols, first, last)
 
     def _word(self, symbols: list[int], tokens: Sequence[int]) -> str:
         word = self._words.get(tuple(symbols))

@@ -53,6 +53,8 @@ class TransducerDecoder(LiveDecoder):
     def _any_size(self) -> int:
         return self._only.size
 
+    _known_size = _any_size
+
 
 def transducer_greedy(
     transducer: TransducerModel,

@@ -9,11 +9,11 @@ from typing import TYPE_CHECKING, Generic, TypeVar
 
 import numpy as np
 
-from tinyseq.decode.frames.prefix_search import BeamState, PrefixSearch, places
+from tinyseq.decode.frames.prefix_search import BeamState, PrefixSearch, Scoring, places
 from tinyseq.decode.frames.rows import groups, wrong
 from tinyseq.decode.frames.snapshots import MOST_FRAMES, emitted, ensure, field
 from tinyseq.decode.hypothesis import NO_TOKENS, Emitted, Hypothesis, Partial, TokenLog
-from tinyseq.decode.lm.options import check_tokens
+from tinyseq.decode.lm.options import Hotwords, check_tokens
 from tinyseq.decode.transducer.options import TransducerBeamSearch, TransducerGreedy
 from tinyseq.decode.transducer.requests import RequestQueue, TransducerModel
 from tinyseq.errors import FeedError
@@ -76,7 +76,11 @@ class _Search(ABC, Generic[SearchState]):
         self.size = model.frame_size
 
     @abstractmethod
-    def _start(self) -> SearchState: ...
+    def _start(self, scoring: Scoring | None) -> SearchState: ...
+
+    def scoring(self, hotwords: Hotwords) -> Scoring | None:
+        """What is added to the scores of a stream that has hotwords of its own; None of greedy search."""
+        return None
 
     @abstractmethod
     def _copied(self, found: SearchState) -> SearchState: ...
@@ -85,13 +89,13 @@ class _Search(ABC, Generic[SearchState]):
     def _add(self, program: Program, found: SearchState, where: tuple[Buffer, Buffer, int, int, int]) -> int:
         """Adds a stream's step; ``where`` are scores, queue, first frame, frames, first place."""
 
-    def begin(self) -> StreamState[SearchState]:
+    def begin(self, scoring: Scoring | None) -> StreamState[SearchState]:
         """A stream at its start."""
         state = {}
         for name, first in self._model.first.items():
             state[name] = np.zeros((self.width, *first.shape), first.dtype)
             state[name][0] = first
-        return StreamState(self._start(), state)
+        return StreamState(self._start(scoring), state)
 
     def copy(self, stream: StreamState[SearchState]) -> StreamState[SearchState]:
         """The same state, to go its own way."""
@@ -102,19 +106,19 @@ class _Search(ABC, Generic[SearchState]):
     def _found_fields(self, found: SearchState) -> dict[str, np.ndarray]: ...
 
     @abstractmethod
-    def _found_restored(self, fields: Mapping[str, np.ndarray]) -> SearchState: ...
+    def _found_restored(self, fields: Mapping[str, np.ndarray], scoring: Scoring | None) -> SearchState: ...
 
     def fields(self, stream: StreamState[SearchState]) -> dict[str, np.ndarray]:
         """The state as arrays."""
         return self._found_fields(stream.found) | stream.state
 
-    def restored(self, fields: Mapping[str, np.ndarray]) -> StreamState[SearchState]:
+    def restored(self, fields: Mapping[str, np.ndarray], scoring: Scoring | None) -> StreamState[SearchState]:
         """The state that ``fields`` gave."""
         state = {
             name: field(fields, name, first.dtype, (self.width, *first.shape))
             for name, first in self._model.first.items()
         }
-        return StreamState(self._found_restored(fields), state)
+        return StreamState(self._found_restored(fields, scoring), state)
 
     def step(
         self, streams: list[StreamState[SearchState]], chunks: list[np.ndarray]
@@ -192,7 +196,7 @@ class GreedySearch(_Search[GreedyState]):
 
     defers_predictor, width = True, 1
 
-    def _start(self) -> GreedyState:
+    def _start(self, scoring: Scoring | None) -> GreedyState:
         return GreedyState(Buffer(np.zeros(PATH, np.int64)), TokenLog())
 
     def _copied(self, found: GreedyState) -> GreedyState:
@@ -226,7 +230,7 @@ class GreedySearch(_Search[GreedyState]):
     def _found_fields(self, found: GreedyState) -> dict[str, np.ndarray]:
         return {"words": found.words.array, "tokens": found.emitted.emitted.words}
 
-    def _found_restored(self, fields: Mapping[str, np.ndarray]) -> GreedyState:
+    def _found_restored(self, fields: Mapping[str, np.ndarray], scoring: Scoring | None) -> GreedyState:
         words = field(fields, "words", np.int64, (PATH,))
         ensure(0 <= words[PROCESSED] < MOST_FRAMES and words[TOTAL:].view(np.float64)[0] <= np.inf)
         ensure(words[SYMBOLS] == words[REQUESTED] == words[WAITING] == 0)
@@ -261,8 +265,11 @@ class ModifiedBeamSearch(_Search[BeamState]):
         self._prefixes = PrefixSearch(options, model.vocabulary_size, norm=norm)
         self.reader = self._prefixes.reader
 
-    def _start(self) -> BeamState:
-        return self._prefixes.begin()
+    def scoring(self, hotwords: Hotwords) -> Scoring:
+        return self._prefixes.scoring(hotwords)
+
+    def _start(self, scoring: Scoring | None) -> BeamState:
+        return self._prefixes.begin(scoring)
 
     def _copied(self, found: BeamState) -> BeamState:
         return self._prefixes.copy(found)
@@ -272,7 +279,7 @@ class ModifiedBeamSearch(_Search[BeamState]):
         return program.add(
             "transducer_beam",
             *(scores, queue, first, frames, self._prefixes.frames(found), place, found.state),
-            *self._prefixes.operands,
+            *(self._prefixes.scratch([found]), *found.scoring.operands),
         )
 
     def _run(self, program: Program, found: dict[int, BeamState]) -> int:
@@ -293,8 +300,8 @@ class ModifiedBeamSearch(_Search[BeamState]):
     def _found_fields(self, found: BeamState) -> dict[str, np.ndarray]:
         return self._prefixes.fields(found)
 
-    def _found_restored(self, fields: Mapping[str, np.ndarray]) -> BeamState:
-        beam = self._prefixes.restored(fields)
+    def _found_restored(self, fields: Mapping[str, np.ndarray], scoring: Scoring | None) -> BeamState:
+        beam = self._prefixes.restored(fields, scoring)
         words = beam.state.array
         own = words[HEADER : HEADER + RECORD * self.width].reshape(self.width, RECORD)[: words[LIVING], PLACE]
         ensure(((own >= 0) & (own < self.width)).all() and len(set(own.tolist())) == len(own))
