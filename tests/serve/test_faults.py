@@ -31,6 +31,8 @@ ping_seconds = 0.4
 pong_seconds = 0.4
 idle_seconds = 3
 header_bytes = 4096
+request_seconds = 1
+connections = 12
 """
 SECRET = {"additional_headers": {"Authorization": "Bearer one secret"}}
 
@@ -284,6 +286,35 @@ def test_a_client_that_says_nothing_for_long_is_ended(strict):
 def test_headers_that_are_too_long(strict):
     assert strict.get("/v2/health/live", {"X": "a" * 5000})[0] == 400
     assert strict.get("/v2/health/live", {"X": "a" * 3000})[0] == 200
+
+
+def test_a_request_that_does_not_come_whole_is_cut_off(strict):
+    begin = time.monotonic()
+    for sent in (b"", b"GET / HT", b"POST /v2/health/live HTTP/1.1\r\nContent-Length: 10\r\n\r\nabc"):
+        with socket.create_connection(("127.0.0.1", strict.port)) as slow:
+            slow.settimeout(20)
+            slow.sendall(sent)
+            while slow.recv(1000):
+                pass
+    assert 0.5 < time.monotonic() - begin < 20
+
+
+def test_more_connections_than_there_may_be(strict):
+    opened = [socket.create_connection(("127.0.0.1", strict.port)) for _ in range(12)]
+    time.sleep(0.1)
+    with socket.create_connection(("127.0.0.1", strict.port)) as one_more:
+        one_more.settimeout(20)
+        assert b" 503 " in one_more.recv(1000)
+    for each in opened:
+        each.close()
+    wait_until(lambda: _answers(strict))
+
+
+def _answers(server) -> bool:
+    try:
+        return server.get("/v2/health/live")[0] == 200
+    except OSError:
+        return False
 
 
 def test_paths_and_methods(server):
