@@ -14,7 +14,7 @@ import pytest
 from onnx import helper
 
 import tinyseq
-from tests.models import lstm_with_state, model, value
+from tests.models import lstm_with_state, model, running_sum, value
 from tests.serve.inside import Answered, Inside, inside
 from tinyseq.errors import FeedError
 from tinyseq.serve.errors import BadRequestError, TooLargeError
@@ -395,3 +395,18 @@ def test_bearer_tokens_are_asked_for(tmp_path):
         assert (await app.ask(INFER, {"inputs": [GOOD]}, headers)).status == 200
 
     inside(use, {"m": lstm_with_state()}, tmp_path, tokens=("secret",))
+
+
+def test_what_was_fed_is_not_remembered(tmp_path):
+    """Kinds of requests and chunks are told apart without keeping their numbers."""
+
+    async def use(app: Inside) -> None:
+        served = app.services.models.find("m")
+        for place in range(20):
+            tensor = {"name": "x", "datatype": "FP32", "shape": [1, 3], "data": [place] * 3}
+            for turn in ({}, {"sequence_id": 1, "sequence_start": True}):
+                answer = await app.ask(INFER, {"inputs": [tensor], "parameters": turn})
+                assert answer.status == 200
+        assert len(served.whole._kinds) == len(served.rows.inputs._kinds) == 1
+
+    inside(use, {"m": running_sum()}, tmp_path)

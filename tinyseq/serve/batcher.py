@@ -84,7 +84,10 @@ class Line:
             return
         self.closed = True
         self.batcher.forget(self)
-        self.call(free)
+        if self.waiting or self.batcher.stepping:
+            self.call(free)
+        else:
+            _called(free)
 
 
 def _ignored(result: Any) -> None:
