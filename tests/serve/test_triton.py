@@ -97,12 +97,12 @@ def test_with_several_workers_a_client_of_one_connection_keeps_its_sequence(tmp_
 def test_the_code_in_the_documents_runs(tmp_path):
     python = environment(*TRITON)
     page = ROOT / "docs" / "serving-inference.md"
-    (code,) = (block.text for block in blocks(page) if block.needs == "a server")
+    (code,) = (block.text for block in blocks(page) if block.needs == "tritonclient")
     port = free_port()
     with serving(tmp_path, f"vad={MODEL}", "--grpc", port) as server:
         for way, own in (("http", server.port), ("grpc", port)):
             text = code.replace("tritonclient.http as", f"tritonclient.{way} as")
-            text = text.replace("localhost:8000", f"localhost:{own}")
+            text = text.replace("127.0.0.1:8000", f"127.0.0.1:{own}")
             ran = subprocess.run([python, "-c", text], capture_output=True, text=True, timeout=120)
             assert ran.returncode == 0, ran.stderr
         assert server.output() == ""

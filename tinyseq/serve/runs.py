@@ -90,19 +90,10 @@ class Runs:
     def _way(self, like: Feeds) -> tuple[Axes, Axes] | None:
         """The first way in which random numbers, where a request has floats, give their own bits."""
         draw = np.random.default_rng(0)
-        trial = [
-            {
-                name: draw.standard_normal(array.shape).astype(array.dtype)
-                if array.dtype.kind == "f"
-                else array
-                for name, array in like.items()
-            }
-            for _ in range(2)
-        ]
+        drawn = [{name: _drawn(array, draw) for name, array in like.items()} for _ in range(2)]
         for axes, parts in self._ways:
-            shared = [name for name in like if name not in axes]
-            for feeds in trial:
-                feeds.update({name: like[name] for name in shared})
+            shared = {name: array for name, array in like.items() if name not in axes}
+            trial = [feeds | shared for feeds in drawn]
             try:
                 alone = [self._session.run(feeds) for feeds in trial]
                 together = self._joined_run(trial, axes, parts)
@@ -165,6 +156,11 @@ def _ways(inputs: Sequence[Value], outputs: Sequence[Value]) -> Iterator[tuple[A
 
 def _axes(values: Sequence[Value], size: str) -> Axes:
     return {value.name: value.shape.index(size) for value in values if value.shape and size in value.shape}
+
+
+def _drawn(like: np.ndarray, draw: np.random.Generator) -> np.ndarray:
+    """Random floats in the place of others; whole numbers, which may be indices, stay."""
+    return draw.standard_normal(like.shape).astype(like.dtype) if like.dtype.kind == "f" else like
 
 
 def _same(one: Feeds, other: Feeds) -> bool:

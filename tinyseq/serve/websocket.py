@@ -265,7 +265,10 @@ class WebsocketProtocol(asyncio.Protocol):
     def send(self, data: bytes | str) -> None:
         if self._state != OPEN:
             return
-        if isinstance(data, str):
+        if type(data) is bytes and len(data) < 126:
+            self._metrics.sent_bytes += len(data) + 2
+            self._write(SHORT[BINARY][len(data)] + data)
+        elif isinstance(data, str):
             self._send_frame(TEXT, data.encode())
         else:
             self._send_frame(BINARY, data)
