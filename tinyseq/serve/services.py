@@ -45,3 +45,13 @@ class Services:
     def ready(self) -> bool:
         """Whether models are served and the server is not about to end."""
         return not self.draining and all(model.ready for model in self.models)
+
+    async def load(self, name: str) -> None:
+        """Loads a model anew as a client asks, here and soon in all workers; see ``Models.load``."""
+        await self.models.load(name)
+        self.exchange.tell("load", name)
+
+    def unload(self, name: str) -> None:
+        """Serves a model no more, here and soon in any worker; see ``Models.unload``."""
+        self.models.unload(name)
+        self.exchange.tell("unload", name)
