@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 
 import tinyseq
+from tests.documents import ROOT, blocks
 from tests.serve.clients.chunks import CHUNKS, RATE
 from tests.serve.environments import TRITON, environment
 from tests.serve.server import serving
@@ -67,6 +68,44 @@ WANTED = {
     "grpc_aio": "alone:alone sequence:sequence stream:sequence",
 }
 """By client: cases, and what they are to give."""
+
+
+OVER_SEVERAL = """
+import sys, triton
+http, grpc = sys.argv[1:]
+for _ in range(6):
+    for module, address in ((triton.triton_http, http), (triton.triton_grpc, grpc)):
+        client = module.InferenceServerClient(address)
+        def infer(chunk, **more):
+            return client.infer(triton.MODEL, triton.inputs(module, chunk), **more).as_numpy("output")
+        outputs = triton.sequence(infer, 1)
+        print(outputs.tobytes().hex())
+        client.close()
+"""
+
+
+def test_with_several_workers_a_client_of_one_connection_keeps_its_sequence(tmp_path, expected):
+    python = environment(*TRITON)
+    port = free_port()
+    with serving(tmp_path, "--grpc", port, "--workers", 2) as server:
+        command = [python, "-c", OVER_SEVERAL, f"127.0.0.1:{server.port}", f"127.0.0.1:{port}"]
+        ran = subprocess.run(command, capture_output=True, text=True, timeout=120, cwd=CLIENT.parent)
+        assert ran.returncode == 0, ran.stderr + server.output()
+        assert set(ran.stdout.split()) == {expected["sequence"].tobytes().hex()}
+
+
+def test_the_code_in_the_documents_runs(tmp_path):
+    python = environment(*TRITON)
+    page = ROOT / "docs" / "serving-inference.md"
+    (code,) = (block.text for block in blocks(page) if block.needs == "tritonclient")
+    port = free_port()
+    with serving(tmp_path, f"vad={MODEL}", "--grpc", port) as server:
+        for way, own in (("http", server.port), ("grpc", port)):
+            text = code.replace("tritonclient.http as", f"tritonclient.{way} as")
+            text = text.replace("127.0.0.1:8000", f"127.0.0.1:{own}")
+            ran = subprocess.run([python, "-c", text], capture_output=True, text=True, timeout=120)
+            assert ran.returncode == 0, ran.stderr
+        assert server.output() == ""
 
 
 @pytest.mark.parametrize("way", WANTED)

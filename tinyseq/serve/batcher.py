@@ -92,7 +92,10 @@ class Line:
             return
         self.closed = True
         self.batcher.forget(self)
-        self.call(free)
+        if self.waiting or self.batcher.busy:
+            self.call(free)
+        else:
+            _called(free)
 
 
 def _ignored(result: Any) -> None:
@@ -125,7 +128,7 @@ class Batcher:
         self._queue: deque[Line] = deque()
         self._timer: asyncio.Handle | None = None
         self._soon = False
-        self._busy = False
+        self.busy = False
         """Whether lines are being stepped, here or in a thread."""
         self.lines = 0
 
@@ -139,7 +142,7 @@ class Batcher:
         line.waiting = True
         queue = self._queue
         queue.append(line)
-        if self._soon or self._busy or (self._timer is not None and len(queue) < self.lines):
+        if self._soon or self.busy or (self._timer is not None and len(queue) < self.lines):
             return
         self._plan()
 
@@ -169,7 +172,7 @@ class Batcher:
 
     def _turn(self) -> None:
         """One turn of every line that waits."""
-        self._soon, self._timer, self._busy = False, None, True
+        self._soon, self._timer, self.busy = False, None, True
         groups: dict[Any, list[Line]] = {}
         queue = self._queue
         for _ in range(min(len(queue), self._limits.rows)):
@@ -192,7 +195,7 @@ class Batcher:
 
     def _go_on(self) -> None:
         """Steps are done."""
-        self._busy = False
+        self.busy = False
         if self._queue:
             self._plan()
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Container, Iterator, Mapping, Sequence
 from math import inf
 from typing import Any, NamedTuple
 
@@ -19,6 +19,9 @@ Shapes = tuple[tuple[str, np.dtype, tuple[int, ...]], ...]
 
 MOST_KINDS = 256
 """Kinds that are remembered; beyond them all are forgotten."""
+
+MOST_TOLD = 4096
+"""Bytes of an input without rows by which kinds are told apart."""
 
 
 class Kind:
@@ -100,6 +103,20 @@ class Layout:
         return self.places, tuple((name, *_of(array)) for name, array in sorted(self.fixed.items()))
 
 
+def told(feeds: Feeds, axes: Container[str]) -> Any:
+    """What feeds of one kind have in common: names, types and shapes, and where some inputs have rows, the
+    numbers of the others. None where these are too many to be compared: such feeds are like no others."""
+    found = []
+    for name, array in sorted(feeds.items()):
+        numbers = None
+        if axes and name not in axes:
+            if array.nbytes > MOST_TOLD:
+                return None
+            numbers = array.tobytes()
+        found.append((name, array.dtype, array.shape, numbers))
+    return tuple(found)
+
+
 def _of(array: np.ndarray) -> tuple[Any, ...]:
     return array.dtype, array.shape, array.tobytes()
 
@@ -122,11 +139,10 @@ class Inputs:
             FeedError: an array is of more rows than one.
         """
         self._check([(name, array.shape) for name, array in feeds.items()])
-        told = tuple(
-            (name, array.dtype, array.shape, None if name in self.axes else array.tobytes())
-            for name, array in sorted(feeds.items())
-        )
-        return self._known(told) or self._new(told, None)
+        common = told(feeds, self.axes)
+        if common is None:
+            return Kind()
+        return self._known(common) or self._new(common, None)
 
     def packed_kind(self, layout: Layout) -> Kind:
         """The kind of chunks that are laid out so.
@@ -138,16 +154,16 @@ class Inputs:
         if any(place.name not in self.axes for place in layout.places):
             # What has no rows may differ from chunk to chunk: a kind of its own.
             return Kind(layout)
-        told = layout.told()
-        return self._known(told) or self._new(told, layout)
+        common = layout.told()
+        return self._known(common) or self._new(common, layout)
 
-    def _known(self, told: Any) -> Kind | None:
-        return self._kinds.get(told)
+    def _known(self, common: Any) -> Kind | None:
+        return self._kinds.get(common)
 
-    def _new(self, told: Any, layout: Layout | None) -> Kind:
+    def _new(self, common: Any, layout: Layout | None) -> Kind:
         if len(self._kinds) >= MOST_KINDS:
             self._kinds.clear()
-        kind = self._kinds[told] = Kind(layout)
+        kind = self._kinds[common] = Kind(layout)
         return kind
 
     def _check(self, shapes: Sequence[tuple[str, tuple[int, ...]]]) -> None:

@@ -11,7 +11,7 @@ from tinyseq.errors import TinyseqError
 from tinyseq.ir.feeds import checked_feeds
 from tinyseq.ir.model import Value, rows_meet
 from tinyseq.runtime.session import Session
-from tinyseq.serve.kinds import MOST_KINDS, Kind
+from tinyseq.serve.kinds import MOST_KINDS, Kind, told
 
 Feeds = Mapping[str, np.ndarray]
 Axes = dict[str, int]
@@ -48,15 +48,14 @@ class Runs:
 
     def kind(self, feeds: Feeds) -> RunKind:
         """The kind of a request."""
-        told = tuple(
-            (name, array.dtype, array.shape, None if name in self._batched else array.tobytes())
-            for name, array in sorted(feeds.items())
-        )
-        found = self._kinds.get(told)
+        common = told(feeds, self._batched)
+        if common is None:
+            return RunKind()
+        found = self._kinds.get(common)
         if found is None:
             if len(self._kinds) >= MOST_KINDS:
                 self._kinds.clear()
-            found = self._kinds[told] = RunKind()
+            found = self._kinds[common] = RunKind()
         return found
 
     def step(self, kind: RunKind, streams: Sequence[Any], given: Sequence[Feeds]) -> list[Any]:

@@ -252,7 +252,7 @@ class Inference:
             TinyseqError: there is no such model, or it cannot be read; what was served is served on.
         """
         self._check_control(parameters)
-        await self.services.models.load(model)
+        await self.services.load(model)
 
     async def unload(self, model: str, parameters: object) -> None:
         """Serves a model no more; sequences that are live go on.
@@ -261,17 +261,11 @@ class Inference:
             ServeError: it is not served, or clients may not unload it.
         """
         self._check_control(parameters)
-        self.services.models.unload(model)
+        self.services.unload(model)
 
     def _check_control(self, parameters: object) -> None:
-        config = self.services.config
-        if not config.control:
+        if not self.services.config.control:
             raise ForbiddenError("clients may not load and unload models of this server (server.control)")
-        if config.workers > 1:
-            raise ForbiddenError(
-                f"a request reaches one of {config.workers} workers, and models are loaded by all: send the "
-                "server SIGHUP, let it watch the files (server.watch_seconds), or serve with --workers 1"
-            )
         _refuse_overrides(parameters)
 
     def index(self, ready: bool) -> list[dict[str, Any]]:

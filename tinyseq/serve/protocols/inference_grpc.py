@@ -227,6 +227,8 @@ async def start(services: Services) -> Server:
             return service.handler(details.method)
 
     server.add_generic_rpc_handlers((Handlers(),))
+    if config.workers > 1 and not config.grpc:
+        raise OptionError(f"--grpc 0 picks a port for each of {config.workers} workers; give one for all")
     host = f"[{config.host}]" if ":" in config.host else config.host
     try:
         port = server.add_insecure_port(f"{host}:{config.grpc}")
