@@ -23,7 +23,9 @@ COMMANDS = ("tinyseq", "pip", "python", "python3", "pytest", "ruff", "mypy", "gi
 def there(needs: str) -> bool:
     """Whether this machine has what a block needs beside tinyseq."""
     wanted = needs.split(" and ") if needs else []
-    assert {*wanted} <= {"PyTorch", "a device"}
+    assert {*wanted} <= {"PyTorch", "a device", "a server"}
+    if "a server" in wanted:  # tests/serve runs it
+        return False
     if "PyTorch" in wanted and find_spec("torch") is None:
         return False
     return "a device" not in wanted or has_device()
@@ -67,7 +69,7 @@ def test_commands_run(page, folder, capsys):
         for line in block.text.splitlines() if block.language == "sh" else ():
             for words in commands(line):
                 assert words[0] in COMMANDS, line
-                if words[0] == "tinyseq" and words[1] != "demo":
+                if words[0] == "tinyseq" and words[1] not in ("demo", "serve"):
                     assert cli.main(words[1:]) == cli.FINE, line
                 for option, word in pairwise(words):
                     if option == "-m" and word != "venv":

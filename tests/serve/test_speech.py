@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 
 import tinyseq
+from tests.documents import ROOT, blocks
 from tests.serve import telegraph
 from tests.serve.server import serving
 from tests.serve.telegraph import pcm, sound
@@ -499,6 +500,22 @@ def test_openai_is_told_what_is_wrong_and_goes_on(server):
         assert until(socket, COMPLETED)[-1]["transcript"] == "fed"
         socket.send(_input(transcription={"keywords": ["bad"]}))
         assert "before all sound" in until(socket, "error")[-1]["error"]["message"]
+
+
+# What the documentation shows
+
+
+def test_the_client_of_the_documentation(folder, tmp_path):
+    """It goes on where the server ends, on the next one."""
+    (block,) = [
+        block.text for block in blocks(ROOT / "docs" / "serving-speech.md") if block.language == "python"
+    ]
+    names: dict = {}
+    exec(compile(block, "serving-speech.md", "exec"), names)
+    samples = np.frombuffer(pcm(np.concatenate([sound(WORDS, silence=0.8), sound("fed")])), "<i2")
+    with serving(folder, "--secret", folder / "secret", config=CONFIG) as running:
+        address = running.url("/speech/telegraph", "ws")
+        assert names["transcribe"](samples, address) == [WORDS, "fed"]
 
 
 # The end
