@@ -11,6 +11,7 @@ import pytest
 
 import tinyseq
 from tests.ctc_oracle import NaiveNgrams
+from tests.documents import ROOT, blocks
 from tests.models import recogniser
 from tests.serve import telegraph
 from tests.transducers import transducer
@@ -191,6 +192,12 @@ LATER = {
 
 
 @pytest.mark.parametrize("case", LATER)
+def test_the_tables_of_the_documentation(folder):
+    shown = [block.text for block in blocks(ROOT / "docs" / "serving-speech.md") if block.language == "toml"]
+    assert list(sources(folder, shown[0])) == ["commands", "vad"]
+    assert list(sources(folder, shown[1])) == ["own"]
+
+
 def test_what_is_wrong_is_named_when_it_is_loaded(folder, case):
     (folder / "tokens.bin").write_bytes(b"mmap lm http://kheafield.com/code format version")
     text, reason = LATER[case]

@@ -22,7 +22,8 @@ from tinyseq.serve.config import Config, ModelSource, checked_name
 from tinyseq.serve.errors import DrainingError, FullError, UnknownModelError
 from tinyseq.serve.kinds import Kind, Layout
 from tinyseq.serve.load import Load
-from tinyseq.serve.rows import PoolRows, Row, Runs, StreamRows, checked, live_rows
+from tinyseq.serve.rows import PoolRows, Row, StreamRows, live_rows
+from tinyseq.serve.runs import Runs, checked
 from tinyseq.speech.voice_detector import MODEL as DETECTOR
 
 if TYPE_CHECKING:
@@ -162,8 +163,8 @@ class ServedModel:
             self.batcher = self._batcher(self.rows)
         except ModelError as error:
             self.refusal = error
-        self._whole = Runs(model)
-        self._runs = self._batcher(self._whole)
+        self.whole = Runs(model)
+        self._runs = self._batcher(self.whole)
 
     def _batcher(self, steps: PoolRows | StreamRows | Runs) -> Batcher:
         own = self._models
@@ -221,7 +222,7 @@ class ServedModel:
         line = self._runs.line(None)
         size = sum(array.nbytes for array in feeds.values())
         try:
-            asked = awaited(lambda done: line.step(self._whole.kind(feeds), feeds, done, size))
+            asked = awaited(lambda done: line.step(self.whole.kind(feeds), feeds, done, size))
             return await (asked if timeout is None else asyncio.wait_for(asked, timeout))
         except TimeoutError:
             after = self._models.config.limits.retry_after
