@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import json
 import signal
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager, suppress
 from types import SimpleNamespace
 
@@ -14,7 +15,7 @@ import pytest
 import tinyseq
 from tests.documents import ROOT, blocks
 from tests.serve import telegraph
-from tests.serve.server import serving
+from tests.serve.server import serving, wait_until
 from tests.serve.telegraph import pcm, sound
 from tinyseq.demo import audio
 from tinyseq.demo.command import CLIP
@@ -505,17 +506,23 @@ def test_openai_is_told_what_is_wrong_and_goes_on(server):
 # What the documentation shows
 
 
-def test_the_client_of_the_documentation(folder, tmp_path):
-    """It goes on where the server ends, on the next one."""
+def test_the_client_of_the_documentation(folder, recognizer, tmp_path):
+    """It goes on where the server was killed, on the next one."""
     (block,) = [
         block.text for block in blocks(ROOT / "docs" / "serving-speech.md") if block.language == "python"
     ]
     names: dict = {}
     exec(compile(block, "serving-speech.md", "exec"), names)
     samples = np.frombuffer(pcm(np.concatenate([sound(WORDS, silence=0.8), sound("fed")])), "<i2")
-    with serving(folder, "--secret", folder / "secret", config=CONFIG) as running:
+    secret = "--secret", folder / "secret"
+    with serving(tmp_path, *secret, "--config", folder / "same.toml") as running:
         address = running.url("/speech/telegraph", "ws")
         assert names["transcribe"](samples, address) == [WORDS, "fed"]
+        found = ThreadPoolExecutor(1).submit(names["transcribe"], np.tile(samples, 40), address)
+        wait_until(lambda: running.metric("tinyseq_chunks_total", model="telegraph") > 60)
+        running.process.kill()
+    with serving(tmp_path, *secret, "--config", folder / "same.toml", "--port", running.port):
+        assert found.result(100) == [WORDS, *[f"fed{WORDS}"] * 39, "fed"]
 
 
 # The end

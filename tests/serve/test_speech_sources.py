@@ -191,13 +191,13 @@ LATER = {
 }
 
 
-@pytest.mark.parametrize("case", LATER)
 def test_the_tables_of_the_documentation(folder):
     shown = [block.text for block in blocks(ROOT / "docs" / "serving-speech.md") if block.language == "toml"]
     assert list(sources(folder, shown[0])) == ["commands", "vad"]
     assert list(sources(folder, shown[1])) == ["own"]
 
 
+@pytest.mark.parametrize("case", LATER)
 def test_what_is_wrong_is_named_when_it_is_loaded(folder, case):
     (folder / "tokens.bin").write_bytes(b"mmap lm http://kheafield.com/code format version")
     text, reason = LATER[case]
