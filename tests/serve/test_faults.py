@@ -16,6 +16,7 @@ from websockets.exceptions import ConnectionClosed, InvalidStatus
 from tests.serve.native import Client
 from tests.serve.server import serving, wait_until
 from tests.serve.test_streams import RATE, SILERO, alone, sound
+from tinyseq.serve.websocket import _unmasked, unmasked
 
 LIMITS = """
 [server]
@@ -31,6 +32,8 @@ ping_seconds = 0.4
 pong_seconds = 0.4
 idle_seconds = 3
 header_bytes = 4096
+request_seconds = 1
+connections = 12
 """
 SECRET = {"additional_headers": {"Authorization": "Bearer one secret"}}
 
@@ -286,6 +289,35 @@ def test_headers_that_are_too_long(strict):
     assert strict.get("/v2/health/live", {"X": "a" * 3000})[0] == 200
 
 
+def test_a_request_that_does_not_come_whole_is_cut_off(strict):
+    begin = time.monotonic()
+    for sent in (b"", b"GET / HT", b"POST /v2/health/live HTTP/1.1\r\nContent-Length: 10\r\n\r\nabc"):
+        with socket.create_connection(("127.0.0.1", strict.port)) as slow:
+            slow.settimeout(20)
+            slow.sendall(sent)
+            while slow.recv(1000):
+                pass
+    assert 0.5 < time.monotonic() - begin < 20
+
+
+def test_more_connections_than_there_may_be(strict):
+    opened = [socket.create_connection(("127.0.0.1", strict.port)) for _ in range(12)]
+    time.sleep(0.1)
+    with socket.create_connection(("127.0.0.1", strict.port)) as one_more:
+        one_more.settimeout(20)
+        assert b" 503 " in one_more.recv(1000)
+    for each in opened:
+        each.close()
+    wait_until(lambda: _answers(strict))
+
+
+def _answers(server) -> bool:
+    try:
+        return server.get("/v2/health/live")[0] == 200
+    except OSError:
+        return False
+
+
 def test_paths_and_methods(server):
     assert server.get("/nothing")[0] == 404
     assert server.ask("/v2/health/live", b"{}")[0] == 405
@@ -308,3 +340,14 @@ def test_a_token_of_another_secret_or_model(server, models):
 
 def test_nothing_of_this_is_a_traceback(strict, server):
     assert "Traceback" not in server.output() + strict.output()
+
+
+def test_masks_are_undone_in_any_length():
+    draw = np.random.default_rng(0)
+    for size in [*range(12), 126, 1023, 4096]:
+        mask, payload = draw.bytes(4), draw.bytes(size)
+        masked = bytes(byte ^ mask[place % 4] for place, byte in enumerate(payload))
+        for before in (2, 3, 4, 10):
+            frame = bytes(before) + mask + masked + b"rest"
+            for undo in (_unmasked, unmasked):
+                assert undo(frame, before + 4, before + 4 + size) == payload

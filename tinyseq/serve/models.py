@@ -47,6 +47,9 @@ class ServedStream:
         self._row = Row()
         self._rows = model.rows
         self._line = model.batcher.line(self._row)
+        self.submit_packed: Callable[[Kind, bytes, Done, int], int] = self._line.step
+        """``submit`` of a chunk in bytes, ``(kind, data, done, size)``: as many as its layout has; gives
+        ``waiting``."""
         self._closed = False
         self.told_to_end: Callable[[], None] | None = None
         """What is called when the model was replaced long ago: to close the stream, now or soon."""
@@ -75,10 +78,6 @@ class ServedStream:
             FeedError: an array is of more rows than one.
         """
         return self._rows.inputs.packed_kind(layout)
-
-    def submit_packed(self, kind: Kind, data: bytes, done: Done) -> None:
-        """``submit`` of a chunk in bytes, as many as its layout has."""
-        self._line.step(kind, data, done, len(data))
 
     def later(self, result: Any, done: Done) -> None:
         """Gives ``done`` a result that is known already, when all before it is answered."""

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from math import inf
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
 from tinyseq.errors import TinyseqError
-from tinyseq.serve.kinds import MOST_KINDS, Kind
+from tinyseq.serve.kinds import MOST_KINDS
 from tinyseq.speech.recognizer import Recognizer
 from tinyseq.speech.result import RecognizerResult
 from tinyseq.speech.segments import VoiceEvent
@@ -40,17 +41,32 @@ class Sound(NamedTuple):
     ends: bool = False
 
 
+class SoundKind:
+    """Sound of any length that is stepped together: ``seconds`` is the most that a row took of late."""
+
+    __slots__ = ("seconds", "steps")
+
+    def __init__(self) -> None:
+        self.seconds, self.steps = inf, 0
+
+    def took(self, seconds: float) -> None:
+        """Learns what a row of a step took. The first step is also planned, which says nothing of others."""
+        self.steps += 1
+        if self.steps > 1:
+            self.seconds = seconds if self.seconds == inf else max(seconds, 0.95 * self.seconds)
+
+
 class RecognizerSteps:
     """Steps streams of a recogniser: those that are ready are decoded together, until none is."""
 
     def __init__(self, recognizer: Recognizer) -> None:
-        self._recognizer, self._kind = recognizer, Kind()
+        self._recognizer, self._kind = recognizer, SoundKind()
 
-    def kind(self, given: Sound) -> Kind:
+    def kind(self, given: Sound) -> SoundKind:
         """All sound is stepped together."""
         return self._kind
 
-    def step(self, kind: Kind, streams: Sequence[SpeechStream], given: Sequence[Sound]) -> list[Any]:
+    def step(self, kind: SoundKind, streams: Sequence[SpeechStream], given: Sequence[Sound]) -> list[Any]:
         """What each has heard, or why its sound or a step is refused."""
         recognizer = self._recognizer
         refused: dict[SpeechStream, TinyseqError] = {}
@@ -94,15 +110,15 @@ class VoiceSteps:
 
     def __init__(self, detector: VoiceDetector) -> None:
         self._detector = detector
-        self._kinds: dict[tuple[float, bool], Kind] = {}
+        self._kinds: dict[tuple[float, bool], SoundKind] = {}
 
-    def kind(self, given: Sound) -> Kind:
+    def kind(self, given: Sound) -> SoundKind:
         """Sound of one rate is stepped together."""
         if len(self._kinds) > MOST_KINDS:
             self._kinds.clear()
-        return self._kinds.setdefault((given.rate, given.ends), Kind())
+        return self._kinds.setdefault((given.rate, given.ends), SoundKind())
 
-    def step(self, kind: Kind, streams: Sequence[SpeechStream], given: Sequence[Sound]) -> list[Any]:
+    def step(self, kind: SoundKind, streams: Sequence[SpeechStream], given: Sequence[Sound]) -> list[Any]:
         """What each has heard, or why its sound is refused."""
         try:
             live = [stream.live for stream in streams]
