@@ -59,6 +59,7 @@ def write_files(folder: Path, asset: Callable[[str], Path]) -> None:
         (logits - np.logaddexp.reduce(logits, axis=1, keepdims=True)).astype(np.float32),
     )
     folder.joinpath("tokens.txt").write_text("\n".join(TOKENS))
+    folder.joinpath("serve.toml").write_text('[speech.vad]\nkind = "voice"\n')
     NaiveNgrams.random(["a", "b", "ab"], 2, draw).write(folder / "lm.arpa")
     transducer("stateless").save(folder / "transducer")
     _write_pt(folder / "encoder.pt", _weights(draw))

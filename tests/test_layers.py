@@ -76,7 +76,8 @@ LAYERS = {
     "onnxruntime": "errors dropin",
     "export": "common.text errors common ir kernels kernels.instructions kernels.llvm.isa "
     "kernels.library export.processors export.targets export.linker plan backends runtime tools.console .",
-    "serve": "common.text errors common ir runtime.state runtime decode speech tools.console .",
+    "serve": "common.text errors common ir runtime.state runtime decode decode.transducer.models speech "
+    "tools.console .",
     "tools": "common.text errors common ir reference passes plan backends converters "
     "runtime.state tools.console decode runtime demo serve export decode.generation.decoder "
     "decode.generation.generate decode.transducer.models .",

@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 import soundfile
 
+from tests.documents import ROOT, blocks
 from tests.export.browser import COMMAND, browser
 from tests.serve import telegraph
 from tests.serve.server import serving
@@ -100,6 +101,11 @@ close();
 const unknown = await openStream("none", inputs, { base, token }).catch((error) => error.message);
 console.log(JSON.stringify({ ready, found, wrong, unknown }));
 """
+
+
+def test_the_documentation_shows_its_client():
+    shown = [block.text for block in blocks(ROOT / "docs" / "serving-speech.md") if block.language == "js"]
+    assert shown[0] == (PAGE / "client.js").read_text() and "openStream(" in shown[1]
 
 
 @in_node

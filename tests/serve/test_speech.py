@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import json
 import signal
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager, suppress
 from types import SimpleNamespace
 
@@ -12,8 +13,9 @@ import numpy as np
 import pytest
 
 import tinyseq
+from tests.documents import ROOT, blocks
 from tests.serve import telegraph
-from tests.serve.server import serving
+from tests.serve.server import serving, wait_until
 from tests.serve.telegraph import pcm, sound
 from tinyseq.demo import audio
 from tinyseq.demo.command import CLIP
@@ -25,6 +27,7 @@ client = pytest.importorskip("websockets.sync.client", reason="its clients are w
 from websockets.exceptions import ConnectionClosed, InvalidStatus  # noqa: E402
 
 WORDS = "bad cafe deed"
+REALTIME = "/v1/realtime?intent=transcription"
 CONFIG = telegraph.TABLE + telegraph.VOICE
 
 
@@ -216,6 +219,60 @@ def test_what_is_not_served_is_refused_before_it_stands(server, path, status):
     assert refused.value.response.status_code == status
 
 
+VALUES = [None, True, -1, 0, 3, 1e400, float("nan"), "", "x" * 300, "f32le", [], ["a"], [[1]], {}, {"a": 1}]
+KEYS = [
+    *(
+        "config",
+        "eof",
+        "start",
+        "state",
+        "resume",
+        "finish",
+        "type",
+        "session",
+        "audio",
+        "event_id",
+        "hotwords",
+    ),
+    *("sample_rate", "words", "format", "probability", "state_every", "phrase_list", "max_alternatives"),
+]
+KINDS = ["session.update", "transcription_session.update", "input_audio_buffer.append", "response.create"]
+KINDS += [f"input_audio_buffer.{what}" for what in ("commit", "clear")]
+
+
+def garbage(draw: np.random.Generator) -> str | bytes:
+    """A message, much of which is nearly right."""
+    if draw.random() < 0.4:
+        return draw.bytes(int(draw.choice([0, 1, 2, 3, 4, 7, 640, 4000])))
+    if draw.random() < 0.2:
+        return str(draw.choice(["Done", "{", "[1]", '{"eof" : 1}', "\0", "[" * 500, '{"a":' * 500]))
+
+    def inner(depth: int):
+        if depth == 0 or draw.random() < 0.3:
+            return VALUES[draw.integers(len(VALUES))]
+        return {str(draw.choice(KEYS)): inner(depth - 1) for _ in range(draw.integers(1, 3))}
+
+    message = {str(draw.choice(KEYS)): inner(3) for _ in range(draw.integers(1, 3))}
+    if draw.random() < 0.5:
+        message["type"] = str(draw.choice(KINDS))
+    return json.dumps(message)
+
+
+@pytest.mark.parametrize("path", ["/", "/sherpa", "/vosk", "/speech/vad", "/speech/telegraph", "REALTIME"])
+def test_garbage_ends_in_close_codes_and_leaves_nothing(server, path):
+    draw = np.random.default_rng(len(path))
+    for _ in range(60):
+        with connected(server, REALTIME if path == "REALTIME" else path) as socket:
+            with suppress(ConnectionClosed):
+                for _ in range(draw.integers(1, 8)):
+                    socket.send(garbage(draw))
+            socket.socket.close()
+            assert socket.socket.close_code in (1000, 1007, 1008, 1009), socket.socket.close_reason
+    wait_until(lambda: server.metric("tinyseq_streams") == 0)
+    assert server.metric("tinyseq_queued_bytes") == 0
+    assert "Traceback" not in server.output(), server.output()
+
+
 # Our own
 
 
@@ -385,9 +442,6 @@ def test_streams_are_counted_and_bounded(folder, tmp_path):
 # OpenAI
 
 
-REALTIME = "/v1/realtime?intent=transcription"
-
-
 def appended(socket, samples: np.ndarray, size: int = 2400) -> None:
     for at in range(0, len(samples), size):
         audio = base64.b64encode(pcm(samples[at : at + size])).decode()
@@ -499,6 +553,28 @@ def test_openai_is_told_what_is_wrong_and_goes_on(server):
         assert until(socket, COMPLETED)[-1]["transcript"] == "fed"
         socket.send(_input(transcription={"keywords": ["bad"]}))
         assert "before all sound" in until(socket, "error")[-1]["error"]["message"]
+
+
+# What the documentation shows
+
+
+def test_the_client_of_the_documentation(folder, recognizer, tmp_path):
+    """It goes on where the server was killed, on the next one."""
+    (block,) = [
+        block.text for block in blocks(ROOT / "docs" / "serving-speech.md") if block.language == "python"
+    ]
+    names: dict = {}
+    exec(compile(block, "serving-speech.md", "exec"), names)
+    samples = np.frombuffer(pcm(np.concatenate([sound(WORDS, silence=0.8), sound("fed")])), "<i2")
+    secret = "--secret", folder / "secret"
+    with serving(tmp_path, *secret, "--config", folder / "same.toml") as running:
+        address = running.url("/speech/telegraph", "ws")
+        assert names["transcribe"](samples, address) == [WORDS, "fed"]
+        found = ThreadPoolExecutor(1).submit(names["transcribe"], np.tile(samples, 40), address)
+        wait_until(lambda: running.metric("tinyseq_chunks_total", model="telegraph") > 60)
+        running.process.kill()
+    with serving(tmp_path, *secret, "--config", folder / "same.toml", "--port", running.port):
+        assert found.result(100) == [WORDS, *[f"fed{WORDS}"] * 39, "fed"]
 
 
 # The end

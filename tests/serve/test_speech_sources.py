@@ -11,6 +11,7 @@ import pytest
 
 import tinyseq
 from tests.ctc_oracle import NaiveNgrams
+from tests.documents import ROOT, blocks
 from tests.models import recogniser
 from tests.serve import telegraph
 from tests.transducers import transducer
@@ -188,6 +189,12 @@ LATER = {
     "no ARPA file": (RECOGNIZER + 'lm = "tokens.bin"', "is no ARPA file"),
     "of a detector": ('[speech.v]\nkind = "voice"\nthreshold = 2', "threshold"),
 }
+
+
+def test_the_tables_of_the_documentation(folder):
+    shown = [block.text for block in blocks(ROOT / "docs" / "serving-speech.md") if block.language == "toml"]
+    assert list(sources(folder, shown[0])) == ["commands", "vad"]
+    assert list(sources(folder, shown[1])) == ["own"]
 
 
 @pytest.mark.parametrize("case", LATER)

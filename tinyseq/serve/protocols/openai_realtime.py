@@ -14,7 +14,8 @@ from tinyseq.common.text import shown
 from tinyseq.errors import TinyseqError
 from tinyseq.serve.errors import BadRequestError, ServeError, UnknownPathError
 from tinyseq.serve.protocols.sound import SoundHandler, dumped, json_object, whole_numbers
-from tinyseq.serve.speech.served import Heard, SpeechStream
+from tinyseq.serve.speech.served import SpeechStream
+from tinyseq.serve.speech.steps import Heard
 from tinyseq.speech.endpoint import Endpointing
 from tinyseq.speech.recognizer import Recognizer
 from tinyseq.speech.result import RecognizerResult
@@ -98,7 +99,7 @@ class RealtimeHandler(SoundHandler):
     @property
     def _session(self) -> dict[str, Any]:
         served = self._served
-        rules = served.engine.endpointing  # type: ignore[union-attr]
+        rules = served.engine.endpointing
         silence = rules.rule2_min_trailing_silence if self._silence is None else self._silence
         turns = {"type": "server_vad", "silence_duration_ms": min(round(1000 * min(silence, 1e6)), 10**9)}
         transcription: dict[str, Any] = {"model": served.name, "language": self._language or served.language}
@@ -215,7 +216,7 @@ class RealtimeHandler(SoundHandler):
     def _rules(self) -> Endpointing:
         if not self._detects_turns:
             return NEVER
-        rules: Endpointing = self._served.engine.endpointing  # type: ignore[union-attr]
+        rules: Endpointing = self._served.engine.endpointing
         return rules if self._silence is None else replace(rules, rule2_min_trailing_silence=self._silence)
 
     def _made(self) -> SpeechStream:

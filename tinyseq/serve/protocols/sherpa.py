@@ -7,7 +7,7 @@ from typing import Any
 from tinyseq.errors import TinyseqError
 from tinyseq.serve.errors import BadRequestError
 from tinyseq.serve.protocols.sound import SoundHandler, dumped, floats
-from tinyseq.serve.speech.served import Heard
+from tinyseq.serve.speech.steps import Heard
 from tinyseq.speech.result import RecognizerResult
 
 RATE = 16_000
@@ -59,7 +59,7 @@ class SherpaHandler(SoundHandler):
         self._leave("finished", 1000)
 
     def _say(self, result: RecognizerResult, is_final: bool = False, is_eof: bool = False) -> None:
-        vocabulary: Any = self._served.engine.decoder.options.vocabulary  # type: ignore[union-attr]
+        vocabulary: Any = self._served.engine.decoder.options.vocabulary
         message = {
             "text": result.text,
             "tokens": [vocabulary[token] for token in result.tokens],

@@ -145,7 +145,7 @@ def sample_rate(given: object) -> float:
     usual = isinstance(given, (int, float)) and not isinstance(given, bool)
     if not usual or not 1000 <= given <= 1_000_000 or given != int(given):  # type: ignore[operator, call-overload]
         raise BadRequestError(f"sample_rate is a whole number of Hz from 1000 to 1000000, not {shown(given)}")
-    return int(given)  # type: ignore[call-overload, no-any-return]
+    return int(given)  # type: ignore[call-overload]
 
 
 def hotwords(given: object) -> dict[str, float] | list[str]:

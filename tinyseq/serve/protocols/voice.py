@@ -20,7 +20,8 @@ from tinyseq.serve.protocols.sound import (
     sample_rate,
     whole_numbers,
 )
-from tinyseq.serve.speech.served import Heard, Noticed, SpeechStream
+from tinyseq.serve.speech.served import SpeechStream
+from tinyseq.serve.speech.steps import Heard, Noticed
 from tinyseq.serve.tokens import Token
 from tinyseq.speech.result import RecognizerResult
 

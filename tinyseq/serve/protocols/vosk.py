@@ -16,7 +16,8 @@ from tinyseq.serve.protocols.sound import (
     sample_rate,
     whole_numbers,
 )
-from tinyseq.serve.speech.served import Heard, SpeechStream
+from tinyseq.serve.speech.served import SpeechStream
+from tinyseq.serve.speech.steps import Heard
 from tinyseq.speech.result import RecognizerResult
 
 CONFIG = ("sample_rate", "words", "max_alternatives", "partial_words", "hotwords")
@@ -86,7 +87,7 @@ class VoskHandler(SoundHandler):
         elif result.over:
             self._connection.send(dumped(self._final(result.over)))
         else:
-            partial = {"partial": result.now.text}
+            partial: dict[str, Any] = {"partial": result.now.text}
             if self._partial_words and result.now.words:
                 partial["partial_result"] = _words([result.now])
             self._connection.send(dumped(partial))

@@ -6,8 +6,9 @@ import asyncio
 import json
 from collections import deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from functools import partial
 from hashlib import sha256
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -15,14 +16,12 @@ from tinyseq.common.text import shown
 from tinyseq.errors import FeedError, TinyseqError
 from tinyseq.runtime.state import State
 from tinyseq.serve.batcher import Batcher, Done
-from tinyseq.serve.errors import DrainingError, UnknownModelError
-from tinyseq.serve.kinds import MOST_KINDS, Kind
+from tinyseq.serve.errors import UnknownModelError
+from tinyseq.serve.speech.steps import Heard, Noticed, RecognizerSteps, Sound, VoiceSteps
 from tinyseq.speech.endpoint import Endpointing
 from tinyseq.speech.recognizer import Recognizer
-from tinyseq.speech.result import RecognizerResult
-from tinyseq.speech.segments import VoiceEvent
 from tinyseq.speech.stream import RecognizerStream
-from tinyseq.speech.voice_detector import VoiceDetector, VoiceStream
+from tinyseq.speech.voice_detector import VoiceStream
 
 if TYPE_CHECKING:
     from tinyseq.serve.models import Models
@@ -33,104 +32,6 @@ PIECE_SECONDS = 0.5
 
 MOST_HOTWORDS = 1000
 """Hotwords that a stream may have of its own."""
-
-
-class Heard(NamedTuple):
-    """What a recogniser has heard: final results of utterances that are over, and how this one goes on."""
-
-    over: tuple[RecognizerResult, ...]
-    now: RecognizerResult
-
-
-class Noticed(NamedTuple):
-    """What a voice detector has heard: events, and how probable speech is in the latest 32 ms."""
-
-    events: tuple[VoiceEvent, ...]
-    probability: float
-
-
-class Sound(NamedTuple):
-    """What a stream is given: samples and their rate, and whether the utterance, or the sound, ends there."""
-
-    rate: float
-    samples: np.ndarray
-    ends: bool = False
-
-
-class RecognizerSteps:
-    """Steps streams of a recogniser: those that are ready are decoded together, until none is."""
-
-    def __init__(self, recognizer: Recognizer) -> None:
-        self._recognizer, self._kind = recognizer, Kind()
-
-    def kind(self, given: Sound) -> Kind:
-        """All sound is stepped together."""
-        return self._kind
-
-    def step(self, kind: Kind, streams: Sequence[SpeechStream], given: Sequence[Sound]) -> list[Any]:
-        """What each has heard, or why its sound or a step is refused."""
-        recognizer = self._recognizer
-        refused: dict[SpeechStream, TinyseqError] = {}
-        over: dict[SpeechStream, list[RecognizerResult]] = {stream: [] for stream in streams}
-        for stream, sound in zip(streams, given):
-            try:
-                if len(sound.samples):
-                    stream.live.accept_waveform(sound.rate, sound.samples)
-                if sound.ends:
-                    stream.live.input_finished()
-            except TinyseqError as error:
-                refused[stream] = error
-        owners = {stream.live: stream for stream in streams}
-        while ready := [live for live in owners if recognizer.is_ready(live)]:
-            for live, error in recognizer.advance(ready).items():
-                refused.setdefault(owners[live], error)
-            for live in ready:
-                self._end_at_pause(owners[live], over[owners[live]])
-        for stream, sound in zip(streams, given):
-            if sound.ends:
-                over[stream].append(recognizer.end_utterance(stream.live))
-        return [
-            refused[stream]
-            if stream in refused
-            else Heard(tuple(over[stream]), recognizer.get_result(stream.live))
-            for stream in streams
-        ]
-
-    def _end_at_pause(self, stream: SpeechStream, over: list[RecognizerResult]) -> None:
-        rules = stream.endpointing
-        if rules is None:
-            return
-        result, seconds = self._recognizer.get_result(stream.live), self._recognizer.frame_seconds
-        last = None if result.last_frame is None else (result.last_frame + 1) * seconds
-        if rules.is_endpoint(result.frames_heard * seconds, last):
-            over.append(self._recognizer.end_utterance(stream.live))
-
-
-class VoiceSteps:
-    """Steps streams of a voice detector, those of one sample rate together."""
-
-    def __init__(self, detector: VoiceDetector) -> None:
-        self._detector = detector
-        self._kinds: dict[tuple[float, bool], Kind] = {}
-
-    def kind(self, given: Sound) -> Kind:
-        """Sound of one rate is stepped together."""
-        if len(self._kinds) > MOST_KINDS:
-            self._kinds.clear()
-        return self._kinds.setdefault((given.rate, given.ends), Kind())
-
-    def step(self, kind: Kind, streams: Sequence[SpeechStream], given: Sequence[Sound]) -> list[Any]:
-        """What each has heard, or why its sound is refused."""
-        try:
-            live = [stream.live for stream in streams]
-            found = self._detector.accept_waveforms(live, given[0].rate, [own.samples for own in given])
-        except TinyseqError as error:
-            if len(streams) == 1:
-                return [error]
-            return [self.step(kind, [stream], [own])[0] for stream, own in zip(streams, given)]
-        if given[0].ends:
-            found = [events + stream.live.finish() for stream, events in zip(streams, found)]
-        return [Noticed(tuple(own), stream.live.probability) for stream, own in zip(streams, found)]
 
 
 class SpeechStream:
@@ -144,7 +45,8 @@ class SpeechStream:
         hotwords: Mapping[str, float] | None,
         endpointing: Endpointing | None,
     ) -> None:
-        self.served, self.live, self.endpointing = served, live, endpointing
+        self.served, self.endpointing = served, endpointing
+        self.live: Any = live
         self.sequence = 0
         """Messages of sound that were taken."""
         self._hotwords = hotwords
@@ -180,7 +82,7 @@ class SpeechStream:
 
         for number, piece in enumerate(pieces):
             sound = Sound(rate, piece, ends and number == len(pieces) - 1)
-            self._ask(lambda sound=sound: self._step(sound, piece_done), piece.nbytes)
+            self._ask(partial(self._step, sound, piece_done), piece.nbytes)
         self.sequence += 1
 
     def _step(self, sound: Sound, done: Done) -> None:
@@ -250,8 +152,9 @@ class ServedSpeech:
 
     def __init__(self, source: SpeechSource, engine: Engine, models: Models) -> None:
         self.name, self.aliases, self.language = source.name, source.aliases, source.language
-        self.kind, self.engine = source.kind, engine
-        self.ready = True
+        self.kind = source.kind
+        self.engine: Any = engine
+        """A Recognizer or a VoiceDetector."""
         self.streams: set[SpeechStream] = set()
         self._models = models
         self.metrics = models.metrics.of_model(source.name, "")
@@ -284,9 +187,6 @@ class ServedSpeech:
             OptionError: some hotwords cannot be spelt: says which.
             StateError: the bytes are no state of it.
         """
-        if not self.ready:
-            after = self._models.config.limits.retry_after
-            raise DrainingError(f"{self.name} is being replaced", after)
         extra = None
         if state is not None:
             length = int.from_bytes(state[:4], "little")
@@ -320,11 +220,10 @@ class Speech:
 
     def __init__(self, models: Models) -> None:
         self._models = models
-        self._sources = {source.name: source for source in models.config.speech}
-        self._served: dict[str, ServedSpeech] = {}
+        self._served: list[ServedSpeech] = []
 
     def __iter__(self) -> Iterator[ServedSpeech]:
-        yield from self._served.values()
+        yield from self._served
 
     async def load_all(self) -> None:
         """Loads all that the configuration names.
@@ -332,29 +231,10 @@ class Speech:
         Raises:
             TinyseqError: a file cannot be read, or something does not fit.
         """
-        for name in self._sources:
-            await self.load(name)
-
-    async def load(self, name: str) -> None:
-        """Loads one anew: new streams are of this one, streams that are live go on with theirs.
-
-        Raises:
-            UnknownModelError: the configuration does not name it.
-            TinyseqError: it cannot be loaded; what was served is served on.
-        """
-        source = self._sources.get(name)
-        if source is None:
-            raise UnknownModelError(f"the configuration has no table speech.{shown(name)}")
         loop = asyncio.get_running_loop()
-        engine = await loop.run_in_executor(self._models.executor, source.load)
-        self.add(ServedSpeech(source, engine, self._models))
-
-    def add(self, served: ServedSpeech) -> None:
-        """Serves something; what had its name takes no new streams."""
-        before = self._served.get(served.name)
-        if before is not None:
-            before.ready = False
-        self._served[served.name] = served
+        for source in self._models.config.speech:
+            engine = await loop.run_in_executor(self._models.executor, source.load)
+            self._served.append(ServedSpeech(source, engine, self._models))
 
     def find(self, name: str | None, kind: str | None = None) -> ServedSpeech:
         """What is served under a name or an alias; without one the first of a kind.

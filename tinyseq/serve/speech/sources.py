@@ -150,7 +150,9 @@ class SpeechSource:
     def _transducer(self) -> Recognizer:
         start = self.table["decoder"].get("start")
         device = self.table.get("device", "cpu")
-        found = Transducer.load(self._path(self.table["transducer"], "a folder"), device=device, start=start)
+        found: Any = Transducer.load(
+            self._path(self.table["transducer"], "a folder"), device=device, start=start
+        )
         if found.encoder is None:
             raise OptionError("the folder of the transducer has no encoder, which hears the sound")
         return self._recognizer(found.encoder, TransducerDecoder(found, self._options()))
