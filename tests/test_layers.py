@@ -100,7 +100,7 @@ WHEN_NEEDED = {
     "export": {"llvmlite"},
     "ir": {"safetensors"},
     "tools": {"onnxruntime", "tqdm"},
-    "serve": {"uvicorn", "prometheus_client"},
+    "serve": {"uvicorn", "prometheus_client", "ray"},
     "demo": {"soundfile", "soxr", "matplotlib", "tqdm"},
 }
 """Packages that a layer may import inside a function."""
