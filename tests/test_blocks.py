@@ -12,12 +12,17 @@ import pytest
 
 import tinyseq
 from tests.documents import ROOT, blocks, documents, known, write_files
+from tests.serve.server import serving
+from tinyseq.serve.command import config_of
 from tinyseq.speech.voice_detector import MODEL
 from tinyseq.tools import cli
 
 PAGES = {path.relative_to(ROOT).as_posix(): path for path in documents()}
 COMMANDS = ("tinyseq", "pip", "python", "python3", "pytest", "ruff", "mypy", "git")
 """What lines of shell blocks begin with."""
+
+ADDRESS = "localhost:8000"
+"""Of the server in the documents; where it is in use, the tests have another one."""
 
 
 def there(needs: str) -> bool:
@@ -49,15 +54,26 @@ def folder(asset, tmp_path, monkeypatch):
 def test_python_runs_and_prints_what_is_shown(page, folder):
     """The blocks of a page in order, in one interpreter; a block of text shows what was printed."""
     names, printed = known(PAGES[page]), ""
-    for block in blocks(PAGES[page]):
-        if block.language == "python":
-            code = compile(block.text, page, "exec")
-            with contextlib.redirect_stdout(io.StringIO()) as output:
-                if there(block.needs):
-                    exec(code, names)
-            printed = output.getvalue()
-        elif block.language == "text":
-            assert block.text == printed
+    with address(page, folder) as place:
+        for block in blocks(PAGES[page]):
+            if block.language == "python":
+                code = compile(block.text.replace(ADDRESS, place), page, "exec")
+                with contextlib.redirect_stdout(io.StringIO()) as output:
+                    if there(block.needs):
+                        exec(code, names)
+                printed = output.getvalue()
+            elif block.language == "text":
+                assert block.text == printed
+
+
+@contextlib.contextmanager
+def address(page, folder):
+    """Where the server is that a page speaks to as ``ADDRESS``."""
+    if ADDRESS not in PAGES[page].read_text():
+        yield ADDRESS
+        return
+    with serving(folder) as server:
+        yield f"localhost:{server.port}"
 
 
 @pytest.mark.parametrize("page", PAGES)
@@ -67,7 +83,9 @@ def test_commands_run(page, folder, capsys):
         for line in block.text.splitlines() if block.language == "sh" else ():
             for words in commands(line):
                 assert words[0] in COMMANDS, line
-                if words[0] == "tinyseq" and words[1] != "demo":
+                if words[0] == "tinyseq" and words[1] == "serve":
+                    config_of(cli._parser().parse_args(words[1:]))
+                elif words[0] == "tinyseq" and words[1] != "demo":
                     assert cli.main(words[1:]) == cli.FINE, line
                 for option, word in pairwise(words):
                     if option == "-m" and word != "venv":

@@ -43,9 +43,9 @@ class Server:
         except urllib.error.HTTPError as error:
             return error.code, error.read()
 
-    def metric(self, name: str, **labels: str) -> float:
+    def metric(self, name: str, headers: Mapping[str, str] | None = None, **labels: str) -> float:
         """The sum of the samples of a metric that have some labels."""
-        text = self.get("/metrics")[1].decode()
+        text = self.get("/metrics", headers)[1].decode()
         total = 0.0
         for line in text.splitlines():
             found = re.fullmatch(r"(\w+)(?:\{(.*)\})? (\S+)", line)

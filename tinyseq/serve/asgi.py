@@ -78,6 +78,7 @@ class App:
         models = Models(config, admission, metrics)
         self.services = Services(config, models, admission, metrics, tokens, self._exchange)
         await models.load_all()
+        await self._obey()
         self._tasks = [asyncio.create_task(self._tick())]
         if config.watch_seconds:
             self._tasks.append(asyncio.create_task(self._watch()))
@@ -119,6 +120,18 @@ class App:
             if now >= told:
                 told = now + 1
                 self._exchange.leave(list(families(services.metrics, limits)))
+                await self._obey()
+
+    async def _obey(self) -> None:
+        """Does what clients have asked of other workers."""
+        for action, name in self._exchange.orders():
+            try:
+                if action == "load":
+                    await self.services.models.load(name)
+                else:
+                    self.services.models.unload(name)
+            except TinyseqError as error:
+                log.error("model %s could not be %sed as in another worker: %s", name, action, error)
 
     async def _watch(self) -> None:
         """Loads models anew whose files have changed."""

@@ -8,7 +8,7 @@ from collections import deque
 from collections.abc import Callable, Sequence
 from concurrent.futures import Executor
 from math import inf
-from time import monotonic, perf_counter, thread_time
+from time import monotonic, perf_counter
 from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
@@ -25,6 +25,9 @@ log = logging.getLogger("tinyseq.serve")
 
 Done = Callable[[Any], None]
 """Is called in the thread of the event loop with a result, or with the TinyseqError that stands for it."""
+
+
+FAULT = "what was to be done with a result failed"
 
 
 class Kind(Protocol):
@@ -48,22 +51,27 @@ class Steps(Protocol):
 class Line:
     """What one client has sent and is not answered yet, in order."""
 
-    __slots__ = ("batcher", "closed", "items", "stream", "waiting")
+    __slots__ = ("batcher", "closed", "items", "stepping", "stream", "waiting")
 
     def __init__(self, batcher: Batcher, stream: Any) -> None:
         self.batcher = batcher
         self.stream = stream
         self.items: deque[tuple[Any, Any, Done, float, int]] = deque()
         self.waiting = False
+        """Whether it stands in the queue, or is being stepped."""
+        self.stepping = False
+        """Whether its first item is being stepped."""
         self.closed = False
 
-    def step(self, kind: Kind, given: Any, done: Done, size: int = 0) -> None:
-        """Adds something to step, of so many bytes. It is stepped with what is of its kind."""
-        batcher = self.batcher
+    def step(self, kind: Kind, given: Any, done: Done, size: int = 0) -> int:
+        """Adds something to step, of so many bytes; gives how much there is to do then. It is stepped with
+        what is of its kind."""
+        batcher, items = self.batcher, self.items
         batcher.admission.queued_bytes += size
-        self.items.append((kind, given, done, monotonic(), size))
+        items.append((kind, given, done, monotonic(), size))
         if not self.waiting:
             batcher.queue(self)
+        return len(items)
 
     def call(self, function: Callable[[], Any], done: Done | None = None, first: bool = False) -> None:
         """Calls a function when all before it has been stepped, or with ``first`` before what has not, and
@@ -71,7 +79,7 @@ class Line:
         item = None, function, done or _ignored, 0.0, 0
         if not first:
             self.items.append(item)
-        elif self in self.batcher.stepping:
+        elif self.stepping:
             self.items.insert(1, item)
         else:
             self.items.appendleft(item)
@@ -117,8 +125,8 @@ class Batcher:
         self._queue: deque[Line] = deque()
         self._timer: asyncio.Handle | None = None
         self._soon = False
-        self.stepping: set[Line] = set()
-        """Lines whose first item is being stepped."""
+        self._busy = False
+        """Whether lines are being stepped, here or in a thread."""
         self.lines = 0
 
     def line(self, stream: Any) -> Line:
@@ -129,14 +137,16 @@ class Batcher:
     def queue(self, line: Line) -> None:
         """A line has something to do."""
         line.waiting = True
-        self._queue.append(line)
-        if not self._soon:
-            self._plan()
+        queue = self._queue
+        queue.append(line)
+        if self._soon or self._busy or (self._timer is not None and len(queue) < self.lines):
+            return
+        self._plan()
 
     def forget(self, line: Line) -> None:
         """A line is closed: what waits in it is dropped."""
         self.lines -= 1
-        first = line.items[0] if line.items and line in self.stepping else None
+        first = line.items[0] if line.stepping else None
         self.admission.queued_bytes -= sum(item[4] for item in line.items)
         line.items.clear()
         if first is not None:
@@ -145,8 +155,6 @@ class Batcher:
 
     def _plan(self) -> None:
         """Sees to it that the queue is looked at, now or soon."""
-        if self.stepping:
-            return
         count = len(self._queue)
         all_there = count >= self.lines or count >= self._limits.rows
         delay = 0.0 if all_there else self._load.window
@@ -161,7 +169,7 @@ class Batcher:
 
     def _turn(self) -> None:
         """One turn of every line that waits."""
-        self._soon, self._timer = False, None
+        self._soon, self._timer, self._busy = False, None, True
         groups: dict[Any, list[Line]] = {}
         queue = self._queue
         for _ in range(min(len(queue), self._limits.rows)):
@@ -173,7 +181,6 @@ class Batcher:
                     groups[kind] = [line]
                 else:
                     group.append(line)
-        self.stepping = {line for group in groups.values() for line in group}
         long = self._limits.thread_ms / 1000
         if sum([kind.seconds * len(group) for kind, group in groups.items()]) >= long:
             work = self._loop.run_in_executor(self._executor, self._step_all, groups)
@@ -181,7 +188,12 @@ class Batcher:
             return
         for kind, group in groups.items():
             self._answer(group, *self._step(kind, group))
-        if queue and not self._soon:
+        self._go_on()
+
+    def _go_on(self) -> None:
+        """Steps are done."""
+        self._busy = False
+        if self._queue:
             self._plan()
 
     def _head(self, line: Line) -> Any:
@@ -190,16 +202,20 @@ class Batcher:
         while items:
             kind, function, done, _, _ = items[0]
             if kind is not None:
+                line.stepping = True
                 return kind
             items.popleft()
-            self._tell(line, done, _called(function))
+            try:
+                done(_called(function))
+            except Exception:
+                log.exception(FAULT)
         line.waiting = False
         return None
 
     def _step(self, kind: Any, group: list[Line]) -> tuple[Sequence[Any], float, bool]:
         # A step of a new kind is planned, too, which says nothing of how busy the worker is.
         known = kind.seconds < inf
-        begin, used = perf_counter(), thread_time()
+        begin = perf_counter()
         streams = [line.stream for line in group]
         given = [line.items[0][1] for line in group]
         try:
@@ -210,7 +226,7 @@ class Batcher:
             log.exception("a step failed")
             results = [TinyseqError(f"the step failed: {error!r}")] * len(group)
         seconds = perf_counter() - begin
-        kind.took((thread_time() - used) / len(group))
+        kind.took(seconds / len(group))
         return results, seconds, known
 
     def _step_all(self, groups: dict[Any, list[Line]]) -> list[tuple[Any, ...]]:
@@ -220,21 +236,23 @@ class Batcher:
         """A thread has done its steps."""
         for group, results, seconds, known in work.result():
             self._answer(group, results, seconds, known)
-        if self._queue and not self._soon:
-            self._plan()
+        self._go_on()
 
     def _answer(self, group: list[Line], results: Sequence[Any], seconds: float, known: bool) -> None:
         """Gives results to the lines of a step; those with more to do queue up again."""
         now = monotonic()
-        queue, admission, stepping = self._queue, self.admission, self.stepping
+        queue, admission = self._queue, self.admission
         arrivals = []
         for line, result in zip(group, results):
             _, _, done, arrival, size = line.items.popleft()
             arrivals.append(arrival)
-            stepping.discard(line)
+            line.stepping = False
             admission.queued_bytes -= size
             if not line.closed:
-                self._tell(line, done, result)
+                try:
+                    done(result)
+                except Exception:
+                    log.exception(FAULT)
             if line.items:
                 queue.append(line)
             else:
@@ -247,12 +265,6 @@ class Batcher:
         counts = metrics.latency.add(now - np.array(arrivals))
         if known:
             admission.took(now, counts)
-
-    def _tell(self, line: Line, done: Done, result: Any) -> None:
-        try:
-            done(result)
-        except Exception:
-            log.exception("what was to be done with a result failed")
 
 
 def _called(function: Callable[[], Any]) -> Any:

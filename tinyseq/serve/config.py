@@ -33,6 +33,7 @@ class Limits:
     body_bytes: int = _limit(
         64 * MIB, KIB, 2**32, "the body of a request, unpacked; a longer one is answered 413"
     )
+    connections: int = _limit(8192, 1, 2**20, "connections of a worker; more are refused with 503")
     header_bytes: int = _limit(64 * KIB, KIB, MIB, "the address and the headers of a request")
     chunks_ahead: int = _limit(8, 1, 4096, "chunks of a stream that wait, at which no more is read from it")
     unsent_bytes: int = _limit(
@@ -43,6 +44,7 @@ class Limits:
     thread_ms: float = _limit(5.0, 0, 1e6, "steps that take longer leave the event loop for a thread")
     guard_ms: float = _limit(1000.0, 1, 1e6, "p99 of a chunk's time, above which no new stream is taken")
     retry_after: float = _limit(5.0, 1, 86400, "what Retry-After says where a client is refused")
+    request_seconds: float = _limit(60.0, 0.1, 86400, "for a request to be sent whole; then it is cut off")
     open_seconds: float = _limit(10.0, 0.1, 3600, "for the first message that says what a stream is")
     idle_seconds: float = _limit(600.0, 1, 1e9, "without a message, after which a stream is closed")
     ping_seconds: float = _limit(20.0, 0.1, 1e9, "between the pings of a websocket")

@@ -1,8 +1,9 @@
-"""Metrics of all workers of a server, of which any may be asked: by files in a folder of theirs."""
+"""What the workers of a server let each other know, by files: their metrics, and what clients order."""
 
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -10,7 +11,7 @@ from tinyseq.serve.metrics import Family
 
 
 class Exchange:
-    """Where the workers of a server leave what they have counted.
+    """Where the workers of a server leave what they have counted, and what all shall do.
 
     Args:
         folder: that of the server; None where there is one worker.
@@ -19,6 +20,9 @@ class Exchange:
 
     def __init__(self, folder: Path | None, number: int) -> None:
         self._folder, self.number = folder, number
+        self._own = f"{number} {os.getpid()}"
+        self._orders = (folder or Path()) / "orders"
+        self._heard = 0
 
     def leave(self, families: Sequence[Family]) -> None:
         """Lets the other workers know."""
@@ -37,6 +41,24 @@ class Exchange:
             if path.stem != str(self.number):
                 found[path.stem] = [_family(*told) for told in json.loads(path.read_text())]
         return found
+
+    def tell(self, action: str, name: str) -> None:
+        """Lets the other workers do what a client has asked of this one: ``load`` or ``unload`` a model."""
+        if self._folder is not None:
+            line = json.dumps([self._own, action, name]) + "\n"
+            with self._orders.open("a", encoding="utf-8") as file:
+                file.write(line)
+
+    def orders(self) -> list[tuple[str, str]]:
+        """What other workers have been asked to do since this was called before; at first, ever."""
+        if self._folder is None or not self._orders.exists():
+            return []
+        with self._orders.open(encoding="utf-8") as file:
+            file.seek(self._heard)
+            lines = file.readlines()
+            self._heard = file.tell()
+        told = [json.loads(line) for line in lines]
+        return [(action, name) for own, action, name in told if own != self._own]
 
 
 def _family(kind: str, name: str, text: str, samples: list[list]) -> Family:

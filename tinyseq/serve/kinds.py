@@ -40,12 +40,11 @@ class Kind:
         self.parts: dict[str, int] | None = None
 
     def took(self, seconds: float) -> None:
-        """Learns what a row of a step took. The first step is also planned, which says nothing of others."""
+        """Learns what a row of a step took: the least of late, as another process may have had the core. The
+        first step is also planned, which says nothing of others."""
         self.steps += 1
-        if self.steps == 2:
-            self.seconds = seconds
-        elif self.steps > 2:
-            self.seconds += (seconds - self.seconds) / 8
+        if self.steps > 1:
+            self.seconds = min(seconds, 1.05 * self.seconds)
 
     def at(self, place: bytes) -> Kind:
         """The kind of such chunks at a place of their streams; see ``Pool.places``."""

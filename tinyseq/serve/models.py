@@ -22,7 +22,8 @@ from tinyseq.serve.config import Config, ModelSource, checked_name
 from tinyseq.serve.errors import DrainingError, FullError, UnknownModelError
 from tinyseq.serve.kinds import Kind, Layout
 from tinyseq.serve.load import Load
-from tinyseq.serve.rows import PoolRows, Row, Runs, StreamRows, checked, live_rows
+from tinyseq.serve.rows import PoolRows, Row, StreamRows, live_rows
+from tinyseq.serve.runs import Runs, checked
 from tinyseq.speech.voice_detector import MODEL as DETECTOR
 
 if TYPE_CHECKING:
@@ -46,6 +47,9 @@ class ServedStream:
         self._row = Row()
         self._rows = model.rows
         self._line = model.batcher.line(self._row)
+        self.submit_packed: Callable[[Kind, bytes, Done, int], int] = self._line.step
+        """``submit`` of a chunk in bytes, ``(kind, data, done, size)``: as many as its layout has; gives
+        ``waiting``."""
         self._closed = False
         self.told_to_end: Callable[[], None] | None = None
         """What is called when the model was replaced long ago: to close the stream, now or soon."""
@@ -74,10 +78,6 @@ class ServedStream:
             FeedError: an array is of more rows than one.
         """
         return self._rows.inputs.packed_kind(layout)
-
-    def submit_packed(self, kind: Kind, data: bytes, done: Done) -> None:
-        """``submit`` of a chunk in bytes, as many as its layout has."""
-        self._line.step(kind, data, done, len(data))
 
     def later(self, result: Any, done: Done) -> None:
         """Gives ``done`` a result that is known already, when all before it is answered."""
@@ -162,8 +162,8 @@ class ServedModel:
             self.batcher = self._batcher(self.rows)
         except ModelError as error:
             self.refusal = error
-        self._whole = Runs(model)
-        self._runs = self._batcher(self._whole)
+        self.whole = Runs(model)
+        self._runs = self._batcher(self.whole)
 
     def _batcher(self, steps: PoolRows | StreamRows | Runs) -> Batcher:
         own = self._models
@@ -221,7 +221,7 @@ class ServedModel:
         line = self._runs.line(None)
         size = sum(array.nbytes for array in feeds.values())
         try:
-            asked = awaited(lambda done: line.step(self._whole.kind(feeds), feeds, done, size))
+            asked = awaited(lambda done: line.step(self.whole.kind(feeds), feeds, done, size))
             return await (asked if timeout is None else asyncio.wait_for(asked, timeout))
         except TimeoutError:
             after = self._models.config.limits.retry_after

@@ -1,18 +1,16 @@
-"""What the batchers step: rows of a pool that grows and shrinks, streams of their own, or whole inputs."""
+"""Live streams as a batcher steps them: rows of a pool that grows and shrinks, or streams of their own."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from tinyseq.errors import FeedError, ModelError, TinyseqError
-from tinyseq.ir.feeds import checked_feeds
 from tinyseq.runtime.session import Session
 from tinyseq.runtime.state import State
 from tinyseq.serve.kinds import (
-    MOST_KINDS,
     Batch,
     Inputs,
     Kind,
@@ -233,65 +231,3 @@ class StreamRows:
     def restore(self, row: Row, state: Mapping[str, np.ndarray]) -> None:
         """Lets a stream go on from a state."""
         self._stream(row).restore(state)
-
-
-class Runs:
-    """Whole inputs, each from a fresh state; those of equal shapes are one batch where the model has an open
-    one."""
-
-    def __init__(self, session: Session) -> None:
-        self._session = session
-        self._initial = {pair.input: pair.initial for pair in session.state}
-        self._kinds: dict[Any, Kind] = {}
-
-    def kind(self, feeds: Feeds) -> Kind:
-        """The kind of whole inputs."""
-        told = tuple((name, array.dtype, array.shape) for name, array in sorted(feeds.items()))
-        if told not in self._kinds:
-            if len(self._kinds) >= MOST_KINDS:
-                self._kinds.clear()
-            self._kinds[told] = Kind()
-        return self._kinds[told]
-
-    def step(self, kind: Kind, streams: Sequence[Any], given: Sequence[Feeds]) -> list[Any]:
-        return [self._run(feeds) for feeds in given]
-
-    def _run(self, feeds: Feeds) -> Any:
-        try:
-            return self._session.run(self.completed(feeds))
-        except TinyseqError as error:
-            return error
-
-    def completed(self, feeds: Feeds) -> dict[str, np.ndarray]:
-        """Feeds with the initial values of the states that they leave out."""
-        missing = [
-            value for value in self._session.inputs if value.name in self._initial and value.name not in feeds
-        ]
-        if not missing:
-            return dict(feeds)
-        sizes = dict(self._sizes(feeds))
-        states = {}
-        for value in missing:
-            initial = self._initial[value.name]
-            shape = [size if isinstance(size, int) else sizes.get(size, 1) for size in value.shape or ()]
-            start = 0 if initial is None else initial
-            states[value.name] = np.array(np.broadcast_to(np.asarray(start, value.dtype), shape))
-        return {**feeds, **states}
-
-    def _sizes(self, feeds: Feeds) -> Iterator[tuple[str, int]]:
-        """What the feeds tell of open sizes."""
-        for value in self._session.inputs:
-            shape = np.shape(feeds[value.name]) if value.name in feeds else ()
-            for size, given in zip(value.shape or (), shape):
-                if isinstance(size, str):
-                    yield size, given
-
-
-def checked(session: Session, feeds: Feeds) -> dict[str, np.ndarray]:
-    """Feeds of a run; states may be left out.
-
-    Raises:
-        FeedError: names, dtypes or shapes do not fit.
-    """
-    carried = {pair.input for pair in session.state} - set(feeds)
-    return checked_feeds([value for value in session.inputs if value.name not in carried], feeds)

@@ -38,3 +38,13 @@ class Services:
     """The websockets that stand."""
     draining: bool = False
     """Whether the server is about to end: it is not ready, and takes nothing new."""
+
+    async def load(self, name: str) -> None:
+        """Loads a model anew as a client asks, here and soon in all workers; see ``Models.load``."""
+        await self.models.load(name)
+        self.exchange.tell("load", name)
+
+    def unload(self, name: str) -> None:
+        """Serves a model no more, here and soon in any worker; see ``Models.unload``."""
+        self.models.unload(name)
+        self.exchange.tell("unload", name)

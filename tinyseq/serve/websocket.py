@@ -59,6 +59,8 @@ class WebsocketProtocol(asyncio.Protocol):
         self._services = self.app.services
         self._metrics = self._services.metrics
         self._longest = self._services.config.limits.message_bytes
+        self._unsent = self._services.config.limits.unsent_bytes
+        self._largest = 0
         self._state = OPENING
         self._handler: Handler | None = None
         self._receive: Any = None
@@ -83,7 +85,7 @@ class WebsocketProtocol(asyncio.Protocol):
         self._write = self._transport.write
         peer = transport.get_extra_info("peername")
         self.client = f"{peer[0]}:{peer[1]}" if isinstance(peer, tuple) else ""
-        transport.set_write_buffer_limits(high=self._services.config.limits.unsent_bytes)
+        transport.set_write_buffer_limits(high=self._unsent)
         self._server.connections.add(self)
 
     def connection_lost(self, exc: Exception | None) -> None:
@@ -265,7 +267,10 @@ class WebsocketProtocol(asyncio.Protocol):
     def send(self, data: bytes | str) -> None:
         if self._state != OPEN:
             return
-        if isinstance(data, str):
+        if type(data) is bytes and len(data) < 126:
+            self._metrics.sent_bytes += len(data) + 2
+            self._write(SHORT[BINARY][len(data)] + data)
+        elif isinstance(data, str):
             self._send_frame(TEXT, data.encode())
         else:
             self._send_frame(BINARY, data)
@@ -278,6 +283,10 @@ class WebsocketProtocol(asyncio.Protocol):
             frame = bytes((0x80 | opcode, 126, size >> 8, size & 255)) + payload
         else:
             frame = bytes((0x80 | opcode, 127)) + size.to_bytes(8, "big") + payload
+            if size > self._largest:
+                # What may wait does not count a message that is larger than that by itself.
+                self._largest = size
+                self._transport.set_write_buffer_limits(high=self._unsent + size)
         self._metrics.sent_bytes += len(frame)
         self._write(frame)
 
@@ -289,6 +298,7 @@ class WebsocketProtocol(asyncio.Protocol):
         self._paused = False
         self._transport.resume_reading()
         self._cut = self._loop.call_later(CLOSING_SECONDS, self._transport.abort)
+        self._loop.call_soon(self._go_on)
         self._loop.call_soon(self._gone, code)
 
     def pause(self) -> None:

@@ -81,7 +81,7 @@ def serve(config: Config, sock: socket.socket, exchange: Exchange | None = None)
     app = App(config, exchange)
     settings = uvicorn.Config(
         app,
-        http=http_class(config.limits.header_bytes),
+        http=http_class(config.limits),
         ws=protocol_class(app),
         lifespan="off",
         log_config=None,

@@ -60,12 +60,14 @@ class StreamHandler:
     def __init__(self, services: Services, connection: Connection, name: str, version: str | None) -> None:
         self._connection = connection
         self._tokens = services.tokens
-        self._limits = services.config.limits
+        self._ahead = services.config.limits.chunks_ahead
         self.subprotocol = SUBPROTOCOL if SUBPROTOCOL in connection.subprotocols else None
         self._every = _seconds(connection.query.get("state_every"))
         self._model = services.models.find(name, version)
         self._stream = self._model.open_stream()
         self._stream.told_to_end = self.draining
+        self._submit, self._done = self._stream.submit_packed, self._binary_done
+        self._send = connection.send
         self._next_state = monotonic() + self._every if self._every else 0.0
         self._asked = 0
         self._answered = 0
@@ -111,13 +113,14 @@ class StreamHandler:
                 f"{len(chunk)} bytes follow the header of a chunk, which tells of {self._layout.size}"
             )
         self._asked += 1
-        try:
-            kind = self._kind = self._kind or self._stream.kind(self._layout)
-        except FeedError as error:
-            self._stream.later(error, self._binary_done)
-            return
-        self._stream.submit_packed(kind, chunk, self._binary_done)
-        if self._stream.waiting >= self._limits.chunks_ahead:
+        kind = self._kind
+        if kind is None:
+            try:
+                kind = self._kind = self._stream.kind(self._layout)
+            except FeedError as error:
+                self._stream.later(error, self._binary_done)
+                return
+        if self._submit(kind, chunk, self._done, len(chunk)) >= self._ahead:
             self._hold()
 
     def _hold(self) -> None:
@@ -158,7 +161,7 @@ class StreamHandler:
             self._stream.submit(feeds, self._text_done)
         except FeedError as error:
             self._stream.later(error, self._text_done)
-        if self._stream.waiting >= self._limits.chunks_ahead:
+        if self._stream.waiting >= self._ahead:
             self._hold()
 
     def _resume(self, token: object) -> None:
@@ -204,7 +207,7 @@ class StreamHandler:
             return
         told = result.shapes
         if told is self._told or told == self._told:
-            self._connection.send(SAME + result.to_bytes())
+            self._send(SAME + result.to_bytes())
         else:
             outputs = [written(name, array, False) for name, array in result.items()]
             header = json.dumps({"outputs": outputs}, separators=(",", ":")).encode()
@@ -232,7 +235,7 @@ class StreamHandler:
 
     def _after(self) -> None:
         """Behind each answer: reads again, and sends a state when it is time."""
-        if self._paused and self._stream.waiting <= self._limits.chunks_ahead // 2:
+        if self._paused and self._stream.waiting <= self._ahead // 2:
             self._paused = False
             self._connection.resume()
         if self._every and monotonic() >= self._next_state:
