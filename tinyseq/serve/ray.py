@@ -23,6 +23,7 @@ from tinyseq.common.text import shown
 from tinyseq.errors import OptionError
 from tinyseq.serve.asgi import App, Receive, Scope, Send
 from tinyseq.serve.config import Config, read_config
+from tinyseq.serve.errors import ServeError
 from tinyseq.serve.scoring import Score
 
 __all__ = ["ENVIRONMENT", "Score", "app", "serve"]
@@ -32,15 +33,20 @@ ENVIRONMENT = {
     "RAY_SERVE_HAPROXY_BALANCE_ALGORITHM": "url_param session",
     "RAY_SERVE_RUN_USER_CODE_IN_SEPARATE_THREAD": "0",
     "RAY_SERVE_DIRECT_INGRESS_MIN_DRAINING_PERIOD_S": "5",
+    "RAY_SERVE_PROXY_READY_CHECK_TIMEOUT_S": "60",
 }
 """What Ray Serve is told by variables of the environment, where they are not set already: HAProxy instead of
 a proxy in Python; clients of one ``?session=`` go to one replica; no thread between the server and the app;
-and how long a replica that is to end can still be reached. A cluster must be started with them."""
+how long a replica that is to end can still be reached; and how long HAProxy may take to start, which is given
+up and begun anew after 5 seconds otherwise. A cluster must be started with them."""
 
 STREAMS = 32
 """Streams of a replica that Ray aims at: of 32 ms chunks they take about half a core."""
 
 OPTIONS = {"config", "replicas", "most_replicas", "streams", "actor"}
+
+MOST_ADDRESSES = 4
+"""At which a replica is looked at: its own, and that of the proxy in Python, which steps in for HAProxy."""
 
 LOOKING_SECONDS = 0.5
 """Between two looks whether the replica is to end."""
@@ -53,18 +59,24 @@ class ReplicaApp(App):
     def __init__(self, config: Config) -> None:
         super().__init__(config)
         self._watch: asyncio.Task[None] | None = None
+        self._addresses: set[tuple[str, int]] = set()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         server = scope.get("server")
-        if self._watch is None and server and os.environ.get("RAY_SERVE_ENABLE_HA_PROXY") == "1":
-            self._watch = asyncio.create_task(self._drain_in_time(server[0], server[1]))
+        if server and len(self._addresses) < MOST_ADDRESSES:
+            self._addresses.add((server[0], server[1]))
+            if self._watch is None and os.environ.get("RAY_SERVE_ENABLE_HA_PROXY") == "1":
+                self._watch = asyncio.create_task(self._drain_in_time())
         await super().__call__(scope, receive, send)
 
-    async def _drain_in_time(self, host: str, port: int) -> None:
+    async def _drain_in_time(self) -> None:
         """Lets streams say their last words, with a token to go on elsewhere, once the replica is to end."""
-        while not await asyncio.to_thread(_is_ending, host, port):
+        while True:
+            for host, port in list(self._addresses):
+                if await asyncio.to_thread(_is_ending, host, port):
+                    await self.drain()
+                    return
             await asyncio.sleep(LOOKING_SECONDS)
-        await self.drain()
 
     async def stop(self) -> None:
         if self._watch is not None:
@@ -169,6 +181,7 @@ def serve(config: Config, most_replicas: int | None = None, ready: Callable[[], 
     Raises:
         OptionError: an option is wrong.
         MissingPackageError: Ray is not installed.
+        ServeError: Ray cannot be started or reached, or the models cannot be loaded there.
     """
     for name, value in ENVIRONMENT.items():
         os.environ.setdefault(name, value)
@@ -183,19 +196,22 @@ def serve(config: Config, most_replicas: int | None = None, ready: Callable[[], 
             "most_replicas": most_replicas or config.workers,
         }
     )
-    ending = threading.Event()
-    for each in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(each, lambda *_: ending.set())
     http: dict[str, Any] = {"host": config.host, "port": config.port}
     if config.certificate is not None:
         http |= {"ssl_certfile": str(config.certificate), "ssl_keyfile": str(config.key)}
-    ray.init(include_dashboard=False)
     try:
+        ray.init(include_dashboard=False)
+        # Behind what Ray does with signals.
+        ending = threading.Event()
+        for each in (signal.SIGINT, signal.SIGTERM):
+            signal.signal(each, lambda *_: ending.set())
         ray_serve.start(http_options=http)
         ray_serve.run(made, name="tinyseq", route_prefix="/")
         ready()
         ending.wait()
         ray_serve.shutdown()
+    except (ray.exceptions.RayError, ConnectionError, RuntimeError) as error:
+        raise ServeError(f"Ray cannot serve: {error}") from error
     finally:
         ray.shutdown()
     return 0

@@ -13,7 +13,7 @@ from tinyseq.common.text import shown
 from tinyseq.errors import FeedError, TinyseqError
 from tinyseq.ir.model import Value
 from tinyseq.runtime.loading import load
-from tinyseq.serve.rows import Runs, checked
+from tinyseq.serve.runs import Runs, checked
 
 Columns = Mapping[str, Any]
 
