@@ -201,12 +201,11 @@ def serve(config: Config, most_replicas: int | None = None, ready: Callable[[], 
         http |= {"ssl_certfile": str(config.certificate), "ssl_keyfile": str(config.key)}
     try:
         ray.init(include_dashboard=False)
-        # Behind what Ray does with signals.
+        ray_serve.start(http_options=http)
+        ray_serve.run(made, name="tinyseq", route_prefix="/")
         ending = threading.Event()
         for each in (signal.SIGINT, signal.SIGTERM):
             signal.signal(each, lambda *_: ending.set())
-        ray_serve.start(http_options=http)
-        ray_serve.run(made, name="tinyseq", route_prefix="/")
         ready()
         ending.wait()
         ray_serve.shutdown()
