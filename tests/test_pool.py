@@ -239,3 +239,27 @@ def test_what_a_model_adds_to_its_state_has_as_many_rows():
     pool.step(rows, {"x": np.ones((2, 3), np.float32)})
     with pytest.raises(tinyseq.FeedError, match=r"input 'x' has shape .* axis 0 .* must be 2"):
         pool.step(rows, {"x": np.ones((1, 3), np.float32)})
+
+
+def test_a_pool_of_another_size_goes_on_where_rows_are(asset):
+    model = tinyseq.load(asset("silero-chunk"))
+    chunks = np.random.default_rng(0).standard_normal((2, 3, 576)).astype(np.float32) * 0.1
+    feeds = [{"input": chunk, "sr": np.array(16000)} for chunk in chunks]
+    pool = model.pool(4)
+    rows = [pool.open() for _ in range(3)]
+    pool.step(rows, feeds[0])
+    twin = model.pool(3)
+    others = [twin.open() for _ in range(3)]
+    twin.step(others, feeds[0])
+    larger = pool.resized(9, [rows[2], rows[0], rows[1]])
+    assert larger.count == 9 and larger.places([0, 1]) == [b"", b""]
+    order = [2, 0, 1]
+    got = larger.step([0, 1, 2], {**feeds[1], "input": chunks[1][order]})["output"]
+    np.testing.assert_array_equal(got, twin.step(others, feeds[1])["output"][order])
+    fresh = larger.open()
+    assert fresh == 3 and larger.snapshot(fresh) == model.stream().snapshot()
+    with pytest.raises(tinyseq.StateError):
+        larger.resized(9, [0, 5])
+    with pytest.raises(tinyseq.FeedError, match="do not fit"):
+        larger.resized(2, [0, 1, 2])
+    assert larger.resized(1, []).open() == 0

@@ -16,6 +16,7 @@ from websockets.exceptions import ConnectionClosed, InvalidStatus
 from tests.serve.native import Client
 from tests.serve.server import serving, wait_until
 from tests.serve.test_streams import RATE, SILERO, alone, sound
+from tinyseq.serve.websocket import _unmasked, unmasked
 
 LIMITS = """
 [server]
@@ -339,3 +340,14 @@ def test_a_token_of_another_secret_or_model(server, models):
 
 def test_nothing_of_this_is_a_traceback(strict, server):
     assert "Traceback" not in server.output() + strict.output()
+
+
+def test_masks_are_undone_in_any_length():
+    draw = np.random.default_rng(0)
+    for size in [*range(12), 126, 1023, 4096]:
+        mask, payload = draw.bytes(4), draw.bytes(size)
+        masked = bytes(byte ^ mask[place % 4] for place, byte in enumerate(payload))
+        for before in (2, 3, 4, 10):
+            frame = bytes(before) + mask + masked + b"rest"
+            for undo in (_unmasked, unmasked):
+                assert undo(frame, before + 4, before + 4 + size) == payload

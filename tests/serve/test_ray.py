@@ -8,6 +8,7 @@ import re
 import signal
 import socket
 import subprocess
+import tempfile
 import time
 import urllib.request
 from collections.abc import Iterator
@@ -47,9 +48,14 @@ def python() -> Path:
 
 
 @pytest.fixture
-def surroundings(tmp_path_factory) -> dict[str, str]:
+def surroundings() -> Iterator[dict[str, str]]:
     """Environment variables: the package of this tree, and no traces in the user's folder."""
-    folder = tmp_path_factory.mktemp("ray")
+    # Sockets have short names.
+    with tempfile.TemporaryDirectory(prefix="r", ignore_cleanup_errors=True) as folder:
+        yield _variables(Path(folder))
+
+
+def _variables(folder: Path) -> dict[str, str]:
     return {
         **{name: value for name, value in os.environ.items() if not name.startswith("RAY_")},
         "PYTHONPATH": str(ROOT),

@@ -11,7 +11,7 @@ import base64
 import hashlib
 import logging
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from time import monotonic
 from typing import TYPE_CHECKING, Any
 from urllib.parse import parse_qsl, unquote
@@ -412,6 +412,7 @@ def _short(reason: str) -> bytes:
 
 
 def _unmasked(data: bytes, body: int, end: int) -> bytes:
+    """The payload of a frame, whose mask are the four bytes before it."""
     size = end - body
     if size < 4:
         return bytes(data[body + at] ^ data[body - 4 + at] for at in range(size))
@@ -423,12 +424,13 @@ def _unmasked(data: bytes, body: int, end: int) -> bytes:
     return whole.tobytes() + bytes(data[end - rest + at] ^ data[body - 4 + at] for at in range(rest))
 
 
-try:
-    from websockets.speedups import apply_mask
-except ImportError:
-    unmasked = _unmasked
-else:
+def _unmasker() -> Callable[[bytes, int, int], bytes]:
+    """``_unmasked``, or the same by the compiled code of the websockets package."""
+    try:
+        from websockets.speedups import apply_mask
+    except ImportError:
+        return _unmasked
+    return lambda data, body, end: apply_mask(data[body:end], data[body - 4 : body])
 
-    def unmasked(data: bytes, body: int, end: int) -> bytes:
-        """The payload of a frame, whose mask are the four bytes before it."""
-        return apply_mask(data[body:end], data[body - 4 : body])
+
+unmasked = _unmasker()
