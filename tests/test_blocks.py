@@ -28,8 +28,9 @@ ADDRESS = "localhost:8000"
 def there(needs: str) -> bool:
     """Whether this machine has what a block needs beside tinyseq."""
     wanted = needs.split(" and ") if needs else []
-    assert {*wanted} <= {"PyTorch", "a device", "tritonclient"}
-    if "tritonclient" in wanted:  # tests.serve.test_triton runs it, in an environment that has it
+    assert {*wanted} <= {"PyTorch", "Ray", "a device", "tritonclient"}
+    if {"tritonclient", "Ray"} & {*wanted}:
+        # Those that have them do what the pages show: tests/serve/test_triton.py, tests/serve/test_ray.py.
         return False
     if "PyTorch" in wanted and find_spec("torch") is None:
         return False

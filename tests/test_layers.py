@@ -103,7 +103,7 @@ WHEN_NEEDED = {
     "export": {"llvmlite"},
     "ir": {"safetensors"},
     "tools": {"onnxruntime", "tqdm"},
-    "serve": {"uvicorn", "prometheus_client", "websockets"},
+    "serve": {"uvicorn", "prometheus_client", "websockets", "ray"},
     "demo": {"soundfile", "soxr", "matplotlib", "tqdm"},
 }
 """Packages that a layer may import inside a function."""

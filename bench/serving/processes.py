@@ -21,6 +21,31 @@ def tree(root: int) -> list[int]:
     return [process for process in found if Path(f"/proc/{process}/stat").exists()]
 
 
+def workers(root: int) -> list[int]:
+    """The workers that a server has started."""
+    found = []
+    for process in tree(root)[1:]:
+        try:
+            command = Path(f"/proc/{process}/cmdline").read_bytes()
+        except OSError:
+            continue
+        if b"spawn_main" in command:
+            found.append(process)
+    return found
+
+
+def serves(process: int, port: int, client: int) -> bool:
+    """Whether a process holds the connection of a port of its own and a client's, both on this machine."""
+    inode = None
+    for line in Path("/proc/net/tcp").read_text().splitlines()[1:]:
+        fields = line.split()
+        ends = [int(end.split(":")[1], 16) for end in fields[1:3]]
+        if ends == [port, client]:
+            inode = fields[9]
+    handles = Path(f"/proc/{process}/fd").iterdir()
+    return inode is not None and f"socket:[{inode}]" in {str(handle.readlink()) for handle in handles}
+
+
 def cpu_seconds(root: int) -> float:
     """CPU time that a process and those it has started have used."""
     total = 0

@@ -18,7 +18,7 @@ from statistics import median
 import numpy as np
 from tqdm import tqdm
 
-from bench.serving.processes import resident_bytes, tree
+from bench.serving.processes import resident_bytes, workers
 from bench.serving.stream import DifferentError, LiveStream
 from bench.serving.tapes import PATH, SAME, Tape
 from bench.serving.websocket import PATIENCE, ClosedError, RefusedError, connect, handshake
@@ -290,10 +290,10 @@ async def _kills(soak: Soak) -> None:
     """Kills a worker every few seconds."""
     while not soak.over:
         await asyncio.sleep(soak.random.uniform(3, 6))
-        workers = tree(soak.server.process.pid)[1:]
-        if len(workers) > 1 and not soak.over:
+        running = workers(soak.server.process.pid)
+        if len(running) > 1 and not soak.over:
             soak.killed = time.monotonic()
-            os.kill(soak.random.choice(workers), signal.SIGKILL)
+            os.kill(soak.random.choice(running), signal.SIGKILL)
             soak.seen["workers killed"] += 1
 
 
@@ -319,16 +319,16 @@ async def _live(soak: Soak, seconds: float, kills: bool) -> None:
                 tasks.create_task(soak.live(life))
 
 
-def soak(folder: Path, seconds: float, seed: int, workers: int = 1) -> list[str]:
+def soak(folder: Path, seconds: float, seed: int, count: int = 1) -> list[str]:
     """Lets clients live for a time with a server of its own; prints what happened, and gives what is wrong.
 
-    With several workers one of them is killed now and then.
+    With several workers, ``count``, one of them is killed now and then.
     """
-    arguments = ["--workers", workers] if workers > 1 else []
+    arguments = ["--workers", count] if count > 1 else []
     with serving(folder, *arguments, config=CONFIG) as server:
         shared = Soak(server, seed)
-        asyncio.run(_live(shared, seconds, workers > 1))
-        findings = shared.findings + _after(shared, workers)
+        asyncio.run(_live(shared, seconds, count > 1))
+        findings = shared.findings + _after(shared, count)
     memory = [round(each / 2**20) for each in (_third(shared.memory), _end(shared.memory))]
     print(f"soak of {seconds:g} s, seed {seed}: {memory[0]} MiB after a third, {memory[1]} MiB at the end")
     if shared.resumed:
@@ -341,7 +341,7 @@ def soak(folder: Path, seconds: float, seed: int, workers: int = 1) -> list[str]
     return findings
 
 
-def _after(shared: Soak, workers: int) -> list[str]:
+def _after(shared: Soak, count: int) -> list[str]:
     """What is wrong when all clients have gone."""
     server = shared.server
     found = []
@@ -350,7 +350,7 @@ def _after(shared: Soak, workers: int) -> list[str]:
             wait_until(lambda name=name: server.metric(name) == 0, 20)
         except AssertionError:
             found.append(f"{name} is {server.metric(name):g} after all clients have gone")
-    if workers == 1 and grown(shared.memory):
+    if count == 1 and grown(shared.memory):
         found.append(f"memory has grown: {[round(each / 2**20) for each in shared.memory]} MiB")
     written = server.output()
     if "Traceback" in written or found or shared.findings:

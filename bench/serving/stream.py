@@ -24,6 +24,8 @@ class LiveStream:
     def __init__(self, socket: Websocket, tape: Tape, place: int, ready: Mapping[str, Any]) -> None:
         self.socket, self.tape, self.ready = socket, tape, ready
         self.sent = self.heard = place
+        self.last_token: str | None = None
+        """The latest token that came, asked for or by itself."""
         self._began = False
 
     @classmethod
@@ -79,7 +81,10 @@ class LiveStream:
         """
         message = await self.socket.receive(seconds)
         if isinstance(message, str):
-            return json.loads(message)
+            told = json.loads(message)
+            if told["type"] == "state":
+                self.last_token = told["token"]
+            return told
         wanted = self.tape.outputs[self.heard]
         found = numbers_of(message)
         if found != wanted:

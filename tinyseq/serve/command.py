@@ -48,6 +48,14 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="a folder of models: NAME.onnx or NAME/1/model.onnx",
     )
     parser.add_argument("--config", type=file_name, metavar="FILE", help="a serve.toml, see docs/serving.md")
+    parser.add_argument(
+        "--ray",
+        action="store_true",
+        help="serve on Ray, whose replicas the workers are; see docs/serving-scale.md",
+    )
+    parser.add_argument(
+        "--most-workers", type=int, metavar="N", help="with --ray: as many where streams need them"
+    )
 
 
 def config_of(args: argparse.Namespace) -> Config:
@@ -91,6 +99,10 @@ def run(args: argparse.Namespace) -> int:
     from tinyseq.serve import workers
 
     config = config_of(args)
+    if args.ray:
+        return _run_on_ray(config, args.most_workers)
+    if args.most_workers is not None:
+        raise OptionError("--most-workers is for --ray, which starts workers as streams need them")
     workers.uvicorn_package()
     sock = workers.bound(config)
     host, port = sock.getsockname()[:2]
@@ -101,3 +113,17 @@ def run(args: argparse.Namespace) -> int:
         return workers.serve_all(config, sock)
     workers.serve(config, sock)
     return 0
+
+
+def _run_on_ray(config: Config, most_workers: int | None) -> int:
+    # Imported here: few need it.
+    from tinyseq.serve import ray
+
+    if config.port == 0:
+        raise OptionError("--port 0 picks a free port, which Ray cannot: name one")
+
+    def ready() -> None:
+        say(f"listening at http{'s' if config.certificate else ''}://{config.host}:{config.port}")
+        console.flush()
+
+    return ray.serve(config, most_workers, ready)
