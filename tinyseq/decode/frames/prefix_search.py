@@ -64,7 +64,6 @@ class PrefixSearch:
 
     Args:
         limited, most: how many tokens of a row are looked at, and whether the user said so.
-        least: the least logarithm of a token that counts.
         norm: the tokens that a hypothesis without any counts as where scores are a token's share, else 0.
     """
 
@@ -74,7 +73,6 @@ class PrefixSearch:
         tokens: int,
         most: int | None = None,
         limited: bool = False,
-        least: float = -np.inf,
         norm: int = 0,
     ) -> None:
         self._options, self._tokens = options, tokens
@@ -85,11 +83,12 @@ class PrefixSearch:
         # can be among the best: 2 * width + 1 are enough.
         enough = tokens if fused.parts else min(tokens, 2 * width + 1)
         self._most = enough if most is None else most
+        hypotheses, least = options.pruning
         words = np.zeros(SEARCH, np.int64)
         words[:MIN_LOGP] = tokens, options.blank, self.width, self._most, limited, fused.parts
         words[MIN_LOGP:UNKNOWN_LABEL].view(np.float64)[:] = (
             np.float32(least),
-            options.beam_prune_logp,
+            hypotheses,
             fused.gain,
             options.alpha,
             options.beta,
