@@ -37,8 +37,8 @@ def attention_lstm(draft: NodeDraft) -> None:
         raise UnsupportedError(f"{draft.label}: direction {direction!r} is none of {', '.join(DIRECTIONS)}")
     if draft.attributes.get("clip"):
         raise UnsupportedError(
-            f"{draft.label} clips, which onnxruntime does here to gates alone and in an LSTM to the cell too; "
-            "tinyseq does the latter only: export the layer without clip"
+            f"{draft.label} clips, which onnxruntime does here to gates alone, in an LSTM to cells, too; "
+            "tinyseq does the latter: export the layer without clip"
         )
     backward, memory = DIRECTIONS[direction], _memory(draft)
     found = [
