@@ -557,6 +557,21 @@ def test_unusable_rows_are_refused_and_change_nothing(kind, bad):
     assert [(stream.partial(), stream.finish(), stream.frames) for stream in streams] == before
 
 
+def test_a_lexicon_widens_what_is_pruned():
+    """Its words may take tokens that are unlikely by far; what is said of pruning holds in any case."""
+    logp = np.full((3, 4), -9.0, np.float32)
+    logp[[0, 1, 1, 2], [1, 0, 2, 1]] = 0, -1, -8, 0
+    options = {"vocabulary": ["_", "a", "b", " "], "lexicon": ["aba", "a"], "beta": 0}
+    (found, *_) = tinyseq.ctc_beam_search(logp, **options)
+    assert (found.text, found.score) == ("aba", pytest.approx(-8.0, abs=1e-3))
+    for bound in ("token_min_logp", "beam_prune_logp"):
+        narrow = tinyseq.ctc_beam_search(logp, **options, **{bound: -5.0})
+        assert not narrow or narrow[0].text != "aba"
+    both = tinyseq.CtcBeamSearch(lexicon=["a"], vocabulary=["_", "a", " "])
+    assert (both.pruning, tinyseq.CtcBeamSearch().pruning) == ((-25.0, -12.0), (-10.0, -5.0))
+    assert tinyseq.CtcBeamSearch(beam_prune_logp=-3, token_min_logp=-2).pruning == (-3.0, -2.0)
+
+
 LOGP = np.zeros((2, 3), np.float32)
 REFUSED = {
     "vector": lambda: tinyseq.ctc_greedy(LOGP[0]),

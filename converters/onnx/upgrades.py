@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 import numpy as np
+from tinyseq.converters.onnx.attention_lstm import attention_lstm
 from tinyseq.converters.onnx.drafts import NodeDraft
 from tinyseq.converters.onnx.microsoft import MICROSOFT
 from tinyseq.converters.onnx.quantized import QUANTIZED, QUANTIZED_OF_MICROSOFT
@@ -124,6 +125,11 @@ def _recurrent(axis: int) -> Upgrade:
     return upgrade
 
 
+def _attention_lstm(draft: NodeDraft) -> None:
+    _recurrent(2)(draft)
+    attention_lstm(draft)
+
+
 SPELLINGS = {name.lower(): name for name in ACTIVATIONS}
 
 _REDUCTIONS = ["Sum", "Mean", "Prod", "Max", "Min", "L1", "L2", "SumSquare", "LogSum", "LogSumExp"]
@@ -150,6 +156,7 @@ UPGRADES = {
     **{("", op): upgrade for op, upgrade in (_UPGRADES | QUANTIZED | SIGNAL | SEQUENCES).items()},
     **{("com.microsoft", op): upgrade for op, upgrade in (MICROSOFT | QUANTIZED_OF_MICROSOFT).items()},
     ("com.microsoft", "DynamicQuantizeLSTM"): _recurrent(1),
+    ("com.microsoft", "AttnLSTM"): _attention_lstm,
     # Optimised files name these without a domain.
     ("", "SimplifiedLayerNormalization"): MICROSOFT["SimplifiedLayerNormalization"],
 }

@@ -26,8 +26,11 @@ from tinyseq.tools.console import file_name, say, say_json
 
 NUMBERS = {
     "beam_width": (int, "hypotheses that go on from frame to frame"),
-    "beam_prune_logp": (float, "how far below the best a hypothesis may be"),
-    "token_min_logp": (float, "tokens below are left out of a frame"),
+    "beam_prune_logp": (
+        float,
+        "how far below the best a hypothesis may be (default -10; with a lexicon -25)",
+    ),
+    "token_min_logp": (float, "tokens below are left out of a frame (default -5; with a lexicon -12)"),
     "tokens_per_frame": (int, "the most tokens that take part in a frame"),
     "nbest": (int, "hypotheses to print"),
     "horizon": (int, "frames behind which hypotheses must agree"),

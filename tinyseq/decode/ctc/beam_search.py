@@ -20,7 +20,7 @@ class CtcPrefixSearch(PrefixSearch):
     def __init__(self, options: CtcBeamSearch, size: int) -> None:
         limit = options.tokens_per_frame
         limited = limit is not None and limit < size
-        super().__init__(options, size, limit if limited else None, limited, options.token_min_logp)
+        super().__init__(options, size, limit if limited else None, limited)
         self.size = size
 
     def step(self, beams: list[BeamState], chunks: list[np.ndarray]) -> list[BeamState]:

@@ -11,6 +11,10 @@ from tinyseq.decode.lm.options import PrefixSearchOptions
 from tinyseq.decode.option_checks import one_of, real, whole
 from tinyseq.decode.vocabulary import strings
 
+OPEN_PRUNING, LEXICON_PRUNING = (-10.0, -5.0), (-25.0, -12.0)
+"""How far below the best one hypotheses go on, and below which logarithm tokens do not count, where nothing
+is said of it: without a lexicon and with one."""
+
 
 @dataclass(frozen=True)
 class CtcGreedy:
@@ -59,9 +63,10 @@ class CtcBeamSearch(PrefixSearchOptions):
         beam_width: how many hypotheses go on.
         blank: the blank's id.
         beam_prune_logp: hypotheses whose score is lower than the best one's by more than this do not
-            go on; ``-inf`` keeps all.
+            go on; ``-inf`` keeps all. Without it -10, with a lexicon -25.
         token_min_logp: tokens, the blank too, below this log-probability are left out of a frame, but
-            never the strongest; ``-inf`` keeps all.
+            never the strongest; ``-inf`` keeps all. Without it -5, with a lexicon -12: its words may have to
+            take tokens that a model thinks little of, and are lost where one of theirs is left out.
         tokens_per_frame: at most so many tokens, the strongest, take part in a frame; None is no limit.
         scores: what the rows are: ``"logp"``, natural logarithms of probabilities, ``"logits"`` or
             ``"probabilities"``.
@@ -70,8 +75,8 @@ class CtcBeamSearch(PrefixSearchOptions):
     beam_width: int = 10
     blank: int = 0
     _: KW_ONLY
-    beam_prune_logp: float = -10.0
-    token_min_logp: float = -5.0
+    beam_prune_logp: float | None = None
+    token_min_logp: float | None = None
     tokens_per_frame: int | None = None
     scores: str = "logp"
 
@@ -79,5 +84,16 @@ class CtcBeamSearch(PrefixSearchOptions):
         super().__post_init__()
         if self.tokens_per_frame is not None:
             whole(self, "tokens_per_frame", 1)
-        real(self, "token_min_logp", -inf, 0.0)
+        for name in ("beam_prune_logp", "token_min_logp"):
+            if getattr(self, name) is not None:
+                real(self, name, -inf, 0.0)
         one_of(self, "scores", *SCORES)
+
+    @property
+    def pruning(self) -> tuple[float, float]:
+        """``beam_prune_logp`` and ``token_min_logp`` as they hold, given or not."""
+        hypotheses, tokens = OPEN_PRUNING if self.lexicon is None else LEXICON_PRUNING
+        return (
+            hypotheses if self.beam_prune_logp is None else self.beam_prune_logp,
+            tokens if self.token_min_logp is None else self.token_min_logp,
+        )

@@ -89,7 +89,6 @@ class PrefixSearch:
 
     Args:
         limited, most: how many tokens of a row are looked at, and whether the user said so.
-        least: the least logarithm of a token that counts.
         norm: the tokens that a hypothesis without any counts as where scores are a token's share, else 0.
     """
 
@@ -99,11 +98,10 @@ class PrefixSearch:
         tokens: int,
         most: int | None = None,
         limited: bool = False,
-        least: float = -np.inf,
         norm: int = 0,
     ) -> None:
         self._options, self._tokens, self.width = options, tokens, options.beam_width
-        self._limits = most, limited, least, norm
+        self._limits = most, limited, norm
         is_plain = options.lm is None and options.lexicon is None
         self._plain = fusion(options, None if is_plain else self._spelling)
         self.reader = self._plain.reader
@@ -127,16 +125,17 @@ class PrefixSearch:
 
     def _scored(self, hotwords: dict[tuple[int, ...], float]) -> Scoring:
         fused = boosted(self._plain, self._spelling, hotwords) if hotwords else self._plain
-        options, (most, limited, least, norm) = self._options, self._limits
+        options, (most, limited, norm) = self._options, self._limits
         if most is None:
             # Without anything added, no token behind the width-th that is neither blank, nor repeated, nor
             # merged can be among the best: 2 * width + 1 are enough.
             most = self._tokens if fused.parts else min(self._tokens, 2 * self.width + 1)
+        hypotheses, least = options.pruning
         words = np.zeros(SEARCH, np.int64)
         words[:MIN_LOGP] = self._tokens, options.blank, self.width, most, limited, fused.parts
         words[MIN_LOGP:UNKNOWN_LABEL].view(np.float64)[:] = (
             np.float32(least),
-            options.beam_prune_logp,
+            hypotheses,
             fused.gain,
             options.alpha,
             options.beta,

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, fields
-from math import inf
 from typing import Any
 
 from tinyseq.common.given import is_number, is_whole
@@ -81,7 +80,6 @@ class PrefixSearchOptions:
         whole(self, "blank", 0)
         if self.horizon is not None:
             whole(self, "horizon", 1)
-        real(self, "beam_prune_logp", -inf, 0.0)
         for name in ("beta", "unk_score_offset", "hotword_weight"):
             real(self, name, -LARGEST, LARGEST)
         real(self, "alpha", 0.0, LARGEST)

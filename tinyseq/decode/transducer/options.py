@@ -83,8 +83,14 @@ class TransducerBeamSearch(PrefixSearchOptions):
 
     def __post_init__(self) -> None:
         super().__post_init__()
+        real(self, "beam_prune_logp", -inf, 0.0)
         _check_scaling(self)
         flag(self, "length_norm")
+
+    @property
+    def pruning(self) -> tuple[float, float]:
+        """``beam_prune_logp``, and no bound of tokens."""
+        return self.beam_prune_logp, -inf
 
 
 def _check_scaling(options: TransducerGreedy | TransducerBeamSearch) -> None:
