@@ -13,12 +13,16 @@ from tinyseq import reference
 from tinyseq.common import memory
 from tinyseq.errors import FeedError
 from tinyseq.ir.model import Value
+from tinyseq.ir.narrow import PRECISIONS
 from tinyseq.runtime.session import Session
 
 ABSOLUTE = 1e-5
 RELATIVE = 1e-4
 """A result differs if |a - b| > ABSOLUTE * max(1, largest |b|) + RELATIVE * |b| anywhere, b being the other
 side's: sums of float32 err by a share of their largest terms."""
+
+ABSOLUTE_OF_16_BITS = 1e-3
+"""``ABSOLUTE`` where what is multiplied with weights is rounded to 16 bits."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,6 +34,7 @@ class Comparison:
     against: str
     difference: float
     within: bool
+    absolute: float = ABSOLUTE
 
 
 def random_feeds(
@@ -63,17 +68,21 @@ def _random(value: Value, sizes: Mapping[str, int], rng: np.random.Generator) ->
 def verify(
     session: Session, path: str | Path, feeds: Mapping[str, np.ndarray], watch: reference.Watch | None = None
 ) -> list[Comparison]:
-    """Every output of ``session`` against the reference and, for ONNX files, against onnxruntime.
+    """Every output of ``session`` against the reference and, for ONNX files, against onnxruntime; where
+    weights are rounded, against the reference with the rounded weights alone.
 
     ``watch`` is told of each node that the reference, by far the slowest of them, has computed.
     """
     ours = session.run(feeds)
     arrays = {name: np.asarray(array) for name, array in feeds.items()}
-    others = {"reference": reference.run(session.model, arrays, watch)}
-    if Path(path).suffix == ".onnx" and (theirs := _onnxruntime(path, feeds)) is not None:
+    weights = session.computed.weights
+    rounds = bool(weights.narrow)
+    others = {"reference": reference.run(session.computed if rounds else session.model, arrays, watch)}
+    absolute = ABSOLUTE if not rounds or PRECISIONS[weights.precision].exact else ABSOLUTE_OF_16_BITS
+    if not rounds and Path(path).suffix == ".onnx" and (theirs := _onnxruntime(path, feeds)) is not None:
         others["onnxruntime"] = theirs
     return [
-        _compared(name, ours[name], source, results[name])
+        _compared(name, ours[name], source, results[name], absolute)
         for source, results in others.items()
         for name in ours
     ]
@@ -92,16 +101,16 @@ def _onnxruntime(path: str | Path, feeds: Mapping[str, np.ndarray]) -> dict[str,
     return dict(zip(names, session.run(names, dict(feeds)), strict=True))
 
 
-def _compared(name: str, ours: np.ndarray, against: str, theirs: np.ndarray) -> Comparison:
+def _compared(name: str, ours: np.ndarray, against: str, theirs: np.ndarray, absolute: float) -> Comparison:
     if ours.shape != theirs.shape:
-        return Comparison(name, ours.shape, against, float("inf"), False)
+        return Comparison(name, ours.shape, against, float("inf"), False, absolute)
     a, b = ours.astype(np.float64), theirs.astype(np.float64)
     with np.errstate(invalid="ignore"):
         difference = np.where(np.isnan(a) & np.isnan(b) | (a == b), 0, np.abs(a - b))
         scale = max(1.0, float(np.max(np.abs(b), initial=0, where=np.isfinite(b))))
-        allowed = ABSOLUTE * scale + RELATIVE * np.abs(b)
+        allowed = absolute * scale + RELATIVE * np.abs(b)
         within = bool(np.all((difference <= allowed) | (difference == 0)))
-    return Comparison(name, ours.shape, against, float(difference.max(initial=0)), within)
+    return Comparison(name, ours.shape, against, float(difference.max(initial=0)), within, absolute)
 
 
 def table(rows: list[Comparison]) -> list[str]:
@@ -111,5 +120,6 @@ def table(rows: list[Comparison]) -> list[str]:
     for row in rows:
         verdict = "ok" if row.within else "DIFFERS"
         lines.append(f"{row.output:{width}}  {row.against:11}  {row.difference:18.3g}  {verdict}")
-    lines.append(f"tolerance: {ABSOLUTE:g} x max(1, largest |value|) + {RELATIVE:g} x |value|")
+    absolute = max((row.absolute for row in rows), default=ABSOLUTE)
+    lines.append(f"tolerance: {absolute:g} x max(1, largest |value|) + {RELATIVE:g} x |value|")
     return lines
