@@ -2,8 +2,8 @@
 
 Figures are medians; the number in brackets tells how many times as good as onnxruntime (above 1:
 faster), the median of the ratios in each interleaved round; where rows are decoded, as the fastest other
-decoder; of chunks of streams, as their share of a whole run. Nothing is timed whose outputs differ from
-onnxruntime's, or are less probable than another decoder's.
+decoder; of chunks of streams, as their share of a whole run; of precisions, as float32. Nothing is timed
+whose outputs differ from onnxruntime's, or are less probable than another decoder's.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from pathlib import Path
 
 from tqdm import tqdm
 
-from bench import decoding, measures, report, streaming, transducing
+from bench import decoding, measures, precisions, report, streaming, transducing
 
 
 def main(arguments: list[str] | None = None) -> None:
@@ -26,7 +26,7 @@ def main(arguments: list[str] | None = None) -> None:
     effort = measures.QUICK if options.quick else measures.Effort()
     effort = replace(effort, steps=1_000_000) if options.long else effort
     tasks = [*measures.tasks(effort), *decoding.tasks(effort), *transducing.tasks(effort)]
-    tasks += streaming.tasks(effort)
+    tasks += [*streaming.tasks(effort), *precisions.tasks(effort.rounds)]
     tasks = [task for task in tasks if options.filter in task.name]
     if not tasks:
         parser.error(f"nothing has {options.filter!r} in its name")
