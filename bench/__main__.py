@@ -2,8 +2,8 @@
 
 Figures are medians; the number in brackets tells how many times as good as onnxruntime (above 1:
 faster), the median of the ratios in each interleaved round; where rows are decoded, as the fastest other
-decoder; of chunks of streams, as their share of a whole run. Nothing is timed whose outputs differ from
-onnxruntime's, or are less probable than another decoder's.
+decoder; of chunks of streams, as their share of a whole run; of precisions, as float32. Nothing is timed
+whose outputs differ from onnxruntime's, or are less probable than another decoder's.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from pathlib import Path
 
 from tqdm import tqdm
 
-from bench import decoding, limits, measures, pictures, report, streaming, transducing
+from bench import decoding, limits, measures, pictures, precisions, report, streaming, transducing
 
 
 def main(arguments: list[str] | None = None) -> None:
@@ -28,7 +28,7 @@ def main(arguments: list[str] | None = None) -> None:
     effort = replace(effort, steps=1_000_000) if options.long else effort
     tasks = [measures.Task("limits", limits.limits)]
     tasks += [*measures.tasks(effort), *decoding.tasks(effort), *transducing.tasks(effort)]
-    tasks += streaming.tasks(effort)
+    tasks += [*streaming.tasks(effort), *precisions.tasks(effort.rounds)]
     tasks = [task for task in tasks if options.filter in task.name]
     if options.minute:
         tasks = [task for task in tasks if task.name.startswith(measures.MINUTES)]

@@ -20,9 +20,10 @@ from tinyseq.kernels.formats import (
     BYTE_BLOCK,
     FLOAT32,
     FORMATS,
+    ROUNDED_BY_ROW,
     Element,
-    Packed,
     QuantizedMatrix,
+    ScaledMatrix,
     WeightFormat,
 )
 from tinyseq.kernels.instructions import INSTRUCTIONS, OPERANDS, PANEL
@@ -36,23 +37,7 @@ ROWS, PANELS, K = 3, 2, 37
 COLUMNS = PANELS * PANEL
 
 
-def halves(matrix: np.ndarray) -> Packed:
-    """bfloat16: the upper halves of float32."""
-    return Packed((matrix.astype(np.float32).view(np.uint32) >> 16).astype(np.uint16))
-
-
-def half_arithmetic(isa: Isa) -> values.Arithmetic:
-    def w(builder, weights):
-        wide = builder.zext(weights, values.INTEGERS)
-        return builder.bitcast(builder.shl(wide, values.repeated(values.INTEGERS, 16)), values.VECTOR)
-
-    return values.float_arithmetic(isa)._replace(weight=values.INT16, w=w)
-
-
-HALVES = WeightFormat("halves", Element("halves", 1, 2, half_arithmetic), AS_THEY_ARE, halves)
-"""A format that there is not."""
-
-ROWS_OF_THE_TABLE = {row.name: row for row in (*FORMATS, HALVES)}
+ROWS_OF_THE_TABLE = {row.name: row for row in FORMATS}
 
 ZERO_POINT = 3
 
@@ -62,6 +47,10 @@ def drawn(of: WeightFormat, rng: np.random.Generator) -> tuple[np.ndarray | Quan
     if of.activations is AS_THEY_ARE:
         w = rng.integers(-99, 99, (K, COLUMNS)).astype(np.float32) / 8
         return w, w
+    if of.activations is ROUNDED_BY_ROW:
+        most = 127 if of.planes == 1 else 30_000
+        w = rng.integers(-most, most, (K, COLUMNS)).astype(np.float32)
+        return ScaledMatrix(w / 8, np.full(COLUMNS, 1 / 8)), w
     w = rng.integers(-128, 128, (K, COLUMNS)).astype(np.int8)
     return QuantizedMatrix(w, np.array(ZERO_POINT, np.int8), np.array(0.5, np.float32)), w
 
@@ -100,13 +89,16 @@ def test_what_a_format_packs_its_tile_multiplies(monkeypatch, name, isa):
     x = np.zeros((ROWS, depth * element.per), np.float32 if floats else np.uint8)
     x[:, :K] = rng.integers(0, 9, (ROWS, K))
     packed, offsets = panels(matrix, row), np.arange(ROWS, dtype=np.int64) * x.shape[1]
-    y = np.zeros((ROWS, COLUMNS), np.float32 if floats else np.int32)
     tile, engine = tile_of(monkeypatch, element, BUILDS[isa])
-    start = y.ctypes.data, COLUMNS
-    tile(x.ctypes.data, offsets.ctypes.data, depth, packed.ctypes.data, COLUMNS, *start, *start)
+    total = np.zeros((ROWS, COLUMNS))
+    for plane in range(row.planes):
+        y = np.zeros((ROWS, COLUMNS), np.float32 if floats else np.int32)
+        start, first = (y.ctypes.data, COLUMNS), packed.ctypes.data + plane * COLUMNS * element.size
+        tile(x.ctypes.data, offsets.ctypes.data, depth, first, row.planes * COLUMNS, *start, *start)
+        total = 256 * total + y
     assert engine
     taken = x[:, :K].astype(np.float64) - element.arithmetic(BUILDS[isa]).less
-    np.testing.assert_array_equal(y, taken @ w.astype(np.float64))
+    np.testing.assert_array_equal(total, taken @ w.astype(np.float64))
 
 
 def loop_over_k(monkeypatch, of: Element, isa: Isa, rows: int, panels: int) -> list[str]:
@@ -157,9 +149,10 @@ def test_what_columns_need_lies_behind_the_panels():
     assert (columns[2].view(np.float32) == 0.5).all()
 
 
-def formats_used(simple, of: WeightFormat, feeds: dict[str, np.ndarray]) -> tuple[list, int]:
+def formats_used(session: tinyseq.Session, feeds: dict[str, np.ndarray]) -> tuple[list, int]:
     """The formats of a plan's products and layers, by their codes, and the bytes of its weights."""
-    weights = PackedWeights(model_arrays(simple.graph), of)
+    simple = session.computed
+    weights = PackedWeights(model_arrays(simple.graph), simple.weights)
     plan = Plans(Planner(simple, weights)).plan(feeds)[1]
     found, words = [], plan.program.tolist()
     while words:
@@ -189,19 +182,19 @@ def every_product() -> tinyseq.Graph:
     return g
 
 
-def test_known_weights_are_packed_in_the_format_that_is_asked_for(monkeypatch):
-    monkeypatch.setitem(formats.FORMAT_CODES, HALVES.name, len(FORMATS))
-    simple, feeds = tinyseq.load(every_product())._simple, {"x": np.zeros((1, 16, 9), np.float32)}
-    (found, size), (narrow, less) = (formats_used(simple, of, feeds) for of in (FLOAT32, HALVES))
+@pytest.mark.parametrize("of", FORMATS[2:], ids=[of.name for of in FORMATS[2:]])
+def test_known_weights_are_packed_in_the_format_that_is_asked_for(of):
+    feeds = {"x": np.zeros((1, 16, 9), np.float32)}
+    found, size = formats_used(tinyseq.load(every_product()), feeds)
+    narrow, less = formats_used(tinyseq.load(every_product(), precision=of.name), feeds)
     assert found == [("linear", 0), *[("linear", 0), ("recurrent", 0)] * 4, ("linear", 0)]
-    assert narrow == [(name, len(FORMATS)) for name, _ in found]
-    assert less < 0.6 * size
+    assert narrow == [(name, of.code) for name, _ in found]
+    assert less < 0.65 * size
 
 
-def test_weights_that_come_at_run_time_are_float32(monkeypatch):
-    monkeypatch.setitem(formats.FORMAT_CODES, HALVES.name, len(FORMATS))
+def test_weights_that_come_at_run_time_are_float32():
     case = recurrent("GRU", fed=(0, 1, 2, 4, 5))
-    found, _ = formats_used(tinyseq.load(case.model)._simple, HALVES, case.feeds)
+    found, _ = formats_used(tinyseq.load(case.model, precision="bfloat16"), case.feeds)
     assert found == [("linear", FLOAT32.code), ("recurrent", FLOAT32.code)]
 
 

@@ -30,7 +30,7 @@ LAYERS = {
     "kernels.llvm.x86_64": "kernels.llvm.isa kernels.llvm.values",
     "kernels.llvm.aarch64": "kernels.llvm.isa kernels.llvm.values",
     "kernels.llvm.architecture": "kernels.llvm.isa kernels.llvm.x86_64 kernels.llvm.aarch64",
-    "kernels.formats": "kernels.llvm.isa kernels.llvm.values kernels.llvm.architecture",
+    "kernels.formats": "kernels.instructions kernels.llvm.isa kernels.llvm.values kernels.llvm.architecture",
     "kernels.search.layout": "",
     "kernels.library": "errors kernels.llvm.architecture",
     "kernels.program": "kernels.instructions kernels.library",

@@ -228,7 +228,7 @@ def gated() -> list[Gated]:
         )
         one.capabilities[:] = sorted({*one.capabilities, *more})
     products = [(form, EXACT) for form in FORMS]
-    products += itertools.product(CORE_FORMS, PRECISIONS[1:])
+    products += itertools.product(CORE_FORMS, PRECISIONS["cuda"][1:])
     for form, precision in products:
         kernel = _linear_of(form, precision)
         # Two blocks of the largest form take all registers, and on the newest architecture a few more.
@@ -310,7 +310,7 @@ def test_products_copy_and_load_by_sixteen_bytes(form):
         assert product.count("ld.shared.v4.f32") >= (form.rows_each + form.columns_each) // 4 * (steps - 1)
 
 
-@pytest.mark.parametrize("precision", PRECISIONS[1:])
+@pytest.mark.parametrize("precision", PRECISIONS["cuda"][1:])
 def test_products_run_on_tensor_cores(precision):
     form, operand = CORE_FORMS[-1], {"tf32": "k8.row.col.f32.tf32", "bfloat16": "k16.row.col.f32.bf16"}
     product = Assembled(_linear_of(form, precision))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
@@ -71,11 +71,21 @@ DEVICES = ("cpu", "cuda", "reference")
 """What runs models; the first where nothing is said."""
 
 
-PRECISIONS = ("float32", "tf32", "bfloat16", "float16")
-"""To what numbers are rounded before they are multiplied with weights; the first where nothing is said."""
+PRECISIONS = {
+    "cpu": ("float32", "bfloat16", "float16", "int16", "int8"),
+    "cuda": ("float32", "tf32", "bfloat16", "float16"),
+    "reference": ("float32", "bfloat16", "float16", "int16", "int8"),
+}
+"""What each device computes in, the first where nothing is said: to what weights are rounded before they are
+packed or, by CUDA, both factors of a product before they are multiplied."""
 
-NARROW_DEVICES = ("cuda",)
-"""The devices that know all of them; others know the first."""
+ALL_PRECISIONS = tuple(dict.fromkeys(name for names in PRECISIONS.values() for name in names))
+
+EXACT = ALL_PRECISIONS[0]
+"""What rounds nothing."""
+
+ROUND_WEIGHTS = ("cpu", "reference")
+"""The devices that compute with rounded weights."""
 
 
 def create(
@@ -83,7 +93,7 @@ def create(
     model: Model,
     streaming: Callable[[], Model],
     finite: bool = True,
-    precision: str = PRECISIONS[0],
+    precision: str = EXACT,
 ) -> Backend:
     """The backend of a device for a model and for what makes its streaming form, once that is wanted, whose
     steps refuse what would leave a state that is not ``finite``.
@@ -94,11 +104,10 @@ def create(
         MissingPackageError: a package that it needs is not installed.
     """
     kind, number = device_named(device)
-    check_precision(device, precision)
     if kind == "cpu":
         from tinyseq.backends.cpu import CpuBackend
 
-        return CpuBackend(model, streaming, finite, precision)
+        return CpuBackend(model, streaming, finite, model.weights)
     if kind == "cuda":
         return _cuda()(model, streaming, finite, number, precision)
     from tinyseq.backends.reference import ReferenceBackend
@@ -123,20 +132,33 @@ def device_named(name: str) -> tuple[str, int]:
     )
 
 
-def check_precision(device: str, precision: object) -> None:
+def check_precision(device: str, precision: object, keep: Collection[str] = ()) -> None:
     """
     Raises:
-        DeviceError: a device does not compute in a precision; says what to do.
+        DeviceError: there is no such device, or it does not compute in a precision, or not in several; says
+            what to do.
     """
-    if not isinstance(precision, str) or precision not in PRECISIONS:
+    kind, _ = device_named(device)
+    if not isinstance(precision, str) or precision not in ALL_PRECISIONS:
         raise DeviceError(
-            f"precision={shown(precision)} is unknown; choose {', '.join(map(repr, PRECISIONS))}"
+            f"precision={shown(precision)} is unknown; choose {', '.join(map(repr, ALL_PRECISIONS))}"
         )
-    if precision != PRECISIONS[0] and device.partition(":")[0] not in NARROW_DEVICES:
+    if precision not in PRECISIONS[kind]:
+        others = " or ".join(f"device={name!r}" for name, known in PRECISIONS.items() if precision in known)
         raise DeviceError(
-            f"device={device!r} computes in precision={PRECISIONS[0]!r} alone; leave precision={precision!r} "
-            f"out, or load with device={NARROW_DEVICES[0]!r}"
+            f"device={device!r} does not compute in precision={precision!r}, but in "
+            f"{', '.join(map(repr, PRECISIONS[kind]))}; load with one of these, or with {others}"
         )
+    if keep and kind not in ROUND_WEIGHTS and precision != EXACT:
+        raise DeviceError(
+            f"device={device!r} rounds both factors of all products, so that keep has no meaning there; "
+            f"leave it out, or load with device={ROUND_WEIGHTS[0]!r}"
+        )
+
+
+def rounds_weights(device: str, precision: str) -> str:
+    """To what a device rounds weights where it computes in a precision."""
+    return precision if device_named(device)[0] in ROUND_WEIGHTS else EXACT
 
 
 def moved(runner: Runner, streaming: Streaming, count: int = 1) -> Runner:

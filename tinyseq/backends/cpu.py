@@ -13,9 +13,9 @@ from tinyseq.backends.executor import Executor
 from tinyseq.backends.planned import PlannedBackend
 from tinyseq.errors import FeedError
 from tinyseq.ir.model import Model
+from tinyseq.ir.narrow import EXACT, Weights
 from tinyseq.kernels import library
 from tinyseq.kernels.call import Place, Step, never, step_of
-from tinyseq.kernels.formats import FLOAT32, FORMAT_CODES, FORMATS
 from tinyseq.kernels.program import Buffer, Program
 from tinyseq.plan.draft import Plan, Region
 from tinyseq.plan.packing import aligned
@@ -23,16 +23,16 @@ from tinyseq.plan.view import storage
 
 
 class CpuBackend(PlannedBackend):
-    """Plans run by the compiled machine, their weights in the format of a ``precision``."""
+    """Plans run by the compiled machine, their weights in the formats of what they were ``rounded`` to."""
 
     def __init__(
         self,
         model: Model,
         streaming: Callable[[], Model],
         finite: bool,
-        precision: str = FLOAT32.name,
+        rounded: Weights = EXACT,
     ) -> None:
-        super().__init__(model, streaming, finite, FORMATS[FORMAT_CODES[precision]])
+        super().__init__(model, streaming, finite, rounded)
         self._native = library.load().tinyseq_run
 
     def executor(self, plan: Plan, state: np.ndarray, known: Mapping[str, np.ndarray]) -> CpuExecutor:

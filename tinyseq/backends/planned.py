@@ -14,8 +14,8 @@ from tinyseq.backends.executor import Executor
 from tinyseq.errors import FeedError
 from tinyseq.ir.feeds import checked_feeds
 from tinyseq.ir.model import Model, ModelGraph, Value
+from tinyseq.ir.narrow import EXACT, Weights
 from tinyseq.kernels.call import Step, never
-from tinyseq.kernels.formats import FLOAT32, WeightFormat
 from tinyseq.plan.draft import Plan
 from tinyseq.plan.packing import PackedWeights
 from tinyseq.plan.planner import Planner
@@ -36,9 +36,9 @@ class PlannedBackend(ABC):
     """A model's weights and plans, shared by all its streams and calls. Safe to use from threads."""
 
     def __init__(
-        self, model: Model, streaming: Callable[[], Model], finite: bool, format: WeightFormat = FLOAT32
+        self, model: Model, streaming: Callable[[], Model], finite: bool, rounded: Weights = EXACT
     ) -> None:
-        self._weights = PackedWeights(model_arrays(model.graph), format)
+        self._weights = PackedWeights(model_arrays(model.graph), rounded)
         self._model, self._make_streaming = model, streaming
         self._finite = finite
         self._in_rows: OrderedDict[RowLayout, tuple[Plans, Idle]] = OrderedDict()

@@ -195,7 +195,9 @@ class PythonSteps:
         self.rng = np.random.default_rng(seed)
         session = own.stepping.session
         # The session at hand may compute with other bits than the target does.
-        session = Session(session.model, "cpu", finite=session.finite)
+        session = Session(
+            session.model, "cpu", finite=session.finite, precision=session.precision, keep=session.keep
+        )
         self.rows = own.stepping.request.rows
         self.stream = session.stream() if self.rows == 1 else session.pool(self.rows)
         self.numbers = [] if self.rows == 1 else [self.stream.open() for _ in range(self.rows)]

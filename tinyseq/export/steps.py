@@ -104,7 +104,7 @@ class _Planning:
                 f"the model was exported for {session.rows_of_model} rows, which are stepped together; "
                 f"build it for rows={session.rows_of_model}"
             )
-        weights = PackedWeights(model_arrays(self.model.graph))
+        weights = PackedWeights(model_arrays(self.model.graph), session.computed.weights)
         self.layout, self.axes, state = self._state()
         self.planner = Planner(self.model, weights, state)
         carried = {pair.input for pair in self.model.state} | {POSITION}

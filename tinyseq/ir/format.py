@@ -3,6 +3,9 @@
 The tensors are the model's constants, by name; the metadata's ``tinyseq`` entry is JSON with the
 format's version, the graph, the state pairs, and what the file that the model came from says of itself.
 No code is in a file.
+
+Of version 2 is a file whose weights have been rounded, which its entry ``precision`` says to what: a constant
+that is one is a list of the tensor that stands for it and of that of its scales, see ``ir/narrow.py``.
 """
 
 from __future__ import annotations
@@ -17,6 +20,7 @@ from tinyseq.common import files
 from tinyseq.common.given import as_path_text, is_folder
 from tinyseq.errors import MissingPackageError, ModelError
 from tinyseq.ir.model import Model, ModelGraph, Node, StatePair, Value
+from tinyseq.ir.narrow import EXACT, PRECISIONS, Narrow, Weights
 from tinyseq.ir.ops import OPS
 from tinyseq.ir.types import checked_model
 from tinyseq.shapes import MOST_DIMENSIONS
@@ -24,7 +28,7 @@ from tinyseq.shapes import MOST_DIMENSIONS
 if TYPE_CHECKING:
     from pathlib import Path
 
-VERSION = 1
+PLAIN, VERSION = 1, 2
 ENTRY = "tinyseq"
 SUFFIX = ".tinyseq"
 
@@ -50,18 +54,29 @@ def save(model: Model, path: str | Path) -> None:
     Raises:
         ModelError: the file cannot be written.
     """
-    tensors = _Tensors()
+    data = written(model)
+    with files.writing(path, ModelError, SUFFIX) as file:
+        file.write(data)
+
+
+def written(model: Model) -> bytes:
+    """What ``save`` writes.
+
+    Raises:
+        MissingPackageError: the safetensors package is not installed.
+    """
+    tensors = _Tensors(model.weights)
     document = {
-        "version": VERSION,
+        "version": VERSION if model.weights.narrow else PLAIN,
         "graph": _graph_document(model.graph, tensors),
         "state": [[p.input, p.output, tensors.name(p.initial)] for p in model.state],
         "origin": model.origin,
         "metadata": dict(model.metadata),
         "header": dict(model.header),
     }
-    data = serialised(tensors.stored, {ENTRY: json.dumps(document, separators=(",", ":"))})
-    with files.writing(path, ModelError, SUFFIX) as file:
-        file.write(data)
+    if model.weights.narrow:
+        document["precision"] = model.weights.precision
+    return serialised(tensors.stored, {ENTRY: json.dumps(document, separators=(",", ":"))})
 
 
 def serialised(tensors: dict[str, np.ndarray], metadata: dict[str, str]) -> bytes:
@@ -108,10 +123,12 @@ def load(path: str | Path) -> Model:
 
 
 def fingerprint(model: Model) -> str:
-    """What tells a model from others: it is the same for a model and what ``save`` made of it."""
+    """What tells a model from others: it is the same for a model and what ``save`` made of it. Weights that
+    are floating numbers tell all of what they compute; of whole numbers it matters that they are."""
     from hashlib import sha256
 
-    tensors = _Tensors()
+    scaled = model.weights.narrow and PRECISIONS[model.weights.precision].scaled
+    tensors = _Tensors(model.weights if scaled else EXACT)
     document = [_graph_document(model.graph, tensors), [pair[:2] for pair in model.state]]
     digest = sha256(json.dumps(document).encode())
     for content in tensors.contents:
@@ -150,11 +167,37 @@ def _tensor(elements: memoryview, entry: dict) -> np.ndarray:
 
 
 def _model(document: dict, tensors: dict[str, np.ndarray]) -> Model:
-    graph = _graph(document["graph"], tensors)
+    narrowed = _Narrowed(tensors, document.get("precision", EXACT.precision))
+    graph = _graph(document["graph"], narrowed)
     state = tuple(StatePair(i, o, None if v is None else tensors[v]) for i, o, v in document["state"])
     _check_state(graph, state)
     metadata, header = dict(document["metadata"]), dict(document.get("header", {}))
-    return checked_model(Model(graph, state, str(document["origin"]), metadata, header))
+    return checked_model(Model(graph, state, str(document["origin"]), metadata, header, (), narrowed.weights))
+
+
+class _Narrowed(dict):
+    """The tensors of a file by name, and its weights of a precision, each widened once."""
+
+    def __init__(self, tensors: dict[str, np.ndarray], precision: str) -> None:
+        super().__init__(tensors)
+        self._precision = precision
+        self._made: dict[tuple[str, str | None], Narrow] = {}
+
+    @property
+    def weights(self) -> Weights:
+        return Weights(self._precision, {id(one.numbers): one for one in self._made.values()})
+
+    def constant(self, stored: str | list) -> np.ndarray:
+        """What a graph calls by one name, or by those of a rounded weight and of its scales."""
+        if isinstance(stored, str):
+            return self[stored]
+        name, scales = stored
+        if (name, scales) not in self._made:
+            row, own = PRECISIONS[self._precision], None if scales is None else self[scales]
+            if self[name].dtype != row.dtype:
+                raise ValueError(f"a weight of {row.name} as {self[name].dtype}")
+            self._made[name, scales] = Narrow(row.widened(self[name], own), own)
+        return self._made[name, scales].numbers
 
 
 def _check_state(graph: ModelGraph, state: tuple[StatePair, ...]) -> None:
@@ -172,7 +215,8 @@ def _check_state(graph: ModelGraph, state: tuple[StatePair, ...]) -> None:
 class _Tensors:
     """The tensors of a file: equal arrays are stored once."""
 
-    def __init__(self) -> None:
+    def __init__(self, weights: Weights = EXACT) -> None:
+        self._weights = weights
         self.stored: dict[str, np.ndarray] = {}
         self._names: dict[tuple, str] = {}
 
@@ -194,6 +238,13 @@ class _Tensors:
         self.stored.setdefault(name, np.ascontiguousarray(array).reshape(array.shape))
         return name
 
+    def constant(self, array: np.ndarray) -> str | list | None:
+        """The name of a constant, or those of what stands for a rounded weight."""
+        narrow = self._weights.of(array)
+        if narrow is None:
+            return self.name(array)
+        return [self.name(PRECISIONS[self._weights.precision].stored(narrow)), self.name(narrow.scales)]
+
 
 def _value_document(value: Value) -> list:
     return [value.name, value.dtype.name, None if value.shape is None else list(value.shape)]
@@ -204,7 +255,7 @@ def _graph_document(graph: ModelGraph, tensors: _Tensors) -> dict:
         "inputs": [_value_document(value) for value in graph.inputs],
         "outputs": [_value_document(value) for value in graph.outputs],
         "nodes": [_node_document(node, tensors) for node in graph.nodes],
-        "constants": {name: tensors.name(array) for name, array in graph.constants.items()},
+        "constants": {name: tensors.constant(array) for name, array in graph.constants.items()},
     }
 
 
@@ -228,12 +279,12 @@ def _attribute_document(value: Any, tensors: _Tensors) -> Any:
     return value
 
 
-def _graph(document: dict, tensors: dict[str, np.ndarray]) -> ModelGraph:
+def _graph(document: dict, tensors: _Narrowed) -> ModelGraph:
     return ModelGraph(
         tuple(_value(value) for value in document["inputs"]),
         tuple(_value(value) for value in document["outputs"]),
         tuple(_node(node, tensors) for node in document["nodes"]),
-        {name: tensors[stored] for name, stored in document["constants"].items()},
+        {name: tensors.constant(stored) for name, stored in document["constants"].items()},
     )
 
 
@@ -249,7 +300,7 @@ def _dtype(name: object) -> np.dtype:
     return NAMES[name]
 
 
-def _node(document: list, tensors: dict[str, np.ndarray]) -> Node:
+def _node(document: list, tensors: _Narrowed) -> Node:
     op, inputs, outputs, attributes, name = document
     if op not in OPS:
         raise ModelError(f"node {name!r} ({op}): this tinyseq does not know the op; update tinyseq")
@@ -258,7 +309,7 @@ def _node(document: list, tensors: dict[str, np.ndarray]) -> Node:
     return Node(op, tuple(inputs), tuple(outputs), filled, name)
 
 
-def _attribute(document: Any, tensors: dict[str, np.ndarray]) -> Any:
+def _attribute(document: Any, tensors: _Narrowed) -> Any:
     if isinstance(document, list):
         return tuple(document)
     if not isinstance(document, dict):

@@ -8,6 +8,7 @@ import numpy as np
 
 from tinyseq.common.text import printable, shown
 from tinyseq.errors import ModelError, UnsupportedError
+from tinyseq.ir.narrow import EXACT, Weights
 from tinyseq.ir.op import (
     DTYPE,
     FLOAT,
@@ -121,6 +122,7 @@ class Model(NamedTuple):
 
     ``metadata`` are the keys and values that a file's author wrote; ``header`` is what a file says of
     itself in fields of its format, by their names. ``defaults`` are the constants that may be fed instead.
+    ``weights`` says which constants are weights that have been rounded, and to what.
     """
 
     graph: ModelGraph
@@ -129,6 +131,7 @@ class Model(NamedTuple):
     metadata: Mapping[str, str] = MappingProxyType({})
     header: Mapping[str, str | int] = MappingProxyType({})
     defaults: tuple[Value, ...] = ()
+    weights: Weights = EXACT
 
     def __repr__(self) -> str:
         origin = f", {printable(self.origin)}" if self.origin else ""

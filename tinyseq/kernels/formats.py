@@ -10,11 +10,19 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
+from tinyseq.kernels.instructions import PANEL
 from tinyseq.kernels.llvm import architecture
 from tinyseq.kernels.llvm.isa import Isa
 
 if TYPE_CHECKING:
     from tinyseq.kernels.llvm.values import Arithmetic
+
+
+MOST_SUMMED = 2**15
+"""Rows of k whose products of bytes any int32 holds."""
+
+BLOCK_ROWS = 48
+"""Rows that are rounded and multiplied at a time where each has a scale of its own."""
 
 
 class Element(NamedTuple):
@@ -51,13 +59,25 @@ class QuantizedMatrix(NamedTuple):
     scales: np.ndarray
 
 
+class ScaledMatrix(NamedTuple):
+    """Numbers ``values`` [k, n] that are whole multiples of the ``scales`` [n] of their columns."""
+
+    values: np.ndarray
+    scales: np.ndarray
+
+
 class WeightFormat(NamedTuple):
-    """One row of the table. ``pack`` packs a matrix [k, n]: of numbers, or one that is quantised already."""
+    """One row of the table. ``pack`` packs a matrix [k, n]: of numbers, a scaled one, or one that is
+    quantised already. A matrix of more than ``most`` rows is packed in pieces of so many, one behind the
+    other. ``planes`` are the elements that hold a number together; those of all columns lie side by side.
+    """
 
     name: str
     element: Element
     activations: Activations
     pack: Callable[[Any], Packed]
+    planes: int = 1
+    most: int | None = None
 
     @property
     def code(self) -> int:
@@ -79,6 +99,20 @@ def _byte_arithmetic(isa: Isa) -> "Arithmetic":
     return architecture.byte_arithmetic(isa) if isa.dot else single_bytes()
 
 
+def _bfloat16_arithmetic(isa: Isa) -> "Arithmetic":
+    # Imported here: who only runs kernels need not have llvmlite.
+    from tinyseq.kernels.llvm.values import bfloat16_arithmetic
+
+    return bfloat16_arithmetic(isa)
+
+
+def _float16_arithmetic(isa: Isa) -> "Arithmetic":
+    # Imported here: who only runs kernels need not have llvmlite.
+    from tinyseq.kernels.llvm.values import float16_arithmetic
+
+    return float16_arithmetic(isa)
+
+
 def _no_scratch(rows: int, k: int, n: int) -> int:
     return 0
 
@@ -86,6 +120,14 @@ def _no_scratch(rows: int, k: int, n: int) -> int:
 def _bytes_and_sums(rows: int, k: int, n: int) -> int:
     """Those of ``quantized.dynamic_product``."""
     return rows * 4 * n + rows * k + 3
+
+
+def _planes_and_sums(rows: int, k: int, n: int) -> int:
+    """That of ``planes.planes_product_of``: for a block of rows their scales, exact sums, sums of two planes
+    of two bytes, and the bytes."""
+    rows, depth, width = min(rows, BLOCK_ROWS), -(-k // 4) * 4, -(-n // PANEL) * PANEL
+    totals = n if k > MOST_SUMMED else 0
+    return rows * (8 + 8 * totals + 2 * 4 * 2 * width + 2 * depth)
 
 
 def _floats(matrix: np.ndarray) -> Packed:
@@ -104,6 +146,45 @@ def _block(matrix: QuantizedMatrix) -> Packed:
     return Packed(_fours(signed), np.stack([totals, offsets, words]))
 
 
+def _upper_halves(matrix: np.ndarray) -> Packed:
+    bits = np.ascontiguousarray(matrix, np.float32).view(np.uint32)
+    return Packed((bits >> 16).astype(np.uint16))
+
+
+def _float16(matrix: np.ndarray) -> Packed:
+    return Packed(matrix.astype(np.float16).view(np.uint16))
+
+
+def _one_plane(matrix: ScaledMatrix) -> Packed:
+    numbers = multiples(matrix.values, matrix.scales)
+    return _packed_planes([numbers], numbers, matrix.scales)
+
+
+def _two_planes(matrix: ScaledMatrix) -> Packed:
+    """The high bytes, then the low ones, both signed."""
+    numbers = multiples(matrix.values, matrix.scales)
+    low = ((numbers + 128) & 255) - 128
+    return _packed_planes([(numbers - low) >> 8, low], numbers, matrix.scales)
+
+
+def multiples(numbers: np.ndarray, scales: np.ndarray) -> np.ndarray:
+    """Which whole multiples of their scales numbers are, int32."""
+    return np.rint(numbers / scales).astype(np.int32)
+
+
+def _packed_planes(planes: list[np.ndarray], numbers: np.ndarray, scales: np.ndarray) -> Packed:
+    """Planes side by side; behind them zeros for each, the columns' sums and their scales."""
+    k, n = numbers.shape
+    width = -(-n // PANEL) * PANEL
+    beside = np.zeros((k, len(planes) * width), np.int8)
+    for place, plane in enumerate(planes):
+        beside[:, place * width : place * width + n] = plane
+    words = np.zeros((len(planes) + 2, n), np.int32)
+    words[-2] = numbers.sum(0, dtype=np.int32)
+    words[-1] = scales.astype(np.float32).view(np.int32)
+    return Packed(_fours(beside), words)
+
+
 def _fours(matrix: np.ndarray) -> np.ndarray:
     """Four rows of signed bytes each, the first lowest; zeros behind the last."""
     k, n = matrix.shape
@@ -117,14 +198,26 @@ FLOAT_ELEMENT = Element("float32", 1, 4, _float_arithmetic)
 BYTE_ELEMENT = Element("bytes", 4, 4, _byte_arithmetic)
 """Four signed bytes, summed with unsigned ones in exact integers."""
 
+BFLOAT16_ELEMENT = Element("bfloat16", 1, 2, _bfloat16_arithmetic)
+"""The upper half of a float32."""
+
+FLOAT16_ELEMENT = Element("float16", 1, 2, _float16_arithmetic)
+
 AS_THEY_ARE = Activations("float32", _no_scratch)
 ROUNDED_TOGETHER = Activations("bytes", _bytes_and_sums)
 """Bytes, by a scale and a zero point that cover all rows of a product."""
 
+ROUNDED_BY_ROW = Activations("int16", _planes_and_sums)
+"""16 bits, by a scale of each row's own."""
+
 FLOAT32 = WeightFormat("float32", FLOAT_ELEMENT, AS_THEY_ARE, _floats)
 BYTE_BLOCK = WeightFormat("bytes", BYTE_ELEMENT, ROUNDED_TOGETHER, _block)
+BFLOAT16 = WeightFormat("bfloat16", BFLOAT16_ELEMENT, AS_THEY_ARE, _upper_halves)
+FLOAT16 = WeightFormat("float16", FLOAT16_ELEMENT, AS_THEY_ARE, _float16)
+INT8 = WeightFormat("int8", BYTE_ELEMENT, ROUNDED_BY_ROW, _one_plane, 1, MOST_SUMMED)
+INT16 = WeightFormat("int16", BYTE_ELEMENT, ROUNDED_BY_ROW, _two_planes, 2, MOST_SUMMED)
 
-FORMATS = (FLOAT32, BYTE_BLOCK)
+FORMATS = (FLOAT32, BYTE_BLOCK, BFLOAT16, FLOAT16, INT8, INT16)
 """All of them, by code."""
 
 FORMAT_CODES = {row.name: code for code, row in enumerate(FORMATS)}

@@ -19,7 +19,7 @@ from tinyseq.kernels.instructions import (
     OPCODES,
 )
 from tinyseq.plan.kinds import KINDS, REPORT, RESULTS, check_kinds
-from tinyseq.plan.packing import PackedWeights, panels, segment
+from tinyseq.plan.packing import PackedWeights, segment
 from tinyseq.plan.ring import Ring
 from tinyseq.plan.sizes import closed
 from tinyseq.plan.turns import PlannedTurns
@@ -152,18 +152,21 @@ class Builder:
         """``made`` as a tensor."""
         return self.weight(self.made(source, layout, make))
 
-    @property
-    def format(self) -> WeightFormat:
-        """What known factors of products of numbers are packed in."""
-        return self._weights.format
+    def format_of(self, source: np.ndarray) -> WeightFormat:
+        """What known factors of products are packed in that are made of an array."""
+        return self._weights.format_of(source)
+
+    def panels(self, source: np.ndarray, lay: Callable, of: WeightFormat) -> np.ndarray:
+        """The matrix that ``lay`` makes of an array, packed."""
+        return self._weights.panels(source, lay, of)
 
     def factor(
-        self, source: np.ndarray, layout: object, n: int, make: Callable, of: WeightFormat | None = None
+        self, source: np.ndarray, layout: object, n: int, lay: Callable, of: WeightFormat | None = None
     ) -> Factor:
-        """A known matrix [k, n], which ``make`` gives, packed the first time; ``layout`` says what it is of
-        its ``source``."""
-        of = of or self.format
-        return Factor(self.packed(source, (of.name, layout), lambda: panels(make(), of)), n, of)
+        """A known matrix [k, n], which ``lay`` makes of its ``source`` or of an array of that shape, packed
+        the first time; ``layout`` tells it from others that are made of it."""
+        of = of or self.format_of(source)
+        return Factor(self.packed(source, (of.name, layout), lambda: self.panels(source, lay, of)), n, of)
 
     def zeros(self, count: int) -> View:
         """A constant vector of zeros, shared by all that ask for no more than it holds."""

@@ -9,7 +9,15 @@ from typing import Any
 import numpy as np
 
 from tinyseq.common import memory
-from tinyseq.kernels.formats import FLOAT32, QuantizedMatrix, WeightFormat
+from tinyseq.ir.narrow import EXACT, Weights
+from tinyseq.kernels.formats import (
+    FLOAT32,
+    FORMAT_CODES,
+    FORMATS,
+    QuantizedMatrix,
+    ScaledMatrix,
+    WeightFormat,
+)
 from tinyseq.kernels.instructions import ALIGNMENT, GROUP, PANEL
 
 
@@ -36,13 +44,27 @@ def segment(array: np.ndarray) -> np.ndarray:
     return copy
 
 
-def panels(matrix: np.ndarray | QuantizedMatrix, of: WeightFormat = FLOAT32) -> np.ndarray:
+Matrix = np.ndarray | QuantizedMatrix | ScaledMatrix
+
+
+def panels(matrix: Matrix, of: WeightFormat = FLOAT32) -> np.ndarray:
     """A matrix [k, n] as packed panels of a format, and what its columns need behind them; see
     ``kernels/compute/product.py``."""
+    if of.most is None or len(matrix.values) <= of.most:
+        return _piece(matrix, of)
+    starts = range(0, len(matrix.values), of.most)
+    pieces = [
+        _piece(matrix._replace(values=matrix.values[start : start + of.most]), of).view(np.uint8)
+        for start in starts
+    ]
+    return segment(np.concatenate(pieces))
+
+
+def _piece(matrix: Matrix, of: WeightFormat) -> np.ndarray:
     elements, columns = of.pack(matrix)
-    (k, n), count = elements.shape, 0 if columns is None else len(columns)
+    (k, n), words = elements.shape, (0, 0) if columns is None else columns.shape
     size = of.element.size * panels_size(k, n)
-    whole = aligned(size + 4 * panels_size(count, n))
+    whole = aligned(size + 4 * panels_size(*words))
     packed = whole[:size].view(elements.dtype)
     for start in range(0, n, GROUP * PANEL):
         own = elements[:, start : start + GROUP * PANEL]
@@ -51,7 +73,7 @@ def panels(matrix: np.ndarray | QuantizedMatrix, of: WeightFormat = FLOAT32) -> 
         group[:, : own.shape[1]] = own
     if columns is None:
         return packed
-    whole[size:].view(columns.dtype).reshape(count, -1)[:, :n] = columns
+    whole[size:].view(columns.dtype).reshape(words[0], -1)[:, : words[1]] = columns
     return whole
 
 
@@ -63,12 +85,12 @@ def panels_size(k: int, n: int) -> int:
 class PackedWeights:
     """What is worked out from a model's weights: each once, shared by every plan.
 
-    Only what comes from arrays of the model itself is kept; the rest is a plan's own. ``format`` is what
-    known factors of products of numbers are packed in.
+    Only what comes from arrays of the model itself is kept; the rest is a plan's own. ``rounded`` says which
+    of them are packed in another format than float32.
     """
 
-    def __init__(self, arrays: Iterable[np.ndarray], format: WeightFormat = FLOAT32) -> None:
-        self.format = format
+    def __init__(self, arrays: Iterable[np.ndarray], rounded: Weights = EXACT) -> None:
+        self._rounded = rounded
         self._own: dict[int, np.ndarray] = {}
         self.own(arrays)
         self._made: dict[tuple, Any] = {}
@@ -78,6 +100,18 @@ class PackedWeights:
     def own(self, arrays: Iterable[np.ndarray]) -> None:
         """Counts further arrays among the model's own."""
         self._own.update((id(array), array) for array in arrays)
+
+    def format_of(self, source: np.ndarray) -> WeightFormat:
+        """What matrices of an array's numbers are packed in."""
+        return FLOAT32 if self._rounded.of(source) is None else FORMATS[FORMAT_CODES[self._rounded.precision]]
+
+    def panels(self, source: np.ndarray, lay: Callable[[np.ndarray], Any], of: WeightFormat) -> np.ndarray:
+        """The matrix that ``lay`` makes of an array, packed."""
+        narrow = self._rounded.of(source)
+        if narrow is None or narrow.scales is None or of is FLOAT32:
+            return panels(lay(source), of)
+        values, scales = lay(source), lay(np.broadcast_to(narrow.scales, source.shape))
+        return panels(ScaledMatrix(values, scales[0] if len(scales) else np.ones(scales.shape[1])), of)
 
     def zeros(self, count: int) -> np.ndarray:
         """At least ``count`` float32 zeros."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from typing import TYPE_CHECKING, TypeGuard
 
 from tinyseq import passes
@@ -28,7 +28,8 @@ def load(
     device: str = "cpu",
     state: Mapping[str, str] | None = None,
     finite: bool = True,
-    precision: str = "float32",
+    precision: str | None = None,
+    keep: Collection[str] = (),
 ) -> Session:
     """Loads a model.
 
@@ -41,13 +42,18 @@ def load(
             dataflow, and by name and shape where that leaves it open.
         finite: whether a step of a stream is refused that would leave NaN or infinity in its state, and so in
             all that comes after; False lets a state remember all numbers.
-        precision: to what numbers are rounded before they are multiplied with weights, on tensor cores: of
-            CUDA devices ``"tf32"`` (10 bits behind the point, products alone), ``"bfloat16"`` (7; recurrent
-            layers too) or ``"float16"`` (10, up to 65504). Sums, states and all that is done by element stay
-            float32. ``"float32"`` rounds nothing.
+        precision: ``"float32"``, which rounds nothing, or to what weights are rounded and kept in. Of the
+            CPU ``"bfloat16"`` (7 bits behind the point), ``"float16"`` (10, up to 65504), ``"int16"`` or
+            ``"int8"`` (with a scale for each column; what they are multiplied with has 16 bits then). Of CUDA
+            devices ``"tf32"`` (10 bits, products alone), ``"bfloat16"`` (recurrent layers too) or
+            ``"float16"``: to what tensor cores round both factors. Sums, states and all that is done by
+            element stay float32. What is not said is what the file was written in.
+        keep: names of weights, or of nodes, whose weights stay float32: whole ones, or parts between slashes
+            and dots, as ``"head"`` of ``/decoder/head/MatMul``.
 
     Raises:
-        ModelError: the file cannot be read, or holds what tinyseq cannot run.
+        ModelError: the file cannot be read, or holds what tinyseq cannot run; a weight has numbers that the
+            precision does not hold, or ``keep`` names none.
         DeviceError: the device is unknown, the driver or the device that ``"cuda"`` needs is missing, or the
             device does not compute in that precision; says which.
         MissingPackageError: so is a package that it needs.
@@ -60,13 +66,14 @@ def load(
     if not isinstance(finite, bool):
         raise ModelError(f"finite is True or False, not {shown(finite)}")
     simple = passes.simplify(model)
+    passes.check_kept(simple, keep)
     if state is not None or not (model.state or _is_own(path)):
         # Imported here: files that tell their state need no search for it.
         from tinyseq.passes.pairs import find_state, name_state
 
         file = model.graph
         simple = find_state(simple, file) if state is None else name_state(simple, file, dict(state))
-    return Session(model.with_state(simple.state), device, simple, finite, precision)
+    return Session(model.with_state(simple.state), device, simple, finite, precision, tuple(keep))
 
 
 def _is_own(path: object) -> bool:

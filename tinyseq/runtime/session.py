@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from contextlib import contextmanager
 from functools import cached_property
 from typing import TYPE_CHECKING, NoReturn
@@ -42,13 +42,17 @@ class Session:
         device: str = "cpu",
         simple: Model | None = None,
         finite: bool = True,
-        precision: str = "float32",
+        precision: str | None = None,
+        keep: Collection[str] = (),
     ) -> None:
         self.model = model
         self.device = device
         self.finite = finite
-        self.precision = precision
+        self.precision = precision = model.weights.precision if precision is None else precision
+        self.keep = keep
+        backends.check_precision(device, precision, keep)
         simple = passes.simplify(model) if simple is None else simple
+        simple = passes.with_precision(simple, backends.rounds_weights(device, precision), keep)
         self._simple = simple
         self._defaults = frozenset([value.name for value in model.defaults])
         self._overriding: dict[frozenset[str], Session] = {}
@@ -70,6 +74,11 @@ class Session:
     def state(self) -> tuple[StatePair, ...]:
         """What a stream carries from step to step; empty if the model cannot be streamed."""
         return () if self._refusal else self.streaming.model.state
+
+    @property
+    def streams(self) -> bool:
+        """Whether the model can be computed step by step."""
+        return not self._refusal
 
     @property
     def stream_graph(self) -> ModelGraph:
@@ -110,6 +119,11 @@ class Session:
         """What tells the model from others, whatever file it is loaded from; saved states carry it."""
         return format.fingerprint(self._simple)
 
+    @property
+    def computed(self) -> Model:
+        """The model that is computed: the simplified one, with the weights that the precision leaves."""
+        return self._simple
+
     def run(self, feeds: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
         """All outputs for whole inputs: takes an array of the dtype and shape of each of ``inputs``, by name,
         and gives a new array for each of ``outputs`` by name. Inputs that have a default in an ONNX file,
@@ -127,7 +141,7 @@ class Session:
         found = self._overriding.get(names)
         if found is None:
             model = self.model.with_inputs(names)
-            found = Session(model, self.device, None, self.finite, self.precision)
+            found = Session(model, self.device, None, self.finite, self.precision, self.keep)
             if len(self._overriding) >= MOST_OVERRIDING:
                 self._overriding.clear()
             self._overriding[names] = found
@@ -187,7 +201,7 @@ class Session:
 
     def with_any_state(self) -> Session:
         """The same model, whose streams remember NaN and infinity too; see ``finite`` of ``load``."""
-        return Session(self.model, self.device, self._simple, False, self.precision)
+        return Session(self.model, self.device, self._simple, False, self.precision, self.keep)
 
     def rows(self, layout: RowLayout, count: int) -> backends.RowRunner:
         """An executor of ``count`` streams whose state lies in rows.
@@ -300,7 +314,8 @@ class Session:
 
     def save(self, path: str | Path) -> None:
         """Writes the model in tinyseq's own format, which loads without any converter's package. What inputs
-        of an ONNX file have by default is then fixed.
+        of an ONNX file have by default is then fixed. Weights that ``precision`` rounds are written as they
+        are, narrow, and loaded as they were written.
 
         The file appears whole or not at all; one that was there keeps its mode, a link stays a link.
 

@@ -15,7 +15,7 @@ from dataclasses import asdict
 import numpy as np
 
 from tinyseq import __version__
-from tinyseq.backends import DEVICES, PRECISIONS, check_precision, device_named
+from tinyseq.backends import ALL_PRECISIONS, DEVICES, PRECISIONS, check_precision, device_named
 from tinyseq.common.files import same
 from tinyseq.common.text import printable
 from tinyseq.decode.generation.decoder import Decoder
@@ -29,7 +29,7 @@ from tinyseq.reference import Watch
 from tinyseq.runtime.loading import WEIGHT_FILES, load
 from tinyseq.runtime.session import Session
 from tinyseq.serve import command as serving
-from tinyseq.tools import console, decode_command, inputs
+from tinyseq.tools import console, decode_command, inputs, narrowing
 from tinyseq.tools import generate_command as generation
 from tinyseq.tools.console import JSON_HELP, file_name, read_arrays, say, say_json, write_arrays
 from tinyseq.tools.inspection import inspect, open_sizes, step_sizes
@@ -96,7 +96,11 @@ def _parser() -> argparse.ArgumentParser:
 
     command = commands.add_parser("convert", help="write a model in tinyseq's own format")
     _add_model(command)
-    command.add_argument("output", type=file_name, help="the .tinyseq file to write")
+    inputs.add_options(command)
+    command.add_argument("output", type=file_name, nargs="?", help="the .tinyseq file to write")
+    command.add_argument(
+        "--compare", action="store_true", help="tell of each precision its bytes and what the outputs lose"
+    )
     command.set_defaults(command=_convert)
 
     command = commands.add_parser("build", help="make a model a C library, weights and kernels inside")
@@ -148,9 +152,15 @@ def _add_model(command: argparse.ArgumentParser, what: str = MODEL_FILES) -> Non
     )
     command.add_argument(
         "--precision",
-        choices=PRECISIONS,
-        default=PRECISIONS[0],
-        help=f"to what numbers are rounded before they are multiplied (default {PRECISIONS[0]}: not at all)",
+        choices=ALL_PRECISIONS,
+        help=f"to what weights are rounded (default {ALL_PRECISIONS[0]}, or what the file has)",
+    )
+    command.add_argument(
+        "--keep",
+        action="append",
+        default=[],
+        metavar="NAME",
+        help="a weight, or a node whose weights, --precision leaves as they are",
     )
     command.add_argument("--json", action="store_true", help=JSON_HELP)
 
@@ -173,12 +183,17 @@ def _device(name: str) -> str:
 
 
 def _load(args: argparse.Namespace) -> Session:
+    return _load_as(args, args.precision)
+
+
+def _load_as(args: argparse.Namespace, precision: str | None) -> Session:
     state = inputs.pairs(args.state, "--state") or None
     try:
-        check_precision(args.device, args.precision)
+        if precision is not None:
+            check_precision(args.device, precision, args.keep)
     except DeviceError as error:
         raise OptionError(str(error)) from error
-    return load(args.model, device=args.device, state=state, precision=args.precision)
+    return load(args.model, device=args.device, state=state, precision=precision, keep=args.keep)
 
 
 def _inspect(args: argparse.Namespace) -> int:
@@ -259,11 +274,7 @@ def _verify(args: argparse.Namespace) -> int:
             "--stream compares bits, of which --tolerance allows none to differ; give one of them"
         )
     if args.stream:
-        args.size += [
-            f"{name}={FRAMES}"
-            for name in frame_sizes(session)
-            if name not in inputs.pairs(args.size, "--size")
-        ]
+        args.size += [f"{name}={FRAMES}" for name in _sizes_not_given(args, session)]
         with inputs.size_hint(args, session):
             report = check_stream(session, inputs.feeds_of(args, session), seed=args.seed)
         say(*([report.as_json()] if args.json else map(str, report.findings)))
@@ -277,6 +288,12 @@ def _verify(args: argparse.Namespace) -> int:
     else:
         say(*table(rows, args.tolerance))
     return FINE if passed else FAILED
+
+
+def _sizes_not_given(args: argparse.Namespace, session: Session) -> list[str]:
+    """The open sizes that are numbers of frames, but for those that are given."""
+    given = inputs.pairs(args.size, "--size")
+    return [name for name in frame_sizes(session) if name not in given]
 
 
 @contextmanager
@@ -293,15 +310,47 @@ def _progress(session: Session) -> Iterator[Watch | None]:
 
 
 def _convert(args: argparse.Namespace) -> int:
-    if same(args.model, args.output):
-        raise OptionError(f"{args.output} is the model itself, which is not overwritten; give another name")
+    output = args.output
+    if output is None and not args.compare:
+        raise OptionError("convert takes the .tinyseq file to write, or --compare, which needs none")
+    if output is not None and same(args.model, output):
+        raise OptionError(f"{output} is the model itself, which is not overwritten; give another name")
     session = _load(args)
-    session.save(args.output)
+    found, why = _roundings(args, session)
+    if output is not None:
+        session.save(output)
     if args.json:
-        say_json({"output": str(args.output), "bytes": args.output.stat().st_size})
-    else:
-        say(f"wrote {args.output} ({args.output.stat().st_size:,} bytes)")
+        written = {} if output is None else {"output": str(output), "bytes": output.stat().st_size}
+        say_json(written | ({"precisions": [row.as_json() for row in found]} if found else {}))
+        return FINE
+    if output is not None:
+        say(f"wrote {output} ({output.stat().st_size:,} bytes)")
+    if found:
+        say(*narrowing.table(found))
+        say(*([f"outputs were not compared: {why}"] if why else []))
     return FINE
+
+
+def _roundings(args: argparse.Namespace, session: Session) -> tuple[list[narrowing.Rounding], str]:
+    """What precisions make of the model: all, to compare, or the one at hand beside float32; and why their
+    outputs are not compared, where they are not."""
+    if not args.compare and not session.computed.weights.narrow:
+        return [], ""
+    asked = PRECISIONS["cpu"] if args.compare else (ALL_PRECISIONS[0], session.precision)
+    args.device = "cpu"
+    feeds, why = None, ""
+    try:
+        if session.streams:
+            args.size += [f"{name}={FRAMES}" for name in _sizes_not_given(args, session)]
+        feeds = inputs.feeds_of(args, session)
+        session.run(feeds)
+    except FeedError as error:
+        if args.input or args.inputs:
+            raise
+        feeds, why = None, str(error)
+    exact = _load_as(args, ALL_PRECISIONS[0])
+    made = (exact if name == exact.precision else _load_as(args, name) for name in asked)
+    return [narrowing.rounding(one, exact, feeds) for one in made], why
 
 
 def _build(args: argparse.Namespace) -> int:

@@ -96,7 +96,7 @@ def _step(session: Session, feeds: Mapping[str, np.ndarray]) -> dict[str, Any]:
     found: dict[str, Any] = {"operations_per_step": None, "memory": None, "step_error": None}
     try:
         found["operations_per_step"] = operations(session.model, feeds)
-        found["memory"] = memory(session.model, feeds)._asdict()
+        found["memory"] = memory(session.computed, feeds)._asdict()
     except TinyseqError as error:
         found["step_error"] = str(error)
     return found

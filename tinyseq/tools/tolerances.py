@@ -15,6 +15,9 @@ RELATIVE = 1e-4
 """A result differs if |a - b| > ABSOLUTE * max(1, largest |b|) + RELATIVE * |b| anywhere, b being the other
 side's: sums of float32 err by a share of their largest terms."""
 
+ABSOLUTE_OF_16_BITS = 1e-3
+"""``ABSOLUTE`` where what is multiplied with weights is rounded to 16 bits."""
+
 STEPS = 5
 """Steps by which a quantised result may differ besides. A number beside the edge of two steps may be rounded
 to either, for a difference in the last bit of what was done before; layers and frames add such steps up."""
@@ -39,12 +42,14 @@ class Tolerance:
         given: what a user allows instead of all this, as a share of max(1, largest |value|).
         moved: how far the reference moves when all numbers are nudged, where that was tried. Twice as much
             is allowed if it is more than the steps.
+        absolute: what is allowed in any case, as a share of max(1, largest |value|).
     """
 
     quantised: bool = False
     scale: float | None = None
     given: float | None = None
     moved: float = 0.0
+    absolute: float = ABSOLUTE
 
     def step(self, other: np.ndarray) -> float:
         """The size of a step of such results; 0 where they go in none. Where the model does not give it, it
@@ -62,7 +67,9 @@ class Tolerance:
         scale = max(1.0, float(np.max(np.abs(other), initial=0, where=np.isfinite(other))))
         if self.given is not None:
             return np.full(other.shape, self.given * scale)
-        return ABSOLUTE * scale + RELATIVE * np.abs(other) + max(STEPS * self.step(other), 2 * self.moved)
+        return (
+            self.absolute * scale + RELATIVE * np.abs(other) + max(STEPS * self.step(other), 2 * self.moved)
+        )
 
 
 def tolerances(graph: ModelGraph, given: float | None = None) -> dict[str, Tolerance]:

@@ -13,9 +13,11 @@ from tinyseq import reference
 from tinyseq.common import memory
 from tinyseq.errors import FeedError
 from tinyseq.ir.model import Value
+from tinyseq.ir.narrow import PRECISIONS
 from tinyseq.runtime.session import Session
 from tinyseq.tools.tolerances import (
     ABSOLUTE,
+    ABSOLUTE_OF_16_BITS,
     LEVELS,
     NUDGE,
     RELATIVE,
@@ -46,6 +48,7 @@ class Comparison:
     step: float = 0.0
     moved: float = 0.0
     same_largest: float | None = None
+    absolute: float = ABSOLUTE
 
 
 def random_feeds(
@@ -83,7 +86,8 @@ def verify(
     watch: reference.Watch | None = None,
     tolerance: float | None = None,
 ) -> list[Comparison]:
-    """Every output of ``session`` against the reference and, for ONNX files, against onnxruntime.
+    """Every output of ``session`` against the reference and, for ONNX files, against onnxruntime; where
+    weights are rounded, against the reference with the rounded weights alone.
 
     ``watch`` is told of each node that the reference, by far the slowest of them, has computed. ``tolerance``
     is what results may differ, as a share of max(1, largest |value|), in place of what
@@ -91,10 +95,14 @@ def verify(
     """
     ours = session.run(feeds)
     arrays = {name: np.asarray(array) for name, array in feeds.items()}
-    others = {"reference": reference.run(session.model, arrays, watch)}
-    if Path(path).suffix == ".onnx" and (theirs := _onnxruntime(path, feeds)) is not None:
+    weights = session.computed.weights
+    rounds = bool(weights.narrow)
+    others = {"reference": reference.run(session.computed if rounds else session.model, arrays, watch)}
+    if not rounds and Path(path).suffix == ".onnx" and (theirs := _onnxruntime(path, feeds)) is not None:
         others["onnxruntime"] = theirs
     allowed = tolerances(session.model.graph, tolerance)
+    if rounds and not PRECISIONS[weights.precision].exact:
+        allowed = {name: replace(one, absolute=ABSOLUTE_OF_16_BITS) for name, one in allowed.items()}
 
     def compared() -> list[Comparison]:
         return [
@@ -105,7 +113,7 @@ def verify(
 
     rows = compared()
     if any(not row.within and row.step for row in rows):
-        moves = moved(session.model, arrays, others["reference"])
+        moves = moved(session.computed if rounds else session.model, arrays, others["reference"])
         allowed = {name: replace(one, moved=moves[name] * one.quantised) for name, one in allowed.items()}
         rows = compared()
     return rows
@@ -128,7 +136,7 @@ def _compared(
     name: str, ours: np.ndarray, against: str, theirs: np.ndarray, tolerance: Tolerance
 ) -> Comparison:
     if ours.shape != theirs.shape:
-        return Comparison(name, ours.shape, against, float("inf"), False)
+        return Comparison(name, ours.shape, against, float("inf"), False, absolute=tolerance.absolute)
     a, b = ours.astype(np.float64), theirs.astype(np.float64)
     with np.errstate(invalid="ignore"):
         difference = np.where(np.isnan(a) & np.isnan(b) | (a == b), 0, np.abs(a - b))
@@ -139,7 +147,9 @@ def _compared(
         same, clear = _same_largest(a, b, allowed)
         within, largest = within and bool(same[clear].all()), float(same.mean())
     most, step = float(difference.max(initial=0)), tolerance.step(b)
-    return Comparison(name, ours.shape, against, most, within, step, tolerance.moved, largest)
+    return Comparison(
+        name, ours.shape, against, most, within, step, tolerance.moved, largest, tolerance.absolute
+    )
 
 
 def _same_largest(a: np.ndarray, b: np.ndarray, allowed: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -161,7 +171,8 @@ def table(rows: list[Comparison], tolerance: float | None = None) -> list[str]:
         )
     if tolerance is not None:
         return [*lines, f"tolerance: {tolerance:g} x max(1, largest |value|), as given"]
-    lines.append(f"tolerance: {ABSOLUTE:g} x max(1, largest |value|) + {RELATIVE:g} x |value|")
+    absolute = max((row.absolute for row in rows), default=ABSOLUTE)
+    lines.append(f"tolerance: {absolute:g} x max(1, largest |value|) + {RELATIVE:g} x |value|")
     if any(row.step for row in rows):
         lines.append(
             f"  quantised outputs: {STEPS} steps more, a step being the scale of the output or 1/{LEVELS} of "

@@ -35,8 +35,8 @@ def recurrent(predictor: Session, tokens: Value, start: tuple[int, ...]) -> Sess
         model.graph.constants | constants,
     )
     before = np.array([[0, *start[:-1]]], tokens.dtype)
-    found = Model(graph, (StatePair(CONTEXT, tokens.name, before),), model.origin)
-    return Session(found, predictor.device, precision=predictor.precision)
+    found = Model(graph, (StatePair(CONTEXT, tokens.name, before),), model.origin, weights=model.weights)
+    return Session(found, predictor.device, precision=predictor.precision, keep=predictor.keep)
 
 
 def _node(op: str, inputs: tuple[str, ...], output: str, **attributes) -> Node:

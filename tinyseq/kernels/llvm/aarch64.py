@@ -22,8 +22,8 @@ _TILES_OF_PAIRS = ((4, 1), (3, 1), (2, 1), (1, 2))
 ISAS = {
     isa.name: isa
     for isa in (
-        Isa("neon", 0, "generic", "+neon", True, "saddlp.v4i32.v8i16", _TILES),
-        Isa("dotprod", 1, "generic", "+neon,+dotprod", True, "sdot.v4i32.v16i8", _TILES),
+        Isa("neon", 0, "generic", "+neon", True, "saddlp.v4i32.v8i16", _TILES, halves=True),
+        Isa("dotprod", 1, "generic", "+neon,+dotprod", True, "sdot.v4i32.v16i8", _TILES, halves=True),
     )
 }
 """All of ARMv8, and those with the extension FEAT_DotProd: nearly all from 2018 on, all of Apple's Macs."""

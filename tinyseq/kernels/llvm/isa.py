@@ -14,7 +14,7 @@ class Isa:
     adds vectors of 128 bits in one instruction; empty where LLVM's own ``fma`` becomes one.
     """
 
-    __slots__ = ("apart", "cpu", "dot", "features", "fma", "level", "madd", "name", "tiles")
+    __slots__ = ("apart", "cpu", "dot", "features", "fma", "halves", "level", "madd", "name", "tiles")
 
     def __init__(
         self,
@@ -27,6 +27,7 @@ class Isa:
         tiles: tuple[tuple[int, int], ...],
         apart: bool = False,
         madd: str = "",
+        halves: bool = False,
     ) -> None:
         self.name = name
         self.level = level
@@ -37,3 +38,4 @@ class Isa:
         self.tiles = tiles
         self.apart = apart
         self.madd = madd
+        self.halves = halves

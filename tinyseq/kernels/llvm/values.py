@@ -55,6 +55,48 @@ def float_arithmetic(isa: Isa) -> Arithmetic:
     return Arithmetic(FLOAT, FLOAT, FLOAT, 4, VECTOR, as_it_is, as_it_is, step)
 
 
+def bfloat16_arithmetic(isa: Isa) -> Arithmetic:
+    """Elements of bfloat16, widened."""
+
+    def w(builder, weights):
+        wide = builder.zext(weights, INTEGERS)
+        return builder.bitcast(builder.shl(wide, repeated(INTEGERS, 16)), VECTOR)
+
+    return float_arithmetic(isa)._replace(weight=INT16, w=w)
+
+
+def float16_arithmetic(isa: Isa) -> Arithmetic:
+    """Elements of float16, widened: by an instruction where there is one, else in steps of integers."""
+
+    def w(builder, weights):
+        if isa.halves:
+            return builder.fpext(builder.bitcast(weights, ir.VectorType(ir.HalfType(), PANEL)), VECTOR)
+        return _widened(builder, builder.zext(weights, INTEGERS))
+
+    return float_arithmetic(isa)._replace(weight=INT16, w=w)
+
+
+def _widened(builder, halves):
+    """The float32 of float16's bits, each in 32. A denormal one counts as the normal number whose exponent is
+    one less than the least, from which that number's leading one is taken off."""
+
+    def const(value: int):
+        return repeated(INTEGERS, value)
+
+    sign = builder.shl(builder.and_(halves, const(0x8000)), const(16))
+    rest = builder.shl(builder.and_(halves, const(0x7FFF)), const(13))
+    exponent = builder.and_(rest, const(0x1F << 23))
+    normal = builder.add(rest, const((127 - 15) << 23))
+    endless = builder.add(rest, const((255 - 31) << 23))
+    least = const((127 - 14) << 23)
+    raised = builder.bitcast(builder.add(rest, least), VECTOR)
+    tiny = builder.bitcast(builder.fsub(raised, builder.bitcast(least, VECTOR)), INTEGERS)
+    is_tiny = builder.icmp_signed("==", exponent, const(0))
+    is_endless = builder.icmp_signed("==", exponent, const(0x1F << 23))
+    bits = builder.select(is_tiny, tiny, builder.select(is_endless, endless, normal))
+    return builder.bitcast(builder.or_(bits, sign), VECTOR)
+
+
 def byte_arithmetic(x: Callable, w: Callable, step: Callable) -> Arithmetic:
     """Elements of four bytes, summed in int32 exactly: x unsigned, w signed."""
     return Arithmetic(INT32, INT32, ir.IntType(8), 1, INTEGERS, x, w, step)

@@ -19,9 +19,13 @@ ISAS = {
     isa.name: isa
     for isa in (
         Isa("baseline", 0, "x86-64", "", False, "sse2.pmadd.wd", ((2, 1), (1, 2))),
-        Isa("avx2", 1, "haswell", "", True, "avx2.pmadd.wd", _NARROW),
-        Isa("avx512", 2, "skylake-avx512", "-prefer-256-bit", True, "avx512.pmaddw.d.512", _WIDE),
-        Isa("avx512vnni", 3, "cascadelake", "-prefer-256-bit", True, "avx512.vpdpbusd.512", _WIDE),
+        Isa("avx2", 1, "haswell", "", True, "avx2.pmadd.wd", _NARROW, halves=True),
+        Isa(
+            "avx512", 2, "skylake-avx512", "-prefer-256-bit", True, "avx512.pmaddw.d.512", _WIDE, halves=True
+        ),
+        Isa(
+            "avx512vnni", 3, "cascadelake", "-prefer-256-bit", True, "avx512.vpdpbusd.512", _WIDE, halves=True
+        ),
     )
 }
 

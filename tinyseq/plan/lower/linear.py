@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import math
 from collections.abc import Container, Sequence
+from functools import partial
 from typing import TYPE_CHECKING
 
 import numpy as np
 
-from tinyseq.kernels.formats import AS_THEY_ARE, FLOAT32, WeightFormat
+from tinyseq.kernels.formats import AS_THEY_ARE, FLOAT32, ROUNDED_TOGETHER, WeightFormat
 from tinyseq.kernels.instructions import BYTES, HAS_LENGTHS
 from tinyseq.plan import packing
 from tinyseq.plan.lower.elementwise import apply
@@ -54,7 +55,7 @@ def linear(p: Builder, x: View, w: Factor, bias: View | None, lengths: View | No
     k, n = x.shape[-1], w.n
     y = p.allocate((*x.shape[:-1], n))
     if y.size:
-        if w.of.activations is not AS_THEY_ARE:
+        if w.of.activations is ROUNDED_TOGETHER:
             x = p.dense(x)
         x, rows = row_strides(p, x)
         if lengths is not None:
@@ -75,15 +76,18 @@ def scratch_of(p: Builder, of: WeightFormat, rows: int, k: int, n: int) -> View 
 def packed_matrix(p: Builder, b: np.ndarray | View, layout: object, flip: bool = False) -> Factor:
     """A factor [k, n] (or, to ``flip``, [n, k]): packed now if known, else at run time."""
     if isinstance(b, np.ndarray):
-        matrix = b.reshape(b.shape[-2:])
-        matrix = matrix.T if flip else matrix
-        return p.factor(b, (layout, flip), matrix.shape[1], lambda: matrix)
+        return p.factor(b, (layout, flip), b.shape[-2 if flip else -1], partial(_as_matrix, flip=flip))
     b = real(p, b)
     b = b.transposed((1, 0)) if flip else b
     k, n = b.shape
     w = p.allocate((packing.panels_size(k, n),))
     p.emit("pack", b, w, k, n, *b.strides)
     return Factor(w, n, FLOAT32)
+
+
+def _as_matrix(b: np.ndarray, flip: bool) -> np.ndarray:
+    matrix = b.reshape(b.shape[-2:])
+    return matrix.T if flip else matrix
 
 
 def matmul(p: Builder, node: Node, inputs, shapes) -> View:
@@ -183,9 +187,13 @@ class _Term:
         y = folded(p, "add", self.view(p), axes)
         return _Term(y.reshaped(tuple(n for axis, n in enumerate(y.shape) if axis not in axes)), kept)
 
+    def order(self, labels: Sequence[str]) -> list[int]:
+        """The axes of some labels."""
+        return [self.labels.index(label) for label in labels]
+
     def ordered(self, labels: Sequence[str]) -> np.ndarray | View:
         """The tensor with its axes in the order of ``labels``, which are its own."""
-        order = [self.labels.index(label) for label in labels]
+        order = self.order(labels)
         return self.x.transpose(order) if isinstance(self.x, np.ndarray) else self.x.transposed(order)
 
 
@@ -218,7 +226,12 @@ def _contracted(p: Builder, a: _Term, b: _Term, wanted: Container[str]) -> _Term
     w = b.ordered([*batch, *inner, *right])
     if isinstance(w, np.ndarray) and not batch:
         key = ("einsum", (*inner, "->", *right), b.labels)
-        y = linear(p, x, p.factor(b.x, key, columns, lambda: w.reshape(middle, columns)), None)
+        order = b.order([*inner, *right])
+
+        def lay(own: np.ndarray) -> np.ndarray:
+            return own.transpose(order).reshape(middle, columns)
+
+        y = linear(p, x, p.factor(b.x, key, columns, lay), None)
     else:
         y = multiplied(p, x, reshaped(p, real(p, w), (*parts[0], middle, columns)))
     return _Term(reshaped(p, y, (*parts[0], *parts[1], *parts[3])), (*batch, *left, *right))

@@ -145,19 +145,22 @@ def matmul_integer(p: Builder, node: Node, inputs, shapes) -> View:
     ):
         return _by_floats(p, node, inputs, shapes)
     x = _bytes(p, a, "a factor")
-    matrix = b.reshape(len(b), math.prod(b.shape[1:]))
-    block = byte_block(p, b, "matmul", matrix.shape[1], lambda: matrix, b_shift)
+    columns = math.prod(b.shape[1:])
+    block = byte_block(p, b, "matmul", columns, lambda own: own.reshape(len(own), columns), b_shift)
     x = x.reshaped((1, *x.shape)) if len(x.shape) == 1 else x
     return _product(p, x, p.narrow(a_shift), block).reshaped(shapes[0])
 
 
 def byte_block(p: Builder, source: np.ndarray, key: object, n: int, matrix, offsets, scales=None) -> Factor:
-    """The matrix [k, n] that ``matrix`` gives as a block; one offset and scale for all columns or each."""
+    """The matrix [k, n] that ``matrix`` makes of an array as a block; one offset and scale for all columns
+    or each."""
     if source.dtype not in (BYTE, SIGNED):
         raise UnsupportedError(f"weights of {source.dtype} where the op takes int8 or uint8")
     scales = np.ones(1, np.float32) if scales is None else scales
     full_key = (key, offsets.tobytes(), scales.tobytes())
-    return p.factor(source, full_key, n, lambda: QuantizedMatrix(matrix(), offsets, scales), BYTE_BLOCK)
+    return p.factor(
+        source, full_key, n, lambda own: QuantizedMatrix(matrix(own), offsets, scales), BYTE_BLOCK
+    )
 
 
 def _by_floats(p: Builder, node: Node, inputs, shapes) -> View:
@@ -213,7 +216,7 @@ class _QuantizedLayer(Layer):
 
     def _packed(self, w: np.ndarray, d: int, gates: range) -> Factor:
         scales, offsets = (own.reshape(len(w), -1)[d] for own in self._parameters[id(w)])
-        return byte_block(self.p, w, d, w.shape[2], lambda: w[d], offsets, scales)
+        return byte_block(self.p, w, d, w.shape[2], lambda own: own[d], offsets, scales)
 
     def _turns(self, d: int) -> bool:
         return self.lengths is not None and bool(BACKWARD[self.node.attributes["direction"]][d])

@@ -155,13 +155,14 @@ class Layer:
         """``input_product`` of rows of a table."""
         p, lookup, n = self.p, self.x.buffer.lookup, self.gates * self.hidden
         table, w, b, sides = lookup.table, self.w, self.b, self.sides
+        of = p.format_of(w)
         check_all(p, lookup, indices)
 
         def make() -> np.ndarray:
             bias = known_bias(p, b, d, self.gates, self.hidden, sides)
-            return products(table, packing.panels(w[d].T, p.format), bias, p.format)
+            return products(table, p.panels(w, lambda own: own[d].T, of), bias, of)
 
-        of_all = p.packed(w, ("looked up", p.format.name, id(table), id(b), d, sides), make)
+        of_all = p.packed(w, ("looked up", of.name, id(table), id(b), d, sides), make)
         return gather_rows(p, lookup.node, of_all, (len(table), n), indices, p.allocate((*indices.shape, n)))
 
     def recurrent_weights(self, d: int) -> list[Factor]:
@@ -172,7 +173,7 @@ class Layer:
         first, matrix = self._packed(self.r, d, range(self.gates)), self.projection
         if matrix is None:
             return [first]
-        return [first, self.p.factor(matrix, ("projection", d), self.units, lambda: matrix[d].T, first.of)]
+        return [first, self.p.factor(matrix, ("projection", d), self.units, lambda own: own[d].T, first.of)]
 
     def _packed(self, w: np.ndarray | View, d: int, gates: range) -> Factor:
         """The weights w[d] of some gates, packed: now if they are known, else at run time."""
@@ -180,7 +181,7 @@ class Layer:
         if isinstance(w, View):
             rows = w.sliced([(d, 1, 1), (start, 1, count), (0, 1, w.shape[2])]).matrix()
             return packed_matrix(self.p, rows, None, flip=True)
-        return self.p.factor(w, ("gates", d, gates), count, lambda: w[d][start : start + count].T)
+        return self.p.factor(w, ("gates", d, gates), count, lambda own: own[d][start : start + count].T)
 
     def constants(self, d: int) -> View | None:
         """The peepholes of one direction."""

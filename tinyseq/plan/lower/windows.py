@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from typing import TYPE_CHECKING
+from functools import partial
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -24,10 +25,10 @@ if TYPE_CHECKING:
     from tinyseq.plan.builder import Builder
 
 
-Product = Callable[[View, tuple, slice, Callable[[], np.ndarray | View]], View]
+Product = Callable[[View, tuple, slice, Callable[[Any], Any]], View]
 """``product(flat, key, kernels, matrix)``: flat[..., taps] times the matrix [taps, M] of some kernels.
 
-``key`` tells the matrix, which ``matrix`` makes, from others of the same weights.
+``key`` tells the matrix, which ``matrix`` makes of the weights, from others of the same weights.
 """
 
 
@@ -52,7 +53,7 @@ def _convolved(
 
     count = kernels.stop - kernels.start
 
-    def matrix() -> np.ndarray | View:
+    def matrix(w: np.ndarray | View) -> np.ndarray | View:
         order = (*range(2, rank + 2), 1, 0)
         if isinstance(w, View):
             own = along(w, 0, kernels.start, count)
@@ -85,15 +86,22 @@ def _by_groups(
     return parts[0] if groups == 1 else joined(p, parts, 1)
 
 
-def _by_panels(p: Builder, source: np.ndarray | View, key: object, b: View | None) -> Product:
-    """The product in float32; ``source`` and ``key`` tell where the kernels come from."""
+def _as_it_is(w: Any) -> Any:
+    return w
+
+
+def _by_panels(
+    p: Builder, source: np.ndarray | View, key: object, b: View | None, turn: Callable[[Any], Any] = _as_it_is
+) -> Product:
+    """The product of numbers with kernels that ``turn`` makes of their source; ``key`` tells them from others
+    of it."""
 
     def product(flat: View, part: tuple, kernels: slice, matrix) -> View:
         count = kernels.stop - kernels.start
         if isinstance(source, View):
-            w = packed_matrix(p, matrix(), None)
+            w = packed_matrix(p, matrix(turn(source)), None)
         else:
-            w = p.factor(source, ("conv", key, *part), count, matrix)
+            w = p.factor(source, ("conv", key, *part), count, lambda own: matrix(turn(own)))
         return linear(p, flat, w, None if b is None else b.sliced([(kernels.start, 1, count)]))
 
     return product
@@ -184,10 +192,12 @@ def conv_transpose(p: Builder, node: Node, inputs, shapes) -> View:
     w = _turned(p, source, groups)
     if 1 < groups == w.shape[0] == x.shape[1]:
         return _depthwise(p, x, _by_taps(p, source, w, "transposed"), b, geometry)
-    return _by_groups(p, x, w, geometry, groups, _by_panels(p, source, "transposed", b))
+    return _by_groups(
+        p, x, w, geometry, groups, _by_panels(p, source, "transposed", b, partial(_turned, p, groups=groups))
+    )
 
 
-def _turned(p: Builder, w: np.ndarray | View, groups: int) -> np.ndarray | View:
+def _turned(p: Builder, w: Any, groups: int) -> np.ndarray | View:
     """The weights w[C, M / groups, ...] of a transposed convolution as those of a plain one."""
     channels, filters, *sizes = w.shape
     split, joint = (groups, channels // groups, filters), (groups * filters, channels // groups)

@@ -1,0 +1,121 @@
+"""A live step in every precision beside float32: weights warm, and read from memory."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator
+from functools import partial
+from statistics import median
+
+import numpy as np
+
+import tinyseq
+from bench import cases, timing
+from bench.measures import Row, Task
+from bench.rivals import one_thread
+from tinyseq.ir.narrow import EXACT, PRECISIONS
+
+NAMES = (EXACT.precision, *PRECISIONS)
+
+FRAMES = 100
+"""Frames over which errors are measured."""
+
+FLUSHED_BYTES = 2**28
+"""More than the caches hold."""
+
+SIGNAL = 1.0
+"""The largest number of an input."""
+
+HIDDEN, ROWS = (128, 256, 512, 1024), (1, 8)
+
+
+def tasks(rounds: int) -> Iterator[Task]:
+    """All rows of precisions."""
+    for size in HIDDEN:
+        for count in ROWS:
+            name = f"precision lstm H={size} N={count}"
+            yield Task(name, partial(steps, name, size, count, rounds))
+        name = f"precision cold lstm H={size} N=1"
+        yield Task(name, partial(cold_steps, name, size, rounds))
+        name = f"precision int8 lstm H={size} N=1"
+        yield Task(name, partial(beside_onnxruntime, name, size, rounds))
+
+
+def _models(hidden: int) -> dict[str, tinyseq.Session]:
+    case = cases.recurrent("LSTM", hidden, 1, 1)
+    return {name: tinyseq.load(_layer(case), precision=name) for name in NAMES}
+
+
+def _layer(case: cases.Case) -> tinyseq.Graph:
+    """The layer over any frames and rows, its state the stream's."""
+    w = case.layer.weights
+    graph, hidden = tinyseq.Graph(), w["R"].shape[-1]
+    x = graph.input("x", ["frames", "rows", hidden])
+    graph.output("y", graph.apply("LSTM", x, w["W"], w["R"], w["B"], hidden_size=hidden))
+    return graph
+
+
+def _errors(models: dict[str, tinyseq.Session], hidden: int) -> dict[str, float]:
+    """The largest difference of each precision's outputs from float32's."""
+    x = np.random.default_rng(1).uniform(-SIGNAL, SIGNAL, (FRAMES, 1, hidden)).astype(np.float32)
+    outputs = {name: model.run({"x": x})["y"] for name, model in models.items()}
+    return {name: float(np.abs(y - outputs[EXACT.precision]).max()) for name, y in outputs.items()}
+
+
+def _calls(models: dict[str, tinyseq.Session], hidden: int, rows: int) -> dict[str, Callable[[], object]]:
+    x = np.random.default_rng(2).uniform(-SIGNAL, SIGNAL, (1, rows, hidden)).astype(np.float32)
+    found = {}
+    for name, model in models.items():
+        if rows == 1:
+            found[name] = partial(model.stream().step, {"x": x})
+            continue
+        pool = model.pool(rows)
+        members = [pool.open() for _ in range(rows)]
+        found[name] = partial(pool.step, members, {"x": x})
+    return found
+
+
+def steps(name: str, hidden: int, rows: int, rounds: int) -> list[Row]:
+    """Microseconds of a step; ratios are float32's over each."""
+    models = _models(hidden)
+    errors = _errors(models, hidden)
+    seconds = timing.interleaved(_calls(models, hidden, rows), rounds)
+    return _rows(name, seconds, errors)
+
+
+def cold_steps(name: str, hidden: int, rounds: int) -> list[Row]:
+    """The same, of a step whose weights no cache holds."""
+    models = _models(hidden)
+    errors, calls = _errors(models, hidden), _calls(models, hidden, 1)
+    other = np.zeros(FLUSHED_BYTES // 8)
+    seconds: dict[str, list[float]] = {which: [] for which in calls}
+    for _ in range(rounds):
+        for which, call in calls.items():
+            call()
+            other += 1.0
+            start = time.perf_counter()
+            call()
+            seconds[which].append(time.perf_counter() - start)
+    return _rows(name, seconds, errors)
+
+
+def beside_onnxruntime(name: str, hidden: int, rounds: int) -> list[Row]:
+    """A step of onnxruntime's DynamicQuantizeLSTM, and one of the same size in int8."""
+    case = cases.quantised(hidden, 1, 1)
+    theirs = one_thread(case.model)
+    model = _models(hidden)["int8"]
+    calls = {
+        "onnxruntime": partial(theirs.run, None, case.feeds),
+        "int8": _calls({"int8": model}, hidden, 1)["int8"],
+    }
+    return _rows(name, timing.interleaved(calls, rounds), {}, "onnxruntime")
+
+
+def _rows(
+    name: str, seconds: dict[str, list[float]], errors: dict[str, float], yardstick: str = EXACT.precision
+) -> list[Row]:
+    own = seconds[yardstick]
+    return [
+        Row(name, which, median(s) * 1e6, "us", timing.median_ratio(own, s), errors.get(which))
+        for which, s in seconds.items()
+    ]
