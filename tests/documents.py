@@ -11,6 +11,7 @@ from pathlib import Path
 from string import ascii_lowercase
 from typing import Any, NamedTuple
 
+import h5py
 import numpy as np
 from onnx import helper
 
@@ -63,6 +64,9 @@ def write_files(folder: Path, asset: Callable[[str], Path]) -> None:
     NaiveNgrams.random(["a", "b", "ab"], 2, draw).write(folder / "lm.arpa")
     transducer("stateless").save(folder / "transducer")
     _write_pt(folder / "encoder.pt", _weights(draw))
+    with h5py.File(folder / "encoder.weights.h5", "w") as file:
+        for name, shape in enumerate([(40, 12), (3, 12), (12,)]):
+            file[f"layers/lstm/cell/vars/{name}"] = draw.standard_normal(shape).astype(np.float32)
 
 
 def known(document: Path) -> dict[str, Any]:

@@ -333,7 +333,7 @@ def test_a_decoder_that_runs_backward_is_refused():
 WRONG_FEEDS = {
     "missing 'src'": {},
     "unknown 'x'": {"src": np.zeros((1, 2), np.int64), "x": np.zeros(1)},
-    "is float64 and must be int64": {"src": np.zeros((1, 2))},
+    "is float64 and must be int64": {"src": np.full((1, 2), 0.5)},
     "a dict from name to array": 3,
 }
 

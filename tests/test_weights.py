@@ -149,3 +149,33 @@ def test_weights_that_are_not_there_are_named():
             act()
     assert weights.find("b") is None
     assert weights.under("a").find("b", None) is not None
+
+
+def test_what_is_taken_under_a_prefix_is_taken():
+    """Of the whole too; what is left there is refused by its whole name, and by the part for itself."""
+    one = np.ones(1, np.float32)
+    arrays = {f"encoder.{name}": one for name in ("fc.weight", "fc.bias", "extra")}
+    with (
+        pytest.raises(tinyseq.ModelError, match=r"no layer uses 'encoder.extra'; build"),
+        Weights(arrays) as w,
+    ):
+        inner = w.under("encoder")
+        inner.under("fc").take("weight")
+        inner.take("fc.bias")
+    with pytest.raises(tinyseq.ModelError, match=r"encoder: no layer uses 'extra'; build"):
+        inner.finish()
+    inner.under("fc").finish()
+    inner.leave("extra")
+    w.finish()
+    assert repr(w) == "Weights(the weights: 3 arrays, 0 not taken yet)"
+
+
+def test_counters_are_no_weights():
+    """Such as how many batches a norm has seen, or how large a vocabulary is."""
+    counters = {"norm.num_batches_tracked": np.array(7), "size": np.array([5000], np.int32)}
+    with Weights({"w": np.ones(2, np.float32)} | counters) as weights:
+        weights.take("w")
+    assert weights.take("size").tolist() == [5000]
+    for other in (np.array(1.0), np.array([1, 2])):
+        with pytest.raises(tinyseq.ModelError, match="no layer uses 'size'"):
+            Weights({"size": other}).finish()

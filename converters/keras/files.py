@@ -26,13 +26,17 @@ TRAINING = ("optimizer", "optimizer_weights", "seed_generator", "top_level_model
 """Parts of paths in a file that hold what only training needs."""
 
 
+WEIGHTS = "model.weights.h5"
+"""The archive's entry that holds the weights."""
+
+
 @dataclass(frozen=True, slots=True)
 class KerasFile:
-    """A model's configuration, its weights and the major version of the Keras that wrote it."""
+    """A model's configuration, its weights and the version of the Keras that wrote it, major and minor."""
 
     config: dict[str, Any]
     variables: Store
-    version: int
+    version: tuple[int, int]
     where: str
 
 
@@ -86,6 +90,10 @@ class Variables(Protocol):
         """The weights of a part of the layer."""
         ...
 
+    def listed(self, group: str, kind: str, count: int) -> Variables:
+        """The weights of a part in a list of parts: the ``count``-th of its class, from 0."""
+        ...
+
     def layer(self, kind: str, count: int, name: str) -> Variables:
         """The weights of a layer of this model: the ``count``-th of its class, from 0."""
         ...
@@ -119,16 +127,20 @@ class NestedVariables:
     def child(self, name: str) -> Variables:
         return NestedVariables(self.store, f"{self.path}/{name}")
 
-    def layer(self, kind: str, count: int, name: str) -> Variables:
+    def listed(self, group: str, kind: str, count: int) -> NestedVariables:
         stem = snake_case(kind) + (f"_{count}" if count else "")
-        path = "/".join(filter(None, (self.path, "layers", stem)))
+        return NestedVariables(self.store, "/".join(filter(None, (self.path, group, stem))))
+
+    def layer(self, kind: str, count: int, name: str) -> Variables:
+        found = self.listed("layers", kind, count)
+        path = found.path
         written = self.store.attribute(f"{path}/vars", "name")
         if written not in (None, name):
             raise ModelError(
                 f"{self.store.where}: the weights at {path!r} are of layer {written!r}, not {name!r}; "
                 "the file is damaged or of another Keras"
             )
-        return NestedVariables(self.store, path)
+        return found
 
 
 class FlatVariables:
@@ -149,6 +161,9 @@ class FlatVariables:
         return _checked(self.store.take(path), shape, path, self.store.where)
 
     def child(self, name: str) -> Variables:
+        return self
+
+    def listed(self, group: str, kind: str, count: int) -> Variables:
         return self
 
     def layer(self, kind: str, count: int, name: str) -> Variables:
@@ -192,23 +207,59 @@ def opened(path: str | Path) -> KerasFile:
         ) from error
 
 
+def read(path: str | Path) -> dict[str, np.ndarray]:
+    """The weights in a ``.weights.h5``, ``.h5`` or ``.keras`` file by name, with or without a model; what
+    only training needs is left out.
+
+    Names are the paths in the file, with dots between their parts: ``layers.lstm.cell.vars.0`` of Keras 3,
+    ``lstm.lstm_cell.kernel`` of Keras 2. Floating numbers become float32, with a ConversionWarning if they
+    were not.
+
+    Raises:
+        MissingPackageError: the h5py package is not installed.
+        ModelError: the file is missing or damaged.
+    """
+    path = as_path(path, "a file of weights")
+    where = str(path)
+    try:
+        with files.opened(path) as raw:
+            archive = archives.opened(raw, where) if raw.read(2) == b"PK" else None
+            raw.seek(0)
+            content = raw.read() if archive is None else archives.member(archive, WEIGHTS, where)
+    except OSError as error:
+        raise ModelError(f"cannot read {where}: {error.strerror or error}; check the path") from error
+    store = Store(hdf5.read(content, where), "", where)
+    return {_dotted(path): store.take(path) for path in list(store.left)}
+
+
+def _dotted(path: str) -> str:
+    """A path as a name; the layer's name that Keras 2 writes twice stands once."""
+    parts = path.removesuffix(":0").split("/")
+    parts = parts[1:] if parts[0] == "model_weights" else parts
+    parts = parts[1:] if parts[:1] == parts[1:2] else parts
+    return ".".join(parts)
+
+
 def _archived(raw, where: str) -> KerasFile:
     archive = archives.opened(raw, where)
     config, metadata = (
         _json(archives.member(archive, name, where), where) for name in ("config.json", "metadata.json")
     )
-    contents = hdf5.read(archives.member(archive, "model.weights.h5", where), where)
-    return KerasFile(config, Store(contents, "", where), _major(metadata.get("keras_version"), where), where)
+    contents = hdf5.read(archives.member(archive, WEIGHTS, where), where)
+    return KerasFile(
+        config, Store(contents, "", where), _version(metadata.get("keras_version"), where), where
+    )
 
 
 def _flat(contents: Contents, where: str) -> KerasFile:
     store = Store(contents, "model_weights", where)
     if (config := store.attribute("", "model_config")) is None:
         raise UnsupportedError(
-            f"{where} holds weights without a model; save the whole model with model.save, not save_weights"
+            f"{where} holds weights without a model; save the whole model with model.save, or build one with "
+            "tinyseq.Graph of what tinyseq.converters.keras.read gives"
         )
     written = store.attribute("", "keras_version") or store.attribute("model_weights", "keras_version")
-    return KerasFile(_json(config, where), store, _major(written, where), where)
+    return KerasFile(_json(config, where), store, _version(written, where), where)
 
 
 def _json(text: str | bytes, where: str) -> dict[str, Any]:
@@ -218,8 +269,8 @@ def _json(text: str | bytes, where: str) -> dict[str, Any]:
     return document
 
 
-def _major(version: Any, where: str) -> int:
-    found = re.match(r"(\d+)\.", str(version))
+def _version(version: Any, where: str) -> tuple[int, int]:
+    found = re.match(r"(\d+)\.(\d+)", str(version))
     if found is None or int(found[1]) not in (2, 3):
         raise UnsupportedError(f"{where} is of Keras {version}; tinyseq reads 2 and 3")
-    return int(found[1])
+    return int(found[1]), int(found[2])

@@ -7,15 +7,16 @@ have modules of their own.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from functools import partial
+from dataclasses import replace
 from math import prod
 
 import numpy as np
-from tinyseq.converters.keras import attention, masks, recurrent, windows
+from tinyseq.converters.keras import attention, convolutional, masks, norms, recurrent, windows
 from tinyseq.converters.keras.files import Variables
-from tinyseq.converters.keras.settings import Settings, Tensor, activate, one_input
+from tinyseq.converters.keras.operands import together
+from tinyseq.converters.keras.operations import bounded, einsum
+from tinyseq.converters.keras.settings import BOOL, FLOAT, WHOLE, Settings, Tensor, activate, cast, one_input
 
-from tinyseq.errors import ModelError
 from tinyseq.ir.graph import Graph
 
 Builder = Callable[[Graph, Settings, Variables, Sequence[Tensor]], list[Tensor]]
@@ -36,62 +37,73 @@ def embedding(graph: Graph, settings: Settings, variables: Variables, inputs) ->
     x = one_input(settings, inputs)
     (width,) = settings.sizes("output_dim", 1)
     table = variables.take(settings.get("input_dim"), width)
-    indices = x.name if x.whole else graph.apply("Cast", x.name, to=np.dtype(np.int64))
-    mask = masks.of_zeros(graph, indices) if settings.get("mask_zero", False) else None
+    indices = cast(graph, x, WHOLE).name
+    mask = masks.of_zeros(graph, x) if settings.get("mask_zero", False) else None
     return [Tensor(graph.embedding(indices, table, name=settings.name), (*x.shape, width), mask=mask)]
 
 
-def _last_axis(settings: Settings, x: Tensor) -> None:
-    axis = settings.get("axis", -1)
-    axes = axis if isinstance(axis, (list, tuple)) else [axis]
-    if len(axes) != 1 or axes[0] not in (-1, x.rank - 1):
-        raise settings.refusal(f"axis={axis!r} of {x.rank} dimensions; tinyseq takes the last")
-
-
-def batch_norm(graph: Graph, settings: Settings, variables: Variables, inputs) -> list[Tensor]:
-    """By the mean and variance that training found, folded into one product and one sum."""
+def einsum_dense(graph: Graph, settings: Settings, variables: Variables, inputs) -> list[Tensor]:
+    """``activation(einsum(equation, x, kernel) + bias)``."""
     x = one_input(settings, inputs)
-    _last_axis(settings, x)
-    settings.expect("renorm", False)
-    settings.expect("synchronized", False)
-    for field in ("momentum", "renorm_momentum"):
-        settings.get(field, None)
-    size = x.shape[-1]
-    scale = variables.take(size) if settings.get("scale", True) else np.float32(1)
-    offset = variables.take(size) if settings.get("center", True) else np.float32(0)
-    mean, variance = variables.take(size), variables.take(size)
-    spread = variance.astype(np.float64) + settings.get("epsilon", 1e-3)
-    if not np.all(spread > 0):
-        raise ModelError(f"{settings}: its variance and epsilon are not positive; the file is damaged")
-    factor = scale / np.sqrt(spread)
-    y = graph.add(graph.mul(x.name, factor), offset - mean * factor)
-    return [Tensor(y, x.shape)]
-
-
-def layer_norm(graph: Graph, settings: Settings, variables: Variables, inputs) -> list[Tensor]:
-    x = one_input(settings, inputs)
-    _last_axis(settings, x)
-    settings.expect("rms_scaling", False)
-    size = x.shape[-1]
-    scale = variables.take(size) if settings.get("scale", True) else np.ones(size or 1, np.float32)
-    offset = variables.take(size) if settings.get("center", True) else None
-    y = graph.layer_norm(x.name, scale, offset, epsilon=settings.get("epsilon", 1e-3))
-    return [Tensor(y, x.shape)]
+    equation = settings.get("equation").replace(" ", "")
+    settings.get("output_shape", None)
+    term, _, rest = equation.partition(",")
+    weights, _, result = rest.partition("->")
+    kernel = variables.take(*(None,) * len(weights))
+    y = einsum(graph, settings, equation, [x, Tensor(graph.constant(kernel), kernel.shape)])
+    if axes := settings.get("bias_axes", None):
+        before, _, after = term.partition("...")
+        sizes = dict(zip(before, x.shape)) | dict(zip(reversed(after), reversed(x.shape)))
+        sizes |= dict(zip(weights, kernel.shape))
+        last = result[min(result.index(axis) for axis in axes) :]
+        if "..." in last:
+            raise settings.refusal(f"its bias is along axes before the open ones of {equation!r}")
+        bias = variables.take(*(sizes[axis] if axis in axes else 1 for axis in last))
+        y = Tensor(graph.add(y.name, bias), y.shape)
+    return [Tensor(activate(graph, y.name, settings.function("activation"), settings), y.shape)]
 
 
 def merge(graph: Graph, settings: Settings, variables: Variables, inputs) -> list[Tensor]:
-    """Add, Multiply, Average, Maximum, Minimum, Subtract of tensors of one rank."""
-    if len(inputs) < 2 or len({tensor.rank for tensor in inputs}) > 1:
-        raise settings.refusal("it merges tensors of several ranks, or only one")
-    mask = masks.merged(graph, settings, inputs)
+    """Add, Multiply, Average, Maximum, Minimum, Subtract; tensors of fewer dimensions get some behind the
+    rows."""
+    if not inputs or (settings.kind == "Subtract" and len(inputs) != 2):
+        raise settings.refusal(f"it merges {len(inputs)} tensors")
+    rank = max(tensor.rank for tensor in inputs)
+    masked = any(tensor.mask is not None for tensor in inputs)
+    if any(tensor.rank != rank for tensor in inputs):
+        if masked:
+            raise settings.refusal("it merges masked tensors of several ranks")
+        inputs = [_raised(graph, tensor, rank) for tensor in inputs]
+    shape = together([tensor.shape for tensor in inputs])
+    mask = masks.merged(graph, settings, inputs) if masked else None
+    return [Tensor(_merged(graph, settings, inputs, masked), shape, mask=mask)]
+
+
+def _raised(graph: Graph, x: Tensor, rank: int) -> Tensor:
+    more = rank - x.rank
+    name = graph.unsqueeze(x.name, list(range(1, more + 1))) if more else x.name
+    return Tensor(name, (*x.shape[:1], *(1,) * more, *x.shape[1:]))
+
+
+def _merged(graph: Graph, settings: Settings, inputs: Sequence[Tensor], masked: bool) -> str:
     op = {"Multiply": "Mul", "Subtract": "Sub", "Maximum": "Max", "Minimum": "Min"}.get(settings.kind, "Add")
-    y, *rest = (tensor.name for tensor in inputs)
-    for other in rest:
-        y = graph.apply(op, y, other, name=settings.name)
+    if masked and op in ("Mul", "Max", "Min") and settings.version >= (3, 4):
+        if settings.version < (3, 6):
+            raise settings.refusal(
+                "what masks do to it depends on the backend in Keras 3.4 and 3.5; save the model with a "
+                "newer one"
+            )
+        if any(tensor.rank != 3 for tensor in inputs):
+            raise settings.refusal("it merges masked tensors that are not of 3 dimensions")
+        if op == "Mul":
+            return masks.product(graph, settings, inputs)
+        return masks.most(graph, settings, op, inputs)
+    y = inputs[0].name
+    for other in inputs[1:]:
+        y = graph.apply(op, y, other.name, name=settings.name)
     if settings.kind == "Average":
         y = graph.mul(y, 1 / len(inputs))
-    shape = [next((size for size in sizes if size != 1), 1) for sizes in zip(*(t.shape for t in inputs))]
-    return [Tensor(y, tuple(shape), mask=mask)]
+    return graph.apply("Identity", y) if len(inputs) == 1 else y
 
 
 def concatenate(graph: Graph, settings: Settings, variables: Variables, inputs) -> list[Tensor]:
@@ -132,30 +144,37 @@ def dot(graph: Graph, settings: Settings, variables: Variables, inputs) -> list[
 def reshape(graph: Graph, settings: Settings, variables: Variables, inputs) -> list[Tensor]:
     x = one_input(settings, inputs)
     target = list(settings.get("target_shape"))
+    if x.rank < 1:
+        raise settings.refusal("it reshapes a number")
     if -1 in target and None not in x.shape[1:]:
         target[target.index(-1)] = prod(x.shape[1:]) // -prod(target)
     shape = tuple(None if size == -1 else size for size in target)
-    return [Tensor(graph.reshape(x.name, [0, *target]), (x.shape[0], *shape))]
+    return [Tensor(graph.reshape(x.name, [0, *target]), (x.shape[0], *shape), x.dtype)]
 
 
 def flatten(graph: Graph, settings: Settings, variables: Variables, inputs) -> list[Tensor]:
     x = one_input(settings, inputs)
-    settings.expect("data_format", "channels_last", None)
+    first = windows.channels_first(settings) and x.rank > 2
+    if first:
+        order = [0, *range(2, x.rank), 1]
+        x = replace(x, name=graph.transpose(x.name, order), shape=tuple(x.shape[axis] for axis in order))
+    if x.rank == 1:
+        return [Tensor(graph.unsqueeze(x.name, [1]), (x.shape[0], 1), x.dtype)]
     size = None if None in x.shape[1:] else prod(x.shape[1:])
-    return [Tensor(graph.apply("Flatten", x.name, axis=1), (x.shape[0], size))]
+    return [Tensor(graph.apply("Flatten", x.name, axis=1), (x.shape[0], size), x.dtype)]
 
 
 def permute(graph: Graph, settings: Settings, variables: Variables, inputs) -> list[Tensor]:
     x = one_input(settings, inputs)
     order = [0, *settings.get("dims")]
-    return [Tensor(graph.transpose(x.name, order), tuple(x.shape[axis] for axis in order))]
+    return [Tensor(graph.transpose(x.name, order), tuple(x.shape[axis] for axis in order), x.dtype)]
 
 
 def repeat(graph: Graph, settings: Settings, variables: Variables, inputs) -> list[Tensor]:
     x = one_input(settings, inputs, 2)
     (count,) = settings.sizes("n", 1)
     y = graph.apply("Expand", graph.unsqueeze(x.name, [1]), np.array([1, count, 1]), name=settings.name)
-    return [Tensor(y, (x.shape[0], count, x.shape[1]))]
+    return [Tensor(y, (x.shape[0], count, x.shape[1]), x.dtype)]
 
 
 def activation(graph: Graph, settings: Settings, variables: Variables, inputs) -> list[Tensor]:
@@ -164,17 +183,8 @@ def activation(graph: Graph, settings: Settings, variables: Variables, inputs) -
 
 
 def relu(graph: Graph, settings: Settings, variables: Variables, inputs) -> list[Tensor]:
-    """The layer ReLU: x between threshold and ceiling; slope * (x - threshold) below."""
-    x = one_input(settings, inputs)
-    top, slope, threshold = (settings.get(f, None) for f in ("max_value", "negative_slope", "threshold"))
-    if not slope and not threshold:
-        y = graph.relu(x.name)
-    else:
-        threshold = np.float32(threshold or 0)
-        low = graph.apply("Less", x.name, threshold)
-        falling = graph.mul(graph.apply("Sub", x.name, threshold), np.float32(slope or 0))
-        y = graph.apply("Where", low, falling, x.name)
-    return [Tensor(y if top is None else graph.apply("Min", y, np.float32(top)), x.shape)]
+    """The layer ReLU: x above the threshold, at most the ceiling; ``slope * (x - threshold)`` up to it."""
+    return [bounded(graph, settings, one_input(settings, inputs))]
 
 
 def prelu(graph: Graph, settings: Settings, variables: Variables, inputs) -> list[Tensor]:
@@ -198,40 +208,6 @@ def rescaling(graph: Graph, settings: Settings, variables: Variables, inputs) ->
     return [Tensor(graph.add(graph.mul(x.name, scale), offset), x.shape)]
 
 
-def normalization(graph: Graph, settings: Settings, variables: Variables, inputs) -> list[Tensor]:
-    """``(x - mean) / max(sqrt(variance), 1e-7)`` over the last axis, or the inverse of it."""
-    x = one_input(settings, inputs)
-    _last_axis(settings, x)
-    mean, variance = settings.get("mean", None), settings.get("variance", None)
-    if mean is None or variance is None:
-        mean, variance = variables.take(x.shape[-1]), variables.take(x.shape[-1])
-        variables.take()  # how many examples it has seen
-    mean = np.asarray(mean, np.float64).reshape(-1)
-    spread = np.maximum(np.sqrt(np.asarray(variance, np.float64).reshape(-1)), 1e-7)
-    if settings.get("invert", False):
-        return [Tensor(graph.add(graph.mul(x.name, spread), mean), x.shape)]
-    return [Tensor(graph.mul(graph.add(x.name, -mean), 1 / spread), x.shape)]
-
-
-def unit_norm(graph: Graph, settings: Settings, variables: Variables, inputs) -> list[Tensor]:
-    """``x / sqrt(max(sum(x * x), 1e-12))`` over the last axis."""
-    x = one_input(settings, inputs)
-    _last_axis(settings, x)
-    total = graph.apply("ReduceSumSquare", x.name, np.array([-1]), keepdims=1)
-    length = graph.apply("Sqrt", graph.apply("Max", total, np.float32(1e-12)))
-    return [Tensor(graph.apply("Div", x.name, length), x.shape)]
-
-
-def rms_norm(graph: Graph, settings: Settings, variables: Variables, inputs) -> list[Tensor]:
-    """``x / sqrt(mean(x * x) + epsilon) * scale`` over the last axis."""
-    x = one_input(settings, inputs)
-    _last_axis(settings, x)
-    mean = graph.apply("ReduceMean", graph.mul(x.name, x.name), np.array([-1]), keepdims=1)
-    length = graph.apply("Sqrt", graph.add(mean, np.float32(settings.get("epsilon", 1e-6))))
-    y = graph.apply("Div", x.name, length)
-    return [Tensor(graph.mul(y, variables.take(x.shape[-1])), x.shape)]
-
-
 def sloped(graph: Graph, settings: Settings, variables: Variables, inputs) -> list[Tensor]:
     """LeakyReLU and ELU; Keras 3 calls LeakyReLU's slope ``negative_slope``."""
     x = one_input(settings, inputs)
@@ -241,10 +217,44 @@ def sloped(graph: Graph, settings: Settings, variables: Variables, inputs) -> li
 
 
 def softmax(graph: Graph, settings: Settings, variables: Variables, inputs) -> list[Tensor]:
+    """Shares along an axis, or several together, that sum to 1; what a mask hides has none."""
     x = one_input(settings, inputs)
-    if x.mask is not None:
-        raise settings.refusal("it gives nothing to what a mask hides, which tinyseq does not do")
-    return [Tensor(graph.softmax(x.name, settings.get("axis", -1)), x.shape)]
+    mask = settings.called("mask")
+    if mask is None and x.mask is not None:
+        mask = Tensor(x.mask, x.shape[:2], BOOL)
+        if x.rank != 2:
+            raise settings.refusal(f"its input of {x.rank} dimensions has a mask of 2")
+    x = cast(graph, x, FLOAT)
+    shown = None if mask is None else _shown(graph, settings, x, mask)
+    if shown is not None:
+        x = replace(x, name=graph.apply("Where", shown, x.name, np.float32(-1e9)))
+    axes = settings.get("axis", -1)
+    axes = sorted(axis % x.rank for axis in (axes if isinstance(axes, (list, tuple)) else [axes]))
+    y = graph.softmax(x.name, axes[0]) if len(axes) == 1 else _shares(graph, x, axes)
+    if shown is not None and settings.version >= (3, 14):
+        y = graph.apply("Where", shown, y, np.float32(0))
+    return [Tensor(y, x.shape)]
+
+
+def _shares(graph: Graph, x: Tensor, axes: Sequence[int]) -> str:
+    """Softmax along several axes together."""
+    # The axes as one, at the end, and back.
+    order = [*(axis for axis in range(x.rank) if axis not in axes), *axes]
+    ahead = graph.transpose(x.name, order)
+    flat = graph.reshape(ahead, [*[0] * (x.rank - len(axes)), -1])
+    y = graph.apply("Reshape", graph.softmax(flat), graph.apply("Shape", ahead))
+    return graph.transpose(y, [order.index(axis) for axis in range(x.rank)])
+
+
+def _shown(graph: Graph, settings: Settings, x: Tensor, mask: Tensor) -> str:
+    """Where a mask shows x."""
+    if mask.dtype == FLOAT:
+        mask = replace(mask, name=graph.apply("Greater", mask.name, np.float32(0.5)), dtype=BOOL)
+    if mask.rank > x.rank or any(
+        None not in (own, size) and own not in (1, size) for own, size in zip(mask.shape[::-1], x.shape[::-1])
+    ):
+        raise settings.refusal(f"its mask {list(mask.shape)} does not fit {list(x.shape)}")
+    return cast(graph, mask, BOOL).name
 
 
 def nothing(graph: Graph, settings: Settings, variables: Variables, inputs) -> list[Tensor]:
@@ -259,67 +269,80 @@ POINTWISE = ("Dense", "Activation", "Dropout", "ReLU", "LeakyReLU", "ELU", "Iden
 
 
 def time_distributed(graph: Graph, settings: Settings, variables: Variables, inputs) -> list[Tensor]:
-    """A layer applied to every frame: to rows and frames together as rows, unless it is the same anyway."""
-    (x,) = inputs
-    inner = settings.get("layer")
-    kind = inner.get("class_name")
-    if kind not in LAYERS:
-        raise settings.refusal(f"it wraps a {kind}; tinyseq takes {', '.join(sorted(LAYERS))}")
-    own = Settings(kind, inner["config"], settings.version)
-    add = partial(LAYERS[kind], graph, own, variables.child("layer"))
-    if kind in POINTWISE:
-        results = add(inputs)
-    else:
-        sizes = graph.apply("Shape", x.name)
-        features = graph.slice(sizes, 0, 2, x.rank)
-        rows = graph.apply("Reshape", x.name, graph.concat([np.array([-1]), features], axis=0))
-        (y,) = add([Tensor(rows, (None, *x.shape[2:]))])
-        outer = graph.slice(sizes, 0, 0, 2)
+    """A layer or model applied to every frame: to rows and frames together as rows, unless it is the same
+    anyway."""
+    x = one_input(settings, inputs)
+    if x.rank < 3:
+        raise settings.refusal(f"it gets {x.rank} dimensions")
+    inner, own = settings.inner("layer"), variables.child("layer")
+    if inner.is_pointwise():
+        return inner.build_in(own, [replace(x, mask=None)])
+    sizes = graph.apply("Shape", x.name)
+    features = graph.slice(sizes, 0, 2, x.rank)
+    rows = graph.apply("Reshape", x.name, graph.concat([np.array([-1]), features], axis=0))
+    outer = graph.slice(sizes, 0, 0, 2)
+    results, each = [], Tensor(rows, (None, *x.shape[2:]), x.dtype)
+    mask = settings.called("mask")
+    if mask is not None and mask.rank == 3:
+        places = graph.slice(graph.apply("Shape", mask.name), 0, 2, 3)
+        flat = graph.concat([np.array([-1]), places], axis=0)
+        each = replace(each, mask=graph.apply("Reshape", cast(graph, mask, BOOL).name, flat))
+    elif mask is not None and mask.rank != 2:
+        raise settings.refusal(f"it is called with a mask of {mask.rank} dimensions")
+    for y in inner.build_in(own, [each]):
         inside = graph.slice(graph.apply("Shape", y.name), 0, 1, y.rank)
         back = graph.apply("Reshape", y.name, graph.concat([outer, inside], axis=0))
-        results = [Tensor(back, (*x.shape[:2], *y.shape[1:]))]
-    own.finish()
+        results.append(Tensor(back, (*x.shape[:2], *y.shape[1:]), y.dtype))
     return results
 
 
 LAYERS: dict[str, Builder] = {
-    **dict.fromkeys(recurrent.KINDS, recurrent.recurrent),
+    **dict.fromkeys((*recurrent.KINDS, "RNN"), recurrent.recurrent),
+    **dict.fromkeys(("ConvLSTM1D", "ConvLSTM2D"), convolutional.conv_lstm),
     **dict.fromkeys(("Add", "Subtract", "Multiply", "Average", "Maximum", "Minimum"), merge),
     **dict.fromkeys(("Attention", "AdditiveAttention"), attention.attention),
     **dict.fromkeys(("Conv1D", "Conv2D"), windows.convolution),
+    **dict.fromkeys(("Conv1DTranspose", "Conv2DTranspose"), windows.transposed),
     **dict.fromkeys(("DepthwiseConv1D", "DepthwiseConv2D"), windows.depthwise),
     **dict.fromkeys(("SeparableConv1D", "SeparableConv2D"), windows.separable),
     **dict.fromkeys(
         ("MaxPooling1D", "MaxPooling2D", "AveragePooling1D", "AveragePooling2D"), windows.pooling
     ),
     **dict.fromkeys(
-        ("GlobalMaxPooling1D", "GlobalMaxPooling2D", "GlobalAveragePooling1D", "GlobalAveragePooling2D"),
+        (
+            "GlobalMaxPooling1D", "GlobalMaxPooling2D", "GlobalMaxPooling3D",
+            "GlobalAveragePooling1D", "GlobalAveragePooling2D", "GlobalAveragePooling3D",
+        ),
         windows.global_pooling,
     ),
     **dict.fromkeys(
         (
             "ActivityRegularization", "AlphaDropout", "Dropout", "GaussianDropout", "GaussianNoise",
-            "Identity", "SpatialDropout1D", "SpatialDropout2D",
+            "Identity", "SpatialDropout1D", "SpatialDropout2D", "SpatialDropout3D",
         ),
         nothing,
     ),
     **dict.fromkeys(("LeakyReLU", "ELU"), sloped),
+    **dict.fromkeys(("ZeroPadding1D", "ZeroPadding2D", "ZeroPadding3D"), windows.zero_padding),
+    **dict.fromkeys(("Cropping1D", "Cropping2D", "Cropping3D"), windows.cropping),
+    **dict.fromkeys(("UpSampling1D", "UpSampling2D", "UpSampling3D"), windows.upsampling),
     "Activation": activation,
-    "BatchNormalization": batch_norm,
+    "BatchNormalization": norms.batch_norm,
     "Bidirectional": recurrent.bidirectional,
     "Concatenate": concatenate,
-    "Cropping1D": windows.cropping,
     "Dense": dense,
     "Dot": dot,
+    "EinsumDense": einsum_dense,
     "Embedding": embedding,
     "Flatten": flatten,
-    "LayerNormalization": layer_norm,
+    "GroupNormalization": norms.group_norm,
+    "LayerNormalization": norms.layer_norm,
     "Masking": masks.masking,
     "MultiHeadAttention": attention.multi_head,
-    "Normalization": normalization,
+    "Normalization": norms.normalization,
     "Permute": permute,
     "PReLU": prelu,
-    "RMSNormalization": rms_norm,
+    "RMSNormalization": norms.rms_norm,
     "ReLU": relu,
     "RepeatVector": repeat,
     "Rescaling": rescaling,
@@ -327,8 +350,6 @@ LAYERS: dict[str, Builder] = {
     "Softmax": softmax,
     "ThresholdedReLU": thresholded,
     "TimeDistributed": time_distributed,
-    "UnitNormalization": unit_norm,
-    "UpSampling1D": windows.upsampling,
-    "ZeroPadding1D": windows.zero_padding,
+    "UnitNormalization": norms.unit_norm,
 }  # fmt: skip
 """How each class of layers is added."""

@@ -10,17 +10,18 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 import numpy as np
-from tinyseq.converters.keras.settings import Settings, Tensor
+from tinyseq.converters.keras.settings import BOOL, Settings, Tensor, cast
 
 from tinyseq.ir.graph import Graph
 
 HAND_ON = {
     "Activation", "ActivityRegularization", "AdditiveAttention", "AlphaDropout", "Attention",
     "BatchNormalization", "Dense", "Dropout", "ELU", "GaussianDropout", "GaussianNoise", "Identity",
-    "LayerNormalization", "LeakyReLU", "Normalization", "PReLU", "ReLU", "Rescaling", "Softmax",
-    "SpatialDropout1D", "SpatialDropout2D", "ThresholdedReLU", "TimeDistributed", "UnitNormalization",
+    "LayerNormalization", "LeakyReLU", "MultiHeadAttention", "Normalization", "PReLU", "ReLU", "Rescaling",
+    "Softmax", "SpatialDropout1D", "SpatialDropout2D", "ThresholdedReLU", "TimeDistributed",
+    "UnitNormalization",
 }  # fmt: skip
-"""Layers whose result has the mask of their first input. Other layers make their own or, as Keras says
+"""Layers whose first result has the mask of their first input. Other layers make their own or, as Keras says
 with a warning, lose it."""
 
 
@@ -28,12 +29,12 @@ def handed_on(kind: str, inputs: Sequence[Tensor], results: list[Tensor]) -> lis
     """A layer's results, with the masks that come through it from its inputs."""
     if kind not in HAND_ON:
         return results
-    return [replace(result, mask=inputs[0].mask) for result in results]
+    return [replace(results[0], mask=inputs[0].mask), *results[1:]]
 
 
-def of_zeros(graph: Graph, indices: str) -> str:
+def of_zeros(graph: Graph, indices: Tensor) -> str:
     """The mask of an embedding: False where an index is 0."""
-    return graph.apply("Not", graph.apply("Equal", indices, np.array(0, np.int64)))
+    return cast(graph, indices, BOOL).name
 
 
 def masking(graph: Graph, settings: Settings, variables, inputs: Sequence[Tensor]) -> list[Tensor]:
@@ -49,15 +50,36 @@ def masking(graph: Graph, settings: Settings, variables, inputs: Sequence[Tensor
 
 def merged(graph: Graph, settings: Settings, inputs: Sequence[Tensor]) -> str | None:
     """The mask of a merge, or none if one input has none: Keras 3 shows what one input shows, Keras 2 what
-    all show.
-
-    Raises:
-        UnsupportedError: the layer picks values by the masks.
-    """
+    all show."""
     masks = list(dict.fromkeys(tensor.mask for tensor in inputs))
-    if settings.kind in ("Maximum", "Minimum") and masks != [None]:
-        raise settings.refusal("it picks among values by their masks, which tinyseq does not do")
     return None if None in masks else _joined(graph, settings, masks)
+
+
+def product(graph: Graph, settings: Settings, inputs: Sequence[Tensor]) -> str:
+    """The product, in which a hidden factor counts as 1; where all are hidden it is 0."""
+    shown = [tensor.mask and graph.unsqueeze(tensor.mask, [2]) for tensor in inputs]
+    factors = [
+        tensor.name if mask is None else graph.apply("Where", mask, tensor.name, np.float32(1))
+        for mask, tensor in zip(shown, inputs)
+    ]
+    y = factors[0]
+    for factor in factors[1:]:
+        y = graph.apply("Mul", y, factor, name=settings.name)
+    if None in shown:
+        return y
+    return graph.apply("Where", _joined(graph, settings, shown), y, np.float32(0))
+
+
+def most(graph: Graph, settings: Settings, op: str, inputs: Sequence[Tensor]) -> str:
+    """The largest or smallest of the values that are shown."""
+    y, seen = inputs[0].name, inputs[0].mask and graph.unsqueeze(inputs[0].mask, [2])
+    for tensor in inputs[1:]:
+        x, mask = tensor.name, tensor.mask and graph.unsqueeze(tensor.mask, [2])
+        x = x if mask is None else graph.apply("Where", mask, x, y)
+        y = y if seen is None else graph.apply("Where", seen, y, x)
+        seen = None if mask is None or seen is None else _joined(graph, settings, [seen, mask])
+        y = graph.apply(op, y, x, name=settings.name)
+    return y
 
 
 def concatenated(graph: Graph, settings: Settings, inputs: Sequence[Tensor], axis: int) -> str | None:
@@ -72,7 +94,7 @@ def concatenated(graph: Graph, settings: Settings, inputs: Sequence[Tensor], axi
     if not known:
         return None
     if axis == inputs[0].rank - 1:
-        return None if None in masks and settings.version == 3 else _joined(graph, settings, known)
+        return None if None in masks and not settings.keras2 else _joined(graph, settings, known)
     if axis != 1 or inputs[0].rank != 3:
         raise settings.refusal(f"it joins masked tensors of {inputs[0].rank} dimensions along axis {axis}")
     return graph.concat([mask or all_true(graph, x) for mask, x in zip(masks, inputs)], axis=1)
@@ -81,7 +103,7 @@ def concatenated(graph: Graph, settings: Settings, inputs: Sequence[Tensor], axi
 def _joined(graph: Graph, settings: Settings, masks: Sequence[str]) -> str:
     first, *rest = masks
     for other in rest:
-        first = graph.apply("Or" if settings.version == 3 else "And", first, other)
+        first = graph.apply("And" if settings.keras2 else "Or", first, other)
     return first
 
 
@@ -89,63 +111,6 @@ def all_true(graph: Graph, x: Tensor) -> str:
     """A mask [rows, frames] that hides nothing."""
     sizes = graph.slice(graph.apply("Shape", x.name), 0, 0, 2)
     return graph.apply("Expand", np.array(True), sizes)
-
-
-def _not_equal(graph: Graph, settings: Settings, arguments: list, inputs: Sequence[Tensor]) -> list[Tensor]:
-    x, value = inputs[0], arguments[1]
-    number = np.array(value, np.int64 if x.whole else np.float32)
-    return [Tensor(graph.apply("Not", graph.apply("Equal", x.name, number)), x.shape)]
-
-
-def _any(graph: Graph, settings: Settings, arguments: list, inputs: Sequence[Tensor]) -> list[Tensor]:
-    (x,) = inputs
-    settings.expect("axis", -1)
-    settings.expect("keepdims", False)
-    shown = graph.apply("Cast", x.name, to=np.dtype(np.int32))
-    most = graph.apply("ReduceMax", shown, np.array([x.rank - 1]), keepdims=0)
-    return [Tensor(graph.apply("Not", graph.apply("Equal", most, np.array(0, np.int32))), x.shape[:-1])]
-
-
-def _expand_dims(graph: Graph, settings: Settings, arguments: list, inputs: Sequence[Tensor]) -> list[Tensor]:
-    (x,) = inputs
-    settings.expect("axis", -1)
-    return [Tensor(graph.unsqueeze(x.name, [x.rank]), (*x.shape, 1))]
-
-
-def _filled(value: bool):
-    def like(graph: Graph, settings: Settings, arguments: list, inputs: Sequence[Tensor]) -> list[Tensor]:
-        (x,) = inputs
-        settings.expect("dtype", "bool")
-        return [Tensor(graph.apply("Expand", np.array(value), graph.apply("Shape", x.name)), x.shape)]
-
-    return like
-
-
-def _logical(op: str):
-    def build(graph: Graph, settings: Settings, arguments: list, inputs: Sequence[Tensor]) -> list[Tensor]:
-        return [Tensor(graph.apply(op, *(x.name for x in inputs)), inputs[-1].shape)]
-
-    return build
-
-
-def _end_to_end(graph: Graph, settings: Settings, arguments: list, inputs: Sequence[Tensor]) -> list[Tensor]:
-    axis = settings.get("axis")
-    return [Tensor(graph.concat([x.name for x in inputs], axis=axis), inputs[0].shape)]
-
-
-OPERATIONS = {
-    "Any": _any,
-    "Concatenate": _end_to_end,
-    "ConvertToTensor": _logical("Identity"),
-    "ExpandDims": _expand_dims,
-    "LogicalAnd": _logical("And"),
-    "LogicalNot": _logical("Not"),
-    "LogicalOr": _logical("Or"),
-    "NotEqual": _not_equal,
-    "OnesLike": _filled(True),
-    "ZerosLike": _filled(False),
-}
-"""Keras 3 writes the computation of masks into functional models, as these operations."""
 
 
 class Compacted:

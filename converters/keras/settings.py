@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import Any
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from types import MappingProxyType
+from typing import Any, Protocol
 
+import numpy as np
+
+from tinyseq.common.text import shown
 from tinyseq.errors import ModelError, UnsupportedError
 from tinyseq.ir.graph import Graph
 from tinyseq.kernels.activations import BY_KERAS_NAME
@@ -21,19 +25,59 @@ HARMLESS = re.compile(
 REQUIRED = object()
 
 
-class Settings:
-    """The fields of a layer's configuration and a record of those that were read."""
+COMPUTED = ("float32", "bool", "int8", "int16", "int32", "int64", "uint8", "uint16", "uint32")
+NOTED = ("mixed_float16", "mixed_bfloat16", "float16", "bfloat16", "float64")
+"""Types that layers compute in: as they are, and those that become float32 with a note."""
 
-    def __init__(self, kind: str, config: dict[str, Any], version: int) -> None:
+FLOAT, WHOLE, BOOL, INT32 = (np.dtype(name) for name in ("float32", "int64", "bool", "int32"))
+
+NONE: Mapping[str, Any] = MappingProxyType({})
+
+
+class Inner(Protocol):
+    """A layer or model within a layer."""
+
+    kind: str
+
+    def build_in(self, variables: Any, inputs: Sequence[Tensor]) -> list[Tensor]:
+        """Adds it to the graph, with these weights."""
+        ...
+
+    def is_pointwise(self) -> bool:
+        """Whether it treats every place before the last axis alike, however many axes there are."""
+        ...
+
+
+class Settings:
+    """The fields of a layer's configuration and what it is called with by name, and a record of those that
+    were read."""
+
+    def __init__(
+        self,
+        kind: str,
+        config: dict[str, Any],
+        version: tuple[int, int],
+        keywords: Mapping[str, Any] = NONE,
+        inner: Mapping[str, Inner] = NONE,
+    ) -> None:
         self.kind = kind
         self.config = config
         self.version = version
         self.name = str(config.get("name", kind))
+        self.keywords = keywords
+        self._inner = inner
         self._left = {field for field in config if not HARMLESS.fullmatch(field)}
+        self._uncalled = {
+            name for name, value in keywords.items() if value is not None and value is not False
+        }
         self._check_dtype()
 
     def __str__(self) -> str:
         return f"layer {self.name!r} ({self.kind})"
+
+    @property
+    def keras2(self) -> bool:
+        return self.version < (3, 0)
 
     def get(self, field: str, default: Any = REQUIRED) -> Any:
         """A field's value."""
@@ -42,6 +86,16 @@ class Settings:
         if value is REQUIRED:
             raise ModelError(f"{self} lacks its {field}; the file is damaged")
         return value
+
+    def called(self, name: str, default: Any = None) -> Any:
+        """What the layer is called with by this name; tensors are Tensors."""
+        self._uncalled.discard(name)
+        return self.keywords.get(name, default)
+
+    def inner(self, field: str) -> Inner:
+        """The layer or model within this one."""
+        self.get(field)
+        return self._inner[field]
 
     def expect(self, field: str, *allowed: Any) -> None:
         """Refuses a field with another value than these; it may be absent."""
@@ -57,13 +111,31 @@ class Settings:
         """Refuses fields that nothing read, unless they are not set."""
         for field in sorted(self._left):
             if self.config[field] is not None:
-                raise self.refusal(f"the field {field}={self.config[field]!r} is not known")
+                raise self.refusal(f"the field {field}={shown(self.config[field])} is not known")
+        for name in sorted(self._uncalled):
+            raise self.refusal(f"it is called with {name}={shown(self.keywords[name])}, which is not known")
 
     def _check_dtype(self) -> None:
-        dtype = self.get("dtype", "float32")
-        name = dtype.get("config", {}).get("name") if isinstance(dtype, dict) else dtype
-        if name not in ("float32", "bool", None) and self.kind != "InputLayer":
-            raise self.refusal(f"it computes in {name}, tinyseq in float32")
+        """Refuses quantised layers and types to compute in that are not known."""
+        for field in ("lora_rank", "lora_alpha", "quantization_config"):
+            self._left.discard(field)
+        dtype = self.get("dtype", None)
+        policy = dtype if isinstance(dtype, dict) else {}
+        fields = policy.get("config", {})
+        name = fields.get("name") if policy else dtype
+        policies = ("DTypePolicy", "FloatDTypePolicy", "Policy", "DTypePolicyMap", None)
+        quantised = policy.get("class_name") not in policies or "_from_" in str(name)
+        if quantised or self.config.get("quantization_config") is not None:
+            raise self.refusal(
+                "it is quantised in Keras' own way, which tinyseq does not read; load the model as it was "
+                "before model.quantize()"
+            )
+        if fields.get("policy_map"):
+            raise self.refusal("its parts compute in types of their own")
+        if policy.get("class_name") == "DTypePolicyMap":
+            return
+        if name not in (*COMPUTED, *NOTED, None) and self.kind != "InputLayer":
+            raise self.refusal(f"it computes in {shown(name)}, tinyseq in float32")
 
     def function(self, field: str, default: str = "linear") -> str:
         """The name of an activation function."""
@@ -91,18 +163,28 @@ class Settings:
 class Tensor:
     """A tensor of a graph under construction; sizes that the inputs decide are None.
 
-    ``whole`` says that it is an input of whole numbers. ``mask`` is the tensor of booleans [rows, frames]
-    that Keras hands on beside it: frames where it is False are padding.
+    ``dtype`` is float32, int64 (whole numbers of all of Keras' types) or bool. ``mask`` is the tensor of
+    booleans [rows, frames] that Keras hands on beside it: frames where it is False are padding.
     """
 
     name: str
     shape: tuple[int | None, ...]
-    whole: bool = False
+    dtype: np.dtype = FLOAT
     mask: str | None = None
 
     @property
     def rank(self) -> int:
         return len(self.shape)
+
+
+def cast(graph: Graph, x: Tensor, dtype: np.dtype) -> Tensor:
+    """A tensor as another type; numbers become whole by losing their fractions."""
+    if x.dtype == dtype:
+        return x
+    if dtype == BOOL:
+        zero = np.array(0, x.dtype)
+        return replace(x, name=graph.apply("Not", graph.apply("Equal", x.name, zero)), dtype=dtype)
+    return replace(x, name=graph.apply("Cast", x.name, to=dtype), dtype=dtype)
 
 
 def one_input(settings: Settings, inputs: Sequence[Tensor], *ranks: int) -> Tensor:
@@ -133,7 +215,7 @@ def activate(graph: Graph, x: str, function: str, settings: Settings) -> str:
     row = BY_KERAS_NAME.get(function)
     if row is None:
         raise settings.refusal(f"the activation {function!r} is not known")
-    return graph.apply(row.name, x, **row.parameters_in_keras(settings.version))
+    return graph.apply(row.name, x, **row.parameters_in_keras(settings.version[0]))
 
 
 OTHERS: dict[str, tuple[str, dict[str, Any]]] = {

@@ -9,6 +9,7 @@ import numpy as np
 from tinyseq.converters.torch import layers as layers
 from tinyseq.converters.weights import Weights, as_float32
 
+from tinyseq.common.text import nearest
 from tinyseq.errors import ModelError, UnsupportedError
 from tinyseq.ir.graph import Graph
 from tinyseq.ir.model import Dimension
@@ -87,9 +88,11 @@ class _Builder:
     def __call__(self, name: str, module: Any, x: str) -> Sequence[str]:
         kind = _kind(module)
         if kind not in MODULES:
+            near = nearest(kind, ("Sequential", *MODULES))
             raise UnsupportedError(
-                f"module {name!r} is a {kind}, which tinyseq cannot read; it knows Sequential, "
-                f"{', '.join(MODULES)}: build this with tinyseq.Graph, or export to ONNX"
+                f"module {name!r} is a {kind}, which tinyseq cannot read"
+                + (f"; near it are {', '.join(near)}" if near else "")
+                + ". Build this with tinyseq.Graph, or export to ONNX"
             )
         results = MODULES[kind](self, name, module, x)
         return [results] if isinstance(results, str) else results

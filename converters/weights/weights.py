@@ -41,12 +41,14 @@ def _note_conversion(dtype: str, where: str) -> None:
 
 
 def read(path: str | Path) -> dict[str, np.ndarray]:
-    """The arrays of a file of weights by name: PyTorch's ``.pt`` and ``.pth``, ``.safetensors``, ``.npz``.
+    """The arrays of a file of weights by name: PyTorch's ``.pt`` and ``.pth``, Keras' ``.h5`` and ``.keras``,
+    ``.safetensors``, ``.npz``.
 
     Raises:
         ModelError: the file is missing, damaged or of another kind.
     """
     # Imported here: each reader imports this module.
+    from tinyseq.converters import keras
     from tinyseq.converters.torch import files
     from tinyseq.converters.weights import npz, safetensors
 
@@ -54,6 +56,7 @@ def read(path: str | Path) -> dict[str, np.ndarray]:
     suffix = path.suffix.lower()
     readers = {".safetensors": safetensors.read, ".npz": npz.read}
     readers |= dict.fromkeys((".pt", ".pth"), files.read)
+    readers |= dict.fromkeys((".h5", ".hdf5", ".keras"), keras.read)
     if suffix not in readers:
         raise ModelError(f"{path}: the suffix tells the format; weights are read from {', '.join(readers)}")
     return readers[suffix](path)
@@ -62,7 +65,8 @@ def read(path: str | Path) -> dict[str, np.ndarray]:
 class Weights:
     """Arrays by name and a record of those that were taken.
 
-    As a context manager it ends with ``finish``, unless an error ends it.
+    As a context manager it ends with ``finish``, unless an error ends it. An array of one whole number is a
+    counter, as of batches or of a vocabulary, which no layer need take.
     """
 
     def __init__(self, arrays: Mapping[str, np.ndarray], origin: str = "the weights") -> None:
@@ -72,10 +76,11 @@ class Weights:
             raise ModelError(f"origin says in words where the weights are from, not {shown(origin)}")
         self.origin = origin
         self._arrays = {name: _checked(name, array, origin) for name, array in arrays.items()}
-        self._left = dict.fromkeys(self._arrays)
+        self._prefix = ""
+        self._left = {name: None for name, array in self._arrays.items() if not _counts(array)}
 
     def __repr__(self) -> str:
-        left = len(self._left)
+        left = len(self._own_left())
         return printable(f"Weights({self.origin}: {len(self._arrays)} arrays, {left} not taken yet)")
 
     def __contains__(self, name: str) -> bool:
@@ -104,7 +109,7 @@ class Weights:
                 f"{self.origin}: {name!r} is {list(array.shape)} where [{wanted}] is needed; the file is of "
                 "another model or damaged"
             )
-        self._left.pop(name, None)
+        self._left.pop(self._prefix + name, None)
         return array
 
     def find(self, name: str, *shape: int | None) -> np.ndarray | None:
@@ -112,16 +117,19 @@ class Weights:
         return self.take(name, *shape) if name in self else None
 
     def under(self, prefix: str) -> Weights:
-        """The weights whose names begin with ``prefix.``, without it; the rest is left out."""
+        """The weights whose names begin with ``prefix.``, without it. What is taken of them is taken of these
+        weights too; ``finish`` of the inner ones asks for theirs alone."""
         if not isinstance(prefix, str):
             raise ModelError(f"{self.origin}: names begin with a word, not with {shown(prefix)}")
         start = f"{prefix}."
-        inner = {name[len(start) :]: a for name, a in self._arrays.items() if name.startswith(start)}
-        if not inner:
+        arrays = {name[len(start) :]: a for name, a in self._arrays.items() if name.startswith(start)}
+        if not arrays:
             raise ModelError(
                 f"{self.origin}: no name begins with {start!r}; there are {_listed(self._arrays)}"
             )
-        return Weights(inner, f"{self.origin}, {prefix}")
+        inner = Weights({}, f"{self.origin}, {prefix}")
+        inner._arrays, inner._prefix, inner._left = arrays, self._prefix + start, self._left
+        return inner
 
     def leave(self, *names: str) -> None:
         """Says that these names, and those that begin with them and a dot, are no part of the model.
@@ -136,7 +144,7 @@ class Weights:
             if not meant:
                 raise ModelError(f"{self.origin}: there is no {name!r}; there are {_listed(self._arrays)}")
             for other in meant:
-                self._left.pop(other, None)
+                self._left.pop(self._prefix + other, None)
 
     def finish(self) -> None:
         """Refuses weights that no layer took.
@@ -144,11 +152,21 @@ class Weights:
         Raises:
             ModelError: names them.
         """
-        if self._left:
+        if left := self._own_left():
             raise ModelError(
-                f"{self.origin}: no layer uses {_listed(self._left)}; build the layers that they belong to, "
+                f"{self.origin}: no layer uses {_listed(left)}; build the layers that they belong to, "
                 "or say with leave(...) that they are no part of the model"
             )
+
+    def _own_left(self) -> dict[str, None]:
+        """The names of what was not taken yet."""
+        start = len(self._prefix)
+        return {name[start:]: None for name in self._left if name.startswith(self._prefix)}
+
+
+def _counts(array: np.ndarray) -> bool:
+    """Whether an array is a counter."""
+    return array.size == 1 and array.dtype.kind in "iu"
 
 
 def _checked(name: object, given: object, origin: str) -> np.ndarray:

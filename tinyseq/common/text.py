@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Iterable
 from reprlib import Repr
 from typing import Any
 
@@ -39,3 +40,11 @@ def shown(value: object) -> str:
         return _short(value)
     except Exception:  # an object that has no representation, or an int with too many digits for one
         return f"a value of type {type(value).__name__}"
+
+
+def nearest(name: object, known: Iterable[str]) -> list[str]:
+    """The up to three names that are most like a misspelt one."""
+    # Imported here: only what is refused needs it.
+    from difflib import get_close_matches
+
+    return get_close_matches(name if isinstance(name, str) else "", list(known), n=3, cutoff=0.7)

@@ -15,8 +15,9 @@ from tinyseq.ir.model import Value
 def checked_feeds(values: Sequence[Value], feeds: Mapping[str, object]) -> dict[str, np.ndarray]:
     """The feeds as arrays, one for every input.
 
-    Arrays, NumPy's and those of other packages, must have the input's dtype; Python numbers and lists are
-    converted to it. Masked arrays are refused.
+    Arrays, NumPy's and those of other packages, must have the input's dtype, but that inputs of int64 take
+    whole numbers of any type, and inputs of booleans 0 and 1; Python numbers and lists are converted. Masked
+    arrays are refused.
 
     Raises:
         FeedError: a name is missing or unknown, or a dtype, rank or size differs; says which.
@@ -34,6 +35,16 @@ def checked_feeds(values: Sequence[Value], feeds: Mapping[str, object]) -> dict[
     return {value.name: checked_array(value, feeds[value.name], "input") for value in values}
 
 
+def as_whole(array: np.ndarray, dtype: np.dtype) -> np.ndarray | None:
+    """The same numbers as int64, or as booleans where they are 0 and 1; None where they are not whole, or
+    another type is wanted."""
+    if dtype not in (np.int64, np.bool_) or array.dtype.kind not in "iubf":
+        return None
+    with np.errstate(invalid="ignore"):
+        converted = array.astype(dtype)
+    return converted if np.array_equal(converted, array) else None
+
+
 def checked_array(value: Value, given: object, what: str) -> np.ndarray:
     """One array checked against its declaration; ``what`` names its part in messages. For a scalar any array
     of one element is taken."""
@@ -41,7 +52,8 @@ def checked_array(value: Value, given: object, what: str) -> np.ndarray:
         array = as_array(given) if has_type(given) else converted(given, value.dtype)
     except ValueError as error:
         raise FeedError(f"{what} {value.name!r} is not an array of {value.dtype}: {error}") from error
-    if array.dtype != value.dtype:
+    if array.dtype != value.dtype and (array := as_whole(array, value.dtype)) is None:
+        array = as_array(given)
         raise FeedError(
             f"{what} {value.name!r} is {array.dtype} and must be {value.dtype}; "
             f"convert it with .astype(np.{value.dtype})"

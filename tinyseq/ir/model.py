@@ -6,7 +6,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from tinyseq.common.text import printable, shown
+from tinyseq.common.text import nearest, printable, shown
 from tinyseq.errors import ModelError, UnsupportedError
 from tinyseq.ir.narrow import EXACT, Weights
 from tinyseq.ir.op import (
@@ -195,12 +195,7 @@ def unknown_op(op: object, domain: str = "", others: Collection[tuple[str, str]]
     that are known, by domain and name."""
     known = {row.name: row.name for row in OPS.values()}
     known |= {name: f"{other}:{name}".lstrip(":") for other, name in others}
-    # Imported here: only what is refused needs it.
-    from difflib import get_close_matches
-
-    near = [
-        known[name] for name in get_close_matches(op if isinstance(op, str) else "", known, n=3, cutoff=0.7)
-    ]
+    near = [known[name] for name in nearest(op, known)]
     named = f"{domain}:{op}".lstrip(":") if domain else shown(op).strip("'")
     return (
         f"tinyseq has no op {named}"

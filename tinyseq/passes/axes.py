@@ -38,7 +38,8 @@ FEW = Numbers((12, 24), (11, 23, 997, 4001), (1, 2), (17, 1))
 def multiples(size: int) -> Numbers:
     """As ``MANY``, of frames that come so many at a time."""
     least = 12 * -(-LONG // (12 * size))
-    looked_into, odd = (least * size, (least + 12) * size), ((least + 1) * size, (least + 7) * size)
+    looked_into = least * size, (least + 12) * size
+    odd = min(least + 1, MANY.odd[0]) * size, min(least + 7, MANY.odd[1]) * size
     return Numbers(looked_into, odd, (size, 2 * size))
 
 

@@ -130,7 +130,9 @@ class _Exposure:
     def _scan(self, node: Node) -> Node:
         """A Scan over frames, which carries its values on as a recurrent layer does."""
         sources, results = list(node.inputs), list(node.outputs)
-        for place in range(len(sources) - node.attributes["num_scan_inputs"]):
+        carried = len(sources) - node.attributes["num_scan_inputs"]
+        results += [""] * (carried - len(results))
+        for place in range(carried):
             name = sources[place]
             shape = self._shape_in_rows(name)
             initial = self.graph.constants.get(name)
