@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import subprocess
 from collections.abc import Awaitable, Callable
 from typing import Any
 
@@ -12,6 +13,7 @@ import pytest
 from tests.models import lstm_with_state, running_sum
 from tests.serve.inside import Inside, inside
 from tests.serve.test_inference import EXTREMES, each_datatype
+from tinyseq.errors import OptionError
 from tinyseq.serve.protocols.messages import SERVICE, messages
 
 grpc = pytest.importorskip("grpc", reason="gRPC needs tinyseq[grpc]")
@@ -219,6 +221,43 @@ def test_bearer_tokens_are_asked_for(tmp_path):
         assert (await client.call("ModelInfer", request(X[0]), shown)).model_name == "m"
 
     calling(use, tmp_path, running_sum(), tokens=("secret",))
+
+
+def test_with_a_certificate_it_is_encrypted(tmp_path):
+    made = [
+        "openssl",
+        "req",
+        "-x509",
+        "-newkey",
+        "rsa:2048",
+        "-nodes",
+        "-days",
+        "1",
+        "-subj",
+        "/CN=localhost",
+    ]
+    made += ["-addext", "subjectAltName=DNS:localhost", "-keyout", "key.pem", "-out", "certificate.pem"]
+    try:
+        subprocess.run(made, cwd=tmp_path, check=True, capture_output=True)
+    except OSError:
+        pytest.skip("openssl, which makes a certificate, is not installed")
+    certificate, key = tmp_path / "certificate.pem", tmp_path / "key.pem"
+    both = tmp_path / "both.pem"
+    both.write_bytes(certificate.read_bytes() + key.read_bytes())
+
+    async def use(app: Inside) -> None:
+        (server,) = app.app._others
+        known = grpc.ssl_channel_credentials(certificate.read_bytes())
+        async with grpc.aio.secure_channel(f"localhost:{server.port}", known) as channel:
+            assert (await Client(channel).call("ServerLive")).live
+        async with grpc.aio.insecure_channel(f"localhost:{server.port}") as channel:
+            assert (await Client(channel).refused("ServerLive"))[0] == "UNAVAILABLE"
+
+    models = {"m": running_sum()}
+    inside(use, models, tmp_path, grpc=0, certificate=certificate, key=key)
+    inside(use, models, tmp_path, grpc=0, certificate=both)
+    with pytest.raises(OptionError, match="missing"):
+        inside(use, models, tmp_path, grpc=0, certificate=tmp_path / "missing")
 
 
 def test_a_stream_is_answered_in_order_and_goes_on_after_what_is_refused(tmp_path):

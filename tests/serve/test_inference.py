@@ -253,6 +253,12 @@ def test_truth_values_are_bytes_of_0_or_1():
         from_bytes(tensor, b"\0\1\2")
 
 
+@pytest.mark.parametrize("count", [0, 7, 8, 11, 13, 16])
+def test_bytes_are_as_many_as_the_shape_has(count):
+    with pytest.raises(BadRequestError, match=rf"takes 12 bytes, and {count} are given"):
+        from_bytes(tensor_of("x", "FP32", [3]), bytes(count))
+
+
 @pytest.mark.parametrize("kind", DATATYPES)
 def test_numbers_beyond_a_type_are_refused(kind):
     dtype = DATATYPES[kind]

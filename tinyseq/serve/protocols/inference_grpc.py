@@ -22,6 +22,8 @@ from tinyseq.serve.protocols.inference_messages import (
 from tinyseq.serve.protocols.messages import SERVICE, messages
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from tinyseq.serve.services import Services
 
 log = logging.getLogger("tinyseq.serve")
@@ -201,12 +203,25 @@ class Server:
         await self._server.stop(seconds)
 
 
+def _credentials(grpc: Any, certificate: Path, key: Path | None) -> Any:
+    """Those of TLS; a certificate's file may have its key inside.
+
+    Raises:
+        OptionError: a file cannot be read.
+    """
+    try:
+        pair = (key or certificate).read_bytes(), certificate.read_bytes()
+    except OSError as error:
+        raise OptionError(f"cannot read the certificate or its key: {error}") from error
+    return grpc.ssl_server_credentials([pair])
+
+
 async def start(services: Services) -> Server:
     """Listens at the port of the configuration; port 0 picks a free one.
 
     Raises:
         MissingPackageError: grpcio or protobuf is not installed.
-        OptionError: the port is taken.
+        OptionError: the port is taken, or a file of TLS cannot be read.
     """
     grpc = package("grpc", "gRPC", "grpc")
     aio = package("grpc.aio", "gRPC", "grpc")
@@ -230,8 +245,12 @@ async def start(services: Services) -> Server:
     if config.workers > 1 and not config.grpc:
         raise OptionError(f"--grpc 0 picks a port for each of {config.workers} workers; give one for all")
     host = f"[{config.host}]" if ":" in config.host else config.host
+    place = f"{host}:{config.grpc}"
     try:
-        port = server.add_insecure_port(f"{host}:{config.grpc}")
+        if config.certificate is None:
+            port = server.add_insecure_port(place)
+        else:
+            port = server.add_secure_port(place, _credentials(grpc, config.certificate, config.key))
     except RuntimeError as error:
         raise OptionError(f"gRPC cannot listen at {host} port {config.grpc}: {error}") from error
     await server.start()
