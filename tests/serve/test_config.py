@@ -39,7 +39,7 @@ state = { h = "hn" }
 finite = false
 
 [speech.live]
-anything = 1
+kind = "voice"
 """
 
 
@@ -57,7 +57,8 @@ def test_a_whole_file(tmp_path):
         ModelSource("plain", tmp_path / "a.onnx"),
         ModelSource("told", Path("/b"), "reference", state={"h": "hn"}, finite=False),
     )
-    assert config.speech == {"live": {"anything": 1}}
+    (live,) = config.speech
+    assert (live.name, live.kind, live.folder) == ("live", "voice", tmp_path)
 
 
 @pytest.mark.parametrize(
