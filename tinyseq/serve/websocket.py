@@ -40,6 +40,9 @@ SHORT = {
 }
 """Heads of frames with little in them."""
 
+MIDDLE = bytes((0x80 | BINARY, 128 | 126))
+"""How a client's frame begins that is a whole binary message whose length takes two bytes."""
+
 OPENING, OPEN, CLOSING, GONE = range(4)
 
 
@@ -120,7 +123,17 @@ class WebsocketProtocol(asyncio.Protocol):
         self.heard = monotonic()
         self._metrics.received_bytes += len(data)
         left = self._left
-        self._read(left + data if left else data)
+        if left:
+            self._read(left + data)
+        elif data[:2] == MIDDLE and self._state == OPEN and not self._kind and not self._paused:
+            # A whole message of 126 to 65535 bytes, as most are.
+            size = (data[2] << 8) | data[3] if len(data) > 7 else 0
+            if len(data) == size + 8 and size <= self._longest:
+                self._deliver(unmasked(data, 8, size + 8))
+            else:
+                self._read(data)
+        else:
+            self._read(data)
 
     # The handshake
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import logging
 import multiprocessing
 import os
@@ -102,6 +103,9 @@ async def _serve(app: App, server: Any, sock: socket.socket) -> None:
     loop = asyncio.get_running_loop()
     ending = asyncio.Event()
     await app.start()
+    # What is there now stays: the collector need not look at it again.
+    gc.collect()
+    gc.freeze()
     _on_signal(loop, (signal.SIGINT, signal.SIGTERM), ending.set)
     if hasattr(signal, "SIGHUP"):
         _on_signal(loop, (signal.SIGHUP,), app.reload)
