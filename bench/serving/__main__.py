@@ -111,7 +111,8 @@ def _measured(
         label = f"{rival}, {case}"
         bar = tqdm(total=round(seconds), desc=label, unit="s", disable=not sys.stderr.isatty(), leave=False)
         stack.enter_context(bar)
-        before, steps = cpu_seconds(server.process.pid), _steps(server)
+        steps = _steps(server)
+        before = cpu_seconds(server.process.pid)
         played = load(
             server.port,
             tapes,

@@ -215,7 +215,8 @@ from tinyseq.serve.ray import Score
 model, windows, scored = sys.argv[1:]
 ray.init(num_cpus=2, include_dashboard=False)
 made = (
-    ray.data.from_numpy(np.load(windows), column="input")
+    ray.data.from_numpy(np.load(windows))
+    .rename_columns({"data": "input"})
     .map_batches(Score, fn_constructor_args=(model, {"sr": 16000}), batch_size=8, concurrency=2)
     .take_all()
 )

@@ -208,6 +208,8 @@ def serve(config: Config, most_replicas: int | None = None, ready: Callable[[], 
             signal.signal(each, lambda *_: ending.set())
         ready()
         ending.wait()
+        # By itself, for shutdown ends HAProxy at once and cuts what goes through it.
+        ray_serve.delete("tinyseq")
         ray_serve.shutdown()
     except (ray.exceptions.RayError, ConnectionError, RuntimeError) as error:
         raise ServeError(f"Ray cannot serve: {error}") from error
