@@ -338,7 +338,10 @@ def spots(document, path=()):
 JUNK = (None, -1, 2**40, 0.5, "word", [], {}, [1, 2], True)
 
 
-@pytest.mark.parametrize("name", ["sequence.keras", "functional.keras", "masked.keras", "nested.keras"])
+DAMAGED = ["sequence", "functional", "masked", "nested", "stacks", "ops", "axes", "conv_lstm", "heads"]
+
+
+@pytest.mark.parametrize("name", [f"{name}.keras" for name in DAMAGED])
 def test_damaged_files_are_survived(tmp_path, name):
     whole, dice = (DATA / name).read_bytes(), random.Random(name)
     for round_ in range(16):

@@ -42,6 +42,26 @@ def embedding(graph: Graph, settings: Settings, variables: Variables, inputs) ->
     return [Tensor(graph.embedding(indices, table, name=settings.name), (*x.shape, width), mask=mask)]
 
 
+def reversible(graph: Graph, settings: Settings, variables: Variables, inputs) -> list[Tensor]:
+    """ReversibleEmbedding: an embedding or, called with ``reverse``, the scores of its rows by its table or
+    one of their own."""
+    cap, tied = settings.get("logit_soft_cap", None), settings.get("tie_weights", True)
+    settings.get("reverse_dtype", None)
+    sizes = settings.get("input_dim"), settings.sizes("output_dim", 1)[0]
+    if not settings.called("reverse", False):
+        results = embedding(graph, settings, variables, inputs)
+        if not tied:
+            variables.take(*reversed(sizes))
+        return results
+    settings.get("mask_zero", False)
+    table = variables.take(*sizes)
+    x = cast(graph, one_input(settings, inputs), FLOAT)
+    y = graph.dense(x.name, table.T if tied else variables.take(*reversed(sizes)), name=settings.name)
+    if cap is not None:
+        y = graph.mul(graph.tanh(graph.mul(y, np.float32(1 / cap))), np.float32(cap))
+    return [Tensor(y, (*x.shape[:-1], sizes[0]))]
+
+
 def einsum_dense(graph: Graph, settings: Settings, variables: Variables, inputs) -> list[Tensor]:
     """``activation(einsum(equation, x, kernel) + bias)``."""
     x = one_input(settings, inputs)
@@ -55,9 +75,8 @@ def einsum_dense(graph: Graph, settings: Settings, variables: Variables, inputs)
         before, _, after = term.partition("...")
         sizes = dict(zip(before, x.shape)) | dict(zip(reversed(after), reversed(x.shape)))
         sizes |= dict(zip(weights, kernel.shape))
-        last = result[min(result.index(axis) for axis in axes) :]
-        if "..." in last:
-            raise settings.refusal(f"its bias is along axes before the open ones of {equation!r}")
+        many = "." * (x.rank - len(before) - len(after)) if "..." in term else ""
+        last = result[min(result.index(axis) for axis in axes) :].replace("...", many)
         bias = variables.take(*(sizes[axis] if axis in axes else 1 for axis in last))
         y = Tensor(graph.add(y.name, bias), y.shape)
     return [Tensor(activate(graph, y.name, settings.function("activation"), settings), y.shape)]
@@ -274,7 +293,7 @@ def time_distributed(graph: Graph, settings: Settings, variables: Variables, inp
     x = one_input(settings, inputs)
     if x.rank < 3:
         raise settings.refusal(f"it gets {x.rank} dimensions")
-    inner, own = settings.inner("layer"), variables.child("layer")
+    inner, own, mask = settings.inner("layer"), variables.child("layer"), settings.called("mask")
     if inner.is_pointwise():
         return inner.build_in(own, [replace(x, mask=None)])
     sizes = graph.apply("Shape", x.name)
@@ -282,7 +301,6 @@ def time_distributed(graph: Graph, settings: Settings, variables: Variables, inp
     rows = graph.apply("Reshape", x.name, graph.concat([np.array([-1]), features], axis=0))
     outer = graph.slice(sizes, 0, 0, 2)
     results, each = [], Tensor(rows, (None, *x.shape[2:]), x.dtype)
-    mask = settings.called("mask")
     if mask is not None and mask.rank == 3:
         places = graph.slice(graph.apply("Shape", mask.name), 0, 2, 3)
         flat = graph.concat([np.array([-1]), places], axis=0)
@@ -344,6 +362,7 @@ LAYERS: dict[str, Builder] = {
     "PReLU": prelu,
     "RMSNormalization": norms.rms_norm,
     "ReLU": relu,
+    "ReversibleEmbedding": reversible,
     "RepeatVector": repeat,
     "Rescaling": rescaling,
     "Reshape": reshape,

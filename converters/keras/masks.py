@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 import numpy as np
-from tinyseq.converters.keras.settings import BOOL, Settings, Tensor, cast
+from tinyseq.converters.keras.settings import BOOL, FLOAT, INT32, Settings, Tensor, cast
 
 from tinyseq.ir.graph import Graph
 
@@ -41,11 +41,11 @@ def masking(graph: Graph, settings: Settings, variables, inputs: Sequence[Tensor
     """Masking: frames of which every number is ``mask_value`` become padding, and zeros."""
     (x,) = inputs
     value = np.float32(settings.get("mask_value", 0.0))
-    same = graph.apply("Cast", graph.apply("Equal", x.name, value), to=np.dtype(np.int32))
+    same = graph.apply("Cast", graph.apply("Equal", cast(graph, x, FLOAT).name, value), to=INT32)
     padding = graph.apply("ReduceMin", same, np.array([x.rank - 1]), keepdims=1)
     mask = graph.apply("Equal", padding, np.array(0, np.int32))
-    y = graph.apply("Where", mask, x.name, np.float32(0), name=settings.name)
-    return [Tensor(y, x.shape, mask=graph.squeeze(mask, [x.rank - 1]))]
+    y = graph.apply("Where", mask, x.name, np.array(0, x.dtype), name=settings.name)
+    return [Tensor(y, x.shape, x.dtype, mask=graph.squeeze(mask, [x.rank - 1]))]
 
 
 def merged(graph: Graph, settings: Settings, inputs: Sequence[Tensor]) -> str | None:

@@ -142,7 +142,10 @@ class Layer:
         self.config = entry["config"]
         self.network = Network(converter, self.kind, self.config) if self.kind in MODELS else None
         self.name = str(entry.get("name") or self.config.get("name") or self.kind)
-        self.operation = self.kind != "InputLayer" and not self.network and "trainable" not in self.config
+        named = self.kind in OPERATIONS or self.kind not in LAYERS
+        self.operation = (
+            named and self.kind != "InputLayer" and not self.network and "trainable" not in self.config
+        )
         self.inner = {
             field: Layer(converter, inner)
             for field in ("layer", "backward_layer")

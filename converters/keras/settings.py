@@ -113,7 +113,9 @@ class Settings:
             if self.config[field] is not None:
                 raise self.refusal(f"the field {field}={shown(self.config[field])} is not known")
         for name in sorted(self._uncalled):
-            raise self.refusal(f"it is called with {name}={shown(self.keywords[name])}, which is not known")
+            value = self.keywords[name]
+            given = "a tensor" if isinstance(value, Tensor) else shown(value)
+            raise self.refusal(f"it is called with {name}={given}, which is not known")
 
     def _check_dtype(self) -> None:
         """Refuses quantised layers and types to compute in that are not known."""

@@ -17,11 +17,14 @@ _SIGNATURES = {
     **dict.fromkeys((*KINDS, "RNN", "Bidirectional", "ConvLSTM1D", "ConvLSTM2D", "ConvLSTM3D"), _RECURRENT),
     **dict.fromkeys(("Attention", "AdditiveAttention"), _ATTENTION),
     "MultiHeadAttention": _HEADS,
+    "ReversibleEmbedding": ("inputs", "reverse"),
     **dict.fromkeys(("Softmax", "GlobalAveragePooling1D"), ("inputs", "mask")),
 }
 
 KEEPS_TYPES = {
-    "Cropping1D", "Embedding", "Flatten", "Identity", "Permute", "RepeatVector", "Reshape", "Softmax",
+    "Cropping1D", "Cropping2D", "Cropping3D", "Embedding", "Flatten", "Identity", "Masking", "Permute",
+    "RepeatVector", "Reshape", "ReversibleEmbedding", "Softmax", "UpSampling1D", "UpSampling2D",
+    "UpSampling3D",
 }  # fmt: skip
 """Layers that take whole numbers and booleans as they are; to others they become float32."""
 

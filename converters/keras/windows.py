@@ -277,4 +277,4 @@ def upsampling(graph: Graph, settings: Settings, variables: Variables, inputs) -
     repeated = graph.apply("Expand", name, graph.concat(parts, axis=0))
     y = graph.apply("Reshape", repeated, graph.mul(sizes, np.array(factors)), name=settings.name)
     shape = [None if size is None else size * factor for size, factor in zip(x.shape, factors)]
-    return [Tensor(y, tuple(shape))]
+    return [Tensor(y, tuple(shape), x.dtype)]

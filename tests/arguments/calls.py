@@ -366,13 +366,14 @@ CALLS: dict[str, Call] = {
         f"weights.read of {suffix}": Call(
             lambda suffix=suffix: lambda name: weights.read(named(name, suffix)), {"name": "nowhere"}
         )
-        for suffix in (".npz", ".safetensors", ".pt")
+        for suffix in (".npz", ".safetensors", ".pt", ".h5")
     },
     "npz.read": Call(lambda: npz.read, {"path": str(folder() / "weights.npz")}),
     "safetensors.read": Call(lambda: safetensors.read, {"path": str(folder() / "model.tinyseq")}),
     "torch.read": Call(lambda: torch.read, {"path": "nowhere"}),
     "onnx.load": Call(lambda: onnx_files.load, {"source": str(folder() / "model.onnx")}),
     "keras.load": Call(lambda: keras.load, {"path": "nowhere"}),
+    "keras.read": Call(lambda: keras.read, {"path": "nowhere"}),
     "Weights": Call(lambda: weights.Weights, {"arrays": {"a": X}, "origin": "test"}),
     "Weights.take": Call(lambda: weights.Weights({"a": X}).take, {"name": "a"}),
     "Weights.under": Call(lambda: weights.Weights({"a.b": X}).under, {"prefix": "a"}),

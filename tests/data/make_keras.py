@@ -333,13 +333,22 @@ def halves() -> keras.Model:
     return keras.Model(x, [L.Dense(2, dtype="mixed_float16")(y), L.Dense(2)(y)])
 
 
+def tied() -> keras.Model:
+    """Embeddings whose tables score what comes out."""
+    words, results = L.Input((None,), dtype="int32", name="words"), []
+    for settings in ({"logit_soft_cap": 2.0}, {"tie_weights": False, "mask_zero": True}):
+        table = L.ReversibleEmbedding(7, 3, **settings)
+        results.append(table(L.GRU(3, return_sequences=True)(table(words)), reverse=True))
+    return keras.Model(words, results)
+
+
 FIRST = (
     sequence, functional, attention, pooling, image, activations, hard, masked, nested, wrapped, layers,
     picture,
 )  # fmt: skip
 """Models whose weights come from one row of numbers, in this order; each of the others has its own."""
 MODELS = (
-    *FIRST, stacks, gates, conv_lstm, each_frame, merges, heads, axes, ops, kinds, halves,
+    *FIRST, stacks, gates, conv_lstm, each_frame, merges, heads, axes, ops, kinds, halves, tied,
 )  # fmt: skip
 INPUTS = {"x": (2, 6, 4), "z": (2, 5, 4)}
 WORDS = {
@@ -349,6 +358,7 @@ WORDS = {
     ],
     "nested": [[1, 2, 0, 5], [0, 0, 4, 0]],
     "kinds": [[3, 1, 0, 6], [0, 5, 0, 0]],
+    "tied": [[3, 1, 0, 6], [0, 5, 0, 0]],
 }  # fmt: skip
 HIDDEN = {
     masked: [(0, 0), (0, 3), (1, 1), (1, 2), (1, 6), (2, 5), (2, 6)] + [(3, frame) for frame in range(6)],
