@@ -21,6 +21,7 @@ from tests.test_bits import MODELS, sequence
 from tests.test_ctc import peaked
 from tinyseq.demo import audio
 from tinyseq.errors import KernelsError
+from tinyseq.ir.narrow import PRECISIONS
 from tinyseq.kernels import library
 from tinyseq.kernels.build import BUILT
 from tinyseq.kernels.llvm.architecture import ISAS
@@ -40,8 +41,10 @@ ARM = {"neon": "cortex-a53", "dotprod": "max"}
 """A processor that picks each ISA."""
 
 
-def keep(folder: Path, name: str, model: object, feeds: Mapping[str, np.ndarray]) -> None:
-    tinyseq.load(model).save(folder / f"{name}.tinyseq")
+def keep(
+    folder: Path, name: str, model: object, feeds: Mapping[str, np.ndarray], precision: str = "float32"
+) -> None:
+    tinyseq.load(model, precision=precision).save(folder / f"{name}.tinyseq")
     np.savez(folder / f"{name}.npz", **feeds)
 
 
@@ -57,6 +60,8 @@ def models(tmp_path_factory) -> Path:
         keep(folder, f"step {plain}", model, {"x": sequence(12)[:, None]})
         if "constant" not in name:
             keep(folder, f"pool {plain}", model, {"x": sequence(12, 3)[:, None]})
+        for precision in PRECISIONS:
+            keep(folder, f"step {plain} {precision}", model, {"x": sequence(12)[:, None]}, precision)
     np.save(folder / results.ROWS, peaked(200, 20, 0))
     samples = audio.read(Path(audio.__file__).with_name("data") / "clip.flac").samples
     chunks = np.lib.stride_tricks.sliding_window_view(samples, 576)[:25600:512]
