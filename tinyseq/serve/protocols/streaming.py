@@ -13,6 +13,7 @@ import numpy as np
 from tinyseq.common.text import shown
 from tinyseq.errors import FeedError, StateError, TinyseqError
 from tinyseq.runtime.state import State
+from tinyseq.serve.connection import ended_reason
 from tinyseq.serve.errors import BadRequestError, TokenError
 from tinyseq.serve.kinds import Kind, Layout, Place
 from tinyseq.serve.protocols.tensors import array_of, declared, read_tensor, written
@@ -273,7 +274,7 @@ class StreamHandler:
         self._stream.snapshot(last)
 
     def closed(self, code: int) -> None:
-        self._stream.close("left" if code in (1000, 1001, 1005) else f"code_{code}")
+        self._stream.close(ended_reason(code))
 
 
 def make(services: Services, connection: Connection, name: str, version: str | None = None) -> StreamHandler:
