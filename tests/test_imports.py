@@ -36,6 +36,7 @@ OWN = (
     "ir.effort",
     "ir.format",
     "ir.model",
+    "ir.narrow",
     "ir.op",
     "ir.ops",
     "ir.types",

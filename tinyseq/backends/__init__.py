@@ -9,6 +9,7 @@ import numpy as np
 
 from tinyseq.common.text import shown
 from tinyseq.errors import DeviceError, MissingPackageError
+from tinyseq.ir import narrow
 from tinyseq.ir.model import Model
 
 if TYPE_CHECKING:
@@ -71,21 +72,21 @@ DEVICES = ("cpu", "cuda", "reference")
 """What runs models; the first where nothing is said."""
 
 
+EXACT = narrow.EXACT.precision
+"""What rounds nothing."""
+
+ROUND_WEIGHTS = ("cpu", "reference")
+"""The devices that compute with rounded weights."""
+
 PRECISIONS = {
-    "cpu": ("float32", "bfloat16", "float16", "int16", "int8"),
-    "cuda": ("float32", "tf32", "bfloat16", "float16"),
-    "reference": ("float32", "bfloat16", "float16", "int16", "int8"),
+    "cpu": (EXACT, *narrow.PRECISIONS),
+    "cuda": (EXACT, "tf32", "bfloat16", "float16"),
+    "reference": (EXACT, *narrow.PRECISIONS),
 }
 """What each device computes in, the first where nothing is said: to what weights are rounded before they are
 packed or, by CUDA, both factors of a product before they are multiplied."""
 
 ALL_PRECISIONS = tuple(dict.fromkeys(name for names in PRECISIONS.values() for name in names))
-
-EXACT = ALL_PRECISIONS[0]
-"""What rounds nothing."""
-
-ROUND_WEIGHTS = ("cpu", "reference")
-"""The devices that compute with rounded weights."""
 
 
 def create(

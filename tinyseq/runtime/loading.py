@@ -66,7 +66,11 @@ def load(
     if not isinstance(finite, bool):
         raise ModelError(f"finite is True or False, not {shown(finite)}")
     simple = passes.simplify(model)
-    passes.check_kept(simple, keep)
+    if keep != ():
+        # Imported here: only narrow weights need it.
+        from tinyseq.passes.narrow import check_kept
+
+        check_kept(simple, keep)
     if state is not None or not (model.state or _is_own(path)):
         # Imported here: files that tell their state need no search for it.
         from tinyseq.passes.pairs import find_state, name_state

@@ -52,7 +52,12 @@ class Session:
         self.keep = keep
         backends.check_precision(device, precision, keep)
         simple = passes.simplify(model) if simple is None else simple
-        simple = passes.with_precision(simple, backends.rounds_weights(device, precision), keep)
+        rounds = backends.rounds_weights(device, precision)
+        if keep or rounds != simple.weights.precision:
+            # Imported here: only narrow weights need it.
+            from tinyseq.passes.narrow import with_precision
+
+            simple = with_precision(simple, rounds, keep)
         self._simple = simple
         self._defaults = frozenset([value.name for value in model.defaults])
         self._overriding: dict[frozenset[str], Session] = {}
