@@ -288,7 +288,7 @@ def ops() -> keras.Model:
     return keras.Model(
         [x, z, k],
         [
-            x[:, -1, :], x[:, 1:, ::2], x[..., None], x[:, ::-1], x[:, :-1, 1], x[0], x[:, None, 2:4],
+            x[:, -1, :], x[:, 1:, ::2], x[..., None], x[:, ::-1], x[:, :-1, 1], x[:, None, 2:4],
             x + z, 1 - x, x * 2, x / z, x**2, -x, x @ o.transpose(z, (0, 2, 1)), k + 1, k / 2,
             k * x[:, :, 0], o.maximum(x, 0), o.minimum(x, z), o.where(x > z, x, 0.0), o.where(k > 2, k, 0),
             o.cast(x > 0, "int32"), o.logical_and(x > 0, z > 0), o.logical_not(x > 0), o.equal(k, 3),
@@ -305,8 +305,8 @@ def ops() -> keras.Model:
             o.swapaxes(x, 1, 2), o.moveaxis(x, 1, -1), o.expand_dims(x, 1), o.squeeze(x[:, :1], 1),
             o.concatenate([x, z], axis=1), o.stack([x, z], axis=2), *o.split(x, 2, axis=1),
             *o.split(x, [1, 3], axis=-1), o.flip(x, axis=1), o.tile(x, (1, 2, 1)), o.repeat(x, 3, axis=1),
-            o.pad(x, ((0, 0), (1, 2), (0, 0))), o.roll(x, 2, axis=1), o.ravel(x),
-            o.take(x, o.minimum(k, 3), axis=-1)[:, 0],
+            o.pad(x, ((0, 0), (1, 2), (0, 0))), o.roll(x, 2, axis=1),
+            o.take(x, [0, 2], axis=-1),
             o.take_along_axis(x, o.argmax(x, axis=1, keepdims=True), axis=1), o.one_hot(k, 7),
             o.tril(o.matmul(x, o.transpose(z, (0, 2, 1)))), o.zeros_like(x), o.ones_like(k),
             o.einsum("btc,bsc->bts", x, z), o.matmul(x, o.ones((4, 3))), *o.unstack(x, axis=2)[:2],
@@ -323,7 +323,20 @@ def kinds() -> keras.Model:
     e = L.GRU(2)(L.Embedding(7, 3, mask_zero=True)(words))
     shares = L.Softmax()(x[:, :, 0], mask=shown)
     one = L.Dense(2)(keras.ops.cast(shown, "float32")[..., None])
-    return keras.Model([x, shown, words, marks], [y, e, shares, one, marks + 1, L.Rescaling(0.5)(marks)])
+    return keras.Model(
+        [x, shown, words, marks],
+        [
+            y,
+            e,
+            shares,
+            one,
+            marks + 1,
+            L.Rescaling(0.5)(marks),
+            x[0],
+            keras.ops.ravel(x),
+            keras.ops.take(x, keras.ops.minimum(marks, 3), axis=-1),
+        ],
+    )
 
 
 def halves() -> keras.Model:
