@@ -67,6 +67,32 @@ def test_json_and_bytes_may_take_turns(server, silero):
             assert output["shape"] == [1, 1] and np.float32(output["data"][0]) == wanted.item()
 
 
+def test_inputs_without_rows_may_come_with_each_chunk(server, silero):
+    chunks = sound(8, 6)
+
+    def client(number: int) -> bool:
+        with Client(server.url(SILERO, "ws")) as own:
+            got = [own.step(input=chunk, **RATE)["output"] for chunk in chunks]
+            last = own.step(input=chunks[0], sr=np.array(8000))
+        assert "type" in last or last["output"].shape == (1, 1)
+        return all(map(np.array_equal, got, alone(silero, chunks)))
+
+    with ThreadPoolExecutor(4) as threads:
+        assert all(threads.map(client, range(4)))
+
+
+def test_a_chunk_may_be_its_header_alone(server, silero):
+    (chunk,) = sound(9, 1)
+    wanted = alone(silero, np.stack([chunk] * 5))
+
+    def client(number: int) -> bool:
+        with Client(server.url(SILERO, "ws"), {**RATE, "input": chunk}) as own:
+            return all([np.array_equal(own.step()["output"], each) for each in wanted])
+
+    with ThreadPoolExecutor(4) as threads:
+        assert all(threads.map(client, range(6)))
+
+
 def test_a_state_token_goes_on_elsewhere_in_the_same_bits(server, silero):
     chunks = sound(2, 20)
     wanted = alone(silero, chunks)

@@ -12,6 +12,22 @@ if TYPE_CHECKING:
     from tinyseq.serve.services import Services
 
 
+_REASONS = {
+    1002: "malformed",
+    1006: "lost",
+    1007: "malformed",
+    1008: "refused",
+    1009: "too_large",
+    1011: "failed",
+    1013: "slow",
+}
+
+
+def ended_reason(code: int) -> str:
+    """A word for metrics that says why a websocket has ended: a few, whatever codes clients make up."""
+    return _REASONS.get(code, "left")
+
+
 class Connection(Protocol):
     """What a handler may do with a websocket, and what is known of it."""
 

@@ -84,7 +84,11 @@ class Layout:
 
     def joined(self, chunks: Sequence[bytes], axes: Mapping[str, int]) -> dict[str, np.ndarray]:
         """The arrays of several chunks as those of a batch."""
-        found = dict(self.fixed)
+        count = len(chunks)
+        found = {
+            name: np.repeat(array, count, axes[name]) if name in axes else array
+            for name, array in self.fixed.items()
+        }
         for name, dtype, shape, begin, end in self.places:
             axis = axes.get(name)
             if axis is None:
@@ -123,21 +127,22 @@ class Inputs:
         """
         self._check([(name, array.shape) for name, array in feeds.items()])
         told = tuple(
-            (name, array.dtype, array.shape, None if name in self.axes else array.tobytes())
+            (name, array.dtype, array.shape, array.tobytes() if self.axes and name not in self.axes else None)
             for name, array in sorted(feeds.items())
         )
         return self._known(told) or self._new(told, None)
 
-    def packed_kind(self, layout: Layout) -> Kind:
-        """The kind of chunks that are laid out so.
+    def packed_kind(self, layout: Layout) -> Kind | None:
+        """The kind of chunks that are laid out so; None if each may be of another, as inputs without rows are
+        in their bytes.
 
         Raises:
             FeedError: an array is of more rows than one.
         """
-        self._check([(place.name, place.shape) for place in layout.places])
-        if any(place.name not in self.axes for place in layout.places):
-            # What has no rows may differ from chunk to chunk: a kind of its own.
-            return Kind(layout)
+        shapes = [(place.name, place.shape) for place in layout.places]
+        self._check([*shapes, *((name, array.shape) for name, array in layout.fixed.items())])
+        if self.axes and any(place.name not in self.axes for place in layout.places):
+            return None
         told = layout.told()
         return self._known(told) or self._new(told, layout)
 

@@ -71,8 +71,9 @@ class ServedStream:
         size = sum([array.nbytes for array in feeds.values()])
         self._line.step(self._rows.inputs.kind(feeds), feeds, done, size)
 
-    def kind(self, layout: Layout) -> Kind:
-        """What ``submit_packed`` takes for chunks that are laid out so.
+    def kind(self, layout: Layout) -> Kind | None:
+        """What ``submit_packed`` takes for chunks that are laid out so; None if ``submit`` must be used, as
+        inputs without rows are in their bytes.
 
         Raises:
             FeedError: an array is of more rows than one.

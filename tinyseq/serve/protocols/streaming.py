@@ -13,6 +13,7 @@ import numpy as np
 from tinyseq.common.text import shown
 from tinyseq.errors import FeedError, StateError, TinyseqError
 from tinyseq.runtime.state import State
+from tinyseq.serve.connection import ended_reason
 from tinyseq.serve.errors import BadRequestError, TokenError
 from tinyseq.serve.kinds import Kind, Layout, Place
 from tinyseq.serve.protocols.tensors import array_of, declared, read_tensor, written
@@ -115,13 +116,25 @@ class StreamHandler:
         self._asked += 1
         kind = self._kind
         if kind is None:
-            try:
-                kind = self._kind = self._stream.kind(self._layout)
-            except FeedError as error:
-                self._stream.later(error, self._binary_done)
+            kind = self._kind = self._found_kind(self._layout, chunk)
+            if kind is None:
                 return
         if self._submit(kind, chunk, self._done, len(chunk)) >= self._ahead:
             self._hold()
+
+    def _found_kind(self, layout: Layout, chunk: bytes) -> Kind | None:
+        """What chunks that are laid out so have in common; None where that must be seen for each, or they are
+        refused, and this one has been dealt with."""
+        try:
+            kind = self._stream.kind(layout)
+            if kind is None:
+                self._stream.submit(layout.arrays(chunk), self._done)
+        except FeedError as error:
+            self._stream.later(error, self._done)
+            return None
+        if kind is None and self._stream.waiting >= self._ahead:
+            self._hold()
+        return kind
 
     def _hold(self) -> None:
         """Reads no more until some chunks are answered."""
@@ -261,7 +274,7 @@ class StreamHandler:
         self._stream.snapshot(last)
 
     def closed(self, code: int) -> None:
-        self._stream.close("left" if code in (1000, 1001, 1005) else f"code_{code}")
+        self._stream.close(ended_reason(code))
 
 
 def make(services: Services, connection: Connection, name: str, version: str | None = None) -> StreamHandler:
