@@ -16,7 +16,7 @@ from websockets.exceptions import ConnectionClosed, InvalidStatus
 from tests.serve.native import Client
 from tests.serve.server import serving, wait_until
 from tests.serve.test_streams import RATE, SILERO, alone, sound
-from tinyseq.serve.websocket import _unmasked, unmasked
+from tinyseq.serve.frames import _unmasked, unmasked
 
 LIMITS = """
 [server]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from time import monotonic
@@ -13,17 +13,18 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from tinyseq.common.text import shown
-from tinyseq.errors import ModelError, StateError, TinyseqError
-from tinyseq.runtime.loading import READERS, load
+from tinyseq.errors import ModelError, StateError
+from tinyseq.runtime.loading import load
 from tinyseq.runtime.session import Session
 from tinyseq.runtime.state import State
-from tinyseq.serve.batcher import Batcher, Done
+from tinyseq.serve.batcher import Batcher
 from tinyseq.serve.config import Config, ModelSource, checked_name
 from tinyseq.serve.errors import DrainingError, FullError, UnknownModelError
-from tinyseq.serve.kinds import Kind, Layout
 from tinyseq.serve.load import Load
-from tinyseq.serve.rows import PoolRows, Row, StreamRows, live_rows
+from tinyseq.serve.repository import files_of, order, repository, stamp
+from tinyseq.serve.rows import PoolRows, StreamRows, live_rows
 from tinyseq.serve.runs import Runs, checked
+from tinyseq.serve.streams import ServedStream, awaited
 from tinyseq.speech.voice_detector import MODEL as DETECTOR
 
 if TYPE_CHECKING:
@@ -36,110 +37,6 @@ Feeds = Mapping[str, np.ndarray]
 
 DETECTOR_NAME = "silero_vad"
 """Under what name the package's own voice detector is served when no model is named."""
-
-
-class ServedStream:
-    """One live stream of a model. What is asked of it is done in order, each behind what was asked before;
-    the answer goes to ``done``, in the thread of the event loop, and is the value or a TinyseqError."""
-
-    def __init__(self, model: ServedModel) -> None:
-        self.model = model
-        self._row = Row()
-        self._rows = model.rows
-        self._line = model.batcher.line(self._row)
-        self.submit_packed: Callable[[Kind, bytes, Done, int], int] = self._line.step
-        """``submit`` of a chunk in bytes, ``(kind, data, done, size)``: as many as its layout has; gives
-        ``waiting``."""
-        self._closed = False
-        self.told_to_end: Callable[[], None] | None = None
-        """What is called when the model was replaced long ago: to close the stream, now or soon."""
-
-    def end(self) -> None:
-        """Tells who uses the stream that it is to end."""
-        if self.told_to_end is None:
-            self.close("retired")
-        else:
-            told, self.told_to_end = self.told_to_end, None
-            told()
-
-    def submit(self, feeds: Feeds, done: Done) -> None:
-        """Steps the stream by a chunk: ``done`` gets its ``Outputs``, arrays by name that nobody writes to.
-
-        Raises:
-            FeedError: an array is of more rows than one.
-        """
-        size = sum([array.nbytes for array in feeds.values()])
-        self._line.step(self._rows.inputs.kind(feeds), feeds, done, size)
-
-    def kind(self, layout: Layout) -> Kind | None:
-        """What ``submit_packed`` takes for chunks that are laid out so; None if ``submit`` must be used, as
-        inputs without rows are in their bytes.
-
-        Raises:
-            FeedError: an array is of more rows than one.
-        """
-        return self._rows.inputs.packed_kind(layout)
-
-    def later(self, result: Any, done: Done) -> None:
-        """Gives ``done`` a result that is known already, when all before it is answered."""
-        self._line.call(lambda: result, done)
-
-    async def step(self, feeds: Feeds) -> Mapping[str, np.ndarray]:
-        """``submit``, awaited.
-
-        Raises:
-            FeedError: the model refuses the chunk; the state is as before.
-        """
-        return await awaited(lambda done: self.submit(feeds, done))
-
-    @property
-    def waiting(self) -> int:
-        """Chunks that are not answered yet."""
-        return len(self._line.items)
-
-    def finish(self, feeds: Feeds | None, done: Done) -> None:
-        """Ends the stream: ``done`` gets the outputs that are still due; see ``Stream.finish``."""
-        self._line.call(lambda: self._rows.finish(self._row, feeds), done)
-
-    def reset(self, done: Done | None = None) -> None:
-        """Puts the stream back to its start."""
-        self._line.call(lambda: self._rows.reset(self._row), done)
-
-    def snapshot(self, done: Done, first: bool = False) -> None:
-        """``done`` gets a copy of the state, a ``State``; ``first``: before the chunks that wait."""
-        self._line.call(lambda: self._rows.snapshot(self._row), done, first)
-
-    def restore(self, state: State | bytes, done: Done | None = None) -> None:
-        """Lets the stream go on from a state, or from the bytes of ``State.to_bytes``.
-
-        Raises:
-            StateError: the bytes are no state.
-        """
-        saved = State.from_bytes(state) if isinstance(state, bytes) else state
-        self._line.call(lambda: self._rows.restore(self._row, saved), done)
-
-    def close(self, reason: str = "finished") -> None:
-        """Gives the stream up, whatever is still to be answered. ``reason`` is counted."""
-        if not self._closed:
-            self._closed = True
-            self._line.close(lambda: self._rows.close(self._row))
-            self.model.closed(self, reason)
-
-
-async def awaited(ask: Callable[[Done], None]) -> Any:
-    """What is asked for, once it is there; a TinyseqError is raised."""
-    future = asyncio.get_running_loop().create_future()
-
-    def done(result: Any) -> None:
-        if future.done():
-            return
-        if isinstance(result, TinyseqError):
-            future.set_exception(result)
-        else:
-            future.set_result(result)
-
-    ask(done)
-    return await future
 
 
 class ServedModel:
@@ -259,7 +156,7 @@ class Models:
         if not versions:
             raise UnknownModelError(f"no model {shown(name)} is served")
         if version is None or version == "":
-            return versions[max(versions, key=_order)]
+            return versions[max(versions, key=order)]
         found = versions.get(version)
         if found is None:
             raise UnknownModelError(
@@ -297,9 +194,9 @@ class Models:
             ModelError: a file cannot be read; what was served is served on.
         """
         source = self._source(name)
-        self._stamps[name] = _stamp(source)
+        self._stamps[name] = stamp(source)
         loop = asyncio.get_running_loop()
-        found = versions(source)
+        found = files_of(source)
         sessions = {
             version: await loop.run_in_executor(self.executor, _loaded, source, path)
             for version, path in found.items()
@@ -361,7 +258,7 @@ class Models:
         if self.config.repository is not None:
             for source in repository(self.config.repository):
                 self._sources.setdefault(source.name, source)
-        return [name for name, source in self._sources.items() if _stamp(source) != self._stamps.get(name)]
+        return [name for name, source in self._sources.items() if stamp(source) != self._stamps.get(name)]
 
 
 def _loaded(source: ModelSource, path: Path) -> Session:
@@ -372,58 +269,3 @@ def _loaded(source: ModelSource, path: Path) -> Session:
     session.fingerprint  # noqa: B018
     session.state  # noqa: B018
     return session
-
-
-def _stamp(source: ModelSource) -> Any:
-    """What differs when a model's files have changed; None while they cannot be read."""
-    try:
-        paths = sorted(versions(source).values())
-        return [(str(path), path.stat().st_mtime_ns, path.stat().st_size) for path in paths]
-    except (OSError, ModelError):
-        return None
-
-
-def versions(source: ModelSource) -> dict[str, Path]:
-    """The files of a model's versions: of a file version 1, of a folder one for each folder in it that has a
-    number for its name and one model inside.
-
-    Raises:
-        ModelError: the folder has no such file.
-    """
-    if not source.path.is_dir():
-        return {"1": source.path}
-    found = {}
-    for folder in sorted(source.path.iterdir()):
-        if folder.name.isascii() and folder.name.isdigit() and folder.is_dir():
-            files = [path for path in sorted(folder.iterdir()) if path.suffix.lower() in READERS]
-            if len(files) != 1:
-                raise ModelError(
-                    f"{folder} has {len(files)} files of models and must have one: {', '.join(READERS)}"
-                )
-            found[folder.name] = files[0]
-    if not found:
-        raise ModelError(f"{source.path} has no versions: a file as {source.path}/1/model.onnx is looked for")
-    return found
-
-
-def repository(folder: Path) -> list[ModelSource]:
-    """The models of a folder: ``NAME.onnx`` or another file that can be loaded, or a folder of versions.
-
-    Raises:
-        ModelError: the folder cannot be read.
-    """
-    try:
-        entries = sorted(folder.iterdir())
-    except OSError as error:
-        raise ModelError(f"cannot read the repository {folder}: {error}") from error
-    sources = []
-    for path in entries:
-        is_model = path.is_file() and path.suffix.lower() in READERS
-        if path.name.startswith(".") or not (is_model or path.is_dir()):
-            continue
-        sources.append(ModelSource(checked_name(path.stem if is_model else path.name), path))
-    return sources
-
-
-def _order(version: str) -> tuple[int, str]:
-    return (int(version) if version.isdigit() else -1, version)

@@ -10,16 +10,28 @@ import asyncio
 import base64
 import hashlib
 import logging
-import re
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from time import monotonic
 from typing import TYPE_CHECKING, Any
 from urllib.parse import parse_qsl, unquote
 
-import numpy as np
-
 from tinyseq.errors import TinyseqError
 from tinyseq.serve.errors import BadRequestError, ServeError
+from tinyseq.serve.frames import (
+    BINARY,
+    CLOSE,
+    CONTINUATION,
+    LONGEST_CONTROL,
+    MIDDLE,
+    PING,
+    PONG,
+    SHORT,
+    TEXT,
+    client_key,
+    may_close,
+    short_reason,
+    unmasked,
+)
 from tinyseq.serve.http import STATUS, refusal
 
 if TYPE_CHECKING:
@@ -29,19 +41,8 @@ if TYPE_CHECKING:
 log = logging.getLogger("tinyseq.serve")
 
 GUID = b"258EAFA5-E914-47DA-95CA-C5AB0DC85B11"
-CONTINUATION, TEXT, BINARY, CLOSE, PING, PONG = 0, 1, 2, 8, 9, 10
-LONGEST_CONTROL = 125
 CLOSING_SECONDS = 5.0
 """For the peer to answer a close; then the connection is cut."""
-
-SHORT = {
-    opcode: [bytes((0x80 | opcode, size)) for size in range(126)]
-    for opcode in (TEXT, BINARY, CLOSE, PING, PONG)
-}
-"""Heads of frames with little in them."""
-
-MIDDLE = bytes((0x80 | BINARY, 128 | 126))
-"""How a client's frame begins that is a whole binary message whose length takes two bytes."""
 
 OPENING, OPEN, CLOSING, GONE = range(4)
 
@@ -152,7 +153,7 @@ class WebsocketProtocol(asyncio.Protocol):
         offered = headers.get("sec-websocket-protocol", "")
         self.subprotocols = tuple(each.strip() for each in offered.split(",") if each.strip())
         try:
-            key = _key(line, headers)
+            key = client_key(line, headers)
             self._handler = handler = self.app.handler(self)
         except TinyseqError as error:
             self._refuse(error if isinstance(error, ServeError) else BadRequestError(str(error)))
@@ -307,7 +308,7 @@ class WebsocketProtocol(asyncio.Protocol):
         if self._state != OPEN:
             return
         self._state = CLOSING
-        self._send_frame(CLOSE, code.to_bytes(2, "big") + _short(reason))
+        self._send_frame(CLOSE, code.to_bytes(2, "big") + short_reason(reason))
         self._paused = False
         self._transport.resume_reading()
         self._cut = self._loop.call_later(CLOSING_SECONDS, self._transport.abort)
@@ -341,7 +342,7 @@ class WebsocketProtocol(asyncio.Protocol):
 
     def _closed_by_peer(self, payload: bytes) -> None:
         code = int.from_bytes(payload[:2], "big") if payload else 1005
-        if payload and not _may_close(code, payload):
+        if payload and not may_close(code, payload):
             self._fail(1002, "no close has this code, or its reason is not UTF-8")
             return
         if self._state == OPEN:
@@ -390,60 +391,3 @@ class WebsocketProtocol(asyncio.Protocol):
         """The server ends: the handler says its last words."""
         if self._handler is not None and self._state == OPEN:
             self._guarded(self._handler.draining)
-
-
-_WORD = re.compile(rb"[A-Za-z0-9+/=]{22,28}")
-
-
-def _key(line: bytes, headers: Mapping[str, str]) -> bytes:
-    """The client's key."""
-    key = headers.get("sec-websocket-key", "").encode("latin-1")
-    if not line.startswith(b"GET ") or not _WORD.fullmatch(key):
-        raise BadRequestError("this is no handshake of a websocket: a GET with a Sec-WebSocket-Key is")
-    if headers.get("sec-websocket-version") != "13":
-        error = BadRequestError("websockets of version 13 are spoken here")
-        error.status = 426
-        raise error
-    return key
-
-
-def _may_close(code: int, payload: bytes) -> bool:
-    """Whether a peer may close with a code, and with the reason behind it."""
-    try:
-        payload[2:].decode()
-    except UnicodeDecodeError:
-        return False
-    return len(payload) >= 2 and (
-        code in (1000, 1001, 1002, 1003) or 1007 <= code <= 1014 or 3000 <= code <= 4999
-    )
-
-
-def _short(reason: str) -> bytes:
-    """A reason as a frame of control takes it."""
-    data = reason.encode()[: LONGEST_CONTROL - 2]
-    return data.decode(errors="ignore").encode()
-
-
-def _unmasked(data: bytes, body: int, end: int) -> bytes:
-    """The payload of a frame, whose mask are the four bytes before it."""
-    size = end - body
-    if size < 4:
-        return bytes(data[body + at] ^ data[body - 4 + at] for at in range(size))
-    mask = np.frombuffer(data, np.uint32, 1, body - 4)
-    whole = np.frombuffer(data, np.uint32, size >> 2, body) ^ mask
-    rest = size & 3
-    if not rest:
-        return whole.tobytes()
-    return whole.tobytes() + bytes(data[end - rest + at] ^ data[body - 4 + at] for at in range(rest))
-
-
-def _unmasker() -> Callable[[bytes, int, int], bytes]:
-    """``_unmasked``, or the same by the compiled code of the websockets package."""
-    try:
-        from websockets.speedups import apply_mask
-    except ImportError:
-        return _unmasked
-    return lambda data, body, end: apply_mask(data[body:end], data[body - 4 : body])
-
-
-unmasked = _unmasker()
