@@ -37,6 +37,16 @@ def client_key(line: bytes, headers: Mapping[str, str]) -> bytes:
     return key
 
 
+def may_close(code: int, payload: bytes) -> bool:
+    """Whether a peer may close with a code, and with the reason behind it."""
+    try:
+        payload[2:].decode()
+    except UnicodeDecodeError:
+        return False
+    known = 1000 <= code <= 1003 or 1007 <= code <= 1014 or 3000 <= code <= 4999
+    return len(payload) >= 2 and known
+
+
 def short_reason(reason: str) -> bytes:
     """A reason as a frame of control takes it."""
     data = reason.encode()[: LONGEST_CONTROL - 2]

@@ -101,6 +101,8 @@ class StreamHandler:
             raise BadRequestError("the stream was declared finished, and nothing follows")
         if isinstance(data, str):
             self._text(data)
+            if self._stream.waiting >= self._ahead:
+                self._hold()
             return
         if data.startswith(SAME) and self._layout is not None:
             chunk = data[4:]
@@ -125,19 +127,19 @@ class StreamHandler:
     def _found_kind(self, layout: Layout, chunk: bytes) -> Kind | None:
         """What chunks that are laid out so have in common; None where that must be seen for each, or they are
         refused, and this one has been dealt with."""
+        kind = None
         try:
             kind = self._stream.kind(layout)
             if kind is None:
                 self._stream.submit(layout.arrays(chunk), self._done)
         except FeedError as error:
             self._stream.later(error, self._done)
-            return None
         if kind is None and self._stream.waiting >= self._ahead:
             self._hold()
         return kind
 
     def _hold(self) -> None:
-        """Reads no more until some chunks are answered."""
+        """Reads no more until some messages are answered."""
         self._paused = True
         self._connection.pause()
 
@@ -174,8 +176,6 @@ class StreamHandler:
             self._stream.submit(feeds, self._text_done)
         except FeedError as error:
             self._stream.later(error, self._text_done)
-        if self._stream.waiting >= self._ahead:
-            self._hold()
 
     def _resume(self, token: object) -> None:
         if self._asked or not isinstance(token, str):
@@ -192,9 +192,11 @@ class StreamHandler:
             self._connection.close(TokenError.close_code, str(result))
         else:
             self._ready()
+            self._go_on()
 
     def _was_reset(self, result: object) -> None:
         self._say(type="reset", seq=self._answered)
+        self._go_on()
 
     def _finish(self, message: Mapping[str, Any]) -> None:
         self._ending = True
@@ -247,15 +249,20 @@ class StreamHandler:
         self._after()
 
     def _after(self) -> None:
-        """Behind each answer: reads again, and sends a state when it is time."""
-        if self._paused and self._stream.waiting <= self._ahead // 2:
-            self._paused = False
-            self._connection.resume()
+        """Behind each answer to a chunk: reads again, and sends a state when it is time."""
+        self._go_on()
         if self._every and monotonic() >= self._next_state:
             self._next_state = monotonic() + self._every
             self._stream.snapshot(self._send_state, first=True)
 
+    def _go_on(self) -> None:
+        """Reads again when few messages wait."""
+        if self._paused and self._stream.waiting <= self._ahead // 2:
+            self._paused = False
+            self._connection.resume()
+
     def _send_state(self, state: Any) -> None:
+        self._go_on()
         if isinstance(state, TinyseqError):
             self._say(type="error", seq=self._answered, error=str(state))
             return
