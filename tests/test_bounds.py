@@ -9,6 +9,7 @@ import subprocess
 import sys
 import textwrap
 import time
+import tracemalloc
 from functools import partial
 
 import numpy as np
@@ -320,3 +321,27 @@ def test_language_models_that_inflate_are_refused(tmp_path):
     path.write_bytes(gzip.compress(b"\n" * 2**25))
     with pytest.raises(tinyseq.ModelError, match="too long"):
         read_arpa(path)
+
+
+def test_following_a_state_takes_no_memory_for_what_cannot_be_joined():
+    """Tensors of different ranks, all sizes open."""
+    given = [
+        make_tensor_value_info(name, TensorProto.FLOAT, [f"{name}{axis}" for axis in range(rank)])
+        for name, rank in (("h", 1), ("z", 3))
+    ]
+    y = make_tensor_value_info("y", TensorProto.FLOAT, None)
+    graph = make_graph([make_node("Concat", ["h", "z"], ["y"], axis=0)], "g", given, [y])
+    data = make_model(graph, opset_imports=[make_opsetid("", 19)], ir_version=8).SerializeToString()
+    tracemalloc.start()
+    try:
+        tinyseq.load(data).state  # noqa: B018  # worked out here
+        assert tracemalloc.get_traced_memory()[1] < 2**26
+    finally:
+        tracemalloc.stop()
+
+
+@pytest.mark.parametrize("device", ["cpu", "reference"])
+def test_resizing_to_nothing_gives_nothing(device):
+    nodes = [make_node("Resize", ["x", "", "", "sizes"], ["y"], mode="linear")]
+    session = tinyseq.load(model(nodes, {"sizes": np.array([2, 0])}), device=device)
+    assert session.run(X)["y"].shape == (2, 0)

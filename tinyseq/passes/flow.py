@@ -141,8 +141,8 @@ class Flow:
         places = [place for place in range(len(node.inputs)) if node.row.place(place) in node.row.moves]
         if all(node.inputs[place] not in table for place in places):
             return
-        sizes = [math.prod(probe.shapes.get(name, (0,))) for name in node.outputs]
-        if sum(sizes) > MOST_MOVED:
+        met = (*node.outputs, *(node.inputs[place] for place in places))
+        if sum(math.prod(probe.shapes.get(name, (0,))) for name in met) > MOST_MOVED:
             return
         inputs: list[np.ndarray | None] = []
         for place, name in enumerate(node.inputs):

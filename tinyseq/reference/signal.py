@@ -102,16 +102,16 @@ def resize(
     crops = coordinate_transformation_mode == "tf_crop_and_resize"
     regions = np.ravel(roi).reshape(2, -1).T if crops else [(0.0, 1.0)] * len(axes)
     dtype, y = x.dtype, x
-    checked_shape([dict(zip(axes, made)).get(axis, size) for axis, size in enumerate(x.shape)])
+    shape = checked_shape([dict(zip(axes, made)).get(axis, size) for axis, size in enumerate(x.shape)])
+    if 0 in shape:
+        return np.zeros(shape, dtype)
     outside = []
     for axis, after, scale, (start, end) in zip(axes, made, factors, regions, strict=True):
         before = x.shape[axis]
         places = _original(before, after, scale, coordinate_transformation_mode, start, end)
         if crops:
             outside += [(axis, i) for i in np.flatnonzero((places < 0) | (places > before - 1))]
-        if after == 0:
-            y = np.take(y, np.zeros(0, int), axis)
-        elif before:
+        if before:
             y = _resized(y, axis, places, scale, mode, attributes)
     y = np.array(y, dtype)
     for axis, i in outside:
