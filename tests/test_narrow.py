@@ -22,6 +22,7 @@ from tinyseq.export.steps import Request, stepping
 from tinyseq.ir.narrow import EXACT, PRECISIONS, Precision
 from tinyseq.kernels import library
 from tinyseq.kernels.formats import MOST_SUMMED
+from tinyseq.tools.verify import random_feeds
 
 pytestmark = pytest.mark.filterwarnings(
     "ignore::tinyseq.BroadcastWarning", "ignore::tinyseq.ConversionWarning"
@@ -283,6 +284,24 @@ def test_outputs_are_near_those_of_float32_and_nearer_those_of_the_rounded_refer
     assert np.abs(found - reference).max() <= (2e-6 if precision in FLOATING else 2e-4) * scale
     assert BOUNDS[precision] / 20 * scale <= np.abs(found - right).max() <= BOUNDS[precision] * scale
     np.testing.assert_array_equal(reference, rounded_alone(session, "reference").run(feeds)["y"])
+
+
+LEAST_DECIBELS = {"bfloat16": 40, "float16": 55, "int16": 78, "int8": 30}
+
+
+@pytest.mark.parametrize("precision", PRECISIONS)
+@pytest.mark.parametrize("name", ["dtln-1", "dtln-2"])
+def test_denoisers_keep_their_signal(asset, name, precision):
+    session, exact = (tinyseq.load(asset(name), precision=p) for p in (precision, "float32"))
+    feeds = random_feeds(exact, {}, {}, seed=1)
+    found, right = session.run(feeds), exact.run(feeds)
+    for key, array in right.items():
+        lost = np.sum((found[key] - array) ** 2, dtype=np.float64)
+        assert 10 * np.log10(np.sum(array**2, dtype=np.float64) / lost) >= LEAST_DECIBELS[precision]
+    if precision in FLOATING:
+        plain = rounded_alone(session).run(feeds)
+        for key, array in plain.items():
+            same_bits(found[key], array)
 
 
 # Files.
