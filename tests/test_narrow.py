@@ -222,6 +222,22 @@ def test_any_layers_stream_with_the_bits_of_the_whole(precision, layers, cuts):
 
 
 @pytest.mark.parametrize("precision", WHOLE)
+def test_taps_that_meet_only_padding_do_not_change_the_scale_of_the_others(precision):
+    rng, g = np.random.default_rng(0), tinyseq.Graph()
+    w = drawn(rng, 24, 9, 3)
+    w[:, :, :2] *= 10
+    x = g.input("x", ["rows", 9, "frames"])
+    g.output("y", g.apply("Conv", x, w, kernel_shape=(3,), pads=(2, 0)))
+    session, x = tinyseq.load(g, precision=precision), drawn(rng, 1, 9, 7)
+    first = session.run({"x": x[..., :1]})["y"]
+    same_bits(first, session.run({"x": x})["y"][..., :1])
+    narrow = PRECISIONS[precision].of(w, (1, 2), "w")
+    padded = np.concatenate([np.zeros((1, 18), np.float32), x[..., 0]], 1)
+    whole = narrow.numbers.transpose(2, 1, 0).reshape(27, 24)
+    np.testing.assert_allclose(first[..., 0], padded @ whole, rtol=1e-4, atol=5e-4)
+
+
+@pytest.mark.parametrize("precision", WHOLE)
 def test_instruction_sets_agree_to_the_bit(monkeypatch, precision):
     x, made = sequence(20, 3), {}
     for isa in library.available():
