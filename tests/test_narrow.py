@@ -349,6 +349,30 @@ def test_files_without_narrow_weights_are_of_the_version_that_older_packages_rea
         assert version in (tmp_path / "m.tinyseq").read_bytes()
 
 
+PAIR = rb"[\"0\",\"1\"]"
+"""What a file calls a weight's numbers and scales."""
+
+
+@pytest.mark.parametrize(
+    "stored, damage",
+    [
+        (b"int8", b"int4"),
+        (b"int8", b"bf16"),
+        (PAIR, rb"[\"1\",\"0\"]"),
+        (PAIR, rb"[\"0\", null]"),
+        (b'"dtype":"I8"', b'"dtype":"U8"'),
+    ],
+)
+def test_a_damaged_file_of_narrow_weights_is_refused(tmp_path, stored, damage):
+    path = tmp_path / "m.tinyseq"
+    tinyseq.load(dense(np.eye(4, dtype=np.float32)), precision="int8").save(path)
+    data = path.read_bytes()
+    assert stored in data and len(stored) == len(damage)
+    path.write_bytes(data.replace(stored, damage))
+    with pytest.raises(ModelError, match="damaged"):
+        tinyseq.load(path)
+
+
 def test_fingerprints_tell_precisions_apart_whose_results_differ():
     graph = dense(np.ones((4, 4), np.float32))
     found = {name: tinyseq.load(graph, precision=name).fingerprint for name in ("float32", *PRECISIONS)}
