@@ -22,6 +22,7 @@ from tinyseq.export.steps import Request, stepping
 from tinyseq.ir.narrow import EXACT, PRECISIONS, Precision
 from tinyseq.kernels import library
 from tinyseq.kernels.formats import MOST_SUMMED
+from tinyseq.tools.verify import random_feeds
 
 pytestmark = pytest.mark.filterwarnings(
     "ignore::tinyseq.BroadcastWarning", "ignore::tinyseq.ConversionWarning"
@@ -221,6 +222,22 @@ def test_any_layers_stream_with_the_bits_of_the_whole(precision, layers, cuts):
 
 
 @pytest.mark.parametrize("precision", WHOLE)
+def test_taps_that_meet_only_padding_do_not_change_the_scale_of_the_others(precision):
+    rng, g = np.random.default_rng(0), tinyseq.Graph()
+    w = drawn(rng, 24, 9, 3)
+    w[:, :, :2] *= 10
+    x = g.input("x", ["rows", 9, "frames"])
+    g.output("y", g.apply("Conv", x, w, kernel_shape=(3,), pads=(2, 0)))
+    session, x = tinyseq.load(g, precision=precision), drawn(rng, 1, 9, 7)
+    first = session.run({"x": x[..., :1]})["y"]
+    same_bits(first, session.run({"x": x})["y"][..., :1])
+    narrow = PRECISIONS[precision].of(w, (1, 2), "w")
+    padded = np.concatenate([np.zeros((1, 18), np.float32), x[..., 0]], 1)
+    whole = narrow.numbers.transpose(2, 1, 0).reshape(27, 24)
+    np.testing.assert_allclose(first[..., 0], padded @ whole, rtol=1e-4, atol=5e-4)
+
+
+@pytest.mark.parametrize("precision", WHOLE)
 def test_instruction_sets_agree_to_the_bit(monkeypatch, precision):
     x, made = sequence(20, 3), {}
     for isa in library.available():
@@ -285,6 +302,24 @@ def test_outputs_are_near_those_of_float32_and_nearer_those_of_the_rounded_refer
     np.testing.assert_array_equal(reference, rounded_alone(session, "reference").run(feeds)["y"])
 
 
+LEAST_DECIBELS = {"bfloat16": 40, "float16": 55, "int16": 78, "int8": 30}
+
+
+@pytest.mark.parametrize("precision", PRECISIONS)
+@pytest.mark.parametrize("name", ["dtln-1", "dtln-2"])
+def test_denoisers_keep_their_signal(asset, name, precision):
+    session, exact = (tinyseq.load(asset(name), precision=p) for p in (precision, "float32"))
+    feeds = random_feeds(exact, {}, {}, seed=1)
+    found, right = session.run(feeds), exact.run(feeds)
+    for key, array in right.items():
+        lost = np.sum((found[key] - array) ** 2, dtype=np.float64)
+        assert 10 * np.log10(np.sum(array**2, dtype=np.float64) / lost) >= LEAST_DECIBELS[precision]
+    if precision in FLOATING:
+        plain = rounded_alone(session).run(feeds)
+        for key, array in plain.items():
+            same_bits(found[key], array)
+
+
 # Files.
 
 
@@ -312,6 +347,30 @@ def test_files_without_narrow_weights_are_of_the_version_that_older_packages_rea
     for precision, version in (("float32", b'\\"version\\":1,'), ("int8", b'\\"version\\":2,')):
         tinyseq.load(projected(9, 5), precision=precision).save(tmp_path / "m.tinyseq")
         assert version in (tmp_path / "m.tinyseq").read_bytes()
+
+
+PAIR = rb"[\"0\",\"1\"]"
+"""What a file calls a weight's numbers and scales."""
+
+
+@pytest.mark.parametrize(
+    "stored, damage",
+    [
+        (b"int8", b"int4"),
+        (b"int8", b"bf16"),
+        (PAIR, rb"[\"1\",\"0\"]"),
+        (PAIR, rb"[\"0\", null]"),
+        (b'"dtype":"I8"', b'"dtype":"U8"'),
+    ],
+)
+def test_a_damaged_file_of_narrow_weights_is_refused(tmp_path, stored, damage):
+    path = tmp_path / "m.tinyseq"
+    tinyseq.load(dense(np.eye(4, dtype=np.float32)), precision="int8").save(path)
+    data = path.read_bytes()
+    assert stored in data and len(stored) == len(damage)
+    path.write_bytes(data.replace(stored, damage))
+    with pytest.raises(ModelError, match="damaged"):
+        tinyseq.load(path)
 
 
 def test_fingerprints_tell_precisions_apart_whose_results_differ():

@@ -180,6 +180,8 @@ class _Narrowed(dict):
 
     def __init__(self, tensors: dict[str, np.ndarray], precision: str) -> None:
         super().__init__(tensors)
+        if precision != EXACT.precision and precision not in PRECISIONS:
+            raise ValueError(f"the precision {precision!r}")
         self._precision = precision
         self._made: dict[tuple[str, str | None], Narrow] = {}
 
