@@ -10,7 +10,6 @@ import numpy as np
 from tinyseq import backends
 from tinyseq.errors import FeedError, StateError
 from tinyseq.ir.model import POSITION, Value
-from tinyseq.kernels.call import Step, bound, never
 from tinyseq.runtime.claim import Claim, claiming
 from tinyseq.runtime.state import Fields, State, described, restore, room
 
@@ -33,10 +32,10 @@ class Stream:
         self._streaming = streaming
         self._backend = backend
         self._claim = Claim("stream")
-        self._quick: Step = never
         self._free = self._claim.free
         with room("the state of a stream"):
             self._runner = backends.moved(backend.runner(), streaming)
+        self._quick = self._runner.quick(None)
         self._state = Fields(self._runner.state)
         self.reset()
 
@@ -86,6 +85,9 @@ class Stream:
             FeedError: names, dtypes or shapes of the feeds do not fit. What it returns raises what ``step``
                 does.
         """
+
+        # Imported here: who only imports tinyseq need not wait for it.
+        from tinyseq.kernels.call import bound
 
         def otherwise() -> dict[str, np.ndarray]:
             return self.step(feeds, out)
