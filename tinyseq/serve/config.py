@@ -265,8 +265,8 @@ def read_secret(path: Path) -> bytes:
     """
     try:
         secret = path.read_bytes().strip()
-    except OSError as error:
-        raise OptionError(f"cannot read the secret {path}: {error}") from error
+    except (OSError, ValueError) as error:
+        raise OptionError(f"cannot read the secret {shown(str(path))}: {error}") from error
     if len(secret) < 16:
         raise OptionError(
             f"the secret {path} has {len(secret)} bytes and must have 16 at least: "

@@ -21,6 +21,7 @@ from secrets import token_bytes
 from typing import Any
 
 from tinyseq.common.packages import package
+from tinyseq.common.text import shown
 from tinyseq.errors import OptionError, TinyseqError
 from tinyseq.serve.asgi import App
 from tinyseq.serve.config import Config
@@ -66,9 +67,9 @@ def listening(host: str, port: int, shared: bool = False) -> socket.socket:
         if shared:
             sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
         sock.bind((host, port))
-    except OSError as error:
+    except (OSError, TypeError, ValueError) as error:  # the last two: a host that no name can be
         sock.close()
-        raise OptionError(f"cannot listen at {host} port {port}: {error}") from error
+        raise OptionError(f"cannot listen at {shown(host)} port {port}: {error}") from error
     return sock
 
 
