@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from onnx import helper
 
 import tinyseq
-from tests.models import lstm_with_state, recogniser, recurrent
+from tests.models import lstm_with_state, model, recogniser, recurrent, value
 from tests.strategies.streams import CHANNELS, built, placed
 
 
@@ -263,3 +264,61 @@ def test_a_pool_of_another_size_goes_on_where_rows_are(asset):
     with pytest.raises(tinyseq.FeedError, match="do not fit"):
         larger.resized(2, [0, 1, 2])
     assert larger.resized(1, []).open() == 0
+
+
+MEETING = {
+    "softmax over rows": (("Softmax", "s", "y", {"axis": 0}),),
+    "the first row for all": (("Gather", "s zero", "first", {"axis": 0}), ("Add", "s first", "y", {})),
+    "less their mean": (("ReduceMean", "s rows", "mean", {}), ("Sub", "s mean", "y", {})),
+    "running over rows": (("CumSum", "s zero", "y", {}),),
+    "turned round": (("Slice", "s last least rows back", "y", {}),),
+    "each row by each": (("Transpose", "s", "turned", {}), ("MatMul", "s turned", "y", {})),
+    "in one line": (("Reshape", "s one", "line", {}), ("Softmax", "line", "y", {"axis": 0})),
+}
+APART = {
+    "softmax of a row": (("Softmax", "s", "y", {"axis": 1}),),
+    "a feature": (("Gather", "s zero", "y", {"axis": 1}),),
+    "less its mean": (("ReduceMean", "s features", "mean", {}), ("Sub", "s mean", "y", {})),
+    "in one line and back": (
+        ("Reshape", "s one", "line", {}),
+        ("Relu", "line", "r", {}),
+        ("Reshape", "r s3", "y", {}),
+    ),
+}
+
+
+def pooled(ops) -> tinyseq.Session:
+    """A running sum s[N, 3] of x, and y of it."""
+    nodes = [helper.make_node("Add", ["x", "h"], ["s"]), helper.make_node("Identity", ["s"], ["h_out"])]
+    nodes += [helper.make_node(op, names.split(), [made], **more) for op, names, made, more in ops]
+    constants = {
+        "zero": np.array(0),
+        "rows": np.array([0]),
+        "features": np.array([1]),
+        "last": np.array([-1]),
+    }
+    constants |= {"least": np.array([-(2**31)]), "back": np.array([-1]), "one": np.array([-1])}
+    constants |= {"s3": np.array([-1, 3])}
+    used = {name for node in nodes for name in node.input}
+    constants = {name: array for name, array in constants.items() if name in used}
+    given = [value(name, shape=["N", 3]) for name in ("x", "h")]
+    return tinyseq.load(
+        model(nodes, given, [value("y"), value("h_out", shape=["N", 3])], constants, opset=18)
+    )
+
+
+@pytest.mark.parametrize("what", MEETING)
+def test_rows_that_would_see_each_other_are_not_pooled(what):
+    with pytest.raises(tinyseq.ModelError, match=r"computes with several rows at once.*model.stream\(\)"):
+        pooled(MEETING[what]).pool(2)
+
+
+@pytest.mark.parametrize("what", APART)
+def test_rows_that_keep_apart_are_pooled(what):
+    session = pooled(APART[what])
+    pool, streams = session.pool(2), [session.stream() for _ in range(2)]
+    rows = [pool.open(), pool.open()]
+    for x in np.random.default_rng(0).standard_normal((4, 2, 3)).astype(np.float32):
+        y = pool.step(rows, {"x": x})["y"]
+        for row, stream in enumerate(streams):
+            np.testing.assert_array_equal(y[row], stream.step({"x": x[row : row + 1]})["y"][0])

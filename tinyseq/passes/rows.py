@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import NamedTuple
+
+import numpy as np
 
 from tinyseq.ir.model import Model, Node
 from tinyseq.ir.streaming import Streaming
-from tinyseq.passes.axes import Sizes
+from tinyseq.ir.types import of_tensors
+from tinyseq.passes.axes import FEW, NO_RULE, Sizes
 from tinyseq.passes.probe import probes
 
 Fed = tuple[tuple[str, int], ...]
@@ -66,6 +69,42 @@ def rows_fed(streaming: Streaming) -> tuple[Fed, ...]:
             place for place in placed if isinstance(place[2], str) and (not carried or place[2] in ones)
         )
     return tuple(groups.values())
+
+
+def meeting(streaming: Streaming) -> Node | None:
+    """A node of a step that computes a floating number of several rows, by what shapes tell; None where there
+    is none. Dynamically quantised numbers are left out: that their rows meet is what they are defined as."""
+    graph = streaming.model.graph
+    sizes, kinds = Sizes(graph, FEW), of_tensors(graph)
+    shapes = {value.name: value.shape or () for value in graph.inputs}
+    names = {sizes.one(shapes[name][axis]) for group in rows_fed(streaming) for name, axis in group}
+    for size in names.intersection(sizes.distinct):
+        for node in graph.nodes:
+            if not node.row.rows_meet and not node.graphs() and _meets(node, size, sizes, kinds):
+                return node
+    return None
+
+
+def _meets(node: Node, size: str, sizes: Sizes, kinds: Mapping[str, np.dtype]) -> bool:
+    """Whether a node computes with floating numbers of several rows at once."""
+    probe = sizes.along(size)[0]
+    grown = {
+        index: sizes.growing(size, name)
+        for index, name in enumerate(node.inputs)
+        if name in kinds and kinds[name].kind == "f"
+    }
+    if not any(grown.values()):
+        return False
+    shapes = [probe.shapes.get(name) if name else None for name in node.inputs]
+    values = [probe.values.get(name) if name else None for name in node.inputs]
+    try:
+        looks = node.row.looks(node.attributes, shapes, values)
+    except NO_RULE:
+        return False
+    if any(len(axes) > 1 or (axes and axes[0] in looks.get(index, ())) for index, axes in grown.items()):
+        return True
+    made = [name for name in node.outputs if name in probe.shapes]
+    return not node.row.sizes_only and any(len(sizes.growing(size, name)) != 1 for name in made)
 
 
 def _groups(places: Iterable[tuple[str, int, str | int]]) -> dict[str | int, Fed]:

@@ -41,6 +41,11 @@ class Pool:
         self._session = session
         axes, layout = rows_layout(session)
         self.one_by_one = layout is None
+        if layout is not None and (node := session.rows_meeting) is not None:
+            raise ModelError(
+                f"{node} computes with several rows at once, so streams in a pool would see each other; give "
+                "each a stream of its own: model.stream()"
+            )
         with room(f"the state of {count} rows"):
             runner: Any = RowByRow(model, backend, count) if layout is None else backend.rows(layout, count)
         self._runner: Any = moved(runner, streaming, count)

@@ -14,7 +14,7 @@ from tinyseq.common.given import as_path, is_whole
 from tinyseq.common.text import printable
 from tinyseq.errors import FeedError, ModelError
 from tinyseq.ir import format
-from tinyseq.ir.model import POSITION, Model, ModelGraph, StatePair, Value, given_out
+from tinyseq.ir.model import POSITION, Model, ModelGraph, Node, StatePair, Value, given_out
 from tinyseq.runtime.stream import Stream
 
 if TYPE_CHECKING:
@@ -203,6 +203,14 @@ class Session:
         from tinyseq.passes.rows import rows_fed
 
         return rows_fed(self.streaming)
+
+    @cached_property
+    def rows_meeting(self) -> Node | None:
+        """A node at which the rows of a step would see each other; None where none is known."""
+        # Imported here: only those who pool streams should wait for it.
+        from tinyseq.passes.rows import meeting
+
+        return meeting(self.streaming)
 
     def with_any_state(self) -> Session:
         """The same model, whose streams remember NaN and infinity too; see ``finite`` of ``load``."""
