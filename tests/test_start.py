@@ -85,7 +85,8 @@ def test_fields_of_named_tuples_are_types_not_text():
         "feeds = {'input': np.zeros((1, 576), np.float32), 'sr': np.array(16000)}\n"
         "tinyseq.load(sys.argv[1]).stream().step(feeds)\n"
         "own = [vars(m) for name, m in list(sys.modules.items()) if name.startswith('tinyseq')]\n"
-        "tuples = {v for names in own for v in names.values() if hasattr(v, '_fields')}\n"
+        "classes = {v for names in own for v in names.values() if isinstance(v, type)}\n"
+        "tuples = {v for v in classes if hasattr(v, '_fields')}\n"
         "types = {v: {type(t) for t in v.__annotations__.values()} for v in tuples}\n"
         "text = [v for v, kinds in types.items() if kinds == {typing.ForwardRef}]\n"
         "assert tuples and not text, text",

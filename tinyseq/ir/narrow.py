@@ -6,8 +6,6 @@ have a scale for each column, that is for all that is summed over: one of so few
 exact in float32.
 """
 
-from __future__ import annotations
-
 from collections.abc import Callable, Mapping
 from types import MappingProxyType
 from typing import NamedTuple

@@ -1,7 +1,5 @@
 """Channel by channel: what is multiplied and added behind a convolution becomes part of its weights."""
 
-from __future__ import annotations
-
 from collections import Counter
 from typing import NamedTuple
 

@@ -103,7 +103,7 @@ def read_config(path: str | Path, base: Config | None = None) -> Config:
     """
     path = as_path(path, "a configuration")
     try:
-        tables = tomllib.loads(path.read_text("utf-8"))
+        tables = tomllib.loads(path.read_text(encoding="utf-8"))
     except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
         raise OptionError(f"cannot read {path}: {error}") from error
     return _Reader(path).config(tables, base or Config())

@@ -31,7 +31,7 @@ class Exchange:
         told = [(family.kind, family.name, family.text, family.samples) for family in families]
         path = self._folder / f"{self.number}.json"
         new = path.with_suffix(".new")
-        new.write_text(json.dumps(told))
+        new.write_text(json.dumps(told), encoding="utf-8")
         new.replace(path)
 
     def gather(self, families: Sequence[Family]) -> dict[str, Sequence[Family]]:
@@ -39,7 +39,7 @@ class Exchange:
         found: dict[str, Sequence[Family]] = {str(self.number): families}
         for path in sorted(self._folder.glob("*.json")) if self._folder is not None else ():
             if path.stem != str(self.number):
-                found[path.stem] = [_family(*told) for told in json.loads(path.read_text())]
+                found[path.stem] = [_family(*told) for told in json.loads(path.read_text(encoding="utf-8"))]
         return found
 
     def tell(self, action: str, name: str) -> None:

@@ -42,14 +42,14 @@ class Tolerance:
         given: what a user allows instead of all this, as a share of max(1, largest |value|).
         moved: how far the reference moves when all numbers are nudged, where that was tried. Twice as much
             is allowed if it is more than the steps.
-        absolute: what is allowed in any case, as a share of max(1, largest |value|).
+        absolute: what is allowed in any case, as a share of max(1, largest |value|), if not ``ABSOLUTE``.
     """
 
     quantised: bool = False
     scale: float | None = None
     given: float | None = None
     moved: float = 0.0
-    absolute: float = ABSOLUTE
+    absolute: float | None = None
 
     def step(self, other: np.ndarray) -> float:
         """The size of a step of such results; 0 where they go in none. Where the model does not give it, it
@@ -62,14 +62,17 @@ class Tolerance:
         most, least = (reduce(other, initial=0, where=finite) for reduce in (np.max, np.min))
         return float(most - least) / LEVELS
 
+    @property
+    def share(self) -> float:
+        """What is allowed in any case, as a share of max(1, largest |value|)."""
+        return ABSOLUTE if self.absolute is None else self.absolute
+
     def allowed(self, other: np.ndarray) -> np.ndarray:
         """The most that results may differ from ``other``, float64, element by element."""
         scale = max(1.0, float(np.max(np.abs(other), initial=0, where=np.isfinite(other))))
         if self.given is not None:
             return np.full(other.shape, self.given * scale)
-        return (
-            self.absolute * scale + RELATIVE * np.abs(other) + max(STEPS * self.step(other), 2 * self.moved)
-        )
+        return self.share * scale + RELATIVE * np.abs(other) + max(STEPS * self.step(other), 2 * self.moved)
 
 
 def tolerances(graph: ModelGraph, given: float | None = None) -> dict[str, Tolerance]:

@@ -136,7 +136,7 @@ def _compared(
     name: str, ours: np.ndarray, against: str, theirs: np.ndarray, tolerance: Tolerance
 ) -> Comparison:
     if ours.shape != theirs.shape:
-        return Comparison(name, ours.shape, against, float("inf"), False, absolute=tolerance.absolute)
+        return Comparison(name, ours.shape, against, float("inf"), False, absolute=tolerance.share)
     a, b = ours.astype(np.float64), theirs.astype(np.float64)
     with np.errstate(invalid="ignore"):
         difference = np.where(np.isnan(a) & np.isnan(b) | (a == b), 0, np.abs(a - b))
@@ -148,7 +148,7 @@ def _compared(
         within, largest = within and bool(same[clear].all()), float(same.mean())
     most, step = float(difference.max(initial=0)), tolerance.step(b)
     return Comparison(
-        name, ours.shape, against, most, within, step, tolerance.moved, largest, tolerance.absolute
+        name, ours.shape, against, most, within, step, tolerance.moved, largest, tolerance.share
     )
 
 
