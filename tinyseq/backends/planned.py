@@ -181,10 +181,16 @@ class PlannedRunner:
     def step(
         self, feeds: Mapping[str, object], out: Mapping[str, np.ndarray] | None
     ) -> Mapping[str, np.ndarray]:
-        if self._last is not None:
-            results = self._last.step(feeds, out, None)
+        last = self._last
+        if last is not None:
+            results = last.step(feeds, out, None)
             if results is not None:
                 return results
+            # Rows of other numbers take turns in a pool: what was bound for them takes them.
+            for executor in self._bound.values():
+                if executor is not last and (results := executor.step(feeds, out, None)) is not None:
+                    self._last = executor
+                    return results
         return self.bound(feeds).run(out, self.state)
 
     def quick(self, feeds: Mapping[str, object] | None) -> Step:
