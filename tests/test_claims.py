@@ -99,8 +99,16 @@ def test_a_pools_results_are_of_what_its_own_thread_fed():
         y = pool.step([row], {"x": np.full((1, 50_000), number, np.float32)})["y"]
         np.testing.assert_allclose(y, np.tanh(number), atol=1e-6)
 
+    def come_and_go() -> None:
+        row = pool.open()
+        while True:
+            try:
+                return pool.close(row)
+            except tinyseq.StateError as error:
+                assert IN_USE in str(error)
+
     a, b = pool.open(), pool.open()
-    taken = in_threads(lambda: step(a, 0.25), lambda: step(b, -1.5), lambda: pool.close(pool.open()))
+    taken = in_threads(lambda: step(a, 0.25), lambda: step(b, -1.5), come_and_go)
     assert sum(taken) > 0
 
 

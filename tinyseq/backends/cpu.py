@@ -5,7 +5,7 @@ from __future__ import annotations
 import ctypes
 import math
 from collections.abc import Callable, Mapping
-from functools import partial
+from functools import cached_property, partial
 
 import numpy as np
 
@@ -87,7 +87,10 @@ class CpuExecutor(Executor):
         self.context = np.array(addresses, np.int64)
         self._address = ctypes.c_void_p(self.context.ctypes.data)
         super().__init__(plan, known)
-        self.step = self._step() or never
+
+    @cached_property
+    def step(self) -> Step:  # type: ignore[override]  # made when a shape is met again
+        return self._step() or never
 
     def _step(self) -> Step | None:
         """What steps it by one call, where it need not convert what it takes."""
