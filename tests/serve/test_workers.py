@@ -8,12 +8,12 @@ import signal
 import subprocess
 import sys
 import time
-from pathlib import Path
 
 import numpy as np
 import pytest
 from websockets.exceptions import ConnectionClosed, InvalidStatus
 
+from bench.serving.processes import workers
 from tests.serve import small
 from tests.serve.native import Client
 from tests.serve.server import serving, wait_until
@@ -22,12 +22,6 @@ from tinyseq.tools.cli import main
 
 PATIENT = "[limits]\nguard_ms = 60000\n"
 FRAMED = "/v2/models/framed/stream"
-
-
-def children(pid: int) -> list[int]:
-    """The processes that a process has started."""
-    found = Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
-    return [int(each) for each in found]
 
 
 @pytest.mark.skipif(not sys.platform.startswith("linux"), reason="looks for processes in /proc")
@@ -59,27 +53,14 @@ def test_a_killed_worker_is_replaced_and_any_other_goes_on_with_its_streams(tmp_
                         at += 1
                         if at in (60, 120) and killed < at:
                             killed = at
-                            for pid in _workers(server):
+                            for pid in workers(server.process.pid):
                                 os.kill(pid, signal.SIGKILL)
             except (ConnectionClosed, InvalidStatus, OSError, EOFError):
                 time.sleep(0.05)
         assert resumed >= 2
         assert all(np.array_equal(got[number], wanted[number]) for number in range(len(chunks)))
         assert "has died" in server.output()
-        wait_until(lambda: len(_workers(server)) == 2)
-
-
-def _workers(server) -> list[int]:
-    """The processes of the workers, not the one that multiprocessing starts for itself."""
-    found = []
-    for pid in children(server.process.pid):
-        try:
-            line = Path(f"/proc/{pid}/cmdline").read_bytes()
-        except OSError:
-            continue
-        if b"spawn_main" in line:
-            found.append(pid)
-    return found
+        wait_until(lambda: len(workers(server.process.pid)) == 2)
 
 
 def test_an_end_gives_each_stream_its_state_and_a_successor_goes_on(tmp_path, silero):
@@ -178,6 +159,6 @@ def test_a_worker_that_cannot_start_ends_the_server():
 
 
 def test_a_port_that_is_taken(server, capsys):
-    for workers in ("1", "2"):
-        assert main(["serve", "--port", str(server.port), "--workers", workers]) == 2
+    for count in ("1", "2"):
+        assert main(["serve", "--port", str(server.port), "--workers", count]) == 2
         assert "cannot listen" in capsys.readouterr().err

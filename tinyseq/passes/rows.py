@@ -71,13 +71,14 @@ def rows_fed(streaming: Streaming) -> tuple[Fed, ...]:
     return tuple(groups.values())
 
 
-def meeting(streaming: Streaming) -> Node | None:
+def meeting(streaming: Streaming, fed: tuple[Fed, ...]) -> Node | None:
     """A node of a step that computes a floating number of several rows, by what shapes tell; None where there
-    is none. Dynamically quantised numbers are left out: that their rows meet is what they are defined as."""
+    is none. ``fed`` is what ``rows_fed`` says. Dynamically quantised numbers are left out: that their rows
+    meet is what they are defined as."""
     graph = streaming.model.graph
     sizes, kinds = Sizes(graph, FEW), of_tensors(graph)
     shapes = {value.name: value.shape or () for value in graph.inputs}
-    names = {sizes.one(shapes[name][axis]) for group in rows_fed(streaming) for name, axis in group}
+    names = {sizes.one(shapes[name][axis]) for group in fed for name, axis in group}
     for size in names.intersection(sizes.distinct):
         for node in graph.nodes:
             if not node.row.rows_meet and not node.graphs() and _meets(node, size, sizes, kinds):

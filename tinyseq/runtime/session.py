@@ -210,7 +210,7 @@ class Session:
         # Imported here: only those who pool streams should wait for it.
         from tinyseq.passes.rows import meeting
 
-        return meeting(self.streaming)
+        return meeting(self.streaming, self.rows_fed)
 
     def with_any_state(self) -> Session:
         """The same model, whose streams remember NaN and infinity too; see ``finite`` of ``load``."""

@@ -91,11 +91,7 @@ def floats(data: bytes) -> np.ndarray:
     Raises:
         BadRequestError: they are not whole.
     """
-    if len(data) % 4:
-        raise BadRequestError(
-            f"a message of {len(data)} bytes is no sound in float32, whose samples take 4 bytes"
-        )
-    return np.frombuffer(data, "<f4")
+    return _samples(data, "float32", "<f4", 4)
 
 
 def whole_numbers(data: bytes) -> np.ndarray:
@@ -104,11 +100,15 @@ def whole_numbers(data: bytes) -> np.ndarray:
     Raises:
         BadRequestError: they are not whole.
     """
-    if len(data) % 2:
+    return _samples(data, "PCM16", "<i2", 2)
+
+
+def _samples(data: bytes, what: str, dtype: str, size: int) -> np.ndarray:
+    if len(data) % size:
         raise BadRequestError(
-            f"a message of {len(data)} bytes is no sound in PCM16, whose samples take 2 bytes"
+            f"a message of {len(data)} bytes is no sound in {what}, whose samples take {size} bytes"
         )
-    return np.frombuffer(data, "<i2")
+    return np.frombuffer(data, dtype)
 
 
 def json_object(text: bytes | str) -> dict[str, Any]:
