@@ -18,7 +18,7 @@ import soundfile
 import soxr
 
 ROOT = Path(__file__).parents[1]
-CLIP = ROOT / "tinyseq/demo/data/clip.flac"
+CLIP = ROOT / "examples/vad/clip.flac"
 UTTERANCES = ROOT / "tests/clip_utterances.json"
 
 SAMPLE_RATE = 16_000
