@@ -4,6 +4,7 @@ onnxruntime.
 Every answer is compared with a lone stream's: its bits, onnxruntime's within a tolerance. A chunk's time is
 from when it was due until its outputs were there, so it has in it how much too late the generator sent it,
 which is told too; ratios are to onnxruntime, above 1: better. CPU is that of the server's processes.
+``--closed`` sends each chunk as soon as the one before it is answered: what the server can do.
 ``--soak`` instead lets clients misbehave for a time, ``--fuzz`` sends frames and messages that are damaged.
 """
 
@@ -73,6 +74,7 @@ def _rows(counts: list[int], seconds: float, options: argparse.Namespace) -> Ite
         tape.frames, tape.outputs  # noqa: B018  # so that all processes have them
     for count in counts:
         case = f"{count} streams" + (f", {options.workers} workers" if options.workers > 1 else "")
+        case += ", closed loop" if options.closed else ""
         if options.filter not in case:
             continue
         figures: dict[str, list[tuple[str, float]]] = {}
@@ -120,6 +122,7 @@ def _measured(
             options.processes,
             tolerance,
             told=lambda at: bar.update(int(at) - bar.n),
+            closed=options.closed,
         )
         used = cpu_seconds(server.process.pid) - before
         chunks, taken = (after - own for after, own in zip(_steps(server), steps))
@@ -160,6 +163,7 @@ def _parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("--seconds", type=float, metavar="S", help="of sound in each stream (default 20)")
     parser.add_argument("--quick", action="store_true", help="16 streams of 4 seconds, for a first look")
+    parser.add_argument("--closed", action="store_true", help="no real time: as fast as answers come")
     parser.add_argument("--filter", default="", metavar="TEXT", help="only what has TEXT in its name")
     parser.add_argument("--alone", action="store_true", help="without onnxruntime")
     parser.add_argument(

@@ -53,8 +53,8 @@ class Played:
 class Player:
     """Plays a tape over a websocket."""
 
-    def __init__(self, socket: Websocket, tape: Tape, tolerance: float | None) -> None:
-        self.socket, self._tape, self._tolerance = socket, tape, tolerance
+    def __init__(self, socket: Websocket, tape: Tape, tolerance: float | None, closed: bool) -> None:
+        self.socket, self._tape, self._tolerance, self._closed = socket, tape, tolerance, closed
         self.sent = 0
         self.answered = 0
         self.due: deque[float] = deque()
@@ -65,7 +65,7 @@ class Player:
 
     def send(self) -> None:
         """Sends the next chunk."""
-        self.due.append(self.start + self.sent * SECONDS)
+        self.due.append(time.monotonic() if self._closed else self.start + self.sent * SECONDS)
         self.socket.write(self._tape.frames[self.sent])
         self.sent += 1
 
@@ -78,6 +78,8 @@ class Player:
         if numbers != wanted and not self._near(numbers, wanted):
             self.different += 1
         self.answered += 1
+        if self._closed and self.sent < len(self._tape):
+            self.send()
 
     def _near(self, numbers: bytes, wanted: bytes) -> bool:
         if self._tolerance is None or len(numbers) != len(wanted):
@@ -94,9 +96,10 @@ async def play(
     tolerance: float | None = None,
     host: str = "127.0.0.1",
     told: Callable[[float], None] = lambda seconds: None,
+    closed: bool = False,
 ) -> Played:
     """Plays tapes to their ends, the streams' first chunks spread over a chunk's time from ``begin`` on, a
-    time of ``monotonic``.
+    time of ``monotonic``; ``closed``: each chunk as soon as the one before it is answered.
 
     ``streams`` are numbers among all streams of all processes. Outputs are a lone stream's bits, or with a
     ``tolerance`` no farther from them than that.
@@ -105,23 +108,12 @@ async def play(
     for number in streams:
         socket = await connect(port, PATH, host=host)
         await socket.receive()
-        players.append(Player(socket, tapes[number % len(tapes)], tolerance))
+        players.append(Player(socket, tapes[number % len(tapes)], tolerance, closed))
         await asyncio.sleep(1 / OPENED_A_SECOND)
     begin = max(begin, time.monotonic() + 0.1)
     for place, player in enumerate(players):
         player.start = begin + SECONDS * place / len(players)
-    late: list[float] = []
-    for turn in range(len(tapes[0])):
-        told(turn * SECONDS)
-        for player in players:
-            due = player.start + turn * SECONDS
-            wait = due - time.monotonic()
-            if wait > 0.0005:
-                await asyncio.sleep(wait)
-            late.append(max(0.0, time.monotonic() - due))
-            if player.socket.code is None:
-                player.send()
-        await asyncio.sleep(0)
+    late = await (_all_at_once(players, told) if closed else _in_real_time(players, len(tapes[0]), told))
     end = time.monotonic() + PATIENCE
     while any(player.due and player.socket.code is None for player in players) and time.monotonic() < end:
         await asyncio.sleep(0.01)
@@ -137,6 +129,33 @@ async def play(
     )
 
 
+async def _in_real_time(players: Sequence[Player], count: int, told: Callable[[float], None]) -> list[float]:
+    """Sends all chunks but when they are due; how much later that was."""
+    late: list[float] = []
+    for turn in range(count):
+        told(turn * SECONDS)
+        for player in players:
+            due = player.start + turn * SECONDS
+            wait = due - time.monotonic()
+            if wait > 0.0005:
+                await asyncio.sleep(wait)
+            late.append(max(0.0, time.monotonic() - due))
+            if player.socket.code is None:
+                player.send()
+        await asyncio.sleep(0)
+    return late
+
+
+async def _all_at_once(players: Sequence[Player], told: Callable[[float], None]) -> list[float]:
+    """Sends the first chunks, each of which draws the others after it."""
+    for player in players:
+        player.send()
+    while any(player.due and player.socket.code is None for player in players):
+        told(min(player.answered for player in players) * SECONDS)
+        await asyncio.sleep(0.05)
+    return [0.0]
+
+
 def load(
     port: int,
     tapes: Sequence[Tape],
@@ -145,6 +164,7 @@ def load(
     tolerance: float | None = None,
     host: str = "127.0.0.1",
     told: Callable[[float], None] = lambda seconds: None,
+    closed: bool = False,
 ) -> Played:
     """``play`` in processes of their own, that share a number of streams; ``told`` hears of the seconds of
     the tapes that the first one has played."""
@@ -155,7 +175,7 @@ def load(
     context = multiprocessing.get_context("fork")
     pipes = [context.Pipe() for _ in parts]
     workers = [
-        context.Process(target=_work, args=(there, port, tapes, part, begin, tolerance, host))
+        context.Process(target=_work, args=(there, port, tapes, part, begin, tolerance, host, closed))
         for part, (_, there) in zip(parts, pipes)
     ]
     for worker in workers:
@@ -172,14 +192,14 @@ def load(
     return total
 
 
-def _work(pipe, port, tapes, streams, begin, tolerance, host) -> None:
+def _work(pipe, port, tapes, streams, begin, tolerance, host, closed) -> None:
     def told(seconds: float) -> None:
         if streams[0] == 0:
             pipe.send(seconds)
 
     try:
         with asyncio.Runner(loop_factory=_loop()) as runner:
-            pipe.send(runner.run(play(port, tapes, streams, begin, tolerance, host, told)))
+            pipe.send(runner.run(play(port, tapes, streams, begin, tolerance, host, told, closed)))
     except Exception as error:
         pipe.send(error)
 

@@ -11,6 +11,7 @@ The C function of every library, and what those of x86-64 have besides::
 
     int64_t tinyseq_run(const int64_t *context);   the machine, see machine.py
     int64_t tinyseq_cpu_level(void);               which ISAs the CPU has, see llvm/architecture.py
+    int64_t tinyseq_blocks(void);                  switches blocks on, see llvm/architecture.py
 """
 
 from __future__ import annotations
@@ -53,18 +54,27 @@ KERNELS_FILE = "kernels.bc"
 CALL = Path(SOURCES) / "call" / "call.c"
 """The source of the call from Python."""
 
-FUNCTIONS = ("tinyseq_run", "tinyseq_cpu_level")
+FUNCTIONS = ("tinyseq_run", "tinyseq_cpu_level", "tinyseq_blocks")
 """What others see of a library."""
 
 C_FUNCTIONS = (*FUNCTIONS, "memset", "memcpy")
 
 C_INTERFACE = """
+declare i32 @{machine}(ptr, ptr, ptr)
+declare i32 @{agree}(ptr, ptr)
 define i64 @tinyseq_run(ptr %context) {{
   %result = alloca i64
   %error = alloca ptr
   %status = call i32 @{machine}(ptr %result, ptr %error, ptr %context)
   %failed = load i64, ptr %result
   ret i64 %failed
+}}
+define i64 @tinyseq_blocks_agree() {{
+  %result = alloca i64
+  %error = alloca ptr
+  %status = call i32 @{agree}(ptr %result, ptr %error)
+  %agree = load i64, ptr %result
+  ret i64 %agree
 }}
 """
 
@@ -126,12 +136,19 @@ def front_end() -> tuple[bytes, bytes]:
     for name in (*tiles.names(), NESTED):
         llvm.add_symbol(name, 1)
 
+    from tinyseq.kernels.compute.blocks import blocks_agree
     from tinyseq.kernels.machine import machine
 
-    signature = types.int64(types.CPointer(types.int64))
-    entry = compiled(signature)(machine).overloads[signature.args]
-    machine_code = entry.library.get_llvm_str() + C_INTERFACE.format(machine=entry.fndesc.mangled_name)
-    return llvm.parse_assembly(machine_code + MEMORY).as_bitcode(), parts()
+    module, names = llvm.parse_assembly(MEMORY), {}
+    for entry, signature in (
+        (machine, types.int64(types.CPointer(types.int64))),
+        (blocks_agree, types.int64()),
+    ):
+        overload = compiled(signature)(entry).overloads[signature.args]
+        module.link_in(llvm.parse_assembly(overload.library.get_llvm_str()))
+        names[entry] = overload.fndesc.mangled_name
+    module.link_in(llvm.parse_assembly(C_INTERFACE.format(machine=names[machine], agree=names[blocks_agree])))
+    return module.as_bitcode(), parts()
 
 
 def optimised(isa: Isa, kernels: bytes) -> bytes:
@@ -144,7 +161,8 @@ def optimised(isa: Isa, kernels: bytes) -> bytes:
     machine = _machine(llvm, isa, target)
     module = llvm.parse_bitcode(kernels)
     control = own.CONTROL.replace("internal", "")
-    for definition in (definitions(isa), control, own.CPU_LEVEL, NESTING.format(name=NESTED)):
+    blocks = own.BLOCKS if isa.blocks else ""
+    for definition in (definitions(isa), control, own.CPU_LEVEL, blocks, NESTING.format(name=NESTED)):
         module.link_in(llvm.parse_assembly(definition))
     module.triple, module.data_layout = target.triple, str(machine.target_data)
     for function in module.functions:

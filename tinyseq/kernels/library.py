@@ -129,6 +129,8 @@ def _open(isa: str) -> ctypes.CDLL:
         library = ctypes.CDLL(path)
         library.tinyseq_run.argtypes = (ctypes.c_void_p,)
         library.tinyseq_run.restype = ctypes.c_int64
+        if HERE.ISAS[isa].blocks and HERE.ask_for_blocks():
+            library.tinyseq_blocks()
     except (OSError, AttributeError) as error:
         raise KernelsError(f"cannot load the kernels {path}: {error}; {REBUILD}") from error
     return library

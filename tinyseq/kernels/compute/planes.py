@@ -15,8 +15,9 @@ from __future__ import annotations
 import numpy as np
 from numba import types
 
+from tinyseq.kernels.compute.blocks import exact_product_of
 from tinyseq.kernels.compute.math import ROUNDER
-from tinyseq.kernels.compute.product import WEIGHTED, product_of
+from tinyseq.kernels.compute.product import WEIGHTED
 from tinyseq.kernels.formats import BLOCK_ROWS, MOST_SUMMED, WeightFormat
 from tinyseq.kernels.instructions import BYTES, PANEL
 from tinyseq.kernels.llvm.intrinsics import (
@@ -132,7 +133,7 @@ def _finished(wholes, scale, step, sums, n):
 
 def planes_product_of(of: WeightFormat):
     """The product with weights of a format, each row of its other factor being rounded as it runs."""
-    product, planes = product_of(of.element), of.planes
+    product, planes = exact_product_of(of.element), of.planes
     scaled, gathered = _sums_of(planes)
 
     @compiled()

@@ -16,8 +16,9 @@ from functools import cache
 import numpy as np
 from numba import types
 
+from tinyseq.kernels.compute.blocks import exact_product_of
 from tinyseq.kernels.compute.math import BYTE_MAX, ONE, ZERO, quantize
-from tinyseq.kernels.compute.product import BYTES, WEIGHTED, product_of
+from tinyseq.kernels.compute.product import BYTES, WEIGHTED
 from tinyseq.kernels.formats import BYTE_ELEMENT, Element, WeightFormat
 from tinyseq.kernels.instructions import HAS_LENGTHS, PANEL
 from tinyseq.kernels.llvm.intrinsics import (
@@ -116,7 +117,7 @@ def _corrections(x, k, totals, offsets, n, zero_point, skewed, y):
 
 @cache
 def _byte_product_of(of: Element):
-    product = product_of(of)
+    product = exact_product_of(of)
 
     @compiled()
     def byte_product(x, strides, k, w, n, zero_point, y):

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 from tinyseq.kernels.llvm.isa import Isa
 
 if TYPE_CHECKING:
+    from tinyseq.kernels.llvm.blocks import Unit
     from tinyseq.kernels.llvm.values import Arithmetic
 
 MACHINES = ("aarch64", "arm64")
@@ -97,3 +98,16 @@ def byte_arithmetic(isa: Isa) -> Arithmetic:
     if isa.dot.startswith("sdot"):
         return values.byte_arithmetic(signed, fours, step_of_fours)._replace(less=128)
     return values.pairs_of_bytes(products)._replace(tiles=_TILES_OF_PAIRS)
+
+
+BLOCKS = ""
+
+
+def ask_for_blocks() -> bool:
+    """Nothing is asked for."""
+    return False
+
+
+def block_unit(isa: Isa) -> Unit | None:
+    """None: bytes are multiplied by vectors."""
+    return None

@@ -10,6 +10,10 @@ Such a file has:
 * ``CONTROL``: LLVM IR of the functions of ``tiles.py`` which make denormal numbers zero and what they were
   before;
 * ``byte_arithmetic(isa)``: how a tile multiplies bytes, see ``values.Arithmetic``;
+* ``block_unit(isa)``: what multiplies them in blocks, see ``blocks.Unit``, or None;
+* ``BLOCKS``: LLVM IR of ``tinyseq_blocks``, a C function that switches them on and says whether they are;
+  empty where there are none;
+* ``ask_for_blocks()``: asks the system for what they need; whether it lets this process have it;
 
 What compiling for a system on one of them needs stands in ``tinyseq/export/targets.py``.
 """
@@ -24,6 +28,7 @@ from tinyseq.kernels.llvm import aarch64, x86_64
 from tinyseq.kernels.llvm.isa import Isa
 
 if TYPE_CHECKING:
+    from tinyseq.kernels.llvm.blocks import Unit
     from tinyseq.kernels.llvm.values import Arithmetic
 
 ARCHITECTURES = {"x86_64": x86_64, "aarch64": aarch64}
@@ -43,3 +48,8 @@ def of(isa: Isa) -> ModuleType:
 def byte_arithmetic(isa: Isa) -> Arithmetic:
     """How a tile of an instruction set with ``dot`` multiplies bytes."""
     return of(isa).byte_arithmetic(isa)
+
+
+def block_unit(isa: Isa) -> Unit | None:
+    """What multiplies bytes in blocks with some processors that have an instruction set."""
+    return of(isa).block_unit(isa)

@@ -13,6 +13,7 @@ from numba import njit, types
 from numba.core import cgutils
 from numba.extending import intrinsic
 
+from tinyseq.kernels.llvm import blocks
 from tinyseq.kernels.llvm.tiles import (
     DENORMALS_OFF,
     DENORMALS_RESTORE,
@@ -231,6 +232,36 @@ def taps_of_panel(typingctx, x, offsets, count, w, w_stride, start, y):
     """y = start + the sum over ``count`` taps of x[offset of the tap] * w[tap], of ``PANEL`` float32 each;
     offsets and ``w_stride`` count bytes. ``tiles.py`` defines it for each ISA."""
     return types.void(*[types.int64] * 7), _external(TAPS, ir.VoidType(), [INT64] * 7)
+
+
+def _of_blocks(name: str, result, text: str):
+    def typing(typingctx):
+        kind = ir.VoidType() if result == types.void else INT64
+        return result(), _external(name, kind, [])
+
+    typing.__name__, typing.__doc__ = name.replace(".", "_"), text
+    return intrinsic(typing)
+
+
+blocks_on = _of_blocks(blocks.ON, types.int64, "Whether bytes are multiplied in blocks, see ``blocks.py``.")
+blocks_begin = _of_blocks(blocks.BEGIN, types.void, "Readies the processor for blocks.")
+blocks_end = _of_blocks(blocks.END, types.void, "Ends what ``blocks_begin`` began.")
+
+
+def block(rows: int, panels: int):
+    """An intrinsic for some blocks of a product of bytes; ``blocks.py`` defines it for each ISA.
+
+    ``block(x, x_stride, k, w, w_stride, start, start_stride, y, y_stride)`` does what a tile of bytes does
+    for ``16 * rows`` rows and ``panels`` panels. All strides count bytes; k is a multiple of 16, not 0.
+    Called between ``blocks_begin`` and ``blocks_end``.
+    """
+    signature = types.void(*[types.int64] * 9)
+
+    @intrinsic
+    def run(typingctx, x, x_stride, k, w, w_stride, start, start_stride, y, y_stride):
+        return signature, _external(blocks.block_name(rows, panels), ir.VoidType(), [INT64] * 9)
+
+    return run
 
 
 def tile(element: str, rows: int, panels: int):

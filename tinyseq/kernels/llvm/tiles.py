@@ -8,6 +8,7 @@ from llvmlite import ir
 
 from tinyseq.kernels.formats import BYTE_ELEMENT, ELEMENTS
 from tinyseq.kernels.instructions import BYTES, PANEL
+from tinyseq.kernels.llvm import architecture, blocks
 from tinyseq.kernels.llvm.isa import Isa
 from tinyseq.kernels.llvm.values import (
     DOUBLE,
@@ -55,7 +56,7 @@ def names() -> list[str]:
         (element.name, rows, panels) for element in ELEMENTS for rows in TILE_ROWS for panels in TILE_PANELS
     ]
     own = (FMA32, FMA64, TAPS, LESS, DENORMALS_OFF, DENORMALS_RESTORE, FLUSHED)
-    return [*own, *(tile_name(*tile) for tile in tiles)]
+    return [*own, *blocks.names(), *(tile_name(*tile) for tile in tiles)]
 
 
 def definitions(isa: Isa) -> str:
@@ -68,6 +69,7 @@ def definitions(isa: Isa) -> str:
     builder.ret(INT32(BYTE_ELEMENT.arithmetic(isa).less))
     builder, arguments = _function(module, TAPS, ir.VoidType(), [INT64] * 7)
     _taps(isa, builder, *arguments)
+    blocks.define(module, architecture.block_unit(isa) if isa.name in architecture.ISAS else None)
     for element in ELEMENTS:
         arithmetic, size = element.arithmetic(isa), element.size
         single = _single(module, arithmetic, size, element.name) if isa.apart else None

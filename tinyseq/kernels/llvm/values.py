@@ -12,12 +12,13 @@ from tinyseq.kernels.llvm.isa import Isa
 
 FLOAT = ir.FloatType()
 DOUBLE = ir.DoubleType()
+INT8 = ir.IntType(8)
 INT16 = ir.IntType(16)
 INT32 = ir.IntType(32)
 INT64 = ir.IntType(64)
 VECTOR = ir.VectorType(FLOAT, PANEL)
 INTEGERS = ir.VectorType(INT32, PANEL)
-BYTES = ir.VectorType(ir.IntType(8), 4 * PANEL)
+BYTES = ir.VectorType(INT8, 4 * PANEL)
 PAIRS = ir.VectorType(INT16, 2 * PANEL)
 
 

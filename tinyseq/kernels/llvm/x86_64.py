@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import ctypes
+import sys
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from tinyseq.kernels.llvm.isa import Isa
 
 if TYPE_CHECKING:
+    from tinyseq.kernels.llvm.blocks import Unit
     from tinyseq.kernels.llvm.values import Arithmetic
 
 MACHINES = ("x86_64", "AMD64")
@@ -24,7 +27,15 @@ ISAS = {
             "avx512", 2, "skylake-avx512", "-prefer-256-bit", True, "avx512.pmaddw.d.512", _WIDE, halves=True
         ),
         Isa(
-            "avx512vnni", 3, "cascadelake", "-prefer-256-bit", True, "avx512.vpdpbusd.512", _WIDE, halves=True
+            "avx512vnni",
+            3,
+            "cascadelake",
+            "-prefer-256-bit",
+            True,
+            "avx512.vpdpbusd.512",
+            _WIDE,
+            halves=True,
+            blocks=True,
         ),
     )
 }
@@ -82,6 +93,47 @@ def cpu_level(function: Callable[[str], Callable[[], int]]) -> int:
     return function("tinyseq_cpu_level")()
 
 
+BLOCKS = """
+@"tinyseq.amx.on" = external global i64
+declare i64 @tinyseq_blocks_agree()
+define i64 @tinyseq_blocks() {
+  %leaf7 = call { i32, i32, i32, i32 } asm sideeffect "cpuid",
+      "={ax},={bx},={cx},={dx},{ax},{cx}"(i32 7, i32 0)
+  %edx7 = extractvalue { i32, i32, i32, i32 } %leaf7, 3
+  ; AMX-TILE (24), AMX-INT8 (25)
+  %bits = and i32 %edx7, 50331648
+  %has = icmp eq i32 %bits, 50331648
+  br i1 %has, label %one, label %none
+one:
+  %xcr = call { i32, i32 } asm sideeffect "xgetbv", "={ax},={dx},{cx}"(i32 0)
+  %saved = extractvalue { i32, i32 } %xcr, 0
+  ; the system saves the tiles (18) and how they are configured (17)
+  %tiles = and i32 %saved, 393216
+  %both = icmp eq i32 %tiles, 393216
+  br i1 %both, label %two, label %none
+two:
+  store i64 1, ptr @"tinyseq.amx.on"
+  %agree = call i64 @tinyseq_blocks_agree()
+  store i64 %agree, ptr @"tinyseq.amx.on"
+  ret i64 %agree
+none:
+  ret i64 0
+}
+"""
+"""Switches blocks on where the processor has AMX, and they agree bit for bit with what they stand for. The
+system must have been asked before: see ``ask_for_blocks``."""
+
+ARCH_PRCTL, ARCH_REQ_XCOMP_PERM, XFEATURE_XTILEDATA = 158, 0x1023, 18
+
+
+def ask_for_blocks() -> bool:
+    """Asks the system to let this process use AMX, as Linux wants it; elsewhere it stays off."""
+    # ctypes finds the function of the C library that takes any system call.
+    return sys.platform == "linux" and not ctypes.CDLL(None).syscall(
+        ARCH_PRCTL, ARCH_REQ_XCOMP_PERM, XFEATURE_XTILEDATA
+    )
+
+
 CONTROL = """
 declare void @llvm.x86.sse.stmxcsr(ptr)
 declare void @llvm.x86.sse.ldmxcsr(ptr)
@@ -135,3 +187,13 @@ def byte_arithmetic(isa: Isa) -> Arithmetic:
     if "vpdpbusd" in isa.dot:
         return values.byte_arithmetic(fours, fours, step_of_fours)
     return values.pairs_of_bytes(products)
+
+
+def block_unit(isa: Isa) -> Unit | None:
+    """AMX, where an instruction set has it with some processors."""
+    if not isa.blocks:
+        return None
+    # Imported here: who only runs kernels need not have llvmlite.
+    from tinyseq.kernels.llvm.amx import Amx
+
+    return Amx()
