@@ -30,6 +30,7 @@ from tinyseq.serve.exchange import Exchange
 from tinyseq.serve.http import Request, Response, Route, json_response, refusal
 from tinyseq.serve.metrics import Metrics, families
 from tinyseq.serve.models import Models
+from tinyseq.serve.origins import PREFLIGHT, Origins
 from tinyseq.serve.protocols import inference_http, page, speech, streaming
 from tinyseq.serve.services import Services
 from tinyseq.serve.speech.served import Speech
@@ -47,6 +48,10 @@ HTTP: tuple[Route, ...] = (*health.ROUTES, *inference_http.ROUTES, *page.ROUTES)
 WEBSOCKETS: Mapping[str, HandlerMaker] = {**streaming.ROUTES, **speech.ROUTES}
 """What makes handlers of websockets, by patterns of paths; the first that fits. The groups of a pattern are
 arguments of the maker."""
+
+
+READS = ("GET", "HEAD")
+"""Methods that change nothing: what browsers let a page of another origin send, and not read the answer."""
 
 
 class App:
@@ -73,7 +78,11 @@ class App:
         tokens = Tokens(config.secret or secrets.token_bytes(32), config.limits.token_seconds)
         models = Models(config, admission, metrics)
         bearer, speech = Bearer(config.tokens), Speech(models)
-        self.services = Services(config, models, speech, admission, metrics, tokens, bearer, self._exchange)
+        guarded = bool(config.tokens) or config.certificate is not None
+        origins = Origins(config.origins, config.host, guarded)
+        self.services = Services(
+            config, models, speech, admission, metrics, tokens, bearer, origins, self._exchange
+        )
         await models.load_all()
         await self.services.speech.load_all()
         await self._obey()
@@ -156,6 +165,7 @@ class App:
         Raises:
             ServeError: it is refused, before the connection stands.
         """
+        self.services.origins.check(connection.headers)
         self.services.bearer.check(connection.headers, connection.subprotocols)
         if self.services.draining:
             raise DrainingError("the server is about to end", self.config.limits.retry_after)
@@ -188,19 +198,29 @@ class App:
         await send({"type": "lifespan.shutdown.complete"})
 
     async def _http(self, scope: Scope, receive: Receive, send: Send) -> None:
-        response = await self._answer(scope, receive)
+        given = {name.decode("latin-1"): value.decode("latin-1") for name, value in scope["headers"]}
+        response = await self._answer(scope, given, receive)
+        told = (
+            {**response.headers, **self.services.origins.told(given["origin"])}
+            if "origin" in given
+            else response.headers
+        )
         headers = [
             (b"content-type", response.content_type.encode()),
             (b"content-length", str(len(response.body)).encode()),
-            *((name.encode(), value.encode("latin-1")) for name, value in response.headers.items()),
+            *((name.encode(), value.encode("latin-1")) for name, value in told.items()),
         ]
         await send({"type": "http.response.start", "status": response.status, "headers": headers})
         await send({"type": "http.response.body", "body": response.body})
 
-    async def _answer(self, scope: Scope, receive: Receive) -> Response:
+    async def _answer(self, scope: Scope, headers: Mapping[str, str], receive: Receive) -> Response:
         try:
-            request = self._request(scope, receive)
+            request = self._request(scope, headers, receive)
+            if request.method == "OPTIONS" and self.services.origins.lists(headers.get("origin", "")):
+                return Response(headers=PREFLIGHT)
             match, route = self._route(request)
+            if request.method not in READS:
+                self.services.origins.check(headers)
             if not route.free:
                 self.services.bearer.check(request.headers)
             return await route.answer(self.services, request, **match.groupdict())
@@ -228,10 +248,7 @@ class App:
             )
         raise UnknownPathError(f"nothing is at {shown(request.path)}")
 
-    def _request(self, scope: Scope, receive: Receive) -> Request:
-        headers: dict[str, str] = {}
-        for name, value in scope["headers"]:
-            headers[name.decode("latin-1")] = value.decode("latin-1")
+    def _request(self, scope: Scope, headers: Mapping[str, str], receive: Receive) -> Request:
         client = scope.get("client")
         query = dict(parse_qsl(scope.get("query_string", b"").decode("latin-1"), keep_blank_values=True))
         most = self.config.limits.body_bytes

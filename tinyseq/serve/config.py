@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 from tinyseq.common.given import as_path, is_number, is_whole
 from tinyseq.common.text import shown
 from tinyseq.errors import ModelError, OptionError
+from tinyseq.serve.origins import ANY, OPAQUE, Origin
 
 if TYPE_CHECKING:
     from tinyseq.serve.speech.sources import SpeechSource
@@ -73,7 +74,8 @@ class ModelSource:
 class Config:
     """All that a server is told.
 
-    ``tokens`` are the bearer tokens of which a client must show one; none: everybody may. ``secret`` signs
+    ``tokens`` are the bearer tokens of which a client must show one; none: everybody may. ``origins`` are
+    those whose pages may ask, beside the server's own; ``*`` stands for all. ``secret`` signs
     state tokens; None: one is made at the start, and what it signed is worth nothing after a restart.
     ``speech`` are the tables ``[speech.NAME]``: recognisers and voice detectors.
     """
@@ -83,6 +85,7 @@ class Config:
     grpc: int | None = None
     workers: int = 1
     tokens: tuple[str, ...] = ()
+    origins: tuple[str, ...] = ()
     secret: bytes | None = None
     certificate: Path | None = None
     key: Path | None = None
@@ -137,6 +140,7 @@ class _Reader:
             "grpc": lambda name, given: self._whole(name, given, 0, 65535),
             "workers": lambda name, given: self._whole(name, given, 1, 1024),
             "tokens": lambda name, given: tuple(self._texts(name, given)),
+            "origins": self._origins,
             "secret_file": self._file,
             "certificate": self._file,
             "key": self._file,
@@ -212,6 +216,12 @@ class _Reader:
             raise self._wrong(place, given, "a list of texts")
         return [self._text(place, each) for each in given]
 
+    def _origins(self, place: str, given: object) -> tuple[str, ...]:
+        try:
+            return tuple(map(checked_origin, self._texts(place, given)))
+        except OptionError as error:
+            raise OptionError(f"{self._path}: {place}: {error}") from error
+
     def _truth(self, place: str, given: object) -> bool:
         if not isinstance(given, bool):
             raise self._wrong(place, given, "true or false")
@@ -255,6 +265,20 @@ def checked_name(name: str) -> str:
     if not plain or not 1 <= len(name) <= 128 or name.startswith("."):
         raise OptionError(f"{shown(name)} cannot be the name of a model: {NAME_HELP}")
     return name
+
+
+def checked_origin(text: str) -> str:
+    """An origin whose pages may ask.
+
+    Raises:
+        OptionError: it is none.
+    """
+    if text not in (ANY, OPAQUE) and Origin.of(text) is None:
+        raise OptionError(
+            f"{shown(text)} is no origin: https://host or http://host:port is, without a path; "
+            f"{OPAQUE!r} is that of pages from files, and {ANY!r} stands for all"
+        )
+    return text
 
 
 def read_secret(path: Path) -> bytes:
