@@ -33,7 +33,16 @@ class Limits:
     queued_bytes: int = _limit(
         256 * MIB, KIB, 2**40, "what waits for a step, all streams of a worker together"
     )
-    message_bytes: int = _limit(MIB, KIB, 2**30, "a message of a websocket; a longer one closes it with 1009")
+    message_bytes: int = _limit(
+        MIB,
+        KIB,
+        2**30,
+        "a message of a websocket; a longer one closes it with 1009. One that resumes a stream may have "
+        "what its token takes",
+    )
+    token_bytes: int = _limit(
+        16 * MIB, KIB, 2**30, "what the token of a stream of sound may have beside its model's state"
+    )
     body_bytes: int = _limit(
         64 * MIB, KIB, 2**32, "the body of a request, unpacked; a longer one is answered 413"
     )

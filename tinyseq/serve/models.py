@@ -22,9 +22,10 @@ from tinyseq.serve.config import Config, ModelSource, checked_name
 from tinyseq.serve.errors import DrainingError, FullError, UnknownModelError
 from tinyseq.serve.load import Load
 from tinyseq.serve.repository import files_of, order, repository, stamp
-from tinyseq.serve.rows import PoolRows, StreamRows, live_rows
+from tinyseq.serve.rows import PoolRows, StreamRows, live_rows, state_bytes
 from tinyseq.serve.runs import Runs, checked
 from tinyseq.serve.streams import ServedStream, awaited
+from tinyseq.serve.tokens import message_bytes
 from tinyseq.speech.voice_detector import MODEL as DETECTOR
 
 if TYPE_CHECKING:
@@ -53,11 +54,14 @@ class ServedModel:
         """Why the model cannot be streamed, if so."""
         self._models = models
         self.metrics = models.metrics.of_model(name, version)
+        self.token_bytes = 0
+        """What a message with a state token may have; all states of a model are of one size."""
         self.rows: Any = None
         self.batcher: Any = None
         try:
             self.rows = live_rows(model)
             self.batcher = self._batcher(self.rows)
+            self.token_bytes = message_bytes(state_bytes(self.rows))
         except ModelError as error:
             self.refusal = error
         self.whole = Runs(model)

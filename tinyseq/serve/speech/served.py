@@ -13,11 +13,12 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from tinyseq.common.text import shown
-from tinyseq.errors import FeedError, TinyseqError
+from tinyseq.errors import FeedError, StateError, TinyseqError
 from tinyseq.runtime.state import State
 from tinyseq.serve.batcher import Batcher, Done
 from tinyseq.serve.errors import UnknownModelError
 from tinyseq.serve.speech.steps import Heard, Noticed, RecognizerSteps, Sound, VoiceSteps
+from tinyseq.serve.tokens import message_bytes
 from tinyseq.speech.endpoint import Endpointing
 from tinyseq.speech.recognizer import Recognizer
 from tinyseq.speech.stream import RecognizerStream
@@ -164,11 +165,21 @@ class ServedSpeech:
             self.steps, models.config.limits, self.admission, self.metrics, models.pace, models.executor
         )
         self.fingerprint = _fingerprint(engine)
+        self.token_bytes = self._token_bytes()
+        """What a message with a state token may have."""
 
     @property
     def sample_rate(self) -> int:
         """Hz that the model hears; sound of other rates is resampled."""
         return int(getattr(self.engine, "sample_rate", 16_000))
+
+    def _token_bytes(self) -> int:
+        live = self.engine.create_stream() if isinstance(self.engine, Recognizer) else self.engine.stream()
+        try:
+            first = live.snapshot()
+        except StateError:  # which every token of such a stream will say, too
+            return 0
+        return message_bytes(len(first.to_bytes())) + self._models.config.limits.token_bytes
 
     def open_stream(
         self,
