@@ -120,4 +120,4 @@ def test_every_limit_and_key_is_in_the_documentation():
         assert row in page, row
     for key in fields(Config):
         name = {"secret": "secret_file"}.get(key.name, key.name)
-        assert name in ("models", "speech", "limits") or f"`{name}`" in page, name
+        assert name in ("models", "speech", "limits", "file") or f"`{name}`" in page, name

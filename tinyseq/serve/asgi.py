@@ -6,7 +6,7 @@ import asyncio
 import logging
 import re
 import secrets
-from collections.abc import Awaitable, Callable, Mapping, MutableMapping, Sequence
+from collections.abc import Awaitable, Callable, Coroutine, Mapping, MutableMapping, Sequence
 from time import monotonic
 from typing import Any
 from urllib.parse import parse_qsl
@@ -17,7 +17,7 @@ from tinyseq.serve import health
 from tinyseq.serve.admission import Admission
 from tinyseq.serve.asgi_websocket import AsgiWebsocket
 from tinyseq.serve.bearer import Bearer
-from tinyseq.serve.config import Config
+from tinyseq.serve.config import Config, renewed
 from tinyseq.serve.connection import Connection, Handler, HandlerMaker
 from tinyseq.serve.errors import (
     BadRequestError,
@@ -32,6 +32,7 @@ from tinyseq.serve.metrics import Metrics, families
 from tinyseq.serve.models import Models
 from tinyseq.serve.origins import PREFLIGHT, Origins
 from tinyseq.serve.protocols import inference_http, page, speech, streaming
+from tinyseq.serve.repository import stamps
 from tinyseq.serve.services import Services
 from tinyseq.serve.speech.served import Speech
 from tinyseq.serve.tokens import Tokens
@@ -64,7 +65,10 @@ class App:
         self.config = config
         self._exchange = exchange or Exchange(None, 0)
         self._sockets = [(re.compile(pattern), make) for pattern, make in WEBSOCKETS.items()]
-        self._tasks: list[asyncio.Task[None]] = []
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._loading = asyncio.Lock()
+        self._read = config
+        """With the tables of speech that were read of late."""
         self._others: list[Any] = []
 
     async def start(self) -> None:
@@ -86,14 +90,19 @@ class App:
         await models.load_all()
         await self.services.speech.load_all()
         await self._obey()
-        self._tasks = [asyncio.create_task(self._tick())]
+        self._begin(self._tick())
         if config.watch_seconds:
-            self._tasks.append(asyncio.create_task(self._watch()))
+            self._begin(self._watch())
         if config.grpc is not None:
             # Imported here: only those who asked for it need its package.
             from tinyseq.serve.protocols import inference_grpc
 
             self._others.append(await inference_grpc.start(self.services))
+
+    def _begin(self, work: Coroutine[Any, Any, None]) -> None:
+        task = asyncio.create_task(work)
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
 
     async def drain(self) -> None:
         """Takes nothing new, lets streams say their last words, and waits until all have gone."""
@@ -109,7 +118,7 @@ class App:
         """Ends what ``start`` began."""
         for other in self._others:
             await other.stop()
-        for task in self._tasks:
+        for task in list(self._tasks):
             task.cancel()
         self.services.models.close()
 
@@ -124,6 +133,7 @@ class App:
             for connection in list(services.connections):
                 connection.tick(now)
             services.models.tick(now)
+            services.speech.tick(now)
             if now >= told:
                 told = now + 1
                 self._exchange.leave(list(families(services.metrics, limits)))
@@ -141,21 +151,38 @@ class App:
                 log.error("model %s could not be %sed as in another worker: %s", name, action, error)
 
     async def _watch(self) -> None:
-        """Loads models anew whose files have changed."""
+        """Loads models anew whose files have changed, and speech whose files or tables have."""
+        file = self._stamp()
         while True:
             await asyncio.sleep(self.config.watch_seconds)
-            await self._load(self.services.models.changed())
+            before, file = file, self._stamp()
+            await self._load(self.services.models.changed(), file != before, False)
+
+    def _stamp(self) -> Any:
+        """What differs when the file of the configuration has changed."""
+        try:
+            return None if self.config.file is None else stamps([self.config.file])
+        except OSError:
+            return None
 
     def reload(self) -> None:
-        """Loads all models anew, soon; what cannot be loaded is served on as it was."""
-        self._tasks.append(asyncio.create_task(self._load(self.services.models.names())))
+        """Loads all models and all speech anew, soon, this as the file of the configuration has it now; what
+        cannot be loaded is served on as it was."""
+        self._begin(self._load(self.services.models.names(), True, True))
 
-    async def _load(self, names: Sequence[str]) -> None:
-        for name in names:
-            try:
-                await self.services.models.load(name)
-            except TinyseqError as error:
-                log.error("model %s is served as it was: %s", name, error)
+    async def _load(self, names: Sequence[str], read_file: bool, all_speech: bool) -> None:
+        async with self._loading:
+            for name in names:
+                try:
+                    await self.services.models.load(name)
+                except TinyseqError as error:
+                    log.error("model %s is served as it was: %s", name, error)
+            if read_file:
+                try:
+                    self._read = renewed(self._read)
+                except TinyseqError as error:
+                    log.error("the configuration is as it was: %s", error)
+            await self.services.speech.replace(self._read.speech, all_speech)
 
     # Websockets
 

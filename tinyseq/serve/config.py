@@ -86,7 +86,8 @@ class Config:
     ``tokens`` are the bearer tokens of which a client must show one; none: everybody may. ``origins`` are
     those whose pages may ask, beside the server's own; ``*`` stands for all. ``secret`` signs
     state tokens; None: one is made at the start, and what it signed is worth nothing after a restart.
-    ``speech`` are the tables ``[speech.NAME]``: recognisers and voice detectors.
+    ``speech`` are the tables ``[speech.NAME]``: recognisers and voice detectors. ``file`` is the one that all
+    this was read from, if any.
     """
 
     host: str = "127.0.0.1"
@@ -103,6 +104,7 @@ class Config:
     control: bool = True
     watch_seconds: float = 0.0
     speech: tuple[SpeechSource, ...] = ()
+    file: Path | None = None
     limits: Limits = Limits()
 
 
@@ -119,6 +121,18 @@ def read_config(path: str | Path, base: Config | None = None) -> Config:
     except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
         raise OptionError(f"cannot read {path}: {error}") from error
     return _Reader(path).config(tables, base or Config())
+
+
+def renewed(config: Config) -> Config:
+    """The Config with the tables ``[speech.NAME]`` that its file has now.
+
+    Raises:
+        OptionError: the file cannot be read, or something in it is wrong.
+    """
+    if config.file is None:
+        return config
+    others = [source for source in config.speech if source.file != config.file]
+    return replace(config, speech=(*others, *read_config(config.file).speech))
 
 
 class _Reader:
@@ -139,7 +153,12 @@ class _Reader:
         if "secret_file" in given:
             given["secret"] = read_secret(given.pop("secret_file"))
         return replace(
-            base, **given, models=(*base.models, *models), speech=(*base.speech, *speech), limits=limits
+            base,
+            **given,
+            models=(*base.models, *models),
+            speech=(*base.speech, *speech),
+            file=self._path,
+            limits=limits,
         )
 
     def _server(self, key: str, value: object) -> Any:
@@ -201,11 +220,11 @@ class _Reader:
         # Imported here: searches and detectors, which few servers have.
         from tinyseq.serve.speech.sources import SpeechSource
 
-        folder, sources = self._path.parent, []
+        sources = []
         for name, given in tables.items():
             table = self._table(given, f"speech.{name}")
             try:
-                sources.append(SpeechSource(checked_name(name), table, folder))
+                sources.append(SpeechSource(checked_name(name), table, self._path.parent, self._path))
             except OptionError as error:
                 raise OptionError(f"{self._path}: {error}") from error
         return sources

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 from tinyseq.common.text import shown
 from tinyseq.errors import TinyseqError
 from tinyseq.serve.errors import BadRequestError, ServeError, UnknownPathError
-from tinyseq.serve.protocols.sound import SoundHandler, dumped, json_object, whole_numbers
+from tinyseq.serve.protocols.sound import ENDS, SoundHandler, dumped, json_object, whole_numbers
 from tinyseq.serve.speech.served import SpeechStream
 from tinyseq.serve.speech.steps import Heard
 from tinyseq.speech.endpoint import Endpointing
@@ -332,10 +332,10 @@ class RealtimeHandler(SoundHandler):
             if isinstance(result, Heard):
                 for over in result.over:
                     self._utterance(over)
-            self._leave("drained", 1001, "the server ends")
+            self._leave("drained", 1001, ENDS)
 
         if self._stream is None or not self._heard_any:
-            self._leave("drained", 1001, "the server ends")
+            self._leave("drained", 1001, ENDS)
         else:
             self._end(RATE, last)
 

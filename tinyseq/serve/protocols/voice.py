@@ -11,6 +11,7 @@ from tinyseq.common.text import shown
 from tinyseq.errors import FeedError, StateError, TinyseqError
 from tinyseq.serve.errors import BadRequestError, TokenError, TooLargeError
 from tinyseq.serve.protocols.sound import (
+    ENDS,
     SoundHandler,
     dumped,
     floats,
@@ -150,6 +151,7 @@ class VoiceHandler(SoundHandler):
         except StateError as error:
             raise TokenError(str(error)) from error
         self._settings, self._utterance = extra["settings"], extra["utterance"]
+        self._stream.told_to_end = self.draining
         self._sequence = self._answered = self._stream.sequence = opened.sequence
         self._connection.allow(0)
         self._clock()
@@ -245,7 +247,7 @@ class VoiceHandler(SoundHandler):
 
         def last(saved: tuple[int, bytes] | TinyseqError) -> None:
             self._send_state(saved)
-            self._leave("drained", 1001, "the server ends; go on with the state token")
+            self._leave("drained", 1001, f"{ENDS}; go on with the state token")
 
         self._begin().snapshot(self._extra, last)
 

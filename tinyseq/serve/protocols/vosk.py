@@ -9,6 +9,7 @@ from tinyseq.common.text import shown
 from tinyseq.errors import TinyseqError
 from tinyseq.serve.errors import BadRequestError
 from tinyseq.serve.protocols.sound import (
+    ENDS,
     SoundHandler,
     dumped,
     hotwords,
@@ -112,13 +113,13 @@ class VoskHandler(SoundHandler):
     def draining(self) -> None:
         """Says what was heard up to now; such clients know of no way to go on elsewhere."""
         if self._stream is None:
-            self._leave("drained", 1001, "the server ends")
+            self._leave("drained", 1001, ENDS)
             return
 
         def last(result: Heard | TinyseqError) -> None:
             if isinstance(result, Heard):
                 self._connection.send(dumped(self._final(result.over)))
-            self._leave("drained", 1001, "the server ends")
+            self._leave("drained", 1001, ENDS)
 
         if not self._ends:
             self._ends = True

@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import json
+import logging
 from collections import deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import partial
 from hashlib import sha256
+from time import monotonic
 from typing import TYPE_CHECKING, Any
+from weakref import WeakKeyDictionary
 
 import numpy as np
 
@@ -27,6 +30,8 @@ from tinyseq.speech.voice_detector import VoiceStream
 if TYPE_CHECKING:
     from tinyseq.serve.models import Models
     from tinyseq.serve.speech.sources import Engine, SpeechSource
+
+log = logging.getLogger("tinyseq.serve")
 
 PIECE_SECONDS = 0.5
 """Of sound that is stepped at once: longer messages take several turns, so that others get theirs."""
@@ -51,9 +56,17 @@ class SpeechStream:
         self.sequence = 0
         """Messages of sound that were taken."""
         self._hotwords = hotwords
+        self.told_to_end: Callable[[], None] | None = None
+        """What is called when the recogniser was replaced long ago: to close the stream, now or soon."""
         self._line = served.batcher.line(self)
         self._waiting: deque[tuple[Callable[[], None], int]] = deque()
         self._busy = self._closed = False
+
+    def end_soon(self) -> None:
+        """Tells who uses the stream that it is to end."""
+        told, self.told_to_end = self.told_to_end, None
+        if told is not None:
+            told()
 
     def hear(self, rate: float, samples: np.ndarray, done: Done) -> None:
         """Takes sound in: ``done`` gets a Heard or a Noticed.
@@ -231,10 +244,12 @@ class Speech:
 
     def __init__(self, models: Models) -> None:
         self._models = models
-        self._served: list[ServedSpeech] = []
+        self._served: dict[str, ServedSpeech] = {}
+        self._stamps: dict[str, Any] = {}
+        self._retired: WeakKeyDictionary[ServedSpeech, float] = WeakKeyDictionary()
 
     def __iter__(self) -> Iterator[ServedSpeech]:
-        yield from self._served
+        yield from self._served.values()
 
     async def load_all(self) -> None:
         """Loads all that the configuration names.
@@ -242,10 +257,48 @@ class Speech:
         Raises:
             TinyseqError: a file cannot be read, or something does not fit.
         """
-        loop = asyncio.get_running_loop()
         for source in self._models.config.speech:
-            engine = await loop.run_in_executor(self._models.executor, source.load)
-            self._served.append(ServedSpeech(source, engine, self._models))
+            self._served[source.name] = await self._loaded(source)
+
+    async def replace(self, sources: Sequence[SpeechSource], all_anew: bool) -> None:
+        """Serves these and no others: new streams are of them, streams that are live go on with theirs. What
+        cannot be loaded is served on as it was, and the log says why.
+
+        Args:
+            all_anew: loads those, too, whose tables and files are as they were.
+        """
+        found: dict[str, ServedSpeech] = {}
+        for source in sources:
+            before = self._served.get(source.name)
+            if not all_anew and self._stamps.get(source.name) == source.stamp():
+                fitting = before
+            else:
+                fitting = await self._loaded_or(source, before)
+            if fitting is not None:
+                found[source.name] = fitting
+        now = monotonic()
+        self._retired.update((served, now) for served in self if found.get(served.name) is not served)
+        self._served = found
+
+    async def _loaded_or(self, source: SpeechSource, before: ServedSpeech | None) -> ServedSpeech | None:
+        try:
+            return await self._loaded(source)
+        except TinyseqError as error:
+            log.error("%s; it is served as it was", error)
+            return before
+
+    async def _loaded(self, source: SpeechSource) -> ServedSpeech:
+        self._stamps[source.name] = source.stamp()
+        loop = asyncio.get_running_loop()
+        engine = await loop.run_in_executor(self._models.executor, source.load)
+        return ServedSpeech(source, engine, self._models)
+
+    def tick(self, now: float) -> None:
+        """Called every second or so: streams of what was replaced long ago are ended."""
+        limit = now - self._models.config.limits.retire_seconds
+        for served, since in list(self._retired.items()):
+            for stream in list(served.streams) if since < limit else ():
+                stream.end_soon()
 
     def find(self, name: str | None, kind: str | None = None) -> ServedSpeech:
         """What is served under a name or an alias; without one the first of a kind.
