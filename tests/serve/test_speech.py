@@ -7,6 +7,7 @@ import json
 import signal
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager, suppress
+from itertools import combinations
 from types import SimpleNamespace
 
 import numpy as np
@@ -20,6 +21,7 @@ from tests.serve.telegraph import pcm, sound
 from tinyseq.demo import audio
 from tinyseq.demo.command import CLIP
 from tinyseq.serve import read_config
+from tinyseq.serve.speech.served import MOST_LIMITED
 from tinyseq.speech import VoiceDetector
 
 pytest.importorskip("uvicorn", reason="the server needs tinyseq[serve]")
@@ -172,8 +174,98 @@ def test_vosk_answers_once_however_much_a_message_holds(server, recognizer):
     assert final["alternatives"][0]["text"] == "" and "result" not in final["alternatives"][0]
 
 
+def vosk(server, samples: np.ndarray, **config) -> tuple[list[str], dict]:
+    """Partial results of messages of 0.1 s, and the final one."""
+    partials = []
+    with connected(server, "/vosk") as socket:
+        socket.send({"config": config})
+        for at in range(0, len(samples), 1600):
+            socket.send(pcm(samples[at : at + 1600]))
+            partials.append(socket.recv()["partial"])
+        socket.send('{"eof": 1}')
+        (final,) = socket.rest()
+    return partials, final
+
+
+def test_vosk_with_a_list_of_phrases(server):
+    """Only their words are recognised, whatever is said."""
+    samples = sound("bad cabe deed fed")
+    assert vosk(server, samples)[1]["text"] == "bad cabe deed fed"
+    phrases = ["bad cafe", "deed", "fed"]
+    partials, final = vosk(server, samples, phrase_list=phrases, model="telegraph")
+    assert final["text"] == "bad cafe deed fed" == " ".join(word["word"] for word in final["result"])
+    known = {"bad", "cafe", "deed", "fed"}
+    # While it is said, the last word may be a part of one.
+    assert all(set(partial.split()[:-1]) <= known for partial in partials)
+    # As often as one likes; the list before does not count any more.
+    with connected(server, "/vosk") as socket:
+        for config in ({"phrase_list": phrases}, {"phrase_list": ["head"]}, {"phrase_list": []}):
+            socket.send({"config": config})
+        socket.send(pcm(samples))
+        socket.recv()
+        socket.send('{"eof": 1}')
+        assert socket.rest()[-1]["text"] == "bad cabe deed fed"
+    wait_until(lambda: server.metric("tinyseq_streams") == 0)
+
+
+def test_vosk_with_a_list_of_phrases_and_of_what_else_is_said(server):
+    phrases = ["bad", "deed fed", "[unk]"]
+    partials, final = vosk(server, sound("bad cabe deed fed"), phrase_list=phrases)
+    assert final["text"] == "bad [unk] deed fed" == " ".join(word["word"] for word in final["result"])
+    assert partials[-1].startswith("bad [unk]")
+
+
+def test_many_lists_at_once(server):
+    """More than are kept."""
+    lists = [list(pair) for pair in combinations(["bad", "cab", "dead", "fade", "gage", "head", "fed"], 2)]
+
+    def client(phrases: list[str]) -> bool:
+        return vosk(server, sound(" ".join(phrases)), phrase_list=phrases)[1]["text"] == " ".join(phrases)
+
+    with ThreadPoolExecutor(8) as threads:
+        assert all(threads.map(client, lists * 2)) and len(lists) > MOST_LIMITED
+
+
+GREEDY = telegraph.TABLE.replace(
+    "[speech.telegraph.decoder]", '[speech.telegraph.decoder]\nsearch = "greedy"'
+)
+WITH_LEXICON = telegraph.TABLE.replace("vocabulary =", 'lexicon = "words.txt"\nvocabulary =')
+
+
+def test_what_cannot_be_limited_says_so(tmp_path):
+    telegraph.write(tmp_path)
+    (tmp_path / "words.txt").write_text("bad b a d |\ncafe c a f e |\n")
+    (tmp_path / "tokens.txt").write_text((tmp_path / "tokens.txt").read_text().replace("  1", "| 1"))
+    tables = GREEDY + WITH_LEXICON.replace("speech.telegraph", "speech.lexicon").replace("gpt-4o", "other")
+    with serving(tmp_path, config=tables) as running:
+        for phrases, name, reason in (
+            (["bad"], "telegraph", "cannot be limited to words"),
+            (["bad", "[unk]"], "telegraph", "knows no hotwords"),
+            (["bad", "deed"], "lexicon", "the lexicon has no word 'deed'"),
+            (["bad deed", "[unk]"], "lexicon", "the lexicon has no word 'deed'"),
+        ):
+            with connected(running, f"/vosk/{name}") as socket:
+                socket.send({"config": {"phrase_list": phrases}})
+                socket.rest()
+                assert socket.socket.close_code == 1007 and reason in socket.socket.close_reason
+        with connected(running, "/vosk") as socket:
+            socket.send({"config": {"phrase_list": ["cafe cafe"], "model": "lexicon"}})
+            socket.send(pcm(sound("bad cafe ")))
+            socket.recv()
+            socket.send('{"eof": 1}')
+            assert set(socket.rest()[-1]["text"].split()) == {"cafe"}
+
+
 REFUSED = {
-    "a word list": ("/", ['{"config": {"phrase_list": ["a"]}}'], "hotwords"),
+    "a word that cannot be spelt": (
+        "/vosk",
+        ['{"config": {"phrase_list": ["bad xylo"]}}', b"\0\0" * 800],
+        "'bad xylo' cannot be spelt",
+    ),
+    "a phrase list": ("/", ['{"config": {"phrase_list": "bad"}}'], "phrase_list is a list of texts"),
+    "a list without words": ("/", ['{"config": {"phrase_list": ["[unk]", " "]}}'], "has no word"),
+    "a model that is not there": ("/", ['{"config": {"model": "/etc"}}'], "there are telegraph"),
+    "what is no model": ("/", ['{"config": {"model": 1}}'], "name of a recogniser"),
     "an unknown setting": ("/", ['{"config": {"speed": 1}}'], "'speed'; there are sample_rate"),
     "a rate": ("/", ['{"config": {"sample_rate": 3}}'], "sample_rate is a whole number"),
     "hotwords": ("/", ['{"config": {"hotwords": 3}}'], "hotwords are a list"),

@@ -5,9 +5,9 @@ from __future__ import annotations
 import asyncio
 import json
 import logging
-from collections import deque
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from functools import partial
+from collections import OrderedDict, deque
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from functools import cached_property, partial
 from hashlib import sha256
 from time import monotonic
 from typing import TYPE_CHECKING, Any
@@ -35,6 +35,9 @@ log = logging.getLogger("tinyseq.serve")
 
 PIECE_SECONDS = 0.5
 """Of sound that is stepped at once: longer messages take several turns, so that others get theirs."""
+
+MOST_LIMITED = 16
+"""Sets of words to which a recogniser is limited for clients at one time, and kept for the next client."""
 
 MOST_HOTWORDS = 1000
 """Hotwords that a stream may have of its own."""
@@ -165,6 +168,7 @@ class ServedSpeech:
     """A recogniser or a voice detector that is served."""
 
     def __init__(self, source: SpeechSource, engine: Engine, models: Models) -> None:
+        self._source = source
         self.name, self.aliases, self.language = source.name, source.aliases, source.language
         self.kind = source.kind
         self.engine: Any = engine
@@ -177,22 +181,44 @@ class ServedSpeech:
         self.batcher = Batcher(
             self.steps, models.config.limits, self.admission, self.metrics, models.pace, models.executor
         )
-        self.fingerprint = _fingerprint(engine)
-        self.token_bytes = self._token_bytes()
-        """What a message with a state token may have."""
+        self._limited: OrderedDict[frozenset[str], ServedSpeech] = OrderedDict()
+
+    @cached_property
+    def fingerprint(self) -> str:
+        """What tells it from others: equal where a stream may go on."""
+        return _fingerprint(self.engine)
 
     @property
     def sample_rate(self) -> int:
         """Hz that the model hears; sound of other rates is resampled."""
         return int(getattr(self.engine, "sample_rate", 16_000))
 
-    def _token_bytes(self) -> int:
+    @cached_property
+    def token_bytes(self) -> int:
+        """What a message with a state token may have."""
         live = self.engine.create_stream() if isinstance(self.engine, Recognizer) else self.engine.stream()
         try:
             first = live.snapshot()
         except StateError:  # which every token of such a stream will say, too
             return 0
         return message_bytes(len(first.to_bytes())) + self._models.config.limits.token_bytes
+
+    def limited_to(self, words: Collection[str]) -> ServedSpeech:
+        """The same recogniser, which recognises no other words. Few of those that were asked for are kept.
+
+        Raises:
+            OptionError: it cannot be so limited.
+        """
+        chosen = frozenset(words)
+        found = self._limited.pop(chosen, None)
+        if found is None:
+            found = ServedSpeech(self._source, self.engine.limited_to(chosen), self._models)
+            # What is counted, and ended when this is replaced.
+            found.streams = self.streams
+            if len(self._limited) >= MOST_LIMITED:
+                self._limited.popitem(last=False)
+        self._limited[chosen] = found
+        return found
 
     def open_stream(
         self,
@@ -291,7 +317,10 @@ class Speech:
         self._stamps[source.name] = source.stamp()
         loop = asyncio.get_running_loop()
         engine = await loop.run_in_executor(self._models.executor, source.load)
-        return ServedSpeech(source, engine, self._models)
+        served = ServedSpeech(source, engine, self._models)
+        # Worked out here, and not when the first client comes.
+        served.fingerprint, served.token_bytes  # noqa: B018
+        return served
 
     def tick(self, now: float) -> None:
         """Called every second or so: streams of what was replaced long ago are ended."""
@@ -322,7 +351,6 @@ class Speech:
 
 
 def _fingerprint(engine: Engine) -> str:
-    """What tells it from others: equal where a stream may go on."""
     if isinstance(engine, Recognizer):
         told = engine.decoder.digest(0), engine.frame_seconds, engine.sample_rate
     else:
