@@ -51,6 +51,9 @@ WEBSOCKETS: Mapping[str, HandlerMaker] = {**streaming.ROUTES, **speech.ROUTES}
 arguments of the maker."""
 
 
+MOST_ROUTES, LONGEST_ROUTE = 1024, 512
+"""Paths whose routes are remembered, and letters of each."""
+
 READS = ("GET", "HEAD")
 """Methods that change nothing: what browsers let a page of another origin send, and not read the answer."""
 
@@ -65,6 +68,7 @@ class App:
         self.config = config
         self._exchange = exchange or Exchange(None, 0)
         self._sockets = [(re.compile(pattern), make) for pattern, make in WEBSOCKETS.items()]
+        self._routes: dict[tuple[str, str], tuple[Route, dict[str, str | None]]] = {}
         self._tasks: set[asyncio.Task[None]] = set()
         self._loading = asyncio.Lock()
         self._read = config
@@ -225,7 +229,7 @@ class App:
         await send({"type": "lifespan.shutdown.complete"})
 
     async def _http(self, scope: Scope, receive: Receive, send: Send) -> None:
-        given = {name.decode("latin-1"): value.decode("latin-1") for name, value in scope["headers"]}
+        given = {str(name, "latin-1"): str(value, "latin-1") for name, value in scope["headers"]}
         response = await self._answer(scope, given, receive)
         told = (
             {**response.headers, **self.services.origins.told(given["origin"])}
@@ -245,12 +249,12 @@ class App:
             request = self._request(scope, headers, receive)
             if request.method == "OPTIONS" and self.services.origins.lists(headers.get("origin", "")):
                 return Response(headers=PREFLIGHT)
-            match, route = self._route(request)
+            route, groups = self._route(request.method, request.path)
             if request.method not in READS:
                 self.services.origins.check(headers)
             if not route.free:
                 self.services.bearer.check(request.headers)
-            return await route.answer(self.services, request, **match.groupdict())
+            return await route.answer(self.services, request, **groups)
         except ServeError as error:
             self.services.metrics.refused[error.reason] += 1
             return refusal(error)
@@ -260,24 +264,21 @@ class App:
             log.exception("a request failed")
             return json_response({"error": "the server failed; its log says why"}, 500)
 
-    def _route(self, request: Request) -> tuple[re.Match[str], Route]:
-        others = set()
-        for route in HTTP:
-            match = route.pattern.fullmatch(request.path)
-            if match and route.method == request.method:
-                return match, route
-            if match:
-                others.add(route.method)
-        if others:
-            raise UnknownPathError(
-                f"{shown(request.path)} takes {', '.join(sorted(others))}, not {shown(request.method)}",
-                others,
-            )
-        raise UnknownPathError(f"nothing is at {shown(request.path)}")
+    def _route(self, method: str, path: str) -> tuple[Route, dict[str, str | None]]:
+        """What answers, and the groups of its pattern; remembered for the next one."""
+        found = self._routes.get((method, path))
+        if found is None:
+            found = _found_route(method, path)
+            if len(self._routes) >= MOST_ROUTES:
+                self._routes.clear()
+            if len(path) <= LONGEST_ROUTE:
+                self._routes[method, path] = found
+        return found
 
     def _request(self, scope: Scope, headers: Mapping[str, str], receive: Receive) -> Request:
         client = scope.get("client")
-        query = dict(parse_qsl(scope.get("query_string", b"").decode("latin-1"), keep_blank_values=True))
+        asked = scope.get("query_string")
+        query = dict(parse_qsl(asked.decode("latin-1"), keep_blank_values=True)) if asked else {}
         most = self.config.limits.body_bytes
         length = headers.get("content-length", "0")
         if not length.isascii() or not length.isdigit():
@@ -290,6 +291,26 @@ class App:
 
         address = f"{client[0]}:{client[1]}" if client else ""
         return Request(scope["method"], scope["path"], query, headers, address, body)
+
+
+def _found_route(method: str, path: str) -> tuple[Route, dict[str, str | None]]:
+    """The first route that fits, and the groups of its pattern.
+
+    Raises:
+        UnknownPathError: there is none.
+    """
+    others = set()
+    for route in HTTP:
+        match = route.pattern.fullmatch(path)
+        if match and route.method == method:
+            return route, match.groupdict()
+        if match:
+            others.add(route.method)
+    if others:
+        raise UnknownPathError(
+            f"{shown(path)} takes {', '.join(sorted(others))}, not {shown(method)}", others
+        )
+    raise UnknownPathError(f"nothing is at {shown(path)}")
 
 
 async def _whole(receive: Receive, most: int) -> bytes:

@@ -23,7 +23,7 @@ from tinyseq.serve.errors import DrainingError, FullError, UnknownModelError
 from tinyseq.serve.load import Load
 from tinyseq.serve.repository import files_of, order, repository, stamp
 from tinyseq.serve.rows import PoolRows, StreamRows, live_rows, state_bytes
-from tinyseq.serve.runs import Runs, checked
+from tinyseq.serve.runs import Runs
 from tinyseq.serve.streams import ServedStream, awaited
 from tinyseq.serve.tokens import message_bytes
 from tinyseq.speech.voice_detector import MODEL as DETECTOR
@@ -110,18 +110,18 @@ class ServedModel:
         self._models.metrics.ended[reason] += 1
 
     async def infer(self, feeds: Feeds, timeout: float | None = None) -> dict[str, np.ndarray]:
-        """What ``model.run`` gives, in the same bits; states that are left out are the model's initial ones.
+        """What ``model.run`` gives of arrays, in the same bits; states that are left out are the model's
+        initial ones.
 
         Raises:
             FeedError: names, dtypes or shapes do not fit.
             FullError: too many requests are being answered, or ``timeout`` seconds have passed.
         """
-        feeds = checked(self.model, feeds)
         admission = self._models.admission
         admission.open_request()
         self.metrics.requests += 1
         line = self._runs.line(None)
-        size = sum(array.nbytes for array in feeds.values())
+        size = sum([array.nbytes for array in feeds.values()])
         try:
             asked = awaited(lambda done: line.step(self.whole.kind(feeds), feeds, done, size))
             return await (asked if timeout is None else asyncio.wait_for(asked, timeout))
