@@ -105,12 +105,21 @@ class Taken:
     cpu: float = 0.0
     seconds: list[float] = field(default_factory=list)
 
-    def ask(self, server: Server, clients: Sequence[Client], data: bytes, wanted: bytes, count: int) -> None:
-        """Asks so many times, all clients at one time.
+    def ask(self, server: Server, together: int, data: bytes, wanted: bytes, count: int) -> None:
+        """Asks so many times by some connections, all of them at one time.
 
         Raises:
             ValueError: an answer ends with other numbers.
         """
+        with ExitStack() as stack:
+            clients = [Client(server.port) for _ in range(together)]
+            for client in clients:
+                stack.callback(client.close)
+                client.send(data)
+                _check(client.receive(), wanted)
+            self._ask(server, clients, data, wanted, count)
+
+    def _ask(self, server: Server, clients: Sequence[Client], data: bytes, wanted: bytes, count: int) -> None:
         before = cpu_seconds(server.process.pid)
         for _ in range(count // len(clients)):
             begin = time.perf_counter()
@@ -166,23 +175,12 @@ def _rows(
 ) -> Iterator[Row]:
     yardstick = next(iter(servers))
     taken = {name: Taken() for name in servers}
-    with ExitStack() as stack:
-        clients, wanted = {}, {}
+    wanted = {name: _answer(name, case, server, data, outputs) for name, server in servers.items()}
+    for name, server in servers.items():
+        Taken().ask(server, together, data, wanted[name], WARM)
+    for _ in range(ROUNDS):
         for name, server in servers.items():
-            clients[name] = [Client(server.port) for _ in range(together)]
-            for client in clients[name]:
-                stack.callback(client.close)
-            clients[name][0].send(data)
-            wanted[name] = clients[name][0].receive()[-len(outputs) :]
-            close = np.allclose(
-                *(np.frombuffer(each, "<f4") for each in (wanted[name], outputs)), atol=TOLERANCE
-            )
-            if not close or (name == "tinyseq" and wanted[name] != outputs):
-                raise ValueError(f"{name}, {case}: the outputs are not those of a run")
-            Taken().ask(server, clients[name], data, wanted[name], WARM)
-        for _ in range(ROUNDS):
-            for name, server in servers.items():
-                taken[name].ask(server, clients[name], data, wanted[name], count // ROUNDS)
+            taken[name].ask(server, together, data, wanted[name], count // ROUNDS)
     figures = {
         name: {
             "CPU us a request": own.cpu / len(own.seconds) * 1e6,
@@ -194,6 +192,22 @@ def _rows(
     for name, found in figures.items():
         for unit, value in found.items():
             yield Row(case, name, value, unit, figures[yardstick][unit] / value)
+
+
+def _answer(name: str, case: str, server: Server, data: bytes, outputs: bytes) -> bytes:
+    """How a server's answers end: with outputs that are those of a run.
+
+    Raises:
+        ValueError: they are others.
+    """
+    client = Client(server.port)
+    client.send(data)
+    given = client.receive()[-len(outputs) :]
+    client.close()
+    close = np.allclose(np.frombuffer(given, "<f4"), np.frombuffer(outputs, "<f4"), atol=TOLERANCE)
+    if not close or (name == "tinyseq" and given != outputs):
+        raise ValueError(f"{name}, {case}: the outputs are not those of a run")
+    return given
 
 
 def _outputs(path: Path, feeds: Mapping[str, np.ndarray]) -> bytes:

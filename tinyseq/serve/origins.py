@@ -113,7 +113,7 @@ class Origins:
         if not self.lists(text):
             return {}
         return {
-            "access-control-allow-origin": text,
+            "access-control-allow-origin": ANY if self._any else text,
             "access-control-expose-headers": "inference-header-content-length, retry-after",
             "vary": "origin",
         }
