@@ -5,7 +5,8 @@ Every answer is compared with a lone stream's: its bits, onnxruntime's within a 
 from when it was due until its outputs were there, so it has in it how much too late the generator sent it,
 which is told too; ratios are to onnxruntime, above 1: better. CPU is that of the server's processes.
 ``--closed`` sends each chunk as soon as the one before it is answered: what the server can do.
-``--soak`` instead lets clients misbehave for a time, ``--fuzz`` sends frames and messages that are damaged.
+``--unary`` instead asks for inference by HTTP, as Triton's client does; ``--soak`` lets clients misbehave for
+a time, ``--fuzz`` sends frames and messages that are damaged.
 """
 
 from __future__ import annotations
@@ -28,6 +29,7 @@ from bench.serving.load import TAPES, Played, load
 from bench.serving.processes import cpu_seconds
 from bench.serving.soak import soak
 from bench.serving.tapes import SECONDS, Tape
+from bench.serving.unary import unary
 from tests.serve.server import Server, serving
 
 PROGRAMS = {"onnxruntime": ("bench.serving.rival",), "tinyseq": ("tinyseq", "serve")}
@@ -60,12 +62,20 @@ def main(arguments: list[str] | None = None) -> int:
         environment = report.environment()
         if file:
             print(report.line(environment), file=file)
-        for row in _rows(counts, seconds, options):
+        for row in _chosen(counts, seconds, options):
             rows.append(row)
             if file:
                 print(report.line(row), file=file, flush=True)
     print(report.line(environment), report.tables(rows), sep="\n\n")
     return 0
+
+
+def _chosen(counts: list[int], seconds: float, options: argparse.Namespace) -> Iterator[Row]:
+    if not options.unary:
+        yield from _rows(counts, seconds, options)
+        return
+    programs = {name: own for name, own in PROGRAMS.items() if name != YARDSTICK or not options.alone}
+    yield from unary(programs, 1000 if options.quick else 5000, options.filter)
 
 
 def _rows(counts: list[int], seconds: float, options: argparse.Namespace) -> Iterator[Row]:
@@ -176,6 +186,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "--processes", type=int, metavar="N", help="of the generator (default one for 512 streams)"
     )
+    parser.add_argument("--unary", action="store_true", help="requests for inference by HTTP, not streams")
     parser.add_argument("--soak", type=float, default=0, metavar="S", help="misbehave for so many seconds")
     parser.add_argument("--fuzz", type=int, default=0, metavar="N", help="send so many damaged messages")
     parser.add_argument("--seed", type=int, metavar="N", help="of soak and fuzz (default: another each time)")

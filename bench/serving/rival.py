@@ -21,6 +21,7 @@ from tinyseq.runtime.loading import load
 from tinyseq.runtime.pool import Pool
 from tinyseq.runtime.session import Session
 from tinyseq.runtime.state import State
+from tinyseq.speech.voice_detector import MODEL
 from tinyseq.tools.cli import main
 
 STATE, NEW_STATE = "state", "stateN"
@@ -80,6 +81,10 @@ class OrtSession(Session):
 
     runs: Any
 
+    def run(self, feeds: Mapping[str, Any], *options: Any, **more: Any) -> dict[str, np.ndarray]:
+        names = [value.name for value in self.runs.get_outputs()]
+        return dict(zip(names, self.runs.run(None, dict(feeds))))
+
     def pool(self, count: int) -> Pool:
         pool: Any = OrtPool(self.runs, count, self)
         return pool
@@ -89,7 +94,9 @@ def ort_session(path: Path, **options: Any) -> Session:
     """In the place of ``tinyseq.load``."""
     session = load(path, **options)
     session.__class__ = OrtSession
-    session.runs = one_thread(assets.fetch("silero-chunk").read_bytes())
+    # The package's own detector lies in a format of tinyseq's.
+    file = assets.fetch("silero-chunk") if path == MODEL else path
+    session.runs = one_thread(file.read_bytes())
     return session
 
 

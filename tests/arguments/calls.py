@@ -271,6 +271,11 @@ CALLS: dict[str, Call] = {
         lambda: recognizer().create_stream().restore, {"saved": dict(hearing().snapshot())}
     ),
     "Chunks.restore": Call(lambda: front_end().restore, {"saved": dict(front_end().snapshot())}),
+    "Recognizer.limited_to": Call(lambda: hearing()._recognizer.limited_to, {"words": ["a"]}),
+    "CtcDecoder.limited_to": Call(
+        lambda: tinyseq.CtcDecoder(tinyseq.CtcBeamSearch(vocabulary=["", "a", "b"])).limited_to,
+        {"words": ["a"]},
+    ),
     "Recognizer.decode": Call(lambda: hearing()._recognizer.decode, {"streams": [hearing()]}),
     "Recognizer.is_ready": Call(lambda: hearing()._recognizer.is_ready, {"stream": hearing()}),
     "Recognizer.get_result": Call(lambda: hearing()._recognizer.get_result, {"stream": hearing()}),

@@ -47,6 +47,17 @@ def of_one_row() -> tinyseq.Session:
     return tinyseq.load(graph)
 
 
+def large(size: int = 2**20) -> tinyseq.Session:
+    """x [rows, 1] to y [rows, 1] by a state of 4 MiB."""
+    graph = tinyseq.Graph()
+    x, h = graph.input("x", ["rows", 1]), graph.input("h", ["rows", size])
+    steps = np.linspace(0.1, 0.9, size, dtype=np.float32)
+    new = graph.tanh(graph.add(graph.mul(h, graph.constant(steps)), x))
+    graph.output("y", graph.apply("ReduceMean", new, graph.constant(np.array([1])), keepdims=1))
+    graph.output("hn", new, carries="h")
+    return tinyseq.load(graph)
+
+
 def backward() -> tinyseq.Session:
     """A model that cannot be streamed."""
     draw, graph = np.random.default_rng(3), tinyseq.Graph()

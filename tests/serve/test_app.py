@@ -13,6 +13,7 @@ import uvicorn
 from websockets.exceptions import ConnectionClosed, InvalidStatus
 
 import tinyseq.serve
+from tests.serve import small
 from tests.serve.native import Client
 from tests.serve.test_streams import RATE, SILERO, alone, sound
 from tinyseq.serve.asgi import App
@@ -74,6 +75,25 @@ def test_the_same_streams_by_asgi(silero):
         with pytest.raises(InvalidStatus) as refused:
             Client(server.url("/v2/models/other/stream"))
         assert refused.value.response.status_code == 404
+
+
+def test_states_larger_than_a_message_by_asgi(tmp_path):
+    small.large().save(tmp_path / "large.tinyseq")
+    limits = tinyseq.serve.Limits(message_bytes=1200, unsent_bytes=2000)
+    models = (tinyseq.serve.ModelSource("large", tmp_path / "large.tinyseq"),)
+    path, x = "/v2/models/large/stream", np.ones((1, 1), np.float32)
+    with InThread(tinyseq.serve.app(tinyseq.serve.Config(models=models, limits=limits))) as server:
+        with Client(server.url(path), max_size=None) as client:
+            client.step(x=x)
+            token = client.ask(state=True)["token"]
+            expected = client.step(x=x)["y"]
+        with Client(server.url(path), max_size=None) as client:
+            assert client.ask(resume=token)["seq"] == 1
+            assert np.array_equal(client.step(x=x)["y"], expected)
+            client.send(x=np.ones((1, 1000), np.float32))
+            with pytest.raises(ConnectionClosed) as closed:
+                client.receive()
+            assert closed.value.rcvd.code == 1009
 
 
 def _free(server: InThread) -> None:

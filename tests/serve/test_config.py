@@ -18,6 +18,7 @@ port = 9000
 grpc = 9001
 workers = 3
 tokens = ["a", "b"]
+origins = ["https://app.example.com", "null"]
 secret_file = "secret"
 certificate = "tls/cert.pem"
 key = "/tls/key.pem"
@@ -49,6 +50,7 @@ def test_a_whole_file(tmp_path):
     path.write_text(WHOLE)
     config = read_config(path)
     assert (config.host, config.port, config.grpc, config.workers) == ("0.0.0.0", 9000, 9001, 3)
+    assert config.origins == ("https://app.example.com", "null")
     assert config.tokens == ("a", "b") and config.secret == b"0123456789abcdef"
     assert config.certificate == tmp_path / "tls/cert.pem" and config.key == Path("/tls/key.pem")
     assert config.repository == tmp_path / "models" and not config.control and config.watch_seconds == 2.0
@@ -72,6 +74,9 @@ def test_a_whole_file(tmp_path):
         ('[server]\ntokens = "a"', "server.tokens"),
         ("[server]\ntokens = [1]", "server.tokens"),
         ('[server]\nhost = ""', "server.host"),
+        ('[server]\norigins = "*"', "server.origins"),
+        ('[server]\norigins = ["app.example.com"]', "server.origins: 'app.example.com' is no origin"),
+        ('[server]\norigins = ["https://app.example.com/"]', "no origin"),
         ("[limits]\nstreams = 0", "limits.streams is 0 and must be a whole number from 1"),
         ("[limits]\nstreams = 1.5", "limits.streams"),
         ("[limits]\nwindow_ms = nan", "limits.window_ms"),
@@ -115,4 +120,4 @@ def test_every_limit_and_key_is_in_the_documentation():
         assert row in page, row
     for key in fields(Config):
         name = {"secret": "secret_file"}.get(key.name, key.name)
-        assert name in ("models", "speech", "limits") or f"`{name}`" in page, name
+        assert name in ("models", "speech", "limits", "file") or f"`{name}`" in page, name

@@ -149,6 +149,8 @@ def test_state_may_be_left_out_or_fed_and_is_not_declared(tmp_path):
 
 GOOD = {"name": "x", "datatype": "FP32", "shape": [1, 1, 3], "data": [1, 2, 3]}
 
+BARE = {key: value for key, value in GOOD.items() if key != "data"}
+
 WRONG: dict[str, tuple[Any, str]] = {
     "no JSON": (b"{", "JSON"),
     "no UTF-8": (b'{"id": "\xff"}', "JSON"),
@@ -190,13 +192,45 @@ WRONG: dict[str, tuple[Any, str]] = {
         {"inputs": [GOOD], "outputs": [{"name": "y", "parameters": {"classification": 3}}]},
         "classification",
     ),
-    "bytes that are not there": (
+    "bytes beside numbers": (
         {"inputs": [{**GOOD, "parameters": {"binary_data_size": 12}}]},
-        "binary_data_size",
+        "has data and binary_data_size",
+    ),
+    "bytes that are not there": (
+        {"inputs": [{**BARE, "parameters": {"binary_data_size": 12}}]},
+        "binary_data_size is 12, and 0 bytes are left",
+    ),
+    "a size that is none": (
+        {"inputs": [{**BARE, "parameters": {"binary_data_size": -1}}]},
+        "binary_data_size is -1",
     ),
     "an unknown parameter": ({"inputs": [GOOD], "parameters": {"content_type": "np"}}, "content_type"),
     "parameters that are a list": ({"inputs": [GOOD], "parameters": []}, "parameters"),
 }
+
+
+def test_what_is_said_as_before_is_of_other_bytes(tmp_path):
+    """The text of a request is remembered, and nothing of what stands behind it."""
+
+    async def use(app: Inside) -> None:
+        draw = np.random.default_rng(0)
+        for _ in range(4):
+            x = draw.standard_normal((1, 3)).astype(np.float32)
+            for name in ("m", "other"):
+                body, headers = binary({"x": x}, binary_data_output=True)
+                answer = arrays(await app.ask(f"/v2/models/{name}/infer", body, headers))
+                model = app.services.models.find(name).model
+                expected = model.run({"x": x, "h": np.zeros((1, 3), np.float32)})
+                assert all(np.array_equal(answer[key], expected[key]) for key in answer) and answer
+            for wrong in (body[:-1], body + b"\0"):
+                refused = await app.ask(INFER, wrong, headers)
+                assert refused.status == 400 and "bytes" in refused.json["error"]
+            numbers = {"inputs": [{**GOOD, "shape": [1, 3], "data": x.ravel().tolist()}]}
+            for _ in range(2):
+                told = arrays(await app.ask(INFER, numbers))
+                assert all(np.array_equal(told[key], answer[key]) for key in answer)
+
+    inside(use, {"m": running_sum(), "other": running_sum()}, tmp_path)
 
 
 def test_what_is_wrong_is_refused_by_its_name(tmp_path):

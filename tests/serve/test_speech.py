@@ -7,6 +7,7 @@ import json
 import signal
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager, suppress
+from itertools import combinations
 from types import SimpleNamespace
 
 import numpy as np
@@ -20,6 +21,7 @@ from tests.serve import telegraph
 from tests.serve.server import serving, wait_until
 from tests.serve.telegraph import pcm, sound
 from tinyseq.serve import read_config
+from tinyseq.serve.speech.served import MOST_LIMITED
 from tinyseq.speech import VoiceDetector
 
 pytest.importorskip("uvicorn", reason="the server needs tinyseq[serve]")
@@ -172,8 +174,98 @@ def test_vosk_answers_once_however_much_a_message_holds(server, recognizer):
     assert final["alternatives"][0]["text"] == "" and "result" not in final["alternatives"][0]
 
 
+def vosk(server, samples: np.ndarray, **config) -> tuple[list[str], dict]:
+    """Partial results of messages of 0.1 s, and the final one."""
+    partials = []
+    with connected(server, "/vosk") as socket:
+        socket.send({"config": config})
+        for at in range(0, len(samples), 1600):
+            socket.send(pcm(samples[at : at + 1600]))
+            partials.append(socket.recv()["partial"])
+        socket.send('{"eof": 1}')
+        (final,) = socket.rest()
+    return partials, final
+
+
+def test_vosk_with_a_list_of_phrases(server):
+    """Only their words are recognised, whatever is said."""
+    samples = sound("bad cabe deed fed")
+    assert vosk(server, samples)[1]["text"] == "bad cabe deed fed"
+    phrases = ["bad cafe", "deed", "fed"]
+    partials, final = vosk(server, samples, phrase_list=phrases, model="telegraph")
+    assert final["text"] == "bad cafe deed fed" == " ".join(word["word"] for word in final["result"])
+    known = {"bad", "cafe", "deed", "fed"}
+    # While it is said, the last word may be a part of one.
+    assert all(set(partial.split()[:-1]) <= known for partial in partials)
+    # As often as one likes; the list before does not count any more.
+    with connected(server, "/vosk") as socket:
+        for config in ({"phrase_list": phrases}, {"phrase_list": ["head"]}, {"phrase_list": []}):
+            socket.send({"config": config})
+        socket.send(pcm(samples))
+        socket.recv()
+        socket.send('{"eof": 1}')
+        assert socket.rest()[-1]["text"] == "bad cabe deed fed"
+    wait_until(lambda: server.metric("tinyseq_streams") == 0)
+
+
+def test_vosk_with_a_list_of_phrases_and_of_what_else_is_said(server):
+    phrases = ["bad", "deed fed", "[unk]"]
+    partials, final = vosk(server, sound("bad cabe deed fed"), phrase_list=phrases)
+    assert final["text"] == "bad [unk] deed fed" == " ".join(word["word"] for word in final["result"])
+    assert partials[-1].startswith("bad [unk]")
+
+
+def test_many_lists_at_once(server):
+    """More than are kept."""
+    lists = [list(pair) for pair in combinations(["bad", "cab", "dead", "fade", "gage", "head", "fed"], 2)]
+
+    def client(phrases: list[str]) -> bool:
+        return vosk(server, sound(" ".join(phrases)), phrase_list=phrases)[1]["text"] == " ".join(phrases)
+
+    with ThreadPoolExecutor(8) as threads:
+        assert all(threads.map(client, lists * 2)) and len(lists) > MOST_LIMITED
+
+
+GREEDY = telegraph.TABLE.replace(
+    "[speech.telegraph.decoder]", '[speech.telegraph.decoder]\nsearch = "greedy"'
+)
+WITH_LEXICON = telegraph.TABLE.replace("vocabulary =", 'lexicon = "words.txt"\nvocabulary =')
+
+
+def test_what_cannot_be_limited_says_so(tmp_path):
+    telegraph.write(tmp_path)
+    (tmp_path / "words.txt").write_text("bad b a d |\ncafe c a f e |\n")
+    (tmp_path / "tokens.txt").write_text((tmp_path / "tokens.txt").read_text().replace("  1", "| 1"))
+    tables = GREEDY + WITH_LEXICON.replace("speech.telegraph", "speech.lexicon").replace("gpt-4o", "other")
+    with serving(tmp_path, config=tables) as running:
+        for phrases, name, reason in (
+            (["bad"], "telegraph", "cannot be limited to words"),
+            (["bad", "[unk]"], "telegraph", "knows no hotwords"),
+            (["bad", "deed"], "lexicon", "the lexicon has no word 'deed'"),
+            (["bad deed", "[unk]"], "lexicon", "the lexicon has no word 'deed'"),
+        ):
+            with connected(running, f"/vosk/{name}") as socket:
+                socket.send({"config": {"phrase_list": phrases}})
+                socket.rest()
+                assert socket.socket.close_code == 1007 and reason in socket.socket.close_reason
+        with connected(running, "/vosk") as socket:
+            socket.send({"config": {"phrase_list": ["cafe cafe"], "model": "lexicon"}})
+            socket.send(pcm(sound("bad cafe ")))
+            socket.recv()
+            socket.send('{"eof": 1}')
+            assert set(socket.rest()[-1]["text"].split()) == {"cafe"}
+
+
 REFUSED = {
-    "a word list": ("/", ['{"config": {"phrase_list": ["a"]}}'], "hotwords"),
+    "a word that cannot be spelt": (
+        "/vosk",
+        ['{"config": {"phrase_list": ["bad xylo"]}}', b"\0\0" * 800],
+        "'bad xylo' cannot be spelt",
+    ),
+    "a phrase list": ("/", ['{"config": {"phrase_list": "bad"}}'], "phrase_list is a list of texts"),
+    "a list without words": ("/", ['{"config": {"phrase_list": ["[unk]", " "]}}'], "has no word"),
+    "a model that is not there": ("/", ['{"config": {"model": "/etc"}}'], "there are telegraph"),
+    "what is no model": ("/", ['{"config": {"model": 1}}'], "name of a recogniser"),
     "an unknown setting": ("/", ['{"config": {"speed": 1}}'], "'speed'; there are sample_rate"),
     "a rate": ("/", ['{"config": {"sample_rate": 3}}'], "sample_rate is a whole number"),
     "hotwords": ("/", ['{"config": {"hotwords": 3}}'], "hotwords are a list"),
@@ -487,22 +579,67 @@ def test_openai_with_commits(server):
 
 def test_openai_with_turns(server):
     with connected(server, REALTIME) as socket:
-        turns = {"type": "server_vad", "silence_duration_ms": 300, "threshold": 0.5, "prefix_padding_ms": 300}
+        turns = {"type": "server_vad", "silence_duration_ms": 300, "threshold": 0.5, "prefix_padding_ms": 40}
         given = {"turn_detection": turns, "format": {"type": "audio/pcm", "rate": 24_000}}
         session = {"type": "transcription", "audio": {"input": given}}
         socket.send({"type": "session.update", "session": session})
         told = until(socket, "session.updated")[-1]["session"]["audio"]["input"]["turn_detection"]
-        assert told == {"type": "server_vad", "silence_duration_ms": 300}
+        assert told == {
+            "type": "server_vad",
+            "silence_duration_ms": 300,
+            "threshold": 0.5,
+            "prefix_padding_ms": 40,
+        }
         for text in ("bad", "fed"):
             appended(socket, sound(text, 24_000, silence=0.4))
-        for text, start in (("bad", 0.0), ("fed", 0.7)):
+        for text, start in (("bad", 0.0), ("fed", 0.66)):
             events = until(socket, "conversation.item.done")
             kinds = [event["type"] for event in events]
             begun = events[kinds.index("input_audio_buffer.speech_started")]
-            assert begun["audio_start_ms"] == pytest.approx(1000 * start, abs=40)
+            assert begun["audio_start_ms"] == pytest.approx(1000 * start, abs=20)
             stopped, committed = "input_audio_buffer.speech_stopped", "input_audio_buffer.committed"
             assert kinds.index(stopped) < kinds.index(committed)
             assert events[kinds.index(COMPLETED)]["transcript"] == text
+
+
+@pytest.mark.parametrize(
+    ("eagerness", "told", "silence"), [("low", "low", 1.0), ("auto", "medium", 0.5), ("high", "high", 0.25)]
+)
+def test_openai_with_turns_by_meaning(server, eagerness, told, silence):
+    """A recogniser's own rule of half a second, half or twice as long."""
+    with connected(server, REALTIME) as socket:
+        turns = {"type": "semantic_vad", "eagerness": eagerness, "create_response": False}
+        socket.send(_input(turn_detection=turns))
+        session = until(socket, "session.updated")[-1]["session"]
+        assert session["audio"]["input"]["turn_detection"] == {"type": "semantic_vad", "eagerness": told}
+        for pause in (0.8 * silence, 1.2 * silence):
+            # What is said ends with 40 ms of silence.
+            appended(socket, sound("bad", 24_000, silence=pause - 0.04), 240)
+        appended(socket, sound("fed", 24_000), 240)
+        events = until(socket, "conversation.item.done")
+        assert [event["transcript"] for event in events if event["type"] == COMPLETED] == ["badbad"]
+        stopped = next(event for event in events if event["type"].endswith("speech_stopped"))
+        assert stopped["audio_end_ms"] == pytest.approx(1000 * (0.52 + 1.8 * silence), abs=50)
+
+
+def test_openai_with_probabilities(server):
+    with connected(server, REALTIME) as socket:
+        session = {"include": ["item.input_audio_transcription.logprobs"], "audio": {}}
+        session["audio"]["input"] = {"turn_detection": None, "transcription": {"languages": ["de", "en"]}}
+        socket.send({"type": "session.update", "session": session})
+        assert until(socket, "session.updated")[-1]["session"]["include"] == session["include"]
+        for text in (WORDS, "fed"):
+            appended(socket, sound(text, 24_000))
+            socket.send({"type": "input_audio_buffer.commit"})
+            events = until(socket, COMPLETED)
+            of_deltas = [each for event in events for each in event.get("logprobs", ()) if "delta" in event]
+            assert of_deltas == events[-1]["logprobs"]
+            assert "".join(each["token"] for each in of_deltas) == text
+            assert all(bytes(each["bytes"]).decode() == each["token"] for each in of_deltas)
+            assert all(-5 < each["logprob"] <= 0 for each in of_deltas)
+            until(socket, "conversation.item.done")
+        socket.send({"type": "session.update", "session": {"include": None}})
+        assert until(socket, "session.updated")[-1]["session"]["include"] is None
 
 
 def test_openai_as_it_was_before(server):
@@ -534,7 +671,35 @@ WRONG = {
     "keywords": (_input(transcription={"keywords": ["bad", "zoo"]}), "'zoo' cannot be spelt"),
     "noise": (_input(noise_reduction={"type": "near_field"}), "must be null"),
     "a format": (_input(format={"type": "audio/pcmu"}), "audio/pcm at 24000"),
-    "turns": (_input(turn_detection={"type": "semantic_vad"}), "server_vad"),
+    "turns": (_input(turn_detection={"type": "other"}), "server_vad or semantic_vad"),
+    "a threshold": (_input(turn_detection={"type": "server_vad", "threshold": 0.8}), "threshold must be 0.5"),
+    "a threshold of meaning": (
+        _input(turn_detection={"type": "semantic_vad", "threshold": 0.5}),
+        "no 'threshold' here; there are type, eagerness",
+    ),
+    "padding": (_input(turn_detection={"type": "server_vad", "prefix_padding_ms": -1}), "milliseconds"),
+    "a silence": (_input(turn_detection={"type": "server_vad", "silence_duration_ms": "1"}), "milliseconds"),
+    "a time without speech": (_input(turn_detection={"idle_timeout_ms": 5000}), "no 'idle_timeout_ms' here"),
+    "responses": (_input(turn_detection={"create_response": True}), "create_response must be false"),
+    "interruptions": (
+        _input(turn_detection={"type": "semantic_vad", "interrupt_response": True}),
+        "interrupt_response must be false",
+    ),
+    "eagerness": (
+        _input(turn_detection={"type": "semantic_vad", "eagerness": "very"}),
+        "low, medium, high or auto",
+    ),
+    "no transcription": (_input(transcription=None), "null would be nothing"),
+    "languages": (_input(transcription={"languages": ["de", "fr"]}), "understands en"),
+    "a language that is no text": (_input(transcription={"language": 3}), "language is a text"),
+    "a delay": (_input(transcription={"delay": "low"}), "no 'delay' here"),
+    "what is included": (
+        {"type": "session.update", "session": {"include": ["item.other"]}},
+        "may have 'item.input_audio_transcription.logprobs'",
+    ),
+    "channels": (_input(format={"type": "audio/pcm", "channels": 2}), "no 'channels' here"),
+    "a format that is no object": (_input(format=0), "JSON object"),
+    "a rate": (_input(format={"type": "audio/pcm", "rate": 16_000}), "audio/pcm at 24000"),
     "what there is not": (_input(speed=2), "no 'speed' here"),
 }
 

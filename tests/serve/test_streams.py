@@ -5,14 +5,17 @@ from __future__ import annotations
 import json
 import time
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack
 
 import numpy as np
 import pytest
 from websockets.exceptions import ConnectionClosed, InvalidStatus
+from websockets.sync.client import connect
 
 import tinyseq
-from tests.serve import small
+from tests.serve import small, telegraph
 from tests.serve.native import Client, in_json
+from tests.serve.server import serving
 
 RATE = {"sr": np.array(16000)}
 SILERO = "/v2/models/silero_vad/stream"
@@ -243,3 +246,115 @@ def test_what_is_not_there_is_refused_before_a_connection_stands(models, path, s
         Client(models.url(path, "ws"))
     assert refused.value.response.status_code == status
     assert said in json.loads(refused.value.response.body)["error"]
+
+
+@pytest.fixture(scope="module")
+def large(tmp_path_factory):
+    """A server whose messages are far shorter than a state of its model."""
+    folder = tmp_path_factory.mktemp("large")
+    small.large().save(folder / "large.tinyseq")
+    telegraph.write(folder)
+    limits = "[limits]\nmessage_bytes = 1200\nguard_ms = 60000\n"
+    config = f"[models]\nlarge = 'large.tinyseq'\n{telegraph.TABLE}{limits}"
+    with serving(folder, config=config) as running:
+        yield running
+
+
+LARGE = "/v2/models/large/stream"
+X = np.linspace(-1, 1, 10, dtype=np.float32).reshape(10, 1, 1)
+
+
+@pytest.mark.parametrize("in_json_first", [False, True])
+def test_a_state_that_is_larger_than_a_message_is_resumed(large, in_json_first):
+    stream = small.large().stream()
+    expected = [np.array(stream.step({"x": x})["y"]) for x in X]
+    url = large.url(LARGE, "ws")
+    with Client(url, max_size=None) as client:
+        got = [client.step(x=x)["y"] for x in X[:5]]
+        token = client.ask(state=True)["token"]
+    assert len(token) > 5_000_000
+    with Client(url, max_size=None) as client:
+        assert client.ask(state=True)["type"] == "state"
+        assert client.ask(resume=token)["seq"] == 5
+        if in_json_first:
+            y = client.ask(**in_json(x=X[5]))["outputs"][0]
+            got.append(np.array(y["data"], np.float32).reshape(y["shape"]))
+        got += [client.step(x=x)["y"] for x in X[len(got) :]]
+    assert all(map(np.array_equal, got, expected))
+
+
+@pytest.mark.parametrize("message", ["a first one", "a second one", "text", "resumed", "no token"])
+def test_nothing_else_is_larger_than_a_message(large, message):
+    with Client(large.url(LARGE, "ws"), max_size=None) as client:
+        code = 1009
+        if message == "a second one":
+            client.step(x=X[0])
+        elif message == "resumed":
+            client.say(resume=client.ask(state=True)["token"])
+            assert client.receive()["type"] == "ready"
+            client.step(x=X[0])
+        if message == "text":
+            client.say(**in_json(x=np.zeros((1, 1000), np.float32)))
+        elif message == "no token":
+            client.say(resume="A" * 5_000_000)
+            code = 1008
+        else:
+            client.send(x=np.zeros((1, 1000), np.float32))
+        with pytest.raises(ConnectionClosed) as closed:
+            client.receive()
+        assert closed.value.rcvd.code == code
+
+
+def test_a_message_beyond_what_a_token_takes(large):
+    before = large.metric("tinyseq_refused_total", reason="too_large")
+    with Client(large.url(LARGE, "ws"), max_size=None) as client, pytest.raises(ConnectionClosed):
+        client.say(resume="A" * 6_000_000)
+        client.receive()
+    assert large.metric("tinyseq_refused_total", reason="too_large") == before + 1
+
+
+def told(socket) -> dict:
+    return json.loads(socket.recv(20))
+
+
+def test_streams_of_sound_whose_states_are_larger_than_a_message(large):
+    samples = telegraph.pcm(telegraph.sound("bad"))
+    url = large.url("/speech/telegraph", "ws")
+    with connect(url, max_size=None) as socket:
+        told(socket)
+        socket.send(json.dumps({"start": {"format": "s16le"}}))
+        told(socket)
+        for at in range(0, len(samples), 1000):
+            socket.send(samples[at : at + 1000])
+        socket.send('{"state": true}')
+        while (state := told(socket))["type"] != "state":
+            assert state["type"] == "result"
+    assert len(state["token"]) > 1200
+    with connect(url, max_size=None) as socket:
+        told(socket)
+        socket.send(json.dumps({"resume": state["token"]}))
+        assert told(socket)["seq"] == state["seq"]
+        socket.send('{"finish": true}')
+        assert told(socket)["text"] == "bad"
+    with connect(url, max_size=None) as socket:
+        told(socket)
+        socket.send(bytes(1300))
+        with pytest.raises(ConnectionClosed) as closed:
+            told(socket)
+        assert closed.value.rcvd.code == 1009
+
+
+def test_a_token_that_could_not_be_resumed_is_not_given(tmp_path):
+    telegraph.write(tmp_path)
+    config = telegraph.TABLE + "[limits]\ntoken_bytes = 1024\nguard_ms = 60000\n"
+    with ExitStack() as stack:
+        running = stack.enter_context(serving(tmp_path, config=config))
+        socket = stack.enter_context(connect(running.url("/speech/telegraph", "ws")))
+        told(socket)
+        socket.send(telegraph.sound("badcafe").tobytes())
+        assert told(socket)["type"] == "result"
+        socket.send('{"state": true}')
+        error = told(socket)
+        assert error["type"] == "error" and "limits.token_bytes" in error["error"]
+        socket.send('{"finish": true}')
+        assert told(socket)["text"] == "badcafe"

@@ -39,6 +39,8 @@ class AsgiWebsocket:
         self._limits = app.config.limits
         self._out: deque[Message] = deque()
         self._unsent = 0
+        self._largest = 0
+        self._longest = self._limits.message_bytes
         self._wake = asyncio.Event()
         self._reading = asyncio.Event()
         self._reading.set()
@@ -106,8 +108,8 @@ class AsgiWebsocket:
             self._services.metrics.received_bytes += len(data)
             if self._closed:
                 return
-            if len(data) > self._limits.message_bytes:
-                self.close(1009, f"a message has {self._limits.message_bytes} bytes at the most")
+            if len(data) > self._longest:
+                self.close(1009, f"a message has {self._longest} bytes at the most")
                 return
             self._guarded(lambda data=data: handler.received(data))
 
@@ -139,13 +141,18 @@ class AsgiWebsocket:
             self._wake.clear()
             await self._wake.wait()
 
+    def allow(self, size: int) -> None:
+        self._longest = max(self._limits.message_bytes, size)
+
     def send(self, data: bytes | str) -> None:
         if self._closed:
             return
         kind = "text" if isinstance(data, str) else "bytes"
         message = {"type": "websocket.send", kind: data}
         self._unsent += _size(message)
-        if self._unsent > self._limits.unsent_bytes:
+        # What may wait does not count a message that is larger than that by itself.
+        self._largest = max(self._largest, _size(message))
+        if self._unsent > self._limits.unsent_bytes + self._largest:
             self.close(1013, "messages are not read as fast as they come")
             return
         self._services.metrics.sent_bytes += _size(message)

@@ -8,7 +8,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from tinyseq.errors import OptionError
-from tinyseq.serve.config import Config, model_source, read_config, read_secret
+from tinyseq.serve.config import Config, checked_origin, model_source, read_config, read_secret
 from tinyseq.tools import console
 from tinyseq.tools.console import file_name, say
 
@@ -34,6 +34,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         action="append",
         metavar="TEXT",
         help="a bearer token that clients must show; may be repeated",
+    )
+    parser.add_argument(
+        "--origin",
+        action="append",
+        metavar="ORIGIN",
+        help="whose pages may ask, beside the server's own: https://host:port; may be repeated",
     )
     parser.add_argument(
         "--secret",
@@ -71,6 +77,7 @@ def config_of(args: argparse.Namespace) -> Config:
         "grpc": args.grpc,
         "workers": args.workers,
         "tokens": None if args.token is None else tuple(args.token),
+        "origins": None if args.origin is None else tuple(map(checked_origin, args.origin)),
         "secret": None if args.secret is None else read_secret(args.secret),
         "repository": args.repository,
     }

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 from tinyseq.common.given import as_path, is_number, is_whole
 from tinyseq.common.text import shown
 from tinyseq.errors import ModelError, OptionError
+from tinyseq.serve.origins import ANY, OPAQUE, Origin
 
 if TYPE_CHECKING:
     from tinyseq.serve.speech.sources import SpeechSource
@@ -32,7 +33,16 @@ class Limits:
     queued_bytes: int = _limit(
         256 * MIB, KIB, 2**40, "what waits for a step, all streams of a worker together"
     )
-    message_bytes: int = _limit(MIB, KIB, 2**30, "a message of a websocket; a longer one closes it with 1009")
+    message_bytes: int = _limit(
+        MIB,
+        KIB,
+        2**30,
+        "a message of a websocket; a longer one closes it with 1009. One that resumes a stream may have "
+        "what its token takes",
+    )
+    token_bytes: int = _limit(
+        16 * MIB, KIB, 2**30, "what the token of a stream of sound may have beside its model's state"
+    )
     body_bytes: int = _limit(
         64 * MIB, KIB, 2**32, "the body of a request, unpacked; a longer one is answered 413"
     )
@@ -73,9 +83,11 @@ class ModelSource:
 class Config:
     """All that a server is told.
 
-    ``tokens`` are the bearer tokens of which a client must show one; none: everybody may. ``secret`` signs
+    ``tokens`` are the bearer tokens of which a client must show one; none: everybody may. ``origins`` are
+    those whose pages may ask, beside the server's own; ``*`` stands for all. ``secret`` signs
     state tokens; None: one is made at the start, and what it signed is worth nothing after a restart.
-    ``speech`` are the tables ``[speech.NAME]``: recognisers and voice detectors.
+    ``speech`` are the tables ``[speech.NAME]``: recognisers and voice detectors. ``file`` is the one that all
+    this was read from, if any.
     """
 
     host: str = "127.0.0.1"
@@ -83,6 +95,7 @@ class Config:
     grpc: int | None = None
     workers: int = 1
     tokens: tuple[str, ...] = ()
+    origins: tuple[str, ...] = ()
     secret: bytes | None = None
     certificate: Path | None = None
     key: Path | None = None
@@ -91,6 +104,7 @@ class Config:
     control: bool = True
     watch_seconds: float = 0.0
     speech: tuple[SpeechSource, ...] = ()
+    file: Path | None = None
     limits: Limits = Limits()
 
 
@@ -107,6 +121,18 @@ def read_config(path: str | Path, base: Config | None = None) -> Config:
     except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
         raise OptionError(f"cannot read {path}: {error}") from error
     return _Reader(path).config(tables, base or Config())
+
+
+def renewed(config: Config) -> Config:
+    """The Config with the tables ``[speech.NAME]`` that its file has now.
+
+    Raises:
+        OptionError: the file cannot be read, or something in it is wrong.
+    """
+    if config.file is None:
+        return config
+    others = [source for source in config.speech if source.file != config.file]
+    return replace(config, speech=(*others, *read_config(config.file).speech))
 
 
 class _Reader:
@@ -127,7 +153,12 @@ class _Reader:
         if "secret_file" in given:
             given["secret"] = read_secret(given.pop("secret_file"))
         return replace(
-            base, **given, models=(*base.models, *models), speech=(*base.speech, *speech), limits=limits
+            base,
+            **given,
+            models=(*base.models, *models),
+            speech=(*base.speech, *speech),
+            file=self._path,
+            limits=limits,
         )
 
     def _server(self, key: str, value: object) -> Any:
@@ -137,6 +168,7 @@ class _Reader:
             "grpc": lambda name, given: self._whole(name, given, 0, 65535),
             "workers": lambda name, given: self._whole(name, given, 1, 1024),
             "tokens": lambda name, given: tuple(self._texts(name, given)),
+            "origins": self._origins,
             "secret_file": self._file,
             "certificate": self._file,
             "key": self._file,
@@ -188,11 +220,11 @@ class _Reader:
         # Imported here: searches and detectors, which few servers have.
         from tinyseq.serve.speech.sources import SpeechSource
 
-        folder, sources = self._path.parent, []
+        sources = []
         for name, given in tables.items():
             table = self._table(given, f"speech.{name}")
             try:
-                sources.append(SpeechSource(checked_name(name), table, folder))
+                sources.append(SpeechSource(checked_name(name), table, self._path.parent, self._path))
             except OptionError as error:
                 raise OptionError(f"{self._path}: {error}") from error
         return sources
@@ -211,6 +243,12 @@ class _Reader:
         if not isinstance(given, list):
             raise self._wrong(place, given, "a list of texts")
         return [self._text(place, each) for each in given]
+
+    def _origins(self, place: str, given: object) -> tuple[str, ...]:
+        try:
+            return tuple(map(checked_origin, self._texts(place, given)))
+        except OptionError as error:
+            raise OptionError(f"{self._path}: {place}: {error}") from error
 
     def _truth(self, place: str, given: object) -> bool:
         if not isinstance(given, bool):
@@ -255,6 +293,20 @@ def checked_name(name: str) -> str:
     if not plain or not 1 <= len(name) <= 128 or name.startswith("."):
         raise OptionError(f"{shown(name)} cannot be the name of a model: {NAME_HELP}")
     return name
+
+
+def checked_origin(text: str) -> str:
+    """An origin whose pages may ask.
+
+    Raises:
+        OptionError: it is none.
+    """
+    if text not in (ANY, OPAQUE) and Origin.of(text) is None:
+        raise OptionError(
+            f"{shown(text)} is no origin: https://host or http://host:port is, without a path; "
+            f"{OPAQUE!r} is that of pages from files, and {ANY!r} stands for all"
+        )
+    return text
 
 
 def read_secret(path: Path) -> bytes:

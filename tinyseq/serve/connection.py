@@ -40,6 +40,9 @@ class Connection(Protocol):
     client: str
     """Address and port, for the log."""
 
+    def allow(self, size: int) -> None:
+        """Lets a message have so many bytes from now on, and never fewer than ``limits.message_bytes``."""
+
     def send(self, data: bytes | str) -> None:
         """Sends a message. Nothing happens once the connection is closed."""
 

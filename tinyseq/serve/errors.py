@@ -31,6 +31,13 @@ class UnauthorizedError(ServeError):
     reason = "unauthorized"
 
 
+class OriginError(ServeError):
+    """A page of another origin asks, which the server was not told to let."""
+
+    status = 403
+    reason = "origin"
+
+
 class UnknownModelError(ServeError):
     """No model of that name and version is served."""
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import base64
+import hashlib
 import re
 from collections.abc import Callable, Mapping
 
@@ -22,6 +24,8 @@ MIDDLE = bytes((0x80 | BINARY, 128 | 126))
 """How a client's frame begins that is a whole binary message whose length takes two bytes."""
 
 
+GUID = b"258EAFA5-E914-47DA-95CA-C5AB0DC85B11"
+
 _WORD = re.compile(rb"[A-Za-z0-9+/=]{22,28}")
 
 
@@ -35,6 +39,11 @@ def client_key(line: bytes, headers: Mapping[str, str]) -> bytes:
         error.status = 426
         raise error
     return key
+
+
+def accepted(key: bytes) -> str:
+    """What the server answers to a client's key."""
+    return base64.b64encode(hashlib.sha1(key + GUID).digest()).decode()
 
 
 def may_close(code: int, payload: bytes) -> bool:

@@ -22,9 +22,10 @@ from tinyseq.serve.config import Config, ModelSource, checked_name
 from tinyseq.serve.errors import DrainingError, FullError, UnknownModelError
 from tinyseq.serve.load import Load
 from tinyseq.serve.repository import files_of, order, repository, stamp
-from tinyseq.serve.rows import PoolRows, StreamRows, live_rows
-from tinyseq.serve.runs import Runs, checked
+from tinyseq.serve.rows import PoolRows, StreamRows, live_rows, state_bytes
+from tinyseq.serve.runs import Runs
 from tinyseq.serve.streams import ServedStream, awaited
+from tinyseq.serve.tokens import message_bytes
 from tinyseq.speech.voice_detector import MODEL as DETECTOR
 
 if TYPE_CHECKING:
@@ -53,11 +54,14 @@ class ServedModel:
         """Why the model cannot be streamed, if so."""
         self._models = models
         self.metrics = models.metrics.of_model(name, version)
+        self.token_bytes = 0
+        """What a message with a state token may have; all states of a model are of one size."""
         self.rows: Any = None
         self.batcher: Any = None
         try:
             self.rows = live_rows(model)
             self.batcher = self._batcher(self.rows)
+            self.token_bytes = message_bytes(state_bytes(self.rows))
         except ModelError as error:
             self.refusal = error
         self.whole = Runs(model)
@@ -106,18 +110,18 @@ class ServedModel:
         self._models.metrics.ended[reason] += 1
 
     async def infer(self, feeds: Feeds, timeout: float | None = None) -> dict[str, np.ndarray]:
-        """What ``model.run`` gives, in the same bits; states that are left out are the model's initial ones.
+        """What ``model.run`` gives of arrays, in the same bits; states that are left out are the model's
+        initial ones.
 
         Raises:
             FeedError: names, dtypes or shapes do not fit.
             FullError: too many requests are being answered, or ``timeout`` seconds have passed.
         """
-        feeds = checked(self.model, feeds)
         admission = self._models.admission
         admission.open_request()
         self.metrics.requests += 1
         line = self._runs.line(None)
-        size = sum(array.nbytes for array in feeds.values())
+        size = sum([array.nbytes for array in feeds.values()])
         try:
             asked = awaited(lambda done: line.step(self.whole.kind(feeds), feeds, done, size))
             return await (asked if timeout is None else asyncio.wait_for(asked, timeout))

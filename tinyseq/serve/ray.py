@@ -58,15 +58,15 @@ class ReplicaApp(App):
 
     def __init__(self, config: Config) -> None:
         super().__init__(config)
-        self._watch: asyncio.Task[None] | None = None
+        self._looks: asyncio.Task[None] | None = None
         self._addresses: set[tuple[str, int]] = set()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         server = scope.get("server")
         if server and len(self._addresses) < MOST_ADDRESSES:
             self._addresses.add((server[0], server[1]))
-            if self._watch is None and os.environ.get("RAY_SERVE_ENABLE_HA_PROXY") == "1":
-                self._watch = asyncio.create_task(self._drain_in_time())
+            if self._looks is None and os.environ.get("RAY_SERVE_ENABLE_HA_PROXY") == "1":
+                self._looks = asyncio.create_task(self._drain_in_time())
         await super().__call__(scope, receive, send)
 
     async def _drain_in_time(self) -> None:
@@ -79,8 +79,8 @@ class ReplicaApp(App):
             await asyncio.sleep(LOOKING_SECONDS)
 
     async def stop(self) -> None:
-        if self._watch is not None:
-            self._watch.cancel()
+        if self._looks is not None:
+            self._looks.cancel()
         await super().stop()
 
 

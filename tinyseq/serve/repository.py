@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
@@ -13,10 +14,18 @@ from tinyseq.serve.config import ModelSource, checked_name
 def stamp(source: ModelSource) -> Any:
     """What differs when a model's files have changed; None while they cannot be read."""
     try:
-        paths = sorted(files_of(source).values())
-        return [(str(path), path.stat().st_mtime_ns, path.stat().st_size) for path in paths]
+        return stamps(files_of(source).values())
     except (OSError, ModelError):
         return None
+
+
+def stamps(paths: Iterable[Path]) -> list[tuple[str, int, int]]:
+    """What differs when one of some files has changed.
+
+    Raises:
+        OSError: one cannot be looked at.
+    """
+    return [(str(path), path.stat().st_mtime_ns, path.stat().st_size) for path in sorted(paths)]
 
 
 def files_of(source: ModelSource) -> dict[str, Path]:

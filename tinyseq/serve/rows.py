@@ -58,6 +58,14 @@ def live_rows(session: Session) -> PoolRows | StreamRows:
         return StreamRows(session)
 
 
+def state_bytes(rows: PoolRows | StreamRows) -> int:
+    """Of the state of any stream, as ``State.to_bytes`` writes it."""
+    row = Row()
+    size = len(rows.snapshot(row).to_bytes())
+    rows.close(row)
+    return size
+
+
 class PoolRows:
     """Live streams as rows of one pool. Where rows cannot be put together they are stepped one by one."""
 

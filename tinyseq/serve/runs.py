@@ -22,12 +22,13 @@ MOST_TOGETHER = 32
 
 class RunKind(Kind):
     """A kind of requests. ``way`` is the axes of inputs and outputs along which they are put together; None
-    where there is none."""
+    where there is none. ``states`` are the initial ones, which all of them leave out."""
 
-    __slots__ = ("tried", "way")
+    __slots__ = ("states", "tried", "way")
 
     def __init__(self) -> None:
         super().__init__()
+        self.states: Feeds | None = None
         self.tried = False
         self.way: tuple[Axes, Axes] | None = None
 
@@ -62,21 +63,21 @@ class Runs:
         results: list[Any] = []
         if len(given) > 1 and not kind.tried:
             kind.tried = True
-            kind.way = self._way(self.completed(given[0]))
+            kind.way = self._way(self._completed(kind, given[0]))
         while len(results) < len(given):
             left = len(given) - len(results)
             count = 1 if kind.way is None else min(1 << left.bit_length() - 1, MOST_TOGETHER)
             chosen = given[len(results) : len(results) + count]
-            results += self._together(kind, chosen) if count > 1 else [self._run(chosen[0])]
+            results += self._together(kind, chosen) if count > 1 else [self._run(kind, chosen[0])]
         return results
 
     def _together(self, kind: RunKind, given: Sequence[Feeds]) -> list[Any]:
         """One run for all; one for each where it is refused."""
         assert kind.way is not None
         try:
-            return self._joined_run([self.completed(feeds) for feeds in given], *kind.way)
+            return self._joined_run([self._completed(kind, feeds) for feeds in given], *kind.way)
         except TinyseqError:
-            return [self._run(feeds) for feeds in given]
+            return [self._run(kind, feeds) for feeds in given]
 
     def _joined_run(self, given: Sequence[Feeds], axes: Axes, parts: Axes) -> list[Any]:
         feeds = {
@@ -103,19 +104,24 @@ class Runs:
                 return axes, parts
         return None
 
-    def _run(self, feeds: Feeds) -> Any:
+    def _run(self, kind: RunKind, feeds: Feeds) -> Any:
         try:
-            return self._session.run(self.completed(feeds))
+            return self._session.run(self._completed(kind, feeds))
         except TinyseqError as error:
             return error
 
-    def completed(self, feeds: Feeds) -> dict[str, np.ndarray]:
+    def _completed(self, kind: RunKind, feeds: Feeds) -> dict[str, np.ndarray]:
         """Feeds with the initial values of the states that they leave out."""
+        states = kind.states
+        if states is None:
+            states = kind.states = self._states(feeds)
+        return {**feeds, **states}
+
+    def _states(self, feeds: Feeds) -> dict[str, np.ndarray]:
+        """The initial values of the states that feeds leave out."""
         missing = [
             value for value in self._session.inputs if value.name in self._initial and value.name not in feeds
         ]
-        if not missing:
-            return dict(feeds)
         sizes = dict(self._sizes(feeds))
         states = {}
         for value in missing:
@@ -123,7 +129,7 @@ class Runs:
             shape = [size if isinstance(size, int) else sizes.get(size, 1) for size in value.shape or ()]
             start = 0 if initial is None else initial
             states[value.name] = np.array(np.broadcast_to(np.asarray(start, value.dtype), shape))
-        return {**feeds, **states}
+        return states
 
     def _sizes(self, feeds: Feeds) -> Iterator[tuple[str, int]]:
         """What the feeds tell of open sizes."""

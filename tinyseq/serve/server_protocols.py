@@ -18,8 +18,12 @@ def http_class(limits: Limits) -> Any:
     # Imported here: who only reads a configuration needs no uvicorn.
     from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
+    most = limits.header_bytes
+
     class HttpProtocol(HttpToolsProtocol):
         _head = 0
+        _begun = False
+        """Whether a request has begun and has not come whole."""
         _timer: asyncio.TimerHandle | None = None
 
         def connection_made(self, transport: Any) -> None:
@@ -34,17 +38,26 @@ def http_class(limits: Limits) -> Any:
             self._whole()
             super().connection_lost(exc)
 
+        def data_received(self, data: bytes) -> None:
+            super().data_received(data)
+            # Most requests come in one piece, and need no timer.
+            if self._begun:
+                self._wait()
+
         def on_message_begin(self) -> None:
-            self._head = 0
-            self._wait()
+            self._head, self._begun = 0, True
             super().on_message_begin()
 
         def on_url(self, url: bytes) -> None:
-            self._count(len(url))
+            self._head += len(url)
+            if self._head > most:
+                self._refuse()
             super().on_url(url)
 
         def on_header(self, name: bytes, value: bytes) -> None:
-            self._count(len(name) + len(value) + 4)
+            self._head += len(name) + len(value) + 4
+            if self._head > most:
+                self._refuse()
             super().on_header(name, value)
 
         def on_message_complete(self) -> None:
@@ -59,17 +72,16 @@ def http_class(limits: Limits) -> Any:
             if not self.transport.is_closing():
                 super().send_400_response(msg)
 
-        def _count(self, size: int) -> None:
-            self._head += size
-            if self._head > limits.header_bytes:
-                raise ValueError(f"the address and the headers have {limits.header_bytes} bytes at the most")
+        def _refuse(self) -> None:
+            raise ValueError(f"the address and the headers have {most} bytes at the most")
 
         def _wait(self) -> None:
             """From now on, a request must come whole in time."""
-            if self._timer is None:
+            if self._timer is None and not self.transport.is_closing():
                 self._timer = self.loop.call_later(limits.request_seconds, self._late)
 
         def _whole(self) -> None:
+            self._begun = False
             if self._timer is not None:
                 self._timer.cancel()
                 self._timer = None

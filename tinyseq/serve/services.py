@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from tinyseq.serve.exchange import Exchange
     from tinyseq.serve.metrics import Metrics
     from tinyseq.serve.models import Models
+    from tinyseq.serve.origins import Origins
     from tinyseq.serve.speech.served import Speech
     from tinyseq.serve.tokens import Tokens
 
@@ -37,6 +38,7 @@ class Services:
     metrics: Metrics
     tokens: Tokens
     bearer: Bearer
+    origins: Origins
     exchange: Exchange
     connections: set[Live] = field(default_factory=set)
     """The websockets that stand."""

@@ -14,6 +14,14 @@ from tinyseq.serve.errors import TokenError
 VERSION = 1
 SIGNATURE = 32
 
+AROUND = 1024
+"""Bytes that suffice for what a token holds beside the state, and a message beside the token."""
+
+
+def message_bytes(state: int) -> int:
+    """Bytes of a message that has the token of a state of so many bytes, or some more."""
+    return (state + AROUND) * 4 // 3 + AROUND
+
 
 class Token(NamedTuple):
     """What a token holds: whose stream it is (``kind`` names the protocol, ``model`` the fingerprint), after

@@ -7,8 +7,6 @@ queue; that is what a live stream of small chunks costs in other implementations
 from __future__ import annotations
 
 import asyncio
-import base64
-import hashlib
 import logging
 from collections.abc import Mapping
 from time import monotonic
@@ -27,6 +25,7 @@ from tinyseq.serve.frames import (
     PONG,
     SHORT,
     TEXT,
+    accepted,
     client_key,
     may_close,
     short_reason,
@@ -40,7 +39,6 @@ if TYPE_CHECKING:
 
 log = logging.getLogger("tinyseq.serve")
 
-GUID = b"258EAFA5-E914-47DA-95CA-C5AB0DC85B11"
 CLOSING_SECONDS = 5.0
 """For the peer to answer a close; then the connection is cut."""
 
@@ -69,7 +67,8 @@ class WebsocketProtocol(asyncio.Protocol):
         self._handler: Handler | None = None
         self._receive: Any = None
         self._paused = False
-        self._left = b""
+        self._left: bytes | bytearray = b""
+        self._missing = 0
         self._parts: list[bytes] = []
         self._parts_size = 0
         self._kind = 0
@@ -125,7 +124,11 @@ class WebsocketProtocol(asyncio.Protocol):
         self._metrics.received_bytes += len(data)
         left = self._left
         if left:
-            self._read(left + data)
+            if self._missing > len(data):
+                self._missing -= len(data)
+                left += data
+            else:
+                self._read(bytes(left) + data)
         elif data[:2] == MIDDLE and self._state == OPEN and not self._kind and not self._paused:
             # A whole message of 126 to 65535 bytes, as most are.
             size = (data[2] << 8) | data[3] if len(data) > 7 else 0
@@ -159,12 +162,11 @@ class WebsocketProtocol(asyncio.Protocol):
             self._refuse(error if isinstance(error, ServeError) else BadRequestError(str(error)))
             return
         self._receive = handler.received
-        accept = base64.b64encode(hashlib.sha1(key + GUID).digest()).decode()
         chosen = handler.subprotocol
         extra = "" if chosen is None else f"Sec-WebSocket-Protocol: {chosen}\r\n"
         self._write(
             f"HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
-            f"Sec-WebSocket-Accept: {accept}\r\n{extra}\r\n".encode()
+            f"Sec-WebSocket-Accept: {accepted(key)}\r\n{extra}\r\n".encode()
         )
         self._state = OPEN
         self._services.connections.add(self)
@@ -192,6 +194,7 @@ class WebsocketProtocol(asyncio.Protocol):
     def _read(self, data: bytes) -> None:
         """Takes the frames in some bytes; what is left waits for more, or for ``resume``."""
         at, size = 0, len(data)
+        self._missing = 0
         while size - at >= 2 and not self._paused and self._state < GONE:
             first, second = data[at], data[at + 1]
             length = second & 127
@@ -215,6 +218,7 @@ class WebsocketProtocol(asyncio.Protocol):
                 return
             end = body + length
             if size < end:
+                self._missing = end - size
                 break
             payload = unmasked(data, body, end)
             at = end
@@ -223,7 +227,7 @@ class WebsocketProtocol(asyncio.Protocol):
             else:
                 self._frame(first & 15, first & 128, payload)
         if self._state < GONE:
-            self._left = b"" if at == size else data[at:]
+            self._left = b"" if at == size else bytearray(data[at:])
 
     def _frame(self, opcode: int, last: int, payload: bytes) -> None:
         """A frame that is not a whole binary message."""
@@ -278,6 +282,9 @@ class WebsocketProtocol(asyncio.Protocol):
 
     # What a handler may do
 
+    def allow(self, size: int) -> None:
+        self._longest = max(self._services.config.limits.message_bytes, size)
+
     def send(self, data: bytes | str) -> None:
         if self._state != OPEN:
             return
@@ -329,7 +336,7 @@ class WebsocketProtocol(asyncio.Protocol):
     def _go_on(self) -> None:
         """Takes the frames that came before the pause."""
         if not self._paused and self._left and self._state != GONE:
-            self._read(self._left)
+            self._read(bytes(self._left))
 
     # The end
 

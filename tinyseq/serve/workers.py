@@ -24,7 +24,7 @@ from tinyseq.common.packages import package
 from tinyseq.common.text import shown
 from tinyseq.errors import OptionError, TinyseqError
 from tinyseq.serve.asgi import App
-from tinyseq.serve.config import Config
+from tinyseq.serve.config import Config, renewed
 from tinyseq.serve.exchange import Exchange
 from tinyseq.serve.server_protocols import http_class
 from tinyseq.serve.websocket import protocol_class
@@ -185,6 +185,10 @@ class _Supervisor:
         log.error("worker %d has died (exit code %s) and is started again", number, code)
         if time.monotonic() - self._started[number] < RESTART_SECONDS:
             time.sleep(RESTART_SECONDS)
+        try:
+            self._config = renewed(self._config)
+        except TinyseqError as error:
+            log.error("the configuration is as it was: %s", error)
         self._start(number)
         return True
 

@@ -79,6 +79,28 @@ class Recognizer:
         options = self.decoder.options
         return word_mark(options.vocabulary, getattr(options, "word_separator", None))
 
+    @property
+    def parts_words(self) -> bool:
+        """Whether results have words, by a lexicon or by what parts them in the vocabulary."""
+        return self._word_mark is not None or getattr(self.decoder.options, "lexicon", None) is not None
+
+    def limited_to(self, words: Collection[str]) -> Recognizer:
+        """A recognizer like this one that recognises no other words. Where the decoder has a lexicon they are
+        words of that.
+
+        Raises:
+            OptionError: the decoder's search knows no lexicon, or the lexicon has not all of the words.
+        """
+        return Recognizer(
+            self.model,
+            self.front_end,
+            self.decoder.limited_to(words),
+            self.frame_seconds,
+            self._output,
+            self.sample_rate,
+            self.endpointing,
+        )
+
     def create_stream(
         self,
         hotwords: Collection[str | Sequence[int]] | Mapping[str | tuple[int, ...], float] = (),

@@ -30,6 +30,9 @@ class CtcDecoder(LiveDecoder):
         if not isinstance(self.options, (CtcGreedy, CtcBeamSearch)):
             raise OptionError(f"options are a CtcGreedy or a CtcBeamSearch, not {type(options).__name__}")
 
+    def _like(self, options: CtcGreedy | CtcBeamSearch) -> CtcDecoder:
+        return CtcDecoder(options)
+
     def _search(self, size: int) -> FrameSearch:
         if size not in self._searches:
             check_tokens(self.options, size)

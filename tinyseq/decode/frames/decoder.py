@@ -6,7 +6,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from time import perf_counter
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol, Self
 from zlib import crc32
 
 import numpy as np
@@ -16,7 +16,7 @@ from tinyseq.decode.calls import CALL_SECONDS
 from tinyseq.decode.frames.rows import as_chunk, as_floats, as_lengths, check_rows
 from tinyseq.decode.frames.snapshots import ensure, field
 from tinyseq.decode.hypothesis import Hypothesis, Partial
-from tinyseq.decode.lm.options import Hotwords, own_hotwords
+from tinyseq.decode.lm.options import Hotwords, limited_to, own_hotwords
 from tinyseq.errors import FeedError, StateError
 from tinyseq.kernels.program import Buffer
 from tinyseq.runtime.claim import Claim, claiming, put_back, take_all
@@ -158,6 +158,18 @@ class LiveDecoder(ABC):
         if stream._hotwords and self._known_size is not None:
             stream._scoring(self._search(self._known_size))
         return stream
+
+    @abstractmethod
+    def _like(self, options: Any) -> Self:
+        """The same decoder with other options."""
+
+    def limited_to(self, words: Collection[str]) -> Self:
+        """A decoder like this one that gives no other words. Where it has a lexicon they are words of that.
+
+        Raises:
+            OptionError: the search knows no lexicon, or the lexicon has not all of the words.
+        """
+        return self._like(limited_to(self.options, words))
 
     def step(self, streams: Sequence[DecoderStream], chunks: Sequence[np.ndarray]) -> None:
         """Feeds each of several streams a chunk [T, size] of its own, T from 0 on, all of them together.

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Iterator, Mapping, Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from typing import Any
 
 from tinyseq.common.given import is_number, is_whole
@@ -162,6 +162,29 @@ def own_hotwords(options: Any, given: Any, weight: float | None) -> Hotwords:
     if options.vocabulary is None and any(isinstance(word, str) for word in checked):
         raise OptionError("hotwords that are strings need a vocabulary; give them as sequences of tokens")
     return weighed(checked, options.hotword_weight if weight is None else weight)
+
+
+def limited_to(options: Any, words: Collection[str]) -> Any:
+    """Options like others, by which no words are allowed but some of those that were.
+
+    Raises:
+        OptionError: the search knows no lexicon, or the one that there is has not all of the words.
+    """
+    if not is_collection(words) or len(words) == 0 or not all(_is_text(word) and word for word in words):
+        raise OptionError(f"words are strings, one at least, not {shown(words)}")
+    if not isinstance(options, PrefixSearchOptions):
+        raise OptionError(
+            f"{type(options).__name__} cannot be limited to words, as searches with a beam can; give the "
+            "decoder such options"
+        )
+    lexicon = options.lexicon
+    for word in words if lexicon is not None else ():
+        if word not in lexicon:
+            raise OptionError(f"the lexicon has no word {shown(word)}")
+    chosen = set(words)
+    if isinstance(lexicon, Mapping):
+        return replace(options, lexicon={word: lexicon[word] for word in lexicon if word in chosen})
+    return replace(options, lexicon=sorted(chosen))
 
 
 def check_tokens(options: Any, tokens: int) -> None:

@@ -39,6 +39,9 @@ class TransducerDecoder(LiveDecoder):
         kind: type[Any] = GreedySearch if isinstance(self.options, TransducerGreedy) else ModifiedBeamSearch
         self._only = kind(self.options, transducer)
 
+    def _like(self, options: TransducerGreedy | TransducerBeamSearch) -> TransducerDecoder:
+        return TransducerDecoder(self.transducer, options)
+
     def _search(self, size: int) -> GreedySearch | ModifiedBeamSearch:
         if size != self._only.size:
             raise FeedError(f"frames have {size} numbers, the joiner takes {self._only.size}")

@@ -37,12 +37,13 @@ class InferRequest(NamedTuple):
 
 
 class InferResponse(NamedTuple):
-    """The answer to one."""
+    """The answer to one. ``statistics`` are those of the model."""
 
     model: str
     version: str
     id: str
     outputs: Mapping[str, np.ndarray]
+    statistics: Statistics
 
 
 class ForbiddenError(ServeError):
@@ -124,7 +125,7 @@ class Inference:
         _refuse_unknown_outputs(request, face.whole_outputs)
         feeds = fitted(served.name, face.whole, face.carried, request.feeds)
         outputs = await served.infer(feeds, request.asked.seconds)
-        return _response(request, served, outputs)
+        return _response(request, served, face, outputs)
 
     async def _next(self, request: InferRequest, turn: Turn, peer: str) -> InferResponse:
         key = self.sequences.key(request.model, request.version, turn, peer)
@@ -142,12 +143,7 @@ class Inference:
         if turn.start:
             sequence = self.sequences.begin(key, served)
         outputs = await self.sequences.step(sequence, turn, feeds, request.asked.seconds)
-        return _response(request, served, outputs)
-
-    def answered(self, answer: InferResponse, begun: int, read: int, run: int) -> None:
-        """Counts a request whose answer is written, from when it had come, was read, and was run."""
-        for served in self._of(answer.model, answer.version):
-            self.face(served).statistics.answered(begun, read, run)
+        return _response(request, served, face, outputs)
 
     def refused(self, model: str, version: str, begun: int) -> None:
         """Counts a request that was refused."""
@@ -345,7 +341,9 @@ def _refuse_unknown_outputs(request: InferRequest, names: set[str]) -> None:
             )
 
 
-def _response(request: InferRequest, served: ServedModel, outputs: Mapping[str, np.ndarray]) -> InferResponse:
+def _response(
+    request: InferRequest, served: ServedModel, face: Face, outputs: Mapping[str, np.ndarray]
+) -> InferResponse:
     if request.outputs:
         outputs = {name: outputs[name] for name in request.outputs if name in outputs}
-    return InferResponse(served.name, served.version, request.id, outputs)
+    return InferResponse(served.name, served.version, request.id, outputs, face.statistics)

@@ -143,7 +143,7 @@ class Service:
         except TinyseqError:
             inference.refused(message.model_name, message.model_version, begun)
             raise
-        inference.answered(answer, begun, read, run)
+        answer.statistics.answered(begun, read, run)
         return response
 
     async def _stream(self, requests: AsyncIterator[bytes], context: Any) -> AsyncIterator[bytes]:

@@ -45,7 +45,7 @@ async def _infer(services: Services, request: Request, name: str, version: str |
     except TinyseqError as error:
         inference.refused(name, version or "", begun)
         raise as_refusal(error) from error
-    inference.answered(answer, begun, read, run)
+    answer.statistics.answered(begun, read, run)
     return response
 
 

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
+from functools import lru_cache
+from math import prod
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from tinyseq.common.text import shown
@@ -11,8 +13,8 @@ from tinyseq.serve.errors import BadRequestError
 from tinyseq.serve.http import Response
 from tinyseq.serve.protocols import packing
 from tinyseq.serve.protocols.inference import InferRequest, InferResponse
-from tinyseq.serve.protocols.parameters import asked, refuse_others
-from tinyseq.serve.protocols.tensors import array_of, from_bytes, tensor_of, written
+from tinyseq.serve.protocols.parameters import Asked, asked, refuse_others
+from tinyseq.serve.protocols.tensors import Tensor, array_of, datatype, from_bytes, tensor_of, written
 
 if TYPE_CHECKING:
     import numpy as np
@@ -24,11 +26,28 @@ HEADER_LENGTH = "inference-header-content-length"
 _ENCODER = json.JSONEncoder(separators=(",", ":"))
 
 
+REMEMBERED, LONGEST = 256, 2048
+"""What clients say of tensors is mostly what they said before: so many texts are remembered in what they
+were found to say, if they have no more bytes than this."""
+
+
 class Wanted(NamedTuple):
     """How the outputs of a request are written: those of ``binary``, else all others, as bytes."""
 
     binary: Mapping[str, bool]
     others: bool
+
+
+class Said(NamedTuple):
+    """What the JSON of a request says. ``size`` is how many bytes stand behind it."""
+
+    id: str
+    inputs: tuple[tuple[Tensor, slice | np.ndarray], ...]
+    """What is said of each, and where its bytes stand; or the array, where that is in the JSON."""
+    size: int
+    outputs: tuple[str, ...]
+    asked: Asked
+    wanted: Wanted
 
 
 def read_request(
@@ -40,29 +59,50 @@ def read_request(
         BadRequestError: it is none; says where.
     """
     text, data = _parts(headers, body)
+    said = _remembered(text) if len(text) <= LONGEST else _said(text)
+    feeds: dict[str, np.ndarray] = {}
+    for tensor, place in said.inputs:
+        if not isinstance(place, slice):
+            feeds[tensor.name] = place
+            continue
+        if place.stop > len(data):
+            raise BadRequestError(
+                f"input {shown(tensor.name)}: binary_data_size is {place.stop - place.start}, and "
+                f"{max(0, len(data) - place.start)} bytes are left behind the JSON"
+            )
+        feeds[tensor.name] = from_bytes(tensor, data[place])
+    if said.size != len(data):
+        raise BadRequestError(f"{len(data) - said.size} bytes are left over that belong to no input")
+    return InferRequest(model, version, said.id, feeds, said.outputs, said.asked), said.wanted
+
+
+def _said(text: bytes) -> Said:
     given = read_object(text)
     parameters = _object(given.pop("parameters", {}), "parameters")
     others = _truth(parameters, "binary_data_output", False)
     name = _text(given.pop("id", ""), "id")
-    feeds = _inputs(_list(given.pop("inputs", []), "inputs"), data)
+    inputs, size = _inputs(_list(given.pop("inputs", []), "inputs"))
     outputs = _outputs(_list(given.pop("outputs", []), "outputs"))
     if given:
         raise BadRequestError(
             f"the request has {shown(next(iter(given)))}, which is unknown; there are id, parameters, "
             "inputs and outputs"
         )
-    request = InferRequest(model, version, name, feeds, tuple(outputs), asked(parameters))
-    return request, Wanted({name: flag for name, flag in outputs.items() if flag is not None}, others)
+    wanted = Wanted({name: flag for name, flag in outputs.items() if flag is not None}, others)
+    return Said(name, inputs, size, tuple(outputs), asked(parameters), wanted)
 
 
-def read_object(text: bytes | memoryview) -> dict[str, Any]:
+_remembered = lru_cache(REMEMBERED)(_said)
+
+
+def read_object(text: bytes) -> dict[str, Any]:
     """A JSON object.
 
     Raises:
         BadRequestError: it is none.
     """
     try:
-        given = json.loads(bytes(text))
+        given = json.loads(text)
     except (ValueError, RecursionError) as error:
         raise BadRequestError(f"the request is no JSON: {error}") from error
     return _object(given, "the request")
@@ -70,24 +110,23 @@ def read_object(text: bytes | memoryview) -> dict[str, Any]:
 
 def write_response(answer: InferResponse, wanted: Wanted, accept: str) -> Response:
     """The answer to a request, packed as the client accepts."""
-    outputs, data = [], []
-    for name, array in answer.outputs.items():
-        binary = wanted.binary.get(name, wanted.others)
-        output = written(name, array, not binary)
-        if binary:
-            data.append(array.tobytes())
-            output["parameters"] = {"binary_data_size": len(data[-1])}
-        outputs.append(output)
-    header: dict[str, Any] = {"model_name": answer.model, "model_version": answer.version, "outputs": outputs}
-    if answer.id:
-        header["id"] = answer.id
-    body = _ENCODER.encode(header).encode()
+    arrays = answer.outputs.items()
+    binary = [wanted.binary.get(name, wanted.others) for name in answer.outputs]
     headers: dict[str, str] = {}
     kind = "application/json"
-    if data:
+    if all(binary):
+        told = tuple([(name, array.dtype, array.shape) for name, array in arrays])
+        body = (_head if answer.id else _remembered_head)(answer.model, answer.version, answer.id, told)
+    else:
+        outputs = [
+            _told(name, array.dtype, array.shape) if is_binary else written(name, array)
+            for (name, array), is_binary in zip(arrays, binary)
+        ]
+        body = _encoded(answer.model, answer.version, answer.id, outputs)
+    if any(binary):
         headers[HEADER_LENGTH] = str(len(body))
         kind = "application/octet-stream"
-        body = b"".join([body, *data])
+        body = b"".join([body, *[array.tobytes() for (_, array), own in zip(arrays, binary) if own]])
     if accept and len(body) >= packing.LEAST:
         encoding = packing.accepted(accept)
         if encoding:
@@ -96,12 +135,39 @@ def write_response(answer: InferResponse, wanted: Wanted, accept: str) -> Respon
     return Response(200, body, kind, headers)
 
 
-def _parts(headers: Mapping[str, str], body: bytes) -> tuple[memoryview, memoryview]:
+def _head(
+    model: str, version: str, name: str, told: Iterable[tuple[str, np.dtype, tuple[int, ...]]]
+) -> bytes:
+    """The JSON of an answer all of whose outputs stand behind it as bytes."""
+    return _encoded(model, version, name, [_told(*each) for each in told])
+
+
+_remembered_head = lru_cache(REMEMBERED)(_head)
+
+
+def _told(name: str, dtype: np.dtype, shape: tuple[int, ...]) -> dict[str, Any]:
+    """What is said of an output whose bytes stand behind the JSON."""
+    size = prod(shape) * dtype.itemsize
+    return {
+        "name": name,
+        "datatype": datatype(dtype),
+        "shape": list(shape),
+        "parameters": {"binary_data_size": size},
+    }
+
+
+def _encoded(model: str, version: str, name: str, outputs: list[dict[str, Any]]) -> bytes:
+    header: dict[str, Any] = {"model_name": model, "model_version": version, "outputs": outputs}
+    if name:
+        header["id"] = name
+    return _ENCODER.encode(header).encode()
+
+
+def _parts(headers: Mapping[str, str], body: bytes) -> tuple[bytes, memoryview]:
     """The JSON of a body, and what is behind it."""
-    view = memoryview(body)
     given = headers.get(HEADER_LENGTH)
     if given is None:
-        return view, view[:0]
+        return body, memoryview(b"")
     if not (given.isascii() and given.isdigit()) or len(given) > 19:
         raise BadRequestError(f"Inference-Header-Content-Length is a number of bytes, not {shown(given)}")
     length = int(given)
@@ -109,37 +175,37 @@ def _parts(headers: Mapping[str, str], body: bytes) -> tuple[memoryview, memoryv
         raise BadRequestError(
             f"Inference-Header-Content-Length is {length}, and the body has {len(body)} bytes only"
         )
-    return view[:length], view[length:]
+    return body[:length], memoryview(body)[length:]
 
 
-def _inputs(given: list[Any], data: memoryview) -> dict[str, np.ndarray]:
-    feeds: dict[str, np.ndarray] = {}
+def _inputs(given: list[Any]) -> tuple[tuple[tuple[Tensor, slice | np.ndarray], ...], int]:
+    """What is said of inputs, and how many bytes stand behind the JSON."""
+    found: dict[str, tuple[Tensor, slice | np.ndarray]] = {}
     begin = 0
     for each in given:
         own = _object(each, "an input")
         tensor = tensor_of(own.pop("name", None), own.pop("datatype", None), own.pop("shape", None))
         name = tensor.name
         parameters = _object(own.pop("parameters", {}), "parameters of an input")
-        if name in feeds:
+        if name in found:
             raise BadRequestError(f"input {shown(name)} is there twice")
         if "binary_data_size" in parameters:
             size = parameters.pop("binary_data_size")
-            if type(size) is not int or not 0 <= size <= len(data) - begin:
-                raise BadRequestError(
-                    f"input {shown(name)}: binary_data_size is {shown(size)}, and {len(data) - begin} bytes "
-                    "are left behind the JSON"
-                )
-            feeds[name] = from_bytes(tensor, data[begin : begin + size])
+            if type(size) is not int or not 0 <= size < 2**63:
+                raise BadRequestError(f"input {shown(name)}: binary_data_size is {shown(size)}, not a size")
+            if "data" in own:
+                raise BadRequestError(f"input {shown(name)} has data and binary_data_size; it needs one")
+            found[name] = tensor, slice(begin, begin + size)
             begin += size
         else:
-            feeds[name] = array_of(tensor, own.pop("data", None))
+            array = array_of(tensor, own.pop("data", None))
+            array.flags.writeable = False  # it may be remembered
+            found[name] = tensor, array
         if parameters:
             refuse_others(parameters, f"input {shown(name)}", "binary_data_size")
         if own:
             raise BadRequestError(f"input {shown(name)} has {shown(next(iter(own)))}, which is unknown")
-    if begin != len(data):
-        raise BadRequestError(f"{len(data) - begin} bytes are left over that belong to no input")
-    return feeds
+    return tuple(found.values()), begin
 
 
 def _outputs(given: list[Any]) -> dict[str, bool | None]:

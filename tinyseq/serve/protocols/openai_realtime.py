@@ -6,18 +6,17 @@ import base64
 import binascii
 import uuid
 from collections.abc import Callable, Mapping
-from dataclasses import replace
-from math import inf
+from math import log
 from typing import TYPE_CHECKING, Any
 
 from tinyseq.common.text import shown
+from tinyseq.decode.vocabulary import BEGINS_WORD
 from tinyseq.errors import TinyseqError
 from tinyseq.serve.errors import BadRequestError, ServeError, UnknownPathError
-from tinyseq.serve.protocols.sound import SoundHandler, dumped, json_object, whole_numbers
+from tinyseq.serve.protocols.openai_session import RATE, Settings, updated, updated_beta
+from tinyseq.serve.protocols.sound import ENDS, SoundHandler, dumped, json_object, whole_numbers
 from tinyseq.serve.speech.served import SpeechStream
 from tinyseq.serve.speech.steps import Heard
-from tinyseq.speech.endpoint import Endpointing
-from tinyseq.speech.recognizer import Recognizer
 from tinyseq.speech.result import RecognizerResult
 
 if TYPE_CHECKING:
@@ -25,12 +24,7 @@ if TYPE_CHECKING:
     from tinyseq.serve.services import Services
     from tinyseq.serve.speech.served import ServedSpeech
 
-RATE = 24_000
-"""Hz of the protocol's PCM16."""
-
 SUBPROTOCOL = "realtime"
-
-NEVER = Endpointing(inf, inf, inf)
 
 TRANSCRIPTION = "conversation.item.input_audio_transcription"
 
@@ -49,20 +43,16 @@ class RealtimeHandler(SoundHandler):
         self._id = f"sess_{uuid.uuid4().hex[:16]}"
         self._count = 0
         self._event = 0
-        self._silence: float | None = None
-        self._detects_turns = True
-        self._keywords: list[str] = []
-        self._language: str | None = None
+        self._settings = Settings(served)
         self._item: str | None = None
         self._previous: str | None = None
-        self._told = ""
+        self._told, self._told_tokens = "", 0
         self._speaks = False
         self._heard_any = False
-        self._started = 0.0
 
     def opened(self) -> None:
         """The first event is the server's."""
-        self._say("session.created", session=self._session)
+        self._say("session.created", session=self._settings.described(self._id))
 
     def received(self, data: bytes | str) -> None:
         """An event of the client. What is wrong with it is told by an event, and the session goes on."""
@@ -96,131 +86,26 @@ class RealtimeHandler(SoundHandler):
 
     # The session
 
-    @property
-    def _session(self) -> dict[str, Any]:
-        served = self._served
-        rules = served.engine.endpointing
-        silence = rules.rule2_min_trailing_silence if self._silence is None else self._silence
-        turns = {"type": "server_vad", "silence_duration_ms": min(round(1000 * min(silence, 1e6)), 10**9)}
-        transcription: dict[str, Any] = {"model": served.name, "language": self._language or served.language}
-        if self._keywords:
-            transcription["keywords"] = self._keywords
-        return {
-            "id": self._id,
-            "object": "realtime.transcription_session",
-            "type": "transcription",
-            "audio": {
-                "input": {
-                    "format": {"type": "audio/pcm", "rate": RATE},
-                    "noise_reduction": None,
-                    "transcription": transcription,
-                    "turn_detection": turns if self._detects_turns else None,
-                }
-            },
-        }
-
     def _update(self, event: Mapping[str, Any]) -> None:
-        session = _object(event, "session")
-        if session.get("type", "transcription") != "transcription":
-            raise BadRequestError(f"session.type is 'transcription' here, not {shown(session['type'])}")
-        if session.get("include"):
-            raise BadRequestError("session.include: nothing can be included; leave it out")
-        _only(session, "session", ("type", "audio", "include"))
-        audio = _object(session, "audio", "session.audio")
-        _only(audio, "session.audio", ("input",))
-        self._inputs(_object(audio, "input", "session.audio.input"))
-        self._say("session.updated", session=self._session)
+        self._take(updated(self._settings, event, self._services.speech))
+        self._say("session.updated", session=self._settings.described(self._id))
 
     def _update_beta(self, event: Mapping[str, Any]) -> None:
         """The same as it was before the protocol's general availability."""
-        session = _object(event, "session")
-        if session.get("input_audio_format", "pcm16") != "pcm16":
-            raise BadRequestError("session.input_audio_format is 'pcm16' here")
-        names = {
-            "input_audio_transcription": "transcription",
-            "input_audio_noise_reduction": "noise_reduction",
-            "turn_detection": "turn_detection",
-        }
-        _only(session, "session", ("input_audio_format", *names))
-        self._inputs({names[key]: value for key, value in session.items() if key in names})
-        self._say("transcription_session.updated", session=self._session)
+        self._take(updated_beta(self._settings, event, self._services.speech))
+        self._say("transcription_session.updated", session=self._settings.described(self._id))
 
-    def _inputs(self, given: Mapping[str, Any]) -> None:
-        """Takes settings over, all or none."""
-        place = "session.audio.input"
-        _only(given, place, ("format", "noise_reduction", "transcription", "turn_detection"))
-        kind = given.get("format") or {}
-        if (
-            not isinstance(kind, dict)
-            or kind.get("type", "audio/pcm") != "audio/pcm"
-            or kind.get("rate", RATE) != RATE
-        ):
-            raise BadRequestError(f"{place}.format is audio/pcm at {RATE} Hz, not {shown(kind)}")
-        if given.get("noise_reduction") is not None:
-            raise BadRequestError(f"{place}.noise_reduction must be null: there is none")
-        taken = dict(self._turns(given["turn_detection"])) if "turn_detection" in given else {}
-        if given.get("transcription") is not None:
-            taken |= self._transcription(_object(given, "transcription", f"{place}.transcription"))
-        if self._stream is not None and not {"_detects_turns", "_silence"}.issuperset(taken):
-            changed = [name for name, value in taken.items() if getattr(self, name) != value]
-            if not {"_detects_turns", "_silence"}.issuperset(changed):
-                raise BadRequestError("the transcription is set before all sound")
-        for name, value in taken.items():
-            setattr(self, name, value)
+    def _take(self, settings: Settings) -> None:
         if self._stream is not None:
-            self._stream.endpointing = self._rules
-
-    def _turns(self, given: object) -> dict[str, Any]:
-        place = "session.audio.input.turn_detection"
-        if given is None:
-            return {"_detects_turns": False}
-        if not isinstance(given, dict) or given.get("type", "server_vad") != "server_vad":
-            raise BadRequestError(f"{place} is null or of type 'server_vad', not {shown(given)}")
-        # What only says how loud speech is has no meaning for rules over what was recognised; session.updated
-        # tells what holds.
-        known = ("type", "threshold", "prefix_padding_ms", "silence_duration_ms", "create_response")
-        _only(given, place, (*known, "interrupt_response"))
-        silence = given.get("silence_duration_ms")
-        if silence is None:
-            return {"_detects_turns": True, "_silence": None}
-        if isinstance(silence, bool) or not isinstance(silence, (int, float)) or not 0 <= silence <= 1e9:
-            raise BadRequestError(f"{place}.silence_duration_ms is {shown(silence)} and must be milliseconds")
-        return {"_detects_turns": True, "_silence": silence / 1000}
-
-    def _transcription(self, given: Mapping[str, Any]) -> dict[str, Any]:
-        place = "session.audio.input.transcription"
-        _only(given, place, ("model", "language", "prompt", "keywords"))
-        taken: dict[str, Any] = {}
-        if given.get("prompt"):
-            raise BadRequestError(f"{place}.prompt is no use here; keywords, a list of words, is")
-        if given.get("model") is not None:
-            taken["_served"] = self._services.speech.find(str(given["model"]), "recognizer")
-        served = taken.get("_served", self._served)
-        language = given.get("language")
-        if language is not None:
-            if served.language not in (None, language):
-                raise BadRequestError(f"{place}.language: {served.name} understands {served.language}")
-            taken["_language"] = language
-        words = given.get("keywords")
-        if words is not None:
-            if not isinstance(words, list) or not all(isinstance(word, str) for word in words):
-                raise BadRequestError(f"{place}.keywords is a list of texts, not {shown(words)}")
-            if words and isinstance(served.engine, Recognizer):
-                served.engine.create_stream(words)  # says which cannot be spelt
-            taken["_keywords"] = words
-        return taken
+            if settings.spoken != self._settings.spoken:
+                raise BadRequestError("the transcription is set before all sound")
+            self._stream.endpointing = settings.rules
+        self._settings, self._served = settings, settings.served
 
     # Sound
 
-    @property
-    def _rules(self) -> Endpointing:
-        if not self._detects_turns:
-            return NEVER
-        rules: Endpointing = self._served.engine.endpointing
-        return rules if self._silence is None else replace(rules, rule2_min_trailing_silence=self._silence)
-
     def _made(self) -> SpeechStream:
-        return self._served.open_stream(self._keywords, self._rules)[0]
+        return self._served.open_stream(self._settings.keywords, self._settings.rules)[0]
 
     def _append(self, event: Mapping[str, Any]) -> None:
         audio = event.get("audio")
@@ -263,22 +148,37 @@ class RealtimeHandler(SoundHandler):
         if isinstance(result, TinyseqError):
             self._wrong(result)
             return
-        self._item, self._told, self._speaks = None, "", False
+        self._begin_item()
         self._say("input_audio_buffer.cleared")
 
     def _going(self, result: RecognizerResult) -> None:
         if not result.tokens:
             return
-        if self._detects_turns and not self._speaks:
+        turns = self._settings.turns
+        if turns is not None and not self._speaks:
             self._speaks = True
-            start = round(1000 * result.starts[0])
+            start = round(1000 * max(result.start, result.starts[0] - turns.padding / 1000))
             self._say("input_audio_buffer.speech_started", audio_start_ms=start, item_id=self._item_id)
-        self._delta(result.stable_text or "")
+        self._delta(result.stable_text or "", result, result.stable)
 
-    def _delta(self, text: str) -> None:
+    def _delta(self, text: str, result: RecognizerResult, stable: int) -> None:
         if len(text) > len(self._told):
             delta, self._told = text[len(self._told) :], text
-            self._say(f"{TRANSCRIPTION}.delta", item_id=self._item_id, content_index=0, delta=delta)
+            given = self._logprobs(result, self._told_tokens, stable)
+            self._told_tokens = stable
+            self._say(f"{TRANSCRIPTION}.delta", item_id=self._item_id, content_index=0, delta=delta, **given)
+
+    def _logprobs(self, result: RecognizerResult, begin: int, end: int) -> dict[str, Any]:
+        """Of some tokens, where they are asked for."""
+        if not self._settings.logprobs:
+            return {}
+        vocabulary: Any = self._served.engine.decoder.options.vocabulary
+        given = []
+        for token, share in zip(result.tokens[begin:end], result.confidences[begin:end]):
+            text = vocabulary[token].replace(BEGINS_WORD, " ")
+            logprob = round(log(max(share, 1e-30)), 6)
+            given.append({"token": text, "bytes": list(text.encode()), "logprob": logprob})
+        return {"logprobs": given}
 
     def _utterance(self, result: RecognizerResult, always: bool = False) -> None:
         """An utterance is over; one in which nothing was said is told only if the client asked for it."""
@@ -292,7 +192,7 @@ class RealtimeHandler(SoundHandler):
         content = {"type": "input_audio", "transcript": None}
         shape = {"id": item, "type": "message", "role": "user", "status": "completed", "content": [content]}
         self._say("conversation.item.added", previous_item_id=self._previous, item=shape)
-        self._delta(result.text or "")
+        self._delta(result.text or "", result, len(result.tokens))
         seconds = round(result.end - result.start, 6)
         self._say(
             f"{TRANSCRIPTION}.completed",
@@ -300,10 +200,15 @@ class RealtimeHandler(SoundHandler):
             content_index=0,
             transcript=result.text,
             usage={"type": "duration", "seconds": seconds},
+            **self._logprobs(result, 0, len(result.tokens)),
         )
         done = {**shape, "content": [{**content, "transcript": result.text}]}
         self._say("conversation.item.done", previous_item_id=self._previous, item=done)
-        self._previous, self._item, self._told, self._speaks = item, None, "", False
+        self._previous = item
+        self._begin_item()
+
+    def _begin_item(self) -> None:
+        self._item, self._told, self._told_tokens, self._speaks = None, "", 0, False
 
     @property
     def _item_id(self) -> str:
@@ -332,23 +237,9 @@ class RealtimeHandler(SoundHandler):
             if isinstance(result, Heard):
                 for over in result.over:
                     self._utterance(over)
-            self._leave("drained", 1001, "the server ends")
+            self._leave("drained", 1001, ENDS)
 
         if self._stream is None or not self._heard_any:
-            self._leave("drained", 1001, "the server ends")
+            self._leave("drained", 1001, ENDS)
         else:
             self._end(RATE, last)
-
-
-def _object(given: Mapping[str, Any], key: str, place: str | None = None) -> Mapping[str, Any]:
-    value = given.get(key, {})
-    if not isinstance(value, dict):
-        raise BadRequestError(f"{place or key} is a JSON object, not {shown(value)}")
-    return value
-
-
-def _only(given: Mapping[str, Any], place: str, known: tuple[str, ...]) -> None:
-    """Refuses what would have to be overlooked; null asks for nothing."""
-    for key, value in given.items():
-        if key not in known and value is not None:
-            raise BadRequestError(f"{place} has no {shown(key)} here; there are {', '.join(known)}")

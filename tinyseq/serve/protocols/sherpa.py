@@ -6,7 +6,7 @@ from typing import Any
 
 from tinyseq.errors import TinyseqError
 from tinyseq.serve.errors import BadRequestError
-from tinyseq.serve.protocols.sound import SoundHandler, dumped, floats
+from tinyseq.serve.protocols.sound import ENDS, SoundHandler, dumped, floats
 from tinyseq.serve.speech.steps import Heard
 from tinyseq.speech.result import RecognizerResult
 
@@ -74,7 +74,7 @@ class SherpaHandler(SoundHandler):
     def draining(self) -> None:
         """Says what was heard up to now; such clients know of no way to go on elsewhere."""
         if self._stream is None:
-            self._leave("drained", 1001, "the server ends")
+            self._leave("drained", 1001, ENDS)
             return
 
         def last(result: Heard | TinyseqError) -> None:
@@ -82,7 +82,7 @@ class SherpaHandler(SoundHandler):
                 for over in result.over:
                     self._say(over, is_final=True)
                     self._segment += 1
-            self._leave("drained", 1001, "the server ends")
+            self._leave("drained", 1001, ENDS)
 
         if not self._ends:
             self._ends = True

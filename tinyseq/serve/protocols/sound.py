@@ -18,6 +18,8 @@ if TYPE_CHECKING:
     from tinyseq.serve.services import Services
     from tinyseq.serve.speech.served import ServedSpeech, SpeechStream
 
+ENDS = "the server ends, or serves this no more"
+
 LEFT = (1000, 1001, 1005)
 """Codes by which clients take their leave."""
 
@@ -42,6 +44,7 @@ class SoundHandler:
         """The stream, made when it is first needed."""
         if self._stream is None:
             self._stream = self._made()
+            self._stream.told_to_end = self.draining
         return self._stream
 
     def _made(self) -> SpeechStream:
@@ -78,6 +81,10 @@ class SoundHandler:
         if self._stream is not None:
             self._stream.close(why)
         self._connection.close(code, reason)
+
+    def draining(self) -> None:
+        """Says the last words to the client."""
+        raise NotImplementedError
 
     def closed(self, code: int) -> None:
         """The client has gone."""

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from tinyseq.serve.protocols.openai_realtime import RealtimeHandler
 from tinyseq.serve.protocols.sherpa import SherpaHandler
+from tinyseq.serve.protocols.sound import ENDS
 from tinyseq.serve.protocols.voice import VoiceHandler
 from tinyseq.serve.protocols.vosk import VoskHandler
 
@@ -45,7 +46,7 @@ class EitherHandler:
     def draining(self) -> None:
         """The server ends."""
         if self._handler is None:
-            self._connection.close(1001, "the server ends")
+            self._connection.close(1001, ENDS)
         else:
             self._handler.draining()
 

@@ -14,7 +14,7 @@ from tinyseq.common.text import shown
 from tinyseq.errors import FeedError, StateError, TinyseqError
 from tinyseq.runtime.state import State
 from tinyseq.serve.connection import ended_reason
-from tinyseq.serve.errors import BadRequestError, TokenError
+from tinyseq.serve.errors import BadRequestError, TokenError, TooLargeError
 from tinyseq.serve.kinds import Kind, Layout, Place
 from tinyseq.serve.protocols.tensors import array_of, declared, read_tensor, written
 from tinyseq.serve.tokens import Token
@@ -62,6 +62,7 @@ class StreamHandler:
         self._connection = connection
         self._tokens = services.tokens
         self._ahead = services.config.limits.chunks_ahead
+        self._longest = services.config.limits.message_bytes
         self.subprotocol = SUBPROTOCOL if SUBPROTOCOL in connection.subprotocols else None
         self._every = _seconds(connection.query.get("state_every"))
         self._model = services.models.find(name, version)
@@ -79,6 +80,7 @@ class StreamHandler:
         self._ending = False
 
     def opened(self) -> None:
+        self._connection.allow(self._model.token_bytes)
         self._ready()
 
     def _ready(self) -> None:
@@ -148,12 +150,16 @@ class StreamHandler:
             raise BadRequestError(
                 f"a binary chunk begins with the length of its header, here {length}; the first has one"
             )
+        self._begun()
+        self._check_size(data)
         return layout_of(_json(data[4 : 4 + length]))
 
     def _text(self, text: str) -> None:
         message = _json(text)
         if not isinstance(message, dict):
             raise BadRequestError(f"a message is a JSON object, not {shown(message)}")
+        if "resume" not in message:
+            self._check_size(text)
         if "inputs" in message and not message.get("finish"):
             self._text_chunk(message)
         elif message.get("state") is True:
@@ -169,7 +175,18 @@ class StreamHandler:
                 f"a message has inputs, state, resume, reset or finish, not {shown(list(message))}"
             )
 
+    def _begun(self) -> None:
+        """Nothing resumes the stream from now on, and messages are as short as the limit."""
+        if not self._asked:
+            self._connection.allow(0)
+
+    def _check_size(self, data: bytes | str) -> None:
+        """Only what resumes a stream may be as long as its state."""
+        if len(data) > self._longest:
+            raise TooLargeError(f"a message has {self._longest} bytes at the most (limits.message_bytes)")
+
     def _text_chunk(self, message: Mapping[str, Any]) -> None:
+        self._begun()
         self._asked += 1
         try:
             feeds = _arrays(message["inputs"])
@@ -181,6 +198,7 @@ class StreamHandler:
         if self._asked or not isinstance(token, str):
             raise BadRequestError("resume comes before all chunks, with a state token as text")
         opened = self._tokens.open(token, KIND, self._model.fingerprint)
+        self._begun()
         self._asked = self._answered = opened.sequence
         try:
             self._stream.restore(State.from_bytes(opened.state), self._resumed)

@@ -9,8 +9,9 @@ import numpy as np
 
 from tinyseq.common.text import shown
 from tinyseq.errors import FeedError, StateError, TinyseqError
-from tinyseq.serve.errors import BadRequestError, TokenError
+from tinyseq.serve.errors import BadRequestError, TokenError, TooLargeError
 from tinyseq.serve.protocols.sound import (
+    ENDS,
     SoundHandler,
     dumped,
     floats,
@@ -64,6 +65,7 @@ class VoiceHandler(SoundHandler):
         self._ends = False
 
     def opened(self) -> None:
+        self._connection.allow(self._served.token_bytes)
         self._ready()
 
     def _ready(self) -> None:
@@ -82,9 +84,12 @@ class VoiceHandler(SoundHandler):
         if self._ends:
             raise BadRequestError("the stream was declared finished, and nothing follows")
         if isinstance(data, bytes):
+            self._check_size(data)
             self._sound(FORMATS[self._settings["format"]](data))
             return
         message = json_object(data)
+        if "resume" not in message:
+            self._check_size(data)
         if "start" in message:
             self._configure(message["start"])
         elif "resume" in message:
@@ -96,6 +101,12 @@ class VoiceHandler(SoundHandler):
             self._end(self._settings["sample_rate"], self._finished)
         else:
             raise BadRequestError(f"a message has one of {', '.join(CONTROL)}, not {shown(list(message))}")
+
+    def _check_size(self, data: bytes | str) -> None:
+        """Only what resumes a stream may be as long as its state."""
+        longest = self._services.config.limits.message_bytes
+        if len(data) > longest:
+            raise TooLargeError(f"a message has {longest} bytes at the most (limits.message_bytes)")
 
     def _sound(self, samples: np.ndarray) -> None:
         try:
@@ -140,11 +151,14 @@ class VoiceHandler(SoundHandler):
         except StateError as error:
             raise TokenError(str(error)) from error
         self._settings, self._utterance = extra["settings"], extra["utterance"]
+        self._stream.told_to_end = self.draining
         self._sequence = self._answered = self._stream.sequence = opened.sequence
+        self._connection.allow(0)
         self._clock()
         self._ready()
 
     def _made(self) -> SpeechStream:
+        self._connection.allow(0)
         self._clock()
         return self._served.open_stream(self._settings["hotwords"])[0]
 
@@ -215,8 +229,13 @@ class VoiceHandler(SoundHandler):
             self._say(type="error", seq=self._answered, error=str(saved))
             return
         sequence, state = saved
-        token = Token(KIND, self._served.fingerprint, sequence, state)
-        self._say(type="state", seq=sequence, token=self._services.tokens.make(token))
+        token = self._services.tokens.make(Token(KIND, self._served.fingerprint, sequence, state))
+        most = self._served.token_bytes
+        if len(token) > most:
+            error = f"the state token has {len(token)} bytes, and could be resumed with {most} at the most"
+            self._say(type="error", seq=self._answered, error=f"{error} (limits.token_bytes)")
+            return
+        self._say(type="state", seq=sequence, token=token)
 
     def _say(self, **message: Any) -> None:
         self._connection.send(dumped(message))
@@ -228,7 +247,7 @@ class VoiceHandler(SoundHandler):
 
         def last(saved: tuple[int, bytes] | TinyseqError) -> None:
             self._send_state(saved)
-            self._leave("drained", 1001, "the server ends; go on with the state token")
+            self._leave("drained", 1001, f"{ENDS}; go on with the state token")
 
         self._begin().snapshot(self._extra, last)
 

@@ -4,20 +4,24 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections import deque
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from functools import partial
+import logging
+from collections import OrderedDict, deque
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from functools import cached_property, partial
 from hashlib import sha256
+from time import monotonic
 from typing import TYPE_CHECKING, Any
+from weakref import WeakKeyDictionary
 
 import numpy as np
 
 from tinyseq.common.text import shown
-from tinyseq.errors import FeedError, TinyseqError
+from tinyseq.errors import FeedError, StateError, TinyseqError
 from tinyseq.runtime.state import State
 from tinyseq.serve.batcher import Batcher, Done
 from tinyseq.serve.errors import UnknownModelError
 from tinyseq.serve.speech.steps import Heard, Noticed, RecognizerSteps, Sound, VoiceSteps
+from tinyseq.serve.tokens import message_bytes
 from tinyseq.speech.endpoint import Endpointing
 from tinyseq.speech.recognizer import Recognizer
 from tinyseq.speech.stream import RecognizerStream
@@ -27,8 +31,13 @@ if TYPE_CHECKING:
     from tinyseq.serve.models import Models
     from tinyseq.serve.speech.sources import Engine, SpeechSource
 
+log = logging.getLogger("tinyseq.serve")
+
 PIECE_SECONDS = 0.5
 """Of sound that is stepped at once: longer messages take several turns, so that others get theirs."""
+
+MOST_LIMITED = 16
+"""Sets of words to which a recogniser is limited for clients at one time, and kept for the next client."""
 
 MOST_HOTWORDS = 1000
 """Hotwords that a stream may have of its own."""
@@ -50,9 +59,17 @@ class SpeechStream:
         self.sequence = 0
         """Messages of sound that were taken."""
         self._hotwords = hotwords
+        self.told_to_end: Callable[[], None] | None = None
+        """What is called when the recogniser was replaced long ago: to close the stream, now or soon."""
         self._line = served.batcher.line(self)
         self._waiting: deque[tuple[Callable[[], None], int]] = deque()
         self._busy = self._closed = False
+
+    def end_soon(self) -> None:
+        """Tells who uses the stream that it is to end."""
+        told, self.told_to_end = self.told_to_end, None
+        if told is not None:
+            told()
 
     def hear(self, rate: float, samples: np.ndarray, done: Done) -> None:
         """Takes sound in: ``done`` gets a Heard or a Noticed.
@@ -151,6 +168,7 @@ class ServedSpeech:
     """A recogniser or a voice detector that is served."""
 
     def __init__(self, source: SpeechSource, engine: Engine, models: Models) -> None:
+        self._source = source
         self.name, self.aliases, self.language = source.name, source.aliases, source.language
         self.kind = source.kind
         self.engine: Any = engine
@@ -163,12 +181,44 @@ class ServedSpeech:
         self.batcher = Batcher(
             self.steps, models.config.limits, self.admission, self.metrics, models.pace, models.executor
         )
-        self.fingerprint = _fingerprint(engine)
+        self._limited: OrderedDict[frozenset[str], ServedSpeech] = OrderedDict()
+
+    @cached_property
+    def fingerprint(self) -> str:
+        """What tells it from others: equal where a stream may go on."""
+        return _fingerprint(self.engine)
 
     @property
     def sample_rate(self) -> int:
         """Hz that the model hears; sound of other rates is resampled."""
         return int(getattr(self.engine, "sample_rate", 16_000))
+
+    @cached_property
+    def token_bytes(self) -> int:
+        """What a message with a state token may have."""
+        live = self.engine.create_stream() if isinstance(self.engine, Recognizer) else self.engine.stream()
+        try:
+            first = live.snapshot()
+        except StateError:  # which every token of such a stream will say, too
+            return 0
+        return message_bytes(len(first.to_bytes())) + self._models.config.limits.token_bytes
+
+    def limited_to(self, words: Collection[str]) -> ServedSpeech:
+        """The same recogniser, which recognises no other words. Few of those that were asked for are kept.
+
+        Raises:
+            OptionError: it cannot be so limited.
+        """
+        chosen = frozenset(words)
+        found = self._limited.pop(chosen, None)
+        if found is None:
+            found = ServedSpeech(self._source, self.engine.limited_to(chosen), self._models)
+            # What is counted, and ended when this is replaced.
+            found.streams = self.streams
+            if len(self._limited) >= MOST_LIMITED:
+                self._limited.popitem(last=False)
+        self._limited[chosen] = found
+        return found
 
     def open_stream(
         self,
@@ -220,10 +270,12 @@ class Speech:
 
     def __init__(self, models: Models) -> None:
         self._models = models
-        self._served: list[ServedSpeech] = []
+        self._served: dict[str, ServedSpeech] = {}
+        self._stamps: dict[str, Any] = {}
+        self._retired: WeakKeyDictionary[ServedSpeech, float] = WeakKeyDictionary()
 
     def __iter__(self) -> Iterator[ServedSpeech]:
-        yield from self._served
+        yield from self._served.values()
 
     async def load_all(self) -> None:
         """Loads all that the configuration names.
@@ -231,10 +283,51 @@ class Speech:
         Raises:
             TinyseqError: a file cannot be read, or something does not fit.
         """
-        loop = asyncio.get_running_loop()
         for source in self._models.config.speech:
-            engine = await loop.run_in_executor(self._models.executor, source.load)
-            self._served.append(ServedSpeech(source, engine, self._models))
+            self._served[source.name] = await self._loaded(source)
+
+    async def replace(self, sources: Sequence[SpeechSource], all_anew: bool) -> None:
+        """Serves these and no others: new streams are of them, streams that are live go on with theirs. What
+        cannot be loaded is served on as it was, and the log says why.
+
+        Args:
+            all_anew: loads those, too, whose tables and files are as they were.
+        """
+        found: dict[str, ServedSpeech] = {}
+        for source in sources:
+            before = self._served.get(source.name)
+            if not all_anew and self._stamps.get(source.name) == source.stamp():
+                fitting = before
+            else:
+                fitting = await self._loaded_or(source, before)
+            if fitting is not None:
+                found[source.name] = fitting
+        now = monotonic()
+        self._retired.update((served, now) for served in self if found.get(served.name) is not served)
+        self._served = found
+
+    async def _loaded_or(self, source: SpeechSource, before: ServedSpeech | None) -> ServedSpeech | None:
+        try:
+            return await self._loaded(source)
+        except TinyseqError as error:
+            log.error("%s; it is served as it was", error)
+            return before
+
+    async def _loaded(self, source: SpeechSource) -> ServedSpeech:
+        self._stamps[source.name] = source.stamp()
+        loop = asyncio.get_running_loop()
+        engine = await loop.run_in_executor(self._models.executor, source.load)
+        served = ServedSpeech(source, engine, self._models)
+        # Worked out here, and not when the first client comes.
+        served.fingerprint, served.token_bytes  # noqa: B018
+        return served
+
+    def tick(self, now: float) -> None:
+        """Called every second or so: streams of what was replaced long ago are ended."""
+        limit = now - self._models.config.limits.retire_seconds
+        for served, since in list(self._retired.items()):
+            for stream in list(served.streams) if since < limit else ():
+                stream.end_soon()
 
     def find(self, name: str | None, kind: str | None = None) -> ServedSpeech:
         """What is served under a name or an alias; without one the first of a kind.
@@ -258,7 +351,6 @@ class Speech:
 
 
 def _fingerprint(engine: Engine) -> str:
-    """What tells it from others: equal where a stream may go on."""
     if isinstance(engine, Recognizer):
         told = engine.decoder.digest(0), engine.frame_seconds, engine.sample_rate
     else:

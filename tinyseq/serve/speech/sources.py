@@ -25,6 +25,7 @@ from tinyseq.errors import OptionError, TinyseqError
 from tinyseq.ir.model import Value
 from tinyseq.runtime.loading import load
 from tinyseq.runtime.session import Session
+from tinyseq.serve.repository import stamps
 from tinyseq.speech.endpoint import Endpointing
 from tinyseq.speech.front_end import Chunks
 from tinyseq.speech.recognizer import Recognizer
@@ -53,12 +54,13 @@ Engine = Recognizer | VoiceDetector
 class SpeechSource:
     """A recogniser or a voice detector to serve, as its table in ``serve.toml`` has it.
 
-    ``folder`` is the one that paths in the table are relative to.
+    ``folder`` is the one that paths in the table are relative to, ``file`` the one that has the table.
     """
 
     name: str
     table: Mapping[str, Any]
     folder: Path = field(default=Path())
+    file: Path | None = None
 
     def __post_init__(self) -> None:
         self._check()
@@ -77,6 +79,19 @@ class SpeechSource:
     def language(self) -> str | None:
         """What it understands, as ``"en"``, if the table says so."""
         return self.table.get("language")
+
+    def stamp(self) -> Any:
+        """What differs when the table or one of its files has changed."""
+        decoder = self.table.get("decoder", {})
+        named = [self.table.get("model"), *(decoder.get(key) for key in ("vocabulary", "lexicon", "lm"))]
+        paths = [self.folder / each for each in named if isinstance(each, str)]
+        try:
+            if "transducer" in self.table:
+                folder = self.folder / self.table["transducer"]
+                paths += [path for path in folder.iterdir() if path.is_file()]
+            return self.table, stamps(paths)
+        except (OSError, ValueError):
+            return self.table, None
 
     def load(self) -> Engine:
         """Reads all files and makes what is served.
@@ -224,7 +239,10 @@ class SpeechSource:
                 raise OptionError(f"factory: cannot import {module}: {error}") from error
         if not callable(factory):
             raise OptionError(f"factory is {shown(self.table['factory'])} and must be module:function")
-        made = factory(**self.table.get("options", {}))
+        try:
+            made = factory(**self.table.get("options", {}))
+        except Exception as error:  # whatever a user's own function raises
+            raise OptionError(f"factory: {self.table['factory']} raised {error!r}") from error
         wanted = Recognizer if self.kind == "recognizer" else VoiceDetector
         if not isinstance(made, wanted):
             raise OptionError(
