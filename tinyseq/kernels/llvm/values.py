@@ -163,6 +163,16 @@ def _by_vectors(isa: Isa, builder, a, b, c):
     return whole(builder, [called(builder, name, part, *three) for three in split])
 
 
+IN_THE_CORE, NEAR_THE_CORE = 3, 2
+"""Which cache something is fetched to: the first one, or the second."""
+
+
+def fetched(builder, address, cache: int) -> None:
+    """Has the processor begin to read the line of memory at an address, which need not be one."""
+    pointer = builder.inttoptr(address, ir.IntType(8).as_pointer())
+    called(builder, "llvm.prefetch.p0", ir.VoidType(), pointer, INT32(0), INT32(cache), INT32(1))
+
+
 def called(builder, name: str, result, *arguments):
     """Calls an intrinsic of LLVM."""
     function = builder.module.globals.get(name)
