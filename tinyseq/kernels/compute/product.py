@@ -22,9 +22,11 @@ from tinyseq.kernels.llvm.intrinsics import (
     fetch,
     floats,
     fma,
+    give,
     integers,
-    integers32,
+    lanes,
     stack,
+    take,
     tile,
 )
 from tinyseq.kernels.llvm.tiles import FETCHING_ROWS, TILE_PANELS, TILE_ROWS
@@ -92,16 +94,15 @@ def _partial_panel(of: Element, rows: int):
     @compiled(PARTIAL)
     def partial(x, offsets, k, w, w_stride, start, start_stride, y, y_stride, columns):
         edge = _edge()
-        cells = integers32(edge)
-        source = integers32(start)
-        target = integers32(y)
         for row in range(rows):
-            for column in range(columns):
-                cells[row * PANEL + column] = source[row * start_stride + column]
+            for place in range(0, columns, lanes()):
+                own, skip = edge + (row * PANEL + place) * BYTES, (row * start_stride + place) * BYTES
+                take(start + skip, own, min(columns - place, lanes()))
         run(x, offsets, k, w, w_stride, edge, PANEL, edge, PANEL, w, 0)
         for row in range(rows):
-            for column in range(columns):
-                target[row * y_stride + column] = cells[row * PANEL + column]
+            for place in range(0, columns, lanes()):
+                own, skip = edge + (row * PANEL + place) * BYTES, (row * y_stride + place) * BYTES
+                give(own, y + skip, min(columns - place, lanes()))
 
     return partial
 

@@ -19,7 +19,10 @@ from tinyseq.kernels.llvm.tiles import (
     FLUSHED,
     FMA32,
     FMA64,
+    GIVE,
+    LANES,
     LESS,
+    TAKE,
     TAPS,
     TILE_ARGUMENTS,
     tile_name,
@@ -230,6 +233,24 @@ def flushed(typingctx, x):
 def taken_off_bytes(typingctx):
     """What tiles of bytes take off each number of x before they multiply it."""
     return types.int32(), _external(LESS, INT32, [])
+
+
+@intrinsic
+def lanes(typingctx):
+    """How many float32 ``take`` and ``give`` move: a power of two, 1 where no mask chooses from more."""
+    return types.int64(), _external(LANES, INT64, [])
+
+
+@intrinsic
+def take(typingctx, source, target, count):
+    """``lanes()`` float32 at ``target``: the first ``count`` from ``source``, no more is read, and zeros."""
+    return types.void(*[types.int64] * 3), _external(TAKE, ir.VoidType(), [INT64] * 3)
+
+
+@intrinsic
+def give(typingctx, source, target, count):
+    """The first ``count`` of ``lanes()`` float32 from ``source`` to ``target``; nothing else is written."""
+    return types.void(*[types.int64] * 3), _external(GIVE, ir.VoidType(), [INT64] * 3)
 
 
 @intrinsic

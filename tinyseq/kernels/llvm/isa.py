@@ -11,10 +11,23 @@ class Isa:
     broadcast and the weights must fit the vector registers. ``dot`` is the LLVM intrinsic that adds up
     products of bytes, which the processor's file knows how to use; empty where there is none. ``apart``:
     there are no vectors, and all tiles call one function. ``madd`` is the LLVM intrinsic that multiplies and
-    adds vectors of 128 bits in one instruction; empty where LLVM's own ``fma`` becomes one.
+    adds vectors of 128 bits in one instruction; empty where LLVM's own ``fma`` becomes one. ``masked`` is how
+    many float32 are read or written at once of which a mask chooses some: 1 where no instruction does that.
     """
 
-    __slots__ = ("apart", "cpu", "dot", "features", "fma", "halves", "level", "madd", "name", "tiles")
+    __slots__ = (
+        "apart",
+        "cpu",
+        "dot",
+        "features",
+        "fma",
+        "halves",
+        "level",
+        "madd",
+        "masked",
+        "name",
+        "tiles",
+    )
 
     def __init__(
         self,
@@ -28,6 +41,7 @@ class Isa:
         apart: bool = False,
         madd: str = "",
         halves: bool = False,
+        masked: int = 1,
     ) -> None:
         self.name = name
         self.level = level
@@ -39,3 +53,4 @@ class Isa:
         self.apart = apart
         self.madd = madd
         self.halves = halves
+        self.masked = masked

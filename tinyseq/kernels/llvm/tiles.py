@@ -19,7 +19,9 @@ from tinyseq.kernels.llvm.values import (
     Arithmetic,
     fetched,
     fused,
+    given,
     shuffled,
+    taken,
     undefined,
 )
 from tinyseq.kernels.llvm.values import vector as vector_of
@@ -38,6 +40,10 @@ processor's file defines it."""
 
 LESS = "tinyseq.bytes.less"
 """What tiles of bytes take off each number of x."""
+
+LANES, TAKE, GIVE = "tinyseq.lanes", "tinyseq.lanes.take", "tinyseq.lanes.give"
+"""How many float32 a mask can choose from; what reads, or writes, the first ones of so many.
+``intrinsics.py`` says what they do."""
 
 TILE_ROWS = (6, 5, 4, 3, 2, 1)
 """Rows of the tiles that the product asks for, largest first."""
@@ -61,7 +67,7 @@ def names() -> list[str]:
     tiles = [
         (element.name, rows, panels) for element in ELEMENTS for rows in TILE_ROWS for panels in TILE_PANELS
     ]
-    own = (FMA32, FMA64, TAPS, LESS, DENORMALS_OFF, DENORMALS_RESTORE, FLUSHED)
+    own = (FMA32, FMA64, TAPS, LESS, LANES, TAKE, GIVE, DENORMALS_OFF, DENORMALS_RESTORE, FLUSHED)
     return [*own, *(tile_name(*tile) for tile in tiles)]
 
 
@@ -71,6 +77,12 @@ def definitions(isa: Isa) -> str:
     for name, element in ((FMA32, FLOAT), (FMA64, DOUBLE)):
         builder, arguments = _function(module, name, element, [element] * 3)
         builder.ret(fused(isa, builder, *arguments))
+    builder, _ = _function(module, LANES, INT64, [])
+    builder.ret(INT64(isa.masked))
+    for name, write in ((TAKE, taken), (GIVE, given)):
+        builder, arguments = _function(module, name, ir.VoidType(), [INT64] * 3)
+        write(builder, vector_of(FLOAT, isa.masked), *arguments)
+        builder.ret_void()
     builder, _ = _function(module, LESS, INT32, [])
     builder.ret(INT32(BYTE_ELEMENT.arithmetic(isa).less))
     builder, arguments = _function(module, TAPS, ir.VoidType(), [INT64] * 7)
