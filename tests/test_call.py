@@ -2,7 +2,9 @@
 
 import gc
 import sys
+import time
 from threading import Thread
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -15,6 +17,7 @@ from tests.assets import ASSETS
 from tests.models import model, running_sum, value
 from tests.strategies import CASES
 from tests.test_real_models import MODELS, feeds_of
+from tinyseq.backends import cpu
 from tinyseq.kernels import call
 
 TIMES = 200
@@ -272,6 +275,74 @@ def test_keys_whose_comparison_runs_code():
     with pytest.raises((tinyseq.FeedError, KeyError, RuntimeError)):
         stream.step(feeds, out)
     stream.step(feeds)
+
+
+def test_a_step_within_a_step_is_refused():
+    class Key(str):
+        def __eq__(self, other: object) -> bool:
+            with pytest.raises(tinyseq.StateError, match="in use"):
+                stream.step({"x": np.zeros((1, 1, 3), np.float32)})
+            return str.__eq__(self, other)
+
+        __hash__ = str.__hash__
+
+    session = tinyseq.load(lstm())
+    stream, alone = session.stream(), session.stream()
+    x = np.ones((1, 1, 3), np.float32)
+    for _ in range(3):
+        same(stream.step({Key("x"): x}), alone.step({"x": x}))
+    assert stream.snapshot() == alone.snapshot()
+
+
+@pytest.mark.parametrize("frames, brief", [(1, True), (4000, False)])
+def test_the_shortest_steps_keep_the_gil(frames, brief, monkeypatch):
+    told = []
+
+    def step_of(*given):
+        told.append(given[6])
+        return call.step_of(*given)
+
+    monkeypatch.setattr(cpu, "step_of", step_of)
+    stream, feeds = tinyseq.load(lstm()).stream(), {"x": np.ones((frames, 1, 3), np.float32)}
+    for _ in range(3):
+        stream.step(feeds)
+    assert told == [brief]
+
+
+def test_a_plan_of_many_turns_is_not_brief():
+    once, often = (
+        SimpleNamespace(arena_bytes=64, weights=[], program=np.zeros(64), turns=n) for n in (1, 999)
+    )
+    assert cpu._work(once) <= cpu.BRIEF < cpu._work(often)
+
+
+def test_others_run_meanwhile():
+    stream, session = tinyseq.load(lstm()).stream(), tinyseq.load(lstm())
+    feeds, turns, going = {"x": np.ones((4000, 1, 3), np.float32)}, [0], [True]
+    step = session.stream().bind(feeds, stream.step(feeds))
+    step()
+
+    def turn() -> None:
+        while going:
+            turns[0] += 1
+            time.sleep(1e-5)
+
+    interval = sys.getswitchinterval()
+    thread = Thread(target=turn)
+    try:
+        # Nobody is made to give the GIL away.
+        sys.setswitchinterval(1000)
+        thread.start()
+        while not turns[0]:
+            time.sleep(1e-3)
+        before = turns[0]
+        for _ in range(50):
+            step()
+        assert turns[0] > before
+    finally:
+        going.clear()
+        sys.setswitchinterval(interval)
+        thread.join()
 
 
 def test_two_threads_are_refused():

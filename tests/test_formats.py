@@ -33,7 +33,7 @@ from tinyseq.plan.packing import PackedWeights, panels
 from tinyseq.plan.planner import Planner
 from tinyseq.plan.plans import Plans
 
-ROWS, PANELS, K = 3, 2, 37
+ROWS, PANELS, K = 4, 2, 37
 COLUMNS = PANELS * PANEL
 
 
@@ -66,7 +66,7 @@ def tile_of(monkeypatch, of: Element, isa: Isa):
     engine = llvm.create_mcjit_compiler(llvm.parse_assembly(tiles.definitions(isa)), target)
     engine.finalize_object()
     address = engine.get_function_address(tiles.tile_name(of.name, ROWS, PANELS))
-    return ctypes.CFUNCTYPE(None, *[ctypes.c_int64] * 9)(address), engine
+    return ctypes.CFUNCTYPE(None, *[ctypes.c_int64] * 11)(address), engine
 
 
 BASELINE = next(iter(architecture.HERE.ISAS.values()))
@@ -94,7 +94,7 @@ def test_what_a_format_packs_its_tile_multiplies(monkeypatch, name, isa):
     for plane in range(row.planes):
         y = np.zeros((ROWS, COLUMNS), np.float32 if floats else np.int32)
         start, first = (y.ctypes.data, COLUMNS), packed.ctypes.data + plane * COLUMNS * element.size
-        tile(x.ctypes.data, offsets.ctypes.data, depth, first, row.planes * COLUMNS, *start, *start)
+        tile(x.ctypes.data, offsets.ctypes.data, depth, first, row.planes * COLUMNS, *start, *start, 0, 64)
         total = 256 * total + y
     assert engine
     taken = x[:, :K].astype(np.float64) - element.arithmetic(BUILDS[isa]).less
@@ -136,8 +136,8 @@ def test_tiles_of_64_bit_arm_stay_in_registers(monkeypatch, name, format_, rows,
     product = "fmla" if format_ == "float32" else "sdot"
     assert sum(line.startswith(product) for line in loop) == 4 * rows * panels
     assert not [line for line in loop if "sp" in re.split(r"\W+", line) or line.startswith("mov")]
-    # Loads of x and, by twos, of w; what readies a byte of x; what counts.
-    beside = (1 if format_ == "float32" else 4) * rows + 2 * panels + 4
+    # Loads of x and, by twos, of w; what readies a byte of x; what counts and fetches.
+    beside = (1 if format_ == "float32" else 4) * rows + 2 * panels + 6
     assert len(loop) <= 4 * rows * panels + beside
 
 

@@ -14,7 +14,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import tinyseq
-from tests.models import one_node, recurrent
+from tests.models import GATES, one_node, recurrent
 from tinyseq.errors import KernelsError
 from tinyseq.kernels import library
 from tinyseq.kernels.build import native
@@ -377,6 +377,42 @@ def test_activations_named_at_run_time_change_no_bit(isa, layer, hidden, frames,
         assert found.tobytes() == expected[name].tobytes()
 
 
+UNITS = {"rnn, named": ("RNN", {"clip": 1e6}), "lstm, named": ("LSTM", {"clip": 1e6}), **LAYERS}
+
+
+@pytest.mark.parametrize("layer", UNITS)
+@given(hidden=st.integers(1, 40), frames=st.integers(1, 3), rows=st.integers(1, 9), data=st.data())
+def test_a_unit_is_the_same_among_any_number(isa, layer, hidden, frames, rows, data):
+    """Where no unit sees another one, some of them give what they give among all."""
+    op, attributes = UNITS[layer]
+    attributes = dict(attributes)
+    first = data.draw(st.integers(0, hidden - 1))
+    some = slice(first, data.draw(st.integers(first + 1, hidden)))
+    rng = np.random.default_rng(hidden)
+    gates, x = GATES[op], rng.standard_normal((frames, rows, 3)).astype(np.float32)
+    w, r, b = (rng.standard_normal((gates, hidden, *size)).astype(np.float32) for size in ((3,), (1,), (2,)))
+    h, c = (rng.standard_normal((1, rows, hidden)).astype(np.float32) for _ in range(2))
+    p = rng.standard_normal((3, hidden)).astype(np.float32) if attributes.pop("peepholes", False) else None
+
+    def run(units: slice) -> dict[str, np.ndarray]:
+        count = len(range(hidden)[units])
+        own = [
+            w[:, units].reshape(1, gates * count, 3),
+            (r[:, units] * np.eye(count, dtype=np.float32)).reshape(1, gates * count, count),
+            np.moveaxis(b, 2, 0)[:, :, units].reshape(1, 2 * gates * count),
+        ]
+        states = [h[..., units], c[..., units]] if op == "LSTM" else [h[..., units]]
+        peepholes = [] if p is None else [p[:, units].reshape(1, 3 * count)]
+        results = ["y", "hn", "cn"][: 1 + len(states)]
+        inputs = [x, *own, None, *states, *peepholes]
+        case = one_node(op, inputs, fed=[0], outputs=results, hidden_size=count, **attributes)
+        return tinyseq.load(case.model).run(case.feeds)
+
+    everything = run(slice(0, hidden))
+    for name, found in run(some).items():
+        np.testing.assert_array_equal(found, everything[name][..., some])
+
+
 def _reading_a_gate_again(fma, activations, peepholes, coupled):
     return lambda x, s, h, c, k, options: (activations[0](x[0], options) * x[0], c)
 
@@ -437,7 +473,10 @@ def test_product_is_right_and_its_rows_are_independent(isa, rows, inner, columns
     np.testing.assert_array_equal(np.delete(z, row, 0), np.delete(y, row, 0))
 
 
-@pytest.mark.skipif(len(FUSED) < 2, reason="this machine has no two ISAs with fused multiply-add")
+several = pytest.mark.skipif(len(FUSED) < 2, reason="this machine has no two ISAs with fused multiply-add")
+
+
+@several
 @given(rows=SIZES, inner=SIZES, columns=SIZES, seed=st.integers(0, 99))
 def test_fused_isas_agree_in_every_bit(monkeypatch, rows, inner, columns, seed):
     case, _ = gemm(rows, inner, columns, seed)
@@ -447,3 +486,18 @@ def test_fused_isas_agree_in_every_bit(monkeypatch, rows, inner, columns, seed):
         results.append(tinyseq.load(case.model).run(case.feeds)["y"])
     for other in results[1:]:
         np.testing.assert_array_equal(results[0], other)
+
+
+@several
+@pytest.mark.parametrize("layer", LAYERS)
+@given(frames=st.integers(1, 3), rows=st.integers(1, 9), hidden=SIZES)
+def test_fused_isas_agree_in_every_bit_of_a_layer(monkeypatch, layer, frames, rows, hidden):
+    op, attributes = LAYERS[layer]
+    case = recurrent(op, frames, rows, 3, hidden, initial=True, **attributes)
+    results = []
+    for name in FUSED:
+        monkeypatch.setenv(library.ISA_VARIABLE, name)
+        results.append(tinyseq.load(case.model).run(case.feeds))
+    for other in results[1:]:
+        for name, array in results[0].items():
+            np.testing.assert_array_equal(array, other[name])

@@ -45,22 +45,28 @@ class CpuBackend(PlannedBackend):
 LONG = 2**35
 """From how much work on a plan counts as long: about a tenth of a second."""
 
+BRIEF = 2**20
+"""Up to how much work it counts as brief: about three microseconds."""
+
 AN_INSTRUCTION = 2**8
 """What a word of a program costs at the least each time that it is run, in the same measure."""
 
 
-def _is_long(plan: Plan) -> bool:
-    """Whether running a plan may take so long that a signal should not wait for it.
+def _work(plan: Plan) -> int:
+    """How much work running a plan may be.
 
     A guess from sizes: each byte of the arena is computed once, from as many numbers as a row of a matrix has
     that takes up all the weights, or the arena.
     """
     arena = plan.arena_bytes
-    if arena < 2**18 and plan.turns == 1:
-        return False
     weights = sum([weight.nbytes for weight in plan.weights])
     work = arena * (16 + math.isqrt(weights) + math.isqrt(arena) // 16)
-    return max(work, plan.turns * plan.program.size * AN_INSTRUCTION) >= LONG
+    return max(work, plan.turns * plan.program.size * AN_INSTRUCTION)
+
+
+def _is_long(plan: Plan) -> bool:
+    """Whether running a plan may take so long that a signal should not wait for it."""
+    return (plan.arena_bytes >= 2**18 or plan.turns > 1) and _work(plan) >= LONG
 
 
 class CpuExecutor(Executor):
@@ -86,6 +92,7 @@ class CpuExecutor(Executor):
         addresses += [weight.ctypes.data for weight in plan.weights]
         self.context = np.array(addresses, np.int64)
         self._address = ctypes.c_void_p(self.context.ctypes.data)
+        self._is_brief = _work(plan) <= BRIEF
         super().__init__(plan, known)
 
     @cached_property
@@ -107,7 +114,8 @@ class CpuExecutor(Executor):
             plain = plain and own
             outputs.append(Place(name, dtype, shape, array, None if own else partial(array.astype, dtype)))
         run = ctypes.cast(self._native, ctypes.c_void_p).value
-        return step_of(run, self.context, inputs, known, outputs, plain, (self._alive, self._arena))
+        kept = self._alive, self._arena
+        return step_of(run, self.context, inputs, known, outputs, plain, self._is_brief, kept)
 
     def bind(self, state: np.ndarray) -> None:
         self._alive[1] = state

@@ -82,6 +82,7 @@ def step_of(
     known: Sequence[Place],
     outputs: Sequence[Place],
     copies_out: bool,
+    brief: bool,
     kept: object,
 ) -> Step | None:
     """What steps a plan, ``step(feeds, out, free)``; None without the extension.
@@ -96,6 +97,7 @@ def step_of(
         known: what must be fed with these numbers.
         outputs: what it copies out.
         copies_out: whether it can write into ``out``.
+        brief: whether the machine takes so little time that others need not be let run meanwhile.
         kept: what must live as long.
     """
     native = extension()
@@ -103,7 +105,7 @@ def step_of(
         return None
     held = (kept, context, *inputs, *known, *outputs)
     places = [tuple(place.told() for place in group) for group in (inputs, known, outputs)]
-    call = native.Call((np.ndarray, dict, held), run, address(context), *places, int(copies_out))
+    call = native.Call((np.ndarray, dict, held), run, address(context), *places, int(copies_out), int(brief))
     return call.step
 
 

@@ -22,6 +22,7 @@ typedef struct {
     PyObject *array_type, *dict_type, *kept;
     Py_ssize_t inputs, known, outputs;
     int copies_out; /* whether results are what lies at their addresses */
+    int brief;      /* whether it takes no longer than to release the GIL */
     Place *places;  /* inputs, known inputs, outputs */
 } Call;
 
@@ -95,6 +96,7 @@ static int fits(const Call *call, PyObject *out, Array **arrays) {
 }
 
 static int64_t run(const Call *call) {
+    if (call->brief) return call->run(call->context);
     void *thread = PyEval_SaveThread();
     int64_t failed = call->run(call->context);
     PyEval_RestoreThread(thread);
@@ -142,18 +144,15 @@ static PyObject *taken(const Call *call, PyObject *feeds, PyObject *out) {
     return made(call);
 }
 
+/* Nobody else has what is claimed while the list of one is empty to them. */
 static PyObject *claimed(Call *call, PyObject *feeds, PyObject *out, PyObject *free) {
-    PyObject *results, *claim;
+    List *claim = (List *)free;
+    PyObject *results;
     if (free == none) return taken(call, feeds, out);
-    if (PyList_Size(free) != 1) return returned(none);
-    claim = returned(PyList_GetItem(free, 0));
-    PyList_SetSlice(free, 0, 1, NULL);
+    if (claim->length != 1) return returned(none);
+    claim->length = 0;
     results = taken(call, feeds, out);
-    if (PyList_Append(free, claim) != 0 && results != NULL) {
-        Py_DecRef(results);
-        results = NULL;
-    }
-    Py_DecRef(claim);
+    claim->length = 1;
     return results;
 }
 
@@ -197,7 +196,7 @@ static int fill(Place *place, PyObject *from) {
     return PyErr_Occurred() == NULL;
 }
 
-/* Call((ndarray, dict, kept), run, context, inputs, known, outputs, copies_out); places are tuples. */
+/* Call((ndarray, dict, kept), run, context, inputs, known, outputs, copies_out, brief); places are tuples. */
 static PyObject *call_new(PyObject *type, PyObject *given, PyObject *names) {
     (void)names;
     Call *call = (Call *)PyType_GenericAlloc(type, 0);
@@ -211,6 +210,7 @@ static PyObject *call_new(PyObject *type, PyObject *given, PyObject *names) {
     Py_ssize_t counts[3];
     for (int i = 0; i < 3; i++) counts[i] = PyTuple_Size(PyTuple_GetItem(given, 3 + i));
     call->copies_out = PyLong_AsSsize_t(PyTuple_GetItem(given, 6)) && counts[2] <= MOST_OUTPUTS;
+    call->brief = PyLong_AsSsize_t(PyTuple_GetItem(given, 7)) != 0;
     call->places = PyMem_Calloc((size_t)(counts[0] + counts[1] + counts[2]) + 1, sizeof *call->places);
     if (call->places == NULL) {
         Py_DecRef((PyObject *)call);

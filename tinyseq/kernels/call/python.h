@@ -20,6 +20,10 @@ typedef struct object {
     Py_ssize_t references;
     struct object *type;
 } PyObject;
+typedef struct {
+    PyObject head;
+    Py_ssize_t length;
+} List; /* PyVarObject */
 typedef PyObject *(*PyCFunction)(PyObject *self, PyObject *argument);
 typedef PyObject *(*PyCFunctionFast)(PyObject *self, PyObject *const *arguments, Py_ssize_t count);
 typedef struct {
@@ -73,10 +77,6 @@ FROM_PYTHON PyObject *PyErr_NoMemory(void);
 FROM_PYTHON PyObject *PyErr_Occurred(void);
 FROM_PYTHON void *PyEval_SaveThread(void);
 FROM_PYTHON void PyEval_RestoreThread(void *state);
-FROM_PYTHON int PyList_Append(PyObject *list, PyObject *item);
-FROM_PYTHON PyObject *PyList_GetItem(PyObject *list, Py_ssize_t index);
-FROM_PYTHON int PyList_SetSlice(PyObject *list, Py_ssize_t low, Py_ssize_t high, PyObject *items);
-FROM_PYTHON Py_ssize_t PyList_Size(PyObject *list);
 FROM_PYTHON Py_ssize_t PyLong_AsSsize_t(PyObject *number);
 FROM_PYTHON void *PyLong_AsVoidPtr(PyObject *number);
 FROM_PYTHON PyObject *PyLong_FromSsize_t(Py_ssize_t number);

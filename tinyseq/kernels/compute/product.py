@@ -3,6 +3,9 @@
 Packed weights ``w`` of a matrix [k, n]: the columns are cut into panels of ``PANEL``, padded with
 zeros, and the panels into groups of ``GROUP``; a group is stored as [k][panels of the group][PANEL].
 What the elements are, see ``formats.py``; of bytes, each holds four rows of k.
+
+Memory is what large products wait for, so rows are taken ``NEAR_ROWS`` at a time through all groups, and
+tiles fetch the next group, and what the next sums start from, while they multiply.
 """
 
 from __future__ import annotations
@@ -16,24 +19,36 @@ from tinyseq.kernels.formats import FLOAT_ELEMENT, Element
 from tinyseq.kernels.instructions import BYTES, GROUP, PANEL
 from tinyseq.kernels.llvm.intrinsics import (
     compiled,
+    fetch,
     floats,
     fma,
+    give,
     integers,
-    integers32,
+    lanes,
     stack,
+    take,
     tile,
 )
-from tinyseq.kernels.llvm.tiles import TILE_PANELS, TILE_ROWS
+from tinyseq.kernels.llvm.tiles import FETCHING_ROWS, TILE_PANELS, TILE_ROWS
 
 FEW = 8
 """Below so many rows, packing a matrix takes longer than multiplying with it as it lies."""
 
+NEAR_ROWS = 96
+"""So many rows of x stay near the core while the groups pass by."""
+
+LINE = 64
+"""Bytes that a processor reads at once."""
+
+LONG_SUMS = 96
+"""From so many numbers in a sum on, fetching the next ones takes less time than waiting for them."""
+
 ADDRESS = SIZE = types.int64
-STRIDES = types.UniTuple(SIZE, 4)
+STRIDES, CHUNK, AHEAD = (types.UniTuple(SIZE, count) for count in (4, 5, 2))
 
 # Explicit signatures keep Numba from compiling a twin for each literal argument.
-PANELS = SIZE(*[SIZE] * 11)
-ROWS = SIZE(SIZE, ADDRESS, STRIDES, *[SIZE] * 8)
+PANELS = SIZE(*[SIZE] * 11, AHEAD)
+ROWS = SIZE(SIZE, ADDRESS, CHUNK, *[SIZE] * 8, AHEAD)
 PARTIAL = types.void(*[SIZE] * 10)
 PRODUCT = types.void(ADDRESS, STRIDES, *[SIZE] * 7)
 WEIGHTED = types.void(ADDRESS, STRIDES, *[SIZE] * 11)
@@ -49,9 +64,9 @@ def _in_turn(signature, steps):
     first, rest = steps[0], _in_turn(signature, steps[1:])
 
     @compiled(signature)
-    def both(done, x, layout, k, w, w_stride, start, start_stride, y, y_stride, count):
-        done = first(done, x, layout, k, w, w_stride, start, start_stride, y, y_stride, count)
-        return rest(done, x, layout, k, w, w_stride, start, start_stride, y, y_stride, count)
+    def both(done, x, layout, k, w, w_stride, start, start_stride, y, y_stride, count, ahead):
+        done = first(done, x, layout, k, w, w_stride, start, start_stride, y, y_stride, count, ahead)
+        return rest(done, x, layout, k, w, w_stride, start, start_stride, y, y_stride, count, ahead)
 
     return both
 
@@ -61,11 +76,11 @@ def _whole_panels(of: Element, rows: int, panels: int):
     run, size = tile(of.name, rows, panels), of.size
 
     @compiled(PANELS)
-    def whole(done, x, offsets, k, w, w_stride, start, start_stride, y, y_stride, count):
+    def whole(done, x, offsets, k, w, w_stride, start, start_stride, y, y_stride, count, ahead):
         while count - done >= panels:
             skip = done * PANEL * BYTES
             panel = w + done * PANEL * size
-            run(x, offsets, k, panel, w_stride, start + skip, start_stride, y + skip, y_stride)
+            run(x, offsets, k, panel, w_stride, start + skip, start_stride, y + skip, y_stride, *ahead)
             done += panels
         return done
 
@@ -79,33 +94,45 @@ def _partial_panel(of: Element, rows: int):
     @compiled(PARTIAL)
     def partial(x, offsets, k, w, w_stride, start, start_stride, y, y_stride, columns):
         edge = _edge()
-        cells = integers32(edge)
-        source = integers32(start)
-        target = integers32(y)
         for row in range(rows):
-            for column in range(columns):
-                cells[row * PANEL + column] = source[row * start_stride + column]
-        run(x, offsets, k, w, w_stride, edge, PANEL, edge, PANEL)
+            for place in range(0, columns, lanes()):
+                own, skip = edge + (row * PANEL + place) * BYTES, (row * start_stride + place) * BYTES
+                take(start + skip, own, min(columns - place, lanes()))
+        run(x, offsets, k, w, w_stride, edge, PANEL, edge, PANEL, w, 0)
         for row in range(rows):
-            for column in range(columns):
-                target[row * y_stride + column] = cells[row * PANEL + column]
+            for place in range(0, columns, lanes()):
+                own, skip = edge + (row * PANEL + place) * BYTES, (row * y_stride + place) * BYTES
+                give(own, y + skip, min(columns - place, lanes()))
 
     return partial
 
 
+@compiled()
+def _fetch_rows(y, y_stride, rows, columns):
+    """Sums that start soon."""
+    for row in range(rows):
+        for place in range(0, columns * BYTES, LINE):
+            fetch(y + row * y_stride * BYTES + place)
+
+
 def _row_blocks(of: Element, rows: int):
-    """From row ``row``: as many blocks of ``rows`` rows as are left, with one group of panels."""
+    """From row ``row`` of a chunk: as many blocks of ``rows`` rows as are left, with one group of panels.
+
+    The first blocks fetch the group ``ahead``, which is as large, each a part of it.
+    """
     whole = _in_turn(PANELS, [_whole_panels(of, rows, panels) for panels in TILE_PANELS])
     partial, size = _partial_panel(of, rows), of.size
+    fetches = rows >= FETCHING_ROWS
 
     @compiled(ROWS)
-    def blocks(row, x, strides, k, w, w_stride, start, start_stride, y, y_stride, columns):
-        outer, outer_stride, inner, inner_stride = strides
+    def blocks(row, x, chunk, k, w, w_stride, start, start_stride, y, y_stride, columns, ahead):
+        first, last, outer_stride, inner, inner_stride = chunk
         offsets = _offsets()
         table = integers(offsets)
         panels = columns // PANEL
         skip = panels * PANEL * BYTES
-        while outer * inner - row >= rows:
+        # Seven and eight rows make two blocks that are nearly alike.
+        while last - row >= rows and (rows <= 4 or last - row <= 6 or last - row > 8):
             i = row
             base = 0
             if row >= inner:  # Dividing takes as long as a small tile.
@@ -119,7 +146,14 @@ def _row_blocks(of: Element, rows: int):
                     base += outer_stride
             s = start + row * start_stride * BYTES
             t = y + row * y_stride * BYTES
-            whole(0, x, offsets, k, w, w_stride, s, start_stride, t, y_stride, panels)
+            part = w, 0
+            if fetches:
+                if k >= LONG_SUMS:
+                    _fetch_rows(t + rows * y_stride * BYTES, y_stride, min(rows, last - row - rows), columns)
+                number = (row - first) // rows
+                if number < size:
+                    part = ahead[0] + number * k * LINE, ahead[1]
+            whole(0, x, offsets, k, w, w_stride, s, start_stride, t, y_stride, panels, part)
             if columns > panels * PANEL:
                 partial(
                     x, offsets, k, w + panels * PANEL * size, w_stride, s + skip, start_stride,
@@ -144,16 +178,21 @@ def product_of(of: Element):
         each of k contiguous elements; strides count elements. ``start`` may equal ``y``; a
         ``start_stride`` of 0 repeats one row, such as a bias.
         """
-        column = 0
-        while column < n:
-            columns = min(n - column, GROUP * PANEL)
-            width = (columns + PANEL - 1) // PANEL * PANEL
-            skip = column * BYTES
-            all_rows(
-                0, x, strides, k, w + column * k * size, width, start + skip, start_stride,
-                y + skip, y_stride, columns,
-            )  # fmt: skip
-            column += columns
+        outer, outer_stride, inner, inner_stride = strides
+        for first in range(0, outer * inner, NEAR_ROWS):
+            chunk = first, min(first + NEAR_ROWS, outer * inner), outer_stride, inner, inner_stride
+            column = 0
+            while column < n:
+                columns = min(n - column, GROUP * PANEL)
+                width = (columns + PANEL - 1) // PANEL * PANEL
+                skip = column * BYTES
+                group = w + column * k * size
+                ahead = w if column + columns == n else group + width * k * size
+                all_rows(
+                    first, x, chunk, k, group, width, start + skip, start_stride, y + skip, y_stride,
+                    columns, (ahead, LINE),
+                )  # fmt: skip
+                column += columns
 
     return product
 

@@ -4,6 +4,9 @@ With the default activations one loop does all of it; where the state has a c, o
 h, so that many units are under way at once. Where activations are named at run time, a loop ends at each:
 the numbers that it is given are left in memory, activated there all at once, and read by what follows. Both
 are made from the cell's one function.
+
+Units are computed in whole vectors. Those of a last one lie meanwhile in memory of their own, which has room
+for it: so the units of a row have not to be a multiple of anything.
 """
 
 from __future__ import annotations
@@ -11,13 +14,24 @@ from __future__ import annotations
 from collections.abc import Callable
 
 import numpy as np
+from numba import types
 
 from tinyseq.kernels.activations import ACTIVATIONS
 from tinyseq.kernels.cells import Variant
 from tinyseq.kernels.compute import math
 from tinyseq.kernels.compute.math import ZERO, bounded
-from tinyseq.kernels.instructions import BYTES, HAS_LENGTHS
-from tinyseq.kernels.llvm.intrinsics import compiled, floats, fma, integers, stay_apart
+from tinyseq.kernels.instructions import BYTES, HAS_LENGTHS, PANEL
+from tinyseq.kernels.llvm.intrinsics import (
+    compiled,
+    floats,
+    fma,
+    give,
+    integers,
+    lanes,
+    stack,
+    stay_apart,
+    take,
+)
 from tinyseq.kernels.llvm.switch import switch
 
 
@@ -72,15 +86,86 @@ def valid_row(lengths, n, t, flags):
     return flags & HAS_LENGTHS == 0 or t < integers(lengths)[n]
 
 
+WIDEST = PANEL
+"""No processor has vectors of more numbers."""
+
+NARROW = 4
+"""So many numbers, and those that are left behind whole vectors if they are fewer, make a narrow vector."""
+
+
 def row_of(variant: Variant, formula: Callable, in_place: bool = True) -> Callable:
     """``row(gates, sums, before, h, c, constants, options, hidden)``: all units of a row, by addresses.
 
     The state is read at ``before`` and left at ``h``, which is the same if ``in_place``.
     """
-    return (_in_passes if variant.general else _at_once)(variant, formula, in_place)
+    vectors = (_in_passes if variant.general else _at_once)(variant, formula, in_place)
+    last = _last_vector(variant, vectors, in_place)
+
+    @compiled()
+    def row(gates, sums, before, h, c, constants, options, hidden):
+        whole = hidden & -lanes()
+        if hidden - whole == narrow():
+            whole = hidden
+        if whole:
+            vectors(gates, sums, before, h, c, constants, options, hidden, whole)
+        if whole < hidden:
+            skip = whole * BYTES
+            last(
+                gates + skip, sums + skip, before + skip, h + skip, c + skip, constants + skip, options,
+                hidden, hidden - whole,
+            )  # fmt: skip
+
+    return row
+
+
+@compiled()
+def narrow():
+    """Of how many numbers the narrowest vectors are; what is computed are whole ones."""
+    return min(lanes(), NARROW)
+
+
+def _last_vector(variant: Variant, vectors: Callable, in_place: bool) -> Callable:
+    """The last ``count`` units of rows that are ``stride`` apart, fewer than a vector has, by way of rows on
+    the stack: those of the gates, the sums, the constants, c, the state and, if not ``in_place``, what it
+    becomes."""
+    gates_read, constants_read, cs_read = len(variant.cell.gates), variant.constants, int(variant.cell.has_c)
+    sums_read = gates_read * variant.cell.apart
+    size = WIDEST * BYTES
+    at_sums = gates_read * size
+    at_constants = at_sums + sums_read * size
+    at_c = at_constants + constants_read * size
+    at_old = at_c + size
+    at_new = at_old if in_place else at_old + size
+    rows = stack(types.float32, at_new // BYTES + WIDEST)
+
+    @compiled()
+    def last(gates, sums, before, h, c, constants, options, stride, count):
+        own = rows()
+        _take_rows(gates, own, gates_read, stride, count)
+        _take_rows(sums, own + at_sums, sums_read, stride, count)
+        _take_rows(constants, own + at_constants, constants_read, stride, count)
+        _take_rows(c, own + at_c, cs_read, stride, count)
+        take(before, own + at_old, count)
+        vectors(
+            own, own + at_sums, own + at_old, own + at_new, own + at_c, own + at_constants, options, WIDEST,
+            narrow() if count <= narrow() else lanes(),
+        )  # fmt: skip
+        give(own + at_new, h, count)
+        if cs_read:
+            give(own + at_c, c, count)
+
+    return last
+
+
+@compiled()
+def _take_rows(source, target, rows, stride, count):
+    """The first ``count`` numbers of some rows, ``stride`` apart, for rows of ``WIDEST``."""
+    for number in range(rows):
+        take(source + number * stride * BYTES, target + number * WIDEST * BYTES, count)
 
 
 def _at_once(variant: Variant, formula: Callable, in_place: bool) -> Callable:
+    """``row_of`` for ``count`` units, whole vectors, of rows that are ``stride`` apart."""
     cell, gates = variant.cell, len(variant.cell.gates)
     activations = tuple(map(default_of, cell.activations))
     if cell.has_c:
@@ -89,12 +174,12 @@ def _at_once(variant: Variant, formula: Callable, in_place: bool) -> Callable:
     read_x, read_s = reading(gates), reading(gates * cell.apart)
 
     @compiled()
-    def row(gates, sums, before, h, c, constants, options, hidden):
+    def row(gates, sums, before, h, c, constants, options, stride, count):
         stay_apart()
         old = floats(before)
         new = old if in_place else floats(h)
-        for j in range(hidden):
-            x, s = read_x(gates, hidden, j), read_s(sums, hidden, j)
+        for j in range(count & -narrow()):
+            x, s = read_x(gates, stride, j), read_s(sums, stride, j)
             new[j], _ = compute(x, s, old[j], ZERO, (), options)
 
     return row
@@ -105,14 +190,14 @@ def _c_first(variant: Variant, activations: tuple[Callable, ...]) -> Callable:
     read_x, read_k = reading(len(variant.cell.gates)), reading(variant.constants)
 
     @compiled()
-    def row(gates, sums, before, h, c, constants, options, hidden):
+    def row(gates, sums, before, h, c, constants, options, stride, count):
         stay_apart()
-        h_row, c_row = floats(h), floats(c)
-        for j in range(hidden):
-            x, k = read_x(gates, hidden, j), read_k(constants, hidden, j)
+        h_row, c_row, units = floats(h), floats(c), count & -narrow()
+        for j in range(units):
+            x, k = read_x(gates, stride, j), read_k(constants, stride, j)
             c_row[j] = new_c(x, c_row[j], k, options)
-        for j in range(hidden):
-            x, k = read_x(gates, hidden, j), read_k(constants, hidden, j)
+        for j in range(units):
+            x, k = read_x(gates, stride, j), read_k(constants, stride, j)
             h_row[j] = new_h(x, c_row[j], k, options)
 
     return row
@@ -180,28 +265,29 @@ class _Passes:
             if row in self.taken:
                 raise TypeError(f"there is no place for the activation of {x.text}")
             self._loop(f"{row}[j]", _Expression(f"bounded({x.text}, -clip, clip)", *x.gates))
-            self.loops.append(f"activate(at_{row}, hidden, options, {which})")
+            self.loops.append(f"activate(at_{row}, count, options, {which})")
             self.taken |= {row}
             return _Expression(f"{row}[j]")
 
         return activate
 
     def source(self, in_place: bool) -> str:
-        lines = [f"at_new = {'before' if in_place else 'h'}", "clip = floats(options)[0]"]
+        lines = ["stay_apart()", f"at_new = {'before' if in_place else 'h'}", "clip = floats(options)[0]"]
         for row, (operand, count) in self.rows.items():
             for place in range(count):
-                lines.append(f"at_{row}{place} = {operand} + {place * BYTES} * hidden")
+                lines.append(f"at_{row}{place} = {operand} + {place * BYTES} * stride")
                 lines.append(f"{row}{place} = floats(at_{row}{place})")
         lines += ["new, old, c_row = floats(at_new), floats(before), floats(c)"]
         for loop in self.loops:
-            lines += [loop] if loop.startswith("activate") else ["for j in range(hidden):", f"    {loop}"]
-        return "\n    ".join(["def row(gates, sums, before, h, c, constants, options, hidden):", *lines])
+            lines += [loop] if loop.startswith("activate") else ["for j in range(count):", f"    {loop}"]
+        head = "def row(gates, sums, before, h, c, constants, options, stride, count):"
+        return "\n    ".join([head, *lines])
 
 
 def _in_passes(variant: Variant, formula: Callable, in_place: bool) -> Callable:
     scope = {
         "__name__": __name__, "activate": _activate, "bounded": bounded, "floats": floats, "fma": fma,
-        "float32": np.float32,
+        "float32": np.float32, "stay_apart": stay_apart,
     }  # fmt: skip
     exec(_Passes(variant, formula).source(in_place), scope)
     return compiled()(scope["row"])

@@ -20,11 +20,15 @@ from tinyseq.kernels.llvm.tiles import (
     FLUSHED,
     FMA32,
     FMA64,
+    GIVE,
+    LANES,
     LESS,
+    TAKE,
     TAPS,
+    TILE_ARGUMENTS,
     tile_name,
 )
-from tinyseq.kernels.llvm.values import DOUBLE, FLOAT, INT32, INT64
+from tinyseq.kernels.llvm.values import DOUBLE, FLOAT, IN_THE_CORE, INT32, INT64, fetched
 
 compiled = partial(njit, error_model="numpy", no_cpython_wrapper=True, no_cfunc_wrapper=True)
 """Numba's compiler as every kernel needs it: IEEE division, no way in from Python."""
@@ -81,6 +85,17 @@ def address_of(typingctx, pointer):
         return builder.ptrtoint(args[0], INT64)
 
     return types.int64(pointer), codegen
+
+
+@intrinsic
+def fetch(typingctx, address):
+    """Has the processor begin to read the line of memory at an address, which need not be one."""
+
+    def codegen(context, builder, signature, args):
+        fetched(builder, args[0], IN_THE_CORE)
+        return context.get_dummy_value()
+
+    return types.void(types.int64), codegen
 
 
 def stack(element, count: int):
@@ -222,6 +237,24 @@ def taken_off_bytes(typingctx):
 
 
 @intrinsic
+def lanes(typingctx):
+    """How many float32 ``take`` and ``give`` move: a power of two, 1 where no mask chooses from more."""
+    return types.int64(), _external(LANES, INT64, [])
+
+
+@intrinsic
+def take(typingctx, source, target, count):
+    """``lanes()`` float32 at ``target``: the first ``count`` from ``source``, no more is read, and zeros."""
+    return types.void(*[types.int64] * 3), _external(TAKE, ir.VoidType(), [INT64] * 3)
+
+
+@intrinsic
+def give(typingctx, source, target, count):
+    """The first ``count`` of ``lanes()`` float32 from ``source`` to ``target``; nothing else is written."""
+    return types.void(*[types.int64] * 3), _external(GIVE, ir.VoidType(), [INT64] * 3)
+
+
+@intrinsic
 def nested(typingctx, context):
     """What the machine gives for the program of another context; see ``machine.py``."""
     return types.int64(types.int64), _external(NESTED, INT64, [INT64])
@@ -267,17 +300,19 @@ def block(rows: int, panels: int):
 def tile(element: str, rows: int, panels: int):
     """An intrinsic for one register tile of the product; ``tiles.py`` defines it for each ISA.
 
-    ``tile(x, offsets, k, w, w_stride, start, start_stride, y, y_stride)`` sets, for each of the
-    ``rows`` and the ``panels * PANEL`` columns,
+    ``tile(x, offsets, k, w, w_stride, start, start_stride, y, y_stride, ahead, ahead_stride)`` sets, for each
+    of the ``rows`` and the ``panels * PANEL`` columns,
     ``y[row, :] = start[row, :] + sum over k of x[offsets[row] + k] * w[k, :]``.
     All arguments are byte addresses or element counts; ``start`` may equal ``y``. ``element`` is the name of
     w's, see ``formats.py``. Of ``bytes``, k counts groups of four bytes of x and w, offsets count bytes of x,
-    sums are int32, and ``taken_off_bytes()`` less each number of x is what is multiplied.
+    sums are int32, and ``taken_off_bytes()`` less each number of x is what is multiplied. A large tile also
+    fetches memory that is needed soon: in each step of k a line, from ``ahead`` on, ``ahead_stride`` bytes
+    apart.
     """
-    signature = types.void(*[types.int64] * 9)
+    signature = types.void(*[types.int64] * len(TILE_ARGUMENTS))
 
     @intrinsic
-    def run(typingctx, x, offsets, k, w, w_stride, start, start_stride, y, y_stride):
-        return signature, _external(tile_name(element, rows, panels), ir.VoidType(), [INT64] * 9)
+    def run(typingctx, x, offsets, k, w, w_stride, start, start_stride, y, y_stride, ahead, ahead_stride):
+        return signature, _external(tile_name(element, rows, panels), ir.VoidType(), TILE_ARGUMENTS)
 
     return run

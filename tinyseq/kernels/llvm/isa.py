@@ -11,8 +11,9 @@ class Isa:
     broadcast and the weights must fit the vector registers. ``dot`` is the LLVM intrinsic that adds up
     products of bytes, which the processor's file knows how to use; empty where there is none. ``apart``:
     there are no vectors, and all tiles call one function. ``madd`` is the LLVM intrinsic that multiplies and
-    adds vectors of 128 bits in one instruction; empty where LLVM's own ``fma`` becomes one. ``blocks``: some
-    of the processors that have it multiply bytes in blocks too, see ``blocks.py``.
+    adds vectors of 128 bits in one instruction; empty where LLVM's own ``fma`` becomes one. ``masked`` is how
+    many float32 are read or written at once of which a mask chooses some: 1 where no instruction does that.
+    ``blocks``: some of the processors that have it multiply bytes in blocks too, see ``blocks.py``.
     """
 
     __slots__ = (
@@ -25,6 +26,7 @@ class Isa:
         "halves",
         "level",
         "madd",
+        "masked",
         "name",
         "tiles",
     )
@@ -42,6 +44,7 @@ class Isa:
         madd: str = "",
         halves: bool = False,
         blocks: bool = False,
+        masked: int = 1,
     ) -> None:
         self.name = name
         self.level = level
@@ -54,3 +57,4 @@ class Isa:
         self.madd = madd
         self.halves = halves
         self.blocks = blocks
+        self.masked = masked

@@ -15,10 +15,14 @@ from tinyseq.kernels.llvm.values import (
     FLOAT,
     INT32,
     INT64,
+    NEAR_THE_CORE,
     VECTOR,
     Arithmetic,
+    fetched,
     fused,
+    given,
     shuffled,
+    taken,
     undefined,
 )
 from tinyseq.kernels.llvm.values import vector as vector_of
@@ -38,11 +42,20 @@ processor's file defines it."""
 LESS = "tinyseq.bytes.less"
 """What tiles of bytes take off each number of x."""
 
+LANES, TAKE, GIVE = "tinyseq.lanes", "tinyseq.lanes.take", "tinyseq.lanes.give"
+"""How many float32 a mask can choose from; what reads, or writes, the first ones of so many.
+``intrinsics.py`` says what they do."""
+
 TILE_ROWS = (6, 5, 4, 3, 2, 1)
 """Rows of the tiles that the product asks for, largest first."""
 
 TILE_PANELS = (4, 2, 1)
 """Panels of the tiles that the product asks for, widest first."""
+
+FETCHING_ROWS = 4
+"""Tiles of so many rows, and of the most panels, fetch what is needed next: they have the time for it."""
+
+TILE_ARGUMENTS = [INT64] * 11
 
 
 def tile_name(element: str, rows: int, panels: int) -> str:
@@ -55,7 +68,7 @@ def names() -> list[str]:
     tiles = [
         (element.name, rows, panels) for element in ELEMENTS for rows in TILE_ROWS for panels in TILE_PANELS
     ]
-    own = (FMA32, FMA64, TAPS, LESS, DENORMALS_OFF, DENORMALS_RESTORE, FLUSHED)
+    own = (FMA32, FMA64, TAPS, LESS, LANES, TAKE, GIVE, DENORMALS_OFF, DENORMALS_RESTORE, FLUSHED)
     return [*own, *blocks.names(), *(tile_name(*tile) for tile in tiles)]
 
 
@@ -65,6 +78,12 @@ def definitions(isa: Isa) -> str:
     for name, element in ((FMA32, FLOAT), (FMA64, DOUBLE)):
         builder, arguments = _function(module, name, element, [element] * 3)
         builder.ret(fused(isa, builder, *arguments))
+    builder, _ = _function(module, LANES, INT64, [])
+    builder.ret(INT64(isa.masked))
+    for name, write in ((TAKE, taken), (GIVE, given)):
+        builder, arguments = _function(module, name, ir.VoidType(), [INT64] * 3)
+        write(builder, vector_of(FLOAT, isa.masked), *arguments)
+        builder.ret_void()
     builder, _ = _function(module, LESS, INT32, [])
     builder.ret(INT32(BYTE_ELEMENT.arithmetic(isa).less))
     builder, arguments = _function(module, TAPS, ir.VoidType(), [INT64] * 7)
@@ -76,7 +95,7 @@ def definitions(isa: Isa) -> str:
         for rows in TILE_ROWS:
             for panels in TILE_PANELS:
                 name = tile_name(element.name, rows, panels)
-                builder, arguments = _function(module, name, ir.VoidType(), [INT64] * 9)
+                builder, arguments = _function(module, name, ir.VoidType(), TILE_ARGUMENTS)
                 if single:
                     _called(single, size, builder, arguments, rows, panels)
                 else:
@@ -87,17 +106,17 @@ def definitions(isa: Isa) -> str:
 
 def _single(module: ir.Module, arithmetic: Arithmetic, size: int, name: str) -> ir.Function:
     """A tile of one row and one panel that stays a function."""
-    function = ir.Function(module, ir.FunctionType(ir.VoidType(), [INT64] * 9), f"tinyseq.tile.{name}")
+    function = ir.Function(module, ir.FunctionType(ir.VoidType(), TILE_ARGUMENTS), f"tinyseq.tile.{name}")
     function.attributes.add("noinline")
     builder = ir.IRBuilder(function.append_basic_block("entry"))
-    _register_tile(arithmetic, size, builder, function.args, range(1), range(1))
+    _register_tile(arithmetic, size, builder, function.args, range(1), range(1), fetches=False)
     builder.ret_void()
     return function
 
 
 def _called(single: ir.Function, size: int, builder, arguments: list, rows: int, panels: int) -> None:
     """A tile as calls of one that has one row and one panel."""
-    x, offsets, k, w, w_stride, start, start_stride, y, y_stride = arguments
+    x, offsets, k, w, w_stride, start, start_stride, y, y_stride, *ahead = arguments
 
     def moved(address, stride, row: int, panel: int):
         """The address of a sum so many rows and panels on."""
@@ -108,7 +127,9 @@ def _called(single: ir.Function, size: int, builder, arguments: list, rows: int,
         for panel in range(panels):
             own = builder.add(offsets, INT64(8 * row)), k, builder.add(w, INT64(panel * PANEL * size))
             starts = moved(start, start_stride, row, panel), start_stride
-            builder.call(single, [x, *own, w_stride, *starts, moved(y, y_stride, row, panel), y_stride])
+            builder.call(
+                single, [x, *own, w_stride, *starts, moved(y, y_stride, row, panel), y_stride, *ahead]
+            )
 
 
 def _function(module: ir.Module, name: str, result, arguments: list):
@@ -147,6 +168,7 @@ def _taps(isa: Isa, builder, x, offsets, count, w, w_stride, start, y) -> None:
 def _tile(isa: Isa, arithmetic: Arithmetic, size: int, builder, arguments, rows: int, panels: int) -> None:
     """A tile as the register tiles that cover it."""
     fitting = arithmetic.tiles or isa.tiles
+    fetches = rows >= FETCHING_ROWS and panels == TILE_PANELS[0]
     register_rows, register_panels = next((r, p) for r, p in fitting if r <= rows)
     for row in range(0, rows, register_rows):
         take = min(register_rows, rows - row)
@@ -154,16 +176,19 @@ def _tile(isa: Isa, arithmetic: Arithmetic, size: int, builder, arguments, rows:
         while panel < panels:
             wide = min(register_panels, panels - panel)
             here = range(row, row + take), range(panel, panel + wide)
-            _register_tile(arithmetic, size, builder, arguments, *here)
+            _register_tile(arithmetic, size, builder, arguments, *here, fetches)
             panel += wide
+            fetches = False
 
 
-def _register_tile(arithmetic: Arithmetic, size: int, builder, arguments, rows: range, panels: range) -> None:
+def _register_tile(
+    arithmetic: Arithmetic, size: int, builder, arguments, rows: range, panels: range, fetches: bool
+) -> None:
     """One accumulator for each row and panel.
 
     Each runs over k in order, so its bits depend neither on the tile nor on the rows beside it.
     """
-    x, offsets, k, w, w_stride, start, start_stride, y, y_stride = arguments
+    x, offsets, k, w, w_stride, start, start_stride, y, y_stride, ahead, ahead_stride = arguments
     cells = [(row, panel) for row in rows for panel in panels]
     # What there are fewer of stays in registers while the others pass by.
     if len(rows) < len(panels):
@@ -198,6 +223,9 @@ def _register_tile(arithmetic: Arithmetic, size: int, builder, arguments, rows: 
     builder.cbranch(builder.icmp_signed("<", index, k), body, done)
 
     builder.position_at_end(body)
+    if fetches:
+        line = builder.add(ahead, builder.mul(index, ahead_stride))
+        fetched(builder, line, NEAR_THE_CORE)
     w_row = element(w, builder.mul(index, w_stride), arithmetic.weight)
     panel_type = vector_of(arithmetic.weight, PANEL).as_pointer()
     anything = undefined(vector_of(arithmetic.element, PANEL))

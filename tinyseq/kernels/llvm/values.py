@@ -164,6 +164,47 @@ def _by_vectors(isa: Isa, builder, a, b, c):
     return whole(builder, [called(builder, name, part, *three) for three in split])
 
 
+IN_THE_CORE, NEAR_THE_CORE = 3, 2
+"""Which cache something is fetched to: the first one, or the second."""
+
+
+def fetched(builder, address, cache: int) -> None:
+    """Has the processor begin to read the line of memory at an address, which need not be one."""
+    pointer = builder.inttoptr(address, ir.IntType(8).as_pointer())
+    called(builder, "llvm.prefetch.p0", ir.VoidType(), pointer, INT32(0), INT32(cache), INT32(1))
+
+
+def taken(builder, lanes, source, target, count) -> None:
+    """A whole vector at ``target`` of the first ``count`` lanes at ``source`` and of zeros."""
+    zeros = repeated(lanes, 0.0)
+    value = called(
+        builder, f"llvm.masked.load.v{lanes.count}f32.p0", lanes, _at(builder, source, lanes), INT32(4),
+        _first(builder, lanes, count), zeros,
+    )  # fmt: skip
+    builder.store(value, _at(builder, target, lanes), align=4)
+
+
+def given(builder, lanes, source, target, count) -> None:
+    """The first ``count`` lanes at ``target`` from the vector at ``source``."""
+    value = builder.load(_at(builder, source, lanes), align=4)
+    called(
+        builder, f"llvm.masked.store.v{lanes.count}f32.p0", ir.VoidType(), value, _at(builder, target, lanes),
+        INT32(4), _first(builder, lanes, count),
+    )  # fmt: skip
+
+
+def _at(builder, address, type_):
+    return builder.inttoptr(address, type_.as_pointer())
+
+
+def _first(builder, lanes, count):
+    """Which lanes come before ``count``."""
+    places = ir.VectorType(INT32, lanes.count)
+    one = builder.insert_element(undefined(places), builder.trunc(count, INT32), INT32(0))
+    limit = shuffled(builder, one, undefined(places), [0] * lanes.count)
+    return builder.icmp_signed("<", ir.Constant(places, list(range(lanes.count))), limit)
+
+
 def called(builder, name: str, result, *arguments):
     """Calls an intrinsic of LLVM."""
     function = builder.module.globals.get(name)
@@ -178,7 +219,7 @@ def vector(element, count: int):
     return ir.VectorType(element, count)
 
 
-def repeated(vector, value: int):
+def repeated(vector, value: float):
     """A constant in all lanes."""
     return ir.Constant(vector, [value] * vector.count)
 

@@ -18,23 +18,17 @@ MACHINES = ("x86_64", "AMD64")
 _NARROW = ((6, 1), (5, 1), (4, 1), (3, 1), (2, 2), (1, 4))
 _WIDE = ((6, 4), (5, 4), (4, 4), (3, 4), (2, 4), (1, 4))
 
+_WIDER = {"halves": True, "masked": 16}
+
 ISAS = {
     isa.name: isa
     for isa in (
         Isa("baseline", 0, "x86-64", "", False, "sse2.pmadd.wd", ((2, 1), (1, 2))),
-        Isa("avx2", 1, "haswell", "", True, "avx2.pmadd.wd", _NARROW, halves=True),
+        Isa("avx2", 1, "haswell", "", True, "avx2.pmadd.wd", _NARROW, halves=True, masked=8),
+        Isa("avx512", 2, "skylake-avx512", "-prefer-256-bit", True, "avx512.pmaddw.d.512", _WIDE, **_WIDER),
         Isa(
-            "avx512", 2, "skylake-avx512", "-prefer-256-bit", True, "avx512.pmaddw.d.512", _WIDE, halves=True
-        ),
-        Isa(
-            "avx512vnni",
-            3,
-            "cascadelake",
-            "-prefer-256-bit",
-            True,
-            "avx512.vpdpbusd.512",
-            _WIDE,
-            halves=True,
+            *("avx512vnni", 3, "cascadelake", "-prefer-256-bit", True, "avx512.vpdpbusd.512", _WIDE),
+            **_WIDER,
             blocks=True,
         ),
     )
