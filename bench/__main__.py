@@ -1,9 +1,9 @@
-"""Measures tinyseq against the other runtimes that are installed, one thread each.
+"""Measures tinyseq against the other runtimes that are installed, one thread each but where threads are said.
 
 Figures are medians; the number in brackets tells how many times as good as onnxruntime (above 1:
 faster), the median of the ratios in each interleaved round; where rows are decoded, as the fastest other
-decoder; of chunks of streams, as their share of a whole run; of precisions, as float32. Nothing is timed
-whose outputs differ from onnxruntime's, or are less probable than another decoder's.
+decoder; of chunks of streams, as their share of a whole run; of precisions, as float32; of threads, as
+one. Nothing is timed whose outputs differ from onnxruntime's, or are less probable than another decoder's.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from pathlib import Path
 
 from tqdm import tqdm
 
-from bench import decoding, limits, measures, pictures, precisions, report, streaming, transducing
+from bench import decoding, limits, measures, pictures, precisions, report, streaming, threads, transducing
 
 
 def main(arguments: list[str] | None = None) -> None:
@@ -29,6 +29,7 @@ def main(arguments: list[str] | None = None) -> None:
     tasks = [measures.Task("limits", limits.limits)]
     tasks += [*measures.tasks(effort), *decoding.tasks(effort), *transducing.tasks(effort)]
     tasks += [*streaming.tasks(effort), *precisions.tasks(effort.rounds)]
+    tasks += threads.tasks(effort.rounds)
     tasks = [task for task in tasks if options.filter in task.name]
     if options.minute:
         tasks = [task for task in tasks if task.name.startswith(measures.MINUTES)]

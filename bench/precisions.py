@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 
 import numpy as np
@@ -45,10 +46,10 @@ def tasks(rounds: int) -> Iterator[Task]:
 
 def _models(hidden: int) -> dict[str, tinyseq.Session]:
     case = cases.recurrent("LSTM", hidden, 1, 1)
-    return {name: tinyseq.load(_layer(case), precision=name) for name in NAMES}
+    return {name: tinyseq.load(layer(case), precision=name) for name in NAMES}
 
 
-def _layer(case: cases.Case) -> tinyseq.Graph:
+def layer(case: cases.Case) -> tinyseq.Graph:
     """The layer over any frames and rows, its state the stream's."""
     w = case.layer.weights
     graph, hidden = tinyseq.Graph(), w["R"].shape[-1]
@@ -64,7 +65,7 @@ def _errors(models: dict[str, tinyseq.Session], hidden: int) -> dict[str, float]
     return {name: float(np.abs(y - outputs[EXACT.precision]).max()) for name, y in outputs.items()}
 
 
-def _calls(models: dict[str, tinyseq.Session], hidden: int, rows: int) -> dict[str, Callable[[], object]]:
+def calls_of(models: dict[str, tinyseq.Session], hidden: int, rows: int) -> dict[str, Callable[[], object]]:
     x = np.random.default_rng(2).uniform(-SIGNAL, SIGNAL, (1, rows, hidden)).astype(np.float32)
     found = {}
     for name, model in models.items():
@@ -81,23 +82,29 @@ def steps(name: str, hidden: int, rows: int, rounds: int) -> list[Row]:
     """Microseconds of a step; ratios are float32's over each."""
     models = _models(hidden)
     errors = _errors(models, hidden)
-    return _rows(name, _timed(_calls(models, hidden, rows), rounds), errors)
+    return rows_of(name, timed(calls_of(models, hidden, rows), rounds), errors)
 
 
 def cold_steps(name: str, hidden: int, rounds: int) -> list[Row]:
     """The same, of a step whose weights no cache holds."""
     models = _models(hidden)
-    errors, calls = _errors(models, hidden), _calls(models, hidden, 1)
-    other = np.zeros(FLUSHED_BYTES // 8)
+    errors, calls = _errors(models, hidden), calls_of(models, hidden, 1)
+    return rows_of(name, cold(calls, rounds), errors)
+
+
+def cold(calls: dict[str, Callable[[], object]], rounds: int) -> dict[str, float]:
+    """Seconds of each, the least, of what no cache of two cores holds."""
+    others = [np.zeros(FLUSHED_BYTES // 8) for _ in range(2)]
     seconds: dict[str, list[float]] = {which: [] for which in calls}
-    for _ in range(COLD_STEPS * rounds):
-        for which, call in calls.items():
-            call()
-            other += 1.0
-            start = time.perf_counter()
-            call()
-            seconds[which].append(time.perf_counter() - start)
-    return _rows(name, {which: min(own) for which, own in seconds.items()}, errors)
+    with ThreadPoolExecutor(len(others)) as pool:
+        for _ in range(COLD_STEPS * rounds):
+            for which, call in calls.items():
+                call()
+                list(pool.map(lambda other: np.add(other, 1.0, out=other), others))
+                start = time.perf_counter()
+                call()
+                seconds[which].append(time.perf_counter() - start)
+    return {which: min(own) for which, own in seconds.items()}
 
 
 def beside_onnxruntime(name: str, hidden: int, rounds: int) -> list[Row]:
@@ -107,18 +114,18 @@ def beside_onnxruntime(name: str, hidden: int, rounds: int) -> list[Row]:
     model = _models(hidden)["int8"]
     calls = {
         "onnxruntime": partial(theirs.run, None, case.feeds),
-        "int8": _calls({"int8": model}, hidden, 1)["int8"],
+        "int8": calls_of({"int8": model}, hidden, 1)["int8"],
     }
-    return _rows(name, _timed(calls, rounds), {}, "onnxruntime")
+    return rows_of(name, timed(calls, rounds), {}, "onnxruntime")
 
 
-def _timed(calls: dict[str, Callable[[], object]], rounds: int) -> dict[str, float]:
+def timed(calls: dict[str, Callable[[], object]], rounds: int) -> dict[str, float]:
     """Seconds of each: the least of many short blocks is what nothing has disturbed."""
     found = timing.interleaved(calls, SHORT_ROUNDS * rounds, SHORT_SECONDS)
     return {which: min(own) for which, own in found.items()}
 
 
-def _rows(
+def rows_of(
     name: str, seconds: dict[str, float], errors: dict[str, float], yardstick: str = EXACT.precision
 ) -> list[Row]:
     own = seconds[yardstick]

@@ -48,11 +48,11 @@ void mainCRTStartup(void) {
     int64_t words = number(), arena_size = number(), state_size = number(), weights = number();
     int64_t input = number(), input_size = number(), output = number(), output_size = number();
     int64_t steps = number();
-    if (weights > 60) ExitProcess(8);
+    if (weights > 58) ExitProcess(8);
     char *arena = memory(arena_size), *state = memory(state_size);
     context[0] = filled(words * 8), context[1] = words;
-    context[2] = (int64_t)(uintptr_t)arena, context[3] = (int64_t)(uintptr_t)state;
-    for (int64_t i = 0; i < weights; ++i) context[4 + i] = filled(number());
+    context[4] = (int64_t)(uintptr_t)arena, context[5] = (int64_t)(uintptr_t)state; /* before them: no team */
+    for (int64_t i = 0; i < weights; ++i) context[6 + i] = filled(number());
     for (int64_t step = 0; step < steps; ++step) {
         get(arena + input, input_size);
         if (run(context) >= 0) ExitProcess(9);

@@ -180,10 +180,10 @@ def compiled_with() -> Compiled:
     # Imported here: Numba finds by name what these call, when it compiles them.
     from numba import cfunc, types
 
-    from tinyseq.kernels.compute.blocks import blocks_agree, exact_product_of
+    from tinyseq.kernels.compute.blocks import blocks_agree, fastest_product_of
     from tinyseq.kernels.llvm.intrinsics import compiled
 
-    product, agree = exact_product_of(BYTE_ELEMENT), compiled()(blocks_agree)
+    product, agree = fastest_product_of(BYTE_ELEMENT), compiled()(blocks_agree)
 
     @cfunc(types.void(*[types.int64] * 9))
     def run(x, x_stride, rows, k, w, n, start, start_stride, y):

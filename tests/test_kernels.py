@@ -81,7 +81,7 @@ def execute(isa: str, instruction: str, *operands) -> None:
         else:
             words += operand if isinstance(operand, list) else [operand]
     program = np.array([OPCODES[instruction], len(words) + 2, *words], np.int64)
-    context = np.array([program.ctypes.data, program.size, *segments], np.int64)
+    context = np.array([program.ctypes.data, program.size, 0, 0, *segments], np.int64)
     library.load(isa).tinyseq_run(context.ctypes.data)
 
 

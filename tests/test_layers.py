@@ -38,20 +38,22 @@ LAYERS = {
     "kernels.library": "errors kernels.llvm.architecture",
     "kernels.program": "kernels.instructions kernels.library",
     "kernels.call": "kernels.library kernels.program",
+    "kernels.team": "errors kernels.library",
     "export.processors": "kernels.llvm.isa kernels.llvm.x86_64 kernels.llvm.aarch64",
     "export.targets": "common.text errors kernels.llvm.isa kernels.llvm.architecture kernels.library "
     "export.processors",
     "export.linker": "errors export.targets",
     "kernels": "errors kernels.activations kernels.cells kernels.instructions "
     "kernels.llvm.isa kernels.llvm.values kernels.llvm.architecture "
-    "kernels.formats kernels.search.layout kernels.library kernels.call export.targets export.linker",
+    "kernels.formats kernels.search.layout kernels.library kernels.call kernels.team export.targets "
+    "export.linker",
     "kernels.cuda": "errors kernels.cells kernels.instructions kernels.llvm.values kernels.formats kernels",
     "kernels.cuda.compiler": "errors common kernels.library kernels.cuda",
     "kernels.cuda.driver": "errors kernels.cuda kernels.cuda.compiler",
     "plan": "errors common kernels.activations kernels.cells shapes ir "
     "kernels.instructions reference kernels.formats kernels.program",
-    "backends": "common.text errors ir kernels.instructions reference kernels.formats kernels.library "
-    "kernels.program kernels.call kernels.cuda kernels.cuda.driver plan",
+    "backends": "common.text common errors ir kernels.instructions reference kernels.formats kernels.library "
+    "kernels.program kernels.call kernels.team kernels.cuda kernels.cuda.driver plan",
     "converters": "common.text errors common kernels.activations kernels.cells ir",
     "runtime.claim": "errors",
     "runtime.state": "common.text errors common ir",

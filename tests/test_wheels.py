@@ -26,8 +26,8 @@ from tinyseq.errors import BuildError
 from tinyseq.export import TARGETS, linker
 from tinyseq.export.check import Runner
 from tinyseq.export.targets import OWN, WHEELS
-from tinyseq.kernels import call, library
-from tinyseq.kernels.build import BUILT, CALL, FUNCTIONS, STAGES, build
+from tinyseq.kernels import call, library, team
+from tinyseq.kernels.build import BUILT, CALL, FUNCTIONS, STAGES, TEAM, build
 from tinyseq.kernels.llvm.architecture import ISAS
 from tinyseq.kernels.wheels import packed, python_files
 from tinyseq.speech.voice_detector import MODEL
@@ -124,7 +124,8 @@ def test_a_wheel_is_tagged_small_and_whole(wheels, python_wheel, name):
     built = {Path(file).name: size for file, size in files.items() if "/built/" in file}
     compiled = {library.library_file(isa, target.system) for isa in target.isas}
     libraries = [size for file, size in built.items() if file in compiled]
-    others = {library.EMBEDDED_FILE, library.FINGERPRINT_FILE, call.FILES[target.system]}
+    others = {library.EMBEDDED_FILE, library.FINGERPRINT_FILE}
+    others |= {call.FILES[target.system], team.FILES[target.system]}
     assert libraries and built.keys() - compiled == others
     missing = len(compiled) - len(libraries)
     assert path.stat().st_size + missing * max(libraries) < MOST
@@ -144,6 +145,18 @@ def test_the_call_asks_for_what_it_declares(kernels, name):
     allowed = {f"{prefix}{name}" for name in (*declared, "bcmp")} | SYSTEM_FUNCTIONS.get(system, set())
     assert {symbol.name for symbol in made.imported_functions} <= allowed
     assert f"{prefix}PyInit__call" in {symbol.name for symbol in made.exported_functions}
+
+
+@pytest.mark.parametrize("name", WHEELS)
+def test_the_team_asks_for_what_it_declares(kernels, name):
+    system = WHEELS[name].system
+    made = lief.parse(str(kernels / name / team.FILES[system]))
+    prefix = "_" if system == "macos" else ""
+    declared = re.findall(r"^\w.*?(\w+)\(.*\);$", TEAM.with_name("system.h").read_text(), re.MULTILINE)
+    allowed = {f"{prefix}{name}" for name in declared} | SYSTEM_FUNCTIONS.get(system, set())
+    assert {symbol.name for symbol in made.imported_functions} <= allowed
+    exported = {symbol.name for symbol in made.exported_functions}
+    assert {f"{prefix}tinyseq_team{what}" for what in ("", "_threads", "_shares", "_forked")} <= exported
 
 
 def test_archives_are_the_same_each_time(python_wheel, kernels, tmp_path, monkeypatch):

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Collection, Mapping
 from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
 
+from tinyseq.common.given import is_whole
 from tinyseq.common.text import shown
 from tinyseq.errors import DeviceError, MissingPackageError
 from tinyseq.ir import narrow
@@ -95,9 +97,10 @@ def create(
     streaming: Callable[[], Model],
     finite: bool = True,
     precision: str = EXACT,
+    threads: int = 1,
 ) -> Backend:
     """The backend of a device for a model and for what makes its streaming form, once that is wanted, whose
-    steps refuse what would leave a state that is not ``finite``.
+    steps refuse what would leave a state that is not ``finite``. So many ``threads`` of the CPU share a call.
 
     Raises:
         DeviceError: there is no such device, it is not at hand, or does not compute in that precision; says
@@ -108,7 +111,7 @@ def create(
     if kind == "cpu":
         from tinyseq.backends.cpu import CpuBackend
 
-        return CpuBackend(model, streaming, finite, model.weights)
+        return CpuBackend(model, streaming, finite, model.weights, threads)
     if kind == "cuda":
         return _cuda()(model, streaming, finite, number, precision)
     from tinyseq.backends.reference import ReferenceBackend
@@ -155,6 +158,38 @@ def check_precision(device: str, precision: object, keep: Collection[str] = ()) 
             f"device={device!r} rounds both factors of all products, so that keep has no meaning there; "
             f"leave it out, or load with device={ROUND_WEIGHTS[0]!r}"
         )
+
+
+def check_threads(device: str, threads: object) -> None:
+    """
+    Raises:
+        DeviceError: a device does not share its work among threads, or not among so many; says what to do.
+    """
+    if threads == 1 and is_whole(threads):
+        return
+    kind, _ = device_named(device)
+    most = min(_processors(), MOST_THREADS)
+    if not is_whole(threads) or not 0 < threads <= most:
+        raise DeviceError(
+            f"threads={shown(threads)} is no number of threads that may share a call here, 1 to {most}: as "
+            "many as the processors that this process may use"
+        )
+    if kind != "cpu":
+        raise DeviceError(
+            f"device={device!r} does not share its work among threads of the CPU; leave threads out, or load "
+            "with device='cpu'"
+        )
+
+
+MOST_THREADS = 64
+"""The most threads that share a call, however many processors there are."""
+
+
+def _processors() -> int:
+    """How many processors this process may use."""
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
 
 
 def rounds_weights(device: str, precision: str) -> str:

@@ -14,16 +14,29 @@ from tinyseq.backends.planned import PlannedBackend
 from tinyseq.errors import FeedError
 from tinyseq.ir.model import Model
 from tinyseq.ir.narrow import EXACT, Weights
-from tinyseq.kernels import library
+from tinyseq.kernels import library, team
 from tinyseq.kernels.call import Place, Step, never, step_of
+from tinyseq.kernels.instructions import CONTEXT
 from tinyseq.kernels.program import Buffer, Program
+from tinyseq.plan.builder import STATE
 from tinyseq.plan.draft import Plan, Region
 from tinyseq.plan.packing import aligned
 from tinyseq.plan.view import storage
 
 
+class Machine:
+    """What runs a context, and what contexts say of the team; see ``kernels/team``."""
+
+    __slots__ = ("run", "seats")
+
+    def __init__(self, run: Callable[[ctypes.c_void_p], int], seats: int) -> None:
+        self.run = run
+        self.seats = seats
+
+
 class CpuBackend(PlannedBackend):
-    """Plans run by the compiled machine, their weights in the formats of what they were ``rounded`` to."""
+    """Plans run by the compiled machine, their weights in the formats of what they were ``rounded`` to, by as
+    many ``threads`` at the most."""
 
     def __init__(
         self,
@@ -31,16 +44,20 @@ class CpuBackend(PlannedBackend):
         streaming: Callable[[], Model],
         finite: bool,
         rounded: Weights = EXACT,
+        threads: int = 1,
     ) -> None:
         super().__init__(model, streaming, finite, rounded)
-        self._native = library.load().tinyseq_run
+        self._machine = Machine(library.load().tinyseq_run, team.seats(threads))
 
     def executor(self, plan: Plan, state: np.ndarray, known: Mapping[str, np.ndarray]) -> CpuExecutor:
-        return (LongExecutor if _is_long(plan) else CpuExecutor)(plan, state, known, self._native)
+        return (LongExecutor if _is_long(plan) else CpuExecutor)(plan, state, known, self._machine)
 
     def block(self, size: int, *rows: int) -> np.ndarray:
         return aligned(math.prod(rows) * size).reshape(*rows, size)
 
+
+STATE_WORD = CONTEXT + STATE
+"""Where a context says where the state is."""
 
 LONG = 2**35
 """From how much work on a plan counts as long: about a tenth of a second."""
@@ -77,8 +94,10 @@ class CpuExecutor(Executor):
 
     joins = True
 
-    def __init__(self, plan: Plan, state: np.ndarray, known: Mapping[str, np.ndarray], native) -> None:
-        self._native = native
+    def __init__(
+        self, plan: Plan, state: np.ndarray, known: Mapping[str, np.ndarray], machine: Machine
+    ) -> None:
+        self._machine, self._native = machine, machine.run
         try:
             self._arena = aligned(plan.arena_bytes)
         except MemoryError as error:
@@ -88,7 +107,8 @@ class CpuExecutor(Executor):
             ) from error
         # The context holds addresses only: what they point to must live as long as it does.
         self._alive = [plan, state]
-        addresses = [plan.program.ctypes.data, plan.program.size, self._arena.ctypes.data, state.ctypes.data]
+        addresses = [plan.program.ctypes.data, plan.program.size, machine.seats, 0]
+        addresses += [self._arena.ctypes.data, state.ctypes.data]
         addresses += [weight.ctypes.data for weight in plan.weights]
         self.context = np.array(addresses, np.int64)
         self._address = ctypes.c_void_p(self.context.ctypes.data)
@@ -120,7 +140,7 @@ class CpuExecutor(Executor):
     def bind(self, state: np.ndarray) -> None:
         self._alive[1] = state
         self.forget_out()
-        self.context[3] = state.ctypes.data
+        self.context[STATE_WORD] = state.ctypes.data
 
     def place(self, region: Region) -> np.ndarray:
         dtype = storage(region.dtype)
@@ -143,8 +163,10 @@ class LongExecutor(CpuExecutor):
     They work on a copy of the state, which takes the state's place once they have ended.
     """
 
-    def __init__(self, plan: Plan, state: np.ndarray, known: Mapping[str, np.ndarray], native) -> None:
-        super().__init__(plan, state, known, native)
+    def __init__(
+        self, plan: Plan, state: np.ndarray, known: Mapping[str, np.ndarray], machine: Machine
+    ) -> None:
+        super().__init__(plan, state, known, machine)
         self._plan, self._given = plan, known
 
     def _step(self) -> None:
@@ -160,7 +182,7 @@ class LongExecutor(CpuExecutor):
         state = self._alive[1]
         copy = aligned(state.nbytes).reshape(state.shape)
         copy[...] = state
-        self.context[3] = copy.ctypes.data
+        self.context[STATE_WORD] = copy.ctypes.data
         native, address, kept = self._native, self._address, (self._arena, self.context, self._plan, copy)
         call = apart.Apart(lambda: native(address) if kept else 0)
         ended = False
@@ -174,10 +196,10 @@ class LongExecutor(CpuExecutor):
         finally:
             if ended:
                 self.context[1] = self._plan.program.size
-                self.context[3] = state.ctypes.data
+                self.context[STATE_WORD] = state.ctypes.data
             else:
                 # The call goes on to the end of its instruction, in memory that is its own from now on.
-                self.__init__(self._plan, state, self._given, native)
+                self.__init__(self._plan, state, self._given, self._machine)
         if failed >= 0:
             self.fail(failed)
         state[...] = copy

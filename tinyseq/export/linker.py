@@ -89,8 +89,8 @@ def shared(target: Target, made: Path, path: Path, functions: Sequence[str]) -> 
 
 
 def extension(target: Target, source: Path, path: Path) -> None:
-    """Makes an extension of CPython of C that declares by ``FROM_PYTHON`` what it needs of it, by ``FROM_C``
-    what of a C library; both are found in the process that loads it."""
+    """Makes a library of C that is loaded into Python. What it needs is found in the process that loads it;
+    for Windows it declares it by ``MARKS``."""
     flags = [
         "-target",
         target.linker,
@@ -116,12 +116,23 @@ def extension(target: Target, source: Path, path: Path) -> None:
         shutil.move(folder / path.name, path)
 
 
+MARKS = {
+    "FROM_PYTHON": "python3.dll",
+    "FROM_C": "msvcrt.dll",
+    "FROM_KERNEL32": "kernel32.dll",
+    "FROM_SYNCH": "api-ms-win-core-synch-l1-2-0.dll",
+}
+"""By what headers declare a function that is of another library of Windows."""
+
+
 def _import_libraries(headers: Path, folder: Path) -> list[Path]:
-    """What a library for Windows finds Python's functions by, and the C library's."""
+    """What a library for Windows finds the functions of others by."""
     text = "".join(header.read_text(encoding="utf-8") for header in sorted(headers.glob("*.h")))
     made = []
-    for library, mark in {"python3.dll": "FROM_PYTHON", "msvcrt.dll": "FROM_C"}.items():
+    for mark, library in MARKS.items():
         names = re.findall(rf"^{mark} .*?(\w+)\(", text, re.MULTILINE)
+        if not names:
+            continue
         definitions, path = folder / f"{library}.def", folder / f"{library}.lib"
         lines = [f"LIBRARY {library}", "EXPORTS", *names]
         definitions.write_text("\n".join(lines) + "\n", encoding="utf-8")

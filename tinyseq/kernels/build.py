@@ -4,8 +4,8 @@
 for the one that this machine picks, which is quicker, with ``--target`` for another machine. Numba turns
 the machine and all that it calls into LLVM IR, once; then, for each ISA, its tiles are linked in, LLVM
 optimises for its CPU and zig's linker makes a library without a single undefined symbol. zig's C compiler
-makes the call from Python, see ``call``. Needs numba, llvmlite and ziglang
-(``pip install 'tinyseq[build]'``); using the libraries needs none of them.
+makes the call from Python, see ``call``, and the team of threads, see ``team``. Needs numba, llvmlite and
+ziglang (``pip install 'tinyseq[build]'``); using the libraries needs none of them.
 
 The C function of every library, and what those of x86-64 have besides::
 
@@ -30,7 +30,7 @@ from pathlib import Path
 from tinyseq.errors import BuildError
 from tinyseq.export import linker
 from tinyseq.export.targets import OWN, TARGETS, WHEELS, Target
-from tinyseq.kernels.call import FILES
+from tinyseq.kernels import call, team
 from tinyseq.kernels.library import (
     EMBEDDED_FILE,
     FINGERPRINT_FILE,
@@ -54,6 +54,9 @@ KERNELS_FILE = "kernels.bc"
 CALL = Path(SOURCES) / "call" / "call.c"
 """The source of the call from Python."""
 
+TEAM = Path(SOURCES) / "team" / "team.c"
+"""The source of the team of threads."""
+
 FUNCTIONS = ("tinyseq_run", "tinyseq_cpu_level", "tinyseq_blocks")
 """What others see of a library."""
 
@@ -75,6 +78,16 @@ define i64 @tinyseq_blocks_agree() {{
   %status = call i32 @{agree}(ptr %result, ptr %error)
   %agree = load i64, ptr %result
   ret i64 %agree
+}}
+"""
+
+PARTS = """
+declare i32 @{run}(ptr, ptr, i64, i64, i64)
+define i64 @"{name}"(i64 %task, i64 %part, i64 %parts) {{
+  %result = alloca i64
+  %error = alloca ptr
+  %status = call i32 @{run}(ptr %result, ptr %error, i64 %task, i64 %part, i64 %parts)
+  ret i64 0
 }}
 """
 
@@ -130,13 +143,14 @@ def front_end() -> tuple[bytes, bytes]:
 
     from tinyseq.kernels.embedded import parts
     from tinyseq.kernels.llvm import tiles
-    from tinyseq.kernels.llvm.intrinsics import NESTED, compiled
+    from tinyseq.kernels.llvm.intrinsics import NESTED, PART, compiled
 
     # Numba readies what it compiles for this process, where these do not exist; it is never called.
-    for name in (*tiles.names(), NESTED):
+    for name in (*tiles.names(), NESTED, PART):
         llvm.add_symbol(name, 1)
 
     from tinyseq.kernels.compute.blocks import blocks_agree
+    from tinyseq.kernels.compute.parts import run_part
     from tinyseq.kernels.machine import machine
 
     module, names = llvm.parse_assembly(MEMORY), {}
@@ -147,7 +161,13 @@ def front_end() -> tuple[bytes, bytes]:
         overload = compiled(signature)(entry).overloads[signature.args]
         module.link_in(llvm.parse_assembly(overload.library.get_llvm_str()))
         names[entry] = overload.fndesc.mangled_name
-    module.link_in(llvm.parse_assembly(C_INTERFACE.format(machine=names[machine], agree=names[blocks_agree])))
+    (run,) = run_part.overloads.values()
+    for code in (
+        C_INTERFACE.format(machine=names[machine], agree=names[blocks_agree]),
+        run.library.get_llvm_str(),
+        PARTS.format(name=PART, run=run.fndesc.mangled_name),
+    ):
+        module.link_in(llvm.parse_assembly(code))
     return module.as_bitcode(), parts()
 
 
@@ -270,7 +290,8 @@ def compiled_for(targets: Mapping[Target, Collection[str]], folder: Path) -> Non
     except subprocess.CalledProcessError as error:
         raise BuildError(f"building the kernels failed: {error}") from error
     for target in targets:
-        linker.extension(target, CALL, folder / target.name / FILES[target.system])
+        linker.extension(target, CALL, folder / target.name / call.FILES[target.system])
+        linker.extension(target, TEAM, folder / target.name / team.FILES[target.system])
         shutil.copy(stages / EMBEDDED_FILE, folder / target.name)
         (folder / target.name / FINGERPRINT_FILE).write_text(made_from, encoding="utf-8")
 

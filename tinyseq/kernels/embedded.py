@@ -3,7 +3,7 @@
 ``tinyseq.kernel.NAME`` is the kernel of an instruction: it takes the instruction's operands, each an int64,
 addresses resolved, and gives what the kernel returns, 0 where that is nothing. What differs between
 processors is called by name, see ``tiles.py``. Only what plans of streams are made of is there: neither
-searches nor programs within programs.
+searches nor programs within programs, nor a team of threads.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ define i64 @"{name}"({parameters}) alwaysinline {{
   %result = alloca i64
   %error = alloca ptr
   store i64 0, ptr %result
-  %status = call i32 @"{mangled}"(ptr %result, ptr %error, {parameters})
+  %status = call i32 @"{mangled}"(ptr %result, ptr %error, {arguments})
   {value}
 }}
 """
@@ -39,7 +39,7 @@ def parts() -> bytes:
     import llvmlite.binding as llvm
 
     from tinyseq.kernels.compute.elementwise import _run
-    from tinyseq.kernels.compute.recurrent import recurrent
+    from tinyseq.kernels.compute.recurrent import _sequences, recurrent
     from tinyseq.kernels.compute.weighted import weighted
     from tinyseq.kernels.machine import KERNELS
 
@@ -50,7 +50,7 @@ def parts() -> bytes:
         module.link_in(llvm.parse_assembly(_entry(row, overload.fndesc.mangled_name)))
         module.link_in(llvm.parse_assembly(overload.library.get_llvm_str()))
     # Codes that are constants choose while compiling.
-    for switch in (KERNELS["elementwise"], _run, recurrent, KERNELS["linear"], weighted):
+    for switch in (KERNELS["elementwise"], _run, recurrent, _sequences, KERNELS["linear"], weighted):
         function = module.get_function(_overload(switch).fndesc.mangled_name)
         function.add_function_attribute("alwaysinline")
     entries = {kernel_name(row.name) for row in EMBEDDED}
@@ -77,8 +77,9 @@ def _entry(row: Instruction, mangled: str) -> str:
     return ENTRY.format(
         mangled=mangled,
         name=kernel_name(row.name),
-        types=", ".join(["i64"] * count),
+        types=", ".join(["i64"] * (count + row.shares)),
         parameters=", ".join(f"i64 %{number}" for number in range(count)),
+        arguments=", ".join([*(f"i64 %{number}" for number in range(count)), *["i64 0"] * row.shares]),
         value="%value = load i64, ptr %result\n  ret i64 %value" if row.returns else "ret i64 0",
     )
 
@@ -92,8 +93,10 @@ def _simplify(module) -> None:
     passes = llvm.create_new_module_pass_manager()
     passes.add_global_dead_code_eliminate_pass()
     passes.add_sroa_pass()
-    passes.add_sccp_pass()
+    # That a library has no team follows from function to function.
+    passes.add_ipsccp_pass()
     passes.add_simplify_cfg_pass()
+    passes.add_global_dead_code_eliminate_pass()
     passes.add_strip_symbols_pass()
     passes.add_strip_dead_prototype_pass()
     passes.run(module, builder)

@@ -125,9 +125,14 @@ def _bytes_and_sums(rows: int, k: int, n: int) -> int:
 def _planes_and_sums(rows: int, k: int, n: int) -> int:
     """That of ``planes.planes_product_of``: for a block of rows their scales, exact sums, sums of two planes
     of two bytes, and the bytes."""
-    rows, depth, width = min(rows, BLOCK_ROWS), -(-k // 4) * 4, -(-n // PANEL) * PANEL
+    return min(rows, BLOCK_ROWS) * bytes_of_row(k, n)
+
+
+def bytes_of_row(k: int, n: int) -> int:
+    """What a row of k numbers takes there where the product has n."""
+    depth, width = (k + 3) // 4 * 4, (n + PANEL - 1) // PANEL * PANEL
     totals = n if k > MOST_SUMMED else 0
-    return rows * (8 + 8 * totals + 2 * 4 * 2 * width + 2 * depth)
+    return 8 + 8 * totals + 2 * 4 * 2 * width + 2 * depth
 
 
 def _floats(matrix: np.ndarray) -> Packed:

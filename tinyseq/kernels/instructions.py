@@ -13,6 +13,12 @@ from __future__ import annotations
 
 SEGMENT_SHIFT = 48
 
+CONTEXT = 4
+"""Words of a context before the addresses of its segments, see ``machine.py``."""
+
+TEAM = 2
+"""The first of those of them that stand for the team, see ``compute/sharing.py``."""
+
 PANEL = 16
 """Columns of a packed weight panel; 64 bytes of float32."""
 
@@ -32,15 +38,17 @@ MAX_RANK = 8
 class Instruction:
     """One row of the table: the kernel's name and its operands in order.
 
-    ``failure`` says what went wrong where the kernel may fail. A jump has its ``distance`` last.
+    ``failure`` says what went wrong where the kernel may fail. A jump has its ``distance`` last. A kernel
+    that ``shares`` its work has a parameter more, the team; see ``compute/sharing.py``.
     """
 
-    __slots__ = ("failure", "name", "operands")
+    __slots__ = ("failure", "name", "operands", "shares")
 
-    def __init__(self, name: str, operands: tuple[str, ...], failure: str = "") -> None:
+    def __init__(self, name: str, operands: tuple[str, ...], failure: str = "", shares: bool = False) -> None:
         self.name = name
         self.operands = operands
         self.failure = failure
+        self.shares = shares
 
     @property
     def returns(self) -> bool:
@@ -78,6 +86,7 @@ INSTRUCTIONS = (
             *("&x", "outer", "outer_stride", "inner", "inner_stride", "k", "&w", "n", "&bias", "&y"),
             *("y_stride", "&rounded", "&lengths", "flags", "format"),
         ),
+        shares=True,
     ),
     Instruction(
         "products",
@@ -91,6 +100,7 @@ INSTRUCTIONS = (
     Instruction(
         "linear_bytes",
         ("&x", "outer", "outer_stride", "inner", "inner_stride", "k", "&w", "n", "&zero_point", "&y"),
+        shares=True,
     ),
     Instruction(
         "recurrent",
@@ -99,6 +109,7 @@ INSTRUCTIONS = (
             *("&scratch", "&rounded", "&lengths"),
             *("frames", "rows", "hidden", "units", "reverse", "y_frame", "y_row", "flags", "format"),
         ),
+        shares=True,
     ),
     Instruction(
         "gather",

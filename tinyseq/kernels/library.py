@@ -26,6 +26,7 @@ NOT_COMPILED = (
     "wheels.py",
     "cuda/",
     "call/__init__.py",
+    "team/__init__.py",
 )
 ENDINGS = (".py", ".c", ".h")
 ISA_VARIABLE = "TINYSEQ_ISA"

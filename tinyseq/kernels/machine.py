@@ -23,9 +23,18 @@ from tinyseq.kernels.compute.jumps import jump, jump_unless, run, spend, turn
 from tinyseq.kernels.compute.product import pack, products
 from tinyseq.kernels.compute.quantized import linear_bytes, quantize_dynamic
 from tinyseq.kernels.compute.recurrent import recurrent
+from tinyseq.kernels.compute.sharing import let_go
 from tinyseq.kernels.compute.weighted import linear
 from tinyseq.kernels.depthwise import depthwise
-from tinyseq.kernels.instructions import FAILED, INSTRUCTIONS, OPERANDS, SEGMENT_SHIFT, Instruction
+from tinyseq.kernels.instructions import (
+    CONTEXT,
+    FAILED,
+    INSTRUCTIONS,
+    OPERANDS,
+    SEGMENT_SHIFT,
+    TEAM,
+    Instruction,
+)
 from tinyseq.kernels.llvm.intrinsics import (
     address_of,
     compiled,
@@ -87,7 +96,7 @@ def _decoder(instruction: Instruction):
     """A function that reads a row's operands and calls its kernel."""
     parameters = OPERANDS[instruction.name]
     kernel = KERNELS[instruction.name]
-    if tuple(inspect.signature(kernel.py_func).parameters) != parameters:
+    if tuple(inspect.signature(kernel.py_func).parameters) != parameters + ("team",) * instruction.shares:
         raise TypeError(f"kernel {instruction.name} does not take the operands {parameters}")
     values = {
         "&": "resolve(words[{}], segments)",
@@ -96,9 +105,9 @@ def _decoder(instruction: Instruction):
     arguments = ", ".join(
         values.get(operand[0], "words[{}]").format(position)
         for position, operand in enumerate(instruction.operands, start=2)
-    )
+    ) + (", team" if instruction.shares else "")
     returned = "return kernel" if instruction.returns else "kernel"
-    source = f"""def decode(row, segments):
+    source = f"""def decode(row, segments, team):
     words = integers(row)
     {returned}({arguments})
     return 0"""
@@ -107,26 +116,28 @@ def _decoder(instruction: Instruction):
     return compiled()(namespace["decode"])
 
 
-_execute = switch("execute", [_decoder(row) for row in INSTRUCTIONS], ("row", "segments"))
+_execute = switch("execute", [_decoder(row) for row in INSTRUCTIONS], ("row", "segments", "team"))
 
 
 def machine(context):
     """Runs a program; gives -1, or the place in words of the instruction that failed and ended it.
 
-    ``context`` points to int64 words: the address of the program, its length in words, then the
-    address of each segment. Denormal numbers count as zero while it runs. Another thread may set the length
-    to 0: then it ends before the next instruction.
+    ``context`` points to int64 words: the address of the program, its length in words, two that stand for
+    the team, see ``compute/sharing.py``, then the address of each segment. Denormal numbers count as zero
+    while it runs. Another thread may set the length to 0: then it ends before the next instruction.
     """
     former = denormals_off()
     row = context[0]
-    segments = address_of(context) + 16
+    team, segments = address_of(context) + TEAM * 8, address_of(context) + CONTEXT * 8
+    context[TEAM + 1] = 0
     failed = -1
     while row < context[0] + context[1] * 8:
-        further = _execute(integers(row)[0], row, segments)
+        further = _execute(integers(row)[0], row, segments, team)
         if further == FAILED:
             failed = (row - context[0]) // 8
             break
         else:
             row += (integers(row)[1] + further) * 8
+    let_go(team)
     denormals_restore(former)
     return failed

@@ -7,7 +7,7 @@ from ctypes import addressof, c_char, c_void_p
 import numpy as np
 
 from tinyseq.kernels import library
-from tinyseq.kernels.instructions import FUNCTION_CODES, OPCODES, SEGMENT_SHIFT
+from tinyseq.kernels.instructions import CONTEXT, FUNCTION_CODES, OPCODES, SEGMENT_SHIFT
 
 
 def float_word(value: float) -> int:
@@ -102,7 +102,7 @@ class Program:
         # Addresses only: the program and the buffers must live as long as they do.
         self._program = np.array(self._words, np.int64)
         self._start = address(self._program)
-        self._context = np.empty(2 + len(self._segments), np.int64)
+        self._context = np.zeros(CONTEXT + len(self._segments), np.int64)
         self._context[:2] = self._start, len(self._words)
         self._address = c_void_p(address(self._context))
         self._run = library.load().tinyseq_run
@@ -111,7 +111,7 @@ class Program:
     def moved(self) -> None:
         """Takes notice of where the buffers lie now."""
         if self._context is not None:
-            self._context[2:] = [buffer.address for buffer in self._segments]
+            self._context[CONTEXT:] = [buffer.address for buffer in self._segments]
 
     def run(self) -> int:
         """Runs all instructions; -1, or the place of the one that failed and ended it."""

@@ -30,6 +30,7 @@ def load(
     finite: bool = True,
     precision: str | None = None,
     keep: Collection[str] = (),
+    threads: int = 1,
 ) -> Session:
     """Loads a model.
 
@@ -50,12 +51,15 @@ def load(
             element stay float32. What is not said is what the file was written in.
         keep: names of weights, or of nodes, whose weights stay float32: whole ones, or parts between slashes
             and dots, as ``"head"`` of ``/decoder/head/MatMul``.
+        threads: how many threads of the CPU may share a call, the caller's own among them: the same bits,
+            sooner where layers are large. All sessions share one team, of which one call at a time makes use;
+            it sleeps between calls.
 
     Raises:
         ModelError: the file cannot be read, or holds what tinyseq cannot run; a weight has numbers that the
             precision does not hold, or ``keep`` names none.
         DeviceError: the device is unknown, the driver or the device that ``"cuda"`` needs is missing, or the
-            device does not compute in that precision; says which.
+            device does not compute in that precision or with so many threads; says which.
         MissingPackageError: so is a package that it needs.
     """
     model = read(path)
@@ -77,7 +81,7 @@ def load(
 
         file = model.graph
         simple = find_state(simple, file) if state is None else name_state(simple, file, dict(state))
-    return Session(model.with_state(simple.state), device, simple, finite, precision, tuple(keep))
+    return Session(model.with_state(simple.state), device, simple, finite, precision, tuple(keep), threads)
 
 
 def _is_own(path: object) -> bool:

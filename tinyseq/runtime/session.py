@@ -44,13 +44,16 @@ class Session:
         finite: bool = True,
         precision: str | None = None,
         keep: Collection[str] = (),
+        threads: int = 1,
     ) -> None:
         self.model = model
         self.device = device
         self.finite = finite
         self.precision = precision = model.weights.precision if precision is None else precision
         self.keep = keep
+        self.threads = threads
         backends.check_precision(device, precision, keep)
+        backends.check_threads(device, threads)
         simple = passes.simplify(model) if simple is None else simple
         rounds = backends.rounds_weights(device, precision)
         if keep or rounds != simple.weights.precision:
@@ -61,7 +64,9 @@ class Session:
         self._simple = simple
         self._defaults = frozenset([value.name for value in model.defaults])
         self._overriding: dict[frozenset[str], Session] = {}
-        self._backend = backends.create(device, simple, lambda: self.streaming.model, finite, precision)
+        self._backend = backends.create(
+            device, simple, lambda: self.streaming.model, finite, precision, threads
+        )
 
     @property
     def inputs(self) -> tuple[Value, ...]:
@@ -146,7 +151,7 @@ class Session:
         found = self._overriding.get(names)
         if found is None:
             model = self.model.with_inputs(names)
-            found = Session(model, self.device, None, self.finite, self.precision, self.keep)
+            found = Session(model, self.device, None, self.finite, self.precision, self.keep, self.threads)
             if len(self._overriding) >= MOST_OVERRIDING:
                 self._overriding.clear()
             self._overriding[names] = found
@@ -214,7 +219,7 @@ class Session:
 
     def with_any_state(self) -> Session:
         """The same model, whose streams remember NaN and infinity too; see ``finite`` of ``load``."""
-        return Session(self.model, self.device, self._simple, False, self.precision, self.keep)
+        return Session(self.model, self.device, self._simple, False, self.precision, self.keep, self.threads)
 
     def rows(self, layout: RowLayout, count: int) -> backends.RowRunner:
         """An executor of ``count`` streams whose state lies in rows.
@@ -341,7 +346,8 @@ class Session:
         format.save(self._simple, as_path(path, "a model"))
 
     def __str__(self) -> str:
-        lines = [f"tinyseq model ({self.model.origin or 'built in Python'}) on {self.device}"]
+        shared = f", {self.threads} threads" if self.threads > 1 else ""
+        lines = [f"tinyseq model ({self.model.origin or 'built in Python'}) on {self.device}{shared}"]
         lines += [f"  input   {value}" for value in self.inputs]
         lines += [f"  output  {value}" for value in self.outputs]
         if self._refusal:

@@ -77,6 +77,7 @@ class ModelSource:
     precision: str = "float32"
     state: Mapping[str, str] | None = None
     finite: bool = True
+    threads: int = 1
 
 
 @dataclass(frozen=True)
@@ -198,12 +199,13 @@ class _Reader:
             own = dict(self._table({"path": given} if isinstance(given, str) else given, place))
             if "path" not in own:
                 raise self._wrong(place, own, "a table with the path of a file or a folder")
-            checks = {
+            checks: dict[str, Callable[[str, object], Any]] = {
                 "path": self._file,
                 "device": self._text,
                 "precision": self._text,
                 "finite": self._truth,
                 "state": self._pairs,
+                "threads": lambda name, given: self._whole(name, given, 1, 64),
             }
             for key in own:
                 if key not in checks:

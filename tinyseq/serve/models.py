@@ -267,7 +267,12 @@ class Models:
 
 def _loaded(source: ModelSource, path: Path) -> Session:
     session = load(
-        path, device=source.device, state=source.state, finite=source.finite, precision=source.precision
+        path,
+        device=source.device,
+        state=source.state,
+        finite=source.finite,
+        precision=source.precision,
+        threads=source.threads,
     )
     # Worked out here, in a thread, and not when the first client comes.
     session.fingerprint  # noqa: B018

@@ -29,7 +29,8 @@ class Score:
         model: a file that ``tinyseq.load`` takes; every process loads it once.
         feeds: inputs that are the same for all rows, by name.
         outputs: the outputs that become columns; None for all but the state.
-        options: what ``tinyseq.load`` takes besides: ``device``, ``state``, ``finite``, ``precision``.
+        options: what ``tinyseq.load`` takes besides: ``device``, ``state``, ``finite``, ``precision``,
+            ``threads``.
 
     Raises:
         ModelError: the file cannot be read.

@@ -15,7 +15,7 @@ from dataclasses import asdict
 import numpy as np
 
 from tinyseq import __version__
-from tinyseq.backends import ALL_PRECISIONS, DEVICES, PRECISIONS, check_precision, device_named
+from tinyseq.backends import ALL_PRECISIONS, DEVICES, PRECISIONS, check_precision, check_threads, device_named
 from tinyseq.common.files import same
 from tinyseq.common.text import printable
 from tinyseq.decode.generation.decoder import Decoder
@@ -160,6 +160,13 @@ def _add_model(command: argparse.ArgumentParser, what: str = MODEL_FILES) -> Non
         metavar="NAME",
         help="a weight, or a node whose weights, --precision leaves as they are",
     )
+    command.add_argument(
+        "--threads",
+        type=int,
+        default=1,
+        metavar="N",
+        help="how many threads of the CPU may share a call (default 1); the same bits",
+    )
     command.add_argument("--json", action="store_true", help=JSON_HELP)
 
 
@@ -189,9 +196,17 @@ def _load_as(args: argparse.Namespace, precision: str | None) -> Session:
     try:
         if precision is not None:
             check_precision(args.device, precision, args.keep)
+        check_threads(args.device, args.threads)
     except DeviceError as error:
         raise OptionError(str(error)) from error
-    return load(args.model, device=args.device, state=state, precision=precision, keep=args.keep)
+    return load(
+        args.model,
+        device=args.device,
+        state=state,
+        precision=precision,
+        keep=args.keep,
+        threads=args.threads,
+    )
 
 
 def _inspect(args: argparse.Namespace) -> int:
@@ -362,7 +377,9 @@ def _generate(args: argparse.Namespace) -> int:
     known = None if args.vocabulary is None else read_vocabulary(args.vocabulary)
     decoder = Decoder(
         _load(args),
-        None if args.encoder is None else load(args.encoder, device=args.device, precision=args.precision),
+        None
+        if args.encoder is None
+        else load(args.encoder, device=args.device, precision=args.precision, threads=args.threads),
         tokens=args.tokens,
         scores=args.scores,
         kind=args.kind,

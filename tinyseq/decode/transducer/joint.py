@@ -148,4 +148,4 @@ def _in_rows(value: Value, rows: Dimension) -> Value:
 
 
 def _loaded(both: Session, model: Model) -> Session:
-    return Session(model, both.device, finite=both.finite, precision=both.precision)
+    return Session(model, both.device, finite=both.finite, precision=both.precision, threads=both.threads)

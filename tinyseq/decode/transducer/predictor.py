@@ -36,7 +36,9 @@ def recurrent(predictor: Session, tokens: Value, start: tuple[int, ...]) -> Sess
     )
     before = np.array([[0, *start[:-1]]], tokens.dtype)
     found = Model(graph, (StatePair(CONTEXT, tokens.name, before),), model.origin, weights=model.weights)
-    return Session(found, predictor.device, precision=predictor.precision, keep=predictor.keep)
+    return Session(
+        found, predictor.device, precision=predictor.precision, keep=predictor.keep, threads=predictor.threads
+    )
 
 
 def _node(op: str, inputs: tuple[str, ...], output: str, **attributes) -> Node:

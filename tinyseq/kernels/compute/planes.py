@@ -15,9 +15,9 @@ from __future__ import annotations
 import numpy as np
 from numba import types
 
-from tinyseq.kernels.compute.blocks import exact_product_of
 from tinyseq.kernels.compute.math import ROUNDER
 from tinyseq.kernels.compute.product import WEIGHTED
+from tinyseq.kernels.compute.shared import shared_product_of
 from tinyseq.kernels.formats import BLOCK_ROWS, MOST_SUMMED, WeightFormat
 from tinyseq.kernels.instructions import BYTES, PANEL
 from tinyseq.kernels.llvm.intrinsics import (
@@ -133,11 +133,11 @@ def _finished(wholes, scale, step, sums, n):
 
 def planes_product_of(of: WeightFormat):
     """The product with weights of a format, each row of its other factor being rounded as it runs."""
-    product, planes = exact_product_of(of.element), of.planes
+    product, planes = shared_product_of(of.element), of.planes
     scaled, gathered = _sums_of(planes)
 
     @compiled()
-    def pieces(octet, rows, k, depth, w, width, sums, steps, wholes, n):
+    def pieces(octet, rows, k, depth, w, width, sums, steps, wholes, n, team):
         """``scaled`` sums of some rows."""
         correction = np.float64(257 * taken_off_bytes() - 32768)
         stride = 2 * planes * width * BYTES
@@ -146,7 +146,7 @@ def planes_product_of(of: WeightFormat):
             zeros = w + own * planes * width * BYTES
             totals = zeros + planes * width * BYTES
             place = 1, 0, 2 * rows, depth
-            product(octet + done, place, own, w, planes * width, zeros, 0, sums, planes * width)
+            product(octet + done, place, own, w, planes * width, zeros, 0, sums, planes * width, team)
             for row in range(rows):
                 if k <= MOST_SUMMED:
                     scaled(sums + row * stride, width, totals, doubles(steps)[row], correction, n)
@@ -160,7 +160,9 @@ def planes_product_of(of: WeightFormat):
                 _finished(wholes + row * n * 8, scale, doubles(steps)[row], sums + row * stride, n)
 
     @compiled(WEIGHTED)
-    def planes_product(x, strides, k, w, n, start, start_stride, y, y_stride, rounded, lengths, t, flags):
+    def planes_product(
+        x, strides, k, w, n, start, start_stride, y, y_stride, rounded, lengths, t, flags, team
+    ):  # fmt: skip
         """y[m, :] = start[m, :] + x[m, :] @ w. ``rounded`` takes what ``formats.py`` says."""
         outer, outer_stride, inner, inner_stride = strides
         count = outer * inner
@@ -177,7 +179,7 @@ def planes_product_of(of: WeightFormat):
                     o, i = i // inner, i % inner
                 source = x + (o * outer_stride + i * inner_stride) * BYTES
                 doubles(rounded)[row] = _rounded_row(source, k, depth, octet + 2 * row * depth)
-            pieces(octet, rows, k, depth, w, width, sums, rounded, wholes, n)
+            pieces(octet, rows, k, depth, w, width, sums, rounded, wholes, n, team)
             for row in range(rows):
                 first = start + (begin + row) * start_stride * BYTES
                 target = y + (begin + row) * y_stride * BYTES

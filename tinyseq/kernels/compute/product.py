@@ -51,7 +51,7 @@ PANELS = SIZE(*[SIZE] * 11, AHEAD)
 ROWS = SIZE(SIZE, ADDRESS, CHUNK, *[SIZE] * 8, AHEAD)
 PARTIAL = types.void(*[SIZE] * 10)
 PRODUCT = types.void(ADDRESS, STRIDES, *[SIZE] * 7)
-WEIGHTED = types.void(ADDRESS, STRIDES, *[SIZE] * 11)
+WEIGHTED = types.void(ADDRESS, STRIDES, *[SIZE] * 12)
 
 _offsets = stack(types.int64, TILE_ROWS[0])
 _edge = stack(types.int32, TILE_ROWS[0] * PANEL)

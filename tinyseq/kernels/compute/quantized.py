@@ -16,9 +16,9 @@ from functools import cache
 import numpy as np
 from numba import types
 
-from tinyseq.kernels.compute.blocks import exact_product_of
 from tinyseq.kernels.compute.math import BYTE_MAX, ONE, ZERO, quantize
 from tinyseq.kernels.compute.product import BYTES, WEIGHTED
+from tinyseq.kernels.compute.shared import shared_product_of
 from tinyseq.kernels.formats import BYTE_ELEMENT, Element, WeightFormat
 from tinyseq.kernels.instructions import HAS_LENGTHS, PANEL
 from tinyseq.kernels.llvm.intrinsics import (
@@ -117,10 +117,10 @@ def _corrections(x, k, totals, offsets, n, zero_point, skewed, y):
 
 @cache
 def _byte_product_of(of: Element):
-    product = exact_product_of(of)
+    product = shared_product_of(of)
 
     @compiled()
-    def byte_product(x, strides, k, w, n, zero_point, y):
+    def byte_product(x, strides, k, w, n, zero_point, y, team):
         """y[m, n] = (x[m, k] - zero_point) (w - offsets), int32; strides as of the float product."""
         outer, outer_stride, inner, inner_stride = strides
         totals, offsets, _ = _columns(w, k, n)
@@ -132,7 +132,7 @@ def _byte_product_of(of: Element):
                 row = x + o * outer_stride + i * inner_stride
                 target = y + (o * inner + i) * n * BYTES
                 _corrections(row, k, totals, offsets, n, zero_point, skewed, target)
-        product(x, strides, (k + 3) // 4, w, n, y, n, y, n)
+        product(x, strides, (k + 3) // 4, w, n, y, n, y, n, team)
 
     return byte_product
 
@@ -141,13 +141,13 @@ _byte_product = _byte_product_of(BYTE_ELEMENT)
 
 
 @compiled()
-def linear_bytes(x, outer, outer_stride, inner, inner_stride, k, w, n, zero_point, y):
+def linear_bytes(x, outer, outer_stride, inner, inner_stride, k, w, n, zero_point, y, team):
     """x[outer * inner, k] bytes, w[k, n] a block -> y[outer * inner, n] int32, exact.
 
     ``zero_point`` points to the one of x. Up to three bytes behind a row of x are read.
     """
     shift = octets(zero_point)[0]
-    _byte_product(x, (outer, outer_stride, inner, inner_stride), k, w, n, shift, y)
+    _byte_product(x, (outer, outer_stride, inner, inner_stride), k, w, n, shift, y, team)
 
 
 @compiled()
@@ -168,7 +168,9 @@ def dynamic_product_of(of: WeightFormat):
     byte_product = _byte_product_of(of.element)
 
     @compiled(WEIGHTED)
-    def dynamic_product(x, strides, k, w, n, start, start_stride, y, y_stride, rounded, lengths, t, flags):
+    def dynamic_product(
+        x, strides, k, w, n, start, start_stride, y, y_stride, rounded, lengths, t, flags, team
+    ):  # fmt: skip
         """y[m, :] = start[m, :] + x[m, :] @ w; rows of x lie one behind the other, strides are not asked for.
 
         One scale and zero point cover x and 0; with flag ``HAS_LENGTHS``, of the inner rows that run for
@@ -186,7 +188,7 @@ def dynamic_product_of(of: WeightFormat):
         sums = rounded
         octet = rounded + count * n * BYTES
         _to_bytes(x, count * k, octet, scale, shift)
-        byte_product(octet, (1, 0, count, k), k, w, n, shift, sums)
+        byte_product(octet, (1, 0, count, k), k, w, n, shift, sums, team)
         _, _, scales = _columns(w, k, n)
         for row in range(count):
             first, target = start + row * start_stride * BYTES, y + row * y_stride * BYTES

@@ -28,13 +28,24 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+from numba import types
+
 from tinyseq.kernels.cells import VARIANTS, Variant
 from tinyseq.kernels.compute.math import ZERO
 from tinyseq.kernels.compute.rows import row_of, valid_row
+from tinyseq.kernels.compute.sharing import LAYER, LEAST, PART, share, sharing, work_of
 from tinyseq.kernels.compute.weighted import weighted
+from tinyseq.kernels.formats import BLOCK_ROWS, BYTE_BLOCK, INT8, INT16, bytes_of_row
 from tinyseq.kernels.instructions import BYTES, HAS_Y, OPERANDS, PROJECTED
-from tinyseq.kernels.llvm.intrinsics import compiled, floats
+from tinyseq.kernels.llvm.intrinsics import compiled, floats, integers, stack
 from tinyseq.kernels.llvm.switch import switch
+
+MANY_ROWS = 6
+"""So many rows for each part fill the tiles of a product."""
+
+BYTES_TOGETHER, ONE_PLANE, TWO_PLANES = BYTE_BLOCK.code, INT8.code, INT16.code
+
+_task = stack(types.int64, 24)
 
 
 @compiled()
@@ -49,13 +60,13 @@ def _emit(y, h, units, valid, flags):
 
 @compiled()
 def _project(
-    made, projection, bias, h, y, y_row, rounded, lengths, t, rows, hidden, units, flags, format
+    made, projection, bias, h, y, y_row, rounded, lengths, t, rows, hidden, units, flags, format, team
 ):  # fmt: skip
     """h of one frame, and its output, from what the cells made."""
     projected = made + rows * hidden * BYTES
     weighted(
         format, made, (1, 0, rows, hidden), hidden, projection, units, bias, 0, projected, units,
-        rounded, lengths, t, flags,
+        rounded, lengths, t, flags, team,
     )  # fmt: skip
     for n in range(rows):
         valid = valid_row(lengths, n, t, flags)
@@ -76,18 +87,18 @@ def _sequence_of(variant: Variant) -> Callable:
     @compiled()
     def sequence(
         xw, r, second, bias, constants, options, h, c, y, scratch, rounded, lengths,
-        frames, rows, hidden, units, reverse, y_frame, y_row, flags, format,
+        frames, rows, hidden, units, reverse, y_frame, y_row, flags, format, all_rows, team,
     ):  # fmt: skip
         width = gates * hidden
         columns = width - hidden if resets else width
         made = scratch if flags & PROJECTED else h
         for step in range(frames):
             t = frames - 1 - step if reverse else step
-            row = xw + t * rows * width * BYTES
+            row = xw + t * all_rows * width * BYTES
             sums, start, start_stride = (scratch, bias, 0) if apart else (row, row, width)
             weighted(
                 format, h, (1, 0, rows, units), units, r, columns, start, start_stride, sums, width,
-                rounded, lengths, t, flags,
+                rounded, lengths, t, flags, team,
             )  # fmt: skip
             if resets:
                 for n in range(rows):
@@ -97,7 +108,7 @@ def _sequence_of(variant: Variant) -> Callable:
                 last = row + columns * BYTES
                 weighted(
                     format, scratch, (1, 0, rows, hidden), hidden, second, hidden, last, width, last, width,
-                    rounded, lengths, t, flags,
+                    rounded, lengths, t, flags, team,
                 )  # fmt: skip
             for n in range(rows):
                 valid = valid_row(lengths, n, t, flags)
@@ -110,12 +121,95 @@ def _sequence_of(variant: Variant) -> Callable:
             if flags & PROJECTED:
                 y_t = y + t * y_frame * BYTES
                 _project(
-                    made, second, bias, h, y_t, y_row, rounded, lengths, t, rows, hidden, units, flags, format
-                )
+                    made, second, bias, h, y_t, y_row, rounded, lengths, t, rows, hidden, units, flags,
+                    format, team,
+                )  # fmt: skip
 
     return sequence
 
 
-recurrent = switch(
-    "recurrent", [_sequence_of(variant) for variant in VARIANTS], OPERANDS["recurrent"][1:], "cell"
-)
+PARAMETERS = (*OPERANDS["recurrent"][1:], "all_rows", "team")
+"""Those of a sequence of some of the rows that lie side by side in a frame."""
+
+_sequences = switch("sequences", [_sequence_of(variant) for variant in VARIANTS], PARAMETERS, "cell")
+
+
+def _count_of(variant: Variant) -> Callable:
+    count = len(variant.cell.gates)
+    return compiled()(lambda: count)
+
+
+_gates = switch("gates", [_count_of(variant) for variant in VARIANTS], (), "cell")
+
+
+def _numbers_apart(variant: Variant) -> Callable:
+    """How many numbers of scratch a cell takes for each unit of a row."""
+    count = len(variant.cell.gates) if variant.cell.apart else int(variant.cell.reset is not None)
+    return compiled()(lambda: count)
+
+
+_apart = switch("apart", [_numbers_apart(variant) for variant in VARIANTS], (), "cell")
+
+_bytes_of_row = compiled()(bytes_of_row)
+
+
+@compiled()
+def _in_rows(format, rows, units, width, parts, team):
+    """Whether to share rows, each for all frames, and not each product: where there are enough of them, or
+    these are too small. Of 16 bits there must be scratch for all rows."""
+    planes = format in (ONE_PLANE, TWO_PLANES)
+    if format == BYTES_TOGETHER or (rows > BLOCK_ROWS and planes):
+        return False
+    least = integers(integers(team)[0])[LEAST]
+    return rows >= MANY_ROWS * parts or (rows >= parts and work_of(rows, units, width) < least)
+
+
+@compiled()
+def recurrent(
+    cell, xw, r, second, bias, constants, options, h, c, y, scratch, rounded, lengths,
+    frames, rows, hidden, units, reverse, y_frame, y_row, flags, format, team,
+):  # fmt: skip
+    width = _gates(cell) * hidden
+    parts = sharing(team, frames * work_of(rows, units, width))
+    if parts == 1 or not _in_rows(format, rows, units, width, parts, team):
+        _sequences(
+            cell, xw, r, second, bias, constants, options, h, c, y, scratch, rounded, lengths,
+            frames, rows, hidden, units, reverse, y_frame, y_row, flags, format, rows, team,
+        )  # fmt: skip
+        return
+    task = _task()
+    words = integers(task)
+    words[0], words[1], words[2], words[3], words[4], words[5] = LAYER, cell, xw, r, second, bias
+    words[6], words[7], words[8], words[9], words[10], words[11] = constants, options, h, c, y, scratch
+    words[12], words[13], words[14], words[15], words[16] = rounded, lengths, frames, rows, hidden
+    words[17], words[18], words[19], words[20], words[21] = units, reverse, y_frame, y_row, flags
+    words[22], words[23] = format, 0
+    share(team, task, parts)
+
+
+@compiled(PART)
+def part_of_layer(task, part, parts):
+    """Runs some rows of a layer for all frames."""
+    words = integers(task)
+    cell, xw, r, second, bias, constants = words[1], words[2], words[3], words[4], words[5], words[6]
+    options, h, c, y, scratch, rounded = words[7], words[8], words[9], words[10], words[11], words[12]
+    lengths, frames, all_rows, hidden, units = words[13], words[14], words[15], words[16], words[17]
+    reverse, y_frame, y_row, flags, format, team = (
+        words[18],
+        words[19],
+        words[20],
+        words[21],
+        words[22],
+        words[23],
+    )
+    first = all_rows * part // parts
+    rows = all_rows * (part + 1) // parts - first
+    width = _gates(cell) * hidden
+    apart = hidden + units if flags & PROJECTED else _apart(cell) * hidden
+    _sequences(
+        cell, xw + first * width * BYTES, r, second, bias, constants, options, h + first * units * BYTES,
+        c + first * hidden * BYTES, y + first * y_row * BYTES, scratch + first * apart * BYTES,
+        rounded + first * _bytes_of_row(max(hidden, units), max(width, units)), lengths + first * 8,
+        frames, rows, hidden, units, reverse, y_frame, y_row, flags, format, all_rows, team,
+    )  # fmt: skip
+    return 0

@@ -36,6 +36,9 @@ compiled = partial(njit, error_model="numpy", no_cpython_wrapper=True, no_cfunc_
 NESTED = "tinyseq.nested"
 """The machine, by the name by which it is called from within; ``build.py`` defines it."""
 
+PART = "tinyseq.part"
+"""What runs a part of a task, by the name by which others are told where it is; ``build.py`` defines it."""
+
 
 def _external(name: str, result, arguments: list):
     """Code that calls a function which is defined for each ISA."""
@@ -258,6 +261,29 @@ def give(typingctx, source, target, count):
 def nested(typingctx, context):
     """What the machine gives for the program of another context; see ``machine.py``."""
     return types.int64(types.int64), _external(NESTED, INT64, [INT64])
+
+
+@intrinsic
+def part_address(typingctx):
+    """Where the function is that runs a part of a task, see ``parts.py``."""
+
+    def codegen(context, builder, signature, args):
+        function_type = ir.FunctionType(INT64, [INT64] * 3)
+        function = cgutils.get_or_insert_function(builder.module, function_type, PART)
+        return builder.ptrtoint(function, INT64)
+
+    return types.int64(), codegen
+
+
+@intrinsic
+def called(typingctx, function, a, b, c):
+    """What a C function at an address gives for three int64."""
+
+    def codegen(context, builder, signature, args):
+        function_type = ir.FunctionType(INT64, [INT64] * 3)
+        return builder.call(builder.inttoptr(args[0], function_type.as_pointer()), args[1:])
+
+    return types.int64(*[types.int64] * 4), codegen
 
 
 @intrinsic

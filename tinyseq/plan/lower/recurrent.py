@@ -225,7 +225,7 @@ class Layer:
         weights += [None] if len(factors) == 1 else []
         operands = self.starts(d), self.constants(d), self.options(d), *initials
         operands += () if self.cell.has_c else (None,)
-        widest = max(self.hidden, self.units), max(factor.n for factor in factors)
+        widest = max(self.hidden, self.units), max(self.gates * self.hidden, self.units)
         others = y, self.scratch(), scratch_of(self.p, of, self.rows, *widest), self.lengths
         code = VARIANT_CODES[self.variant]
         self.p.emit("recurrent", code, xw, *weights, *operands, *others, *sizes, of.code)

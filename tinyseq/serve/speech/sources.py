@@ -35,7 +35,7 @@ from tinyseq.speech.voice_detector import VoiceDetector
 KINDS = ("recognizer", "voice")
 
 COMMON = ("kind", "aliases", "language", "factory", "options")
-MODEL = ("model", "device", "precision", "state", "finite")
+MODEL = ("model", "device", "precision", "state", "finite", "threads")
 SOUND = ("chunk", "input", "shape", "constants", "sample_rate", "frame_seconds", "output")
 RECOGNIZER = (*COMMON, *MODEL, "transducer", *SOUND, "decoder", "endpointing")
 VOICE = (*COMMON, *MODEL, *(each.name for each in fields(VoiceOptions)))
@@ -310,6 +310,7 @@ CHECKS: dict[str, tuple[Callable[[Any], bool], str]] = {
     "precision": (_is_text, "a precision, as 'float32'"),
     "state": (_is_table, "a table from inputs to outputs"),
     "finite": (lambda given: isinstance(given, bool), "true or false"),
+    "threads": (lambda given: is_whole(given) and given > 0, "how many threads may share a call"),
     "chunk": (lambda given: is_whole(given) and given > 0, "how many samples the model takes in a step"),
     "input": (_is_text, "the name of the model's input for sound"),
     "shape": (lambda given: isinstance(given, list) and all(map(is_whole, given)), "a list of whole numbers"),
