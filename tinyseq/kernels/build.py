@@ -149,7 +149,7 @@ def front_end() -> tuple[bytes, bytes]:
     for name in (*tiles.names(), NESTED, PART):
         llvm.add_symbol(name, 1)
 
-    from tinyseq.kernels.compute.blocks import blocks_agree
+    from tinyseq.kernels.compute.matrix_unit import blocks_agree
     from tinyseq.kernels.compute.parts import run_part
     from tinyseq.kernels.machine import machine
 

@@ -6,7 +6,7 @@ from functools import cache
 
 from numba import types
 
-from tinyseq.kernels.compute.blocks import fastest_product_of
+from tinyseq.kernels.compute.matrix_unit import fastest_product_of
 from tinyseq.kernels.compute.product import ADDRESS, SIZE, STRIDES
 from tinyseq.kernels.compute.sharing import PART, PRODUCTS, share, sharing, work_of
 from tinyseq.kernels.formats import ELEMENTS, Element

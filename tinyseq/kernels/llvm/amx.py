@@ -22,7 +22,7 @@ CONFIGURATION = bytes(
 
 
 class Amx:
-    """A ``blocks.Unit``."""
+    """A ``matrix_unit.Unit``."""
 
     attributes = ('"target-features"="+amx-int8,+amx-tile"',)
 

@@ -10,7 +10,7 @@ Such a file has:
 * ``CONTROL``: LLVM IR of the functions of ``tiles.py`` which make denormal numbers zero and what they were
   before;
 * ``byte_arithmetic(isa)``: how a tile multiplies bytes, see ``values.Arithmetic``;
-* ``block_unit(isa)``: what multiplies them in blocks, see ``blocks.Unit``, or None;
+* ``block_unit(isa)``: what multiplies them in blocks, see ``matrix_unit.Unit``, or None;
 * ``BLOCKS``: LLVM IR of ``tinyseq_blocks``, a C function that switches them on and says whether they are;
   empty where there are none;
 * ``ask_for_blocks()``: asks the system for what they need; whether it lets this process have it;
@@ -28,7 +28,7 @@ from tinyseq.kernels.llvm import aarch64, x86_64
 from tinyseq.kernels.llvm.isa import Isa
 
 if TYPE_CHECKING:
-    from tinyseq.kernels.llvm.blocks import Unit
+    from tinyseq.kernels.llvm.matrix_unit import Unit
     from tinyseq.kernels.llvm.values import Arithmetic
 
 ARCHITECTURES = {"x86_64": x86_64, "aarch64": aarch64}

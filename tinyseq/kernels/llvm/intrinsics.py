@@ -13,7 +13,7 @@ from numba import njit, types
 from numba.core import cgutils
 from numba.extending import intrinsic
 
-from tinyseq.kernels.llvm import blocks
+from tinyseq.kernels.llvm import matrix_unit
 from tinyseq.kernels.llvm.tiles import (
     DENORMALS_OFF,
     DENORMALS_RESTORE,
@@ -302,13 +302,15 @@ def _of_blocks(name: str, result, text: str):
     return intrinsic(typing)
 
 
-blocks_on = _of_blocks(blocks.ON, types.int64, "Whether bytes are multiplied in blocks, see ``blocks.py``.")
-blocks_begin = _of_blocks(blocks.BEGIN, types.void, "Readies the processor for blocks.")
-blocks_end = _of_blocks(blocks.END, types.void, "Ends what ``blocks_begin`` began.")
+blocks_on = _of_blocks(
+    matrix_unit.ON, types.int64, "Whether bytes are multiplied in blocks, see ``matrix_unit.py``."
+)
+blocks_begin = _of_blocks(matrix_unit.BEGIN, types.void, "Readies the processor for blocks.")
+blocks_end = _of_blocks(matrix_unit.END, types.void, "Ends what ``blocks_begin`` began.")
 
 
 def block(rows: int, panels: int):
-    """An intrinsic for some blocks of a product of bytes; ``blocks.py`` defines it for each ISA.
+    """An intrinsic for some blocks of a product of bytes; ``matrix_unit.py`` defines it for each ISA.
 
     ``block(x, x_stride, k, w, w_stride, start, start_stride, y, y_stride)`` does what a tile of bytes does
     for ``16 * rows`` rows and ``panels`` panels. All strides count bytes; k is a multiple of 16, not 0.
@@ -318,7 +320,7 @@ def block(rows: int, panels: int):
 
     @intrinsic
     def run(typingctx, x, x_stride, k, w, w_stride, start, start_stride, y, y_stride):
-        return signature, _external(blocks.block_name(rows, panels), ir.VoidType(), [INT64] * 9)
+        return signature, _external(matrix_unit.block_name(rows, panels), ir.VoidType(), [INT64] * 9)
 
     return run
 

@@ -13,7 +13,7 @@ class Isa:
     there are no vectors, and all tiles call one function. ``madd`` is the LLVM intrinsic that multiplies and
     adds vectors of 128 bits in one instruction; empty where LLVM's own ``fma`` becomes one. ``masked`` is how
     many float32 are read or written at once of which a mask chooses some: 1 where no instruction does that.
-    ``blocks``: some of the processors that have it multiply bytes in blocks too, see ``blocks.py``.
+    ``blocks``: some of the processors that have it multiply bytes in blocks too, see ``matrix_unit.py``.
     """
 
     __slots__ = (

@@ -8,7 +8,7 @@ from llvmlite import ir
 
 from tinyseq.kernels.formats import BYTE_ELEMENT, ELEMENTS
 from tinyseq.kernels.instructions import BYTES, PANEL
-from tinyseq.kernels.llvm import architecture, blocks
+from tinyseq.kernels.llvm import architecture, matrix_unit
 from tinyseq.kernels.llvm.isa import Isa
 from tinyseq.kernels.llvm.values import (
     DOUBLE,
@@ -69,7 +69,7 @@ def names() -> list[str]:
         (element.name, rows, panels) for element in ELEMENTS for rows in TILE_ROWS for panels in TILE_PANELS
     ]
     own = (FMA32, FMA64, TAPS, LESS, LANES, TAKE, GIVE, DENORMALS_OFF, DENORMALS_RESTORE, FLUSHED)
-    return [*own, *blocks.names(), *(tile_name(*tile) for tile in tiles)]
+    return [*own, *matrix_unit.names(), *(tile_name(*tile) for tile in tiles)]
 
 
 def definitions(isa: Isa) -> str:
@@ -88,7 +88,7 @@ def definitions(isa: Isa) -> str:
     builder.ret(INT32(BYTE_ELEMENT.arithmetic(isa).less))
     builder, arguments = _function(module, TAPS, ir.VoidType(), [INT64] * 7)
     _taps(isa, builder, *arguments)
-    blocks.define(module, architecture.block_unit(isa) if isa.name in architecture.ISAS else None)
+    matrix_unit.define(module, architecture.block_unit(isa) if isa.name in architecture.ISAS else None)
     for element in ELEMENTS:
         arithmetic, size = element.arithmetic(isa), element.size
         single = _single(module, arithmetic, size, element.name) if isa.apart else None

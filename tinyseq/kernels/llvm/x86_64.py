@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from tinyseq.kernels.llvm.isa import Isa
 
 if TYPE_CHECKING:
-    from tinyseq.kernels.llvm.blocks import Unit
+    from tinyseq.kernels.llvm.matrix_unit import Unit
     from tinyseq.kernels.llvm.values import Arithmetic
 
 MACHINES = ("x86_64", "AMD64")

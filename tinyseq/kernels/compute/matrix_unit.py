@@ -7,7 +7,6 @@ from numba import types
 from tinyseq.kernels.compute.product import PRODUCT, product_of
 from tinyseq.kernels.formats import BYTE_ELEMENT, Element
 from tinyseq.kernels.instructions import BYTES, GROUP, PANEL
-from tinyseq.kernels.llvm.blocks import DEPTH, ROWS
 from tinyseq.kernels.llvm.intrinsics import (
     block,
     blocks_begin,
@@ -18,6 +17,7 @@ from tinyseq.kernels.llvm.intrinsics import (
     octets,
     stack,
 )
+from tinyseq.kernels.llvm.matrix_unit import DEPTH, ROWS
 
 _product = product_of(BYTE_ELEMENT)
 _one, _across, _down, _square = block(1, 1), block(1, 2), block(2, 1), block(2, 2)

@@ -19,7 +19,7 @@ from tinyseq.kernels import library
 from tinyseq.kernels.build import native
 from tinyseq.kernels.formats import BYTE_BLOCK, BYTE_ELEMENT, QuantizedMatrix
 from tinyseq.kernels.instructions import PANEL
-from tinyseq.kernels.llvm import amx, architecture, blocks, tiles, x86_64
+from tinyseq.kernels.llvm import amx, architecture, matrix_unit, tiles, x86_64
 from tinyseq.kernels.llvm.values import INT32, INT64
 from tinyseq.plan.packing import panels
 
@@ -123,7 +123,7 @@ one with a fault takes unsigned bytes for signed ones."""
 
 
 class Model:
-    """A ``blocks.Unit`` of calls to ``MODEL``."""
+    """A ``matrix_unit.Unit`` of calls to ``MODEL``."""
 
     attributes = ()
 
@@ -180,7 +180,7 @@ def compiled_with() -> Compiled:
     # Imported here: Numba finds by name what these call, when it compiles them.
     from numba import cfunc, types
 
-    from tinyseq.kernels.compute.blocks import blocks_agree, fastest_product_of
+    from tinyseq.kernels.compute.matrix_unit import blocks_agree, fastest_product_of
     from tinyseq.kernels.llvm.intrinsics import compiled
 
     product, agree = fastest_product_of(BYTE_ELEMENT), compiled()(blocks_agree)
@@ -268,15 +268,15 @@ def body(text: str, name: str) -> list[str]:
 
 def test_blocks_of_x86_64_are_instructions_of_amx():
     text = assembly()
-    for rows in blocks.SIDES:
-        for across in blocks.SIDES:
-            found = body(text, blocks.block_name(rows, across))
+    for rows in matrix_unit.SIDES:
+        for across in matrix_unit.SIDES:
+            found = body(text, matrix_unit.block_name(rows, across))
             sums = rows * across
             assert found.count("tdpbusd") == found.count("tilestored") == sums
             assert found.count("tileloadd") == sums + rows + across
             assert not any("mm" in each for each in found)
-    assert "ldtilecfg" in body(text, blocks.BEGIN)
-    assert "tilerelease" in body(text, blocks.END)
+    assert "ldtilecfg" in body(text, matrix_unit.BEGIN)
+    assert "tilerelease" in body(text, matrix_unit.END)
 
 
 def test_registers_are_configured_whole():
