@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import inspect
 
+from tinyseq.kernels.compute.blocks import blocks, resolve
 from tinyseq.kernels.compute.elementwise import elementwise, fill, shift
 from tinyseq.kernels.compute.indexing import (
     extreme,
@@ -25,7 +26,7 @@ from tinyseq.kernels.compute.quantized import linear_bytes, quantize_dynamic
 from tinyseq.kernels.compute.recurrent import recurrent
 from tinyseq.kernels.compute.weighted import linear
 from tinyseq.kernels.depthwise import depthwise
-from tinyseq.kernels.instructions import FAILED, INSTRUCTIONS, OPERANDS, SEGMENT_SHIFT, Instruction
+from tinyseq.kernels.instructions import FAILED, INSTRUCTIONS, OPERANDS, Instruction
 from tinyseq.kernels.llvm.intrinsics import (
     address_of,
     compiled,
@@ -55,7 +56,7 @@ KERNELS = {
     for kernel in (
         *(fill, shift, elementwise, pack, linear, products, depthwise),
         *(gather, gather_elements, within, finite, extreme, extreme_integer, top_k, top_k_integer),
-        *(jump, jump_unless, turn, spend, run),
+        *(jump, jump_unless, turn, spend, run, blocks),
         *(quantize_dynamic, linear_bytes, recurrent),
         *(
             log_softmax,
@@ -74,14 +75,6 @@ KERNELS = {
     )
 }
 
-OFFSET_MASK = (1 << SEGMENT_SHIFT) - 1
-
-
-@compiled()
-def _resolve(word, segments):
-    """The process address of an address operand."""
-    return integers(segments)[word >> SEGMENT_SHIFT] + (word & OFFSET_MASK)
-
 
 def _decoder(instruction: Instruction):
     """A function that reads a row's operands and calls its kernel."""
@@ -92,6 +85,7 @@ def _decoder(instruction: Instruction):
     values = {
         "&": "resolve(words[{}], segments)",
         "*": "row + {} * 8",
+        "@": "segments",
     }
     arguments = ", ".join(
         values.get(operand[0], "words[{}]").format(position)
@@ -102,7 +96,7 @@ def _decoder(instruction: Instruction):
     words = integers(row)
     {returned}({arguments})
     return 0"""
-    namespace = {"kernel": kernel, "resolve": _resolve, "integers": integers}
+    namespace = {"kernel": kernel, "resolve": resolve, "integers": integers}
     exec(source, namespace)
     return compiled()(namespace["decode"])
 

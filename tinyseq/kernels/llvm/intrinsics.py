@@ -20,7 +20,7 @@ from tinyseq.kernels.llvm.tiles import (
     FMA32,
     FMA64,
     LESS,
-    TAPS,
+    taps_name,
     tile_name,
 )
 from tinyseq.kernels.llvm.values import DOUBLE, FLOAT, INT32, INT64
@@ -226,11 +226,20 @@ def nested(typingctx, context):
     return types.int64(types.int64), _external(NESTED, INT64, [INT64])
 
 
-@intrinsic
-def taps_of_panel(typingctx, x, offsets, count, w, w_stride, start, y):
-    """y = start + the sum over ``count`` taps of x[offset of the tap] * w[tap], of ``PANEL`` float32 each;
-    offsets and ``w_stride`` count bytes. ``tiles.py`` defines it for each ISA."""
-    return types.void(*[types.int64] * 7), _external(TAPS, ir.VoidType(), [INT64] * 7)
+def taps(positions: int):
+    """An intrinsic for a panel of channels of some positions; ``tiles.py`` defines it for each ISA.
+
+    ``taps(x, x_step, offsets, count, w, w_stride, start, y, y_step)`` sets, for each position,
+    ``y = start`` + the sum over ``count`` taps of x[offset of the tap] * w[tap], of ``PANEL`` float32 each.
+    Positions lie ``x_step`` and ``y_step`` apart; steps, strides and offsets count bytes.
+    """
+    signature = types.void(*[types.int64] * 9)
+
+    @intrinsic
+    def run(typingctx, x, x_step, offsets, count, w, w_stride, start, y, y_step):
+        return signature, _external(taps_name(positions), ir.VoidType(), [INT64] * 9)
+
+    return run
 
 
 def tile(element: str, rows: int, panels: int):
