@@ -119,6 +119,17 @@ def letters(width: int) -> Case:
     return Case(assets.fetch("ocr").read_bytes(), feeds, tolerance=ROUNDED)
 
 
+def whole(name: str, tolerance: float, *shape: int) -> Case:
+    """One run of a model of one input, of a shape, that carries no state."""
+    data = assets.fetch(name).read_bytes()
+    (given,) = tinyseq.load(data).inputs
+    if given.dtype.kind == "f":
+        x = _uniform(_generator(), shape, 1.0).astype(given.dtype)
+    else:
+        x = _generator().integers(0, 256, shape).astype(given.dtype)
+    return Case(data, {given.name: x}, tolerance=tolerance)
+
+
 def frame(name: str, tolerance: float) -> Case:
     """A frame of a model that carries its state in inputs and outputs, as a live stream computes it."""
     data = assets.fetch(name).read_bytes()

@@ -76,6 +76,15 @@ FRAMES = {"gtcrn": 1e-4, "dtln-1": 1e-4, "dtln-2": 1e-4}
 """Models of which a frame is timed, and their tolerances."""
 
 
+WHOLE = {
+    "turns of speakers": ("smart-turn", cases.ROUNDED, 1, 80, 800),
+    "direction of a line of text": ("rapidocr-direction", 1e-5, 1, 3, 48, 192),
+    "a line of text": ("rapidocr-text", 1e-4, 1, 3, 48, 320),
+    "kinds of files": ("magika", 1e-5, 1, 2048),
+}
+"""Models of which one run is timed: their assets, tolerances and the shape of their input."""
+
+
 def tasks(effort: Effort) -> Iterator[Task]:
     """Everything there is to measure."""
 
@@ -86,6 +95,8 @@ def tasks(effort: Effort) -> Iterator[Task]:
     yield speed_task("silero 937 frames", partial(cases.silero_sequence, 937))
     for name, tolerance in FRAMES.items():
         yield speed_task(f"{name} frame", partial(cases.frame, name, tolerance))
+    for name, given in WHOLE.items():
+        yield speed_task(name, partial(cases.whole, *given))
     for kind in cases.GATES:
         for hidden in effort.hidden:
             for frames, rows in effort.shapes:

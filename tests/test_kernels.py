@@ -297,6 +297,8 @@ def views(draw, shape: tuple[int, ...], repeats: bool) -> np.ndarray:
 @given(data=st.data())
 def test_elementwise_on_any_strides(isa, row, data):
     shape = tuple(data.draw(st.lists(st.integers(0, 4), min_size=1, max_size=5)))
+    if len(shape) < 3:
+        shape = (*shape[:-1], data.draw(st.integers(0, 40)))
     operands = [data.draw(views(shape, repeats=True)) for _ in row.operands]
     y = data.draw(views(shape, repeats=False)).copy(order="K")
     y = np.empty_like(y, dtype=empty_result(row, ()).dtype)
@@ -316,13 +318,23 @@ def test_elementwise_writes_nothing_beside_its_output(isa, data):
     np.testing.assert_array_equal(whole, expected)
 
 
+@pytest.mark.parametrize("kind", ["f", "i"])
 @pytest.mark.parametrize("function", FOLDS)
-@given(rows=st.integers(1, 5), count=st.integers(1, 40), step=st.integers(1, 3))
-def test_a_fold_runs_in_order(isa, function, rows, count, step):
-    b = np.random.default_rng(count).standard_normal((rows, count * step)).astype(np.float32)[:, ::step]
-    y = np.ones(rows, np.float32)
-    elementwise(isa, function, *(np.broadcast_to(y[:, None], b.shape),) * 2, b)
-    in_order = getattr(np, function).accumulate(np.insert(b, 0, 1, axis=1), axis=1)[:, -1]
+@given(
+    outer=st.integers(1, 3),
+    rows=st.integers(1, 40),
+    count=st.integers(1, 40),
+    step=st.integers(1, 3),
+    turned=st.booleans(),
+)
+def test_a_fold_runs_in_order(isa, function, kind, outer, rows, count, step, turned):
+    """Rows one behind the other, or ``turned``: one beside the other."""
+    b = np.random.default_rng(count).standard_normal((outer, rows, count * step)) * (1 if kind == "f" else 9)
+    b = b.astype(STORED[kind])
+    b = (np.ascontiguousarray(b.swapaxes(1, 2)).swapaxes(1, 2) if turned else b)[..., ::step]
+    y = np.ones((outer, rows), b.dtype)
+    elementwise(isa, function, *(np.broadcast_to(y[..., None], b.shape),) * 2, b)
+    in_order = getattr(np, function).accumulate(np.insert(b, 0, 1, axis=2), axis=2)[..., -1]
     np.testing.assert_array_equal(y, in_order)
 
 
@@ -330,7 +342,7 @@ def test_a_fold_runs_in_order(isa, function, rows, count, step):
 def test_channels_apart_are_weighed_in_order(isa, data):
     """Windows anywhere in x; a baseline multiplies and adds, others fuse."""
     channels, taps = data.draw(st.sampled_from([1, 5, 16, 17, 31, 64])), data.draw(st.integers(0, 6))
-    sizes = data.draw(st.lists(st.integers(1, 3), min_size=1, max_size=3))
+    sizes = data.draw(st.lists(st.integers(1, 3), min_size=0, max_size=2)) + [data.draw(st.integers(1, 16))]
     rng = np.random.default_rng(data.draw(st.integers(0, 99)))
     strides, offsets = rng.integers(0, 4, len(sizes)), rng.integers(0, 9, taps)
     x = rng.standard_normal((int(np.dot(strides, sizes)) + 10, channels)).astype(np.float32)

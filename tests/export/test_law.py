@@ -14,6 +14,7 @@ from tests.strategies import CASES
 from tests.strategies.streams import layered
 from tinyseq.errors import FeedError, ModelError
 from tinyseq.export.steps import Request, Stepping, stepping
+from tinyseq.kernels.instructions import OPCODES
 from tinyseq.runtime.session import Session
 
 pytestmark = pytest.mark.filterwarnings(
@@ -142,3 +143,22 @@ def test_inputs_that_never_change_may_be_plain_numbers(tmp_path):
     made = [stepping(session, Request(given=one)) for one in ({"k": 2.5, "n": [7]}, {"k": 0.1}, {})]
     for native in compiled(made, tmp_path):
         assert same(native) == 5
+
+
+def test_what_python_does_in_blocks_has_the_same_bits_without_them(tmp_path):
+    graph = tinyseq.Graph()
+    x = graph.input("x", [400, 160])
+    raised = graph.apply("Softmax", graph.apply("Erf", x), axis=1)
+    graph.output("y", graph.apply("Mul", raised, x))
+    own = stepping(tinyseq.load(graph), Request())
+    assert OPCODES["blocks"] in {row[0] for row in program_rows(own.steps[0].plans[0].program)}
+    (native,) = compiled([own], tmp_path)
+    assert same(native, 3) == 3
+
+
+def program_rows(program: np.ndarray):
+    """The rows of a program."""
+    place = 0
+    while place < program.size:
+        yield program[place : place + program[place + 1]]
+        place += program[place + 1]

@@ -155,6 +155,9 @@ class Program(Body):
 
     def _instruction(self, at: int, following: int) -> None:
         row = INSTRUCTIONS[int(self.program[0, at])]
+        if row.advice:
+            self.lines.append(f"  br label %row.{following}")
+            return
         if row not in EMBEDDED:
             raise UnsupportedError(f"a library does not do the instruction {row.name}")
         codes, operands = {}, []

@@ -5,30 +5,61 @@ from __future__ import annotations
 from numba import types
 
 from tinyseq.kernels.instructions import BYTES, MAX_RANK, PANEL
-from tinyseq.kernels.llvm.intrinsics import compiled, floats, fma, integers, stack, taps_of_panel
+from tinyseq.kernels.llvm.intrinsics import compiled, floats, fma, integers, stack
+from tinyseq.kernels.llvm.intrinsics import taps as taps_of
+from tinyseq.kernels.llvm.tiles import TAP_POSITIONS
 
 _counters = stack(types.int64, MAX_RANK)
 
 
+def _positions_of(together: int):
+    """From position ``done`` on: as many times so many as there are, of one panel of channels."""
+    run = taps_of(together)
+
+    @compiled()
+    def positions(done, count, x, x_step, offsets, number, w, w_stride, start, y, y_step):
+        while count - done >= together:
+            run(
+                x + done * x_step, x_step, offsets, number, w, w_stride, start, y + done * y_step, y_step
+            )  # fmt: skip
+            done += together
+        return done
+
+    return positions
+
+
+_six, _two, _one = map(_positions_of, TAP_POSITIONS)
+
+
 @compiled()
-def _position(x, offsets, taps, w, bias, y, channels):
-    """y[channels] = bias + the sum over taps of x[offset of the tap, channels] * w[tap, channels]."""
-    step = channels * BYTES
-    if channels >= PANEL:
-        channel = 0
-        while channel < channels:
-            # The last panel may begin within the one before: it computes the same there.
-            channel = min(channel, channels - PANEL)
-            skip = channel * BYTES
-            taps_of_panel(x + skip, offsets, taps, w + skip, step, bias + skip, y + skip)
-            channel += PANEL
-        return
+def _few_channels(x, offsets, number, w, bias, y, channels):
+    """One position."""
     table, starts, target = integers(offsets), floats(bias), floats(y)
     for channel in range(channels):
         total = starts[channel]
-        for tap in range(taps):
-            total = fma(floats(x + table[tap])[channel], floats(w + tap * step)[channel], total)
+        for tap in range(number):
+            total = fma(floats(x + table[tap])[channel], floats(w + tap * channels * BYTES)[channel], total)
         target[channel] = total
+
+
+@compiled()
+def _line(x, x_step, count, offsets, number, w, bias, y, channels):
+    """y[count, channels] = bias + the sum over taps of x[offset of the tap, channels] * w[tap, channels]."""
+    step = channels * BYTES
+    if channels < PANEL:
+        for i in range(count):
+            _few_channels(x + i * x_step, offsets, number, w, bias, y + i * step, channels)
+        return
+    channel = 0
+    while channel < channels:
+        # The last panel may begin within the one before: it computes the same there.
+        channel = min(channel, channels - PANEL)
+        skip = channel * BYTES
+        at, weights, start, to = x + skip, w + skip, bias + skip, y + skip
+        done = _six(0, count, at, x_step, offsets, number, weights, step, start, to, step)
+        done = _two(done, count, at, x_step, offsets, number, weights, step, start, to, step)
+        _one(done, count, at, x_step, offsets, number, weights, step, start, to, step)
+        channel += PANEL
 
 
 @compiled()
@@ -45,9 +76,8 @@ def depthwise(x, w, bias, y, channels, taps, rank, dims):
             return
     offsets, last = dims + 2 * rank * 8, rank - 1
     while True:
-        for i in range(table[last]):
-            _position(x + i * table[rank + last], offsets, taps, w, bias, y, channels)
-            y += channels * BYTES
+        _line(x, table[rank + last], table[last], offsets, taps, w, bias, y, channels)
+        y += table[last] * channels * BYTES
         axis = last - 1
         while axis >= 0:
             counters[axis] += 1

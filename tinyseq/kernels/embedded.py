@@ -38,7 +38,7 @@ def parts() -> bytes:
     """Compressed bitcode of the kernels, once the machine has been compiled in this process."""
     import llvmlite.binding as llvm
 
-    from tinyseq.kernels.compute.elementwise import _run
+    from tinyseq.kernels.compute.elementwise import _plane, _rows, _run
     from tinyseq.kernels.compute.recurrent import _sequences, recurrent
     from tinyseq.kernels.compute.weighted import weighted
     from tinyseq.kernels.machine import KERNELS
@@ -50,7 +50,8 @@ def parts() -> bytes:
         module.link_in(llvm.parse_assembly(_entry(row, overload.fndesc.mangled_name)))
         module.link_in(llvm.parse_assembly(overload.library.get_llvm_str()))
     # Codes that are constants choose while compiling.
-    for switch in (KERNELS["elementwise"], _run, recurrent, _sequences, KERNELS["linear"], weighted):
+    chosen = KERNELS["elementwise"], _plane, _rows, _run, recurrent, _sequences, KERNELS["linear"], weighted
+    for switch in chosen:
         function = module.get_function(_overload(switch).fndesc.mangled_name)
         function.add_function_attribute("alwaysinline")
     entries = {kernel_name(row.name) for row in EMBEDDED}

@@ -4,7 +4,8 @@ A program is an int64 array of rows ``[opcode, length, operand, ...]``. Each ope
 
 * an **address** (``&name`` below): ``segment << SEGMENT_SHIFT | byte offset`` into that segment;
 * an **integer** (plain name): a size, an element stride or a variant;
-* a **tail** (``*name``, last): any number of integers, reached by the kernel through a pointer.
+* a **tail** (``*name``, last): any number of integers, reached by the kernel through a pointer;
+* the **segments** (``@segments``): nothing, the kernel is told where the table of segments lies.
 
 Nothing in a program is a process address, so it can be saved, embedded or sent to another machine.
 """
@@ -39,21 +40,30 @@ class Instruction:
     """One row of the table: the kernel's name and its operands in order.
 
     ``failure`` says what went wrong where the kernel may fail. A jump has its ``distance`` last. A kernel
-    that ``shares`` its work has a parameter more, the team; see ``compute/sharing.py``.
+    that ``shares`` its work has a parameter more, the team; see ``compute/sharing.py``. ``advice`` may be
+    passed by: what follows it gives the same without it.
     """
 
-    __slots__ = ("failure", "name", "operands", "shares")
+    __slots__ = ("advice", "failure", "name", "operands", "shares")
 
-    def __init__(self, name: str, operands: tuple[str, ...], failure: str = "", shares: bool = False) -> None:
+    def __init__(
+        self,
+        name: str,
+        operands: tuple[str, ...],
+        failure: str = "",
+        shares: bool = False,
+        advice: bool = False,
+    ) -> None:
         self.name = name
         self.operands = operands
         self.failure = failure
         self.shares = shares
+        self.advice = advice
 
     @property
     def returns(self) -> bool:
         """Whether the kernel decides what comes next."""
-        return bool(self.failure) or self.operands[-1] == "distance"
+        return bool(self.failure) or "distance" in self.operands
 
 
 MOST_TURNS = 2**20
@@ -132,6 +142,11 @@ INSTRUCTIONS = (
     Instruction("turn", ("&counter", "trips", "distance")),
     Instruction("spend", ("&left",), TOO_MANY_TURNS.format(MOST_TURNS)),
     Instruction("run", ("&context", "&place"), "failed"),
+    Instruction(
+        "blocks",
+        ("@segments", "&scratch", "units", "size", "rows", "distance", "*slots"),
+        advice=True,
+    ),
     Instruction("feed", ("&feeds", "slots", "&rows", *_STEPPED, "size", "spare")),
     Instruction("log_softmax", ("&y", "&scratch", "&rows", "count", "kind")),
     Instruction("apply_temperature", ("&y", "&rows", "count", "blank", "*options")),
@@ -196,7 +211,7 @@ INSTRUCTIONS = (
 
 OPCODES = {instruction.name: code for code, instruction in enumerate(INSTRUCTIONS)}
 
-OPERANDS = {row.name: tuple(operand.lstrip("&*") for operand in row.operands) for row in INSTRUCTIONS}
+OPERANDS = {row.name: tuple(operand.lstrip("&*@") for operand in row.operands) for row in INSTRUCTIONS}
 """The names of an instruction's operands."""
 
 STORES = (
@@ -232,6 +247,10 @@ class Function:
         self.result = result
 
 
+ELEMENT_BYTES = {"f": 4, "i": 8, "b": 1, "w": 4}
+"""Of each kind of elements."""
+
+
 def _functions(operands: str, result: str, names: str) -> list[Function]:
     return [Function(name, operands, result) for name in names.split()]
 
@@ -257,6 +276,7 @@ FUNCTIONS = (
     *_functions("b", "f", "to_float"),
     *_functions("w", "f", "to_float"),
     *_functions("ffb", "b", "quantize"),
+    *_functions("bbf", "f", "dequantize"),
     *_functions("iff", "f", "where"),
     *_functions("iii", "i", "where"),
 )

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import inspect
 
+from tinyseq.kernels.compute.blocks import blocks, resolve
 from tinyseq.kernels.compute.elementwise import elementwise, fill, shift
 from tinyseq.kernels.compute.indexing import (
     extreme,
@@ -26,15 +27,7 @@ from tinyseq.kernels.compute.recurrent import recurrent
 from tinyseq.kernels.compute.sharing import let_go
 from tinyseq.kernels.compute.weighted import linear
 from tinyseq.kernels.depthwise import depthwise
-from tinyseq.kernels.instructions import (
-    CONTEXT,
-    FAILED,
-    INSTRUCTIONS,
-    OPERANDS,
-    SEGMENT_SHIFT,
-    TEAM,
-    Instruction,
-)
+from tinyseq.kernels.instructions import CONTEXT, FAILED, INSTRUCTIONS, OPERANDS, TEAM, Instruction
 from tinyseq.kernels.llvm.intrinsics import (
     address_of,
     compiled,
@@ -64,7 +57,7 @@ KERNELS = {
     for kernel in (
         *(fill, shift, elementwise, pack, linear, products, depthwise),
         *(gather, gather_elements, within, finite, extreme, extreme_integer, top_k, top_k_integer),
-        *(jump, jump_unless, turn, spend, run),
+        *(jump, jump_unless, turn, spend, run, blocks),
         *(quantize_dynamic, linear_bytes, recurrent),
         *(
             log_softmax,
@@ -83,14 +76,6 @@ KERNELS = {
     )
 }
 
-OFFSET_MASK = (1 << SEGMENT_SHIFT) - 1
-
-
-@compiled()
-def _resolve(word, segments):
-    """The process address of an address operand."""
-    return integers(segments)[word >> SEGMENT_SHIFT] + (word & OFFSET_MASK)
-
 
 def _decoder(instruction: Instruction):
     """A function that reads a row's operands and calls its kernel."""
@@ -101,6 +86,7 @@ def _decoder(instruction: Instruction):
     values = {
         "&": "resolve(words[{}], segments)",
         "*": "row + {} * 8",
+        "@": "segments",
     }
     arguments = ", ".join(
         values.get(operand[0], "words[{}]").format(position)
@@ -111,7 +97,7 @@ def _decoder(instruction: Instruction):
     words = integers(row)
     {returned}({arguments})
     return 0"""
-    namespace = {"kernel": kernel, "resolve": _resolve, "integers": integers}
+    namespace = {"kernel": kernel, "resolve": resolve, "integers": integers}
     exec(source, namespace)
     return compiled()(namespace["decode"])
 

@@ -18,16 +18,22 @@ A_STORED_BYTE = 8
 
 
 def simplify(model: Model) -> Model:
-    """Everything that the constants alone decide is computed; what nothing reads is gone; weights are
-    float32; what is multiplied and added by channel behind convolutions is in their weights; recurrent cells
-    that an exporter took apart are recurrent layers again.
+    """Everything that the constants alone decide is computed; what nothing reads is gone; products of numbers
+    that stand for bytes are products of these; weights are float32; what is multiplied and added by channel
+    behind convolutions is in their weights; recurrent cells that an exporter took apart are recurrent layers
+    again.
 
     Raises:
         ModelError: a constant cannot be computed, or is too large for float32; names it.
     """
-    graph = prune(_fold(model.graph, {}, _allowance(model.graph)))
-    if any(dtype.kind == "f" and dtype != np.float32 for dtype in _dtypes(graph)):
+    graph = model.graph
+    if any(node.op == "DequantizeLinear" for node in graph.nodes):
         # Imported here, as the next: few models need it.
+        from tinyseq.passes.integers import integer_products
+
+        graph = integer_products(graph)
+    graph = prune(_fold(graph, {}, _allowance(graph)))
+    if any(dtype.kind == "f" and dtype != np.float32 for dtype in _dtypes(graph)):
         from tinyseq.passes.precision import narrow
 
         graph = narrow(graph)

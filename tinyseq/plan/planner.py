@@ -17,6 +17,7 @@ from tinyseq import reference
 from tinyseq.errors import FeedError, UnsupportedError
 from tinyseq.ir.effort import bytes_of, effort, predicted
 from tinyseq.ir.model import Model, ModelGraph, Node, Value, given_out
+from tinyseq.plan.blocks import into_blocks
 from tinyseq.plan.builder import ARENA, KNOWN_BYTES, Builder
 from tinyseq.plan.draft import Draft
 from tinyseq.plan.lower import lowering
@@ -240,6 +241,7 @@ class Planner:
         for view in given.values():
             view.buffer.first = -1
             view.buffer.last = max(view.buffer.last, 0)
+        into_blocks(builder)
         declared |= {value.name: value.dtype for value in self.model.graph.outputs}
         given, kept = (
             {name: _as_declared(value, declared[name]) for name, value in values.items()}

@@ -6,7 +6,7 @@ import numpy as np
 from numba import types
 
 from tinyseq.kernels.compute.scalars import SCALARS
-from tinyseq.kernels.instructions import FUNCTIONS, MAX_RANK, Function
+from tinyseq.kernels.instructions import ELEMENT_BYTES, FUNCTION_CODES, FUNCTIONS, MAX_RANK, Function
 from tinyseq.kernels.llvm.intrinsics import compiled, floats, integers, integers32, octets, stack
 from tinyseq.kernels.llvm.switch import switch
 
@@ -17,14 +17,24 @@ MOVED = 32
 
 _held = stack(types.float32, MOVED)
 
-SIZES = {"f": 4, "i": 8, "b": 1, "w": 4}
+FOLDED = ("add", "multiply", "maximum", "minimum")
+"""Functions by which many rows are folded at once."""
+
+COPY = FUNCTION_CODES["copy", "f"]
+
+BESIDE = 1024
+"""Rows that are folded at once where they lie side by side: what they come to stays in the nearest cache."""
+
+SHORT = 8
+"""Rows of fewer elements are walked across, if that takes fewer turns."""
+
 POINTERS = {"f": floats, "i": integers, "b": octets, "w": integers32}
 
 
 def _unary_run(function, operand: str, result: str):
     """One row of a unary function; steps are in elements."""
     pointer, target_pointer = POINTERS[operand], POINTERS[result]
-    a_size, y_size = SIZES[operand], SIZES[result]
+    a_size, y_size = ELEMENT_BYTES[operand], ELEMENT_BYTES[result]
 
     @compiled()
     def run(a, b, c, y, count, a_step, b_step, c_step, y_step):
@@ -43,7 +53,7 @@ def _unary_run(function, operand: str, result: str):
 def _binary_run(function, operands: str, result: str):
     """One row of a binary function. Where a and y stay put, b's elements are folded into one."""
     left_pointer, right_pointer, target_pointer = (*(POINTERS[kind] for kind in operands), POINTERS[result])
-    a_size, b_size, y_size = (*(SIZES[kind] for kind in operands), SIZES[result])
+    a_size, b_size, y_size = (*(ELEMENT_BYTES[kind] for kind in operands), ELEMENT_BYTES[result])
     folds = operands == result + result
 
     @compiled()
@@ -63,6 +73,10 @@ def _binary_run(function, operands: str, result: str):
             fixed = right[0]
             for i in range(count):
                 target[i] = function(left[i], fixed)
+        elif y_step == y_size and a_step == 0 and b_step == b_size:
+            first = left[0]
+            for i in range(count):
+                target[i] = function(first, right[i])
         else:
             for i in range(count):
                 value = function(left_pointer(a + i * a_step)[0], right_pointer(b + i * b_step)[0])
@@ -75,15 +89,27 @@ def _ternary_run(function, operands: str, result: str):
     """One row of a function of three operands."""
     a_pointer, b_pointer, c_pointer = (POINTERS[kind] for kind in operands)
     target_pointer = POINTERS[result]
-    a_size, y_size = SIZES[operands[0]], SIZES[result]
+    a_size, b_size, c_size, y_size = (*(ELEMENT_BYTES[kind] for kind in operands), ELEMENT_BYTES[result])
 
     @compiled()
     def run(a, b, c, y, count, a_step, b_step, c_step, y_step):
-        if a_step == a_size and y_step == y_size and b_step == 0 and c_step == 0:
-            source, target = a_pointer(a), target_pointer(y)
-            second, third = b_pointer(b)[0], c_pointer(c)[0]
+        source, second, third, target = a_pointer(a), b_pointer(b), c_pointer(c), target_pointer(y)
+        in_line = a_step == a_size and y_step == y_size
+        if in_line and b_step == 0 and c_step == 0:
+            b_fixed, c_fixed = second[0], third[0]
             for i in range(count):
-                target[i] = function(source[i], second, third)
+                target[i] = function(source[i], b_fixed, c_fixed)
+        elif in_line and b_step == b_size and c_step == c_size:
+            for i in range(count):
+                target[i] = function(source[i], second[i], third[i])
+        elif in_line and b_step == b_size and c_step == 0:
+            c_fixed = third[0]
+            for i in range(count):
+                target[i] = function(source[i], second[i], c_fixed)
+        elif in_line and b_step == 0 and c_step == c_size:
+            b_fixed = second[0]
+            for i in range(count):
+                target[i] = function(source[i], b_fixed, third[i])
         else:
             for i in range(count):
                 value = function(
@@ -107,6 +133,117 @@ _run = switch(
 
 
 @compiled()
+def _not_at_once(a, b, y, rows, count, b_step, a_row, b_row, y_row):
+    return False
+
+
+def _rows_folded(row: Function):
+    """Many rows of b, each folded into an element of its own in the order of its elements, in step: they do
+    not wait for each other. Gives whether the function is one for which that is done."""
+    kind = row.result
+    if row.name not in FOLDED or row.operands != kind * 2 or kind not in "fi":
+        return _not_at_once
+    function, pointer, size = SCALARS[row.name, row.operands], POINTERS[kind], ELEMENT_BYTES[kind]
+
+    @compiled()
+    def beside(a, b, y, rows, count, b_step):
+        """Rows of which equal elements lie in line."""
+        for start in range(0, rows, BESIDE):
+            skip, held = start * size, min(rows - start, BESIDE)
+            first, target = pointer(a + skip), pointer(y + skip)
+            for row in range(held):
+                target[row] = first[row]
+            for i in range(count):
+                elements = pointer(b + skip + i * b_step)
+                for row in range(held):
+                    target[row] = function(target[row], elements[row])
+
+    @compiled()
+    def eight(a, b, y, count, b_step, a_row, b_row, y_row):
+        s0, s1 = pointer(a)[0], pointer(a + a_row)[0]
+        s2, s3 = pointer(a + 2 * a_row)[0], pointer(a + 3 * a_row)[0]
+        s4, s5 = pointer(a + 4 * a_row)[0], pointer(a + 5 * a_row)[0]
+        s6, s7 = pointer(a + 6 * a_row)[0], pointer(a + 7 * a_row)[0]
+        for i in range(count):
+            at = b + i * b_step
+            s0, s1 = function(s0, pointer(at)[0]), function(s1, pointer(at + b_row)[0])
+            s2, s3 = function(s2, pointer(at + 2 * b_row)[0]), function(s3, pointer(at + 3 * b_row)[0])
+            s4, s5 = function(s4, pointer(at + 4 * b_row)[0]), function(s5, pointer(at + 5 * b_row)[0])
+            s6, s7 = function(s6, pointer(at + 6 * b_row)[0]), function(s7, pointer(at + 7 * b_row)[0])
+        pointer(y)[0], pointer(y + y_row)[0] = s0, s1
+        pointer(y + 2 * y_row)[0], pointer(y + 3 * y_row)[0] = s2, s3
+        pointer(y + 4 * y_row)[0], pointer(y + 5 * y_row)[0] = s4, s5
+        pointer(y + 6 * y_row)[0], pointer(y + 7 * y_row)[0] = s6, s7
+
+    @compiled()
+    def rows_folded(a, b, y, rows, count, b_step, a_row, b_row, y_row):
+        if a_row == size and b_row == size and y_row == size:
+            beside(a, b, y, rows, count, b_step)
+            return True
+        whole = rows // 8 * 8
+        for row in range(0, whole, 8):
+            eight(a + row * a_row, b + row * b_row, y + row * y_row, count, b_step, a_row, b_row, y_row)
+        for row in range(whole, rows):
+            total = pointer(a + row * a_row)[0]
+            for i in range(count):
+                total = function(total, pointer(b + row * b_row + i * b_step)[0])
+            pointer(y + row * y_row)[0] = total
+        return True
+
+    return rows_folded
+
+
+_rows = switch(
+    "rows",
+    [_rows_folded(row) for row in FUNCTIONS],
+    ("a", "b", "y", "rows", "count", "b_step", "a_row", "b_row", "y_row"),
+)
+
+
+@compiled()
+def _moved(a, y, count):
+    """Copies ``count`` float32, 8 to 16: the first and the last 8."""
+    rest = count - 8
+    source, end, target, last = floats(a), floats(a + rest * 4), floats(y), floats(y + rest * 4)
+    s0, s1, s2, s3, s4, s5, s6, s7 = (
+        source[0], source[1], source[2], source[3], source[4], source[5], source[6], source[7],
+    )  # fmt: skip
+    e0, e1, e2, e3, e4, e5, e6, e7 = end[0], end[1], end[2], end[3], end[4], end[5], end[6], end[7]
+    target[0], target[1], target[2], target[3] = s0, s1, s2, s3
+    target[4], target[5], target[6], target[7] = s4, s5, s6, s7
+    last[0], last[1], last[2], last[3] = e0, e1, e2, e3
+    last[4], last[5], last[6], last[7] = e4, e5, e6, e7
+
+
+@compiled()
+def _plane(function, a, b, c, y, rank, dims):
+    """``elementwise`` over the last two dimensions."""
+    shape, outer, inner = integers(dims), rank - 2, rank - 1
+    folds = shape[rank + inner] == 0 and shape[4 * rank + inner] == 0
+    if folds and shape[4 * rank + outer] != 0:
+        b_step, a_row = shape[2 * rank + inner], shape[rank + outer]
+        b_row, y_row = shape[2 * rank + outer], shape[4 * rank + outer]
+        if _rows(function, a, b, y, shape[outer], shape[inner], b_step, a_row, b_row, y_row):
+            return
+    if not folds and shape[4 * rank + outer] != 0 and shape[inner] < SHORT and shape[inner] < shape[outer]:
+        outer, inner = inner, outer
+    a_row, b_row = shape[rank + outer], shape[2 * rank + outer]
+    c_row, y_row = shape[3 * rank + outer], shape[4 * rank + outer]
+    a_step, b_step = shape[rank + inner], shape[2 * rank + inner]
+    c_step, y_step = shape[3 * rank + inner], shape[4 * rank + inner]
+    if function == COPY and a_step == 4 and y_step == 4 and 8 <= shape[inner] <= 16:
+        # LLVM makes a call of the loop.
+        for row in range(shape[outer]):
+            _moved(a + row * a_row, y + row * y_row, shape[inner])
+        return
+    for row in range(shape[outer]):
+        _run(
+            function, a + row * a_row, b + row * b_row, c + row * c_row, y + row * y_row,
+            shape[inner], a_step, b_step, c_step, y_step,
+        )  # fmt: skip
+
+
+@compiled()
 def elementwise(function, a, b, c, y, rank, dims):
     """y = function(a, b, c) over ``rank`` >= 1 dimensions; operands the function lacks are ignored.
 
@@ -114,19 +251,17 @@ def elementwise(function, a, b, c, y, rank, dims):
     alike, along the last dimension, fold the elements of b into one, in order.
     """
     shape = integers(dims)
+    if rank == 1:
+        _run(function, a, b, c, y, shape[0], shape[1], shape[2], shape[3], shape[4])
+        return
     counters = integers(_counters())
     for axis in range(rank):
         counters[axis] = 0
         if shape[axis] == 0:
             return
-    last = rank - 1
-    a_step = shape[rank + last]
-    b_step = shape[2 * rank + last]
-    c_step = shape[3 * rank + last]
-    y_step = shape[4 * rank + last]
     while True:
-        _run(function, a, b, c, y, shape[last], a_step, b_step, c_step, y_step)
-        axis = last - 1
+        _plane(function, a, b, c, y, rank, dims)
+        axis = rank - 3
         while axis >= 0:
             counters[axis] += 1
             a += shape[rank + axis]

@@ -43,6 +43,9 @@ LINE = 64
 LONG_SUMS = 96
 """From so many numbers in a sum on, fetching the next ones takes less time than waiting for them."""
 
+PACKED_ROWS = 64
+"""Rows of which the columns are packed one after the other."""
+
 ADDRESS = SIZE = types.int64
 STRIDES, CHUNK, AHEAD = (types.UniTuple(SIZE, count) for count in (4, 5, 2))
 
@@ -201,20 +204,36 @@ product = product_of(FLOAT_ELEMENT)
 
 
 @compiled()
+def _pack_group(x, w, k, columns, width, k_stride, n_stride):
+    """``pack`` of one group of ``columns`` columns."""
+    source, packed = floats(x), floats(w)
+    for row in range(k):
+        for c in range(columns, width):
+            packed[row * width + c] = ZERO
+    if n_stride == 1:
+        for row in range(k):
+            line, target = floats(x + row * k_stride * BYTES), floats(w + row * width * BYTES)
+            for c in range(columns):
+                target[c] = line[c]
+        return
+    # A column at a time where it lies in line; not so many rows that the nearest cache forgets them.
+    for first in range(0, k, PACKED_ROWS):
+        last = min(first + PACKED_ROWS, k)
+        for c in range(columns):
+            place = c * n_stride
+            for row in range(first, last):
+                packed[row * width + c] = source[place + row * k_stride]
+
+
+@compiled()
 def pack(x, w, k, n, k_stride, n_stride):
     """x[k, n], strides in elements, -> w: packed weights, as the product reads them."""
-    source = floats(x)
     column = 0
     target = w
     while column < n:
         columns = min(n - column, GROUP * PANEL)
         width = (columns + PANEL - 1) // PANEL * PANEL
-        packed = floats(target)
-        for row in range(k):
-            for c in range(width):
-                inside = c < columns
-                value = source[row * k_stride + (column + c) * n_stride] if inside else ZERO
-                packed[row * width + c] = value
+        _pack_group(x + column * n_stride * BYTES, target, k, columns, width, k_stride, n_stride)
         target += k * width * BYTES
         column += columns
 

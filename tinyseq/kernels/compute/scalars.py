@@ -215,6 +215,11 @@ def _wrap(a, bits):
 
 
 @compiled()
+def _dequantize(a, zero_point, scale):
+    return (np.float32(a) - np.float32(zero_point)) * scale
+
+
+@compiled()
 def _fma(a, b, c):
     return fma(a, b, c)
 
@@ -254,6 +259,7 @@ SCALARS = {
     ("to_float", "b"): _to_float,
     ("to_float", "w"): _to_float,
     ("quantize", "ffb"): math.quantize,
+    ("dequantize", "bbf"): _dequantize,
     ("truncate", "f"): _truncate,
     ("nonzero", "f"): _nonzero,
     ("is_nan", "f"): _is_nan,

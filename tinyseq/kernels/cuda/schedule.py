@@ -49,6 +49,9 @@ TWINS: dict[str, Callable[..., list[Launch]]] = {
 }
 """What makes an instruction's launches, by its name: a function of its operands, in their order."""
 
+ADVICE = {row.name for row in INSTRUCTIONS if row.advice}
+"""The instructions that a device passes by."""
+
 JUMPS: dict[str, Callable[..., int]] = {one.__name__: one for one in (jump, jump_unless, turn, spend)}
 """What decides a jump, by its name: a function of the device's memory and the operands."""
 
@@ -85,7 +88,7 @@ def missing(program: np.ndarray) -> list[str]:
     found: dict[str, None] = {}
     for _, row in _rows(program):
         name = INSTRUCTIONS[row[0]].name
-        if name not in TWINS and name not in JUMPS:
+        if name not in TWINS and name not in JUMPS and name not in ADVICE:
             found[name] = None
         elif name in FORMAT_PLACES and row[FORMAT_PLACES[name]] not in LINEARS:
             found[f"{name} with weights of {FORMATS[row[FORMAT_PLACES[name]]].name}"] = None
@@ -125,6 +128,8 @@ def schedule(
             steps.append([])
             continue
         if place < done:
+            continue
+        if instruction.advice:
             continue
         if place in layers:
             done, launches = layers[place]

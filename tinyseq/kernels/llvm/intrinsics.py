@@ -24,8 +24,8 @@ from tinyseq.kernels.llvm.tiles import (
     LANES,
     LESS,
     TAKE,
-    TAPS,
     TILE_ARGUMENTS,
+    taps_name,
     tile_name,
 )
 from tinyseq.kernels.llvm.values import DOUBLE, FLOAT, IN_THE_CORE, INT32, INT64, fetched
@@ -286,11 +286,20 @@ def called(typingctx, function, a, b, c):
     return types.int64(*[types.int64] * 4), codegen
 
 
-@intrinsic
-def taps_of_panel(typingctx, x, offsets, count, w, w_stride, start, y):
-    """y = start + the sum over ``count`` taps of x[offset of the tap] * w[tap], of ``PANEL`` float32 each;
-    offsets and ``w_stride`` count bytes. ``tiles.py`` defines it for each ISA."""
-    return types.void(*[types.int64] * 7), _external(TAPS, ir.VoidType(), [INT64] * 7)
+def taps(positions: int):
+    """An intrinsic for a panel of channels of some positions; ``tiles.py`` defines it for each ISA.
+
+    ``taps(x, x_step, offsets, count, w, w_stride, start, y, y_step)`` sets, for each position,
+    ``y = start`` + the sum over ``count`` taps of x[offset of the tap] * w[tap], of ``PANEL`` float32 each.
+    Positions lie ``x_step`` and ``y_step`` apart; steps, strides and offsets count bytes.
+    """
+    signature = types.void(*[types.int64] * 9)
+
+    @intrinsic
+    def run(typingctx, x, x_step, offsets, count, w, w_stride, start, y, y_step):
+        return signature, _external(taps_name(positions), ir.VoidType(), [INT64] * 9)
+
+    return run
 
 
 def _of_blocks(name: str, result, text: str):

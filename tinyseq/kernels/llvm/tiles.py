@@ -29,8 +29,8 @@ from tinyseq.kernels.llvm.values import vector as vector_of
 
 FMA32, FMA64 = "tinyseq.fma32", "tinyseq.fma64"
 
-TAPS = "tinyseq.taps"
-"""The function that computes a panel of channels; ``intrinsics.taps_of_panel`` says what it does."""
+TAP_POSITIONS = (6, 2, 1)
+"""Positions whose channels are computed together, most first."""
 
 DENORMALS_OFF, DENORMALS_RESTORE = "tinyseq.denormals.off", "tinyseq.denormals.restore"
 """What sets the control word of floating-point arithmetic; a processor's file defines them."""
@@ -63,13 +63,19 @@ def tile_name(element: str, rows: int, panels: int) -> str:
     return f"tinyseq.tile.{element}.{rows}.{panels}"
 
 
+def taps_name(positions: int) -> str:
+    """The function that computes a panel of channels; ``intrinsics.taps`` says what it does."""
+    return f"tinyseq.taps.{positions}"
+
+
 def names() -> list[str]:
     """All that ``intrinsics.py`` calls by name."""
     tiles = [
         (element.name, rows, panels) for element in ELEMENTS for rows in TILE_ROWS for panels in TILE_PANELS
     ]
-    own = (FMA32, FMA64, TAPS, LESS, LANES, TAKE, GIVE, DENORMALS_OFF, DENORMALS_RESTORE, FLUSHED)
-    return [*own, *matrix_unit.names(), *(tile_name(*tile) for tile in tiles)]
+    own = (FMA32, FMA64, LESS, LANES, TAKE, GIVE, DENORMALS_OFF, DENORMALS_RESTORE, FLUSHED)
+    taps = map(taps_name, TAP_POSITIONS)
+    return [*own, *taps, *matrix_unit.names(), *(tile_name(*tile) for tile in tiles)]
 
 
 def definitions(isa: Isa) -> str:
@@ -86,9 +92,13 @@ def definitions(isa: Isa) -> str:
         builder.ret_void()
     builder, _ = _function(module, LESS, INT32, [])
     builder.ret(INT32(BYTE_ELEMENT.arithmetic(isa).less))
-    builder, arguments = _function(module, TAPS, ir.VoidType(), [INT64] * 7)
-    _taps(isa, builder, *arguments)
     matrix_unit.define(module, architecture.block_unit(isa) if isa.name in architecture.ISAS else None)
+    for positions in TAP_POSITIONS:
+        builder, arguments = _function(module, taps_name(positions), ir.VoidType(), [INT64] * 9)
+        together = 1 if isa.apart else next(rows for rows, _ in isa.tiles if rows <= positions)
+        for position in range(0, positions, together):
+            _taps(isa, builder, arguments, range(position, min(position + together, positions)))
+        builder.ret_void()
     for element in ELEMENTS:
         arithmetic, size = element.arithmetic(isa), element.size
         single = _single(module, arithmetic, size, element.name) if isa.apart else None
@@ -138,31 +148,41 @@ def _function(module: ir.Module, name: str, result, arguments: list):
     return ir.IRBuilder(function.append_basic_block("entry")), function.args
 
 
-def _taps(isa: Isa, builder, x, offsets, count, w, w_stride, start, y) -> None:
+def _taps(isa: Isa, builder, arguments, positions: range) -> None:
+    """A sum for each position, over the taps in order."""
+    x, x_step, offsets, count, w, w_stride, start, y, y_step = arguments
+
     def panel(address):
         return builder.inttoptr(address, VECTOR.as_pointer())
 
-    first = builder.load(panel(start), align=4)
+    def places(base, step):
+        return [builder.add(base, builder.mul(step, INT64(position))) for position in positions]
+
+    first, sources = builder.load(panel(start), align=4), places(x, x_step)
     entry, body, done = builder.block, builder.append_basic_block("tap"), builder.append_basic_block("done")
     builder.cbranch(builder.icmp_signed("<", INT64(0), count), body, done)
 
     builder.position_at_end(body)
-    index, total = builder.phi(INT64), builder.phi(VECTOR)
+    index, totals = builder.phi(INT64), [builder.phi(VECTOR) for _ in positions]
     offset = builder.load(builder.gep(builder.inttoptr(offsets, INT64.as_pointer()), [index]))
-    met = builder.load(panel(builder.add(x, offset)), align=4)
     weights = builder.load(panel(builder.add(w, builder.mul(index, w_stride))), align=4)
-    following, further = fused(isa, builder, met, weights, total), builder.add(index, INT64(1))
+    met = [builder.load(panel(builder.add(source, offset)), align=4) for source in sources]
+    following = [fused(isa, builder, one, weights, total) for one, total in zip(met, totals)]
+    further = builder.add(index, INT64(1))
     builder.cbranch(builder.icmp_signed("<", further, count), body, done)
-    for phi, before, after in ((index, INT64(0), further), (total, first, following)):
+    for phi, before, after in (
+        (index, INT64(0), further),
+        *((t, first, f) for t, f in zip(totals, following)),
+    ):
         phi.add_incoming(before, entry)
         phi.add_incoming(after, body)
 
     builder.position_at_end(done)
-    result = builder.phi(VECTOR)
-    result.add_incoming(first, entry)
-    result.add_incoming(following, body)
-    builder.store(result, panel(y), align=4)
-    builder.ret_void()
+    results = [builder.phi(VECTOR) for _ in positions]
+    for result, after, target in zip(results, following, places(y, y_step)):
+        result.add_incoming(first, entry)
+        result.add_incoming(after, body)
+        builder.store(result, panel(target), align=4)
 
 
 def _tile(isa: Isa, arithmetic: Arithmetic, size: int, builder, arguments, rows: int, panels: int) -> None:

@@ -101,14 +101,14 @@ def dequantize(p: Builder, node: Node, inputs, shapes) -> View:
     x, zero_point = inputs[0], _zero_point(given(inputs, 2), inputs[0])
     if x.dtype in NARROW and x.dtype != WORD:
         # Both hold 128 too much if they are signed.
-        x, shift = (apply(p, "to_float", p.narrow(value), dtype=FLOAT) for value in (x, zero_point))
-        x = apply(p, "subtract", x, _spread(p, node, shift, x))
-    else:
-        x = p.wide(p.view(x))
-        if x.kind == "f":
-            raise UnsupportedError("dequantising float32; the op takes integers")
-        shift = _spread(p, node, p.wide(p.view(zero_point)), x)
-        x = apply(p, "to_float", apply(p, "subtract", x, shift), dtype=FLOAT)
+        x, shift = p.narrow(x), p.narrow(zero_point)
+        scale = _spread(p, node, _scale(p, inputs[1]), x)
+        return apply(p, "dequantize", x, _spread(p, node, shift, x), scale, dtype=FLOAT)
+    x = p.wide(p.view(x))
+    if x.kind == "f":
+        raise UnsupportedError("dequantising float32; the op takes integers")
+    shift = _spread(p, node, p.wide(p.view(zero_point)), x)
+    x = apply(p, "to_float", apply(p, "subtract", x, shift), dtype=FLOAT)
     return apply(p, "multiply", x, _spread(p, node, _scale(p, inputs[1]), x))
 
 

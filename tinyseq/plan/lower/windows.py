@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from tinyseq import shapes as rules
-from tinyseq.kernels.instructions import BYTES
+from tinyseq.kernels.instructions import BYTES, PANEL
 from tinyseq.plan import packing
 from tinyseq.plan.lower.elementwise import apply
 from tinyseq.plan.lower.linear import linear, packed_matrix
@@ -107,11 +107,23 @@ def _by_panels(
     return product
 
 
-Kernels = Callable[[list], View]
-"""``kernels(used)``: the used taps of kernels w[C, 1, ...] as [taps, C]."""
+Kernels = Callable[[list, int], View]
+"""``kernels(used, times)``: the used taps of kernels w[C, 1, ...], each so many times: [taps, times * C]."""
 
 
-def _depthwise(p: Builder, x: View, kernels: Kernels, b: View | None, geometry: Windowing) -> View:
+def _in_line(windows: View, rank: int) -> int:
+    """How many neighbouring windows count as one of so many times the channels, to have a panel of them where
+    there are few; the channels of one lie behind those of the other."""
+    count, channels = windows.shape[rank], windows.shape[-1]
+    if type(count) is not int or channels >= PANEL or windows.strides[rank] != channels:
+        return 1
+    enough = range(-(-PANEL // channels), min(count, PANEL) + 1)
+    return next((times for times in enough if count % times == 0), 1)
+
+
+def _depthwise(
+    p: Builder, x: View, kernels: Kernels, b: np.ndarray | View | None, geometry: Windowing
+) -> View:
     """One kernel a channel. Taps that meet only padding are left out, with their weights."""
     rank, channels = len(geometry.sizes), x.shape[1]
     used = all_used(x, geometry)
@@ -121,32 +133,46 @@ def _depthwise(p: Builder, x: View, kernels: Kernels, b: View | None, geometry: 
         x = p.fresh(x.transposed(order)).transposed((0, rank + 1, *range(1, rank + 1)))
         windows = windows_of(p, x, geometry, used)
     windows = apart(p, windows, rank)
-    head, leaps = windows.shape[: rank + 1], windows.strides[rank + 1 : -1]
-    y = p.allocate((*head, channels))
+    y = p.allocate((*windows.shape[: rank + 1], channels))
     if y.size:
+        times = _in_line(windows, rank)
+        head = (*windows.shape[:rank], windows.shape[rank] // times)
+        places = [(*own[:rank], own[rank] * times) for own in (windows.strides, y.strides)]
+        leaps = windows.strides[rank + 1 : -1]
         taps = list(np.ndindex(*windows.shape[rank + 1 : -1]))
-        sizes, steps, _ = collapsed(head, windows.strides[: rank + 1], y.strides[:-1])
+        sizes, steps, _ = collapsed(head, *places)
         offsets = [sum(i * leap for i, leap in zip(place, leaps)) for place in taps]
         dims = [*sizes, *[BYTES * step for step in (*steps, *offsets)]]
-        bias = p.zeros(channels) if b is None else p.dense(b)
-        p.emit("depthwise", windows, kernels(used), bias, y, channels, len(taps), len(sizes), dims)
+        bias = p.zeros(channels * times) if b is None else _repeated(p, b, times)
+        w = kernels(used, times)
+        p.emit("depthwise", windows, w, bias, y, channels * times, len(taps), len(sizes), dims)
     return y.transposed((0, rank + 1, *range(1, rank + 1)))
+
+
+def _repeated(p: Builder, vector: np.ndarray | View, times: int) -> View:
+    """A vector so many times one behind the other, dense."""
+    if isinstance(vector, np.ndarray):
+        return p.packed(vector, ("repeated", times), lambda: packing.segment(np.tile(vector, times)))
+    vector = p.dense(real(p, vector))
+    return p.dense(vector.reshaped((1, vector.size)).broadcast((times, vector.size)))
 
 
 def _by_taps(p: Builder, source: np.ndarray | View, w: np.ndarray | View, key: str) -> Kernels:
     """Kernels w[C, 1, ...], known or not; ``source`` and ``key`` tell where they come from."""
 
-    def kernels(used: list) -> View:
+    def kernels(used: list, times: int) -> View:
         order, channels = (*range(1, len(used) + 1), 0), w.shape[0]
         if isinstance(w, View):
             kept = w.sliced([(0, 1, channels), (0, 1, 1), *[(a, 1, b - a) for a, b in used]])
             kept = kept.laid((channels, *kept.shape[2:]), (kept.strides[0], *kept.strides[2:]))
-            return p.dense(kept.transposed(order))
+            taps = p.dense(kept.transposed(order)).reshaped((kept.size // channels, 1, channels))
+            return p.dense(taps.broadcast((taps.shape[0], times, channels)))
 
         def make() -> np.ndarray:
-            return packing.segment(w[(slice(None), 0, *[slice(*run) for run in used])].transpose(order))
+            taps = w[(slice(None), 0, *[slice(*run) for run in used])].transpose(order)
+            return packing.segment(np.tile(taps, times))
 
-        return p.packed(source, ("depthwise", key, *used), make)
+        return p.packed(source, ("depthwise", key, times, *used), make)
 
     return kernels
 
@@ -165,10 +191,10 @@ def convolution(
 
 def conv(p: Builder, node: Node, inputs, shapes) -> View:
     x, w, b = real(p, inputs[0]), inputs[1], given(inputs, 2)
-    b = None if b is None else real(p, b)
     groups = node.attributes["group"]
     if 1 < groups == w.shape[0] == x.shape[1]:
         return _depthwise(p, x, _by_taps(p, w, w, "as is"), b, _geometry(node, x, w, shapes[0]))
+    b = None if b is None else real(p, b)
     return convolution(p, node, x, w, shapes[0], _by_panels(p, w, None, b), 0.0)
 
 
