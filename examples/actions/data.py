@@ -64,8 +64,8 @@ def exercises() -> list[Recording]:
 
 
 def archived(name: str) -> tuple[list[Recording], list[Recording]]:
-    """The training and the test set of ``ARCHIVE``'s, each recording with mean 0 and deviation 1, and of no more
-    than ``LONGEST`` steps, each the mean of several.
+    """The training and the test set of ``ARCHIVE``'s, each recording with mean 0 and deviation 1, and of no
+    more than ``LONGEST`` steps, each the mean of several.
 
     Raises:
         UnavailableError: their package cannot be had.

@@ -46,9 +46,11 @@ def main(arguments: list[str]) -> int:
     classifier = Classifier(args.model)
     session = _own(args) if args.csv is not None else _shipped()
     probabilities, times = _streamed(classifier, session.steps)
+    looks = _looks(session, probabilities, classifier.names)
+    if not args.json:
+        say(*_text(session, looks, times))
     known = [(first, name) for first, name, _ in session.movements]
     picture.write(args.plot, draw(session.steps, probabilities, classifier.names, session.rate, known))
-    looks = _looks(session, probabilities, classifier.names)
     if args.json:
         say_json(
             {
@@ -61,7 +63,7 @@ def main(arguments: list[str]) -> int:
             }
         )
     else:
-        say(*_text(session, looks, times), f"picture: {shown(args.plot)}")
+        say(f"picture: {shown(args.plot)}")
     return 0
 
 

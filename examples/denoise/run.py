@@ -37,8 +37,6 @@ def main(arguments: list[str]) -> int:
     title, sound, clean = _sounds(args)
     after, times = _denoised(sound)
     _write(args.output, after)
-    sounds = {f"{title}, before": sound, "after": after} | ({} if clean is None else {"clean": clean})
-    picture.write(args.plot, draw(sounds))
     p50, p99 = np.percentile(times, (50, 99))
     report = {
         "sound": title,
@@ -52,10 +50,14 @@ def main(arguments: list[str]) -> int:
         "output": shown(args.output),
         "picture": shown(args.plot),
     }
+    if not args.json:
+        say(*_text(report))
+    sounds = {f"{title}, before": sound, "after": after} | ({} if clean is None else {"clean": clean})
+    picture.write(args.plot, draw(sounds))
     if args.json:
         say_json(report, indent=2)
     else:
-        say(*_text(report))
+        say("picture: {picture}".format(**report))
     return 0
 
 
@@ -139,4 +141,4 @@ def _text(report: dict) -> list[str]:
     ]
     if report["si_sdr_before"] is not None:
         lines.append("SI-SDR {si_sdr_before:.1f} dB before, {si_sdr_after:.1f} dB after".format(**report))
-    return [*lines, "sound: {output}".format(**report), "picture: {picture}".format(**report)]
+    return [*lines, "sound: {output}".format(**report)]

@@ -44,17 +44,16 @@ def main(arguments: list[str]) -> int:
     picture.check(args.plot)
     if args.csv is None and (args.column or args.model or args.season is not None):
         raise OptionError("--column, --season and --model are of a series of yours; give --csv FILE too")
-    runs = [_own(args)] if args.csv is not None else [_shipped(name) for name in args.name or SERIES]
-    picture.write(args.plot, draw([_drawn(run, args.csv is not None) for run in runs]))
+    own, runs = args.csv is not None, []
+    for run in [_own(args)] if own else map(_shipped, args.name or SERIES):
+        runs.append(run)
+        if not args.json:
+            say(*_text(run), "", *([*_ahead(run), *_hint(args, run)] if own else []))
+    picture.write(args.plot, draw([_drawn(run, own) for run in runs]))
     if args.json:
-        reports = [_report(run, args.csv is not None) for run in runs]
-        say_json({"series": reports, "picture": shown(args.plot)}, indent=2)
-        return 0
-    for run in runs:
-        say(*_text(run), "")
-        if args.csv is not None:
-            say(*_ahead(run), *_hint(args, run))
-    say(f"picture: {shown(args.plot)}")
+        say_json({"series": [_report(run, own) for run in runs], "picture": shown(args.plot)}, indent=2)
+    else:
+        say(f"picture: {shown(args.plot)}")
     return 0
 
 
