@@ -77,7 +77,8 @@ def _report(args: argparse.Namespace, sound: audio.Audio, found: detection.Detec
 
 
 def _text(report: dict) -> str:
-    lines = ["{sound}: {seconds:.2f} s, {sample_rate} Hz, channels: {channels}".format(**report)]
+    name = Path(report["sound"]).name
+    lines = [f"{name}: " + "{seconds:.2f} s, {sample_rate} Hz, channels: {channels}".format(**report)]
     if report["samples_not_finite"]:
         lines.append(
             "{samples_not_finite} samples are NaN or infinite; silence is heard in their place".format(
