@@ -10,14 +10,14 @@ ROOT = Path(__file__).parent.parent
 
 
 def test_the_list_of_ops_is_up_to_date():
-    """``python docs/make_ops.py`` writes it."""
-    made = runpy.run_path(str(ROOT / "docs" / "make_ops.py"))
+    """``python docs/make/ops.py`` writes it."""
+    made = runpy.run_path(str(ROOT / "docs" / "make" / "ops.py"))
     assert made["TARGET"].read_text() == made["text"]()
 
 
 def test_the_list_of_ops_in_streams_is_up_to_date():
-    """``python docs/make_streams.py`` writes it."""
-    made = runpy.run_path(str(ROOT / "docs" / "make_streams.py"))
+    """``python docs/make/streams.py`` writes it."""
+    made = runpy.run_path(str(ROOT / "docs" / "make" / "streams.py"))
     assert made["TARGET"].read_text() == made["text"]()
 
 
@@ -27,15 +27,15 @@ def test_the_readme_leads_to_the_ops():
 
 
 def test_links_in_the_documents_lead_somewhere():
-    documents = [*ROOT.glob("*.md"), *(ROOT / "docs").rglob("*.md")]
+    documents = [*ROOT.glob("*.md"), *ROOT.glob("docs/**/*.md"), *ROOT.glob("examples/**/README.md")]
     for document in documents:
         for target in re.findall(r"\]\(([^)#:]+)(?:#[^)]*)?\)", document.read_text()):
             assert (document.parent / target).exists(), f"{document.name} links to {target}"
 
 
 def test_the_picture_and_the_table_of_layers_are_up_to_date():
-    """``python docs/make_architecture.py`` writes them."""
-    made = runpy.run_path(str(ROOT / "docs" / "make_architecture.py"))
+    """``python docs/make/architecture.py`` writes them."""
+    made = runpy.run_path(str(ROOT / "docs" / "make" / "architecture.py"))
     assert made["PICTURE"].read_text() == made["picture"]()
     assert made["PAGE"].read_text() == made["text"]()
 

@@ -1,6 +1,6 @@
 """Writes the picture of ``docs/architecture.md`` and its table of layers, from ``tests/test_layers.py``.
 
-pip install -e '.[test]' && python docs/make_architecture.py
+pip install -e '.[test]' && python docs/make/architecture.py
 """
 
 from __future__ import annotations
@@ -11,14 +11,14 @@ import sys
 from pathlib import Path
 from xml.sax.saxutils import escape
 
-ROOT = Path(__file__).parent.parent
+ROOT = Path(__file__).parents[2]
 sys.path.insert(0, str(ROOT))
 
 from tests.test_layers import LAYERS, files  # noqa: E402
 
 PAGE = ROOT / "docs" / "architecture.md"
 PICTURE = ROOT / "docs" / "architecture.svg"
-BEGIN, END = "<!-- made by docs/make_architecture.py -->", "<!-- made until here -->"
+BEGIN, END = "<!-- made by docs/make/architecture.py -->", "<!-- made until here -->"
 
 LAYER_BOXES = {
     "converters": (1, 0, "of other frameworks: to a Model"),
