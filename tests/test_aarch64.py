@@ -10,6 +10,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from tinyseq.demo import audio
 
 import tinyseq
 from tests import aarch64, foreign, results
@@ -19,7 +20,6 @@ from tests.models import Case
 from tests.strategies import CASES
 from tests.test_bits import MODELS, sequence
 from tests.test_ctc import peaked
-from tinyseq.demo import audio
 from tinyseq.errors import KernelsError
 from tinyseq.ir.narrow import PRECISIONS
 from tinyseq.kernels import library

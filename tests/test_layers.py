@@ -5,6 +5,7 @@ from __future__ import annotations
 import ast
 import sys
 from collections.abc import Iterator
+from importlib.util import resolve_name
 from pathlib import Path
 
 import pytest
@@ -13,6 +14,8 @@ import tinyseq
 
 PACKAGE = Path(tinyseq.__file__).parent
 ROOT = PACKAGE.parent
+BESIDE = {"converters": ROOT / "converters", "demo": ROOT / "examples"}
+"""Packages of tinyseq whose folders lie beside its own."""
 
 LAYERS = {
     "common.text": "",
@@ -61,7 +64,6 @@ LAYERS = {
     "dropin.onnx_backend": "common.text errors common runtime",
     "dropin": "common.text errors common ir runtime",
     "speech": "common.text errors common runtime.claim runtime.state decode runtime",
-    "demo": "errors common tools.console speech",
     "decode.generation.steps": "errors ir kernels.program runtime",
     "decode.generation.decoder": "common.text errors common ir kernels.instructions passes decode runtime "
     "decode.generation.steps",
@@ -78,6 +80,7 @@ LAYERS = {
     "kernels.library export.processors export.targets export.linker plan backends runtime tools.console .",
     "serve": "common.text errors common ir runtime.state runtime decode decode.transducer.models speech "
     "tools.console .",
+    "demo": "common.text errors common tools.console speech .",
     "tools": "common.text errors common ir reference passes plan backends converters "
     "runtime.state tools.console decode runtime demo serve export decode.generation.decoder "
     "decode.generation.generate decode.transducer.models .",
@@ -104,9 +107,12 @@ WHEN_NEEDED = {
     "ir": {"safetensors"},
     "tools": {"onnxruntime", "tqdm"},
     "serve": {"uvicorn", "prometheus_client", "websockets", "ray"},
-    "demo": {"soundfile", "soxr", "matplotlib", "tqdm"},
+    "demo": {"soundfile", "soxr", "matplotlib", "tqdm", "sounddevice", "sacrebleu"},
 }
 """Packages that a layer may import inside a function."""
+
+TRAINING = {"train", "network", "export"}
+"""Modules of a demonstration that only run where its model is made: they import what they like."""
 
 
 def layer_of(module: str) -> str:
@@ -115,8 +121,9 @@ def layer_of(module: str) -> str:
     return max(fitting, key=len, default="")
 
 
-def modules_of(tree: ast.Module) -> Iterator[tuple[str, bool]]:
-    """Every module that a file imports and whether it does so at once; imports for typing do not count."""
+def modules_of(tree: ast.Module, package: str) -> Iterator[tuple[str, bool]]:
+    """Every module that a file of a package imports and whether it does so at once; imports for typing do not
+    count."""
 
     def walk(node: ast.AST, at_once: bool):
         for child in ast.iter_child_nodes(node):
@@ -125,13 +132,9 @@ def modules_of(tree: ast.Module) -> Iterator[tuple[str, bool]]:
             if isinstance(child, ast.Import):
                 yield from ((alias.name, at_once) for alias in child.names)
             elif isinstance(child, ast.ImportFrom):
+                module = resolve_name("." * child.level + (child.module or ""), package)
                 yield from (
-                    (
-                        f"{child.module}.{alias.name}"
-                        if is_module(f"{child.module}.{alias.name}")
-                        else child.module,
-                        at_once,
-                    )
+                    (f"{module}.{alias.name}" if is_module(f"{module}.{alias.name}") else module, at_once)
                     for alias in child.names
                 )
             inside = isinstance(child, (ast.FunctionDef, ast.AsyncFunctionDef, ast.Lambda))
@@ -142,27 +145,28 @@ def modules_of(tree: ast.Module) -> Iterator[tuple[str, bool]]:
 
 def is_module(name: str) -> bool:
     """Whether a dotted name of tinyseq is a module or package."""
-    if name.startswith("tinyseq.converters."):
-        name = name.removeprefix("tinyseq.")
-    path = ROOT.joinpath(*name.split("."))
-    return name.partition(".")[0] in ("tinyseq", "converters") and (
-        path.is_dir() or path.with_suffix(".py").is_file()
-    )
+    if name.partition(".")[0] != "tinyseq":
+        return False
+    beside = [package for package in BESIDE if name.startswith(f"tinyseq.{package}.")]
+    parts = name.split(".")
+    path = BESIDE[beside[0]].joinpath(*parts[2:]) if beside else ROOT.joinpath(*parts)
+    return path.is_dir() or path.with_suffix(".py").is_file()
 
 
-def offences(source: str, module: str) -> list[str]:
-    """The imports of a module's source that the tables do not allow."""
+def offences(source: str, module: str, package: str = "tinyseq") -> list[str]:
+    """The imports of a module's source, in a package, that the tables do not allow."""
     layer = layer_of(module)
+    free = layer == "demo" and module.rpartition(".")[2] in TRAINING
     below = {"" if name == "." else name for name in LAYERS[layer].split()}
     at_once = AT_IMPORT.get(layer, set()) | {"numpy"}
     wrong = []
-    for name, now in modules_of(ast.parse(source)):
+    for name, now in modules_of(ast.parse(source), package):
         top, _, rest = name.partition(".")
         if top == "tinyseq":
             target = layer_of(rest)
             allowed = target == layer or target in below
         else:
-            allowed = top in sys.stdlib_module_names or top in at_once
+            allowed = free or top in sys.stdlib_module_names or top in at_once
             allowed |= not now and top in WHEN_NEEDED.get(layer, ())
         if not allowed:
             wrong.append(name)
@@ -172,10 +176,10 @@ def offences(source: str, module: str) -> list[str]:
 def files() -> dict[str, Path]:
     """Every module of the package, without the leading ``tinyseq``."""
     found = {}
-    for folder, prefix in ((PACKAGE, ()), (ROOT / "converters", ("converters",))):
+    for prefix, folder in {"": PACKAGE, **BESIDE}.items():
         for path in sorted(folder.rglob("*.py")):
-            parts = (*prefix, *path.relative_to(folder).with_suffix("").parts)
-            found[".".join(part for part in parts if part != "__init__")] = path
+            parts = (prefix, *path.relative_to(folder).with_suffix("").parts)
+            found[".".join(part for part in parts if part not in ("", "__init__"))] = path
     return found
 
 
@@ -188,7 +192,9 @@ def test_each_layer_names_only_lower_ones():
 
 @pytest.mark.parametrize("module", files())
 def test_imports_go_down(module):
-    assert offences(files()[module].read_text(), module) == []
+    path = files()[module]
+    package = module if path.stem == "__init__" else module.rpartition(".")[0]
+    assert offences(path.read_text(), module, f"tinyseq.{package}".rstrip(".")) == []
 
 
 @pytest.mark.parametrize(
@@ -208,6 +214,8 @@ def test_imports_go_down(module):
         ("decode.generation.steps", "from tinyseq.plan.rows import SOURCES"),
         ("decode.generation.steps", "from tinyseq.backends import RowRunner"),
         ("decode.transducer.search", "from tinyseq.decode.transducer.models import Transducer"),
+        ("demo.vad.run", "from tinyseq.runtime.session import Session"),
+        ("demo.vad.run", "import torch"),
         ("newcomer", "import tinyseq.plan.planner"),
     ],
 )

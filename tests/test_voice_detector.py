@@ -8,10 +8,10 @@ import soundfile
 import soxr
 from hypothesis import example, given
 from hypothesis import strategies as st
+from tinyseq.demo.vad.run import CLIP
 
 import tinyseq
 from tests.models import recogniser
-from tinyseq.demo.command import CLIP
 from tinyseq.speech import Segment, VoiceDetector, VoiceEvent
 from tinyseq.speech.segments import CHUNK, SAMPLE_RATE, Segmenter, VoiceOptions, segments
 

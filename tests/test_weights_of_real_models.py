@@ -11,11 +11,11 @@ import onnxruntime
 import pytest
 from tinyseq.converters import torch
 from tinyseq.converters.weights import Weights, safetensors
+from tinyseq.demo import audio
+from tinyseq.demo.vad.run import CLIP
 
 import tinyseq
 from tests.packages import TORCH, Tensor, imported, stand_in
-from tinyseq.demo import audio
-from tinyseq.demo.command import CLIP
 
 DATA = Path(__file__).parent / "data"
 

@@ -72,5 +72,9 @@ class PictureError(TinyseqError):
     """A picture cannot be written."""
 
 
+class UnavailableError(TinyseqError):
+    """A published package cannot be had, or does not hold the file that is wanted of it."""
+
+
 class DeviceError(TinyseqError):
     """A device is unknown, its driver or the package that it needs is not there, or the device failed."""

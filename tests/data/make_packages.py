@@ -12,10 +12,10 @@ import numpy as np
 import pandas
 import soundfile
 import torch
+from tinyseq.demo.vad.run import CLIP
 
 from tests import assets
 from tests.packages import imported
-from tinyseq.demo.command import CLIP
 
 TARGET = Path(__file__).with_name("packages_expected.npz")
 LENGTHS = (29, 17, 23)

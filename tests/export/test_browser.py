@@ -13,11 +13,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 import soundfile
+from tinyseq.demo import audio
+from tinyseq.demo.vad.detection import chunks, detect
+from tinyseq.demo.vad.run import CLIP
 
 from tests.export.browser import COMMAND, browser, served
-from tinyseq.demo import audio
-from tinyseq.demo.command import CLIP
-from tinyseq.demo.vad import chunks, detect
 from tinyseq.export import c_library
 from tinyseq.kernels import library
 from tinyseq.runtime.loading import load

@@ -11,10 +11,10 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-
 from tinyseq.demo import audio
-from tinyseq.demo.command import CLIP
-from tinyseq.demo.vad import chunks, detect
+from tinyseq.demo.vad.detection import chunks, detect
+from tinyseq.demo.vad.run import CLIP
+
 from tinyseq.kernels import library
 from tinyseq.runtime.loading import load
 from tinyseq.speech.segments import CHUNK

@@ -9,14 +9,14 @@ import subprocess
 import numpy as np
 import pytest
 import soundfile
+from tinyseq.demo import audio
+from tinyseq.demo.vad.detection import chunks, detect
+from tinyseq.demo.vad.run import CLIP
 
 from tests.documents import ROOT, blocks
 from tests.export.browser import COMMAND, browser
 from tests.serve import telegraph
 from tests.serve.server import serving
-from tinyseq.demo import audio
-from tinyseq.demo.command import CLIP
-from tinyseq.demo.vad import chunks, detect
 from tinyseq.serve.protocols.page import PAGE, TYPES
 from tinyseq.speech.voice_detector import MODEL, VoiceDetector
 

@@ -11,14 +11,14 @@ from types import SimpleNamespace
 
 import numpy as np
 import pytest
+from tinyseq.demo import audio
+from tinyseq.demo.vad.run import CLIP
 
 import tinyseq
 from tests.documents import ROOT, blocks
 from tests.serve import telegraph
 from tests.serve.server import serving, wait_until
 from tests.serve.telegraph import pcm, sound
-from tinyseq.demo import audio
-from tinyseq.demo.command import CLIP
 from tinyseq.serve import read_config
 from tinyseq.speech import VoiceDetector
 

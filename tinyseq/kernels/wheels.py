@@ -25,7 +25,7 @@ from tinyseq.kernels.library import SOURCES
 from tinyseq.kernels.llvm.architecture import ISAS
 
 ROOT = Path(SOURCES).parents[1]
-FILES = ("pyproject.toml", "README.md", "LICENSE", "tinyseq", "converters")
+FILES = ("pyproject.toml", "README.md", "LICENSE", "tinyseq", "converters", "examples")
 
 EPOCH = {"SOURCE_DATE_EPOCH": "315532800"}
 """What archives give as the time of their files, unless the environment says it: the first that they can."""

@@ -125,9 +125,7 @@ def _parser() -> argparse.ArgumentParser:
     decode_command.add_arguments(command)
     command.set_defaults(command=_decode)
 
-    command = commands.add_parser("demo", help="stream a voice detector over a clip")
-    demo.add_arguments(command)
-    command.set_defaults(command=demo.run)
+    demo.add_parser(commands)
 
     command = commands.add_parser("serve", help="serve models to live streams and requests")
     serving.add_arguments(command)

@@ -1,8 +1,7 @@
-"""The demo: a voice detector over a clip."""
+"""The demonstration vad: a voice detector over a clip."""
 
 from __future__ import annotations
 
-import argparse
 import json
 import os
 import subprocess
@@ -14,28 +13,27 @@ import numpy as np
 import pytest
 import soundfile
 import soxr
+from tinyseq.demo import audio
+from tinyseq.demo.vad import detection, run
 
-from tinyseq.demo import audio, command, vad
 from tinyseq.errors import AudioError, MissingPackageError, PictureError
 from tinyseq.speech import VoiceDetector
 from tinyseq.speech.segments import CHUNK, SAMPLE_RATE
 
-UTTERANCES = json.loads(Path(__file__).with_name("clip_utterances.json").read_text())
+UTTERANCES = json.loads(Path(__file__).parents[1].joinpath("clip_utterances.json").read_text())
 
 Spans = list[tuple[float, float]]
 
 
 @pytest.fixture(scope="module")
 def clip() -> np.ndarray:
-    return audio.read(command.CLIP).samples
+    return audio.read(run.CLIP).samples
 
 
 def demo(folder: Path, *options: str) -> Path:
     """Runs the command; gives the picture's path."""
-    parser = argparse.ArgumentParser()
-    command.add_arguments(parser)
     picture = folder / "picture.png"
-    assert command.run(parser.parse_args(["--picture", str(picture), *options])) == 0
+    assert run.main(["--plot", str(picture), *options]) == 0
     return picture
 
 
@@ -145,12 +143,10 @@ def test_names_are_free(capsys, tmp_path, clip):
 
 def test_needs_neither_onnx_nor_numba(tmp_path):
     code = (
-        "import sys, argparse\n"
+        "import sys\n"
         "for name in ('onnx', 'onnxruntime', 'numba', 'llvmlite'): sys.modules[name] = None\n"
         "from tinyseq.demo import command\n"
-        "parser = argparse.ArgumentParser()\n"
-        "command.add_arguments(parser)\n"
-        "sys.exit(command.run(parser.parse_args()))\n"
+        "sys.exit(command.main(sys.argv[1:]))\n"
     )
     subprocess.run([sys.executable, "-c", code, "--json"], check=True, cwd=tmp_path, capture_output=True)
     assert (tmp_path / "demo.png").is_file()
@@ -178,7 +174,7 @@ def test_what_is_not_sound_is_refused(tmp_path, name):
 
 
 def test_a_damaged_file_is_refused(tmp_path):
-    path, whole = tmp_path / "half.flac", command.CLIP.read_bytes()
+    path, whole = tmp_path / "half.flac", run.CLIP.read_bytes()
     path.write_bytes(whole[: len(whole) // 2])
     with pytest.raises(AudioError, match=r"half\.flac as sound"):
         demo(tmp_path, "--wav", str(path))
@@ -198,9 +194,9 @@ def test_empty_sound_is_refused(tmp_path, frames, rate):
 
 def test_a_picture_that_cannot_be_written_is_refused(tmp_path):
     with pytest.raises(PictureError, match="there is no folder"):
-        demo(tmp_path, "--picture", str(tmp_path / "none" / "picture.png"))
+        demo(tmp_path, "--plot", str(tmp_path / "none" / "picture.png"))
     with pytest.raises(PictureError, match=r"is a \.png file"):
-        demo(tmp_path, "--picture", str(tmp_path / "picture.jpg"))
+        demo(tmp_path, "--plot", str(tmp_path / "picture.jpg"))
     assert list(tmp_path.iterdir()) == []
 
 
@@ -221,10 +217,10 @@ def test_resampling_needs_soxr(tmp_path, monkeypatch):
 
 def test_what_is_reported_is_what_the_detector_hears(clip):
     detector = VoiceDetector()
-    detection = vad.detect(vad.chunks(clip), detector)
-    assert detection.segments == detector.segments(SAMPLE_RATE, clip)
+    found = detection.detect(detection.chunks(clip), detector)
+    assert found.segments == detector.segments(SAMPLE_RATE, clip)
     stream = detector.stream()
-    for probability, chunk in zip(detection.probabilities[:40], vad.chunks(clip)):
+    for probability, chunk in zip(found.probabilities[:40], detection.chunks(clip)):
         stream.accept_waveform(SAMPLE_RATE, chunk)
         assert stream.probability == probability
-    assert len(detection.probabilities) == len(detection.chunk_us) == -(-len(clip) // CHUNK)
+    assert len(found.probabilities) == len(found.chunk_us) == -(-len(clip) // CHUNK)

@@ -1,4 +1,4 @@
-"""From a sound file to what the voice detector hears: one channel at 16 kHz, without NaN or infinity."""
+"""From a sound file to what models of speech hear: one channel at 16 kHz, without NaN or infinity."""
 
 from __future__ import annotations
 
@@ -9,17 +9,18 @@ from typing import NamedTuple
 
 import numpy as np
 
-from tinyseq.demo.packages import package
 from tinyseq.errors import AudioError, FeedError
 from tinyseq.speech.segments import SAMPLE_RATE
 from tinyseq.speech.sound import Sound, mono
+
+from .packages import package
 
 BLOCK = 1 << 16
 """Frames read from a file at a time."""
 
 
 class Audio(NamedTuple):
-    """Sound ready for the detector, and what its file was."""
+    """Sound ready for a model, and what its file was."""
 
     samples: np.ndarray
     """float32[samples], mono, at 16 kHz; 1 is full scale."""

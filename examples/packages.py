@@ -1,4 +1,4 @@
-"""The packages that only the demo needs."""
+"""The packages that only demonstrations need."""
 
 from __future__ import annotations
 
@@ -13,4 +13,4 @@ def package(name: str) -> ModuleType:
     Raises:
         MissingPackageError: it, or a library that it needs, is not installed.
     """
-    return packages.package(name, "the demo", "demo")
+    return packages.package(name, "the demonstration", "demo")

@@ -1,0 +1,1 @@
+"""Tests of the demonstrations, each with the model that it brings along."""
