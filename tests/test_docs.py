@@ -4,9 +4,22 @@ from __future__ import annotations
 
 import re
 import runpy
+from dataclasses import fields
 from pathlib import Path
 
+import pytest
+
+import tinyseq
+
 ROOT = Path(__file__).parent.parent
+DOCUMENTS = [*ROOT.glob("*.md"), *ROOT.glob("docs/**/*.md"), *ROOT.glob("examples/**/*.md")]
+SEARCHES = {
+    "Generation": (tinyseq.Greedy, tinyseq.Sampling, tinyseq.Beam),
+    "Searches with words": (tinyseq.CtcBeamSearch.__base__,),
+    "CTC": (tinyseq.CtcGreedy, tinyseq.CtcBeamSearch),
+    "Transducers": (tinyseq.TransducerGreedy, tinyseq.TransducerBeamSearch),
+}
+"""Sections of docs/decoding-options.md, and the classes whose options they compare with those of others."""
 
 
 def test_the_list_of_ops_is_up_to_date():
@@ -27,10 +40,32 @@ def test_the_readme_leads_to_the_ops():
 
 
 def test_links_in_the_documents_lead_somewhere():
-    documents = [*ROOT.glob("*.md"), *ROOT.glob("docs/**/*.md"), *ROOT.glob("examples/**/*.md")]
-    for document in documents:
+    for document in DOCUMENTS:
         for target in re.findall(r"\]\(([^)#:]+)(?:#[^)]*)?\)", document.read_text()):
             assert (document.parent / target).exists(), f"{document.name} links to {target}"
+
+
+@pytest.mark.parametrize("document", DOCUMENTS, ids=lambda path: path.relative_to(ROOT).as_posix())
+def test_lists_are_read_alike_by_the_site_and_beside_the_code(document):
+    """The site's Markdown wants an empty line before a list, and within one steps of four blanks."""
+    text = re.sub(r"^( *)```.*?^\1```$", r"\1```", document.read_text(), flags=re.MULTILINE | re.DOTALL)
+    before = ""
+    for line in text.splitlines():
+        indent, mark = re.match(r"( *)([-*] |\d+\. |```)?", line).groups()
+        assert not mark or len(indent) % 4 == 0, f"not by a multiple of four: {line}"
+        if mark and mark != "```" and not indent:
+            assert re.match(r"$| |<!--|[-*] |\d+\. ", before), f"no empty line before: {line}"
+        before = line
+
+
+@pytest.mark.parametrize("section", SEARCHES)
+def test_every_option_of_a_search_has_its_names_elsewhere(section):
+    page = (ROOT / "docs" / "decoding-options.md").read_text()
+    parts = page.split("\n## ")
+    named = {part.split("\n", 1)[0]: re.findall(r"^\| `(\w+)`", part, re.MULTILINE) for part in parts}
+    shared = set() if section == "Searches with words" else set(named["Searches with words"])
+    options = {field.name for kind in SEARCHES[section] for field in fields(kind)}
+    assert options - shared <= set(named[section]) <= options | shared
 
 
 def test_the_picture_and_the_table_of_layers_are_up_to_date():
