@@ -47,14 +47,17 @@ def test_links_in_the_documents_lead_somewhere():
 
 @pytest.mark.parametrize("document", DOCUMENTS, ids=lambda path: path.relative_to(ROOT).as_posix())
 def test_lists_are_read_alike_by_the_site_and_beside_the_code(document):
-    """The site's Markdown wants an empty line before a list, and within one steps of four blanks."""
+    """The site's Markdown wants an empty line before a list and after a paragraph within one, and steps of
+    four blanks."""
     text = re.sub(r"^( *)```.*?^\1```$", r"\1```", document.read_text(), flags=re.MULTILINE | re.DOTALL)
     before = ""
     for line in text.splitlines():
         indent, mark = re.match(r"( *)([-*] |\d+\. |```)?", line).groups()
         assert not mark or len(indent) % 4 == 0, f"not by a multiple of four: {line}"
         if mark and mark != "```" and not indent:
-            assert re.match(r"$| |<!--|[-*] |\d+\. ", before), f"no empty line before: {line}"
+            assert re.match(r"$| {1,3}\S| {4}[-* ]|<!--|[-*] |\d+\. ", before), (
+                f"no empty line before: {line}"
+            )
         before = line
 
 
