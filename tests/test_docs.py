@@ -4,20 +4,33 @@ from __future__ import annotations
 
 import re
 import runpy
+from dataclasses import fields
 from pathlib import Path
 
+import pytest
+
+import tinyseq
+
 ROOT = Path(__file__).parent.parent
+DOCUMENTS = [*ROOT.glob("*.md"), *ROOT.glob("docs/**/*.md"), *ROOT.glob("examples/**/*.md")]
+SEARCHES = {
+    "Generation": (tinyseq.Greedy, tinyseq.Sampling, tinyseq.Beam),
+    "Searches with words": (tinyseq.CtcBeamSearch.__base__,),
+    "CTC": (tinyseq.CtcGreedy, tinyseq.CtcBeamSearch),
+    "Transducers": (tinyseq.TransducerGreedy, tinyseq.TransducerBeamSearch),
+}
+"""Sections of docs/decoding-options.md, and the classes whose options they compare with those of others."""
 
 
 def test_the_list_of_ops_is_up_to_date():
-    """``python docs/make_ops.py`` writes it."""
-    made = runpy.run_path(str(ROOT / "docs" / "make_ops.py"))
+    """``python docs/make/ops.py`` writes it."""
+    made = runpy.run_path(str(ROOT / "docs" / "make" / "ops.py"))
     assert made["TARGET"].read_text() == made["text"]()
 
 
 def test_the_list_of_ops_in_streams_is_up_to_date():
-    """``python docs/make_streams.py`` writes it."""
-    made = runpy.run_path(str(ROOT / "docs" / "make_streams.py"))
+    """``python docs/make/streams.py`` writes it."""
+    made = runpy.run_path(str(ROOT / "docs" / "make" / "streams.py"))
     assert made["TARGET"].read_text() == made["text"]()
 
 
@@ -27,15 +40,40 @@ def test_the_readme_leads_to_the_ops():
 
 
 def test_links_in_the_documents_lead_somewhere():
-    documents = [*ROOT.glob("*.md"), *(ROOT / "docs").rglob("*.md"), *(ROOT / "examples").rglob("*.md")]
-    for document in documents:
+    for document in DOCUMENTS:
         for target in re.findall(r"\]\(([^)#:]+)(?:#[^)]*)?\)", document.read_text()):
             assert (document.parent / target).exists(), f"{document.name} links to {target}"
 
 
+@pytest.mark.parametrize("document", DOCUMENTS, ids=lambda path: path.relative_to(ROOT).as_posix())
+def test_lists_are_read_alike_by_the_site_and_beside_the_code(document):
+    """The site's Markdown wants an empty line before a list and after a paragraph within one, and steps of
+    four blanks."""
+    text = re.sub(r"^( *)```.*?^\1```$", r"\1```", document.read_text(), flags=re.MULTILINE | re.DOTALL)
+    before = ""
+    for line in text.splitlines():
+        indent, mark = re.match(r"( *)([-*] |\d+\. |```)?", line).groups()
+        assert not mark or len(indent) % 4 == 0, f"not by a multiple of four: {line}"
+        if mark and mark != "```" and not indent:
+            assert re.match(r"$| {1,3}\S| {4}[-* ]|<!--|[-*] |\d+\. ", before), (
+                f"no empty line before: {line}"
+            )
+        before = line
+
+
+@pytest.mark.parametrize("section", SEARCHES)
+def test_every_option_of_a_search_has_its_names_elsewhere(section):
+    page = (ROOT / "docs" / "decoding-options.md").read_text()
+    parts = page.split("\n## ")
+    named = {part.split("\n", 1)[0]: re.findall(r"^\| `(\w+)`", part, re.MULTILINE) for part in parts}
+    shared = set() if section == "Searches with words" else set(named["Searches with words"])
+    options = {field.name for kind in SEARCHES[section] for field in fields(kind)}
+    assert options - shared <= set(named[section]) <= options | shared
+
+
 def test_the_picture_and_the_table_of_layers_are_up_to_date():
-    """``python docs/make_architecture.py`` writes them."""
-    made = runpy.run_path(str(ROOT / "docs" / "make_architecture.py"))
+    """``python docs/make/architecture.py`` writes them."""
+    made = runpy.run_path(str(ROOT / "docs" / "make" / "architecture.py"))
     assert made["PICTURE"].read_text() == made["picture"]()
     assert made["PAGE"].read_text() == made["text"]()
 

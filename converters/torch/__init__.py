@@ -1,12 +1,14 @@
 """PyTorch: weights from files, layers from weights, graphs from modules. PyTorch need not be installed.
 
-weights = Weights(torch.read("encoder.pt"))
-graph = tinyseq.Graph()
-x = graph.input("x", ["N", "T", 40])
-y, h, c = torch.lstm(graph, x, weights, "lstm", batch_first=True)
-graph.output("y", torch.linear(graph, y, weights, "head"))
-weights.finish()
-model = tinyseq.load(graph)
+A model of weights in a file:
+
+    weights = Weights(torch.read("encoder.pt"))
+    graph = tinyseq.Graph()
+    x = graph.input("x", ["N", "T", 40])
+    y, h, c = torch.lstm(graph, x, weights, "lstm", batch_first=True)
+    graph.output("y", torch.linear(graph, y, weights, "head"))
+    weights.finish()
+    model = tinyseq.load(graph)
 """
 
 from tinyseq.converters.torch.files import read

@@ -158,7 +158,7 @@ TARGETS = {
         ),
     )
 }
-"""By name."""
+"""What a library can be built for, by name."""
 
 WHEELS = {target.name: target for target in TARGETS.values() if target.tags}
 """Those that the package itself is built for."""

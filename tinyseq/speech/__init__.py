@@ -6,6 +6,16 @@ The way of the data: ``sound`` makes one channel at one sample rate of what come
 """
 
 from importlib import import_module
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from tinyseq.speech.endpoint import Endpointing
+    from tinyseq.speech.front_end import Chunks
+    from tinyseq.speech.recognizer import Recognizer
+    from tinyseq.speech.result import RecognizerResult
+    from tinyseq.speech.segments import Segment, VoiceEvent
+    from tinyseq.speech.stream import RecognizerStream
+    from tinyseq.speech.voice_detector import VoiceDetector, VoiceStream
 
 __all__ = [
     "Chunks",

@@ -38,16 +38,7 @@ class Segment(NamedTuple):
 
 @dataclass(frozen=True)
 class VoiceOptions:
-    """When there is speech; the names and the meaning are silero's, the durations are seconds.
-
-    Attributes:
-        threshold: speech starts with the first chunk that is at least so probable.
-        negative_threshold: it may end with the first one that is less probable; None for 0.15 below
-            ``threshold``.
-        min_speech_duration: what is shorter is no speech.
-        min_silence_duration: what is shorter is part of the speech around it.
-        speech_pad: is added to speech on both sides, as far as there is sound and no other speech.
-    """
+    """When there is speech: what ``VoiceDetector`` takes, checked. The names and the meaning are silero's."""
 
     threshold: float = 0.5
     negative_threshold: float | None = None

@@ -40,8 +40,13 @@ class VoiceDetector:
 
     Args:
         model: a loaded silero detector for 16 kHz, as ``silero_vad.onnx``; None for the one in the package.
-        threshold, negative_threshold, min_speech_duration, min_silence_duration, speech_pad: see
-            ``VoiceOptions``; probabilities from 0 to 1, and seconds.
+        threshold: speech starts with the first chunk of 32 ms that is at least so probable.
+        negative_threshold: it may end with the first one that is less probable; None for 0.15 below
+            ``threshold``.
+        min_speech_duration: what is shorter, in seconds, is no speech.
+        min_silence_duration: what is shorter, in seconds, is part of the speech around it.
+        speech_pad: seconds that are added to speech on both sides, as far as there is sound and no other
+            speech.
 
     Raises:
         ModelError: the model is no such detector.

@@ -22,7 +22,7 @@ LARGEST = 1e30
 
 @dataclass(frozen=True, kw_only=True)
 class PrefixSearchOptions:
-    """What is added to the score of tokens y, beside what the model says of them::
+    """What is added to the score of tokens y, beside what the model says of them:
 
         alpha * ln p_lm(y) + beta * units(y) + unk_score_offset * unknown(y) + bonus(y)
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -89,8 +89,8 @@ class Transducer:
         start: the tokens that the predictor is given before the first; as many as it sees at a time if it is
             not recurrent. Without it, -1 for each but the last, which is the blank 0: what icefall and
             sherpa-onnx do; and for recurrent ones the blank alone. Where the blank is not 0, give it.
-        tokens, output: the predictor's input for tokens and its output, where they are not the only ones
-            that carry no state. What holds the joiner too needs no output.
+        tokens: the predictor's input for tokens, where it is not the only one that carries no state.
+        output: the predictor's output, likewise; what holds the joiner too needs none.
         feeds: what else the predictor takes, the same in each step: arrays by name, of one row.
         frame: the joiner's input for the encoder's frame; without it, the one with ``enc`` in its name, or
             else the first.
@@ -161,7 +161,7 @@ class Transducer:
         )
 
     @classmethod
-    def load(cls, folder: str | Path, *, device: str = "cpu", **names) -> Transducer:
+    def load(cls, folder: str | Path, *, device: str = "cpu", **names: Any) -> Transducer:
         """The models of a folder: the files whose names begin with ``encoder``, ``decoder`` or ``predictor``,
         and ``joiner``. There may be no encoder, nor a joiner beside a predictor that holds it.
 

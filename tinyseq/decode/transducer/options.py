@@ -17,7 +17,7 @@ class TransducerGreedy:
 
     Graves, 2012, "Sequence transduction with recurrent neural networks". Many streams are searched by label
     looping (Bataev et al., 2024): each looks through its frames for its next token, then the predictor takes
-    the tokens of all at once. The score is the sum of ln p of all symbols chosen, blanks too, where::
+    the tokens of all at once. The score is the sum of ln p of all symbols chosen, blanks too, where:
 
         p = softmax(scores / temperature), blank_penalty first taken off the blank's score
 
@@ -54,7 +54,7 @@ class TransducerBeamSearch(PrefixSearchOptions):
     on by a blank or by a token. The ``beam_width`` best of these are taken, of equal ones those of the better
     hypothesis, then with the smaller id; then those with the same tokens are put together. Tokens y for
     frames x have the score ``ln p(y | x)`` and what ``PrefixSearchOptions`` adds: p(y | x) is the sum over
-    the alignments of y, as far as they stayed in the beam, of the product of their symbols' probabilities::
+    the alignments of y, as far as they stayed in the beam, of the product of their symbols' probabilities:
 
         p = softmax(scores / temperature), blank_penalty first taken off the blank's score
 

@@ -2,7 +2,7 @@
 
 Usage, from the root of the repository, with espeak-ng and ``tinyseq[demo]`` installed:
 
-    python docs/make_clip.py
+    python docs/make/clip.py
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ import numpy as np
 import soundfile
 import soxr
 
-ROOT = Path(__file__).parents[1]
+ROOT = Path(__file__).parents[2]
 CLIP = ROOT / "examples/vad/clip.flac"
 UTTERANCES = ROOT / "tests/clip_utterances.json"
 

@@ -1,6 +1,6 @@
 """Writes ``docs/ops-in-streams.md``: of every op, what a stream makes of it.
 
-pip install -e '.[test]' && python docs/make_streams.py
+pip install -e '.[test]' && python docs/make/streams.py
 """
 
 from __future__ import annotations
@@ -8,7 +8,7 @@ from __future__ import annotations
 import sys
 from pathlib import Path
 
-ROOT = Path(__file__).parent.parent
+ROOT = Path(__file__).parents[2]
 sys.path.insert(0, str(ROOT))
 
 from tinyseq.ir.ops import OPS  # noqa: E402
@@ -20,7 +20,7 @@ TARGET = ROOT / "docs" / "ops-in-streams.md"
 HEAD = """# Ops in streams
 
 How a stream computes in chunks what a run computes at once, bit for bit; written by `python
-docs/make_streams.py` from the op table (`tinyseq/ir/ops.py`) and the forms of ops
+docs/make/streams.py` from the op table (`tinyseq/ir/ops.py`) and the forms of ops
 (`tinyseq/passes/along.py`); a test keeps it so.
 
 When a stream is made, the axis of its frames is followed from the inputs through every node. An op takes

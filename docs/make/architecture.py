@@ -1,6 +1,6 @@
 """Writes the picture of ``docs/architecture.md`` and its table of layers, from ``tests/test_layers.py``.
 
-pip install -e '.[test]' && python docs/make_architecture.py
+pip install -e '.[test]' && python docs/make/architecture.py
 """
 
 from __future__ import annotations
@@ -11,14 +11,14 @@ import sys
 from pathlib import Path
 from xml.sax.saxutils import escape
 
-ROOT = Path(__file__).parent.parent
+ROOT = Path(__file__).parents[2]
 sys.path.insert(0, str(ROOT))
 
 from tests.test_layers import LAYERS, files  # noqa: E402
 
 PAGE = ROOT / "docs" / "architecture.md"
 PICTURE = ROOT / "docs" / "architecture.svg"
-BEGIN, END = "<!-- made by docs/make_architecture.py -->", "<!-- made until here -->"
+BEGIN, END = "<!-- made by docs/make/architecture.py -->", "<!-- made until here -->"
 
 LAYER_BOXES = {
     "converters": (1, 0, "of other frameworks: to a Model"),
@@ -54,7 +54,10 @@ decode>hypotheses decode>speech sound>speech speech>text
 WIDTH, HEIGHT, ACROSS, DOWN, MARGIN = 220, 48, 290, 82, 20
 STYLE = (
     "text{font-family:sans-serif;font-size:13px;text-anchor:middle;fill:#222}.name{font-weight:bold}"
-    "rect{stroke:#456;stroke-width:1.2}line{stroke:#456;stroke-width:1.4}"
+    "rect{stroke:#456;stroke-width:1.2}line{stroke:#456;stroke-width:1.4}path{fill:#456}"
+    ".paper{fill:#fff;stroke:none}.layer{fill:#e8f0fa}.other{fill:#f6f3ea}"
+    "@media(prefers-color-scheme:dark){text{fill:#ddd}rect,line{stroke:#89a}path{fill:#89a}"
+    ".paper{fill:#14161c}.layer{fill:#1d2a3c}.other{fill:#312d22}}"
 )
 
 
@@ -99,8 +102,8 @@ def picture() -> str:
         f"<title>The way of the data through tinyseq</title><style>{STYLE}</style>",
         '<defs><marker id="tip" markerWidth="9" markerHeight="8" refX="8" refY="4" '
         'orient="auto-start-reverse">'
-        '<path d="M0,0 L9,4 L0,8 z" fill="#456"/></marker></defs>',
-        f'<rect width="{width}" height="{height}" fill="#fff" style="stroke:none"/>',
+        '<path d="M0,0 L9,4 L0,8 z"/></marker></defs>',
+        f'<rect class="paper" width="{width}" height="{height}"/>',
     ]
     pairs = arrows()
     for one, other in pairs:
@@ -109,10 +112,10 @@ def picture() -> str:
             lines.append(_arrow(boxes[one], boxes[other], both))
     for name, (column, row, words) in boxes.items():
         x, y = MARGIN + column * ACROSS, MARGIN + row * DOWN
-        fill = "#e8f0fa" if name in LAYER_BOXES else "#f6f3ea"
+        kind = "layer" if name in LAYER_BOXES else "other"
         title = row_of(name) if name in LAYER_BOXES else name
         lines += [
-            f'<rect x="{x}" y="{y}" width="{WIDTH}" height="{HEIGHT}" rx="6" fill="{fill}"/>',
+            f'<rect class="{kind}" x="{x}" y="{y}" width="{WIDTH}" height="{HEIGHT}" rx="6"/>',
             f'<text class="name" x="{x + WIDTH // 2}" y="{y + 20}">{escape(title)}</text>',
             f'<text x="{x + WIDTH // 2}" y="{y + 38}">{escape(words)}</text>',
         ]

@@ -1,6 +1,6 @@
 """Writes ``docs/ops.md`` from the op table and from what came of ONNX's own tests of its ops.
 
-pip install -e '.[test]' && python docs/make_ops.py
+pip install -e '.[test]' && python docs/make/ops.py
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from pathlib import Path
 
 import onnx
 
-ROOT = Path(__file__).parent.parent
+ROOT = Path(__file__).parents[2]
 sys.path.insert(0, str(ROOT))
 
 from tinyseq.converters.onnx import OLDEST_OPSET  # noqa: E402
@@ -26,11 +26,12 @@ TARGET = ROOT / "docs" / "ops.md"
 
 HEAD = """# Ops
 
-What tinyseq runs, written by `python docs/make_ops.py` from the op table (`tinyseq/ir/ops.py`) and from runs
+What tinyseq runs, written by `python docs/make/ops.py` from the op table (`tinyseq/ir/ops.py`) and from runs
 of the tests of nodes in onnx {version}; a test keeps it so. Every op is on `device="reference"`.
 
 - **Inputs**: `?` may be absent, `*` any number; the value of one marked `!` must be known when a plan is
-  made: a constant, a shape, an integer input of the model, or computed from those.
+  made: a constant, a shape, an integer input of the model, or computed from those. What is struck
+  out is refused.
 - **Types** stand behind a colon: `f` floating numbers, `i` integers, `n` numbers of either kind, `q` int8
   and uint8, `b` booleans, `a` any of these, a name that type alone. All with the same capital letter are of
   one type of its class; floating numbers of any precision count as one. Of an output, `@to` is the type that
@@ -75,6 +76,7 @@ Tests of ONNX, of all ops of the table and of what becomes of them, that are ref
 LAST = """
 Of {count} tests the CPU passes {cpu} and the reference {reference}. Different from what a test wants, some
 only on the reference, which computes in float64, are:
+
 {different}
 """
 
