@@ -178,8 +178,8 @@ def limited_to(options: Any, words: Collection[str]) -> Any:
             "decoder such options"
         )
     lexicon = options.lexicon
-    for word in words if lexicon is not None else ():
-        if word not in lexicon:
+    for word in words:
+        if lexicon is not None and word not in lexicon:
             raise OptionError(f"the lexicon has no word {shown(word)}")
     chosen = set(words)
     if isinstance(lexicon, Mapping):
