@@ -56,8 +56,8 @@ def rows(draw, steps=STEPS) -> Case:
     for number, step in enumerate(draw(st.lists(st.sampled_from(steps), min_size=1, max_size=8))):
         y = f"t{number}"
 
-        def constant(*sizes: int, y: str = y) -> str:
-            constants[f"{y} c"] = rng.standard_normal(sizes).astype(np.float32)
+        def constant(*sizes: int, y: str = y, known: dict = constants) -> str:
+            known[f"{y} c"] = rng.standard_normal(sizes).astype(np.float32)
             return f"{y} c"
 
         def node(op: str, inputs: list[str], output: str = y, **attributes) -> None:

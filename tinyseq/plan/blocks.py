@@ -14,14 +14,14 @@ if TYPE_CHECKING:
 FAR = 2**19
 """Bytes from which on what a run of instructions reads and writes is not near after each of them."""
 
-NEAR = 2**17
-"""Bytes that a block of a run reads and writes, if a unit does not take more."""
+NEAR = 2**15
+"""Bytes that a block of a run reads and writes, if ``TOGETHER`` units do not take more."""
 
 MOST_ROWS = 32
 """Instructions that a run has at the most."""
 
 TOGETHER = 8
-"""Rows that a fold takes at once."""
+"""Rows that a fold takes at once; the units of a block are as many or several times so many."""
 
 ARENA = 0
 ELEMENTWISE, BLOCKS = OPCODES["elementwise"], OPCODES["blocks"]
@@ -122,11 +122,22 @@ class _Run:
             )
         return self._anew(row)
 
+    def unit_bytes(self) -> dict[Span, int]:
+        """How many bytes of each buffer a unit has."""
+        found: dict[Span, int] = {}
+        for row in self.rows:
+            for operand in row.operands:
+                own = row.count // self.units * operand.stride
+                found[operand.buffer] = max(found.get(operand.buffer, 0), own)
+        return found
+
     def _anew(self, row: _Row) -> bool:
-        """Looks at all rows again."""
+        """Looks at all rows again, for units that are larger: not so large that a block of them is far."""
         other = _Run()
         rows = [*self.rows, row]
         if not other._adds(rows, min([each.count for each in rows])):
+            return False
+        if self.rows and TOGETHER * sum(other.unit_bytes().values()) > FAR:
             return False
         self.rows, self.units = other.rows, other.units
         self._touched, self._written = other._touched, other._written
@@ -216,21 +227,14 @@ def _advice(builder: Builder, run: _Run) -> _Insertion | None:
 
     What nothing reads beyond the run has a block in the scratch; all else stays where it is until it ends.
     """
-    units: dict[Span, int] = {}
-    for row in run.rows:
-        for operand in row.operands:
-            own = row.count // run.units * operand.stride
-            units[operand.buffer] = max(units.get(operand.buffer, 0), own)
+    units = run.unit_bytes()
     if run.units * sum(units.values()) < FAR:
         return None
     taken = _slots(run, units)
     slots = list(dict.fromkeys(taken.values()))
     each = sum([unit for buffer, unit in units.items() if buffer not in taken])
     each += sum([slot.unit for slot in slots])
-    size = NEAR // each
-    if size >= TOGETHER or TOGETHER * each <= FAR:
-        size = max(size - size % TOGETHER, TOGETHER)
-    size = max(size, 1)
+    size = max(NEAR // each // TOGETHER, 1) * TOGETHER
     if size >= run.units:
         return None
     room = 0

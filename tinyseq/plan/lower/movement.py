@@ -99,12 +99,14 @@ def padded(p: Builder, x: View, widths, shape: Shape, mode: str, value: float | 
     )
     widths = [(max(0, a), max(0, b)) for a, b in widths]
     y = p.allocate(shape, dtype=x.dtype, narrow=x.narrow)
+    inside = [(a, 1, size) for (a, _), size in zip(widths, x.shape)]
     if mode == "constant" and any(a or b for a, b in widths):
-        if isinstance(value, View):
+        if y.kind == "f" and y.size >= LARGE:
+            _surrounded(p, y, inside, value)
+        elif isinstance(value, View):
             p.copy(reshaped(p, value, ()).broadcast(shape), y)
         else:
             p.fill(y, value)
-    inside = [(a, 1, size) for (a, _), size in zip(widths, x.shape)]
     p.copy(x, y.sliced(inside))
     if mode == "constant":
         return y
@@ -115,6 +117,22 @@ def padded(p: Builder, x: View, widths, shape: Shape, mode: str, value: float | 
             p.copy(source, target)
         inside[axis] = (0, 1, shape[axis])
     return y
+
+
+LARGE = 2**14
+"""Elements from which on only the border of a tensor is filled, and not all of it."""
+
+
+def _surrounded(p: Builder, y: View, inside: list[tuple[int, int, int]], value: float | View) -> None:
+    """Sets what of y lies outside of a run of each axis."""
+    source = reshaped(p, value, ()) if isinstance(value, View) else p.scalar(value, ())
+    kept = list(inside)
+    for axis, ((start, _, count), size) in enumerate(zip(inside, y.shape)):
+        for run in ((0, 1, start), (start + count, 1, size - start - count)):
+            if run[2] > 0:
+                target = y.sliced([*kept[:axis], run, *kept[axis + 1 :]])
+                p.copy(source.broadcast(target.shape), target)
+        kept[axis] = (0, 1, size)
 
 
 def _border(mode: str, before: int, size: int, after: int) -> Iterator[tuple[int, tuple[int, int, int]]]:
