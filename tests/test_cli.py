@@ -250,6 +250,8 @@ def test_convert_writes_what_verify_reads(model, tmp_path):
         (["run", "MODEL", "--inputs", "missing.npz"], UNREADABLE, "missing.npz"),
         (["run", "MODEL", "--input", "x=missing.npy"], UNREADABLE, "missing.npy"),
         (["run", "MODEL", "--precision", "tf32"], USAGE, "precision"),
+        (["run", "MODEL", "--threads", "0"], USAGE, "threads=0"),
+        (["run", "MODEL", "--threads", "2", "--device", "reference"], USAGE, "does not share"),
         (["run", "MODEL", "--input", "nothing"], USAGE, "NAME=VALUE"),
         (["run", "MODEL", "--input", "q=1"], USAGE, "takes x, h, c"),
         (["run", "MODEL", "--input", "x=[1, true, {}]"], USAGE, "neither a number"),

@@ -14,6 +14,7 @@ import tinyseq
 from tests.models import recogniser
 from tinyseq.speech import Segment, VoiceDetector, VoiceEvent
 from tinyseq.speech.segments import CHUNK, SAMPLE_RATE, Segmenter, VoiceOptions, segments
+from tinyseq.speech.voice_detector import CONTEXT, MODEL
 
 Spans = list[tuple[float, float]]
 
@@ -43,6 +44,19 @@ def events(detector, clip) -> list[VoiceEvent]:
 def heard(stream, rate: float, parts: list[np.ndarray]) -> list[VoiceEvent]:
     """All events of sound that comes in parts."""
     return [event for part in parts for event in stream.accept_waveform(rate, part)] + stream.finish()
+
+
+@pytest.mark.parametrize("precision", ["int8", "int16", "bfloat16", "float16"])
+def test_narrow_weights_decide_of_nearly_every_frame_as_float32_does(clip, precision):
+    padded = np.concatenate([np.zeros(CONTEXT, np.float32), clip])
+    windows = np.lib.stride_tricks.sliding_window_view(padded, CONTEXT + CHUNK)[::CHUNK]
+    decisions = []
+    for rounded in (None, precision):
+        stream = tinyseq.load(MODEL, precision=rounded).stream()
+        feeds = [{"input": window[None].copy(), "sr": np.array(SAMPLE_RATE)} for window in windows]
+        decisions.append([stream.step(each)["output"].item() >= OPTIONS.threshold for each in feeds])
+    assert any(decisions[0]) and not all(decisions[0])
+    assert np.mean(np.equal(*decisions)) >= 0.98
 
 
 # From probabilities to events.

@@ -38,6 +38,7 @@ path = "/b"
 device = "reference"
 state = { h = "hn" }
 finite = false
+threads = 2
 
 [speech.live]
 kind = "voice"
@@ -57,7 +58,7 @@ def test_a_whole_file(tmp_path):
     assert config.limits == Limits(streams=10, window_ms=2.0)
     assert config.models == (
         ModelSource("plain", tmp_path / "a.onnx"),
-        ModelSource("told", Path("/b"), "reference", state={"h": "hn"}, finite=False),
+        ModelSource("told", Path("/b"), "reference", state={"h": "hn"}, finite=False, threads=2),
     )
     (live,) = config.speech
     assert (live.name, live.kind, live.folder) == ("live", "voice", tmp_path)
@@ -86,6 +87,7 @@ def test_a_whole_file(tmp_path):
         ("[models.m]\npath = 'x'\nother = 1", "models.m.other"),
         ("[models]\n'a/b' = 'x'", "name of a model"),
         ("[models.m]\npath = 'x'\nstate = { a = 1 }", "models.m.state.a"),
+        ("[models.m]\npath = 'x'\nthreads = 0", "models.m.threads"),
         ("speech = 1", "speech"),
         ("[server]\nsecret_file = 'nothing'", "cannot read the secret"),
     ],

@@ -168,16 +168,16 @@ def check_threads(device: str, threads: object) -> None:
     if threads == 1 and is_whole(threads):
         return
     kind, _ = device_named(device)
+    if kind != "cpu" and is_whole(threads):
+        raise DeviceError(
+            f"device={device!r} does not share its work among threads of the CPU; leave threads out, or load "
+            "with device='cpu'"
+        )
     most = min(_processors(), MOST_THREADS)
     if not is_whole(threads) or not 0 < threads <= most:
         raise DeviceError(
             f"threads={shown(threads)} is no number of threads that may share a call here, 1 to {most}: as "
             "many as the processors that this process may use"
-        )
-    if kind != "cpu":
-        raise DeviceError(
-            f"device={device!r} does not share its work among threads of the CPU; leave threads out, or load "
-            "with device='cpu'"
         )
 
 

@@ -8,7 +8,7 @@
 
 enum { MOST = 64 }; /* members, and parts of a task */
 enum {
-    LEAST = 1 << 17,        /* multiplications that take some microseconds */
+    LEAST = 1 << 19,        /* multiplications that take about ten microseconds */
     LEAST_ASLEEP = 1 << 20, /* ... that take longer than it takes to wake members */
 };
 enum {
