@@ -64,8 +64,8 @@ def exercises() -> list[Recording]:
 
 
 def archived(name: str) -> tuple[list[Recording], list[Recording]]:
-    """The training and the test set of ``ARCHIVE``'s, each recording with mean 0 and deviation 1, and of no
-    more than ``LONGEST`` steps, each the mean of several.
+    """The training and the test set of ``ARCHIVE``'s, each recording of no more than ``LONGEST`` steps,
+    each the mean of several; those of one channel with mean 0 and deviation 1.
 
     Raises:
         UnavailableError: their package cannot be had.
@@ -87,7 +87,8 @@ def _rows(text: str) -> list[str]:
 def _recording(line: str, labels: Sequence[str]) -> Recording:
     *channels, label = line.split(":")
     steps = np.array([[float(number) for number in channel.split(",")] for channel in channels]).T
-    steps = (steps - steps.mean(0)) / np.maximum(steps.std(0), 1e-6)
+    if len(channels) == 1:  # as is usual in this archive; with several, their sizes tell much
+        steps = (steps - steps.mean(0)) / np.maximum(steps.std(0), 1e-6)
     return Recording(reduced(steps, -(-len(steps) // LONGEST)), labels.index(label))
 
 

@@ -14,14 +14,20 @@ COLOURS = ("#4c78a8", "#f58518", "#54a24b", "#e45756", "#72b7b2", "#b279a2", "#9
 
 
 def draw(
-    steps: np.ndarray, probabilities: np.ndarray, names: Sequence[str], rate: float, true: Sequence[tuple]
+    steps: np.ndarray,
+    probabilities: np.ndarray,
+    names: Sequence[str],
+    rate: float,
+    unit: str,
+    true: Sequence[tuple],
 ) -> Any:
     """A session, as a figure of matplotlib.
 
     Args:
         steps: [steps, channels], what was measured.
         probabilities: [steps, classes]
-        rate: steps in a second.
+        rate: steps in a unit of time.
+        unit: what that is called.
         true: of each movement, where it is known, its first step and its class.
 
     Raises:
@@ -41,7 +47,7 @@ def draw(
     lower.stackplot(edges, columns, colors=colours, linewidth=0, labels=names)
     lower.set_ylim(0, 1)
     lower.set_ylabel("probability", color=INK)
-    lower.set_xlabel("time (s)", color=INK)
+    lower.set_xlabel(f"time ({unit})", color=INK)
     lower.set_xlim(0, seconds[-1])
     lower.legend(loc="upper left", bbox_to_anchor=(1, 1), frameon=False, fontsize=8)
     for first, name in true:

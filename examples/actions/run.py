@@ -19,7 +19,7 @@ from .data import CHANNELS, MEAN_OF, RATE, read_csv, reduced
 from .picture import draw
 
 LOOKS = (1, 2, 4, 8)
-"""Seconds into a movement after which it is said what it is taken for."""
+"""When it is said what a movement is taken for: units of time into it."""
 
 
 class Session(NamedTuple):
@@ -28,7 +28,9 @@ class Session(NamedTuple):
     steps: np.ndarray
     """float32[steps, channels]"""
     rate: float
-    """Steps in a second."""
+    """Steps in a unit of time."""
+    unit: str
+    """Of time: seconds, or steps where nobody says how long one is."""
     movements: list[tuple[int, str, str]]
     """Where they are known: the first step of each, what it is, and whose."""
 
@@ -50,7 +52,9 @@ def main(arguments: list[str]) -> int:
     if not args.json:
         say(*_text(session, looks, times))
     known = [(first, name) for first, name, _ in session.movements]
-    picture.write(args.plot, draw(session.steps, probabilities, classifier.names, session.rate, known))
+    picture.write(
+        args.plot, draw(session.steps, probabilities, classifier.names, session.rate, session.unit, known)
+    )
     if args.json:
         say_json(
             {
@@ -99,20 +103,20 @@ def _shipped() -> Session:
         movements.append((first, exercise, person))
         parts.append(steps)
         first += len(steps)
-    return Session(np.concatenate(parts), RATE / MEAN_OF, movements)
+    return Session(np.concatenate(parts), RATE / MEAN_OF, "s", movements)
 
 
 def _own(args: argparse.Namespace) -> Session:
     rows = read_csv(args.csv)
     if args.model != MODEL:
-        return Session(rows, 1.0, [])
+        return Session(rows, 1.0, "steps", [])
     if rows.shape[1] != len(CHANNELS):
         raise FeedError(
             f"{shown(args.csv)} has {rows.shape[1]} columns; the exercises' model hears {', '.join(CHANNELS)}"
         )
     if len(rows) < MEAN_OF:
         raise FeedError(f"{shown(args.csv)} has {len(rows)} rows; give {MEAN_OF} or more")
-    return Session(reduced(rows), RATE / MEAN_OF, [])
+    return Session(reduced(rows), RATE / MEAN_OF, "s", [])
 
 
 def _streamed(classifier: Classifier, steps: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -132,9 +136,9 @@ def _looks(session: Session, probabilities: np.ndarray, names: list[str]) -> lis
     found = []
     for (first, name, person), end in zip(movements, ends, strict=True):
         after = {
-            f"{seconds} s": names[int(probabilities[first + int(seconds * session.rate) - 1].argmax())]
-            for seconds in LOOKS
-            if first + int(seconds * session.rate) <= end
+            f"{time} {session.unit}": names[int(probabilities[first + int(time * session.rate) - 1].argmax())]
+            for time in LOOKS
+            if first + int(time * session.rate) <= end
         }
         mean = probabilities[first:end].mean(0)
         found.append(
@@ -150,7 +154,7 @@ def _looks(session: Session, probabilities: np.ndarray, names: list[str]) -> lis
 
 
 def _text(session: Session, looks: list[dict], times: np.ndarray) -> list[str]:
-    heads = [f"{seconds} s" for seconds in LOOKS]
+    heads = [f"{time} {session.unit}" for time in LOOKS]
     rows = [
         (
             look["movement"] or "the recording",
