@@ -111,7 +111,7 @@ WHEN_NEEDED = {
 }
 """Packages that a layer may import inside a function."""
 
-TRAINING = {"train", "network", "export"}
+TRAINING = {"train", "network", "export", "voices"}
 """Modules of a demonstration that only run where its model is made: they import what they like."""
 
 
