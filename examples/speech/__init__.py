@@ -1,0 +1,1 @@
+"""Recognises digits and commands while they are said."""
