@@ -20,9 +20,9 @@ from tinyseq.demo.speech.recognizer import CHUNK, CLIP, LANGUAGE_MODEL, MODEL, R
 import tinyseq
 from tinyseq.errors import AudioError, MissingPackageError
 
-SAID = ["two", "nine", "three", "four", "zero", "go", "left", "stop", "five", "five"]
+SAID = ["two", "nine", "three", "four", "zero", "go", "right", "five", "five"]
 """What three people say in the clip."""
-MOST_WRONG = 2
+MOST_WRONG = 0
 EXPECTED = Path(__file__).with_name("speech_expected.npz")
 
 
@@ -54,7 +54,7 @@ def test_the_clip_is_recognised(capsys):
     assert len(report["utterances"]) == 3
     times = [(word["start"], word["end"]) for word in words]
     assert all(start < end for start, end in times) and times == sorted(times)
-    assert report["seconds"] == pytest.approx(10.05, abs=0.01)
+    assert report["seconds"] == pytest.approx(9.32, abs=0.01)
 
 
 def test_lines_tell_what_is_certain_and_what_may_change(capsys):
@@ -73,7 +73,7 @@ def test_a_terminal_has_one_line_that_grows(recogniser, clip, capsys):
 def test_own_sound_of_any_rate_is_heard(capsys, tmp_path, clip):
     soundfile.write(tmp_path / "own.wav", clip[::2], RATE // 2)
     assert run.main(["--json", "--wav", str(tmp_path / "own.wav"), "--plot", str(tmp_path / "a.png")]) == 0
-    assert json.loads(capsys.readouterr().out)["seconds"] == pytest.approx(10.05, abs=0.01)
+    assert json.loads(capsys.readouterr().out)["seconds"] == pytest.approx(9.32, abs=0.01)
     assert (tmp_path / "a.png").stat().st_size > 10_000
 
 
