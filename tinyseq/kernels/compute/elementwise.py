@@ -121,14 +121,29 @@ def _ternary_run(function, operands: str, result: str):
 
 
 def _run_of(row: Function):
+    """Rows of a function, one after the other."""
     make = (_unary_run, _binary_run, _ternary_run)[len(row.operands) - 1]
-    return make(SCALARS[row.name, row.operands], row.operands, row.result)
+    run = make(SCALARS[row.name, row.operands], row.operands, row.result)
+
+    @compiled()
+    def rows_run(a, b, c, y, rows, a_row, b_row, c_row, y_row, count, a_step, b_step, c_step, y_step):
+        for _ in range(rows):
+            run(a, b, c, y, count, a_step, b_step, c_step, y_step)
+            a += a_row
+            b += b_row
+            c += c_row
+            y += y_row
+
+    return rows_run
 
 
 _run = switch(
     "run",
     [_run_of(row) for row in FUNCTIONS],
-    ("a", "b", "c", "y", "count", "a_step", "b_step", "c_step", "y_step"),
+    (
+        *("a", "b", "c", "y", "rows", "a_row", "b_row", "c_row", "y_row"),
+        *("count", "a_step", "b_step", "c_step", "y_step"),
+    ),
 )
 
 
@@ -236,11 +251,10 @@ def _plane(function, a, b, c, y, rank, dims):
         for row in range(shape[outer]):
             _moved(a + row * a_row, y + row * y_row, shape[inner])
         return
-    for row in range(shape[outer]):
-        _run(
-            function, a + row * a_row, b + row * b_row, c + row * c_row, y + row * y_row,
-            shape[inner], a_step, b_step, c_step, y_step,
-        )  # fmt: skip
+    _run(
+        function, a, b, c, y, shape[outer], a_row, b_row, c_row, y_row,
+        shape[inner], a_step, b_step, c_step, y_step,
+    )  # fmt: skip
 
 
 @compiled()
@@ -252,7 +266,12 @@ def elementwise(function, a, b, c, y, rank, dims):
     """
     shape = integers(dims)
     if rank == 1:
-        _run(function, a, b, c, y, shape[0], shape[1], shape[2], shape[3], shape[4])
+        # One row, behind which none lies.
+        count, beyond = shape[0], shape[1]
+        _run(
+            function, a, b, c, y, rank, beyond, beyond, beyond, beyond,
+            count, shape[1], shape[2], shape[3], shape[4],
+        )  # fmt: skip
         return
     counters = integers(_counters())
     for axis in range(rank):
