@@ -63,6 +63,17 @@ def test_a_killed_worker_is_replaced_and_any_other_goes_on_with_its_streams(tmp_
         wait_until(lambda: len(workers(server.process.pid)) == 2)
 
 
+@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="looks for processes in /proc")
+def test_while_no_worker_lives_clients_wait(tmp_path):
+    with serving(tmp_path, "--workers", 2, config=PATIENT) as server:
+        for pid in workers(server.process.pid):
+            os.kill(pid, signal.SIGKILL)
+        wait_until(lambda: "has died" in server.output())
+        answers = [server.get("/v2/health/live")[0] for _ in range(20)]
+        assert answers == [200] * 20
+        assert server.output().count("has died") == 2
+
+
 def test_an_end_gives_each_stream_its_state_and_a_successor_goes_on(tmp_path, silero):
     chunks = sound(1, 20)
     wanted = alone(silero, chunks)

@@ -12,7 +12,7 @@ import socket
 import sys
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from multiprocessing import connection
 from multiprocessing.process import BaseProcess
@@ -73,8 +73,9 @@ def listening(host: str, port: int, shared: bool = False) -> socket.socket:
     return sock
 
 
-def serve(config: Config, sock: socket.socket, exchange: Exchange | None = None) -> None:
-    """Serves in this process until it is told to end, by SIGTERM or SIGINT; SIGHUP loads the models anew.
+def serve(config: Config, socks: Sequence[socket.socket], exchange: Exchange | None = None) -> None:
+    """Serves in this process what comes by some sockets, until it is told to end, by SIGTERM or SIGINT;
+    SIGHUP loads the models anew.
 
     Raises:
         TinyseqError: a model cannot be loaded.
@@ -97,10 +98,10 @@ def serve(config: Config, sock: socket.socket, exchange: Exchange | None = None)
         backlog=BACKLOG,
     )
     with asyncio.Runner(loop_factory=settings.get_loop_factory()) as runner:
-        runner.run(_serve(app, uvicorn.Server(settings), sock))
+        runner.run(_serve(app, uvicorn.Server(settings), socks))
 
 
-async def _serve(app: App, server: Any, sock: socket.socket) -> None:
+async def _serve(app: App, server: Any, socks: Sequence[socket.socket]) -> None:
     loop = asyncio.get_running_loop()
     ending = asyncio.Event()
     await app.start()
@@ -110,7 +111,7 @@ async def _serve(app: App, server: Any, sock: socket.socket) -> None:
     _on_signal(loop, (signal.SIGINT, signal.SIGTERM), ending.set)
     if hasattr(signal, "SIGHUP"):
         _on_signal(loop, (signal.SIGHUP,), app.reload)
-    task = asyncio.create_task(server._serve([sock]))
+    task = asyncio.create_task(server._serve(list(socks)))
     told = asyncio.create_task(ending.wait())
     await asyncio.wait([task, told], return_when=asyncio.FIRST_COMPLETED)
     await app.drain()
@@ -172,8 +173,7 @@ class _Supervisor:
         return told
 
     def _start(self, number: int) -> None:
-        shared = None if _shares_port() else self._sock
-        arguments = self._config, self._sock.getsockname()[:2], shared, number, self._folder
+        arguments = self._config, self._sock, number, self._folder
         worker = self._context.Process(target=_worker, args=arguments, name=f"tinyseq-worker-{number}")
         worker.start()
         self._workers[number], self._started[number] = worker, time.monotonic()
@@ -198,6 +198,7 @@ class _Supervisor:
                 _send_signal(worker, number)
 
     def _end(self) -> int:
+        self._sock.close()
         self._tell(signal.SIGTERM)
         end = time.monotonic() + self._config.limits.drain_seconds + HARD_SECONDS
         for worker in self._workers.values():
@@ -221,13 +222,16 @@ def _shares_port() -> bool:
     return sys.platform == "linux"
 
 
-def _worker(
-    config: Config, address: tuple[str, int], sock: socket.socket | None, number: int, folder: Path
-) -> None:
-    """What a worker's process does."""
+def _worker(config: Config, sock: socket.socket, number: int, folder: Path) -> None:
+    """What a worker's process does.
+
+    It takes clients from a socket of its own, where there is one, and from the supervisor's, which all share:
+    while no worker lives, clients wait there.
+    """
     logging.basicConfig(format="tinyseq: %(message)s", level=logging.INFO)
     try:
-        serve(config, sock or listening(*address, shared=True), Exchange(folder, number))
+        own = [listening(*sock.getsockname()[:2], shared=True)] if _shares_port() else []
+        serve(config, [*own, sock], Exchange(folder, number))
     except TinyseqError as error:
         print(f"tinyseq: {error}", file=sys.stderr)
         sys.exit(FAILED)
