@@ -118,7 +118,7 @@ def run(args: argparse.Namespace) -> int:
     logging.basicConfig(format="tinyseq: %(message)s", level=logging.INFO)
     if config.workers > 1:
         return workers.serve_all(config, sock)
-    workers.serve(config, [sock])
+    workers.serve(config, sock)
     return 0
 
 

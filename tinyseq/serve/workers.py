@@ -73,7 +73,7 @@ def listening(host: str, port: int, shared: bool = False) -> socket.socket:
     return sock
 
 
-def serve(config: Config, socks: Sequence[socket.socket], exchange: Exchange | None = None) -> None:
+def serve(config: Config, *socks: socket.socket, exchange: Exchange | None = None) -> None:
     """Serves in this process what comes by some sockets, until it is told to end, by SIGTERM or SIGINT;
     SIGHUP loads the models anew.
 
@@ -231,7 +231,7 @@ def _worker(config: Config, sock: socket.socket, number: int, folder: Path) -> N
     logging.basicConfig(format="tinyseq: %(message)s", level=logging.INFO)
     try:
         own = [listening(*sock.getsockname()[:2], shared=True)] if _shares_port() else []
-        serve(config, [*own, sock], Exchange(folder, number))
+        serve(config, *own, sock, exchange=Exchange(folder, number))
     except TinyseqError as error:
         print(f"tinyseq: {error}", file=sys.stderr)
         sys.exit(FAILED)
