@@ -86,7 +86,7 @@ class Augmenter:
                 sound = np.zeros(size, np.float32)
             sound[at : at + len(said)] = said * 10 ** (random.uniform(-4, 4) / 20)
             texts.append(text)
-            at += len(said) + int(random.choice([0.03, 0.15, 0.5, 1.2]) * random.uniform(0.5, 1.5) * RATE)
+            at += len(said) + int(random.choice([0.03, 0.1, 0.25, 0.7]) * random.uniform(0.5, 1.5) * RATE)
         return self._through(sound), " ".join(texts)
 
     def _through(self, sound: np.ndarray) -> np.ndarray:
@@ -175,8 +175,8 @@ def _in_room(random: np.random.Generator, sound: np.ndarray) -> np.ndarray:
     echo *= 10 ** (-random.uniform(0, 14) / 20) / np.sqrt(np.sum(echo**2))
     echo[0] = 1
     size = 1 << int(np.ceil(np.log2(len(sound) + len(echo))))
-    heard = np.fft.irfft(np.fft.rfft(sound, size) * np.fft.rfft(echo, size), size)[: len(sound)]
-    return heard.astype(np.float32)
+    spectrum = np.fft.rfft(sound, size) * np.fft.rfft(echo.astype(np.float32), size)
+    return np.fft.irfft(spectrum, size)[: len(sound)].astype(np.float32)
 
 
 def _mu_law(sound: np.ndarray) -> np.ndarray:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import numpy as np
 import torch
 from torch import nn
@@ -57,14 +59,19 @@ class FrontEnd(nn.Module):
 
 
 class Net(nn.Module):
-    """The acoustic model behind the front end."""
+    """The acoustic model behind the front end.
 
-    def __init__(self, width: int = WIDTH) -> None:
+    Args:
+        width: units of a layer.
+        recurrence: computes a layer: its module, input and state to output and state.
+    """
+
+    def __init__(self, width: int = WIDTH, recurrence: Callable = nn.GRU.__call__) -> None:
         super().__init__()
+        self._recurrence = recurrence
         self.norm = nn.BatchNorm1d(BANDS * STACKED)
         self.conv = nn.Conv1d(BANDS * STACKED, width, 3)
         self.layers = nn.ModuleList(nn.GRU(width, width, batch_first=True) for _ in range(LAYERS))
-        self.drop = nn.Dropout(0.1)
         self.out = nn.Linear(width, len(VOCABULARY))
 
     def forward(self, power, context, hidden):
@@ -77,7 +84,7 @@ class Net(nn.Module):
         x = torch.relu(self.conv(heard)).transpose(1, 2)
         states = []
         for layer, state in zip(self.layers, hidden):
-            y, state = layer(self.drop(x), state[None])
+            y, state = self._recurrence(layer, x, state[None])
             x = x + y
             states.append(state)
         return torch.log_softmax(self.out(x), 2), heard[:, :, -2:], torch.cat(states)

@@ -14,6 +14,7 @@ from tqdm import tqdm
 from . import export
 from .augment import Augmenter, Phrases
 from .grammar import KNOWN, VOCABULARY, WORDS
+from .gru import gru
 from .network import STACKED, WINDOW, FrontEnd, Net, beginning
 
 LESSONS = [
@@ -21,7 +22,7 @@ LESSONS = [
     (KNOWN, 400, 6, 2.0),
     (KNOWN, 400, 8, 3.0),
     (KNOWN, 800, 8, 3.0),
-    (KNOWN, 500, 14, 3.5),
+    (KNOWN, 4000, 10, 3.0),
     (WORDS, 500, 10, 3.0),
     (WORDS, 600, 16, 4.0),
 ]
@@ -40,7 +41,7 @@ class Training:
         torch.manual_seed(seed)
         self._random = np.random.default_rng(seed)
         self._phrases = Phrases({corpus / "kokoro": 0.25, corpus / "flite": 0.25}, recordings, 0.5)
-        self.net, self._front_end = Net(), FrontEnd()
+        self.net, self._front_end = Net(recurrence=gru), FrontEnd()
         if start is not None:
             self.net.load_state_dict(torch.load(start))
         self._optimiser = torch.optim.AdamW(self.net.parameters(), rate, (0.9, 0.98), weight_decay=0.01)
@@ -121,8 +122,11 @@ def main() -> None:
     with tqdm(total=whole, unit="step", mininterval=10) as progress:
         for lesson in lessons:
             training.lesson(*lesson, progress, whole)
-    torch.save(training.mean.module.state_dict(), args.weights)
-    export.ship(training.mean.module)
+    weights = training.mean.module.state_dict()
+    torch.save(weights, args.weights)
+    net = Net()
+    net.load_state_dict(weights)
+    export.ship(net)
 
 
 if __name__ == "__main__":
