@@ -131,7 +131,7 @@ def test_a_wheel_is_tagged_small_and_whole(wheels, python_wheel, name):
     assert path.stat().st_size + missing * max(libraries) < MOST
 
     assert {file for file in files if "/built/" not in file} == listing(python_wheel).keys()
-    assert sum("licenses/" in file and "LICENSE" in file for file in files) == 4
+    assert sum("licenses/" in file and "LICENSE" in file for file in files) == 6
     assert not [file for file in files if {"__pycache__", "tests", STAGES} & set(Path(file).parts)]
 
 
