@@ -11,6 +11,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from tinyseq.demo import audio
+from tinyseq.demo.vad.run import CLIP
 
 import tinyseq
 from tests import aarch64, foreign, results
@@ -63,7 +64,7 @@ def models(tmp_path_factory) -> Path:
         for precision in PRECISIONS:
             keep(folder, f"step {plain} {precision}", model, {"x": sequence(12)[:, None]}, precision)
     np.save(folder / results.ROWS, peaked(200, 20, 0))
-    samples = audio.read(Path(audio.__file__).with_name("data") / "clip.flac").samples
+    samples = audio.read(CLIP).samples
     chunks = np.lib.stride_tricks.sliding_window_view(samples, 576)[:25600:512]
     keep(folder, "step silero", MODEL, {"input": chunks[:, None], "sr": np.full(len(chunks), 16000)})
     return folder

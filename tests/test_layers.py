@@ -47,7 +47,7 @@ LAYERS = {
     "export.processors",
     "export.linker": "errors export.targets",
     "kernels": "errors kernels.activations kernels.cells kernels.instructions "
-    "kernels.llvm.isa kernels.llvm.values kernels.llvm.architecture "
+    "kernels.llvm.isa kernels.llvm.values kernels.llvm.matrix_unit kernels.llvm.architecture "
     "kernels.formats kernels.search.layout kernels.library kernels.call kernels.team export.targets "
     "export.linker",
     "kernels.cuda": "errors kernels.cells kernels.instructions kernels.llvm.values kernels.formats kernels",
@@ -96,6 +96,8 @@ LAYERS = {
 AT_IMPORT = {
     "kernels": {"numba", "llvmlite", "setuptools"},
     "kernels.llvm.values": {"llvmlite"},
+    "kernels.llvm.matrix_unit": {"llvmlite"},
+    "kernels.llvm.amx": {"llvmlite"},
     "kernels.cuda": {"numba", "llvmlite"},
     "kernels.cuda.driver": {"cuda"},
     "dropin.onnx_backend": {"onnx"},
