@@ -58,7 +58,7 @@ class Asset:
 
 def manifest(path: Path) -> dict[str, Asset]:
     """The assets that a manifest names."""
-    return {name: Asset(**entry) for name, entry in tomllib.loads(path.read_text()).items()}
+    return {name: Asset(**entry) for name, entry in tomllib.loads(path.read_text(encoding="utf-8")).items()}
 
 
 def fetch(asset: Asset) -> Path:

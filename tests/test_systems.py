@@ -25,7 +25,7 @@ OF_POSIX = {
 }  # fmt: skip
 """Names of ``os`` that Windows lacks."""
 
-ASKED_IN = {"common.files", "common.memory", "converters.keras.hdf5_reader"}
+ASKED_IN = {"backends", "common.files", "common.memory", "converters.keras.hdf5_reader", "kernels.team"}
 """The modules that ask a system for what not every one has."""
 
 WITHOUT = f"""

@@ -70,7 +70,9 @@ def archived(name: str) -> tuple[list[Recording], list[Recording]]:
     Raises:
         UnavailableError: their package cannot be had.
     """
-    parts = [fetch(_assets()[f"{name}-{part}".lower()]).read_text() for part in ("train", "test")]
+    parts = [
+        fetch(_assets()[f"{name}-{part}".lower()]).read_text(encoding="utf-8") for part in ("train", "test")
+    ]
     labels = sorted({line.rpartition(":")[2] for line in _rows(parts[0])})
     train, test = ([_recording(line, labels) for line in _rows(part)] for part in parts)
     return train, test

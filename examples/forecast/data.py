@@ -81,14 +81,14 @@ def fetched(name: str) -> list[np.ndarray]:
     """
     assets = manifest(Path(__file__).with_name("manifest.toml"))
     if name == "load":
-        source = fetch(assets["power-load"]).read_text()
+        source = fetch(assets["power-load"]).read_text(encoding="utf-8")
         listed = source[source.index("np.array([") : source.index("]", source.index("np.array([") + 10)]
         return [np.array(re.findall(r"\d+", listed), float)]
     if name == "stock":
         with tarfile.open(fetch(assets["stock"])) as archive:
             rows = csv.DictReader(archive.extractfile("msft.csv").read().decode().splitlines())
             return [np.array([float(row["Close"]) for row in rows])]
-    return _weather(fetch(assets["weather"]).read_text().splitlines())
+    return _weather(fetch(assets["weather"]).read_text(encoding="utf-8").splitlines())
 
 
 def _weather(lines: Iterable[str]) -> list[np.ndarray]:

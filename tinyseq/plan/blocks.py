@@ -1,7 +1,5 @@
 """Runs of element by element instructions over much memory go through it once, a block at a time."""
 
-from __future__ import annotations
-
 from bisect import bisect_right
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -55,7 +53,7 @@ class _Row(NamedTuple):
     operands: list[_Operand]
 
 
-def into_blocks(builder: Builder) -> None:
+def into_blocks(builder: "Builder") -> None:
     """Puts ``blocks`` before runs of instructions each of which does, for each unit of the first dimension,
     what depends on no other unit of what those before it in the run have written."""
     if all(buffer.bytes < FAR // _OPERANDS for buffer in builder.buffers):
@@ -68,7 +66,7 @@ def into_blocks(builder: Builder) -> None:
         _insert(builder, insertions)
 
 
-def _rows(builder: Builder) -> list[_Row | None] | None:
+def _rows(builder: "Builder") -> list[_Row | None] | None:
     """The instructions in order, None for those of other kinds; None where some lead elsewhere."""
     words, found = builder.words, []
     at = {position: (buffer, skip) for position, buffer, skip in builder.addresses}
@@ -222,7 +220,7 @@ def _slots(run: _Run, units: dict[Span, int]) -> dict[Span, _Slot]:
     return taken
 
 
-def _advice(builder: Builder, run: _Run) -> _Insertion | None:
+def _advice(builder: "Builder", run: _Run) -> _Insertion | None:
     """The row of ``blocks`` for a run, if it goes through so much memory that it is worth it.
 
     What nothing reads beyond the run has a block in the scratch; all else stays where it is until it ends.
@@ -253,7 +251,7 @@ def _advice(builder: Builder, run: _Run) -> _Insertion | None:
     return _Insertion(first.start, words, scratch)
 
 
-def _insert(builder: Builder, insertions: list[_Insertion]) -> None:
+def _insert(builder: "Builder", insertions: list[_Insertion]) -> None:
     words: list = []
     scratches, starts, added, begin = [], [], [0], 0
     for start, own, scratch in insertions:
