@@ -1,7 +1,9 @@
-"""What the torch models of several demonstrations share: narrow tables, and the way to a .tinyseq file."""
+"""What the torch models of several demonstrations share: options of a training, narrow tables, and the way to
+a .tinyseq file."""
 
 from __future__ import annotations
 
+import argparse
 import tempfile
 from collections.abc import Sequence
 from pathlib import Path
@@ -11,6 +13,16 @@ from torch import Tensor, nn
 from torch.nn.functional import embedding
 
 import tinyseq
+
+
+def epochs_given(description: str | None, epochs: int) -> int:
+    """Reads a training's options: for how many epochs, and by how many threads, which torch is told."""
+    parser = argparse.ArgumentParser(description=description)
+    parser.add_argument("--epochs", type=int, default=epochs)
+    parser.add_argument("--threads", type=int, default=torch.get_num_threads())
+    arguments = parser.parse_args()
+    torch.set_num_threads(arguments.threads)
+    return arguments.epochs
 
 
 class NarrowTable(nn.Module):

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import argparse
 import math
 from time import process_time
 
@@ -12,6 +11,7 @@ from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 from tqdm import tqdm
 
+from ..network import epochs_given
 from . import data, export
 from .characters import COUNT, OTHER, numbers
 
@@ -86,12 +86,7 @@ def train(epochs: int) -> LanguageModel:
 
 def main() -> None:
     """Trains, measures and exports."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--epochs", type=int, default=EPOCHS)
-    parser.add_argument("--threads", type=int, default=torch.get_num_threads())
-    arguments = parser.parse_args()
-    torch.set_num_threads(arguments.threads)
-    model = train(arguments.epochs)
+    model = train(epochs_given(__doc__, EPOCHS))
     print(f"test: {bits(model, data.texts()[2]):.3f} bits per character")
     export.export(model)
 

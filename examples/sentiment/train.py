@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import argparse
 from time import process_time
 
 import numpy as np
@@ -11,6 +10,7 @@ from torch import Tensor, nn
 from torch.nn.functional import binary_cross_entropy_with_logits
 from tqdm import tqdm
 
+from ..network import epochs_given
 from . import data, export
 from .words import UNKNOWN, Vocabulary
 
@@ -106,12 +106,7 @@ def train(epochs: int) -> tuple[Sentiment, Vocabulary]:
 
 def main() -> None:
     """Trains, measures and exports."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--epochs", type=int, default=EPOCHS)
-    parser.add_argument("--threads", type=int, default=torch.get_num_threads())
-    arguments = parser.parse_args()
-    torch.set_num_threads(arguments.threads)
-    model, vocabulary = train(arguments.epochs)
+    model, vocabulary = train(epochs_given(__doc__, EPOCHS))
     print(f"test: {100 * accuracy(model, data.split().test, vocabulary):.1f} %")
     export.export(model, vocabulary)
 

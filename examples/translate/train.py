@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import argparse
 import random
 from collections import defaultdict
 from collections.abc import Iterator, Sequence
@@ -13,6 +12,7 @@ from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 from tqdm import tqdm
 
+from ..network import epochs_given
 from . import data, export
 from .subwords import END, START, Subwords, learned
 
@@ -140,12 +140,7 @@ def train(epochs: int) -> tuple[Translator, Subwords]:
 
 def main() -> None:
     """Trains and exports."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--epochs", type=int, default=EPOCHS)
-    parser.add_argument("--threads", type=int, default=torch.get_num_threads())
-    arguments = parser.parse_args()
-    torch.set_num_threads(arguments.threads)
-    export.export(*train(arguments.epochs))
+    export.export(*train(epochs_given(__doc__, EPOCHS)))
 
 
 if __name__ == "__main__":
