@@ -2,14 +2,25 @@
 
 from __future__ import annotations
 
+import argparse
 import sys
 from collections.abc import Iterator
 from pathlib import Path
 
 from tinyseq.common.files import opened
 from tinyseq.errors import FeedError
+from tinyseq.tools.console import file_name
 
 from .report import shown
+
+
+def add_options(parser: argparse.ArgumentParser, what: str, action: str) -> None:
+    """Adds ``--sentence``, ``--text`` and ``--interactive`` to a demonstration's options, of which one may be
+    given; ``what`` a line is, and the ``action`` that is done with it, are for the help."""
+    given = parser.add_mutually_exclusive_group()
+    given.add_argument("--sentence", action="append", metavar="TEXT", help=f"a {what}; may be given again")
+    given.add_argument("--text", type=file_name, metavar="FILE", help=f"a text in UTF-8, a {what} a line")
+    given.add_argument("--interactive", action="store_true", help=f"{action} each line that is typed")
 
 
 def read(path: Path) -> str:

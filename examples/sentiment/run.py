@@ -6,11 +6,11 @@ import argparse
 from pathlib import Path
 
 import tinyseq
-from tinyseq.tools.console import file_name, say, say_json
+from tinyseq.tools.console import say, say_json
 
 from .. import picture
 from ..report import shown
-from ..texts import sentences, typed
+from ..texts import add_options, sentences, typed
 from .picture import draw
 from .words import UNKNOWN, Vocabulary, words
 
@@ -78,10 +78,7 @@ def _parser() -> argparse.ArgumentParser:
         description="Says whether a film review in English is favourable, by a GRU that reads it in both "
         "directions; and word by word, by the one that reads forward, how the mind changes.",
     )
-    given = parser.add_mutually_exclusive_group()
-    given.add_argument("--sentence", action="append", metavar="TEXT", help="a review; may be given again")
-    given.add_argument("--text", type=file_name, metavar="FILE", help="a text in UTF-8, a review a line")
-    given.add_argument("--interactive", action="store_true", help="judge each line that is typed")
+    add_options(parser, "review", "judge")
     parser.add_argument("--json", action="store_true", help="print JSON, with a probability behind each word")
     picture.add_option(parser, None, "how the mind changes over the last four reviews")
     return parser

@@ -9,11 +9,11 @@ import numpy as np
 
 import tinyseq
 from tinyseq.errors import OptionError
-from tinyseq.tools.console import file_name, say, say_json
+from tinyseq.tools.console import say, say_json
 
 from .. import picture
 from ..report import shown
-from ..texts import sentences, typed
+from ..texts import add_options, sentences, typed
 from .picture import draw
 from .subwords import END, START, UNKNOWN, Subwords
 
@@ -98,10 +98,7 @@ def _parser() -> argparse.ArgumentParser:
         description="Translates what the controls of a home say, English to Spanish and German: an "
         "encoder and a decoder of GRUs, attention and beam search.",
     )
-    given = parser.add_mutually_exclusive_group()
-    given.add_argument("--sentence", action="append", metavar="TEXT", help="a sentence; may be given again")
-    given.add_argument("--text", type=file_name, metavar="FILE", help="a text in UTF-8, a sentence a line")
-    given.add_argument("--interactive", action="store_true", help="translate each line that is typed")
+    add_options(parser, "sentence", "translate")
     parser.add_argument("--to", choices=LANGUAGES, action="append", help="a language (default: each)")
     parser.add_argument(
         "--beams", type=int, default=5, metavar="N", help="of the search; 1: greedy (default: %(default)s)"
