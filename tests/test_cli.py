@@ -15,7 +15,8 @@ import tinyseq
 from tests.models import recogniser, value
 from tests.test_errors import lstm_with_state
 from tinyseq.speech.voice_detector import MODEL
-from tinyseq.tools.cli import FAILED, FINE, UNREADABLE, USAGE, main
+from tinyseq.tools.cli import main
+from tinyseq.tools.console import FAILED, FINE, UNREADABLE, USAGE
 from tinyseq.tools.verify import verify
 
 DATA = Path(__file__).parent / "data"

@@ -20,8 +20,8 @@ import tinyseq
 from tests.models import lstm_with_state, model, value
 from tinyseq import __main__ as command_line
 from tinyseq.__main__ import INTERRUPTED
-from tinyseq.tools.cli import FINE, UNREADABLE, USAGE, _parser, main
-from tinyseq.tools.console import file_name
+from tinyseq.tools.cli import _parser, main
+from tinyseq.tools.console import FINE, UNREADABLE, USAGE, file_name
 
 VALUES = (
     "", "x", "-1", "nan", "1e400", "9" * 5000, "a=b", "=", "x=[1", "x=1e300", "x=missing.npy", "x=/dev/null",

@@ -10,7 +10,8 @@ import pytest
 import tinyseq
 from tests.models import recogniser
 from tests.test_ctc import ARPA, VOCABULARY, peaked
-from tinyseq.tools.cli import FINE, UNREADABLE, USAGE, main
+from tinyseq.tools.cli import main
+from tinyseq.tools.console import FINE, UNREADABLE, USAGE
 
 LOGP = peaked(30, len(VOCABULARY), 0)
 

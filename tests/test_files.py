@@ -14,7 +14,8 @@ import pytest
 import tinyseq
 from tests.models import lstm_with_state, recogniser
 from tinyseq.common import files
-from tinyseq.tools.cli import FINE, UNREADABLE, USAGE, main
+from tinyseq.tools.cli import main
+from tinyseq.tools.console import FINE, UNREADABLE, USAGE
 
 
 @pytest.fixture(scope="module")

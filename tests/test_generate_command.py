@@ -9,7 +9,8 @@ import pytest
 
 import tinyseq
 from tests import seq2seq
-from tinyseq.tools.cli import FINE, UNREADABLE, USAGE, main
+from tinyseq.tools.cli import main
+from tinyseq.tools.console import FINE, UNREADABLE, USAGE
 
 WORD = "helicopter"
 

@@ -24,7 +24,8 @@ from tests.transducers import (
     transducer,
     written,
 )
-from tinyseq.tools.cli import FINE, UNREADABLE, USAGE, main
+from tinyseq.tools.cli import main
+from tinyseq.tools.console import FINE, UNREADABLE, USAGE
 
 
 def frames(count: int, seed: int = 0) -> np.ndarray:

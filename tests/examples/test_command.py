@@ -10,7 +10,8 @@ import pytest
 from tinyseq.demo import command
 
 from tests.test_cli_arguments import VALUES
-from tinyseq.tools.cli import FINE, UNREADABLE, USAGE, main
+from tinyseq.tools.cli import main
+from tinyseq.tools.console import FINE, UNREADABLE, USAGE
 
 EXAMPLES = Path(command.__file__).parent
 

@@ -20,6 +20,9 @@ from tinyseq.common.given import as_path
 from tinyseq.common.text import printable
 from tinyseq.errors import ModelError, TinyseqError
 
+FINE, FAILED, USAGE, UNREADABLE = 0, 1, 2, 3
+"""Exit statuses: fine, a check failed, wrong usage, a model or file that cannot be read or used."""
+
 JSON_HELP = 'print JSON instead of text; numbers that are not finite are "NaN", "Infinity" and "-Infinity"'
 """What ``--json`` does, in every command."""
 

@@ -7,18 +7,25 @@ import json
 from dataclasses import fields
 
 from tinyseq.common.text import printable
+from tinyseq.decode.generation.decoder import Decoder
+from tinyseq.decode.generation.generate import generate
 from tinyseq.decode.generation.options import Beam, Generation, Greedy, Sampling
 from tinyseq.decode.hypothesis import Hypothesis
-from tinyseq.decode.vocabulary import text_of
+from tinyseq.decode.vocabulary import read_vocabulary, text_of
 from tinyseq.errors import OptionError
-from tinyseq.tools.console import file_name
+from tinyseq.runtime.loading import load
+from tinyseq.tools import inputs
+from tinyseq.tools.commands.models import add_model, load_given
+from tinyseq.tools.console import FINE, file_name, say_json
 
 METHODS = {"greedy": Greedy, "beam": Beam, "sampling": Sampling}
 _NAMES = {field.name: field for method in METHODS.values() for field in fields(method)}
 
 
 def add_arguments(command: argparse.ArgumentParser) -> None:
-    """Everything but the decoder and the encoder themselves."""
+    """The options of the command."""
+    add_model(command)
+    command.add_argument("--encoder", type=file_name, metavar="FILE", help="the model that is run first")
     command.add_argument("--inputs", type=file_name, metavar="FILE", help="an .npz file with inputs by name")
     command.add_argument("--method", choices=METHODS, default="beam", help="(default beam)")
     for name in ("tokens", "scores", "attention"):
@@ -57,7 +64,34 @@ def _value(text: str) -> object:
     return text
 
 
-def options(args: argparse.Namespace) -> Generation:
+def run(args: argparse.Namespace) -> int:
+    """Generates, and prints what came of it."""
+    asked = _options(args)
+    known = None if args.vocabulary is None else read_vocabulary(args.vocabulary)
+    decoder = Decoder(
+        load_given(args),
+        None
+        if args.encoder is None
+        else load(args.encoder, device=args.device, precision=args.precision, threads=args.threads),
+        tokens=args.tokens,
+        scores=args.scores,
+        kind=args.kind,
+        attention=args.attention,
+        rows=args.rows,
+        connect=inputs.pairs(args.connect, "--connect"),
+    )
+    found = [
+        [_described(hypothesis, known, args.separator) for hypothesis in hypotheses]
+        for hypotheses in generate(decoder, inputs.arrays_of(args), asked)
+    ]
+    if args.json:
+        say_json(found)
+    else:
+        print(*_lines(found), sep="\n")
+    return FINE
+
+
+def _options(args: argparse.Namespace) -> Generation:
     """The options that the arguments ask for."""
     method = METHODS[args.method]
     own = {field.name for field in fields(method)}
@@ -68,7 +102,7 @@ def options(args: argparse.Namespace) -> Generation:
     return method(**given)
 
 
-def described(hypothesis: Hypothesis, known: dict[int, str] | None, separator: str) -> dict[str, object]:
+def _described(hypothesis: Hypothesis, known: dict[int, str] | None, separator: str) -> dict[str, object]:
     """A hypothesis as plain values, its text among them if there is a vocabulary."""
     shown: dict[str, object] = {
         "tokens": hypothesis.tokens,
@@ -85,7 +119,7 @@ def described(hypothesis: Hypothesis, known: dict[int, str] | None, separator: s
     return shown
 
 
-def lines(found: list[list[dict[str, object]]]) -> list[str]:
+def _lines(found: list[list[dict[str, object]]]) -> list[str]:
     """A line a hypothesis: the input's number, the score, the text or the tokens, with tabs between."""
     return [
         f"{number}\t{shown['score']:.4f}\t{printable(shown.get('text', ' '.join(map(str, shown['tokens']))))}"

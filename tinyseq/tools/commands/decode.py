@@ -17,12 +17,15 @@ from tinyseq.decode.lm.arpa import is_arpa, read_arpa
 from tinyseq.decode.lm.kenlm import read_kenlm
 from tinyseq.decode.lm.language_model import LanguageModel
 from tinyseq.decode.transducer.decoder import TransducerDecoder
+from tinyseq.decode.transducer.models import Transducer
 from tinyseq.decode.transducer.options import TransducerBeamSearch, TransducerGreedy
 from tinyseq.decode.transducer.requests import TransducerModel
 from tinyseq.decode.vocabulary import as_strings, read_lexicon, read_vocabulary
 from tinyseq.decode.words import word_times
 from tinyseq.errors import FeedError, OptionError
-from tinyseq.tools.console import file_name, say, say_json
+from tinyseq.tools import inputs
+from tinyseq.tools.commands.models import add_model, load_given
+from tinyseq.tools.console import FINE, file_name, read_arrays, say, say_json
 
 NUMBERS = {
     "beam_width": (int, "hypotheses that go on from frame to frame"),
@@ -55,6 +58,11 @@ METHODS = {
 
 def add_arguments(command: argparse.ArgumentParser) -> None:
     """The options of the command."""
+    add_model(
+        command,
+        "an .npy or .npz file of rows, a model that gives them, or the folder of a transducer's models",
+    )
+    inputs.add_options(command)
     defaults = {field.name: field.default for method in METHODS.values() for field in fields(method)}
     defaults |= {field.name: field.default for field in fields(CtcBeamSearch)}
     command.add_argument(
@@ -121,7 +129,35 @@ def _whole_numbers(text: str) -> list[int]:
     return [int(number) for number in text.split(",")]
 
 
-def decode(args: argparse.Namespace, arrays: Mapping[str, np.ndarray]) -> None:
+def run(args: argparse.Namespace) -> int:
+    """Decodes, and prints what was found."""
+    if args.model.is_dir():
+        return _decode_transducer(args)
+    if args.model.suffix == ".npy":
+        arrays = {args.model.stem: read_arrays(args.model)}
+    elif args.model.suffix == ".npz":
+        arrays = read_arrays(args.model)
+    else:
+        session = load_given(args)
+        with inputs.size_hint(args, session):
+            arrays = session.run(inputs.feeds_of(args, session))
+    _decode(args, arrays)
+    return FINE
+
+
+def _decode_transducer(args: argparse.Namespace) -> int:
+    if args.state:
+        raise FeedError("--state names what one model carries; a transducer's models are found without it")
+    transducer = Transducer.load(args.model, start=args.start)
+    if transducer.encoder is None:
+        raise FeedError(f"{args.model} holds no encoder, so there is nothing to decode")
+    with inputs.size_hint(args, transducer.encoder):
+        frames = transducer.encode(inputs.feeds_of(args, transducer.encoder), args.name)
+    _decode_frames(args, transducer, frames)
+    return FINE
+
+
+def _decode(args: argparse.Namespace, arrays: Mapping[str, np.ndarray]) -> None:
     """Decodes the rows that one of the arrays is, and prints what was found."""
     if args.start is not None:
         raise OptionError("--start is for the folder of a transducer")
@@ -130,7 +166,7 @@ def decode(args: argparse.Namespace, arrays: Mapping[str, np.ndarray]) -> None:
     _print(args, CtcDecoder(options).decode(logp, args.lengths), logp.ndim == 3, options)
 
 
-def decode_frames(args: argparse.Namespace, transducer: TransducerModel, frames: np.ndarray) -> None:
+def _decode_frames(args: argparse.Namespace, transducer: TransducerModel, frames: np.ndarray) -> None:
     """Decodes frames [N, T, C] of a transducer's encoder, and prints what was found."""
     if args.scores is not None or args.time_axis is not None:
         raise OptionError("--scores and --time-axis are for rows of CTC models; leave them out")

@@ -3,18 +3,17 @@
 from __future__ import annotations
 
 import argparse
-from collections.abc import Mapping
 from pathlib import Path
 
-import numpy as np
-
 from tinyseq.export.targets import DEFAULT, TARGETS
-from tinyseq.runtime.session import Session
-from tinyseq.tools.console import file_name, say, say_json
+from tinyseq.tools import inputs
+from tinyseq.tools.commands.models import add_model, load_given
+from tinyseq.tools.console import FINE, file_name, say, say_json
 
 
 def add_arguments(command: argparse.ArgumentParser) -> None:
     """The options of the command."""
+    add_model(command)
     command.add_argument("--name", required=True, help="what the library is called and its names begin with")
     command.add_argument("--size", action="append", default=[], metavar="NAME=N", help="a named dimension")
     command.add_argument(
@@ -51,19 +50,18 @@ def add_arguments(command: argparse.ArgumentParser) -> None:
     )
 
 
-def build(
-    args: argparse.Namespace, session: Session, sizes: Mapping[str, int], inputs: Mapping[str, np.ndarray]
-) -> None:
+def run(args: argparse.Namespace) -> int:
     """Builds a library and says what came of it."""
     # Imported here: it needs what most commands do not.
     from tinyseq.export.libraries import c_library
 
+    session = load_given(args)
     built = c_library(
         session,
         args.output,
         name=args.name,
-        sizes=sizes,
-        inputs=inputs,
+        sizes=inputs.sizes_of(args),
+        inputs=inputs.given_of(args, session),
         frames=args.frames,
         rows=args.rows,
         target=args.target,
@@ -74,10 +72,11 @@ def build(
     found = {kind: {"path": str(path), "bytes": path.stat().st_size} for kind, path in built.files.items()}
     if args.json:
         say_json({**built._asdict(), "files": found})
-        return
+        return FINE
     for file in found.values():
         say(f"wrote {file['path']} ({file['bytes']:,} bytes)")
     say(f"  weights {built.weight_bytes:,} bytes")
     say(f"  a state {built.state_bytes:,} bytes, the scratch of a step {built.scratch_bytes:,}")
     if args.check:
         say(f"  checked {built.checked_steps} steps: the bits are Python's")
+    return FINE
