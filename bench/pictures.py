@@ -3,19 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from io import BytesIO
 
+from bench import squares
 from bench.limits import PEAK, READING
 from bench.measures import Row
+from bench.squares import INK
 from tinyseq.common.packages import package
 
-INK = "#333333"
 GRID = "#dddddd"
 OURS = ("tinyseq stream", "tinyseq run")
 COLOURS = {"tinyseq": "#c03030", "onnxruntime": "#2060a0", "torch": "#d08010", "openvino": "#508030"}
-MOST = 4.0
-"""Ratios from which on a colour is as strong as it gets."""
-
 EXACT = ("onnxruntime", "torch", "openvino")
 """The others that compute in float32."""
 
@@ -61,7 +58,7 @@ def roofline(rows: Sequence[Row]) -> bytes:
     axes.set_ylabel("GFLOP/s", color=INK)
     axes.set_title("Recurrent layers and the limits of one core (GFLOP/s, GB/s)", loc="left", color=INK)
     axes.legend(frameon=False, fontsize=9, loc="lower right")
-    return _png(figure)
+    return squares.png(figure)
 
 
 def _best_of(layers: Sequence[Row], who: str) -> list[Row]:
@@ -88,50 +85,30 @@ def ratios(rows: Sequence[Row]) -> bytes:
     fields = cells(rows)
     if not fields:
         raise ValueError("a picture of ratios takes layers that others have computed, too")
-    figure = package("matplotlib.figure", "the picture", "demo").Figure(
-        (1.6 + 4 * len(fields), 4.4), 150, layout="constrained"
-    )
-    norm = package("matplotlib.colors", "the picture", "demo").LogNorm(1 / MOST, MOST, clip=True)
-    for axes, (kind, found) in zip(figure.subplots(1, len(fields), squeeze=False).flat, fields.items()):
-        hidden, shapes = (list(dict.fromkeys(place[axis] for place in found)) for axis in (0, 1))
-        grid = [[found.get((h, s), float("nan")) for s in shapes] for h in hidden]
-        image = axes.imshow(grid, cmap="RdBu", norm=norm, aspect="auto", origin="lower")
-        for (h, s), ratio in found.items():
-            light = not 1 / 2.5 < ratio < 2.5
-            place, text = (shapes.index(s), hidden.index(h)), f"{ratio:.2g}"
-            axes.text(*place, text, ha="center", va="center", fontsize=8, color="white" if light else INK)
-        axes.set_xticks(range(len(shapes)), [f"{t} x {n}" for t, n in shapes])
-        axes.set_yticks(range(len(hidden)), hidden)
-        axes.tick_params(colors=INK, labelsize=8, length=0)
-        axes.spines[:].set_visible(False)
-        axes.set_title(kind, color=INK, fontsize=10)
-        axes.set_xlabel("frames x rows", color=INK)
-        axes.set_ylabel("hidden size", color=INK)
-    bar = figure.colorbar(image, ax=figure.axes, ticks=[1 / 4, 1 / 2, 1, 2, 4], shrink=0.7)
-    bar.ax.set_yticklabels(["1/4 or less", "1/2", "as fast", "2", "4 or more"], color=INK, fontsize=8)
-    bar.minorticks_off()
-    bar.outline.set_visible(False)
     title = "how many times as fast as the best of the others, in float32"
-    figure.suptitle(title, x=0.01, ha="left", color=INK, fontsize=11)
-    return _png(figure)
+    named = {
+        kind: {(hidden, f"{frames} x {of}"): ratio for (hidden, (frames, of)), ratio in found.items()}
+        for kind, found in fields.items()
+    }
+    return squares.draw(named, "frames x rows", title, columns=2)
 
 
 def cells(rows: Iterable[Row]) -> dict[str, dict[tuple[int, tuple[int, int]], float]]:
-    """By the kind of layer, hidden size, and frames and rows: the time of the best of the others that compute
-    in float32, over that of the best way of ours."""
+    """By the kind of layer, hidden size, and frames and rows: how many times as fast as the best of the others
+    that compute in float32 the best way of ours is."""
     best: dict[str, dict[bool, float]] = {}
     for row in rows:
-        if row.flops is None or row.rival not in (*OURS, *EXACT):
+        if row.flops is None or row.ratio is None or row.rival not in (*OURS, *EXACT):
             continue
         own = best.setdefault(row.case, {})
         ours = row.rival in OURS
-        own[ours] = min(own.get(ours, row.value), row.value)
+        own[ours] = max(own.get(ours, row.ratio), row.ratio)
     fields: dict[str, dict[tuple[int, tuple[int, int]], float]] = {}
-    for case, times in best.items():
-        if len(times) == 2:
+    for case, speeds in best.items():
+        if len(speeds) == 2:
             kind, h, t, n = case.split()
             place = int(h[2:]), (int(t[2:]), int(n[2:]))
-            fields.setdefault(kind.upper(), {})[place] = times[False] / times[True]
+            fields.setdefault(kind.upper(), {})[place] = speeds[True] / speeds[False]
     return fields
 
 
@@ -148,9 +125,3 @@ def _figure(width: float, height: float):
     axes.tick_params(colors=INK, labelsize=8)
     axes.spines[:].set_visible(False)
     return figure, axes
-
-
-def _png(figure) -> bytes:
-    png = BytesIO()
-    figure.savefig(png, format="png")
-    return png.getvalue()

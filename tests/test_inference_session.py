@@ -11,6 +11,7 @@ import pytest
 
 import tinyseq
 from tests.models import lstm_with_state, recogniser, recurrent
+from tinyseq import backends
 from tinyseq.dropin.onnxruntime.options import REFUSED_SESSION_OPTIONS
 from tinyseq.kernels.cuda import driver
 
@@ -89,6 +90,7 @@ def test_options_that_change_no_result_are_taken(options):
     (found,) = session.run(None, {"x": chunk()}, run_options)
     np.testing.assert_array_equal(found, tinyseq.load(recogniser()).run({"x": chunk()})["y"])
     assert session.get_session_options() is options
+    assert session._session.threads == min(4, backends.most_threads())
     assert session.get_provider_options() == {"CPUExecutionProvider": {}}
     assert session.get_overridable_initializers() == []
 

@@ -173,7 +173,7 @@ def check_threads(device: str, threads: object) -> None:
             f"device={device!r} does not share its work among threads of the CPU; leave threads out, or load "
             "with device='cpu'"
         )
-    most = min(_processors(), MOST_THREADS)
+    most = most_threads()
     if not is_whole(threads) or not 0 < threads <= most:
         raise DeviceError(
             f"threads={shown(threads)} is no number of threads that may share a call here, 1 to {most}: as "
@@ -183,6 +183,11 @@ def check_threads(device: str, threads: object) -> None:
 
 MOST_THREADS = 64
 """The most threads that share a call, however many processors there are."""
+
+
+def most_threads() -> int:
+    """How many threads may share a call here."""
+    return min(_processors(), MOST_THREADS)
 
 
 def _processors() -> int:

@@ -9,7 +9,8 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from tinyseq.common.given import is_one_of
+from tinyseq import backends
+from tinyseq.common.given import is_one_of, is_whole
 from tinyseq.common.text import printable, shown
 from tinyseq.dropin.onnxruntime.options import (
     REFUSED_RUN_OPTIONS,
@@ -56,10 +57,11 @@ class ModelMetadata(NamedTuple):
 class InferenceSession:
     """Runs an ONNX model with onnxruntime's calls.
 
-    It runs on the first of ``providers`` that tinyseq has and that is there, CUDA or the CPU, on which it
-    takes one thread: options that choose among ways to the same result are accepted, a provider that is not
-    there draws a warning as it does from an onnxruntime without it, and what would change results or write
-    files is refused.
+    It runs on the first of ``providers`` that tinyseq has and that is there, CUDA or the CPU, where as many
+    threads share a call as ``intra_op_num_threads`` asks for and there are processors, one if it is 0.
+    Options that choose among ways to the same result are accepted, a provider that is not there draws a
+    warning as it does from an onnxruntime without it, and what would change results or write files is
+    refused.
     onnxruntime's options do not tell which initializers, adapters and libraries of ops were added to them:
     those have no effect here.
 
@@ -184,7 +186,7 @@ class InferenceSession:
                 kept = {"device_id": str(own["device_id"])}
                 device = f"cuda:{kept['device_id']}"
             try:
-                self._session = Session(self._model, device)
+                self._session = Session(self._model, device, threads=self._threads(device))
             except (DeviceError, MissingPackageError) as error:
                 absent[name] = str(error)
                 continue
@@ -193,6 +195,12 @@ class InferenceSession:
         if absent:
             reasons = "; ".join(f"no {name}: {reason}" for name, reason in absent.items())
             warnings.warn(f"{reasons}; the model runs on {self._provider}", stacklevel=3)
+
+    def _threads(self, device: str) -> int:
+        asked = getattr(self._options, "intra_op_num_threads", 0)
+        if device != "cpu" or not is_whole(asked):
+            return 1
+        return max(1, min(asked, backends.most_threads()))
 
     def enable_fallback(self) -> None:
         """Nothing: there is no provider to fall back from."""
