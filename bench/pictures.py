@@ -94,8 +94,8 @@ def ratios(rows: Sequence[Row]) -> bytes:
 
 
 def cells(rows: Iterable[Row]) -> dict[str, dict[tuple[int, tuple[int, int]], float]]:
-    """By the kind of layer, hidden size, and frames and rows: how many times as fast as the best of the others
-    that compute in float32 the best way of ours is."""
+    """How many times as fast as the best of the others that compute in float32 ours is, by the kind of layer,
+    hidden size, and frames and rows."""
     best: dict[str, dict[bool, float]] = {}
     for row in rows:
         if row.flops is None or row.ratio is None or row.rival not in (*OURS, *EXACT):

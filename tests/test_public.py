@@ -8,6 +8,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from onnx import parser
 
 import tinyseq
 from tests.arguments import things
@@ -111,3 +112,14 @@ def test_outputs_of_a_graph_have_shapes(tmp_path):
 
 def test_shapes_that_a_file_says_stay():
     assert str(tinyseq.load(recogniser()).outputs[0]) == "y float32[frames, rows, 5]"
+
+
+def test_a_number_that_only_an_example_had_gives_way():
+    """PyTorch's exporter declares the example's number of frames behind a recurrent layer."""
+    model = parser.parse_model("""
+        <ir_version: 9, opset_import: ["": 17]>
+        example (float[1, frames, 8] x) => (float[1, 10, 8] y) { y = Relu(x) }
+    """)
+    model = tinyseq.load(model)
+    assert str(model.outputs[0]) == "y float32[1, frames, 8]"
+    assert model.run({"x": np.ones((1, 7, 8), np.float32)})["y"].shape == (1, 7, 8)

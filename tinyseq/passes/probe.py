@@ -170,10 +170,14 @@ def probes(graph: ModelGraph) -> tuple[Probe, Probe]:
 
 def with_shapes(values: Iterable[Value], graph: ModelGraph) -> tuple[Value, ...]:
     """Values of a graph's tensors with the sizes that follow from the inputs' by the shape rules, where they
-    do not say them, or say a name only. A size that is neither a number nor that of an input is called by the
+    do not say them, say a name only, or say a number although it is another for other inputs, as exporters
+    do that wrote down an example's. A size that is neither a number nor that of an input is called by the
     tensor and its axis."""
     values = tuple(values)
-    if all(value.shape is not None and not any(map(_is_open, value.shape)) for value in values):
+    if all(
+        value.shape is not None and not any(isinstance(size, str) for size in value.shape)
+        for value in (*values, *graph.inputs)
+    ):
         return values
     one, other = probes(graph)
     open_sizes = {
@@ -195,16 +199,13 @@ def with_shapes(values: Iterable[Value], graph: ModelGraph) -> tuple[Value, ...]
     return tuple([value._replace(shape=_merged(value, shape_of(value.name))) for value in values])
 
 
-def _is_open(size: Dimension) -> bool:
-    return isinstance(size, str)
-
-
 def _merged(value: Value, found: tuple[Dimension, ...] | None) -> tuple[Dimension, ...] | None:
-    """A declared shape whose names give way to numbers that were found, and unnamed sizes to names."""
+    """A declared shape whose names give way to numbers that were found, and numbers and unnamed sizes to
+    names."""
     if value.shape is None or found is None or len(found) != len(value.shape):
         return found if value.shape is None else value.shape
     return tuple(
-        size if isinstance(size, int) or (isinstance(seen, str) and size != f"{value.name}.{axis}") else seen
+        size if isinstance(size, str) and isinstance(seen, str) and size != f"{value.name}.{axis}" else seen
         for axis, (size, seen) in enumerate(zip(value.shape, found))
     )
 
