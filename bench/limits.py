@@ -2,56 +2,64 @@
 
 from __future__ import annotations
 
-import json
-import os
-import subprocess
-import sys
+import ctypes
+from collections.abc import Callable
+from functools import partial
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from time import perf_counter
+
+import numpy as np
 
 from bench.measures import Row
+from tinyseq.export import linker
 
-WHO = "numpy"
+SOURCE = Path(__file__).with_suffix(".c")
+FLAGS = ("-O3", "-march=native", "-ffp-contract=fast", "-shared")
+
+WHO = "C"
 
 SIZES = {"L1": 24 << 10, "L2": 512 << 10, "L3": 8 << 20, "memory": 256 << 20}
 """Bytes that are read again and again, by where they then lie on most processors of servers."""
 
 PEAK, READING = "limit: arithmetic", "limit: reading"
 
-PROGRAM = """
-import json, sys, time
-import numpy as np
+STEPS, LEAST = 1 << 16, 4 << 20
+"""Multiply-adds of each chain in a call, and how many bytes a call reads at the least."""
 
-def best(call, floor=0.0):
-    times = []
-    for _ in range(40):
-        start = time.perf_counter()
-        call()
-        times.append(time.perf_counter() - start)
-    return sorted(times)[len(times) // 4] - floor
 
-def repeated(a, times):
-    def call():
-        for _ in range(times):
-            np.dot(a, a)
-    return call
-
-square = np.ones((768, 768), np.float32)
-found = {"peak": 2 * 768**3 / best(lambda: square @ square)}
-tiny = np.ones(16, np.float32)
-for name, size in json.loads(sys.argv[1]).items():
-    a = np.ones(size // 4, np.float32)
-    times = max(1, (4 << 20) // size)
-    found[name] = size * times / best(repeated(a, times), best(repeated(tiny, times)))
-print(json.dumps(found))
-"""
-"""In a process of its own, where NumPy's library uses one thread."""
+SECONDS = 0.3
+"""How long each is tried."""
 
 
 def limits() -> list[Row]:
-    """Float32 multiply-adds, as NumPy's library multiplies large matrices, and reading, as it multiplies
-    vectors that lie in each cache."""
-    one = dict.fromkeys(("OPENBLAS_NUM_THREADS", "OMP_NUM_THREADS", "MKL_NUM_THREADS"), "1")
-    command = [sys.executable, "-c", PROGRAM, json.dumps(SIZES)]
-    done = subprocess.run(command, check=True, capture_output=True, env=os.environ | one)
-    found = json.loads(done.stdout)
-    peak = Row(PEAK, WHO, found.pop("peak") / 1e9, "GFLOP/s")
-    return [peak, *(Row(f"{READING} {name}", WHO, speed / 1e9, "GB/s") for name, speed in found.items())]
+    """Float32 multiply-adds in registers, and reading in order from each cache.
+
+    Raises:
+        MissingPackageError: ziglang, which compiles them, is not installed.
+    """
+    with TemporaryDirectory(ignore_cleanup_errors=True) as folder:
+        path = Path(folder) / "limits"
+        linker.run([linker.zig(), "cc", *FLAGS, "-o", path, SOURCE])
+        library = ctypes.CDLL(str(path))
+    number, place = ctypes.c_int64, ctypes.c_void_p
+    library.multiply.argtypes, library.multiply.restype = [place, number], number
+    library.read_all.argtypes, library.read_all.restype = [place, number, number], number
+    sum_ = np.zeros(1, np.float32)
+    rows = [Row(PEAK, WHO, _most(partial(library.multiply, sum_.ctypes.data, STEPS)), "GFLOP/s")]
+    for name, size in SIZES.items():
+        a = np.ones(size // 4 + 16, np.float32)
+        start, times = -(-a.ctypes.data // 64) * 64, max(1, LEAST // size)
+        speed = _most(partial(library.read_all, start, size, times))
+        rows.append(Row(f"{READING} {name}", WHO, speed, "GB/s"))
+    return rows
+
+
+def _most(call: Callable[[], int]) -> float:
+    """What a call counts, in thousands of millions a second, at the most."""
+    end = perf_counter() + SECONDS
+    most = 0.0
+    while (start := perf_counter()) < end:
+        count = call()
+        most = max(most, count / (perf_counter() - start) / 1e9)
+    return most
