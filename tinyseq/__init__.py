@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from tinyseq.errors import (
     BroadcastWarning,
+    ChunkWarning,
     ConversionWarning,
     DeviceError,
     FeedError,
@@ -55,6 +56,7 @@ __version__ = "0.1.0"
 __all__ = [
     "Beam",
     "BroadcastWarning",
+    "ChunkWarning",
     "Chunks",
     "ConversionWarning",
     "CtcBeamSearch",

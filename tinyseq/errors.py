@@ -48,6 +48,10 @@ class BroadcastWarning(_Said, UserWarning):
     """A constant made for one row of a batch stands for all rows."""
 
 
+class ChunkWarning(_Said, UserWarning):
+    """Chunks of a stream may give other results than a run of the whole."""
+
+
 class VocabularyWarning(_Said, UserWarning):
     """A language model or a lexicon has words that the vocabulary's tokens cannot spell."""
 

@@ -46,3 +46,7 @@ class Streaming(NamedTuple):
                 shape[self.inputs[value.name]] = 0
                 nothing[value.name] = np.zeros(shape, value.dtype)
         return nothing | dict(feeds)
+
+
+WINDOWED = ("Conv", "ConvTranspose", "MaxPool", "AveragePool")
+"""Ops whose windows slide along what may be frames."""

@@ -12,7 +12,7 @@ from contextlib import suppress
 
 from tinyseq.errors import ModelError
 from tinyseq.ir.model import Model, ModelGraph, Node, Value, rows_meet
-from tinyseq.ir.streaming import Streaming
+from tinyseq.ir.streaming import WINDOWED, Streaming
 from tinyseq.passes import opening
 from tinyseq.passes.axes import FEW, NO_RULE, Sizes, multiples
 from tinyseq.passes.branches import laid_open
@@ -172,16 +172,48 @@ def notes(model: Model, streaming: Streaming) -> list[str]:
             )
     sizes = Sizes(model.graph) if model.state else None
     for name in sizes.distinct if sizes else ():
-        way = Following(model.graph, model, sizes, name)
-        with suppress(ModelError):
-            way.follow()
-        node = next((one for one in way.looking if not one.row.state), None)
+        node = next((one for one in _looking(model, sizes, name) if not one.row.state), None)
         if node is not None:
             found.append(
-                f"{node} looks along {name!r}: one call is one step of the model's own, and what a chunk may "
-                "be is its exporter's affair"
+                f"{node} looks along {name!r}, within a chunk only: a step is one call of the model, which "
+                "takes the chunks that it was exported for"
             )
     return found
+
+
+def padded(model: Model) -> str:
+    """What is wrong with chunks of a model that takes its state as inputs and pads the frames that its layers
+    then run along: a sentence; empty if there is nothing."""
+    layers = [node for node in model.graph.nodes if node.row.state]
+    sizes = Sizes(model.graph)
+    for name in sizes.distinct:
+        if any(_along(sizes, name, layer) == 0 for layer in layers):
+            for node in _looking(model, sizes, name):
+                if node.op in WINDOWED and _keeps_length(sizes, name, node):
+                    return (
+                        f"{node} pads each chunk along {name!r}, and nothing of the chunk before is in the "
+                        "state that the model takes as inputs, so chunks give other results than a run of "
+                        "the whole: export the model without its state as inputs, then all that is needed "
+                        "is carried, or give it the chunks that it was made for"
+                    )
+    return ""
+
+
+def _looking(model: Model, sizes: Sizes, name: str) -> list[Node]:
+    """The nodes that look along a size, as far as it can be followed."""
+    way = Following(model.graph, model, sizes, name)
+    with suppress(ModelError):
+        way.follow()
+    return way.looking
+
+
+def _keeps_length(sizes: Sizes, name: str, node: Node) -> bool:
+    """Whether there are as many frames behind a node as before it."""
+    one, other = (
+        [probe.shapes.get(end, ()) for end in (node.inputs[0], node.outputs[0])]
+        for probe in sizes.along(name)
+    )
+    return any(a == b and c == d and a != c for a, b, c, d in zip(*one, *other))
 
 
 def told_to_end(graph: ModelGraph) -> Node | None:
@@ -201,7 +233,3 @@ def _sliding(graph: ModelGraph) -> Node | None:
                 if any(axis > 1 for axis in node.row.looks(node.attributes, shapes, [None] * len(shapes))[0]):
                     return node
     return None
-
-
-WINDOWED = ("Conv", "ConvTranspose", "MaxPool", "AveragePool")
-"""Ops whose windows slide along what may be frames."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Collection, Iterator, Mapping
 from contextlib import contextmanager
 from functools import cached_property
@@ -12,9 +13,10 @@ import numpy as np
 from tinyseq import backends, passes
 from tinyseq.common.given import as_path, is_whole
 from tinyseq.common.text import printable
-from tinyseq.errors import FeedError, ModelError
+from tinyseq.errors import ChunkWarning, FeedError, ModelError
 from tinyseq.ir import format
 from tinyseq.ir.model import POSITION, Model, ModelGraph, Node, StatePair, Value, given_out
+from tinyseq.ir.streaming import WINDOWED
 from tinyseq.runtime.stream import Stream
 
 if TYPE_CHECKING:
@@ -167,6 +169,7 @@ class Session:
         streaming = self.streaming
         if self._fixed_rows is not None and self._fixed_rows.count > 1:
             raise ModelError(_too_many_rows(self._fixed_rows))
+        self._warn_of_chunks()
         return Stream(self, streaming, self._backend)
 
     def pool(self, count: int) -> Pool:
@@ -183,7 +186,21 @@ class Session:
         streaming = self.streaming
         if self._fixed_rows is not None and is_whole(count) and 0 < count < self._fixed_rows.count:
             raise ModelError(_too_many_rows(self._fixed_rows))
+        self._warn_of_chunks()
         return Pool(self, streaming, self._backend, count)
+
+    def _warn_of_chunks(self) -> None:
+        if self._chunks_differ:
+            warnings.warn(self._chunks_differ, ChunkWarning, stacklevel=3)
+
+    @cached_property
+    def _chunks_differ(self) -> str:
+        nodes = () if self.streaming.inputs or not self._simple.state else self._simple.graph.nodes
+        if not (any(node.row.state for node in nodes) and any(node.op in WINDOWED for node in nodes)):
+            return ""
+        from tinyseq.passes.time import padded
+
+        return padded(self._simple)
 
     @property
     def rows_of_model(self) -> int:

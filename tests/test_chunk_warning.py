@@ -1,0 +1,72 @@
+"""Models that take their state as inputs and pad the frames of each chunk."""
+
+from __future__ import annotations
+
+import warnings
+
+import numpy as np
+import pytest
+from onnx import ModelProto, numpy_helper, parser
+
+import tinyseq
+from tests import assets
+
+
+def exported(width: int, pads: list[int], cached: bool = False) -> ModelProto:
+    """A convolution over frames, then an LSTM whose state is an input, as are, where ``cached``, frames before."""
+    given = "float[2, rows, 2] old, float[frames, rows, 2] x" if cached else "float[frames, rows, 2] x"
+    joined = "longer = Concat <axis = 0> (old, x) new = Slice (longer, ago, end, zero)" if cached else ""
+    model = parser.parse_model(f"""
+        <ir_version: 9, opset_import: ["": 17]>
+        m ({given}, float[1, rows, 4] h0, float[1, rows, 4] c0) => (y, h, c{", new" if cached else ""}) {{
+            {joined}
+            turned = Transpose <perm = [1, 2, 0]> ({"longer" if cached else "x"})
+            seen = Conv <pads = {pads}> (turned, kernel)
+            back = Transpose <perm = [2, 0, 1]> (seen)
+            y, h, c = LSTM <hidden_size = 4> (back, w, r, , , h0, c0)
+        }}
+    """)
+    numbers = np.random.default_rng(0)
+    arrays = {"kernel": (2, 2, width), "w": (1, 16, 2), "r": (1, 16, 4)}
+    for name, shape in arrays.items():
+        array = numbers.normal(size=shape).astype(np.float32)
+        model.graph.initializer.append(numpy_helper.from_array(array, name))
+    for name, number in {"ago": -2, "end": 2**31, "zero": 0}.items() if cached else ():
+        model.graph.initializer.append(numpy_helper.from_array(np.array([number]), name))
+    for value in model.graph.output:
+        value.type.tensor_type.elem_type = 1
+    return model
+
+
+STATE = {"h0": "h", "c0": "c"}
+
+
+def test_padding_at_each_cut_is_warned_of():
+    model = tinyseq.load(exported(3, [1, 1]), state=STATE)
+    with pytest.warns(tinyseq.ChunkWarning, match=r"Conv.*pads each chunk along 'frames'"):
+        model.stream()
+    with pytest.warns(tinyseq.ChunkWarning):
+        model.pool(2)
+
+
+@pytest.mark.parametrize(
+    ("model", "state"),
+    [(exported(1, [0, 0]), STATE), (exported(3, [0, 0], cached=True), STATE | {"old": "new"})],
+    ids=["one frame", "cached"],
+)
+def test_what_sees_no_edge_is_not_warned_of(model, state):
+    loaded = tinyseq.load(model, state=state)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        stream = loaded.stream()
+    x = np.random.default_rng(1).normal(size=(6, 1, 2)).astype(np.float32)
+    start = {name: np.zeros((2, 1, 2) if name == "old" else (1, 1, 4), np.float32) for name in state}
+    whole = loaded.run({"x": x} | start)["y"]
+    chunks = [stream.step({"x": chunk})["y"] for chunk in (x[:1], x[1:4], x[4:])]
+    np.testing.assert_array_equal(np.concatenate(chunks), whole)
+
+
+def test_the_voice_detector_is_not_warned_of():
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        tinyseq.load(assets.fetch("silero-chunk").read_bytes()).stream()
