@@ -428,13 +428,36 @@ def test_a_horizon_that_is_never_reached_changes_nothing():
     assert near == far
 
 
-def test_what_is_behind_the_horizon_is_agreed_on():
-    stream = tinyseq.CtcDecoder(tinyseq.CtcBeamSearch(horizon=30, nbest=10)).stream()
-    for seed in range(5):
-        stream.step(peaked(64, 7, seed))
+@pytest.mark.parametrize("horizon", [1, 4, 25, 30, 300])
+def test_what_is_behind_the_horizon_is_agreed_on(horizon):
+    """Every quarter of the horizon, and every 64 frames."""
+    every = max(1, min(64, horizon // 4))
+    stream = tinyseq.CtcDecoder(tinyseq.CtcBeamSearch(horizon=horizon, nbest=10)).stream()
+    for row in peaked(5 * 64, 7, horizon):
+        stream.step(row[None])
         stable, tentative = stream.partial()
-        assert not [frame for frame in tentative.frames[1:] if frame < stream.frames - 30]
-        assert len({tuple(hypothesis.frames[: len(stable.frames)]) for hypothesis in stream.finish()}) == 1
+        assert not [frame for frame in tentative.frames[1:] if frame <= stream.frames - horizon - every]
+        if stream.frames % every == 0:
+            assert not [frame for frame in tentative.frames[1:] if frame < stream.frames - horizon]
+            assert len({tuple(found.frames[: len(stable.frames)]) for found in stream.finish()}) == 1
+
+
+def test_a_short_sequence_is_certain_in_its_middle_already():
+    """Two ways to say its beginning are as likely until the horizon parts them."""
+    logp = np.full((50, 4), np.log(0.01), np.float32)
+    said = [(2, 1), (3, 2), (10, 3), (11, 1), (20, 2), (30, 3), (40, 1)]
+    logp[:, 0] = np.log(0.97)
+    for frame, token in said:
+        logp[frame], logp[frame, token] = np.log(0.01), np.log(0.97)
+    logp[2, 1:3] = np.log([0.5, 0.47])
+    stable = {}
+    for horizon in (20, 1000):
+        stream = tinyseq.CtcDecoder(tinyseq.CtcBeamSearch(horizon=horizon)).stream()
+        stream.step(logp[:40])
+        stable[horizon] = stream.partial()[0].tokens
+        stream.step(logp[40:])
+        assert list(stream.finish()[0].tokens) == [token for _, token in said]
+    assert list(stable[20][:4]) == [1, 2, 3, 1] and list(stable[1000]) == []
 
 
 @given(

@@ -118,7 +118,7 @@ WHEN_NEEDED = {
 }
 """Packages that a layer may import inside a function."""
 
-TRAINING = {"train", "network", "export", "archive", "voices", "gru"}
+TRAINING = {"train", "network", "export", "archive", "voices", "gru", "augment"}
 """Modules of a demonstration that only run where its model is made: they import what they like."""
 
 

@@ -28,7 +28,7 @@ from tinyseq.runtime.stream import Stream
 if TYPE_CHECKING:
     from tinyseq.decode.ctc.decoder import CtcDecoder, ctc_beam_search, ctc_greedy
     from tinyseq.decode.ctc.options import CtcBeamSearch, CtcGreedy
-    from tinyseq.decode.frames.decoder import DecoderStream
+    from tinyseq.decode.frames.stream import DecoderStream
     from tinyseq.decode.generation.decoder import Decoder
     from tinyseq.decode.generation.generate import generate
     from tinyseq.decode.generation.options import Beam, Greedy, Sampling
@@ -115,7 +115,7 @@ _LATER = {
     "CtcBeamSearch": "decode.ctc.options",
     "CtcDecoder": "decode.ctc.decoder",
     "CtcGreedy": "decode.ctc.options",
-    "DecoderStream": "decode.frames.decoder",
+    "DecoderStream": "decode.frames.stream",
     "Decoder": "decode.generation.decoder",
     "Endpointing": "speech.endpoint",
     "FrontEnd": "speech.front_end",

@@ -1,1 +1,1 @@
-"""Recognises digits and commands while they are said."""
+"""Recognises digits, numbers, cards and commands while they are said."""

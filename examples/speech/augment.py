@@ -8,6 +8,7 @@ from functools import cached_property
 from pathlib import Path
 
 import numpy as np
+import torch
 
 from .data import Corpus
 from .grammar import DIGITS, WORDS
@@ -66,14 +67,15 @@ def _trimmed(sound: np.ndarray) -> np.ndarray:
 
 
 class Augmenter:
-    """Makes stretches of sound of phrases."""
+    """Makes stretches of sound of phrases, so many of them disturbed."""
 
-    def __init__(self, phrases: Phrases, random: np.random.Generator) -> None:
-        self._phrases, self._random = phrases, random
+    def __init__(self, phrases: Phrases, random: np.random.Generator, disturbed: float) -> None:
+        self._phrases, self._random, self._disturbed = phrases, random, disturbed
         self._noises = [_coloured(random, 20 * RATE, slope) for slope in np.linspace(0, 1.6, 12)]
 
-    def stretch(self, seconds: float) -> tuple[np.ndarray, str]:
-        """Phrases with pauses, as a microphone or a telephone would give them: float32[samples], text."""
+    def stretch(self, seconds: float) -> tuple[np.ndarray, str, np.ndarray]:
+        """Phrases with pauses, as a microphone or a telephone would give them: float32[samples]; their text;
+        and what the line does to the power of each band, float32[BANDS, 1]."""
         random, size = self._random, int(seconds * RATE)
         sound, texts, at = np.zeros(size, np.float32), [], int(random.uniform(0, 0.4) * RATE)
         while at < size:
@@ -87,9 +89,14 @@ class Augmenter:
             sound[at : at + len(said)] = said * 10 ** (random.uniform(-4, 4) / 20)
             texts.append(text)
             at += len(said) + int(random.choice([0.03, 0.1, 0.25, 0.7]) * random.uniform(0.5, 1.5) * RATE)
-        return self._through(sound), " ".join(texts)
+        is_disturbed = random.random() < self._disturbed
+        sound = self._disturb(sound) if is_disturbed else sound
+        sound = sound * (10 ** (random.uniform(-28, -1) / 20) / max(float(np.abs(sound).max()), 1e-4))
+        if is_disturbed and random.random() < 0.2:
+            sound = _mu_law(sound)
+        return sound, " ".join(texts), self._line(is_disturbed)
 
-    def _through(self, sound: np.ndarray) -> np.ndarray:
+    def _disturb(self, sound: np.ndarray) -> np.ndarray:
         random = self._random
         if random.random() < 0.4:
             sound = _in_room(random, sound)
@@ -108,25 +115,21 @@ class Augmenter:
             if random.random() < 0.35:
                 noise *= _gate(random, len(noise))
             sound = sound + noise
-        sound = sound * (10 ** (random.uniform(-28, -1) / 20) / max(float(np.abs(sound).max()), 1e-4))
-        return _mu_law(sound) if random.random() < 0.2 else sound
+        return sound
 
     def bands(self) -> np.ndarray:
         """The front end's bands for one batch: as of a longer or shorter throat."""
-        return np.tile(mel_bands(self._random.uniform(0.87, 1.14)), 2)
+        return mel_bands(self._random.uniform(0.87, 1.14))
 
-    def line(self, batch: int) -> np.ndarray:
-        """What the line does to the power of each band, [batch, BANDS, 1]."""
-        random, places = self._random, np.linspace(0, 1, BANDS)
-        gains = np.empty((batch, BANDS))
-        for row in gains:
-            row[:] = np.interp(places, np.linspace(0, 1, 6), random.normal(0, 4, 6))
-            if random.random() < 0.5:  # a telephone's upper end, at 3.3 to 3.9 kHz
-                row[random.integers(29, 32) :] -= random.uniform(25, 80)
-            if random.random() < 0.4:
-                low = random.integers(1, 6)
-                row[:low] -= np.linspace(random.uniform(8, 35), 3, low)
-        return (10 ** (gains / 10)).astype(np.float32)[:, :, None]
+    def _line(self, is_disturbed: bool) -> np.ndarray:
+        random = self._random
+        gains = np.interp(np.linspace(0, 1, BANDS), np.linspace(0, 1, 6), random.normal(0, 4, 6))
+        if is_disturbed and random.random() < 0.5:  # a telephone's upper end, at 3.3 to 3.9 kHz
+            gains[random.integers(29, 32) :] -= random.uniform(25, 80)
+        if is_disturbed and random.random() < 0.4:
+            low = random.integers(1, 6)
+            gains[:low] -= np.linspace(random.uniform(8, 35), 3, low)
+        return (10 ** (gains / 10)).astype(np.float32)[:, None]
 
     def hop(self) -> int:
         """Samples from frame to frame: speech is quicker the more there are."""
@@ -175,8 +178,10 @@ def _in_room(random: np.random.Generator, sound: np.ndarray) -> np.ndarray:
     echo *= 10 ** (-random.uniform(0, 14) / 20) / np.sqrt(np.sum(echo**2))
     echo[0] = 1
     size = 1 << int(np.ceil(np.log2(len(sound) + len(echo))))
-    spectrum = np.fft.rfft(sound, size) * np.fft.rfft(echo.astype(np.float32), size)
-    return np.fft.irfft(spectrum, size)[: len(sound)].astype(np.float32)
+    both = torch.fft.rfft(torch.from_numpy(sound), size) * torch.fft.rfft(
+        torch.from_numpy(echo).float(), size
+    )
+    return torch.fft.irfft(both, size)[: len(sound)].numpy()
 
 
 def _mu_law(sound: np.ndarray) -> np.ndarray:

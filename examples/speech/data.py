@@ -15,7 +15,7 @@ from pathlib import Path
 
 import numpy as np
 
-from .grammar import KNOWN, WORDS, known_phrase, loose, phrase
+from .grammar import FIRST, WORDS, first_phrase, loose, phrase
 from .voices import FLITE, HELD_OUT, RATE, Kokoro, flite
 
 
@@ -38,10 +38,10 @@ def plan_kokoro(seed: int, voices: list[str]) -> Iterator[Said]:
     while True:
         kind, is_first = draw.random(), draw.random() < 0.4
         if kind < 0.17:
-            words, comma = draw.choices(KNOWN if is_first else WORDS, k=draw.choice([1, 2, 3, 3])), 0.8
+            words, comma = draw.choices(FIRST if is_first else WORDS, k=draw.choice([1, 2, 3, 3])), 0.8
             speed = draw.uniform(0.6, 1.05)
         else:
-            words = (known_phrase if is_first else phrase)(draw)
+            words = (first_phrase if is_first else phrase)(draw)
             comma, speed = draw.choice([0, 0, 0.1, 0.4]), draw.uniform(0.7, 1.35)
         share = draw.uniform(0.3, 0.7) if draw.random() < 0.4 else 1.0
         first, second = draw.sample(voices, 2)
@@ -54,7 +54,7 @@ def plan_flite(seed: int) -> Iterator[Said]:
     draw = random.Random(seed)
     while True:
         is_first = draw.random() < 0.4
-        words = loose(draw) if draw.random() < 0.15 else (known_phrase if is_first else phrase)(draw)
+        words = loose(draw) if draw.random() < 0.15 else (first_phrase if is_first else phrase)(draw)
         comma = draw.choice([0, 0, 0.2, 0.7])
         speed, pitch = draw.uniform(0.75, 1.5), draw.uniform(0.75, 1.35)
         yield Said(words, {draw.choice(FLITE): 1.0}, speed, pitch, comma, draw.randrange(2**31))

@@ -69,12 +69,15 @@ def main() -> None:
     recognizers = {search: recognizer(search, args.model) for search in args.search}
     for name, spoken in found.items():
         if args.only in name and spoken:
-            rates = [rate(each, spoken, args.shows) for each in recognizers.values()]
+            limited = recognizer("lexicon", args.model).limited_to(
+                {word for each in spoken for word in each.words}
+            )
+            rates = [rate(each, spoken, args.shows) for each in (*recognizers.values(), limited)]
             percent = [f"{100 * wrong / words:.1f}" for wrong, words in rates]
             rows.append([name, len(spoken), rates[0][1], *percent])
             print("  ".join(map(str, rows[-1])), flush=True)
     print()
-    print(*table(["word error rate, %", "recordings", "words", *recognizers], rows), sep="\n")
+    print(*table(["word error rate, %", "recordings", "words", *recognizers, "its words"], rows), sep="\n")
     for search, each in recognizers.items():
         strange = [] if search == "greedy" else list(in_parts(each, unknown(args.recordings)))
         if strange:

@@ -24,13 +24,13 @@ DIRECTIONS = ["forward", "backward", "left", "right", "up", "down"]
 THINGS = ["light", "door", "window", "volume", "music"]
 SINGLE = ["yes", "no", "stop", "go", "start", "pause", "play", "next", "back", "open", "close", "on", "off"]
 
-KNOWN = sorted([*DIGITS, "oh", "yes", "no", "stop", "go", *DIRECTIONS, "on", "off"])
-"""The words that the model which ships knows: those of the first lessons."""
+FIRST = sorted([*DIGITS, "oh", "yes", "no", "stop", "go", *DIRECTIONS, "on", "off"])
+"""The words of the first lessons."""
 WORDS = sorted(
-    {*KNOWN, *TEENS, *TENS, "hundred", "thousand", "and", "minus", "point"}
+    {*FIRST, *TEENS, *TENS, "hundred", "thousand", "and", "minus", "point"}
     | {*RANKS, *SUITS, "of", *DIRECTIONS, "meters", "turn", "the", *THINGS, *SINGLE}
 )
-"""All words of the grammar."""
+"""All words: those that the model knows."""
 LETTERS = " '" + "abcdefghijklmnopqrstuvwxyz"
 VOCABULARY = ["", *LETTERS]
 """The strings of the model's outputs; the first is the blank."""
@@ -109,9 +109,9 @@ def phrase(draw: random.Random) -> list[str]:
     return loose(draw)
 
 
-def known_phrase(draw: random.Random) -> list[str]:
+def first_phrase(draw: random.Random) -> list[str]:
     """A phrase of the words of the first lessons."""
     kind = draw.random()
     if kind < 0.6:
         return digits(draw)
-    return ["go", draw.choice(DIRECTIONS)] if kind < 0.7 else loose(draw, KNOWN)
+    return ["go", draw.choice(DIRECTIONS)] if kind < 0.7 else loose(draw, FIRST)

@@ -8,7 +8,7 @@ import random
 from collections import Counter, defaultdict
 from pathlib import Path
 
-from .grammar import KNOWN, known_phrase
+from .grammar import WORDS, phrase
 
 ORDER = 3
 BEGIN, END = "<s>", "</s>"
@@ -18,7 +18,7 @@ def counted(phrases: int, seed: int) -> list[Counter]:
     """How often each n-gram is in so many phrases of the grammar, for n from 1 to ORDER."""
     draw, counts = random.Random(seed), [Counter() for _ in range(ORDER)]
     for _ in range(phrases):
-        words = [BEGIN, *known_phrase(draw), END]
+        words = [BEGIN, *phrase(draw), END]
         for order, count in enumerate(counts, start=1):
             count.update(tuple(words[at : at + order]) for at in range(len(words) - order + 1))
     return counts
@@ -27,7 +27,7 @@ def counted(phrases: int, seed: int) -> list[Counter]:
 def estimated(counts: list[Counter], least: int) -> list[dict[tuple[str, ...], tuple[float, float]]]:
     """Of each n-gram that was there ``least`` times, and of all words: the probability of its last word, and
     the weight of shorter n-grams behind it."""
-    words = [*KNOWN, END]
+    words = [*WORDS, END]
     probabilities: list[dict[tuple[str, ...], float]] = [{}]
     total = sum(counts[0][word,] for word in words)
     for word in words:

@@ -17,7 +17,7 @@ CHUNK = HOP * STACKED
 """Samples of a step: 30 ms."""
 TAIL = WINDOW - HOP
 """Samples that a step needs of those before."""
-BINS, BANDS, WIDTH, LAYERS = 256, 40, 128, 3
+BINS, BANDS, WIDTH, LAYERS = 256, 40, 192, 3
 FLOOR = 1e-3
 """Power that is added before the logarithm: about 70 dB below full scale."""
 
@@ -45,6 +45,16 @@ def waves() -> np.ndarray:
     return np.concatenate([np.cos(angles) * window, np.sin(angles) * window])[:, None].astype(np.float32)
 
 
+def power_in_bands(samples: torch.Tensor, hop: int, bands: torch.Tensor) -> torch.Tensor:
+    """What ``FrontEnd`` gives, by fast Fourier transforms: of samples [B, samples] and bands as ``mel_bands``
+    gives them, [B, BANDS, frames]."""
+    window = torch.from_numpy(np.hanning(WINDOW + 1)[:-1].astype(np.float32))
+    frames = samples.unfold(1, WINDOW, hop) * window
+    folded = frames[..., :BINS] + nn.functional.pad(frames[..., BINS:], (0, 2 * BINS - WINDOW))
+    spectrum = torch.fft.rfft(folded)[..., 1 : BINS // 2]
+    return bands @ (spectrum.real**2 + spectrum.imag**2).transpose(1, 2)
+
+
 class FrontEnd(nn.Module):
     """The power in bands, of frames of sound: [B, samples] to [B, BANDS, frames]."""
 
@@ -53,9 +63,8 @@ class FrontEnd(nn.Module):
         self.register_buffer("waves", torch.from_numpy(waves()))
         self.register_buffer("bands", torch.from_numpy(np.tile(mel_bands(), 2)))
 
-    def forward(self, samples, hop: int = HOP, bands=None):
-        power = nn.functional.conv1d(samples[:, None], self.waves, stride=hop) ** 2
-        return (self.bands if bands is None else bands) @ power
+    def forward(self, samples):
+        return self.bands @ nn.functional.conv1d(samples[:, None], self.waves, stride=HOP) ** 2
 
 
 class Net(nn.Module):

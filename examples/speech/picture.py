@@ -25,10 +25,11 @@ def draw(title: str, sound: np.ndarray, words: list[tuple[str, float, float]], p
     upper.fill_between(seconds, rows.min(axis=1), rows.max(axis=1), color=MUTED, linewidth=0.5)
     upper.set_ylabel("amplitude", color=INK)
     peak = float(np.abs(sound).max()) or 1.0
-    upper.set_ylim(-1.1 * peak, 1.5 * peak)
-    for word, start, end in words:
+    upper.set_ylim(-1.1 * peak, 1.7 * peak)
+    for number, (word, start, end) in enumerate(words):
         upper.axvspan(start, end, color=SHADE, linewidth=0, zorder=0)
-        upper.annotate(word, ((start + end) / 2, 1.25 * peak), ha="center", fontsize=9, color=ACCENT)
+        height = (1.25, 1.5)[number % 2] * peak
+        upper.annotate(word, ((start + end) / 2, height), ha="center", fontsize=9, color=ACCENT)
     at, certain, all_letters = np.array(partials or [(0.0, 0, 0)], float).T
     lower.fill_between(at, certain, step="post", color=MUTED, linewidth=0, label="certain")
     lower.fill_between(at, certain, all_letters, step="post", color=SHADE, linewidth=0, label="may change")

@@ -12,7 +12,7 @@ from tinyseq.tools.console import JSON_HELP, file_name, say, say_json
 
 from .. import audio, picture
 from ..report import shown
-from .grammar import KNOWN
+from .grammar import WORDS
 from .listener import Listener, Silent, printer
 from .microphone import microphone
 from .picture import draw
@@ -48,9 +48,9 @@ def arguments_of(arguments: list[str]) -> argparse.Namespace:
 
 def _description() -> str:
     return (
-        f"Recognises digits and commands in English, {len(KNOWN)} words, while they are said: 30 ms "
-        "of sound at a time. What is certain is bold on a terminal, or stands before the bracket; what may "
-        "change is faint, or within it. Whatever else is said is heard as some of the known words."
+        f"Recognises digits, numbers, cards and commands in English, {len(WORDS)} words, while they are said "
+        "(30 ms of sound at a time). What is certain is bold on a terminal, or stands before the bracket; "
+        "what may change is faint, or within it. Whatever else is said is heard as some of the known words."
     )
 
 
@@ -62,7 +62,7 @@ def main(arguments: list[str]) -> int:
     """
     args = arguments_of(arguments)
     if args.words:
-        say(*KNOWN)
+        say(*WORDS)
         return 0
     picture.check(args.plot)
     chunks = microphone(RATE, CHUNK) if args.microphone else _chunks(args)
@@ -95,5 +95,5 @@ def _summary(listener: Listener) -> list[str]:
     return [
         "{seconds:.2f} s of sound: a step of 30 ms takes {step_p50_ms:.2f} ms (p50), {step_p99_ms:.2f} ms "
         "(p99), real-time factor {real_time_factor:.4f}".format(**report),
-        f"{len(KNOWN)} words are known (--words): whatever else is said is heard as some of these.",
+        f"{len(WORDS)} words are known (--words): whatever else is said is heard as some of these.",
     ]

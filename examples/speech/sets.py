@@ -10,7 +10,7 @@ import numpy as np
 
 from ..fetch import fetch
 from .data import Corpus
-from .grammar import DIGITS, KNOWN
+from .grammar import DIGITS, WORDS
 from .recordings import clips
 from .voices import ASSETS
 
@@ -40,9 +40,9 @@ def sets(recordings: Path | None, fsdd: Path | None, corpus: Path | None) -> dic
     found = {
         "Speech Commands, other speakers: digits": _commands(recordings, DIGITS),
         "Speech Commands, other speakers: commands": _commands(
-            recordings, [w for w in KNOWN if w not in DIGITS]
+            recordings, [w for w in WORDS if w not in DIGITS]
         ),
-        "pocketsphinx, 16 kHz: digit strings": _pocketsphinx(
+        "pocketsphinx, 16 kHz: phrases": _pocketsphinx(
             fetch(ASSETS["pocketsphinx-recordings"]) / "usr/share/pocketsphinx/test/data"
         ),
     }
@@ -58,7 +58,7 @@ def sets(recordings: Path | None, fsdd: Path | None, corpus: Path | None) -> dic
         )
     found["synthetic: Kokoro's voices that were left out"] = _synthetic(corpus)
     return {
-        name: [each for each in spoken if set(each.words) <= set(KNOWN)] for name, spoken in found.items()
+        name: [each for each in spoken if set(each.words) <= set(WORDS)] for name, spoken in found.items()
     }
 
 
@@ -66,7 +66,7 @@ def unknown(recordings: Path | None) -> list[Spoken]:
     """Words that are not known, of speakers that were left out of training."""
     if recordings is None:
         return []
-    found = (clip for clip in clips(recordings) if clip.is_held_out and clip.word not in KNOWN)
+    found = (clip for clip in clips(recordings) if clip.is_held_out and clip.word not in WORDS)
     return [Spoken(clip.path.name, [], _padded(clip.sound(), RATE)) for clip in found if clip.word.isalpha()]
 
 

@@ -19,7 +19,7 @@ from tinyseq.speech.result import Timeline
 from tinyseq.speech.sound import Sound
 
 if TYPE_CHECKING:
-    from tinyseq.decode.frames.decoder import DecoderStream
+    from tinyseq.decode.frames.stream import DecoderStream
     from tinyseq.speech.recognizer import Recognizer
 
 

@@ -10,8 +10,10 @@ import numpy as np
 from tinyseq.decode.ctc.beam_search import CtcPrefixSearch
 from tinyseq.decode.ctc.best_path import BestPathSearch
 from tinyseq.decode.ctc.options import CtcBeamSearch, CtcGreedy
-from tinyseq.decode.frames.decoder import DecoderStream, FrameSearch, LiveDecoder
+from tinyseq.decode.frames.decoder import LiveDecoder
 from tinyseq.decode.frames.rows import are_probabilities, logarithms
+from tinyseq.decode.frames.search import FrameSearch
+from tinyseq.decode.frames.stream import DecoderStream
 from tinyseq.decode.hypothesis import Hypothesis
 from tinyseq.decode.lm.options import check_tokens, settings
 from tinyseq.errors import FeedError, OptionError

@@ -37,8 +37,9 @@ class PrefixSearchOptions:
 
     Attributes:
         nbest: how many hypotheses to give.
-        horizon: every 64 frames, hypotheses that differ from the best one in what it has before the last so
-            many frames are given up, so that endless streams settle; None keeps them, and memory may grow.
+        horizon: hypotheses that differ from the best one in what it has before the last so many frames are
+            given up, so that endless streams settle and live text gets stable: every quarter of the horizon,
+            and at least every 64 frames. None keeps them, and memory may grow.
         vocabulary: the tokens' strings, in order or a dict between them and the tokens; needed for words and
             for hotwords that are strings.
         lm: an n-gram model, from ``read_arpa`` or ``read_kenlm``. At token level, its words are the

@@ -33,7 +33,8 @@ from tinyseq.kernels.search.prefixes import drop, hold, node
 from tinyseq.kernels.search.ranking import LOG_ZERO
 
 FORGETS = 64
-"""Each so many frames, hypotheses that still doubt what is behind the horizon are given up."""
+"""At most so many frames, or a quarter of the horizon if that is less, go by until hypotheses that still
+doubt what is behind it are given up."""
 
 
 @compiled()
@@ -138,7 +139,7 @@ def _forget(state, records, pool, oldest):
 
 @compiled()
 def forget_now_and_then(search, state, records, pool):
-    """Each ``FORGETS`` frames gives up what doubts what is behind the horizon."""
+    """Each ``FORGETS`` frames, sooner where the horizon is near, gives up what doubts what is behind it."""
     head, horizon = integers(state), integers(search)[HORIZON]
-    if horizon and head[FRAMES] % FORGETS == 0 and head[LIVING] > 1:
+    if horizon and head[FRAMES] % max(1, min(FORGETS, horizon // 4)) == 0 and head[LIVING] > 1:
         _forget(state, records, pool, head[FRAMES] - horizon)
