@@ -1,4 +1,4 @@
-"""A live step in every precision beside float32: weights warm, and read from memory."""
+"""A live step in every precision: beside float32, weights warm and read from memory, and beside others."""
 
 from __future__ import annotations
 
@@ -6,13 +6,14 @@ import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
+from importlib.util import find_spec
 
 import numpy as np
 
 import tinyseq
 from bench import cases, timing
 from bench.measures import Row, Task
-from bench.rivals import one_thread
+from bench.rivals import OpenVinoAsItComes, one_thread
 from tinyseq.ir.narrow import EXACT, PRECISIONS
 
 NAMES = (EXACT.precision, *PRECISIONS)
@@ -31,6 +32,9 @@ SIGNAL = 1.0
 
 HIDDEN, ROWS = (128, 256, 512, 1024), (1, 8)
 
+BESIDE_OPENVINO = (1, 8, 64)
+"""Rows of steps beside OpenVINO's."""
+
 
 def tasks(rounds: int) -> Iterator[Task]:
     """All rows of precisions."""
@@ -42,6 +46,9 @@ def tasks(rounds: int) -> Iterator[Task]:
         yield Task(name, partial(cold_steps, name, size, rounds))
         name = f"precision int8 lstm H={size} N=1"
         yield Task(name, partial(beside_onnxruntime, name, size, rounds))
+        for count in BESIDE_OPENVINO if find_spec(OpenVinoAsItComes.package) else ():
+            name = f"precision openvino lstm H={size} N={count}"
+            yield Task(name, partial(beside_openvino, name, size, count, rounds))
 
 
 def _models(hidden: int) -> dict[str, tinyseq.Session]:
@@ -117,6 +124,27 @@ def beside_onnxruntime(name: str, hidden: int, rounds: int) -> list[Row]:
         "int8": calls_of({"int8": model}, hidden, 1)["int8"],
     }
     return rows_of(name, timed(calls, rounds), {}, "onnxruntime")
+
+
+def beside_openvino(name: str, hidden: int, rows: int, rounds: int) -> list[Row]:
+    """A step of OpenVINO in its own choice of precision, and one in each of ours. Errors are the largest
+    differences from float64's results with weights that nothing has rounded."""
+    theirs, models = OpenVinoAsItComes(cases.recurrent("LSTM", hidden, 1, rows)), _models(hidden)
+    calls = {theirs.name: theirs.call, **calls_of(models, hidden, rows)}
+    return rows_of(name, timed(calls, rounds), _true_errors(models, hidden), theirs.name)
+
+
+def _true_errors(models: dict[str, tinyseq.Session], hidden: int) -> dict[str, float]:
+    """The largest differences from float64's outputs over some frames, OpenVINO's among them."""
+    case = cases.recurrent("LSTM", hidden, FRAMES, 1)
+    feeds = case.feeds | {name: np.zeros_like(case.feeds[name]) for name in ("h0", "c0")}
+    theirs = OpenVinoAsItComes(case)
+    theirs.feed(feeds)
+    theirs.call()
+    x = {"x": feeds["x"]}
+    right = tinyseq.load(layer(case), device="reference").run(x)["y"]
+    outputs = {theirs.name: theirs.outputs()["y"]} | {name: m.run(x)["y"] for name, m in models.items()}
+    return {which: float(np.abs(y - right).max()) for which, y in outputs.items()}
 
 
 def timed(calls: dict[str, Callable[[], object]], rounds: int) -> dict[str, float]:
