@@ -24,8 +24,8 @@ FRAMES = 100
 FLUSHED_BYTES = 2**28
 """More than the caches hold."""
 
-SHORT_ROUNDS, SHORT_SECONDS, COLD_STEPS = 10, 0.001, 4
-"""Blocks for each round that is asked for, and how long one takes; steps whose weights are cold."""
+SHORT_ROUNDS, TOGETHER, COLD_STEPS = 10, 8, 4
+"""Turns for each round that is asked for, and steps in a row in one; steps whose weights are cold."""
 
 SIGNAL = 1.0
 """The largest number of an input."""
@@ -148,9 +148,13 @@ def _true_errors(models: dict[str, tinyseq.Session], hidden: int) -> dict[str, f
 
 
 def timed(calls: dict[str, Callable[[], object]], rounds: int) -> dict[str, float]:
-    """Seconds of each: the least of many short blocks is what nothing has disturbed."""
-    found = timing.interleaved(calls, SHORT_ROUNDS * rounds, SHORT_SECONDS)
-    return {which: min(own) for which, own in found.items()}
+    """Seconds of each: the least of many is what nothing has disturbed, and of some in a row those whose
+    weights are as near as they fit."""
+    seconds: dict[str, list[float]] = {which: [] for which in calls}
+    for _ in range(SHORT_ROUNDS * rounds):
+        for which, call in calls.items():
+            seconds[which] += [timing.once(call) for _ in range(TOGETHER)]
+    return {which: min(own) for which, own in seconds.items()}
 
 
 def rows_of(
