@@ -1,5 +1,4 @@
-"""Squares of a product of bytes, 16 rows by 16 columns, in LLVM IR: for processors with a matrix unit, which
-has registers of two dimensions.
+"""Squares of a product of bytes, 16 rows by 16 columns, in LLVM IR, by registers of two dimensions.
 
 They compute what the register tiles of bytes compute, sums in int32 which are exact in any order, so that
 it cannot be told which of the two has run.
