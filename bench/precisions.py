@@ -1,4 +1,4 @@
-"""A live step in every precision beside float32: weights warm, and read from memory."""
+"""A live step in every precision: beside float32, weights warm and read from memory, and beside others."""
 
 from __future__ import annotations
 
@@ -6,13 +6,14 @@ import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
+from importlib.util import find_spec
 
 import numpy as np
 
 import tinyseq
 from bench import cases, timing
 from bench.measures import Row, Task
-from bench.rivals import one_thread
+from bench.rivals import OpenVinoAsItComes, one_thread
 from tinyseq.ir.narrow import EXACT, PRECISIONS
 
 NAMES = (EXACT.precision, *PRECISIONS)
@@ -23,13 +24,16 @@ FRAMES = 100
 FLUSHED_BYTES = 2**28
 """More than the caches hold."""
 
-SHORT_ROUNDS, SHORT_SECONDS, COLD_STEPS = 10, 0.001, 4
-"""Blocks for each round that is asked for, and how long one takes; steps whose weights are cold."""
+SHORT_ROUNDS, TOGETHER, COLD_STEPS = 10, 8, 4
+"""Turns for each round that is asked for, and steps in a row in one; steps whose weights are cold."""
 
 SIGNAL = 1.0
 """The largest number of an input."""
 
 HIDDEN, ROWS = (128, 256, 512, 1024), (1, 8)
+
+BESIDE_OPENVINO = (1, 8, 64)
+"""Rows of steps beside OpenVINO's."""
 
 
 def tasks(rounds: int) -> Iterator[Task]:
@@ -42,6 +46,9 @@ def tasks(rounds: int) -> Iterator[Task]:
         yield Task(name, partial(cold_steps, name, size, rounds))
         name = f"precision int8 lstm H={size} N=1"
         yield Task(name, partial(beside_onnxruntime, name, size, rounds))
+        for count in BESIDE_OPENVINO if find_spec(OpenVinoAsItComes.package) else ():
+            name = f"precision openvino lstm H={size} N={count}"
+            yield Task(name, partial(beside_openvino, name, size, count, rounds))
 
 
 def _models(hidden: int) -> dict[str, tinyseq.Session]:
@@ -119,10 +126,35 @@ def beside_onnxruntime(name: str, hidden: int, rounds: int) -> list[Row]:
     return rows_of(name, timed(calls, rounds), {}, "onnxruntime")
 
 
+def beside_openvino(name: str, hidden: int, rows: int, rounds: int) -> list[Row]:
+    """A step of OpenVINO in its own choice of precision, and one in each of ours. Errors are the largest
+    differences from float64's results with weights that nothing has rounded."""
+    theirs, models = OpenVinoAsItComes(cases.recurrent("LSTM", hidden, 1, rows)), _models(hidden)
+    calls = {theirs.name: theirs.call, **calls_of(models, hidden, rows)}
+    return rows_of(name, timed(calls, rounds), _true_errors(models, hidden), theirs.name)
+
+
+def _true_errors(models: dict[str, tinyseq.Session], hidden: int) -> dict[str, float]:
+    """The largest differences from float64's outputs over some frames, OpenVINO's among them."""
+    case = cases.recurrent("LSTM", hidden, FRAMES, 1)
+    feeds = case.feeds | {name: np.zeros_like(case.feeds[name]) for name in ("h0", "c0")}
+    theirs = OpenVinoAsItComes(case)
+    theirs.feed(feeds)
+    theirs.call()
+    x = {"x": feeds["x"]}
+    right = tinyseq.load(layer(case), device="reference").run(x)["y"]
+    outputs = {theirs.name: theirs.outputs()["y"]} | {name: m.run(x)["y"] for name, m in models.items()}
+    return {which: float(np.abs(y - right).max()) for which, y in outputs.items()}
+
+
 def timed(calls: dict[str, Callable[[], object]], rounds: int) -> dict[str, float]:
-    """Seconds of each: the least of many short blocks is what nothing has disturbed."""
-    found = timing.interleaved(calls, SHORT_ROUNDS * rounds, SHORT_SECONDS)
-    return {which: min(own) for which, own in found.items()}
+    """Seconds of each: the least of many is what nothing has disturbed, and of some in a row those whose
+    weights are as near as they fit."""
+    seconds: dict[str, list[float]] = {which: [] for which in calls}
+    for _ in range(SHORT_ROUNDS * rounds):
+        for which, call in calls.items():
+            seconds[which] += [timing.once(call) for _ in range(TOGETHER)]
+    return {which: min(own) for which, own in seconds.items()}
 
 
 def rows_of(

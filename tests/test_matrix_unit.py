@@ -1,4 +1,4 @@
-"""Products of bytes in blocks: on a model of the unit that computes them, as few machines have one."""
+"""Products of bytes by a matrix unit: on a model of one, as few machines have it."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ MODEL = """
 @"model.wrong" = global i64 0
 @"model.registers" = global [8 x [1024 x i8]] zeroinitializer
 @"model.fault" = global i64 0
-@"model.blocks" = global i64 0
+@"model.squares" = global i64 0
 define void @"model.check"(i64 %wanted) {{
   %begun = load i64, ptr @"model.begun"
   %same = icmp eq i64 %begun, %wanted
@@ -75,9 +75,9 @@ done:
 }}
 define void @"model.multiply"(i32 %total, i32 %x, i32 %w) {{
   call void @"model.check"(i64 1)
-  %done_so_far = load i64, ptr @"model.blocks"
+  %done_so_far = load i64, ptr @"model.squares"
   %one_more = add i64 %done_so_far, 1
-  store i64 %one_more, ptr @"model.blocks"
+  store i64 %one_more, ptr @"model.squares"
   br label %step
 step:
   %i = phi i64 [ 0, %0 ], [ %i1, %step ]
@@ -157,7 +157,7 @@ class Model:
 
 
 class Compiled(NamedTuple):
-    """The product of bytes for this process, what says whether blocks agree, and words of the model."""
+    """The product of bytes for this process, what says whether squares agree, and words of the model."""
 
     product: Callable[..., None]
     agree: Callable[[], int]
@@ -166,9 +166,9 @@ class Compiled(NamedTuple):
 
 
 def compiled_with() -> Compiled:
-    """The product with blocks that a model computes, and tiles of this processor."""
+    """The product with squares that a model computes, and tiles of this processor."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(architecture, "block_unit", lambda isa: Model())
+        patch.setattr(architecture, "matrix_unit", lambda isa: Model())
         text = tiles.definitions(ISA)
     target = llvm.Target.from_default_triple().create_target_machine(cpu=ISA.cpu, features=ISA.features)
     module = llvm.parse_assembly(MODEL.format(less=LESS))
@@ -180,14 +180,14 @@ def compiled_with() -> Compiled:
     # Imported here: Numba finds by name what these call, when it compiles them.
     from numba import cfunc, types
 
-    from tinyseq.kernels.compute.matrix_unit import blocks_agree, fastest_product_of
+    from tinyseq.kernels.compute.matrix_unit import fastest_product_of, unit_agrees
     from tinyseq.kernels.llvm.intrinsics import compiled
 
-    product, agree = fastest_product_of(BYTE_ELEMENT), compiled()(blocks_agree)
+    product, agree = fastest_product_of(BYTE_ELEMENT), compiled()(unit_agrees)
 
-    @cfunc(types.void(*[types.int64] * 9))
-    def run(x, x_stride, rows, k, w, n, start, start_stride, y):
-        product(x, (1, 0, rows, x_stride), k, w, n, start, start_stride, y, n)
+    @cfunc(types.void(*[types.int64] * 10))
+    def run(x, x_stride, rows, k, w, n, start, start_stride, y, turn):
+        product(x, (1, 0, rows, x_stride), k, w, n, start, start_stride, y, n, turn)
 
     @cfunc(types.int64())
     def ask():
@@ -212,9 +212,10 @@ def unit() -> Compiled:
     n=st.integers(1, 40) | st.integers(1, 12).map(lambda count: PANEL * count),
     gap=st.integers(0, 40),
     repeated=st.booleans(),
+    turn=st.integers(0, 1),
     seed=st.integers(0, 2**16),
 )
-def test_in_blocks_it_is_the_same_product(unit, rows, k, n, gap, repeated, seed):
+def test_in_squares_it_is_the_same_product(unit, rows, k, n, gap, repeated, turn, seed):
     rng, depth = np.random.default_rng(seed), -(-k // 4)
     x = rng.integers(0, 256, (rows, 4 * depth + gap), np.uint8)
     values = rng.integers(-128, 128, (k, n), np.int8)
@@ -223,19 +224,19 @@ def test_in_blocks_it_is_the_same_product(unit, rows, k, n, gap, repeated, seed)
     start = rng.integers(-(2**31), 2**31, (1 if repeated else rows, n)).astype(np.int32)
     y = np.full((rows + 1, n), 77, np.int32)
     first = start.ctypes.data, 0 if repeated else n
-    unit.product(x.ctypes.data, x.shape[1], rows, depth, packed.ctypes.data, n, *first, y.ctypes.data)
+    unit.product(x.ctypes.data, x.shape[1], rows, depth, packed.ctypes.data, n, *first, y.ctypes.data, turn)
     taken = x[:, :k].astype(np.int64) - LESS
     np.testing.assert_array_equal(y[:-1], (start + taken @ values.astype(np.int64)).astype(np.int32))
     assert (y[-1] == 77).all()
     assert unit.word("model.wrong").value == 0
-    in_blocks = rows >= 16 and depth >= 16 and (n >= 64 or n % PANEL == 0)
-    assert (unit.word("model.blocks").value > 0) == in_blocks
-    unit.word("model.blocks").value = 0
+    in_squares = rows >= 16 and depth >= 16 and (n >= 64 or n % PANEL == 0)
+    assert (unit.word("model.squares").value > 0) == in_squares
+    unit.word("model.squares").value = 0
 
 
-def test_blocks_agree_with_tiles(unit):
+def test_squares_agree_with_tiles(unit):
     assert unit.agree() == 1
-    assert unit.word("model.blocks").value > 0
+    assert unit.word("model.squares").value > 0
 
 
 def test_a_unit_at_fault_does_not_agree(unit):
@@ -245,7 +246,7 @@ def test_a_unit_at_fault_does_not_agree(unit):
 
 
 def assembly() -> str:
-    """What the blocks of x86-64 are compiled to."""
+    """What the squares of x86-64 are compiled to."""
     llvm.initialize_all_targets()
     llvm.initialize_all_asmprinters()
     isa = x86_64.ISAS["avx512vnni"]
@@ -266,11 +267,11 @@ def body(text: str, name: str) -> list[str]:
     return [line.split()[0] for line in own.splitlines() if re.match(r"\s+[a-z]", line)]
 
 
-def test_blocks_of_x86_64_are_instructions_of_amx():
+def test_squares_of_x86_64_are_instructions_of_amx():
     text = assembly()
     for rows in matrix_unit.SIDES:
         for across in matrix_unit.SIDES:
-            found = body(text, matrix_unit.block_name(rows, across))
+            found = body(text, matrix_unit.square_name(rows, across))
             sums = rows * across
             assert found.count("tdpbusd") == found.count("tilestored") == sums
             assert found.count("tileloadd") == sums + rows + across
@@ -290,16 +291,16 @@ def test_registers_are_configured_whole():
 
 
 @pytest.mark.parametrize("name", architecture.ISAS)
-def test_without_a_unit_there_are_no_blocks(name):
+def test_without_a_unit_there_are_no_squares(name):
     isa = architecture.ISAS[name]
-    assert (architecture.block_unit(isa) is not None) == isa.blocks
+    assert (architecture.matrix_unit(isa) is not None) == isa.matrix_unit
     text = tiles.definitions(isa)
-    assert ("llvm.x86.tdpbusd" in text) == isa.blocks
+    assert ("llvm.x86.tdpbusd" in text) == isa.matrix_unit
 
 
-@pytest.mark.skipif(not ISA.blocks, reason="no processor with these instructions has blocks")
-def test_a_library_has_blocks_where_the_processor_and_the_system_do():
+@pytest.mark.skipif(not ISA.matrix_unit, reason="no processor with these instructions has a matrix unit")
+def test_a_library_has_a_unit_where_the_processor_and_the_system_do():
     loaded = library.load(native())
-    # Where the system has not permitted them, instructions of the unit would end the process.
-    if architecture.HERE.ask_for_blocks():
-        assert loaded.tinyseq_blocks() == ("amx_int8" in Path("/proc/cpuinfo").read_text())
+    # Where the system has not permitted it, instructions of the unit would end the process.
+    if architecture.HERE.ask_for_matrix_unit():
+        assert loaded.tinyseq_matrix_unit() == ("amx_int8" in Path("/proc/cpuinfo").read_text())

@@ -45,6 +45,14 @@ EXACT = Weights()
 """Of a model none of whose weights are rounded."""
 
 
+class Sums(NamedTuple):
+    """Along which ``axes`` a weight is summed over. The first of them falls into ``groups``, each of which is
+    summed by itself."""
+
+    axes: tuple[int, ...]
+    groups: int = 1
+
+
 class Precision(NamedTuple):
     """One row of the table.
 
@@ -65,13 +73,13 @@ class Precision(NamedTuple):
         """Whether what weights are multiplied with is not rounded."""
         return not self.scaled
 
-    def of(self, array: np.ndarray, axes: tuple[int, ...], where: str) -> Narrow:
+    def of(self, array: np.ndarray, sums: Sums, where: str) -> Narrow:
         """A weight, rounded; ``where`` names it in errors.
 
         Raises:
             ModelError: the precision does not hold its numbers.
         """
-        narrow = self.rounded(array, axes)
+        narrow = self._by_groups(array, sums) if sums.groups > 1 else self.rounded(array, sums.axes)
         lost = np.isfinite(array) & ~np.isfinite(narrow.numbers) if self.exact else ~np.isfinite(array)
         if lost.any():
             raise ModelError(
@@ -79,6 +87,17 @@ class Precision(NamedTuple):
                 "that it stays float32, or take another precision"
             )
         return narrow
+
+    def _by_groups(self, array: np.ndarray, sums: Sums) -> Narrow:
+        first = sums.axes[0]
+        parts = [self.rounded(part, sums.axes) for part in np.split(array, sums.groups, first)]
+        numbers = np.concatenate([part.numbers for part in parts], first)
+        if not self.scaled:
+            return Narrow(numbers, None)
+        count = array.shape[first] // sums.groups
+        return Narrow(
+            numbers, np.concatenate([np.repeat(part.scales, count, first) for part in parts], first)
+        )
 
 
 def _to_bfloat16(array: np.ndarray, axes: tuple[int, ...]) -> Narrow:

@@ -11,7 +11,7 @@ The C function of every library, and what those of x86-64 have besides::
 
     int64_t tinyseq_run(const int64_t *context);   the machine, see machine.py
     int64_t tinyseq_cpu_level(void);               which ISAs the CPU has, see llvm/architecture.py
-    int64_t tinyseq_blocks(void);                  switches blocks on, see llvm/architecture.py
+    int64_t tinyseq_matrix_unit(void);             switches one on, see llvm/architecture.py
 """
 
 from __future__ import annotations
@@ -57,7 +57,7 @@ CALL = Path(SOURCES) / "call" / "call.c"
 TEAM = Path(SOURCES) / "team" / "team.c"
 """The source of the team of threads."""
 
-FUNCTIONS = ("tinyseq_run", "tinyseq_cpu_level", "tinyseq_blocks")
+FUNCTIONS = ("tinyseq_run", "tinyseq_cpu_level", "tinyseq_matrix_unit")
 """What others see of a library."""
 
 C_FUNCTIONS = (*FUNCTIONS, "memset", "memcpy")
@@ -72,7 +72,7 @@ define i64 @tinyseq_run(ptr %context) {{
   %failed = load i64, ptr %result
   ret i64 %failed
 }}
-define i64 @tinyseq_blocks_agree() {{
+define i64 @tinyseq_matrix_unit_agrees() {{
   %result = alloca i64
   %error = alloca ptr
   %status = call i32 @{agree}(ptr %result, ptr %error)
@@ -149,21 +149,21 @@ def front_end() -> tuple[bytes, bytes]:
     for name in (*tiles.names(), NESTED, PART):
         llvm.add_symbol(name, 1)
 
-    from tinyseq.kernels.compute.matrix_unit import blocks_agree
+    from tinyseq.kernels.compute.matrix_unit import unit_agrees
     from tinyseq.kernels.compute.parts import run_part
     from tinyseq.kernels.machine import machine
 
     module, names = llvm.parse_assembly(MEMORY), {}
     for entry, signature in (
         (machine, types.int64(types.CPointer(types.int64))),
-        (blocks_agree, types.int64()),
+        (unit_agrees, types.int64()),
     ):
         overload = compiled(signature)(entry).overloads[signature.args]
         module.link_in(llvm.parse_assembly(overload.library.get_llvm_str()))
         names[entry] = overload.fndesc.mangled_name
     (run,) = run_part.overloads.values()
     for code in (
-        C_INTERFACE.format(machine=names[machine], agree=names[blocks_agree]),
+        C_INTERFACE.format(machine=names[machine], agree=names[unit_agrees]),
         run.library.get_llvm_str(),
         PARTS.format(name=PART, run=run.fndesc.mangled_name),
     ):
@@ -181,8 +181,8 @@ def optimised(isa: Isa, kernels: bytes) -> bytes:
     machine = _machine(llvm, isa, target)
     module = llvm.parse_bitcode(kernels)
     control = own.CONTROL.replace("internal", "")
-    blocks = own.BLOCKS if isa.blocks else ""
-    for definition in (definitions(isa), control, own.CPU_LEVEL, blocks, NESTING.format(name=NESTED)):
+    unit = own.MATRIX_UNIT if isa.matrix_unit else ""
+    for definition in (definitions(isa), control, own.CPU_LEVEL, unit, NESTING.format(name=NESTED)):
         module.link_in(llvm.parse_assembly(definition))
     module.triple, module.data_layout = target.triple, str(machine.target_data)
     for function in module.functions:

@@ -44,7 +44,8 @@ class Activations(NamedTuple):
 
 
 class Packed(NamedTuple):
-    """A matrix as elements [k / per, n], and the words that each column has behind the panels [words, n]."""
+    """A matrix as elements [k / per, n], or as planes of them [planes, k / per, n], and the words that each
+    column has behind the panels of all planes [words, n]."""
 
     elements: np.ndarray
     columns: np.ndarray | None = None
@@ -69,7 +70,8 @@ class ScaledMatrix(NamedTuple):
 class WeightFormat(NamedTuple):
     """One row of the table. ``pack`` packs a matrix [k, n]: of numbers, a scaled one, or one that is
     quantised already. A matrix of more than ``most`` rows is packed in pieces of so many, one behind the
-    other. ``planes`` are the elements that hold a number together; those of all columns lie side by side.
+    other. ``planes`` are the elements that hold a number together; those of all columns lie one behind the
+    other.
     """
 
     name: str
@@ -123,8 +125,8 @@ def _bytes_and_sums(rows: int, k: int, n: int) -> int:
 
 
 def _planes_and_sums(rows: int, k: int, n: int) -> int:
-    """That of ``planes.planes_product_of``: for a block of rows their scales, exact sums, sums of two planes
-    of two bytes, and the bytes."""
+    """That of ``planes.planes_product_of``: for a block of rows their scales, exact sums, sums of bytes, of
+    which there are five where weights are two of them, and three bytes for each number."""
     return min(rows, BLOCK_ROWS) * bytes_of_row(k, n)
 
 
@@ -132,7 +134,7 @@ def bytes_of_row(k: int, n: int) -> int:
     """What a row of k numbers takes there where the product has n."""
     depth, width = (k + 3) // 4 * 4, (n + PANEL - 1) // PANEL * PANEL
     totals = n if k > MOST_SUMMED else 0
-    return 8 + 8 * totals + 2 * 4 * 2 * width + 2 * depth
+    return 8 + 8 * totals + 5 * 4 * width + 3 * depth
 
 
 def _floats(matrix: np.ndarray) -> Packed:
@@ -178,16 +180,10 @@ def multiples(numbers: np.ndarray, scales: np.ndarray) -> np.ndarray:
 
 
 def _packed_planes(planes: list[np.ndarray], numbers: np.ndarray, scales: np.ndarray) -> Packed:
-    """Planes side by side; behind them zeros for each, the columns' sums and their scales."""
-    k, n = numbers.shape
-    width = -(-n // PANEL) * PANEL
-    beside = np.zeros((k, len(planes) * width), np.int8)
-    for place, plane in enumerate(planes):
-        beside[:, place * width : place * width + n] = plane
-    words = np.zeros((len(planes) + 2, n), np.int32)
-    words[-2] = numbers.sum(0, dtype=np.int32)
-    words[-1] = scales.astype(np.float32).view(np.int32)
-    return Packed(_fours(beside), words)
+    """Planes of bytes; behind them zeros, the columns' sums, those of their first plane, and their scales."""
+    sums = [numbers.sum(0, dtype=np.int32), planes[0].sum(0, dtype=np.int32)]
+    words = [np.zeros_like(sums[0]), *sums, scales.astype(np.float32).view(np.int32)]
+    return Packed(np.stack([_fours(plane) for plane in planes]), np.stack(words))
 
 
 def _fours(matrix: np.ndarray) -> np.ndarray:
@@ -213,7 +209,7 @@ ROUNDED_TOGETHER = Activations("bytes", _bytes_and_sums)
 """Bytes, by a scale and a zero point that cover all rows of a product."""
 
 ROUNDED_BY_ROW = Activations("int16", _planes_and_sums)
-"""16 bits, by a scale of each row's own."""
+"""16 bits, or 23 where the weights have 16, by a scale of each row's own."""
 
 FLOAT32 = WeightFormat("float32", FLOAT_ELEMENT, AS_THEY_ARE, _floats)
 BYTE_BLOCK = WeightFormat("bytes", BYTE_ELEMENT, ROUNDED_TOGETHER, _block)

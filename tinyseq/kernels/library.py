@@ -130,8 +130,8 @@ def _open(isa: str) -> ctypes.CDLL:
         library = ctypes.CDLL(path)
         library.tinyseq_run.argtypes = (ctypes.c_void_p,)
         library.tinyseq_run.restype = ctypes.c_int64
-        if HERE.ISAS[isa].blocks and HERE.ask_for_blocks():
-            library.tinyseq_blocks()
+        if HERE.ISAS[isa].matrix_unit and HERE.ask_for_matrix_unit():
+            library.tinyseq_matrix_unit()
     except (OSError, AttributeError) as error:
         raise KernelsError(f"cannot load the kernels {path}: {error}; {REBUILD}") from error
     return library

@@ -10,11 +10,8 @@ import numpy as np
 
 from tinyseq.errors import ModelError
 from tinyseq.ir.model import Model, ModelGraph, Node
-from tinyseq.ir.narrow import EXACT, PRECISIONS, Narrow, Weights
+from tinyseq.ir.narrow import EXACT, PRECISIONS, Narrow, Sums, Weights
 from tinyseq.shapes.einsum import equation
-
-Axes = tuple[int, ...]
-"""Along which a weight is summed over."""
 
 Constants = Mapping[str, np.ndarray]
 
@@ -22,45 +19,47 @@ MOST_NAMED = 12
 """Weights that an error lists before it says how many more there are."""
 
 
-def _matrix(w: np.ndarray, turned: bool) -> Axes | None:
+def _matrix(w: np.ndarray, turned: bool) -> Sums | None:
     """Of the second factor of a product: one matrix, the same for all of the first."""
     if w.ndim < 2 or np.prod(w.shape[:-2], dtype=int) != 1:
         return None
-    return (w.ndim - 1 if turned else w.ndim - 2,)
+    return Sums((w.ndim - 1 if turned else w.ndim - 2,))
 
 
 def _second(turned: str = "") -> Callable:
-    def weights(node: Node, constants: Constants) -> dict[int, Axes | None]:
+    def weights(node: Node, constants: Constants) -> dict[int, Sums | None]:
         w = constants.get(node.inputs[1])
         return {} if w is None else {1: _matrix(w, bool(turned and node.attributes[turned]))}
 
     return weights
 
 
-def _layer(node: Node, constants: Constants) -> dict[int, Axes | None]:
+def _layer(node: Node, constants: Constants) -> dict[int, Sums | None]:
     """The weights of a recurrent layer; those of its time loop, a projection among them, are of one kind."""
     known = [place for place in (1, 2, 8) if place < len(node.inputs) and node.inputs[place] in constants]
     loop = [place for place in (2, 8) if place < len(node.inputs) and node.inputs[place]]
     whole = all(place in known for place in loop)
-    return {place: (2,) for place in known if place == 1 or whole}
+    return {place: Sums((2,)) for place in known if place == 1 or whole}
 
 
-def _conv(node: Node, constants: Constants) -> dict[int, Axes | None]:
-    w, groups = constants.get(node.inputs[1]), node.attributes["group"]
-    if w is None or (groups > 1 and w.shape[1] == 1 and groups == w.shape[0]):
-        return {}
-    return {1: tuple(range(1, w.ndim))}
+def _depthwise(node: Node, w: np.ndarray) -> bool:
+    """Whether a convolution has a channel, and a kernel, for each group."""
+    return 1 < node.attributes["group"] == w.shape[0] and w.shape[1] == 1
 
 
-def _conv_transpose(node: Node, constants: Constants) -> dict[int, Axes | None]:
-    """Kernels of one group: of more, the columns of a group are no axis of theirs."""
+def _conv(node: Node, constants: Constants) -> dict[int, Sums | None]:
     w = constants.get(node.inputs[1])
-    if w is None or node.attributes["group"] > 1:
+    return {} if w is None or _depthwise(node, w) else {1: Sums(tuple(range(1, w.ndim)))}
+
+
+def _conv_transpose(node: Node, constants: Constants) -> dict[int, Sums | None]:
+    w, groups = constants.get(node.inputs[1]), node.attributes["group"]
+    if w is None or _depthwise(node, w) or w.shape[0] % groups:
         return {}
-    return {1: (0, *range(2, w.ndim))}
+    return {1: Sums((0, *range(2, w.ndim)), groups)}
 
 
-def _einsum(node: Node, constants: Constants) -> dict[int, Axes | None]:
+def _einsum(node: Node, constants: Constants) -> dict[int, Sums | None]:
     """The second factor of two, where it is one matrix for all of the first."""
     if len(node.inputs) != 2 or node.inputs[1] not in constants or node.inputs[0] in constants:
         return {}
@@ -76,10 +75,10 @@ def _einsum(node: Node, constants: Constants) -> dict[int, Axes | None]:
     summed = tuple(axis for axis, label in enumerate(own) if label not in found.output)
     if len(set(own)) < len(own) or set(kept) & set(other) or not {own[axis] for axis in summed} <= set(other):
         return {}
-    return {1: summed} if len(own) == w.ndim else {}
+    return {1: Sums(summed)} if len(own) == w.ndim else {}
 
 
-WEIGHTS: dict[str, Callable[[Node, Constants], dict[int, Axes | None]]] = {
+WEIGHTS: dict[str, Callable[[Node, Constants], dict[int, Sums | None]]] = {
     "RNN": _layer,
     "GRU": _layer,
     "LSTM": _layer,
@@ -138,7 +137,7 @@ def _is_kept(names: Collection[str], keep: Collection[str]) -> bool:
     return any(_fits(name, kept) for name in names for kept in keep)
 
 
-def _uses(graph: ModelGraph, outer: Constants) -> Iterator[tuple[Node, dict[int, Axes], Constants]]:
+def _uses(graph: ModelGraph, outer: Constants) -> Iterator[tuple[Node, dict[int, Sums], Constants]]:
     """The nodes of a graph and of those within it, their weights and the constants that they see."""
     known = {name: array for name, array in outer.items()}
     for value in graph.inputs:
@@ -147,9 +146,9 @@ def _uses(graph: ModelGraph, outer: Constants) -> Iterator[tuple[Node, dict[int,
     for node in graph.nodes:
         found = WEIGHTS[node.op](node, known) if node.op in WEIGHTS else {}
         weights = {
-            place: axes
-            for place, axes in found.items()
-            if axes is not None and known[node.inputs[place]].dtype == np.float32
+            place: sums
+            for place, sums in found.items()
+            if sums is not None and known[node.inputs[place]].dtype == np.float32
         }
         yield node, weights, known
         for _, sub_graph in node.graphs():
@@ -168,10 +167,10 @@ class _Rounding:
 
     def __init__(self, model: Model, precision: str, keep: Collection[str]) -> None:
         self._model, self._precision, self._keep = model, PRECISIONS[precision], keep
-        self._axes: dict[int, set[Axes | None]] = {}
+        self._sums: dict[int, set[Sums | None]] = {}
         self._names: set[str] = set()
-        self._rounded: dict[tuple[int, Axes], Narrow] = {}
-        self._weights: dict[int, dict[int, Axes]] = {}
+        self._rounded: dict[tuple[int, Sums], Narrow] = {}
+        self._weights: dict[int, dict[int, Sums]] = {}
         self._read(model.graph, {})
 
     def _read(self, graph: ModelGraph, outer: Constants) -> None:
@@ -181,24 +180,24 @@ class _Rounding:
             self._names |= {name for node in own.nodes for name in node.outputs}
             for value in own.outputs:
                 if value.name in own.constants:
-                    self._axes.setdefault(id(own.constants[value.name]), set()).add(None)
+                    self._sums.setdefault(id(own.constants[value.name]), set()).add(None)
         for node, weights, known in _uses(graph, outer):
             chosen = self._chosen(node, weights)
             self._weights[id(node)] = chosen
             for place, name in enumerate(node.inputs):
                 if name in known:
-                    self._axes.setdefault(id(known[name]), set()).add(chosen.get(place))
+                    self._sums.setdefault(id(known[name]), set()).add(chosen.get(place))
 
-    def _chosen(self, node: Node, weights: dict[int, Axes]) -> dict[int, Axes]:
+    def _chosen(self, node: Node, weights: dict[int, Sums]) -> dict[int, Sums]:
         """The weights of a node that are rounded."""
         chosen = {
-            place: axes
-            for place, axes in weights.items()
+            place: sums
+            for place, sums in weights.items()
             if not _is_kept((node.inputs[place], node.name), self._keep)
         }
         # What a layer's time loop multiplies with is of one kind.
         loop = {place for place in weights if node.row.name in ("RNN", "GRU", "LSTM") and place != 1}
-        return chosen if loop <= chosen.keys() else {p: axes for p, axes in chosen.items() if p not in loop}
+        return chosen if loop <= chosen.keys() else {p: sums for p, sums in chosen.items() if p not in loop}
 
     def result(self) -> Model:
         graph = self._graph(self._model.graph, {})
@@ -214,10 +213,10 @@ class _Rounding:
         nodes = []
         for node in graph.nodes:
             inputs = list(node.inputs)
-            for place, axes in self._weights[id(node)].items():
+            for place, sums in self._weights[id(node)].items():
                 array = known[inputs[place]]
-                if len(self._axes[id(array)]) > 1:
-                    numbers = self._narrow(inputs[place], array, axes).numbers
+                if len(self._sums[id(array)]) > 1:
+                    numbers = self._narrow(inputs[place], array, sums).numbers
                     inputs[place] = self._copy(constants, inputs[place], numbers)
             inner = {key: self._graph(sub_graph, known) for key, sub_graph in node.graphs()}
             attributes: dict[str, Any] = node.attributes | inner if inner else node.attributes
@@ -226,8 +225,8 @@ class _Rounding:
 
     def _alone(self, name: str, array: np.ndarray) -> np.ndarray:
         """A constant that is a weight and nothing else, rounded in its place; others as they are."""
-        axes = self._axes.get(id(array), {None})
-        (only,) = axes if len(axes) == 1 else (None,)
+        sums = self._sums.get(id(array), {None})
+        (only,) = sums if len(sums) == 1 else (None,)
         return array if only is None else self._narrow(name, array, only).numbers
 
     def _copy(self, constants: dict[str, np.ndarray], name: str, numbers: np.ndarray) -> str:
@@ -241,10 +240,10 @@ class _Rounding:
         constants[name] = numbers
         return name
 
-    def _narrow(self, name: str, array: np.ndarray, axes: Axes) -> Narrow:
-        key = id(array), axes
+    def _narrow(self, name: str, array: np.ndarray, sums: Sums) -> Narrow:
+        key = id(array), sums
         if key not in self._rounded:
-            self._rounded[key] = self._precision.of(array, axes, f"weight {name!r}")
+            self._rounded[key] = self._precision.of(array, sums, f"weight {name!r}")
         return self._rounded[key]
 
 

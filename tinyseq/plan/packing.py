@@ -62,15 +62,17 @@ def panels(matrix: Matrix, of: WeightFormat = FLOAT32) -> np.ndarray:
 
 def _piece(matrix: Matrix, of: WeightFormat) -> np.ndarray:
     elements, columns = of.pack(matrix)
-    (k, n), words = elements.shape, (0, 0) if columns is None else columns.shape
-    size = of.element.size * panels_size(k, n)
+    (k, n), words = elements.shape[-2:], (0, 0) if columns is None else columns.shape
+    planes = elements if elements.ndim == 3 else elements[None]
+    size = of.element.size * panels_size(k, n) * len(planes)
     whole = aligned(size + 4 * panels_size(*words))
     packed = whole[:size].view(elements.dtype)
-    for start in range(0, n, GROUP * PANEL):
-        own = elements[:, start : start + GROUP * PANEL]
-        width = -(-own.shape[1] // PANEL) * PANEL
-        group = packed[k * start : k * (start + width)].reshape(k, width)
-        group[:, : own.shape[1]] = own
+    for plane, target in zip(planes, packed.reshape(len(planes), -1)):
+        for start in range(0, n, GROUP * PANEL):
+            own = plane[:, start : start + GROUP * PANEL]
+            width = -(-own.shape[1] // PANEL) * PANEL
+            group = target[k * start : k * (start + width)].reshape(k, width)
+            group[:, : own.shape[1]] = own
     if columns is None:
         return packed
     whole[size:].view(columns.dtype).reshape(words[0], -1)[:, : words[1]] = columns

@@ -5,7 +5,8 @@ zeros, and the panels into groups of ``GROUP``; a group is stored as [k][panels 
 What the elements are, see ``formats.py``; of bytes, each holds four rows of k.
 
 Memory is what large products wait for, so rows are taken ``NEAR_ROWS`` at a time through all groups, and
-tiles fetch the next group, and what the next sums start from, while they multiply.
+tiles fetch the next group, and what the next sums start from, while they multiply. Each time the groups pass
+by the other way round: those that came last are still near.
 """
 
 from __future__ import annotations
@@ -53,7 +54,7 @@ STRIDES, CHUNK, AHEAD = (types.UniTuple(SIZE, count) for count in (4, 5, 2))
 PANELS = SIZE(*[SIZE] * 11, AHEAD)
 ROWS = SIZE(SIZE, ADDRESS, CHUNK, *[SIZE] * 8, AHEAD)
 PARTIAL = types.void(*[SIZE] * 10)
-PRODUCT = types.void(ADDRESS, STRIDES, *[SIZE] * 7)
+PRODUCT = types.void(ADDRESS, STRIDES, *[SIZE] * 8)
 WEIGHTED = types.void(ADDRESS, STRIDES, *[SIZE] * 12)
 
 _offsets = stack(types.int64, TILE_ROWS[0])
@@ -174,28 +175,31 @@ def product_of(of: Element):
     all_rows, size = _in_turn(ROWS, [_row_blocks(of, rows) for rows in TILE_ROWS]), of.size
 
     @compiled(PRODUCT)
-    def product(x, strides, k, w, n, start, start_stride, y, y_stride):
+    def product(x, strides, k, w, n, start, start_stride, y, y_stride, turn):
         """y[m, :] = start[m, :] + x[m, :] @ w for every row m; all but the sizes are byte addresses.
 
         ``strides`` = (outer, outer_stride, inner, inner_stride) places the outer * inner rows of x,
         each of k contiguous elements; strides count elements. ``start`` may equal ``y``; a
-        ``start_stride`` of 0 repeats one row, such as a bias.
+        ``start_stride`` of 0 repeats one row, such as a bias. ``turn`` counts the products with the same
+        weights that follow one another.
         """
         outer, outer_stride, inner, inner_stride = strides
+        groups = (n + GROUP * PANEL - 1) // (GROUP * PANEL)
         for first in range(0, outer * inner, NEAR_ROWS):
             chunk = first, min(first + NEAR_ROWS, outer * inner), outer_stride, inner, inner_stride
-            column = 0
-            while column < n:
+            backward = (turn + first // NEAR_ROWS) & 1
+            for passed in range(groups):
+                column = (groups - 1 - passed if backward else passed) * GROUP * PANEL
                 columns = min(n - column, GROUP * PANEL)
                 width = (columns + PANEL - 1) // PANEL * PANEL
                 skip = column * BYTES
-                group = w + column * k * size
-                ahead = w if column + columns == n else group + width * k * size
+                group = ahead = w + column * k * size
+                if passed + 1 < groups:
+                    ahead += (-1 if backward else 1) * GROUP * PANEL * k * size
                 all_rows(
                     first, x, chunk, k, group, width, start + skip, start_stride, y + skip, y_stride,
                     columns, (ahead, LINE),
                 )  # fmt: skip
-                column += columns
 
     return product
 
@@ -298,7 +302,7 @@ def products(x, w, y, packed, zeros, m, k, n, m_stride, k_stride, n_stride, rank
         target = y + number * m * n * BYTES
         if m >= FEW:
             pack(right, packed, k, n, k_stride, n_stride)
-            product(left, (1, 0, m, m_stride), k, packed, n, zeros, 0, target, n)
+            product(left, (1, 0, m, m_stride), k, packed, n, zeros, 0, target, n, 0)
             continue
         for row in range(m):
             if n_stride == 1:

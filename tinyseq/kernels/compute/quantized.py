@@ -120,7 +120,7 @@ def _byte_product_of(of: Element):
     product = shared_product_of(of)
 
     @compiled()
-    def byte_product(x, strides, k, w, n, zero_point, y, team):
+    def byte_product(x, strides, k, w, n, zero_point, y, turn, team):
         """y[m, n] = (x[m, k] - zero_point) (w - offsets), int32; strides as of the float product."""
         outer, outer_stride, inner, inner_stride = strides
         totals, offsets, _ = _columns(w, k, n)
@@ -132,7 +132,7 @@ def _byte_product_of(of: Element):
                 row = x + o * outer_stride + i * inner_stride
                 target = y + (o * inner + i) * n * BYTES
                 _corrections(row, k, totals, offsets, n, zero_point, skewed, target)
-        product(x, strides, (k + 3) // 4, w, n, y, n, y, n, team)
+        product(x, strides, (k + 3) // 4, w, n, y, n, y, n, turn, team)
 
     return byte_product
 
@@ -147,7 +147,7 @@ def linear_bytes(x, outer, outer_stride, inner, inner_stride, k, w, n, zero_poin
     ``zero_point`` points to the one of x. Up to three bytes behind a row of x are read.
     """
     shift = octets(zero_point)[0]
-    _byte_product(x, (outer, outer_stride, inner, inner_stride), k, w, n, shift, y, team)
+    _byte_product(x, (outer, outer_stride, inner, inner_stride), k, w, n, shift, y, 0, team)
 
 
 @compiled()
@@ -188,7 +188,7 @@ def dynamic_product_of(of: WeightFormat):
         sums = rounded
         octet = rounded + count * n * BYTES
         _to_bytes(x, count * k, octet, scale, shift)
-        byte_product(octet, (1, 0, count, k), k, w, n, shift, sums, team)
+        byte_product(octet, (1, 0, count, k), k, w, n, shift, sums, t, team)
         _, _, scales = _columns(w, k, n)
         for row in range(count):
             first, target = start + row * start_stride * BYTES, y + row * y_stride * BYTES

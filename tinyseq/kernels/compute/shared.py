@@ -17,9 +17,9 @@ from tinyseq.kernels.llvm.tiles import TILE_ROWS
 MANY_GROUPS = 4
 """So many groups of panels for each part, and they are parts of about one size."""
 
-SHARED = types.void(ADDRESS, STRIDES, *[SIZE] * 8)
+SHARED = types.void(ADDRESS, STRIDES, *[SIZE] * 9)
 
-_task = stack(types.int64, 13)
+_task = stack(types.int64, 14)
 
 
 @cache
@@ -29,18 +29,18 @@ def shared_product_of(of: Element):
     product, kind = fastest_product_of(of), PRODUCTS + ELEMENTS.index(of)
 
     @compiled(SHARED)
-    def shared_product(x, strides, k, w, n, start, start_stride, y, y_stride, team):
+    def shared_product(x, strides, k, w, n, start, start_stride, y, y_stride, turn, team):
         outer, outer_stride, inner, inner_stride = strides
         count = sharing(team, work_of(outer * inner, k, n))
         if count == 1:
-            product(x, strides, k, w, n, start, start_stride, y, y_stride)
+            product(x, strides, k, w, n, start, start_stride, y, y_stride, turn)
             return
         task = _task()
         words = integers(task)
         words[0], words[1] = kind, x
         words[2], words[3], words[4], words[5] = outer, outer_stride, inner, inner_stride
         words[6], words[7], words[8], words[9], words[10] = k, w, n, start, start_stride
-        words[11], words[12] = y, y_stride
+        words[11], words[12], words[13] = y, y_stride, turn
         share(team, task, count)
 
     return shared_product
@@ -56,7 +56,7 @@ def part_of_product(of: Element):
         words = integers(task)
         x, k, w, n, start, start_stride = words[1], words[6], words[7], words[8], words[9], words[10]
         outer, outer_stride, inner, inner_stride = words[2], words[3], words[4], words[5]
-        y, y_stride = words[11], words[12]
+        y, y_stride, turn = words[11], words[12], words[13]
         groups = (n + GROUP * PANEL - 1) // (GROUP * PANEL)
         rows = inner if outer == 1 else outer
         if groups >= MANY_GROUPS * parts or rows < TILE_ROWS[0] * parts:
@@ -77,7 +77,9 @@ def part_of_product(of: Element):
                 x += first * outer_stride * unit
             start += first * beside * start_stride * BYTES
             y += first * beside * y_stride * BYTES
-        product(x, (outer, outer_stride, inner, inner_stride), k, w, n, start, start_stride, y, y_stride)
+        product(
+            x, (outer, outer_stride, inner, inner_stride), k, w, n, start, start_stride, y, y_stride, turn
+        )  # fmt: skip
         return 0
 
     return run

@@ -21,7 +21,7 @@ def _as_they_are(of: WeightFormat) -> Callable:
 
     @compiled(WEIGHTED)
     def plain(x, strides, k, w, n, start, start_stride, y, y_stride, rounded, lengths, t, flags, team):
-        product(x, strides, k, w, n, start, start_stride, y, y_stride, team)
+        product(x, strides, k, w, n, start, start_stride, y, y_stride, t, team)
 
     return plain
 

@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING
 from tinyseq.kernels.llvm.isa import Isa
 
 if TYPE_CHECKING:
-    from tinyseq.kernels.llvm.matrix_unit import Unit
     from tinyseq.kernels.llvm.values import Arithmetic
 
 MACHINES = ("aarch64", "arm64")
@@ -98,16 +97,3 @@ def byte_arithmetic(isa: Isa) -> Arithmetic:
     if isa.dot.startswith("sdot"):
         return values.byte_arithmetic(signed, fours, step_of_fours)._replace(less=128)
     return values.pairs_of_bytes(products)._replace(tiles=_TILES_OF_PAIRS)
-
-
-BLOCKS = ""
-
-
-def ask_for_blocks() -> bool:
-    """Nothing is asked for."""
-    return False
-
-
-def block_unit(isa: Isa) -> Unit | None:
-    """None: bytes are multiplied by vectors."""
-    return None

@@ -11,7 +11,7 @@ from llvmlite import ir
 from tinyseq.kernels.llvm.values import INT8, INT64
 
 FLAG = "tinyseq.amx.on"
-"""Whether it is switched on, int64; see ``x86_64.BLOCKS``."""
+"""Whether it is switched on, int64; see ``x86_64.MATRIX_UNIT``."""
 
 REGISTERS, ROWS, ROW_BYTES = 8, 16, 64
 

@@ -10,10 +10,10 @@ Such a file has:
 * ``CONTROL``: LLVM IR of the functions of ``tiles.py`` which make denormal numbers zero and what they were
   before;
 * ``byte_arithmetic(isa)``: how a tile multiplies bytes, see ``values.Arithmetic``;
-* ``block_unit(isa)``: what multiplies them in blocks, see ``matrix_unit.Unit``, or None;
-* ``BLOCKS``: LLVM IR of ``tinyseq_blocks``, a C function that switches them on and says whether they are;
-  empty where there are none;
-* ``ask_for_blocks()``: asks the system for what they need; whether it lets this process have it;
+* of one with an instruction set of which some processors have a matrix unit: ``matrix_unit()``, see
+  ``matrix_unit.Unit``; ``MATRIX_UNIT``, LLVM IR of ``tinyseq_matrix_unit``, a C function that switches it on
+  and says whether it is; and ``ask_for_matrix_unit()``, which asks the system for what it needs, and says
+  whether it lets this process have it.
 
 What compiling for a system on one of them needs stands in ``tinyseq/export/targets.py``.
 """
@@ -50,6 +50,6 @@ def byte_arithmetic(isa: Isa) -> Arithmetic:
     return of(isa).byte_arithmetic(isa)
 
 
-def block_unit(isa: Isa) -> Unit | None:
-    """What multiplies bytes in blocks with some processors that have an instruction set."""
-    return of(isa).block_unit(isa)
+def matrix_unit(isa: Isa) -> Unit | None:
+    """The matrix unit that some processors with an instruction set have; None where none has."""
+    return of(isa).matrix_unit() if isa.matrix_unit else None

@@ -302,7 +302,7 @@ def taps(positions: int):
     return run
 
 
-def _of_blocks(name: str, result, text: str):
+def _of_unit(name: str, result, text: str):
     def typing(typingctx):
         kind = ir.VoidType() if result == types.void else INT64
         return result(), _external(name, kind, [])
@@ -311,25 +311,25 @@ def _of_blocks(name: str, result, text: str):
     return intrinsic(typing)
 
 
-blocks_on = _of_blocks(
-    matrix_unit.ON, types.int64, "Whether bytes are multiplied in blocks, see ``matrix_unit.py``."
+unit_on = _of_unit(
+    matrix_unit.ON, types.int64, "Whether a matrix unit multiplies bytes, see ``matrix_unit.py``."
 )
-blocks_begin = _of_blocks(matrix_unit.BEGIN, types.void, "Readies the processor for blocks.")
-blocks_end = _of_blocks(matrix_unit.END, types.void, "Ends what ``blocks_begin`` began.")
+unit_begin = _of_unit(matrix_unit.BEGIN, types.void, "Readies the matrix unit.")
+unit_end = _of_unit(matrix_unit.END, types.void, "Ends what ``unit_begin`` began.")
 
 
-def block(rows: int, panels: int):
-    """An intrinsic for some blocks of a product of bytes; ``matrix_unit.py`` defines it for each ISA.
+def square(rows: int, panels: int):
+    """An intrinsic for some squares of a product of bytes; ``matrix_unit.py`` defines it for each ISA.
 
-    ``block(x, x_stride, k, w, w_stride, start, start_stride, y, y_stride)`` does what a tile of bytes does
+    ``square(x, x_stride, k, w, w_stride, start, start_stride, y, y_stride)`` does what a tile of bytes does
     for ``16 * rows`` rows and ``panels`` panels. All strides count bytes; k is a multiple of 16, not 0.
-    Called between ``blocks_begin`` and ``blocks_end``.
+    Called between ``unit_begin`` and ``unit_end``.
     """
     signature = types.void(*[types.int64] * 9)
 
     @intrinsic
     def run(typingctx, x, x_stride, k, w, w_stride, start, start_stride, y, y_stride):
-        return signature, _external(matrix_unit.block_name(rows, panels), ir.VoidType(), [INT64] * 9)
+        return signature, _external(matrix_unit.square_name(rows, panels), ir.VoidType(), [INT64] * 9)
 
     return run
 

@@ -13,12 +13,12 @@ class Isa:
     there are no vectors, and all tiles call one function. ``madd`` is the LLVM intrinsic that multiplies and
     adds vectors of 128 bits in one instruction; empty where LLVM's own ``fma`` becomes one. ``masked`` is how
     many float32 are read or written at once of which a mask chooses some: 1 where no instruction does that.
-    ``blocks``: some of the processors that have it multiply bytes in blocks too, see ``matrix_unit.py``.
+    ``matrix_unit``: some of the processors that have it have registers of two dimensions, see
+    ``matrix_unit.py``.
     """
 
     __slots__ = (
         "apart",
-        "blocks",
         "cpu",
         "dot",
         "features",
@@ -27,6 +27,7 @@ class Isa:
         "level",
         "madd",
         "masked",
+        "matrix_unit",
         "name",
         "tiles",
     )
@@ -43,7 +44,7 @@ class Isa:
         apart: bool = False,
         madd: str = "",
         halves: bool = False,
-        blocks: bool = False,
+        matrix_unit: bool = False,
         masked: int = 1,
     ) -> None:
         self.name = name
@@ -56,5 +57,5 @@ class Isa:
         self.apart = apart
         self.madd = madd
         self.halves = halves
-        self.blocks = blocks
+        self.matrix_unit = matrix_unit
         self.masked = masked

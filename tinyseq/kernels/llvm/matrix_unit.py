@@ -1,5 +1,4 @@
-"""Blocks of a product of bytes, 16 rows by 16 columns at a time, in LLVM IR: for processors with registers
-of two dimensions.
+"""Squares of a product of bytes, 16 rows by 16 columns, in LLVM IR, by registers of two dimensions.
 
 They compute what the register tiles of bytes compute, sums in int32 which are exact in any order, so that
 it cannot be told which of the two has run.
@@ -15,27 +14,27 @@ from tinyseq.kernels.instructions import BYTES, PANEL
 from tinyseq.kernels.llvm.values import INT64
 
 ROWS = 16
-"""Rows of a block."""
+"""Rows of a square."""
 
 DEPTH = 16
-"""Elements of k, of four bytes each, that a block multiplies at once."""
+"""Elements of k, of four bytes each, that a square takes at once."""
 
 SIDES = (1, 2)
-"""Of how many blocks, down and across, there are functions."""
+"""Of how many squares, down and across, there are functions."""
 
-ON, BEGIN, END = "tinyseq.blocks.on", "tinyseq.blocks.begin", "tinyseq.blocks.end"
-"""Whether the processor has blocks, and they are switched on; what is called before the first and after the
-last of some."""
+ON, BEGIN, END = "tinyseq.unit.on", "tinyseq.unit.begin", "tinyseq.unit.end"
+"""Whether the processor has a unit, and it is switched on; what is called before the first and after the
+last of some squares."""
 
 
-def block_name(rows: int, panels: int) -> str:
-    """The function that computes so many blocks; ``intrinsics.block`` says what it does."""
-    return f"tinyseq.block.{rows}.{panels}"
+def square_name(rows: int, panels: int) -> str:
+    """The function that computes so many squares; ``intrinsics.square`` says what it does."""
+    return f"tinyseq.square.{rows}.{panels}"
 
 
 def names() -> list[str]:
     """All that ``intrinsics.py`` calls by name."""
-    return [ON, BEGIN, END, *(block_name(rows, panels) for rows in SIDES for panels in SIDES)]
+    return [ON, BEGIN, END, *(square_name(rows, panels) for rows in SIDES for panels in SIDES)]
 
 
 class Unit(Protocol):
@@ -86,13 +85,13 @@ def define(module: ir.Module, unit: Unit | None) -> None:
         builder.ret_void()
     for rows in SIDES:
         for panels in SIDES:
-            builder, arguments = function(block_name(rows, panels), ir.VoidType(), 9, *attributes)
+            builder, arguments = function(square_name(rows, panels), ir.VoidType(), 9, *attributes)
             if unit:
-                _block(unit, builder, arguments, rows, panels)
+                _square(unit, builder, arguments, rows, panels)
             builder.ret_void()
 
 
-def _block(unit: Unit, builder: ir.IRBuilder, arguments, rows: int, panels: int) -> None:
+def _square(unit: Unit, builder: ir.IRBuilder, arguments, rows: int, panels: int) -> None:
     """Sums in registers 0 to 3, rows of x in 4 and 5, panels of w in 6 and 7."""
     x, x_stride, k, w, w_stride, start, start_stride, y, y_stride = arguments
     cells = [(row, panel, 2 * row + panel) for row in range(rows) for panel in range(panels)]

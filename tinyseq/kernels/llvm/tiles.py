@@ -92,7 +92,7 @@ def definitions(isa: Isa) -> str:
         builder.ret_void()
     builder, _ = _function(module, LESS, INT32, [])
     builder.ret(INT32(BYTE_ELEMENT.arithmetic(isa).less))
-    matrix_unit.define(module, architecture.block_unit(isa) if isa.name in architecture.ISAS else None)
+    matrix_unit.define(module, architecture.matrix_unit(isa))
     for positions in TAP_POSITIONS:
         builder, arguments = _function(module, taps_name(positions), ir.VoidType(), [INT64] * 9)
         together = 1 if isa.apart else next(rows for rows, _ in isa.tiles if rows <= positions)

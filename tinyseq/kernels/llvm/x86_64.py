@@ -29,7 +29,7 @@ ISAS = {
         Isa(
             *("avx512vnni", 3, "cascadelake", "-prefer-256-bit", True, "avx512.vpdpbusd.512", _WIDE),
             **_WIDER,
-            blocks=True,
+            matrix_unit=True,
         ),
     )
 }
@@ -87,10 +87,10 @@ def cpu_level(function: Callable[[str], Callable[[], int]]) -> int:
     return function("tinyseq_cpu_level")()
 
 
-BLOCKS = """
+MATRIX_UNIT = """
 @"tinyseq.amx.on" = external global i64
-declare i64 @tinyseq_blocks_agree()
-define i64 @tinyseq_blocks() {
+declare i64 @tinyseq_matrix_unit_agrees()
+define i64 @tinyseq_matrix_unit() {
   %leaf7 = call { i32, i32, i32, i32 } asm sideeffect "cpuid",
       "={ax},={bx},={cx},={dx},{ax},{cx}"(i32 7, i32 0)
   %edx7 = extractvalue { i32, i32, i32, i32 } %leaf7, 3
@@ -107,20 +107,20 @@ one:
   br i1 %both, label %two, label %none
 two:
   store i64 1, ptr @"tinyseq.amx.on"
-  %agree = call i64 @tinyseq_blocks_agree()
+  %agree = call i64 @tinyseq_matrix_unit_agrees()
   store i64 %agree, ptr @"tinyseq.amx.on"
   ret i64 %agree
 none:
   ret i64 0
 }
 """
-"""Switches blocks on where the processor has AMX, and they agree bit for bit with what they stand for. The
-system must have been asked before: see ``ask_for_blocks``."""
+"""Switches AMX on where the processor has it, and it agrees bit for bit with the tiles that it stands for.
+The system must have been asked before: see ``ask_for_matrix_unit``."""
 
 ARCH_PRCTL, ARCH_REQ_XCOMP_PERM, XFEATURE_XTILEDATA = 158, 0x1023, 18
 
 
-def ask_for_blocks() -> bool:
+def ask_for_matrix_unit() -> bool:
     """Asks the system to let this process use AMX, as Linux wants it; elsewhere it stays off."""
     # ctypes finds the function of the C library that takes any system call.
     return sys.platform == "linux" and not ctypes.CDLL(None).syscall(
@@ -183,10 +183,8 @@ def byte_arithmetic(isa: Isa) -> Arithmetic:
     return values.pairs_of_bytes(products)
 
 
-def block_unit(isa: Isa) -> Unit | None:
-    """AMX, where an instruction set has it with some processors."""
-    if not isa.blocks:
-        return None
+def matrix_unit() -> Unit:
+    """AMX."""
     # Imported here: who only runs kernels need not have llvmlite.
     from tinyseq.kernels.llvm.amx import Amx
 
