@@ -78,7 +78,7 @@ def quantize(p: Builder, node: Node, inputs, shapes) -> View:
     scale = _spread(p, node, _scale(p, inputs[1]), x)
     dtype = zero_point.dtype
     if dtype in (BYTE, SIGNED):
-        y = p.allocate(x.shape, order_of(x), dtype, narrow=True)
+        y = p.allocate(x.shape, order_of(x, x.shape), dtype, narrow=True)
         return p.elementwise("quantize", y, x, scale, _spread(p, node, p.narrow(zero_point), x))
     if dtype.kind not in "iu" or dtype.itemsize > 2:
         raise UnsupportedError(f"quantising to {dtype}; int8, uint8, int16 and uint16 are supported")
@@ -114,7 +114,7 @@ def dequantize(p: Builder, node: Node, inputs, shapes) -> View:
 
 def dynamic_quantize(p: Builder, node: Node, inputs, shapes) -> list[View]:
     x = real(p, inputs[0])
-    order = order_of(x)
+    order = order_of(x, x.shape)
     if any(size > 1 and a != b for size, a, b in zip(x.shape, x.strides, order)):
         x = p.copy(x, p.allocate(x.shape, order))
     y = p.allocate(x.shape, order, BYTE, narrow=True)

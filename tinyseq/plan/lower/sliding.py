@@ -59,7 +59,8 @@ def windows_of(p: Builder, x: View, geometry: Windowing, used, fill: float | Vie
     widths.append((0, 0))
     if any(a > 0 or b > 0 for a, b in widths):
         shape = tuple([n + a + b for n, (a, b) in zip(x.shape, widths)])
-        x = padded(p, x, widths, shape, "constant", fill)
+        y = p.allocate(shape, dtype=x.dtype, narrow=x.narrow)
+        x = padded(p, x, widths, y, "constant", fill)
     else:
         x = x.sliced([(-a, 1, n + a + b) for n, (a, b) in zip(x.shape, widths)])
     rows, *space, channel = x.strides
