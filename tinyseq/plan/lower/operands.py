@@ -60,7 +60,9 @@ def order_of(x: View, shape: Shape) -> Shape:
 def like_any(p: Builder, operands: list[View], dtype: np.dtype) -> View:
     """A new tensor laid out as the first operand that is not broadcast."""
     first = operands[0]
-    return p.allocate(first.shape, order_of_any(operands, first.shape), dtype, first.narrow and dtype == first.dtype)
+    return p.allocate(
+        first.shape, order_of_any(operands, first.shape), dtype, first.narrow and dtype == first.dtype
+    )
 
 
 def order_of_any(operands: list[View], shape: Shape) -> Shape:

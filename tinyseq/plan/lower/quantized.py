@@ -18,6 +18,7 @@ from tinyseq.plan.lower.indexing import reversed_rows
 from tinyseq.plan.lower.linear import linear, matmul, row_strides
 from tinyseq.plan.lower.operands import along, given, order_of, real
 from tinyseq.plan.lower.recurrent import BACKWARD, Layer, Sizes
+from tinyseq.plan.lower.sliding import flattened
 from tinyseq.plan.lower.windows import convolution
 from tinyseq.plan.view import BYTE, FLOAT, INTEGER, NARROW, SIGNED, WORD, Factor, View
 from tinyseq.shapes import axis_of
@@ -190,8 +191,9 @@ def conv_integer(p: Builder, node: Node, inputs, shapes) -> View:
     shift = p.narrow(_zero_point(given(inputs, 2), x)).reshaped(())
     offsets = np.broadcast_to(_zero_point(given(inputs, 3), w).ravel(), w.shape[0])
 
-    def product(flat: View, key: tuple, kernels: slice, matrix) -> View:
+    def product(windows: View, head: int, key: tuple, kernels: slice, matrix) -> View:
         own = np.ascontiguousarray(offsets[kernels])
+        flat = flattened(p, windows, head)
         return _product(p, flat, shift, byte_block(p, w, key, len(own), matrix, own))
 
     return convolution(p, node, _bytes(p, x, "an input"), w, shapes[0], product, shift)

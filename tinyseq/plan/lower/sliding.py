@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import TYPE_CHECKING
 
 from tinyseq.plan.lower.movement import padded
@@ -77,8 +78,9 @@ def all_used(x: View, geometry: Windowing) -> list[tuple[int, int]]:
     return [used_taps(*axis) for axis in axes]
 
 
-def flattened(p: Builder, windows: View, head: int, taps: int) -> View:
-    """The dimensions from ``head`` on as one of ``taps`` contiguous elements, copied only if they must be."""
+def flattened(p: Builder, windows: View, head: int) -> View:
+    """The dimensions from ``head`` on as one of contiguous elements, copied only if they must be."""
+    taps = math.prod(windows.shape[head:])
     shape = (*windows.shape[:head], taps)
     if windows.size == 0:
         return windows.laid(shape, dense_strides(shape))
