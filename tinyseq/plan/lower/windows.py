@@ -134,7 +134,7 @@ NEAR = 2**18
 def _as_they_lie(p: Builder, windows: View, head: int, w: Factor) -> tuple[int, int] | None:
     """Begins ``windows`` where a product takes windows, whose taps are all dimensions from ``head`` on, in
     less time from where they lie than from copies."""
-    if w.of.activations is not AS_THEY_ARE or windows.size <= MANY:
+    if w.of.activations is not AS_THEY_ARE:
         return None
     sizes, steps, _ = collapsed(windows.shape, windows.strides, dense_strides(windows.shape))
     taps = math.prod(windows.shape[head:])
@@ -144,13 +144,18 @@ def _as_they_lie(p: Builder, windows: View, head: int, w: Factor) -> tuple[int, 
     runs, last = (1, -2) if run == taps else (sizes[-2], -3)
     if len(sizes) < -last or runs * run != taps:
         return None
+    few = w.of is FLOAT32 and (w.n <= FEW or (run < LONG and w.n <= PANEL))
+    in_runs = runs > 1 and run >= LONG
+    # Last, as it is a condition on open sizes.
+    if not (few or in_runs) or windows.size <= MANY:
+        return None
     step = steps[last]
-    if w.of is FLOAT32 and 0 < step <= run and (w.n <= FEW or (run < LONG and w.n <= PANEL)):
+    if few and 0 < step <= run:
         lines = runs * step * (TOGETHER + run // step + 1)
         size = 2 * taps + lines + w.n * (TOGETHER + PANEL * (taps + 1))
         if size * BYTES <= NEAR:
             return p.begin_windows(p.allocate((size,)), TOGETHER)
-    return p.begin_windows(None, 0) if runs > 1 and run >= LONG else None
+    return p.begin_windows(None, 0) if in_runs else None
 
 
 Kernels = Callable[[list, int], View]
