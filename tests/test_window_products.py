@@ -14,7 +14,7 @@ from tests.models import Case, one_node
 from tests.test_bits import same_bits
 from tests.test_differential import agrees_with_onnxruntime, agrees_with_the_reference
 from tests.test_lookup import instructions
-from tinyseq.plan.lower import windows
+from tinyseq.plan.lower import sliding
 
 
 def convolution(seed: int, x: tuple, w: tuple, op: str = "Conv", **settings) -> Case:
@@ -47,13 +47,13 @@ def convolutions(draw) -> Case:
     )
 
 
-def many(few: int = windows.FEW):
+def many(few: int = sliding.FEW):
     """All windows count as many, and all runs as long; up to ``few`` columns are few."""
-    return mock.patch.multiple(windows, MANY=0, LONG=1, FEW=few)
+    return mock.patch.multiple(sliding, MANY=0, LONG=1, FEW=few)
 
 
 def copied(case: Case, **options) -> dict[str, np.ndarray]:
-    with mock.patch.object(windows, "MANY", 2**60):
+    with mock.patch.object(sliding, "MANY", 2**60):
         return tinyseq.load(case.model, **options).run(case.feeds)
 
 
@@ -107,3 +107,10 @@ def test_infinity_stays_in_its_windows():
     case = Case(case.model, {"x": x})
     same_bits(tinyseq.load(case.model).run(case.feeds)["y"], copied(case)["y"])
     assert np.isfinite(tinyseq.load(case.model).run(case.feeds)["y"]).mean() > 0.9
+
+
+def test_no_filters_take_no_instruction():
+    case = convolution(0, (1, 8, 20, 40), (0, 8, 3, 3))
+    session = tinyseq.load(case.model)
+    assert session.run(case.feeds)["y"].shape == (1, 0, 18, 38)
+    assert "windows" not in instructions(session, case.feeds)
