@@ -119,15 +119,18 @@ def letters(width: int) -> Case:
     return Case(assets.fetch("ocr").read_bytes(), feeds, tolerance=ROUNDED)
 
 
-def whole(name: str, tolerance: float, *shape: int) -> Case:
-    """One run of a model of one input, of a shape, that carries no state."""
+def whole(name: str, tolerance: float, *given: tuple[int, ...] | np.ndarray | np.generic) -> Case:
+    """One run of a model without state; of each input, in order, the shape is given or the numbers are."""
     data = assets.fetch(name).read_bytes()
-    (given,) = tinyseq.load(data).inputs
-    if given.dtype.kind == "f":
-        x = _uniform(_generator(), shape, 1.0).astype(given.dtype)
-    else:
-        x = _generator().integers(0, 256, shape).astype(given.dtype)
-    return Case(data, {given.name: x}, tolerance=tolerance)
+    generator, feeds = _generator(), {}
+    for value, own in zip(tinyseq.load(data).inputs, given, strict=True):
+        if not isinstance(own, tuple):
+            feeds[value.name] = np.asarray(own)
+        elif value.dtype.kind == "f":
+            feeds[value.name] = _uniform(generator, own, 1.0).astype(value.dtype)
+        else:
+            feeds[value.name] = generator.integers(0, 256, own).astype(value.dtype)
+    return Case(data, feeds, tolerance=tolerance)
 
 
 def frame(name: str, tolerance: float) -> Case:

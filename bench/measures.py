@@ -77,12 +77,18 @@ FRAMES = {"gtcrn": 1e-4, "dtln-1": 1e-4, "dtln-2": 1e-4}
 
 
 WHOLE = {
-    "turns of speakers": ("smart-turn", cases.ROUNDED, 1, 80, 800),
-    "direction of a line of text": ("rapidocr-direction", 1e-5, 1, 3, 48, 192),
-    "a line of text": ("rapidocr-text", 1e-4, 1, 3, 48, 320),
-    "kinds of files": ("magika", 1e-5, 1, 2048),
+    "turns of speakers": ("smart-turn", cases.ROUNDED, (1, 80, 800)),
+    "direction of a line of text": ("rapidocr-direction", 1e-5, (1, 3, 48, 192)),
+    "a line of text": ("rapidocr-text", 1e-4, (1, 3, 48, 320)),
+    "kinds of files": ("magika", 1e-5, (1, 2048)),
+    "diacritics of Hebrew": ("piper-hebrew", 1e-4, np.arange(1, 61, dtype=np.float32)[None] % 30),
+    "notes of two seconds": ("notes", 1e-4, (1, 43844, 1)),
+    "pitch of five seconds": ("pitch", 1e-4, (1, 80_000), np.float32(46.875), np.float32(2093.75)),
+    "spindles of half a minute": ("spindles", 1e-4, (1, 1, 7500), (1, 15, 7500)),
+    "sense of 32 words": ("sentences", 1e-4, (1, 32), np.ones((1, 32), np.int64)),
+    "sense of 128 words": ("sentences", 1e-4, (1, 128), np.ones((1, 128), np.int64)),
 }
-"""Models of which one run is timed: their assets, tolerances and the shape of their input."""
+"""Models of which one run is timed: their assets, tolerances and, for each input, its shape or itself."""
 
 
 def tasks(effort: Effort) -> Iterator[Task]:

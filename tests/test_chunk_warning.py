@@ -13,7 +13,7 @@ from tests import assets
 
 
 def exported(width: int, pads: list[int], cached: bool = False) -> ModelProto:
-    """A convolution over frames, then an LSTM whose state is an input; where ``cached``, so are frames before."""
+    """A convolution over frames, then an LSTM whose state is an input, as are frames before if ``cached``."""
     given = "float[2, rows, 2] old, float[frames, rows, 2] x" if cached else "float[frames, rows, 2] x"
     joined = "longer = Concat <axis = 0> (old, x) new = Slice (longer, ago, end, zero)" if cached else ""
     model = parser.parse_model(f"""

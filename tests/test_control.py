@@ -16,6 +16,7 @@ from onnx.backend.test.case import node as node_cases
 import tinyseq
 from tests.models import Case, graph, model, one_node, scanned_cell, value
 from tests.test_differential import agrees_with_onnxruntime, agrees_with_the_reference
+from tests.test_lookup import instructions
 from tinyseq.plan import turns
 from tinyseq.plan.packing import PackedWeights
 from tinyseq.plan.planner import Planner
@@ -207,6 +208,47 @@ def test_sizes_that_a_loop_computes():
     del proto.graph.output[:]
     proto.graph.output.append(value("y"))
     assert run(Case(proto.SerializeToString(), case.feeds))["y"].shape == (8,)
+
+
+@pytest.mark.parametrize(("trips", "stacked"), [(0, False), (1, True), (3, False), (3, True)])
+@pytest.mark.parametrize("through", ["k", "same"])
+def test_weights_that_a_body_hands_through_are_packed_before(trips, through, stacked):
+    """As exporters of ``while`` loops write them: what the body reads is among what it carries."""
+    rng = np.random.default_rng(0)
+    weights = rng.standard_normal((6, 6)).astype(np.float32)
+    nodes = [
+        make("MatMul", ["v", "k"], ["w"]),
+        make("Identity", ["k"], ["same"]),
+        make("Add", ["n", "one"], ["n1"]),
+        make("Less", ["n1", "limit"], ["more"]),
+    ]
+    body = graph(
+        nodes,
+        [
+            value("turn", np.int64, ()),
+            value("go", bool, ()),
+            value("v"),
+            value("k"),
+            value("n", np.int64, ()),
+        ],
+        [value("more", bool, ()), value("w"), value(through), value("n1", np.int64, ())]
+        + [value("w")] * stacked,
+        {"one": np.array(1), "limit": np.array(trips)},
+    )
+    results = ["y", "weights", "turns", *["all"] * stacked]
+    loop_ = make("Loop", ["", "start", "x", "K", "zero"], results, "it", body=body)
+    kinds = [np.float32, np.float32, np.int64, np.float32]
+    case = Case(
+        model(
+            [loop_], [value("x", shape=(2, 6))], [*map(value, results, kinds)],
+            {"K": weights, "zero": np.array(0), "start": np.array(trips > 0)},
+        ),
+        {"x": rng.standard_normal((2, 6)).astype(np.float32)},
+    )  # fmt: skip
+    agrees_with_onnxruntime(case)
+    agrees_with_the_reference(case)
+    found = instructions(tinyseq.load(case.model), case.feeds)
+    assert found["pack"] == 0
 
 
 # What ends a loop, and what is refused.

@@ -32,6 +32,16 @@ _six, _two, _one = map(_positions_of, TAP_POSITIONS)
 
 
 @compiled()
+def panels_weighed(x, count, offsets, number, w, w_stride, start, y):
+    """y[count, PANEL] = start[PANEL] + the sum over taps of x[offset of the tap + count * PANEL] * w[tap], of
+    ``PANEL`` numbers each; weights lie ``w_stride`` bytes apart."""
+    step = PANEL * BYTES
+    done = _six(0, count, x, step, offsets, number, w, w_stride, start, y, step)
+    done = _two(done, count, x, step, offsets, number, w, w_stride, start, y, step)
+    _one(done, count, x, step, offsets, number, w, w_stride, start, y, step)
+
+
+@compiled()
 def _few_channels(x, offsets, number, w, bias, y, channels):
     """One position."""
     table, starts, target = integers(offsets), floats(bias), floats(y)

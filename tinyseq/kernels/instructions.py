@@ -147,6 +147,9 @@ INSTRUCTIONS = (
         ("@segments", "&scratch", "units", "size", "rows", "distance", "*slots"),
         advice=True,
     ),
+    Instruction(
+        "windows", ("@segments", "&scratch", "together", "distance", "*rows"), shares=True, advice=True
+    ),
     Instruction("feed", ("&feeds", "slots", "&rows", *_STEPPED, "size", "spare")),
     Instruction("log_softmax", ("&y", "&scratch", "&rows", "count", "kind")),
     Instruction("apply_temperature", ("&y", "&rows", "count", "blank", "*options")),

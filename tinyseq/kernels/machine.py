@@ -26,6 +26,7 @@ from tinyseq.kernels.compute.quantized import linear_bytes, quantize_dynamic
 from tinyseq.kernels.compute.recurrent import recurrent
 from tinyseq.kernels.compute.sharing import let_go
 from tinyseq.kernels.compute.weighted import linear
+from tinyseq.kernels.compute.windows import windows
 from tinyseq.kernels.depthwise import depthwise
 from tinyseq.kernels.instructions import CONTEXT, FAILED, INSTRUCTIONS, OPERANDS, TEAM, Instruction
 from tinyseq.kernels.llvm.intrinsics import (
@@ -57,7 +58,7 @@ KERNELS = {
     for kernel in (
         *(fill, shift, elementwise, pack, linear, products, depthwise),
         *(gather, gather_elements, within, finite, extreme, extreme_integer, top_k, top_k_integer),
-        *(jump, jump_unless, turn, spend, run, blocks),
+        *(jump, jump_unless, turn, spend, run, blocks, windows),
         *(quantize_dynamic, linear_bytes, recurrent),
         *(
             log_softmax,

@@ -22,11 +22,14 @@ TOGETHER = 8
 """Rows that a fold takes at once; the units of a block are as many or several times so many."""
 
 ARENA = 0
-ELEMENTWISE, BLOCKS = OPCODES["elementwise"], OPCODES["blocks"]
+ELEMENTWISE, BLOCKS, WINDOWS = (OPCODES[name] for name in ("elementwise", "blocks", "windows"))
 JUMPS = {code for code, row in enumerate(INSTRUCTIONS) if row.operands[-1] == "distance"}
 
 _OPERANDS = 4
 _RANK, _DIMS = 7, 8
+_DISTANCE = 5
+"""Where in a row of ``windows`` is how many words it does what is there to do in."""
+
 _SCRATCH, _HEAD = 3, 8
 """Where in a row of ``blocks`` the address of its scratch is, and its slots begin."""
 
@@ -58,24 +61,24 @@ def into_blocks(builder: "Builder") -> None:
     what depends on no other unit of what those before it in the run have written."""
     if all(buffer.bytes < FAR // _OPERANDS for buffer in builder.buffers):
         return
-    rows = _rows(builder)
-    if rows is None:
-        return
-    insertions = [made for run in _runs(rows) if (made := _advice(builder, run)) is not None]
+    insertions = [made for run in _runs(_rows(builder)) if (made := _advice(builder, run)) is not None]
     if insertions:
         _insert(builder, insertions)
 
 
-def _rows(builder: "Builder") -> list[_Row | None] | None:
-    """The instructions in order, None for those of other kinds; None where some lead elsewhere."""
+def _rows(builder: "Builder") -> list[_Row | None]:
+    """The instructions in order, None for those of other kinds and for what ``windows`` spares; none where
+    some lead elsewhere."""
     words, found = builder.words, []
     at = {position: (buffer, skip) for position, buffer, skip in builder.addresses}
-    start = step = 0
+    start = step = spared = 0
     while start < len(words):
         code, end = words[start], start + words[start + 1]
         if code in JUMPS:
-            return None
-        found.append(_row(words, start, end, step, at) if code == ELEMENTWISE else None)
+            return []
+        if code == WINDOWS:
+            spared = end + words[start + _DISTANCE]
+        found.append(_row(words, start, end, step, at) if code == ELEMENTWISE and end > spared else None)
         start, step = end, step + 1
     return found
 

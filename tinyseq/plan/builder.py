@@ -296,6 +296,18 @@ class Builder:
         for _, buffer, _ in self.addresses[count:]:
             buffer.last = self.step - 1
 
+    def begin_windows(self, scratch: View | None, together: int) -> tuple[int, int]:
+        """Appends ``windows``; ``end_windows`` takes what it gives."""
+        addresses = len(self.addresses)
+        self.emit("windows", 0, scratch, together, 0, [])
+        return len(self.words), addresses
+
+    def end_windows(self, begun: tuple[int, int]) -> None:
+        """The instructions since then are those that ``windows`` stands for."""
+        words, addresses = begun
+        self.words[words - 1] = len(self.words) - words
+        self.hold(addresses)
+
     def limit_turns(self) -> None:
         """From here on, loops may ``spend`` a number of turns that is the same for each run."""
         self._turns_left = self.copy(self.constant(np.array(MOST_TURNS)), self.allocate((), dtype=INTEGER))

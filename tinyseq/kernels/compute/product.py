@@ -48,14 +48,18 @@ PACKED_ROWS = 64
 """Rows of which the columns are packed one after the other."""
 
 ADDRESS = SIZE = types.int64
-STRIDES, CHUNK, AHEAD = (types.UniTuple(SIZE, count) for count in (4, 5, 2))
+STRIDES, CHUNK, AHEAD, RUNS = (types.UniTuple(SIZE, count) for count in (4, 7, 2, 2))
 
 # Explicit signatures keep Numba from compiling a twin for each literal argument.
 PANELS = SIZE(*[SIZE] * 11, AHEAD)
 ROWS = SIZE(SIZE, ADDRESS, CHUNK, *[SIZE] * 8, AHEAD)
-PARTIAL = types.void(*[SIZE] * 10)
+PARTIAL = types.void(ADDRESS, ADDRESS, RUNS, *[SIZE] * 8)
 PRODUCT = types.void(ADDRESS, STRIDES, *[SIZE] * 8)
+RUNS_PRODUCT = types.void(ADDRESS, STRIDES, RUNS, *[SIZE] * 8)
 WEIGHTED = types.void(ADDRESS, STRIDES, *[SIZE] * 12)
+
+ONE_RUN = 1, 0
+"""Of rows of which all numbers lie side by side."""
 
 _offsets = stack(types.int64, TILE_ROWS[0])
 _edge = stack(types.int32, TILE_ROWS[0] * PANEL)
@@ -93,16 +97,19 @@ def _whole_panels(of: Element, rows: int, panels: int):
 
 def _partial_panel(of: Element, rows: int):
     """The last panel, of ``columns`` < PANEL columns, by way of a buffer on the stack."""
-    run = tile(of.name, rows, 1)
+    run, size = tile(of.name, rows, 1), of.size
 
     @compiled(PARTIAL)
-    def partial(x, offsets, k, w, w_stride, start, start_stride, y, y_stride, columns):
+    def partial(x, offsets, runs, k, w, w_stride, start, start_stride, y, y_stride, columns):
         edge = _edge()
         for row in range(rows):
             for place in range(0, columns, lanes()):
                 own, skip = edge + (row * PANEL + place) * BYTES, (row * start_stride + place) * BYTES
                 take(start + skip, own, min(columns - place, lanes()))
-        run(x, offsets, k, w, w_stride, edge, PANEL, edge, PANEL, w, 0)
+        for _ in range(runs[0]):
+            run(x, offsets, k, w, w_stride, edge, PANEL, edge, PANEL, w, 0)
+            x += runs[1]
+            w += k * w_stride * size
         for row in range(rows):
             for place in range(0, columns, lanes()):
                 own, skip = edge + (row * PANEL + place) * BYTES, (row * y_stride + place) * BYTES
@@ -130,7 +137,7 @@ def _row_blocks(of: Element, rows: int):
 
     @compiled(ROWS)
     def blocks(row, x, chunk, k, w, w_stride, start, start_stride, y, y_stride, columns, ahead):
-        first, last, outer_stride, inner, inner_stride = chunk
+        first, last, outer_stride, inner, inner_stride, runs, run_stride = chunk
         offsets = _offsets()
         table = integers(offsets)
         panels = columns // PANEL
@@ -152,17 +159,23 @@ def _row_blocks(of: Element, rows: int):
             t = y + row * y_stride * BYTES
             part = w, 0
             if fetches:
-                if k >= LONG_SUMS:
+                if runs * k >= LONG_SUMS:
                     _fetch_rows(t + rows * y_stride * BYTES, y_stride, min(rows, last - row - rows), columns)
                 number = (row - first) // rows
                 if number < size:
-                    part = ahead[0] + number * k * LINE, ahead[1]
-            whole(0, x, offsets, k, w, w_stride, s, start_stride, t, y_stride, panels, part)
+                    part = ahead[0] + number * runs * k * LINE, ahead[1]
             if columns > panels * PANEL:
                 partial(
-                    x, offsets, k, w + panels * PANEL * size, w_stride, s + skip, start_stride,
-                    t + skip, y_stride, columns - panels * PANEL,
+                    x, offsets, (runs, run_stride), k, w + panels * PANEL * size, w_stride, s + skip,
+                    start_stride, t + skip, y_stride, columns - panels * PANEL,
                 )  # fmt: skip
+            own, factors, begun = x, w, start_stride
+            for _ in range(runs if panels > 0 else 0):
+                whole(0, own, offsets, k, factors, w_stride, s, begun, t, y_stride, panels, part)
+                own += run_stride
+                factors += k * w_stride * size
+                part = part[0] + k * part[1], part[1]
+                s, begun = t, y_stride
             row += rows
         return row
 
@@ -170,36 +183,50 @@ def _row_blocks(of: Element, rows: int):
 
 
 @cache
-def product_of(of: Element):
-    """The matrix product with weights of such elements."""
+def runs_product_of(of: Element):
+    """``product_of``, for rows of x whose numbers lie in some runs."""
     all_rows, size = _in_turn(ROWS, [_row_blocks(of, rows) for rows in TILE_ROWS]), of.size
 
-    @compiled(PRODUCT)
-    def product(x, strides, k, w, n, start, start_stride, y, y_stride, turn):
+    @compiled(RUNS_PRODUCT)
+    def product(x, strides, runs, k, w, n, start, start_stride, y, y_stride, turn):
         """y[m, :] = start[m, :] + x[m, :] @ w for every row m; all but the sizes are byte addresses.
 
-        ``strides`` = (outer, outer_stride, inner, inner_stride) places the outer * inner rows of x,
-        each of k contiguous elements; strides count elements. ``start`` may equal ``y``; a
-        ``start_stride`` of 0 repeats one row, such as a bias. ``turn`` counts the products with the same
-        weights that follow one another.
+        ``strides`` = (outer, outer_stride, inner, inner_stride) places the outer * inner rows of x; strides
+        count elements. ``runs`` = (count, stride): a row is so many runs of k contiguous elements, the stride
+        apart in bytes. ``start`` may equal ``y``; a ``start_stride`` of 0 repeats one row, such as a bias.
+        ``turn`` counts the products with the same weights that follow one another.
         """
         outer, outer_stride, inner, inner_stride = strides
+        depth = runs[0] * k
         groups = (n + GROUP * PANEL - 1) // (GROUP * PANEL)
         for first in range(0, outer * inner, NEAR_ROWS):
-            chunk = first, min(first + NEAR_ROWS, outer * inner), outer_stride, inner, inner_stride
+            last = min(first + NEAR_ROWS, outer * inner)
+            chunk = first, last, outer_stride, inner, inner_stride, runs[0], runs[1]
             backward = (turn + first // NEAR_ROWS) & 1
             for passed in range(groups):
                 column = (groups - 1 - passed if backward else passed) * GROUP * PANEL
                 columns = min(n - column, GROUP * PANEL)
                 width = (columns + PANEL - 1) // PANEL * PANEL
                 skip = column * BYTES
-                group = ahead = w + column * k * size
+                group = ahead = w + column * depth * size
                 if passed + 1 < groups:
-                    ahead += (-1 if backward else 1) * GROUP * PANEL * k * size
+                    ahead += (-1 if backward else 1) * GROUP * PANEL * depth * size
                 all_rows(
                     first, x, chunk, k, group, width, start + skip, start_stride, y + skip, y_stride,
                     columns, (ahead, LINE),
                 )  # fmt: skip
+
+    return product
+
+
+@cache
+def product_of(of: Element):
+    """The matrix product with weights of such elements: ``runs_product_of``, rows of x being one run each."""
+    by_runs = runs_product_of(of)
+
+    @compiled(PRODUCT)
+    def product(x, strides, k, w, n, start, start_stride, y, y_stride, turn):
+        by_runs(x, strides, ONE_RUN, k, w, n, start, start_stride, y, y_stride, turn)
 
     return product
 

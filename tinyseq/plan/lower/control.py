@@ -25,7 +25,7 @@ from tinyseq.plan.lower.repetition import (
     is_large,
     type_of,
 )
-from tinyseq.plan.needs import deciding_part
+from tinyseq.plan.needs import FORMAL, RETURNED, deciding_part
 from tinyseq.plan.sizes import Size
 from tinyseq.plan.view import View
 from tinyseq.shapes import Mismatch, axis_of
@@ -101,6 +101,19 @@ def _lines(axes, directions, ranks: list[int | None], what: str) -> list[Line]:
     ]
 
 
+def _handed_through(graph: ModelGraph, ins: int, outs: int, kept: int) -> set[int]:
+    """The numbers of the carried values that a body gives back as it takes them: they stay what they are.
+
+    Its carried values are its inputs from number ``ins`` on, and its outputs from ``outs`` on.
+    """
+    sources = {node.outputs[0]: node.inputs[0] for node in graph.nodes if node.op == "Identity"}
+
+    def source(name: str) -> str:
+        return source(sources[name]) if name in sources else name
+
+    return {i for i in range(kept) if source(graph.outputs[outs + i].name) == graph.inputs[ins + i].name}
+
+
 def _stacks(node: Node, kept: int, lines: list[Line]) -> list[Line | None]:
     """The scan outputs that the node has, of all that its graph gives."""
     names = node.outputs[kept:] + ("",) * len(lines)
@@ -130,13 +143,16 @@ def loop(p: Builder, node: Node, inputs, run, known: bool) -> list[Operand]:
     stacks = _stacks(node, kept, [Line(0, False)] * (len(graph.outputs) - 1 - kept))
     trips = ENDLESS if trips is None else _one(p, trips, "trip count")
     goes_on = 1 if condition is None else _one(p, condition, "condition")
+    fixed = _handed_through(graph, FORMAL["Loop"], RETURNED["Loop"], kept)
     if condition is not None and any(stacks) and deciding_part(graph):
-        number = _counted(p, graph, run, trips, goes_on, carried)
+        number = _counted(p, graph, run, trips, goes_on, carried, fixed)
         trips, condition = (trips, condition) if number is None else (number, None)
-    return Repetition(p, node, body, trips, goes_on, carried, [], stacks).planned(known)
+    return Repetition(p, node, body, trips, goes_on, carried, fixed, [], stacks).planned(known)
 
 
-def _counted(p: Builder, graph: ModelGraph, run, trips, goes_on, carried: list[Operand]) -> int | None:
+def _counted(
+    p: Builder, graph: ModelGraph, run, trips, goes_on, carried: list[Operand], fixed: set[int]
+) -> int | None:
     """The number of turns of a loop that ends by its condition, where planning can tell; else None.
 
     Conditions that only count are computed to their end: those of loops that were ``while`` loops once.
@@ -147,7 +163,9 @@ def _counted(p: Builder, graph: ModelGraph, run, trips, goes_on, carried: list[O
         if not goes_on or turn >= trips:
             number = turn
             break
-        if not p.planned_turns.count() or any(map(is_large, carried)):
+        if not p.planned_turns.count() or any(
+            is_large(value) for i, value in enumerate(carried) if i not in fixed
+        ):
             break
         formal = map(_scalar_as, graph.inputs, (np.array(turn), np.array(True)))
         try:
@@ -184,7 +202,9 @@ def scan(p: Builder, node: Node, inputs, run, known: bool) -> list[Operand]:
     lines_out = _lines(a["scan_output_axes"], a["scan_output_directions"], others, "output")
     sequences = list(zip(inputs[kept:], lines))
     stacks = _stacks(node, kept, lines_out)
-    return Repetition(p, node, body, lengths[0], 1, list(inputs[:kept]), sequences, stacks).planned(known)
+    fixed = _handed_through(graph, FORMAL["Scan"], RETURNED["Scan"], kept)
+    carried = list(inputs[:kept])
+    return Repetition(p, node, body, lengths[0], 1, carried, fixed, sequences, stacks).planned(known)
 
 
 LOWERINGS = {"If": if_, "Loop": loop, "Scan": scan}

@@ -8,10 +8,10 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from tinyseq.plan.builder import STATE
-from tinyseq.plan.lower.operands import along, given, joined, reshaped
+from tinyseq.plan.lower.operands import along, given, joined, order_of, reshaped
 from tinyseq.plan.ring import LONG, behind
 from tinyseq.plan.sizes import known_sizes
-from tinyseq.plan.view import Shape, View
+from tinyseq.plan.view import View
 from tinyseq.shapes import axes_of, axis_of, pad_widths, slice_bounds, split_sizes
 
 if TYPE_CHECKING:
@@ -89,16 +89,17 @@ def expand(p: Builder, node: Node, inputs, shapes) -> View:
 def pad(p: Builder, node: Node, inputs, shapes) -> View:
     x, value = p.view(inputs[0]), given(inputs, 2)
     value = 0.0 if value is None else value.item() if isinstance(value, np.ndarray) else value
-    return padded(p, x, pad_widths(x.shape, inputs), shapes[0], node.attributes["mode"], value)
+    y = p.allocate(shapes[0], order_of(x, shapes[0]), x.dtype, x.narrow)
+    return padded(p, x, pad_widths(x.shape, inputs), y, node.attributes["mode"], value)
 
 
-def padded(p: Builder, x: View, widths, shape: Shape, mode: str, value: float | View = 0.0) -> View:
-    """A copy of x in the middle of a new tensor, then its border, axis by axis."""
+def padded(p: Builder, x: View, widths, y: View, mode: str, value: float | View = 0.0) -> View:
+    """A copy of x in the middle of y, a new tensor, then its border, axis by axis."""
+    shape = y.shape
     x = x.sliced(
         [(max(0, -a), 1, max(0, size + min(0, a) + min(0, b))) for size, (a, b) in zip(x.shape, widths)]
     )
     widths = [(max(0, a), max(0, b)) for a, b in widths]
-    y = p.allocate(shape, dtype=x.dtype, narrow=x.narrow)
     inside = [(a, 1, size) for (a, _), size in zip(widths, x.shape)]
     if mode == "constant" and any(a or b for a, b in widths):
         if y.kind == "f" and y.size >= LARGE:

@@ -41,26 +41,38 @@ def whole(p: Builder, value: np.ndarray | View) -> View:
 def like(p: Builder, x: View, dtype: np.dtype | None = None) -> View:
     """A new tensor of x's shape whose elements lie in the order of x's, so that walking is linear."""
     dtype = x.dtype if dtype is None else dtype
-    return p.allocate(x.shape, order_of(x), dtype, x.narrow and dtype == x.dtype)
+    return p.allocate(x.shape, order_of(x, x.shape), dtype, x.narrow and dtype == x.dtype)
 
 
-def order_of(x: View) -> Shape:
-    """Strides without gaps that keep the order of x's elements in memory."""
+def order_of(x: View, shape: Shape) -> Shape:
+    """Strides of a shape of x's rank, without gaps, that keep the order of x's dimensions in memory."""
     if x.dense:
-        return dense_strides(x.shape)
-    order = sorted(range(len(x.shape)), key=lambda axis: -abs(x.strides[axis]))
-    strides = [0] * len(x.shape)
+        return dense_strides(shape)
+    order = sorted(range(len(shape)), key=lambda axis: -abs(x.strides[axis]))
+    strides = [0] * len(shape)
     step = 1
     for axis in reversed(order):
         strides[axis] = step
-        step *= max(x.shape[axis], 1)
+        step *= max(shape[axis], 1)
     return tuple(strides)
 
 
 def like_any(p: Builder, operands: list[View], dtype: np.dtype) -> View:
     """A new tensor laid out as the first operand that is not broadcast."""
-    pattern = next((x for x in operands if 0 not in x.strides), operands[0])
-    return like(p, pattern, dtype)
+    first = operands[0]
+    return p.allocate(
+        first.shape, order_of_any(operands, first.shape), dtype, first.narrow and dtype == first.dtype
+    )
+
+
+def order_of_any(operands: list[View], shape: Shape) -> Shape:
+    """``order_of`` the first operand that is not broadcast; C order where all are."""
+    whole = next((x for x in operands if not _is_broadcast(x)), None)
+    return dense_strides(shape) if whole is None else order_of(whole, shape)
+
+
+def _is_broadcast(x: View) -> bool:
+    return any([stride == 0 and size != 1 for size, stride in zip(x.shape, x.strides)])
 
 
 def along(x: View, axis: int, start: int, count: int, step: int = 1) -> View:
@@ -69,10 +81,11 @@ def along(x: View, axis: int, start: int, count: int, step: int = 1) -> View:
 
 
 def joined(p: Builder, parts: list[View], axis: int) -> View:
-    """The parts side by side in a new tensor."""
+    """The parts side by side in a new tensor, laid out as the first one that is not broadcast."""
     shape = list(parts[0].shape)
     shape[axis] = sum(part.shape[axis] for part in parts)
-    y = p.allocate(tuple(shape), dtype=parts[0].dtype, narrow=parts[0].narrow)
+    strides = order_of_any(parts, tuple(shape))
+    y = p.allocate(tuple(shape), strides, parts[0].dtype, parts[0].narrow)
     start = 0
     for part in parts:
         p.copy(part, along(y, axis, start, part.shape[axis]))

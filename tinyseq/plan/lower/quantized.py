@@ -18,6 +18,7 @@ from tinyseq.plan.lower.indexing import reversed_rows
 from tinyseq.plan.lower.linear import linear, matmul, row_strides
 from tinyseq.plan.lower.operands import along, given, order_of, real
 from tinyseq.plan.lower.recurrent import BACKWARD, Layer, Sizes
+from tinyseq.plan.lower.sliding import flattened
 from tinyseq.plan.lower.windows import convolution
 from tinyseq.plan.view import BYTE, FLOAT, INTEGER, NARROW, SIGNED, WORD, Factor, View
 from tinyseq.shapes import axis_of
@@ -78,7 +79,7 @@ def quantize(p: Builder, node: Node, inputs, shapes) -> View:
     scale = _spread(p, node, _scale(p, inputs[1]), x)
     dtype = zero_point.dtype
     if dtype in (BYTE, SIGNED):
-        y = p.allocate(x.shape, order_of(x), dtype, narrow=True)
+        y = p.allocate(x.shape, order_of(x, x.shape), dtype, narrow=True)
         return p.elementwise("quantize", y, x, scale, _spread(p, node, p.narrow(zero_point), x))
     if dtype.kind not in "iu" or dtype.itemsize > 2:
         raise UnsupportedError(f"quantising to {dtype}; int8, uint8, int16 and uint16 are supported")
@@ -114,7 +115,7 @@ def dequantize(p: Builder, node: Node, inputs, shapes) -> View:
 
 def dynamic_quantize(p: Builder, node: Node, inputs, shapes) -> list[View]:
     x = real(p, inputs[0])
-    order = order_of(x)
+    order = order_of(x, x.shape)
     if any(size > 1 and a != b for size, a, b in zip(x.shape, x.strides, order)):
         x = p.copy(x, p.allocate(x.shape, order))
     y = p.allocate(x.shape, order, BYTE, narrow=True)
@@ -190,8 +191,9 @@ def conv_integer(p: Builder, node: Node, inputs, shapes) -> View:
     shift = p.narrow(_zero_point(given(inputs, 2), x)).reshaped(())
     offsets = np.broadcast_to(_zero_point(given(inputs, 3), w).ravel(), w.shape[0])
 
-    def product(flat: View, key: tuple, kernels: slice, matrix) -> View:
+    def product(windows: View, head: int, key: tuple, kernels: slice, matrix) -> View:
         own = np.ascontiguousarray(offsets[kernels])
+        flat = flattened(p, windows, head)
         return _product(p, flat, shift, byte_block(p, w, key, len(own), matrix, own))
 
     return convolution(p, node, _bytes(p, x, "an input"), w, shapes[0], product, shift)

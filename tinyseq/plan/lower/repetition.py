@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import itertools
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -82,14 +82,16 @@ class Repetition:
         trips: View | Size | int,
         goes_on: View | int,
         carried: list[Operand],
+        fixed: Collection[int],
         sequences: list[tuple[Operand, Line]],
         stacks: list[Line | None],
     ) -> None:
         """``body(turn, carried, elements)`` gives a condition, the next carried values and the results to
-        stack; a stack of None is not wanted. ``trips`` is ``ENDLESS`` where only the condition ends it."""
+        stack; a stack of None is not wanted. ``trips`` is ``ENDLESS`` where only the condition ends it. The
+        ``fixed`` carried values, by number, come out of the body as they go in."""
         self.p, self.node, self.body = p, node, body
         self.trips, self.goes_on = (trips, goes_on) if isinstance(goes_on, View) or goes_on else (0, 1)
-        self.carried, self.sequences, self.stacks = carried, sequences, stacks
+        self.carried, self.fixed, self.sequences, self.stacks = carried, fixed, sequences, stacks
 
     def planned(self, known: bool) -> list[Operand]:
         """The outputs, in the form that fits."""
@@ -110,7 +112,7 @@ class Repetition:
 
     def jumping(self) -> list[Operand]:
         p = self.p
-        state = [p.fresh(p.view(value)) for value in self.carried]
+        state = [value if i in self.fixed else p.fresh(p.view(value)) for i, value in enumerate(self.carried)]
         sequences = [(p.dense(p.view(x)), line) for x, line in self.sequences]
         counter = p.fresh(p.constant(np.array(-1)))
         leaving = [p.emit_jump("jump_unless", self.goes_on)] if isinstance(self.goes_on, View) else []
@@ -127,7 +129,11 @@ class Repetition:
         goes_on, following, results = self.body(counter, state, elements)
         self._check_carried(self.carried, following, fixed=True)
         stacks = self._stacked(results, goes_on, counter)
-        moves = list(zip(map(p.view, following), state))
+        moves = [
+            (p.view(value), target)
+            for i, (value, target) in enumerate(zip(following, state))
+            if i not in self.fixed
+        ]
         if isinstance(goes_on, View):
             flag = p.allocate((), dtype=BOOL)
             p.move([*moves, (goes_on.reshaped(()), flag)])
@@ -209,7 +215,7 @@ class Repetition:
             before = carried
             goes_on, carried, results = self.body(np.array(turn), carried, elements)
             self._check_carried(before, carried, fixed=False)
-            carried = [p.view(v) if is_large(v) else v for v in carried]
+            carried = [p.view(v) if is_large(v) and i not in self.fixed else v for i, v in enumerate(carried)]
             turns.append(results)
         if not turns and any(line is not None for line in self.stacks):
             return [*carried, *self._empty()]

@@ -152,7 +152,7 @@ def dft(p: Builder, node: Node, inputs, shapes) -> View:
     if x.shape[axis] < wanted:
         widths = [(0, wanted - n if a == axis else 0) for a, n in enumerate(x.shape)]
         longer = tuple(n + more for n, (_, more) in zip(x.shape, widths))
-        x = padded(p, x, widths, longer, "constant", 0.0)
+        x = padded(p, x, widths, p.allocate(longer), "constant")
     others = [a for a in range(len(x.shape) - 1) if a != axis]
     last = len(x.shape) - 1
     turned = x.transposed((*others, axis, last))

@@ -1,12 +1,15 @@
-"""How windows lie over a signal, and the views that they are."""
+"""How windows lie over a signal, the views that they are, and whether products take them from there."""
 
 from __future__ import annotations
 
+import math
 from typing import TYPE_CHECKING
 
+from tinyseq.kernels.formats import AS_THEY_ARE, FLOAT32
+from tinyseq.kernels.instructions import BYTES, PANEL
 from tinyseq.plan.lower.movement import padded
 from tinyseq.plan.lower.operands import along
-from tinyseq.plan.view import Shape, View, dense_strides
+from tinyseq.plan.view import Factor, Shape, View, collapsed, dense_strides
 
 if TYPE_CHECKING:
     from tinyseq.plan.builder import Builder
@@ -59,7 +62,8 @@ def windows_of(p: Builder, x: View, geometry: Windowing, used, fill: float | Vie
     widths.append((0, 0))
     if any(a > 0 or b > 0 for a, b in widths):
         shape = tuple([n + a + b for n, (a, b) in zip(x.shape, widths)])
-        x = padded(p, x, widths, shape, "constant", fill)
+        y = p.allocate(shape, dtype=x.dtype, narrow=x.narrow)
+        x = padded(p, x, widths, y, "constant", fill)
     else:
         x = x.sliced([(-a, 1, n + a + b) for n, (a, b) in zip(x.shape, widths)])
     rows, *space, channel = x.strides
@@ -76,8 +80,9 @@ def all_used(x: View, geometry: Windowing) -> list[tuple[int, int]]:
     return [used_taps(*axis) for axis in axes]
 
 
-def flattened(p: Builder, windows: View, head: int, taps: int) -> View:
-    """The dimensions from ``head`` on as one of ``taps`` contiguous elements, copied only if they must be."""
+def flattened(p: Builder, windows: View, head: int) -> View:
+    """The dimensions from ``head`` on as one of contiguous elements, copied only if they must be."""
+    taps = math.prod(windows.shape[head:])
     shape = (*windows.shape[:head], taps)
     if windows.size == 0:
         return windows.laid(shape, dense_strides(shape))
@@ -86,3 +91,46 @@ def flattened(p: Builder, windows: View, head: int, taps: int) -> View:
         dense = p.allocate(windows.shape, dtype=windows.dtype, narrow=windows.narrow)
         return p.copy(windows, dense).reshaped(shape)
     return windows.laid(shape, (*windows.strides[:head], 1))
+
+
+MANY = 4096
+"""Numbers in windows up to which copying them takes next to no time."""
+
+LONG = 8
+"""Numbers in a run from which on a product takes them from where they lie in less time than from a copy."""
+
+FEW = 4
+"""Columns of a product up to which many windows are taken at once: panels would hold little but padding."""
+
+TOGETHER = 96
+"""Windows that are taken at once."""
+
+NEAR = 2**18
+"""Bytes that this may take."""
+
+
+def as_they_lie(p: Builder, windows: View, head: int, w: Factor) -> tuple[int, int] | None:
+    """Begins ``windows`` where a product takes windows, whose taps are all dimensions from ``head`` on, in
+    less time from where they lie than from copies."""
+    if w.of.activations is not AS_THEY_ARE or w.n == 0:
+        return None
+    sizes, steps, _ = collapsed(windows.shape, windows.strides, dense_strides(windows.shape))
+    taps = math.prod(windows.shape[head:])
+    if len(sizes) < 2 or steps[-1] != 1 or sizes[-1] > taps:
+        return None
+    run = sizes[-1]
+    runs, last = (1, -2) if run == taps else (sizes[-2], -3)
+    if len(sizes) < -last or runs * run != taps:
+        return None
+    few = w.of is FLOAT32 and (w.n <= FEW or (run < LONG and w.n <= PANEL))
+    in_runs = runs > 1 and run >= LONG
+    # Last, as it is a condition on open sizes.
+    if not (few or in_runs) or windows.size <= MANY:
+        return None
+    step = steps[last]
+    if few and 0 < step <= run:
+        lines = runs * step * (TOGETHER + run // step + 1)
+        size = 2 * taps + lines + w.n * (TOGETHER + PANEL * (taps + 1))
+        if size * BYTES <= NEAR:
+            return p.begin_windows(p.allocate((size,)), TOGETHER)
+    return p.begin_windows(None, 0) if in_runs else None

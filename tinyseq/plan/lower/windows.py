@@ -16,7 +16,7 @@ from tinyseq.plan.lower.elementwise import apply
 from tinyseq.plan.lower.linear import linear, packed_matrix
 from tinyseq.plan.lower.operands import along, given, joined, real, reshaped
 from tinyseq.plan.lower.reduction import folded, start_of
-from tinyseq.plan.lower.sliding import Windowing, all_used, flattened, windows_of
+from tinyseq.plan.lower.sliding import Windowing, all_used, as_they_lie, flattened, windows_of
 from tinyseq.plan.ring import apart, tap_views
 from tinyseq.plan.view import BOOL, INTEGER, Shape, View, collapsed, dense_strides
 
@@ -25,8 +25,9 @@ if TYPE_CHECKING:
     from tinyseq.plan.builder import Builder
 
 
-Product = Callable[[View, tuple, slice, Callable[[Any], Any]], View]
-"""``product(flat, key, kernels, matrix)``: flat[..., taps] times the matrix [taps, M] of some kernels.
+Product = Callable[[View, int, tuple, slice, Callable[[Any], Any]], View]
+"""``product(windows, head, key, kernels, matrix)``: windows, whose taps are all dimensions from ``head`` on,
+times the matrix [taps, M] of some kernels.
 
 ``key`` tells the matrix, which ``matrix`` makes of the weights, from others of the same weights.
 """
@@ -61,7 +62,7 @@ def _convolved(
             return reshaped(p, kept.transposed(order), (taps, own.shape[0]))
         return w[(kernels, slice(None), *[slice(*run) for run in used])].transpose(order).reshape(taps, count)
 
-    y = product(flattened(p, windows, rank + 1, taps), (kernels.start, *used), kernels, matrix)
+    y = product(windows, rank + 1, (kernels.start, *used), kernels, matrix)
     return y.transposed((0, rank + 1, *range(1, rank + 1)))
 
 
@@ -96,13 +97,19 @@ def _by_panels(
     """The product of numbers with kernels that ``turn`` makes of their source; ``key`` tells them from others
     of it."""
 
-    def product(flat: View, part: tuple, kernels: slice, matrix) -> View:
+    def product(windows: View, head: int, part: tuple, kernels: slice, matrix) -> View:
         count = kernels.stop - kernels.start
         if isinstance(source, View):
             w = packed_matrix(p, matrix(turn(source)), None)
         else:
             w = p.factor(source, ("conv", key, *part), count, lambda own: matrix(turn(own)))
-        return linear(p, flat, w, None if b is None else b.sliced([(kernels.start, 1, count)]))
+        p.demand(windows)
+        begun = as_they_lie(p, windows, head, w)
+        flat = flattened(p, windows, head)
+        y = linear(p, flat, w, None if b is None else b.sliced([(kernels.start, 1, count)]))
+        if begun:
+            p.end_windows(begun)
+        return y
 
     return product
 
