@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import random
 from collections import defaultdict
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from time import process_time
 
 import torch
@@ -19,9 +19,11 @@ from . import data, export
 from .languages import START, TOKENS
 
 PIECES = 2500
-BATCH, EPOCHS, SEED = 96, 9, 1
-RATES, FALL = (3e-3, 2e-3), 1.0
-"""Of Muon and AdamW, and for how large a part of the epochs they fall."""
+BATCH, SEED = 96, 1
+RATES = 3e-3, 2e-3
+"""Of Muon and AdamW."""
+ROUNDS = (9, 1.0), (5, 0.6)
+"""Epochs, and for how large a part of them the rates fall; with each round they begin anew."""
 POOL = 8 * BATCH
 """Pairs with equally long sources that are sorted by their targets' length, so that little is padded."""
 EMBEDDING, WIDTH, SIZE = 80, 112, 160
@@ -128,7 +130,7 @@ def loss(model: Translator, source: Tensor, target: Tensor, smoothing: float) ->
 
 
 def train(epochs: int) -> tuple[Translator, Subwords]:
-    """A translator trained on the pairs, and its vocabulary."""
+    """A translator trained on the pairs, in the last round for so many epochs, and its vocabulary."""
     torch.manual_seed(SEED)
     chance = random.Random(SEED)
     parts = data.split()
@@ -136,28 +138,45 @@ def train(epochs: int) -> tuple[Translator, Subwords]:
     subwords = learned((text for pair in parts.train for text in pair[1:]), PIECES, TOKENS)
     found = examples(parts.train, subwords)
     chosen = list(batches(examples(parts.validation, subwords), chance))
-    model = Translator(len(subwords))
-    optimizers = Optimizers(model, epochs, RATES, FALL, by_adam=[model.decoder.output.weight])
-    progress, begin = tqdm(total=epochs * len(found), unit="pair"), process_time()
-    for epoch in range(epochs):
-        model.train()
-        done = 0
-        for source, target in batches(found, chance):
-            optimizers.step(loss(model, source, target, SMOOTHING), epoch + done / len(found))
-            done += len(source)
-            progress.update(len(source))
-        model.eval()
-        with torch.no_grad():
-            mean = sum(loss(model, *batch, 0.0).item() for batch in chosen) / len(chosen)
-        progress.write(f"epoch {epoch + 1}: {mean:.3f} nats per piece of validation")
-    progress.close()
+    model, begin = Translator(len(subwords)), process_time()
+    rounds = *ROUNDS[:-1], (epochs, ROUNDS[-1][1])
+    with tqdm(total=sum(epochs for epochs, _ in rounds) * len(found), unit="pair") as progress:
+        for number, (epochs, fall) in enumerate(rounds, 1):
+            optimizers = Optimizers(model, epochs, RATES, fall, by_adam=[model.decoder.output.weight])
+            for epoch in range(epochs):
+                _learn(model, optimizers, epoch, batches(found, chance), len(found), progress)
+                progress.write(f"epoch {epoch + 1}: {_mean(model, chosen):.3f} nats per piece of validation")
+            torch.manual_seed(SEED + number)
+            chance.seed(SEED + number)
     print(f"trained in {process_time() - begin:.0f} s of processor time")
     return model, subwords
 
 
+def _learn(
+    model: Translator,
+    optimizers: Optimizers,
+    epoch: int,
+    found: Iterable[tuple[Tensor, Tensor]],
+    count: int,
+    progress: tqdm,
+) -> None:
+    model.train()
+    done = 0
+    for source, target in found:
+        optimizers.step(loss(model, source, target, SMOOTHING), epoch + done / count)
+        done += len(source)
+        progress.update(len(source))
+
+
+@torch.no_grad()
+def _mean(model: Translator, chosen: Sequence[tuple[Tensor, Tensor]]) -> float:
+    model.eval()
+    return sum(loss(model, *batch, 0.0).item() for batch in chosen) / len(chosen)
+
+
 def main() -> None:
     """Trains and exports."""
-    export.export(*train(epochs_given(__doc__, EPOCHS)))
+    export.export(*train(epochs_given(__doc__, ROUNDS[-1][0])))
 
 
 if __name__ == "__main__":
