@@ -17,6 +17,21 @@ from tinyseq.errors import FeedError, OptionError
 
 EXPECTED = np.load(Path(__file__).parents[1] / "data" / "demo_translate.npz")
 SENTENCE = "Turn on the light in the kitchen."
+HELD_OUT = {
+    "Cannot connect to discovered Volumio": "No se puede conectar con el Volumio descubierto",
+    "Disables an automation.": "Deshabilita una automatizaci\u00f3n.",
+    "Charger Voltage": "Tensi\u00f3n del cargador",
+    "Turn on with timer": "Encender con temporizador",
+    "{entity_name} became not hot": "{entity_name} dej\u00f3 de estar caliente",
+    "Connection quality": "Calidad de la conexi\u00f3n",
+    "Grease filter": "Filtro de grasa",
+    "With face 3 activated": "Con la cara 3 activada",
+    "The device is unsupported.": "El dispositivo no es compatible.",
+    "Solar energy production this year": "Producci\u00f3n de energ\u00eda solar este a\u00f1o.",
+    "{entity_name} became safe": "{entity_name} se volvi\u00f3 seguro",
+    "Total cleaning times": "Veces totales de limpieza",
+}
+"""Sentences and translations that no model has read."""
 
 
 @pytest.fixture(scope="module")
@@ -43,6 +58,15 @@ def test_sentences_are_translated_to_each_language(capsys):
     assert [line.split()[0] for line in lines[1:3]] == ["es", "de"]
     assert "contrase\u00f1a" in lines[1].lower() and "passwort" in lines[2].lower()
     assert "bater\u00eda" in lines[4].lower() and "batterie" in lines[5].lower()
+
+
+def test_words_of_held_out_translations_are_found(translator):
+    found = translator(list(HELD_OUT), "es")
+    shares = []
+    for (best, *_), expected in zip(found, HELD_OUT.values(), strict=True):
+        own, other = ({*text.lower().strip(".").split()} for text in (translator.text(best), expected))
+        shares.append(len(own & other) / len(own | other))
+    assert np.mean(shares) > 0.4
 
 
 def test_best_translations_come_best_first_and_differ(translator):
