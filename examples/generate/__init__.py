@@ -1,1 +1,1 @@
-"""Writes on from a prompt like the King James Bible, character by character; scores texts."""
+"""Writes on from a prompt like the King James Bible, one piece of a word at a time; scores texts."""

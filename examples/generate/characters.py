@@ -14,12 +14,11 @@ _NUMBERS = {character: number for number, character in enumerate(CHARACTERS)}
 _PLAIN = str.maketrans("\u2018\u2019\u201c\u201d\u2013\u2014\t\r", "''''-- \n")
 
 
+def plain(text: str) -> str:
+    """A text with the typewriter's quotation marks, dashes and blanks in the place of print's."""
+    return text.translate(_PLAIN)
+
+
 def numbers(text: str) -> np.ndarray:
-    """int64[characters]; quotation marks, dashes and blanks of print count as the typewriter's."""
-    plain = text.translate(_PLAIN)
-    return np.array([_NUMBERS.get(character, OTHER) for character in plain], np.int64)
-
-
-def text(tokens: list[int]) -> str:
-    """The characters of numbers."""
-    return "".join((CHARACTERS + "\N{REPLACEMENT CHARACTER}")[token] for token in tokens)
+    """int64[characters] of a text, made plain."""
+    return np.array([_NUMBERS.get(character, OTHER) for character in plain(text)], np.int64)

@@ -5,9 +5,11 @@ from __future__ import annotations
 import tinyseq
 
 from ..report import table
+from ..subwords import Subwords
 from . import data
 from .characters import numbers
 from .ngram import LONGEST, NGrams
+from .pieces import VOCABULARY
 from .run import MODEL
 from .score import surprises
 
@@ -15,7 +17,7 @@ from .score import surprises
 def main() -> None:
     """Prints the table."""
     train, validation, test = data.texts()
-    bits = surprises(tinyseq.load(MODEL), test).mean()
+    bits = surprises(tinyseq.load(MODEL), Subwords.read(VOCABULARY), test).mean
     rows = [("tinyseq demo generate", f"{bits:.3f}", f"{2**bits:.2f}", f"{MODEL.stat().st_size:,} bytes")]
     known, chosen, measured = (numbers("\n" + text) for text in (train, validation, test))
     models = {order: NGrams(known, order) for order in range(3, LONGEST + 1)}

@@ -1,4 +1,4 @@
-"""The picture of a text: each character on a ground that is the darker, the less the model foresaw it."""
+"""The picture of a text: each piece on a ground that is the darker, the less the model foresaw it."""
 
 from __future__ import annotations
 
@@ -10,12 +10,13 @@ from .. import picture
 
 COLUMNS, ROWS = 80, 24
 """Characters of a line, and lines at most."""
-MOST = 8.0
+MOST = 12.0
 """Bits from which on the ground is darkest."""
 
 
-def draw(text: str, bits: np.ndarray) -> Any:
-    """A figure of the first lines of a text, given the bits of each of its characters."""
+def draw(pieces: list[str], surprise: np.ndarray) -> Any:
+    """A figure of the first lines of a text, given its pieces and the bits of each."""
+    text, bits = "".join(pieces), np.repeat(surprise, [len(piece) for piece in pieces])
     lines = list(_lines(text))[:ROWS]
     ground = np.full((len(lines), COLUMNS), np.nan)
     figure = picture.figure((0.104 * COLUMNS, 0.5 + 0.21 * len(lines)), dpi=90)
@@ -28,7 +29,7 @@ def draw(text: str, bits: np.ndarray) -> Any:
     shown = axes.imshow(ground, cmap="Oranges", vmin=0, vmax=MOST, aspect="auto")
     axes.set_axis_off()
     bar = figure.colorbar(shown, ax=axes, location="bottom", shrink=0.4, pad=0.02, aspect=40)
-    bar.set_label("bits: how little the model foresaw a character", color=picture.INK, fontsize=8)
+    bar.set_label("bits: how little the model foresaw a piece", color=picture.INK, fontsize=8)
     bar.ax.tick_params(labelsize=8, colors=picture.INK)
     return figure
 

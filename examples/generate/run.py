@@ -14,14 +14,18 @@ from tinyseq.tools.console import file_name, say
 
 from .. import picture
 from ..report import shown
+from ..subwords import UNKNOWN, Subwords
 from ..texts import read
-from .characters import OTHER, numbers, text
 from .picture import draw
-from .score import surprises
+from .pieces import LINE, VOCABULARY, cut, named, numbers
+from .pieces import shown as spelt
+from .score import Surprises, surprises
 
 MODEL = Path(__file__).with_name("generate.tinyseq")
 METHODS = ("sampling", "greedy", "beam")
 PROMPT = "And it came to pass"
+REPEATED = 8
+"""Pieces that beam search does not write twice in the same order."""
 
 
 def main(arguments: list[str]) -> int:
@@ -32,20 +36,17 @@ def main(arguments: list[str]) -> int:
     """
     args = _parser().parse_args(arguments)
     picture.check(args.plot)
-    model = tinyseq.load(MODEL)
+    model, subwords = tinyseq.load(MODEL), Subwords.read(VOCABULARY)
     if args.text is not None:
-        given = read(args.text)
-        bits = surprises(model, given)
-        say(*_score(shown(args.text), given, bits))
+        found = surprises(model, subwords, read(args.text))
+        say(*_score(shown(args.text), found))
     else:
         decoder = tinyseq.Decoder(model)
-        written = [
-            _write(decoder, method, args) for method in (METHODS if args.method == "all" else (args.method,))
-        ]
-        given = args.prompt + written[0]
-        bits = surprises(model, given)
+        methods = METHODS if args.method == "all" else (args.method,)
+        written = [_write(decoder, subwords, method, args) for method in methods]
+        found = surprises(model, subwords, args.prompt + written[0])
     if args.plot is not None:
-        picture.write(args.plot, draw(given, bits))
+        picture.write(args.plot, draw(found.pieces, found.bits))
         say(f"picture: {shown(args.plot)}")
     return 0
 
@@ -53,19 +54,19 @@ def main(arguments: list[str]) -> int:
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="tinyseq demo generate",
-        description="Writes on from a prompt like the King James Bible, one character at a time, by two LSTM "
-        "layers. Or says how well it foresees a text.",
+        description="Writes on from a prompt like the King James Bible, a piece of a word at a time, by two "
+        "LSTM layers. Or says how well it foresees a text.",
     )
     parser.add_argument("--prompt", default=PROMPT, help="what it writes on from (default: %(default)r)")
     parser.add_argument(
         "--method",
         choices=("all", *METHODS),
         default="all",
-        help="how the next character is chosen: drawn by its probability, the likeliest one, or by a search "
+        help="how the next piece is chosen: drawn by its probability, the likeliest one, or by a search "
         "for the likeliest text (default: each in turn)",
     )
     parser.add_argument(
-        "--length", type=int, default=300, metavar="N", help="characters to write (default: %(default)s)"
+        "--length", type=int, default=100, metavar="N", help="pieces to write (default: %(default)s)"
     )
     parser.add_argument(
         "--temperature",
@@ -79,7 +80,7 @@ def _parser() -> argparse.ArgumentParser:
         type=float,
         default=0.95,
         metavar="P",
-        help="of sampling: only the likeliest characters that have this probability together "
+        help="of sampling: only the likeliest pieces that have this probability together "
         "(default: %(default)s)",
     )
     parser.add_argument("--seed", type=int, default=1, metavar="N", help="of sampling (default: %(default)s)")
@@ -89,59 +90,64 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "--text", type=file_name, metavar="FILE", help="a text to score, in UTF-8, instead of writing one"
     )
-    picture.add_option(parser, None, "how well the model foresaw each character of the text")
+    picture.add_option(parser, None, "how well the model foresaw each piece of the text")
     return parser
 
 
-def _options(method: str, args: argparse.Namespace) -> tinyseq.Greedy | tinyseq.Sampling | tinyseq.Beam:
-    shared = {
-        "prefix": numbers("\n" + args.prompt).tolist(),
-        "max_new_tokens": args.length,
-        "suppress_tokens": [OTHER],
-    }
+def _options(
+    method: str, prefix: list[int], args: argparse.Namespace
+) -> tinyseq.Greedy | tinyseq.Sampling | tinyseq.Beam:
+    shared = {"prefix": prefix, "max_new_tokens": args.length, "suppress_tokens": [UNKNOWN]}
     if method == "greedy":
         return tinyseq.Greedy(**shared)
     if method == "beam":
-        return tinyseq.Beam(num_beams=args.beams, no_repeat_ngram_size=24, **shared)
+        return tinyseq.Beam(num_beams=args.beams, no_repeat_ngram_size=REPEATED, **shared)
     return tinyseq.Sampling(temperature=args.temperature, top_p=args.top_p, seed=args.seed, **shared)
 
 
 def _title(method: str, args: argparse.Namespace) -> str:
     settings = {
         "sampling": f"temperature {args.temperature}, top-p {args.top_p}, seed {args.seed}",
-        "greedy": "the likeliest character each time",
-        "beam": f"{args.beams} beams, no 24 characters twice",
+        "greedy": "the likeliest piece each time",
+        "beam": f"{args.beams} beams, no {REPEATED} pieces twice",
     }
     return f"--- {method}: {settings[method]}"
 
 
-def _write(decoder: tinyseq.Decoder, method: str, args: argparse.Namespace) -> str:
-    """Prints what the model writes, each character as it is chosen where the search knows it; gives it."""
+def _write(decoder: tinyseq.Decoder, subwords: Subwords, method: str, args: argparse.Namespace) -> str:
+    """Prints what the model writes, each piece as it is chosen where the search knows it; gives it."""
+    prompt = cut(subwords, args.prompt)
+    last = prompt[-1] if prompt else LINE
 
     def typed(_input: int, _sequence: int, token: int) -> None:
-        print(text([token]), end="", flush=True)
+        nonlocal last
+        (part,) = named(subwords, [token])
+        print(*spelt([part], last), end="", flush=True)
+        last = part
 
     say(_title(method, args))
     print(printable(args.prompt), end="", flush=True)
+    options = _options(method, numbers(subwords, prompt).tolist(), args)
     begin = perf_counter()
-    live = None if method == "beam" else typed
-    ((best,),) = tinyseq.generate(decoder, {}, _options(method, args), streamer=live)
+    ((best,),) = tinyseq.generate(decoder, {}, options, streamer=None if method == "beam" else typed)
     seconds = perf_counter() - begin
-    written = text(best.tokens)
-    print(written if live is None else "")
-    say(f"({len(best.tokens) / seconds:,.0f} characters a second)", "")
+    written = "".join(spelt(named(subwords, best.tokens), prompt[-1] if prompt else LINE))
+    print(written if method == "beam" else "")
+    say(f"({len(best.tokens) / seconds:,.0f} pieces a second)", "")
     return written
 
 
-def _score(name: str, given: str, bits: np.ndarray) -> list[str]:
-    """What is said of a text, given the bits of its characters."""
-    mean = bits.mean()
-    lines = [f"{name}: {len(bits):,} characters, {mean:.3f} bits each, perplexity {2**mean:.2f}"]
-    unknown = int(np.count_nonzero(numbers(given) == OTHER))
+def _score(name: str, found: Surprises) -> list[str]:
+    """What is said of a text."""
+    lines = [
+        f"{name}: {found.characters:,} characters in {len(found.pieces):,} pieces, {found.mean:.3f} bits "
+        f"per character, perplexity {2**found.mean:.2f}"
+    ]
+    unknown = int(np.count_nonzero(found.unknown))
     if unknown:
         lines.append(f"{unknown:,} of them are none that the model knows; they count as one character")
     lines.append("hardest to foresee:")
-    for at in np.argsort(-bits, kind="stable")[:5]:
-        before = given[max(at - 30, 0) : at].replace("\n", " / ")
-        lines.append(f"  {bits[at]:5.1f} bits  ...{before}[{given[at]!r}]")
+    for at in np.argsort(-found.bits, kind="stable")[:5]:
+        before = "".join(found.pieces[:at])[-30:].replace("\n", " / ")
+        lines.append(f"  {found.bits[at]:5.1f} bits  ...{before}[{found.pieces[at]!r}]")
     return lines

@@ -1,23 +1,45 @@
-"""How well the model foresees a text."""
+"""How well the model foresees a text, as ``tinyseq demo generate --text`` and the evaluation measure it."""
 
 from __future__ import annotations
+
+from typing import NamedTuple
 
 import numpy as np
 
 import tinyseq
 
-from .characters import numbers
+from ..subwords import UNKNOWN, Subwords
+from .pieces import cut, numbers, shown
 
 CHUNK = 4096
-"""Characters of a step."""
+"""Pieces of a step."""
 
 
-def surprises(model: tinyseq.Session, text: str) -> np.ndarray:
-    """float64[characters], the bits of each character of a text that begins a line.
+class Surprises(NamedTuple):
+    """Of a text's pieces the bits, float64[pieces], and which are characters that the model does not know."""
+
+    pieces: list[str]
+    bits: np.ndarray
+    unknown: np.ndarray
+
+    @property
+    def characters(self) -> int:
+        """Of all pieces."""
+        return sum(map(len, self.pieces))
+
+    @property
+    def mean(self) -> float:
+        """Bits per character."""
+        return float(self.bits.sum() / self.characters)
+
+
+def surprises(model: tinyseq.Session, subwords: Subwords, text: str) -> Surprises:
+    """How little the model foresees of a text that begins a line; several blanks count as one.
 
     The text is streamed: it may be of any length.
     """
-    tokens = numbers("\n" + text)
+    pieces = cut(subwords, text)
+    tokens = numbers(subwords, pieces)
     stream, parts = model.stream(), []
     for at in range(0, len(tokens) - 1, CHUNK):
         end = min(at + CHUNK, len(tokens) - 1)
@@ -25,4 +47,4 @@ def surprises(model: tinyseq.Session, text: str) -> np.ndarray:
         highest = logits.max(1, keepdims=True)
         total = np.log(np.exp(logits - highest).sum(1)) + highest[:, 0]
         parts.append(total - logits[np.arange(end - at), tokens[at + 1 : end + 1]])
-    return np.concatenate(parts) / np.log(2)
+    return Surprises(shown(pieces), np.concatenate(parts) / np.log(2), tokens[1:] == UNKNOWN)

@@ -11,13 +11,13 @@ from pathlib import Path
 from typing import NamedTuple
 
 from ..fetch import fetch, manifest
+from .languages import LANGUAGES
 
 ASSETS = manifest(Path(__file__).with_name("manifest.toml"))
-LANGUAGES = ("es", "de")
 LONGEST = 100
 """Characters of a sentence."""
 HELD_OUT = 500
-"""Source sentences to choose by, and as many to measure with."""
+"""Source sentences to choose by, and as many for each of the measurements."""
 ALIKE = 0.7
 """Of two sources' words, the part that both have, from which on they count as near-duplicates."""
 SEED = 1
@@ -37,6 +37,8 @@ class Split(NamedTuple):
     train: list[Pair]
     validation: list[Pair]
     test: list[Pair]
+    plain: list[Pair]
+    """To measure with too: not read either, but pairs that are nearly the same may have been."""
     near_duplicates: int
     """Pairs that are in no part, since they are nearly those of a held-out source."""
 
@@ -59,7 +61,7 @@ def pairs() -> list[Pair]:
 
 
 def split() -> Split:
-    """The pairs, split by source; whatever is nearly a held-out source is left out of the training."""
+    """The pairs, split by source; what is nearly a source of validation or test is not trained on."""
     found = pairs()
     languages = defaultdict(set)
     for pair in found:
@@ -69,11 +71,14 @@ def split() -> Split:
     # Of sources that are equal but for their case and names, one is held out.
     kinds = list({" ".join(words(source)): source for source in whole if words(source)}.values())
     validation, test = kinds[:HELD_OUT], kinds[HELD_OUT : 2 * HELD_OUT]
-    near = _Near([*validation, *test])
     held = {*validation, *test}
+    plain = random.Random(SEED).sample([source for source in whole if source not in held], HELD_OUT)
+    near = _Near([*validation, *test])
+    held.update(plain)
     rest = [pair for pair in found if pair.source not in held]
     train = [pair for pair in rest if not near.has(pair.source)]
-    return Split(train, _each(found, validation), _each(found, test), len(rest) - len(train))
+    chosen = (_each(found, sources) for sources in (validation, test, plain))
+    return Split(train, *chosen, len(rest) - len(train))
 
 
 def words(sentence: str) -> list[str]:

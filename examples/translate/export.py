@@ -9,7 +9,8 @@ import torch
 from torch import nn
 
 from ..network import NarrowTable, save
-from .subwords import START, Subwords
+from ..subwords import Subwords
+from .languages import START
 
 FOLDER = Path(__file__).parent
 ENCODER, DECODER, VOCABULARY = (

@@ -13,15 +13,15 @@ from tinyseq.tools.console import say, say_json
 
 from .. import picture
 from ..report import shown
+from ..subwords import END, UNKNOWN, Subwords
 from ..texts import add_options, sentences, typed
+from .languages import LANGUAGES, START
 from .picture import draw
-from .subwords import END, START, UNKNOWN, Subwords
 
 FOLDER = Path(__file__).parent
 ENCODER, DECODER, VOCABULARY = (
     FOLDER / name for name in ("encoder.tinyseq", "decoder.tinyseq", "vocabulary.txt")
 )
-LANGUAGES = {"es": "Spanish", "de": "German"}
 SENTENCES = (
     "The battery of the door sensor is low.",
     "Turn on the light in the kitchen.",

@@ -7,7 +7,8 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from tinyseq.demo.generate import characters, data, ngram, picture, run, score
+from tinyseq.demo.generate import characters, data, ngram, picture, pieces, run, score
+from tinyseq.demo.subwords import END, UNKNOWN, Subwords
 
 import tinyseq
 from tinyseq.errors import FeedError, OptionError
@@ -24,6 +25,11 @@ HELD_OUT = (
 @pytest.fixture(scope="module")
 def model() -> tinyseq.Session:
     return tinyseq.load(run.MODEL)
+
+
+@pytest.fixture(scope="module")
+def subwords() -> Subwords:
+    return Subwords.read(pieces.VOCABULARY)
 
 
 def log_probabilities(logits: np.ndarray) -> np.ndarray:
@@ -44,17 +50,20 @@ def test_each_method_writes_on_from_the_prompt(capsys):
     said = capsys.readouterr().out
     titles = [line for line in said.splitlines() if line.startswith("---")]
     assert [title.split()[1].rstrip(":") for title in titles] == list(run.METHODS)
-    written = re.findall(r"^The king(.*?)\n\([\d,]+ characters a second\)$", said, re.DOTALL | re.MULTILINE)
-    assert [len(text) for text in written] == [40, 40, 40]
+    written = re.findall(r"^The king(.*?)\n\([\d,]+ pieces a second\)$", said, re.DOTALL | re.MULTILINE)
+    assert len(written) == 3 and all(40 <= len(text) < 400 for text in written)
 
 
-def test_greedy_search_is_the_likeliest_character_of_the_whole_text_each_time(model, capsys):
+def test_greedy_search_is_the_likeliest_piece_of_the_whole_text_each_time(model, subwords, capsys):
     assert run.main(["--prompt", "In the", "--length", "30", "--method", "greedy"]) == 0
-    lines = capsys.readouterr().out.split("\n(")[0].split("\n", 1)[1]
-    tokens = characters.numbers("\n" + lines)
-    logits = model.run({"tokens": tokens[None]})["logits"][0]
-    logits[:, characters.OTHER] = -np.inf
-    assert lines[6:] == characters.text(logits[6:-1].argmax(1).tolist())
+    said = capsys.readouterr().out.split("\n(")[0].split("\n", 1)[1]
+    tokens = pieces.numbers(subwords, pieces.cut(subwords, "In the")).tolist()
+    begin = len(tokens)
+    for _ in range(30):
+        logits = model.run({"tokens": np.array([tokens])})["logits"][0, -1]
+        logits[UNKNOWN] = -np.inf
+        tokens.append(int(logits.argmax()))
+    assert said == "In the" + "".join(pieces.shown(pieces.named(subwords, tokens[begin:]), "the"))
 
 
 def test_a_seed_decides_what_is_drawn(capsys):
@@ -65,17 +74,16 @@ def test_a_seed_decides_what_is_drawn(capsys):
     assert written[0] == written[1] != written[2]
 
 
-def test_streamed_scores_are_those_of_the_whole(model, monkeypatch):
-    whole = score.surprises(model, HELD_OUT)
+def test_streamed_scores_are_those_of_the_whole(model, subwords, monkeypatch):
+    whole = score.surprises(model, subwords, HELD_OUT)
     monkeypatch.setattr(score, "CHUNK", 7)
-    assert np.array_equal(score.surprises(model, HELD_OUT), whole)
-    assert len(whole) == len(HELD_OUT)
+    assert np.array_equal(score.surprises(model, subwords, HELD_OUT).bits, whole.bits)
+    assert "".join(whole.pieces) == HELD_OUT and len(whole.pieces) == len(whole.bits)
 
 
-def test_the_text_that_it_has_not_read_is_foreseen(model):
-    assert score.surprises(model, HELD_OUT).mean() < 2.3
-    backwards = score.surprises(model, HELD_OUT[::-1]).mean()
-    assert backwards > 4
+def test_the_text_that_it_has_not_read_is_foreseen(model, subwords):
+    assert score.surprises(model, subwords, HELD_OUT).mean < 1.5
+    assert score.surprises(model, subwords, HELD_OUT[::-1]).mean > 4
 
 
 def test_a_file_is_scored(capsys, tmp_path):
@@ -83,7 +91,7 @@ def test_a_file_is_scored(capsys, tmp_path):
     path.write_text("And he said, \u00e4\u00df\n", encoding="utf-8")
     assert run.main(["--text", str(path), "--plot", str(tmp_path / "own.png")]) == 0
     said = capsys.readouterr().out
-    assert "15 characters" in said and "2 of them are none that the model knows" in said
+    assert "15 characters in" in said and "2 of them are none that the model knows" in said
     assert (tmp_path / "own.png").read_bytes().startswith(b"\x89PNG")
 
 
@@ -109,9 +117,21 @@ def test_lines_of_the_picture_hold_the_text_and_no_more():
     assert "".join(text[start:end] for start, end in lines).replace(" ", "") == "a" * 100 + "b" * 200
 
 
-def test_characters_come_back_as_they_were():
-    assert characters.text(characters.numbers(characters.CHARACTERS).tolist()) == characters.CHARACTERS
-    assert characters.numbers("\u201cY\u2019").tolist() == characters.numbers("'Y'").tolist()
+def test_pieces_come_back_as_the_text(subwords):
+    for text in (HELD_OUT, "Two\n\nlines", "\n", ""):
+        parts = pieces.cut(subwords, text)
+        tokens = pieces.numbers(subwords, parts)
+        assert tokens[0] == END and pieces.named(subwords, tokens[1:]) == parts
+        assert "".join(pieces.shown(parts)) == text
+    assert pieces.cut(subwords, "\u201cYea\u2019  so\u201d") == pieces.cut(subwords, "'Yea' so'")
+
+
+def test_characters_of_the_ngrams():
+    assert characters.numbers(characters.CHARACTERS).tolist() == list(range(characters.OTHER))
+    assert characters.numbers("\u201cY\u2019\u00e4").tolist() == [
+        *characters.numbers("'Y'"),
+        characters.OTHER,
+    ]
 
 
 @pytest.mark.parametrize("order", [1, 2, 4])
