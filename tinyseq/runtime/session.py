@@ -314,10 +314,11 @@ class Session:
 
     def _strange(self, feeds: object, one_row: bool) -> str:
         found = ""
+        ranks = {value.name: len(value.shape or ()) for value in self.inputs}
         shapes = {
             name: given.shape
             for name, given in (feeds.items() if isinstance(feeds, Mapping) else ())
-            if isinstance(given, np.ndarray)
+            if isinstance(given, np.ndarray) and given.ndim == ranks.get(name)
         }
         for name, axis in self.rows_fed[0] if one_row and self.state and len(self.rows_fed) == 1 else ():
             count = shapes.get(name, ())[axis : axis + 1]
@@ -363,8 +364,9 @@ class Session:
         format.save(self._simple, as_path(path, "a model"))
 
     def __str__(self) -> str:
-        shared = f", {self.threads} threads" if self.threads > 1 else ""
-        lines = [f"tinyseq model ({self.model.origin or 'built in Python'}) on {self.device}{shared}"]
+        more = "" if self.precision == backends.EXACT else f", {self.precision}"
+        more += f", {self.threads} threads" if self.threads > 1 else ""
+        lines = [f"tinyseq model ({self.model.origin or 'built in Python'}) on {self.device}{more}"]
         lines += [f"  input   {value}" for value in self.inputs]
         lines += [f"  output  {value}" for value in self.outputs]
         if self._refusal:
