@@ -121,11 +121,12 @@ def _write(decoder: tinyseq.Decoder, method: str, args: argparse.Namespace) -> s
     def typed(_input: int, _sequence: int, token: int) -> None:
         print(text([token]), end="", flush=True)
 
+    options = _options(method, args)
     say(_title(method, args))
     print(printable(args.prompt), end="", flush=True)
     begin = perf_counter()
     live = None if method == "beam" else typed
-    ((best,),) = tinyseq.generate(decoder, {}, _options(method, args), streamer=live)
+    ((best,),) = tinyseq.generate(decoder, {}, options, streamer=live)
     seconds = perf_counter() - begin
     written = text(best.tokens)
     print(written if live is None else "")
