@@ -7,10 +7,10 @@ from types import ModuleType
 from tinyseq.common import packages
 
 
-def package(name: str) -> ModuleType:
-    """The module of that name, imported.
+def package(name: str, extra: str | None = "demo") -> ModuleType:
+    """The module of that name, imported; ``extra`` of tinyseq installs it, or none does.
 
     Raises:
         MissingPackageError: it, or a library that it needs, is not installed.
     """
-    return packages.package(name, "the demonstration", "demo")
+    return packages.package(name, "the demonstration", extra)

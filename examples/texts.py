@@ -7,8 +7,8 @@ import sys
 from collections.abc import Iterator
 from pathlib import Path
 
-from tinyseq.common.files import opened
-from tinyseq.errors import FeedError
+from tinyseq.common import files
+from tinyseq.errors import ModelError, OptionError
 from tinyseq.tools.console import file_name
 
 from .report import shown
@@ -23,27 +23,38 @@ def add_options(parser: argparse.ArgumentParser, what: str, action: str) -> None
     given.add_argument("--interactive", action="store_true", help=f"{action} each line that is typed")
 
 
-def read(path: Path) -> str:
-    """The text of a file in UTF-8, without the line end at its end.
+def read(path: Path, what: str = "text") -> str:
+    """All that a file in UTF-8 holds, without the line end at its end; ``what`` it should be is for messages.
 
     Raises:
-        FeedError: it cannot be read, or there is none in it.
+        ModelError: it cannot be read, or there is nothing in it.
     """
     try:
-        with opened(path) as file:
-            text = file.read().decode("utf-8-sig").replace("\r\n", "\n").removesuffix("\n")
+        text = files.text(path).removeprefix("\ufeff").removesuffix("\n")
     except (OSError, UnicodeDecodeError) as error:
-        raise FeedError(f"cannot read {shown(path)}: {error}; give a text file in UTF-8") from error
+        why = error.strerror if isinstance(error, OSError) and error.strerror else error
+        raise ModelError(f"cannot read {shown(path)}: {why}; give a {what} file in UTF-8") from error
     if not text.strip():
-        raise FeedError(f"{shown(path)} is empty; give a file with text in it")
+        raise ModelError(f"{shown(path)} is empty; give a {what} file with something in it")
     return text
+
+
+def checked(given: list[str]) -> list[str]:
+    """The texts of ``--sentence``.
+
+    Raises:
+        OptionError: there is nothing in one of them.
+    """
+    if not all(map(str.strip, given)):
+        raise OptionError("--sentence is empty; give a text")
+    return given
 
 
 def sentences(path: Path) -> list[str]:
     """The lines of a file that have something in them.
 
     Raises:
-        FeedError: it cannot be read, or there is none.
+        ModelError: it cannot be read, or there is none.
     """
     return [line.strip() for line in read(path).split("\n") if line.strip()]
 

@@ -9,13 +9,12 @@ import zipfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from string import ascii_lowercase
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import h5py
 import numpy as np
 from onnx import helper
 
-import tinyseq
 from tests.ctc_oracle import NaiveNgrams
 from tests.models import model, value
 from tests.transducers import transducer
@@ -67,18 +66,6 @@ def write_files(folder: Path, asset: Callable[[str], Path]) -> None:
     with h5py.File(folder / "encoder.weights.h5", "w") as file:
         for name, shape in enumerate([(40, 12), (3, 12), (12,)]):
             file[f"layers/lstm/cell/vars/{name}"] = draw.standard_normal(shape).astype(np.float32)
-
-
-def known(document: Path) -> dict[str, Any]:
-    """Names that the reader of a document has: of a page about a reader's own model, that model."""
-    if document.name != "speech.md":
-        return {}
-    draw = np.random.default_rng(0)
-    g = tinyseq.Graph()
-    y = g.dense(g.input("input", ["rows", 512]), draw.standard_normal((512, len(TOKENS))))
-    g.output("logp", g.apply("LogSoftmax", y, axis=-1))
-    samples = draw.integers(-3000, 3000, (48_000, 2), np.int16)
-    return {"tinyseq": tinyseq, "model": tinyseq.load(g), "tokens": TOKENS, "samples": samples}
 
 
 def _gru(draw: np.random.Generator) -> dict[str, np.ndarray]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import fields
 
 import numpy as np
 import pytest
@@ -10,6 +11,7 @@ import pytest
 import tinyseq
 from tests import seq2seq
 from tinyseq.tools.cli import main
+from tinyseq.tools.commands.generate import HELP, METHODS
 from tinyseq.tools.console import FINE, UNREADABLE, USAGE
 
 WORD = "helicopter"
@@ -31,6 +33,13 @@ def arguments(files, *more: str) -> list[str]:
         *("generate", f"{files}/decoder.tinyseq", "--encoder", f"{files}/encoder.tinyseq"),
         *("--inputs", f"{files}/words.npz", "--decoder-start-token-id", "2", "--eos-token-id", "3", *more),
     ]
+
+
+def test_help_says_a_line_of_every_option(capsys):
+    assert HELP.keys() == {field.name for method in METHODS.values() for field in fields(method)}
+    with pytest.raises(SystemExit):
+        main(["generate", "--help"])
+    assert "--top-k VALUE" in capsys.readouterr().out
 
 
 def wanted(files, options):

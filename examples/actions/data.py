@@ -9,10 +9,11 @@ from typing import NamedTuple
 
 import numpy as np
 
-from tinyseq.common import files
-from tinyseq.errors import FeedError
+from tinyseq.errors import FeedError, ModelError
 
 from ..fetch import fetch, manifest
+from ..report import shown
+from ..texts import read
 
 EXERCISES = (
     "pendulum",
@@ -98,12 +99,13 @@ def read_csv(path: Path) -> np.ndarray:
     """The numbers of a CSV file, float32[rows, columns]; a first line that names columns is passed over.
 
     Raises:
-        FeedError: the file cannot be read, or is not of rows of as many finite numbers each.
+        ModelError: the file cannot be read, or there is nothing in it.
+        FeedError: it is not of rows of as many finite numbers each.
     """
     try:
-        rows = [row for row in csv.reader(files.text(path).splitlines()) if row]
-    except (OSError, UnicodeDecodeError, csv.Error) as error:
-        raise FeedError(f"cannot read {path}: {error}; give a CSV file in UTF-8") from error
+        rows = [row for row in csv.reader(read(path, "CSV").splitlines()) if row]
+    except csv.Error as error:
+        raise ModelError(f"cannot read {shown(path)}: {error}; give a CSV file in UTF-8") from error
     if rows and not _is_number(rows[0][0]):
         del rows[0]
     try:

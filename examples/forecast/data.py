@@ -8,15 +8,17 @@ import re
 import tarfile
 from collections.abc import Iterable
 from datetime import datetime
+from io import StringIO
 from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
 
-from tinyseq.common import files
-from tinyseq.errors import FeedError
+from tinyseq.errors import FeedError, ModelError
 
 from ..fetch import fetch, manifest
+from ..report import shown
+from ..texts import read
 
 QUANTILES = (0.05, 0.25, 0.5, 0.75, 0.95)
 """What is forecast of each value: the median, and the bounds of intervals of 50 and 90 %."""
@@ -106,38 +108,49 @@ def _weather(lines: Iterable[str]) -> list[np.ndarray]:
 
 
 def read_csv(path: Path, column: str | None) -> np.ndarray:
-    """A column of numbers of a CSV file, float64[rows]; without a name, the last column.
+    """A column of numbers of a CSV file, float64[rows]; without a name, the last column. The first line names
+    columns; without a name it is a row like the others if it has a number in the last column.
 
     Raises:
-        FeedError: the file cannot be read, has no such column, or a row of it is no finite number.
+        ModelError: the file cannot be read, or there is nothing in it.
+        FeedError: it has no such column, or a row of it is no finite number; says in which line of the file.
     """
+    text = read(path, "CSV").rstrip("\n")
     try:
-        lines = files.text(path).splitlines()
-    except (OSError, UnicodeDecodeError) as error:
-        raise FeedError(f"cannot read {path}: {error}; give a CSV file in UTF-8") from error
-    try:
-        separator = csv.Sniffer().sniff("\n".join(lines[:20]), ",;\t").delimiter
+        separator = csv.Sniffer().sniff("\n".join(text.split("\n")[:20]), ",;\t").delimiter
     except csv.Error:
         separator = ","
+    reader = csv.reader(StringIO(text, newline=""), delimiter=separator)
     try:
-        head, *rows = [row for row in csv.reader(lines, delimiter=separator) if row]
-    except (ValueError, csv.Error) as error:
-        raise FeedError(f"{path} is no CSV file with a line of names and lines of values") from error
-    if column is not None and column not in head:
-        raise FeedError(f"{path} has no column {column!r}; its columns are {', '.join(map(repr, head))}")
-    place = len(head) - 1 if column is None else head.index(column)
-    return np.array([_number(path, number, row, place) for number, row in enumerate(rows, 2)], float)
+        rows = [(reader.line_num, row) for row in reader]
+    except csv.Error as error:
+        raise ModelError(f"cannot read {shown(path)}: {error}; give a CSV file in UTF-8") from error
+    names = rows[0][1]
+    if column is not None and column not in names:
+        listed = ", ".join(map(repr, names))
+        raise FeedError(f"{shown(path)} has no column {column!r}; its columns are {listed}")
+    place = max(0, len(names) - 1) if column is None else names.index(column)
+    if names and (column is not None or not _is_number(names[place])):
+        del rows[0]
+    return np.array([_number(path, line, row, place) for line, row in rows], float)
+
+
+def _is_number(text: str) -> bool:
+    try:
+        float(text)
+    except ValueError:
+        return False
+    return True
 
 
 def _number(path: Path, line: int, row: list[str], place: int) -> float:
+    what = "leave such lines out, or put in what lies between its neighbours"
+    if not any(map(str.strip, row)):
+        raise FeedError(f"line {line} of {shown(path)} is empty; {what}")
     text = row[place] if place < len(row) else ""
-    try:
-        value = float(text)
-    except ValueError:
-        value = math.nan
-    if not math.isfinite(value):
+    if not _is_number(text) or not math.isfinite(float(text)):
         raise FeedError(
-            f"row {line} of {path} has {text!r}, which is no number, in column {place + 1}; leave such rows "
-            "out, or put in what lies between its neighbours"
+            f"line {line} of {shown(path)} has {text!r} in column {place + 1}, which is no finite number; "
+            f"{what}"
         )
-    return value
+    return float(text)

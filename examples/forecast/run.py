@@ -65,7 +65,12 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "name", nargs="*", type=_name, metavar="NAME", help=f"{', '.join(SERIES)} (default: all)"
     )
-    parser.add_argument("--csv", type=file_name, metavar="FILE", help="a series of yours, a value a line")
+    parser.add_argument(
+        "--csv",
+        type=file_name,
+        metavar="FILE",
+        help="a series of yours, a value a line, none of them empty; the first may name columns",
+    )
     parser.add_argument("--column", metavar="NAME", help="its column (default: the last)")
     parser.add_argument(
         "--season",

@@ -125,9 +125,9 @@ def _write(decoder: tinyseq.Decoder, subwords: Subwords, method: str, args: argp
         print(*spelt([part], last), end="", flush=True)
         last = part
 
+    options = _options(method, numbers(subwords, prompt).tolist(), args)
     say(_title(method, args))
     print(printable(args.prompt), end="", flush=True)
-    options = _options(method, numbers(subwords, prompt).tolist(), args)
     begin = perf_counter()
     ((best,),) = tinyseq.generate(decoder, {}, options, streamer=None if method == "beam" else typed)
     seconds = perf_counter() - begin

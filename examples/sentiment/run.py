@@ -10,7 +10,7 @@ from tinyseq.tools.console import say, say_json
 
 from .. import picture
 from ..report import shown
-from ..texts import add_options, sentences, typed
+from ..texts import add_options, checked, sentences, typed
 from .picture import draw
 from .words import UNKNOWN, Vocabulary, words
 
@@ -59,7 +59,7 @@ def main(arguments: list[str]) -> int:
         for line in typed():
             say(*_lines(judge, line, live=True))
         return 0
-    given = args.sentence or (sentences(args.text) if args.text else list(SENTENCES))
+    given = checked(args.sentence or []) or (sentences(args.text) if args.text else list(SENTENCES))
     if args.json:
         say_json([_report(judge, text) for text in given], indent=2)
     else:

@@ -19,7 +19,7 @@ def microphone(rate: int, chunk: int) -> Iterator[np.ndarray]:
         AudioError: there is no microphone, or it cannot be had.
         MissingPackageError: sounddevice is not installed.
     """
-    sounddevice = package("sounddevice")
+    sounddevice = package("sounddevice", extra=None)
     heard: SimpleQueue[np.ndarray] = SimpleQueue()
 
     def take(samples: np.ndarray, *_: object) -> None:

@@ -133,7 +133,6 @@ def test_means_leave_the_rest_out():
         ("1,2,3,4,5,x\n" * 4, "not of rows of as many numbers"),
         ("1,2,3,4,5,nan\n" * 4, "not finite"),
         ("ax,ay\n", "has no rows"),
-        ("", "has no rows"),
         ("1,2\n" * 8, "has 2 columns; the exercises' model hears ax, ay"),
         ("1,2,3,4,5,6\n" * 3, "has 3 rows; give 4 or more"),
     ],
@@ -145,8 +144,11 @@ def test_what_is_no_recording_is_refused(tmp_path, text, why):
 
 
 def test_files_that_cannot_be_read_are_refused(tmp_path):
-    with pytest.raises(FeedError, match="cannot read"):
+    with pytest.raises(ModelError, match="cannot read"):
         read_csv(tmp_path / "none.csv")
+    (tmp_path / "empty.csv").touch()
+    with pytest.raises(ModelError, match="is empty"):
+        read_csv(tmp_path / "empty.csv")
     (tmp_path / "other.tinyseq").write_bytes(MODEL.read_bytes())
     with pytest.raises(ModelError, match=r"the names of other\.tinyseq's classes"):
         Classifier(tmp_path / "other.tinyseq")

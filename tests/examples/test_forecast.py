@@ -143,7 +143,7 @@ def test_columns_by_name_and_any_separator(tmp_path, separator):
     assert read_csv(path, "b").tolist() == [2.5, -1000]
     with pytest.raises(FeedError, match="no column 'd'; its columns are 'a', 'b', 'c'"):
         read_csv(path, "d")
-    with pytest.raises(FeedError, match=r"row 2 of .* has 'x', which is no number, in column 3"):
+    with pytest.raises(FeedError, match=r"line 2 of .* has 'x' in column 3, which is no finite number"):
         read_csv(path, None)
 
 
@@ -151,14 +151,30 @@ def test_columns_by_name_and_any_separator(tmp_path, separator):
 def test_files_that_are_no_series_are_refused(tmp_path, text):
     path = tmp_path / "own.csv"
     path.write_text(text)
-    with pytest.raises(FeedError):
+    with pytest.raises(FeedError if text else ModelError):
         run.main([f"--plot={tmp_path / 'own.png'}", f"--csv={path}"])
+
+
+@pytest.mark.parametrize(
+    ("text", "values"), [("1\n2\n", [1, 2]), ("v\n1\n2", [1, 2]), ("2000-01-01,3\n2000-01-02,4\n\n", [3, 4])]
+)
+def test_a_first_line_with_a_number_is_a_value(tmp_path, text, values):
+    path = tmp_path / "own.csv"
+    path.write_text(text)
+    assert read_csv(path, None).tolist() == values
+
+
+def test_empty_lines_are_refused_by_their_number(tmp_path):
+    path = tmp_path / "own.csv"
+    path.write_text("v\n1\n\n2\n")
+    with pytest.raises(FeedError, match=r"line 3 of .* is empty"):
+        read_csv(path, None)
 
 
 def test_files_that_cannot_be_read_are_refused(tmp_path):
     (tmp_path / "binary.csv").write_bytes(b"\xff\xfe\x00")
     for name in ("none.csv", "binary.csv", "."):
-        with pytest.raises(FeedError, match="cannot read"):
+        with pytest.raises(ModelError, match="cannot read"):
             run.main([f"--plot={tmp_path / 'own.png'}", f"--csv={tmp_path / name}"])
 
 

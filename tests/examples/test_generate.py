@@ -11,7 +11,7 @@ from tinyseq.demo.generate import characters, data, ngram, picture, pieces, run,
 from tinyseq.demo.subwords import END, UNKNOWN, Subwords
 
 import tinyseq
-from tinyseq.errors import FeedError, OptionError
+from tinyseq.errors import ModelError, OptionError
 
 EXPECTED = np.load(Path(__file__).parents[1] / "data" / "demo_generate.npz")
 HELD_OUT = (
@@ -99,7 +99,7 @@ def test_a_file_is_scored(capsys, tmp_path):
 def test_a_file_without_text_is_refused(tmp_path, content):
     path = tmp_path / "own.txt"
     path.write_bytes(content)
-    with pytest.raises(FeedError, match=r"own\.txt"):
+    with pytest.raises(ModelError, match=r"own\.txt"):
         run.main(["--text", str(path)])
 
 

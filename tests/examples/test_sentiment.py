@@ -10,7 +10,7 @@ import pytest
 from tinyseq.demo.sentiment import bag, data, run, words
 
 import tinyseq
-from tinyseq.errors import FeedError
+from tinyseq.errors import ModelError, OptionError
 
 EXPECTED = np.load(Path(__file__).parents[1] / "data" / "demo_sentiment.npz")
 FAVOURABLE = ("a gorgeous and witty film", "a wonderful, moving story", "the best film of the year")
@@ -73,8 +73,13 @@ def test_a_text_without_words_is_unknown_and_no_error(judge):
 def test_a_file_without_reviews_is_refused(tmp_path):
     path = tmp_path / "own.txt"
     path.write_text("\n\n")
-    with pytest.raises(FeedError, match="empty"):
+    with pytest.raises(ModelError, match="empty"):
         run.main(["--text", str(path)])
+
+
+def test_an_empty_sentence_is_refused():
+    with pytest.raises(OptionError, match="--sentence is empty"):
+        run.main(["--sentence", "good", "--sentence", " "])
 
 
 @pytest.mark.parametrize(

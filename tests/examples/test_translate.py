@@ -13,7 +13,7 @@ from tinyseq.demo.translate import data, run
 from tinyseq.demo.translate.languages import START
 
 import tinyseq
-from tinyseq.errors import FeedError, OptionError
+from tinyseq.errors import ModelError, OptionError
 
 EXPECTED = np.load(Path(__file__).parents[1] / "data" / "demo_translate.npz")
 SENTENCE = "Turn on the light in the kitchen."
@@ -128,7 +128,7 @@ def test_wrong_options_are_refused(options, error):
 
 
 def test_a_file_that_is_missing_is_refused(tmp_path):
-    with pytest.raises(FeedError, match=r"none\.txt"):
+    with pytest.raises(ModelError, match=r"none\.txt"):
         run.main(["--text", str(tmp_path / "none.txt")])
 
 

@@ -67,7 +67,6 @@ def test_a_whole_file(tmp_path):
 @pytest.mark.parametrize(
     ("text", "said"),
     [
-        ("[", "serve.toml"),
         ("[other]", "table other is unknown"),
         ("[server]\nprot = 1", "server.prot is unknown"),
         ("[server]\nport = 70000", "server.port is 70000"),
@@ -89,7 +88,6 @@ def test_a_whole_file(tmp_path):
         ("[models.m]\npath = 'x'\nstate = { a = 1 }", "models.m.state.a"),
         ("[models.m]\npath = 'x'\nthreads = 0", "models.m.threads"),
         ("speech = 1", "speech"),
-        ("[server]\nsecret_file = 'nothing'", "cannot read the secret"),
     ],
 )
 def test_what_is_wrong_is_refused_by_its_key(tmp_path, text, said):
@@ -98,6 +96,16 @@ def test_what_is_wrong_is_refused_by_its_key(tmp_path, text, said):
     with pytest.raises(tinyseq.errors.OptionError, match=r"^[^\n]*$") as refused:
         read_config(path)
     assert said in str(refused.value)
+
+
+def test_files_that_cannot_be_read(tmp_path):
+    path = tmp_path / "serve.toml"
+    for text in ("[server]\nsecret_file = 'nothing'", "[server"):
+        path.write_text(text)
+        with pytest.raises(tinyseq.errors.ModelError, match="cannot read"):
+            read_config(path)
+    with pytest.raises(tinyseq.errors.ModelError, match="No such file"):
+        read_config(tmp_path / "none.toml")
 
 
 def test_a_secret_that_is_too_short(tmp_path):

@@ -16,7 +16,7 @@ from websockets.exceptions import ConnectionClosed, InvalidStatus
 from tests.serve.native import Client
 from tests.serve.server import serving, wait_until
 from tests.serve.test_streams import RATE, SILERO, alone, sound
-from tinyseq.serve.frames import _unmasked, unmasked
+from tinyseq.serve.frames import _unmasked, short_reason, unmasked
 
 LIMITS = """
 [server]
@@ -322,6 +322,17 @@ def test_paths_and_methods(server):
     assert server.get("/nothing")[0] == 404
     assert server.ask("/v2/health/live", b"{}")[0] == 405
     assert b"nothing is at" in server.get("/../../etc/passwd")[1]
+    status, answer = server.get("/v2/models")
+    assert status == 404 and b"POST /v2/repository/index" in answer
+
+
+@pytest.mark.parametrize(
+    ("reason", "told"),
+    [("fits", b"fits"), ("x" * 124, b"x" * 120 + b"..."), ("word " * 30, b"word " * 23 + b"word...")],
+    ids=["fits", "one word", "words"],
+)
+def test_a_reason_for_closing_is_cut_behind_a_word(reason, told):
+    assert short_reason(reason) == told and len(told) <= 123
 
 
 def test_a_token_of_another_secret_or_model(server, models):

@@ -8,12 +8,12 @@ from types import ModuleType
 from tinyseq.errors import MissingPackageError
 
 
-def package(name: str, user: str, extra: str) -> ModuleType:
+def package(name: str, user: str, extra: str | None) -> ModuleType:
     """The module of that name, imported.
 
     Args:
         user: who needs it, for the message.
-        extra: the extra of tinyseq that installs it.
+        extra: the extra of tinyseq that installs it; None where none does.
 
     Raises:
         MissingPackageError: it, or a library that it needs, is not installed.
@@ -21,6 +21,7 @@ def package(name: str, user: str, extra: str) -> ModuleType:
     try:
         return import_module(name)
     except (ImportError, OSError) as error:  # OSError: soundfile without libsndfile
+        what = name if extra is None else f"'tinyseq[{extra}]'"
         raise MissingPackageError(
-            f"{user} needs {name}, which cannot be imported ({error}): pip install 'tinyseq[{extra}]'"
+            f"{user} needs {name}, which cannot be imported ({error}): pip install {what}"
         ) from error

@@ -119,7 +119,9 @@ def load(path: str | Path) -> Model:
             )
         return _model(document, tensors)
     except DAMAGE as error:
-        raise ModelError(f"the graph in {path} is damaged: {error!r}") from error
+        raise ModelError(
+            f"the graph in {path} is damaged ({error}); write the file again with model.save"
+        ) from error
 
 
 def fingerprint(model: Model) -> str:
@@ -144,7 +146,7 @@ def parts(data: bytes) -> tuple[dict[str, str], dict[str, np.ndarray]]:
     """
     start = 8 + int.from_bytes(data[:8], "little")
     if start > min(len(data), MOST_HEADER):
-        raise ValueError(f"a header of {start - 8:,} bytes in a file of {len(data):,}")
+        raise ValueError(f"of its {len(data):,} bytes the header would take {start - 8:,}")
     header = json.loads(data[8:start])
     metadata = dict(header.pop("__metadata__", {}))
     elements = memoryview(data)[start:]

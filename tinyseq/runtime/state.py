@@ -112,7 +112,9 @@ class State(Mapping[str, np.ndarray]):
             checksum, state = notes.pop("checksum"), cls(fields, str(notes["model"]))
             sound = checksum == _checksum(state, notes)
         except DAMAGE as error:
-            raise StateError(f"{what} are no saved state, or damaged: {error!r}") from error
+            raise StateError(
+                f"{what} are no saved state, or damaged; give all that to_bytes wrote"
+            ) from error
         if not sound:
             raise StateError(f"{what} are a saved state that is damaged: their checksum differs")
         return state

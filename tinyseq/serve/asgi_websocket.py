@@ -12,6 +12,7 @@ from urllib.parse import parse_qsl
 
 from tinyseq.errors import TinyseqError
 from tinyseq.serve.errors import BadRequestError, ServeError
+from tinyseq.serve.frames import short_reason
 from tinyseq.serve.http import refusal
 
 if TYPE_CHECKING:
@@ -84,9 +85,8 @@ class AsgiWebsocket:
     async def _refuse(self, error: ServeError) -> None:
         self._services.metrics.refused[error.reason] += 1
         if "websocket.http.response" not in (self._scope.get("extensions") or {}):
-            await self._send(
-                {"type": "websocket.close", "code": error.close_code, "reason": str(error)[:120]}
-            )
+            reason = short_reason(str(error)).decode()
+            await self._send({"type": "websocket.close", "code": error.close_code, "reason": reason})
             return
         answer = refusal(error)
         headers = {"content-type": answer.content_type, **answer.headers}
@@ -163,7 +163,8 @@ class AsgiWebsocket:
         if self._closed:
             return
         self._closed, self._code = True, code
-        self._out.append({"type": "websocket.close", "code": code, "reason": reason[:120]})
+        told = short_reason(reason).decode()
+        self._out.append({"type": "websocket.close", "code": code, "reason": told})
         self._wake.set()
         self._reading.set()
 

@@ -113,13 +113,21 @@ def run(args: argparse.Namespace) -> int:
     workers.uvicorn_package()
     sock = workers.bound(config)
     host, port = sock.getsockname()[:2]
+    logging.basicConfig(format="tinyseq: %(message)s", level=logging.INFO)
+
+    def ready() -> None:
+        _say_address(config, host, port)
+
+    if config.workers > 1:
+        return workers.serve_all(config, sock, ready)
+    workers.serve(config, sock, ready=ready)
+    return 0
+
+
+def _say_address(config: Config, host: str, port: int) -> None:
+    """Says where clients may come."""
     say(f"listening at http{'s' if config.certificate else ''}://{host}:{port}")
     console.flush()
-    logging.basicConfig(format="tinyseq: %(message)s", level=logging.INFO)
-    if config.workers > 1:
-        return workers.serve_all(config, sock)
-    workers.serve(config, sock)
-    return 0
 
 
 def _run_on_ray(config: Config, most_workers: int | None) -> int:
@@ -129,8 +137,4 @@ def _run_on_ray(config: Config, most_workers: int | None) -> int:
     if config.port == 0:
         raise OptionError("--port 0 picks a free port, which Ray cannot: name one")
 
-    def ready() -> None:
-        say(f"listening at http{'s' if config.certificate else ''}://{config.host}:{config.port}")
-        console.flush()
-
-    return ray.serve(config, most_workers, ready)
+    return ray.serve(config, most_workers, lambda: _say_address(config, config.host, config.port))

@@ -114,13 +114,14 @@ def read_config(path: str | Path, base: Config | None = None) -> Config:
     the folder of the file.
 
     Raises:
-        OptionError: it cannot be read, or a key is unknown or its value is none; says which.
+        ModelError: it cannot be read.
+        OptionError: a key is unknown or its value is none; says which.
     """
     path = as_path(path, "a configuration")
     try:
         tables = tomllib.loads(path.read_text(encoding="utf-8"))
     except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
-        raise OptionError(f"cannot read {path}: {error}") from error
+        raise ModelError(f"cannot read {path}: {_why(error)}; give a TOML file") from error
     return _Reader(path).config(tables, base or Config())
 
 
@@ -311,16 +312,22 @@ def checked_origin(text: str) -> str:
     return text
 
 
+def _why(error: Exception) -> str:
+    """What kept a file from being read."""
+    return error.strerror if isinstance(error, OSError) and error.strerror else str(error)
+
+
 def read_secret(path: Path) -> bytes:
     """What a file holds to sign state tokens with.
 
     Raises:
-        OptionError: it cannot be read, or is too short to be a secret.
+        ModelError: it cannot be read.
+        OptionError: it is too short to be a secret.
     """
     try:
         secret = path.read_bytes().strip()
     except (OSError, ValueError) as error:
-        raise OptionError(f"cannot read the secret {shown(str(path))}: {error}") from error
+        raise ModelError(f"cannot read the secret {shown(str(path))}: {_why(error)}") from error
     if len(secret) < 16:
         raise OptionError(
             f"the secret {path} has {len(secret)} bytes and must have 16 at least: "

@@ -57,9 +57,12 @@ def may_close(code: int, payload: bytes) -> bool:
 
 
 def short_reason(reason: str) -> bytes:
-    """A reason as a frame of control takes it."""
-    data = reason.encode()[: LONGEST_CONTROL - 2]
-    return data.decode(errors="ignore").encode()
+    """A reason as a frame of control takes it: cut behind a word where it is too long."""
+    data, most = reason.encode(), LONGEST_CONTROL - 2
+    if len(data) <= most:
+        return data
+    cut = data[: most - 3].decode(errors="ignore")
+    return (cut.rpartition(" ")[0] or cut).encode() + b"..."
 
 
 def _unmasked(data: bytes, body: int, end: int) -> bytes:

@@ -65,8 +65,7 @@ class Tokens:
         signed, signature = data[:-SIGNATURE], data[-SIGNATURE:]
         if len(signed) < 3 or not hmac.compare_digest(self._signature(signed), signature):
             raise TokenError(
-                "the state token is damaged, or was signed with another secret: servers that take each "
-                "other's tokens share one (--secret FILE)"
+                "the state token is damaged, or signed with another secret: give servers one --secret FILE"
             )
         if signed[0] != VERSION:
             raise TokenError(f"the state token is of version {signed[0]}; this server reads {VERSION}")
@@ -76,8 +75,8 @@ class Tokens:
             raise TokenError(f"the state token is of a {header['kind']} stream, and this is a {kind} one")
         if header["model"] != model:
             raise TokenError(
-                f"the state token is of another model: its fingerprint is {header['model'][:12]}..., that of "
-                f"this one {model[:12]}...; start the stream anew"
+                f"the state token is of another model ({header['model'][:12]}..., this one is "
+                f"{model[:12]}...): start the stream anew"
             )
         if self._seconds and time.time() - header["made"] > self._seconds:
             raise TokenError(

@@ -16,6 +16,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import replace
 from multiprocessing import connection
 from multiprocessing.process import BaseProcess
+from multiprocessing.synchronize import Event
 from pathlib import Path
 from secrets import token_bytes
 from typing import Any
@@ -73,9 +74,18 @@ def listening(host: str, port: int, shared: bool = False) -> socket.socket:
     return sock
 
 
-def serve(config: Config, *socks: socket.socket, exchange: Exchange | None = None) -> None:
+def _nothing() -> None:
+    """Tells nobody."""
+
+
+def serve(
+    config: Config,
+    *socks: socket.socket,
+    exchange: Exchange | None = None,
+    ready: Callable[[], None] = _nothing,
+) -> None:
     """Serves in this process what comes by some sockets, until it is told to end, by SIGTERM or SIGINT;
-    SIGHUP loads the models anew.
+    SIGHUP loads the models anew. Calls ``ready`` when clients may come.
 
     Raises:
         TinyseqError: a model cannot be loaded.
@@ -98,10 +108,10 @@ def serve(config: Config, *socks: socket.socket, exchange: Exchange | None = Non
         backlog=BACKLOG,
     )
     with asyncio.Runner(loop_factory=settings.get_loop_factory()) as runner:
-        runner.run(_serve(app, uvicorn.Server(settings), socks))
+        runner.run(_serve(app, uvicorn.Server(settings), socks, ready))
 
 
-async def _serve(app: App, server: Any, socks: Sequence[socket.socket]) -> None:
+async def _serve(app: App, server: Any, socks: Sequence[socket.socket], ready: Callable[[], None]) -> None:
     loop = asyncio.get_running_loop()
     ending = asyncio.Event()
     await app.start()
@@ -113,11 +123,19 @@ async def _serve(app: App, server: Any, socks: Sequence[socket.socket]) -> None:
         _on_signal(loop, (signal.SIGHUP,), app.reload)
     task = asyncio.create_task(server._serve(list(socks)))
     told = asyncio.create_task(ending.wait())
+    begun = asyncio.create_task(_when_started(server, ready))
     await asyncio.wait([task, told], return_when=asyncio.FIRST_COMPLETED)
+    begun.cancel()
     await app.drain()
     server.should_exit = True
     await task
     await app.stop()
+
+
+async def _when_started(server: Any, ready: Callable[[], None]) -> None:
+    while not server.started:
+        await asyncio.sleep(0.005)
+    ready()
 
 
 def _on_signal(
@@ -130,15 +148,16 @@ def _on_signal(
             signal.signal(each, lambda *_: loop.call_soon_threadsafe(call))
 
 
-def serve_all(config: Config, sock: socket.socket) -> int:
-    """Serves by ``config.workers`` processes until told to end; gives the exit code.
+def serve_all(config: Config, sock: socket.socket, ready: Callable[[], None] = _nothing) -> int:
+    """Serves by ``config.workers`` processes until told to end; gives the exit code. Calls ``ready`` when all
+    of them take clients.
 
     Raises:
         TinyseqError: a worker cannot start.
     """
     config = replace(config, secret=config.secret or token_bytes(32))
     with tempfile.TemporaryDirectory(prefix="tinyseq-serve-") as folder:
-        return _Supervisor(config, sock, Path(folder)).run()
+        return _Supervisor(config, sock, Path(folder)).run(ready)
 
 
 class _Supervisor:
@@ -149,16 +168,21 @@ class _Supervisor:
         self._context = multiprocessing.get_context("spawn")
         self._workers: dict[int, BaseProcess] = {}
         self._started: dict[int, float] = {}
+        self._ready: dict[int, Event] = {}
         self._told: list[int] = []
 
-    def run(self) -> int:
+    def run(self, ready: Callable[[], None]) -> int:
         names = [name for name in ("SIGINT", "SIGTERM", "SIGHUP") if hasattr(signal, name)]
         for name in names:
             signal.signal(getattr(signal, name), lambda number, _: self._told.append(number))
         for number in range(self._config.workers):
             self._start(number)
+        told = False
         while True:
             connection.wait([worker.sentinel for worker in self._workers.values()], 0.2)
+            if not told and all(each.is_set() for each in self._ready.values()):
+                told = True
+                ready()
             for signalled in self._take():
                 if signalled != getattr(signal, "SIGHUP", None):
                     return self._end()
@@ -173,7 +197,8 @@ class _Supervisor:
         return told
 
     def _start(self, number: int) -> None:
-        arguments = self._config, self._sock, number, self._folder
+        self._ready[number] = self._context.Event()
+        arguments = self._config, self._sock, number, self._folder, self._ready[number]
         worker = self._context.Process(target=_worker, args=arguments, name=f"tinyseq-worker-{number}")
         worker.start()
         self._workers[number], self._started[number] = worker, time.monotonic()
@@ -222,8 +247,8 @@ def _shares_port() -> bool:
     return sys.platform == "linux"
 
 
-def _worker(config: Config, sock: socket.socket, number: int, folder: Path) -> None:
-    """What a worker's process does.
+def _worker(config: Config, sock: socket.socket, number: int, folder: Path, ready: Event) -> None:
+    """What a worker's process does; it sets ``ready`` when it takes clients.
 
     It takes clients from a socket of its own, where there is one, and from the supervisor's, which all share:
     while no worker lives, clients wait there.
@@ -231,7 +256,7 @@ def _worker(config: Config, sock: socket.socket, number: int, folder: Path) -> N
     logging.basicConfig(format="tinyseq: %(message)s", level=logging.INFO)
     try:
         own = [listening(*sock.getsockname()[:2], shared=True)] if _shares_port() else []
-        serve(config, *own, sock, exchange=Exchange(folder, number))
+        serve(config, *own, sock, exchange=Exchange(folder, number), ready=ready.set)
     except TinyseqError as error:
         print(f"tinyseq: {error}", file=sys.stderr)
         sys.exit(FAILED)

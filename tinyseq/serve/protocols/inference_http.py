@@ -6,7 +6,7 @@ from time import perf_counter_ns
 from typing import TYPE_CHECKING
 
 from tinyseq.errors import TinyseqError
-from tinyseq.serve.errors import BadRequestError, ServeError
+from tinyseq.serve.errors import BadRequestError, ServeError, UnknownPathError
 from tinyseq.serve.http import Request, Response, Route, json_response, route
 from tinyseq.serve.protocols import packing
 from tinyseq.serve.protocols.inference import Inference, as_refusal
@@ -79,6 +79,13 @@ async def _index(services: Services, request: Request) -> Response:
     return json_response(Inference.of(services).index(ready))
 
 
+async def _models(services: Services, request: Request) -> Response:
+    raise UnknownPathError(
+        f"nothing is at {request.path}: POST /v2/repository/index lists the models, and "
+        "GET /v2/models/NAME tells of one"
+    )
+
+
 async def _load(services: Services, request: Request, name: str) -> Response:
     body = await _body(services, request)
     parameters = read_object(body).get("parameters", {}) if body else {}
@@ -102,6 +109,7 @@ async def _not_supported(services: Services, request: Request) -> Response:
 
 ROUTES: tuple[Route, ...] = (
     route("GET", "/v2/?", _server),
+    *(route(method, "/v2/models/?", _models) for method in ("GET", "POST")),
     route("GET", "/v2/models/stats", _statistics),
     route("POST", f"{MODEL}/infer", _infer),
     route("GET", f"{MODEL}/ready", _model_ready),

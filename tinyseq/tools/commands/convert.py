@@ -58,8 +58,9 @@ def _roundings(args: argparse.Namespace, session: Session) -> tuple[list[narrowi
     try:
         if session.streams:
             args.size += [f"{name}={FRAMES}" for name in frame_sizes_not_given(args, session)]
-        feeds = inputs.feeds_of(args, session)
-        session.run(feeds)
+        with inputs.size_hint(args, session):
+            feeds = inputs.feeds_of(args, session)
+            session.run(feeds)
     except FeedError as error:
         if args.input or args.inputs:
             raise

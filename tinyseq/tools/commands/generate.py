@@ -21,6 +21,37 @@ from tinyseq.tools.console import FINE, file_name, say_json
 METHODS = {"greedy": Greedy, "beam": Beam, "sampling": Sampling}
 _NAMES = {field.name: field for method in METHODS.values() for field in fields(method)}
 
+HELP = {
+    "decoder_start_token_id": "the token that the decoder is given first",
+    "eos_token_id": "the token, or tokens with commas, that end a sequence",
+    "max_new_tokens": "tokens after which a sequence is cut",
+    "prefix": "tokens with commas that follow the start and are not chosen",
+    "repetition_penalty": "above 1: tokens that are there already become less likely",
+    "no_repeat_ngram_size": "no sequence of so many tokens occurs twice; 0: any may",
+    "min_new_tokens": "tokens below which none that ends is chosen",
+    "forced_bos_token_id": "the first token, whatever the model says",
+    "forced_eos_token_id": "the token at which a sequence is cut by --max-new-tokens",
+    "suppress_tokens": "tokens in brackets, [7,8], that are never chosen",
+    "begin_suppress_tokens": "tokens in brackets that are not chosen as the first",
+    "output_attentions": "true: keep the attention over the source, for --json",
+    "num_return_sequences": "of beam and sampling: sequences an input",
+    "temperature": "of sampling: what scores are divided by; below 1 the likely becomes likelier",
+    "top_k": "of sampling: only the so many likeliest tokens; 0: all",
+    "top_p": "of sampling: only the likeliest tokens that have this probability together",
+    "min_p": "of sampling: only tokens of this share of the likeliest one's probability",
+    "typical_p": "of sampling: only the most typical tokens that have this probability together",
+    "seed": "of sampling: of the random numbers",
+    "num_beams": "of beam search: sequences that go on from step to step",
+    "length_penalty": "of beam search: scores are divided by length to this power; 0: sums alone",
+    "early_stopping": "of beam search: true: ends once --num-beams have finished; never: searches longest",
+    "patience": "of beam search: how many times as many as --num-beams must finish",
+    "compete": "of beam search: true: finished sequences keep their places among the others",
+    "coverage_penalty": "of beam search: prefers sequences that attend to all of the source",
+    "num_beam_groups": "of beam search: groups that are searched one after the other",
+    "diversity_penalty": "of beam search: taken off tokens that an earlier group chose",
+}
+"""Options of the methods, and what they are in a line."""
+
 
 def add_arguments(command: argparse.ArgumentParser) -> None:
     """The options of the command."""
@@ -48,10 +79,16 @@ def add_arguments(command: argparse.ArgumentParser) -> None:
         help="tokens, one a line, with or without their numbers, or a JSON list or {token: number}",
     )
     command.add_argument("--separator", default="", help="between the tokens of a text (default nothing)")
-    options = command.add_argument_group("options of the method", "see tinyseq.Greedy, Beam and Sampling")
-    for name in _NAMES:
+    options = command.add_argument_group(
+        "options of the method",
+        "in full: help(tinyseq.Greedy), help(tinyseq.Beam) and help(tinyseq.Sampling) in Python",
+    )
+    for name, field in _NAMES.items():
         flag = f"--{name.replace('_', '-')}"
-        options.add_argument(flag, type=_value, default=argparse.SUPPRESS, metavar="VALUE")
+        default = "" if field.default in (None, ()) else f" (default {json.dumps(field.default)})"
+        options.add_argument(
+            flag, type=_value, default=argparse.SUPPRESS, metavar="VALUE", help=HELP[name] + default
+        )
 
 
 def _value(text: str) -> object:
