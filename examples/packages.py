@@ -7,10 +7,13 @@ from types import ModuleType
 from tinyseq.common import packages
 
 
-def package(name: str) -> ModuleType:
+def package(name: str, extra: str = "demo") -> ModuleType:
     """The module of that name, imported.
+
+    Args:
+        extra: the extra of tinyseq that installs it.
 
     Raises:
         MissingPackageError: it, or a library that it needs, is not installed.
     """
-    return packages.package(name, "the demonstration", "demo")
+    return packages.package(name, "the demonstration", extra)
