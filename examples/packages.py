@@ -8,7 +8,10 @@ from tinyseq.common import packages
 
 
 def package(name: str, extra: str | None = "demo") -> ModuleType:
-    """The module of that name, imported; ``extra`` of tinyseq installs it, or none does.
+    """The module of that name, imported.
+
+    Args:
+        extra: the extra of tinyseq that installs it, if one does.
 
     Raises:
         MissingPackageError: it, or a library that it needs, is not installed.

@@ -22,7 +22,7 @@ def main() -> None:
 
 
 def _rows(translator: Translator, pairs: list[data.Pair]) -> Iterator[tuple[str, ...]]:
-    bleu = package("sacrebleu").corpus_bleu
+    bleu = package("sacrebleu", "examples").corpus_bleu
     for language, name in LANGUAGES.items():
         sources, targets = zip(*(pair[1:] for pair in pairs if pair.language == language), strict=True)
         for beams in (1, 5):

@@ -22,7 +22,7 @@ PIECES = 2500
 BATCH, SEED = 96, 1
 RATES = 3e-3, 2e-3
 """Of Muon and AdamW."""
-ROUNDS = (9, 1.0), (5, 0.6)
+ROUNDS = (9, 1.0), (5, 0.6), (16, 1.0)
 """Epochs, and for how large a part of them the rates fall; with each round they begin anew."""
 POOL = 8 * BATCH
 """Pairs with equally long sources that are sorted by their targets' length, so that little is padded."""
