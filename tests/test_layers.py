@@ -67,7 +67,7 @@ LAYERS = {
     "runtime": "common.text errors common ir passes kernels.program kernels.call plan backends "
     "converters runtime.claim runtime.state",
     "dropin.onnx_backend": "common.text errors common runtime",
-    "dropin": "common.text errors common ir runtime",
+    "dropin": "common.text errors common ir backends runtime",
     "speech": "common.text errors common runtime.claim runtime.state decode runtime",
     "decode.generation.steps": "errors ir kernels.program runtime",
     "decode.generation.decoder": "common.text errors common ir kernels.instructions passes decode runtime "
@@ -87,7 +87,7 @@ LAYERS = {
     "tools.console .",
     "demo": "common.text errors common tools.console speech .",
     "tools": "common.text errors common ir reference passes plan backends converters "
-    "runtime.state tools.console decode runtime demo serve export decode.generation.decoder "
+    "runtime.state tools.console decode runtime demo serve export export.targets decode.generation.decoder "
     "decode.generation.generate decode.transducer.models .",
     "__main__": "tools",
 }
@@ -118,7 +118,7 @@ WHEN_NEEDED = {
 }
 """Packages that a layer may import inside a function."""
 
-TRAINING = {"train", "network", "export", "archive", "voices", "gru", "augment"}
+TRAINING = {"train", "network", "export", "archive", "voices", "gru", "augment", "muon"}
 """Modules of a demonstration that only run where its model is made: they import what they like."""
 
 

@@ -290,7 +290,7 @@ def test_a_model_with_state_of_its_own_says_what_a_chunk_is():
     graph.output("y", graph.softmax(both, 1))
     graph.output("past_out", graph.slice(both, 1, -2, 2**62), carries="past")
     session = tinyseq.load(graph)
-    assert "note    node 'concat' (Concat) looks along 'frames': one call is one step" in str(session)
+    assert "note    node 'concat' (Concat) looks along 'frames', within a chunk only" in str(session)
     assert session.stream().step({"x": signal(3)})["y"].shape == (1, 5, CHANNELS)
     assert "note" not in str(built(lambda own: own.lstm()))
 

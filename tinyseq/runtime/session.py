@@ -16,7 +16,6 @@ from tinyseq.common.text import printable
 from tinyseq.errors import ChunkWarning, FeedError, ModelError
 from tinyseq.ir import format
 from tinyseq.ir.model import POSITION, Model, ModelGraph, Node, StatePair, Value, given_out
-from tinyseq.ir.streaming import WINDOWED
 from tinyseq.runtime.stream import Stream
 
 if TYPE_CHECKING:
@@ -195,6 +194,8 @@ class Session:
 
     @cached_property
     def _chunks_differ(self) -> str:
+        from tinyseq.ir.streaming import WINDOWED
+
         nodes = () if self.streaming.inputs or not self._simple.state else self._simple.graph.nodes
         if not (any(node.row.state for node in nodes) and any(node.op in WINDOWED for node in nodes)):
             return ""
