@@ -27,6 +27,7 @@ SENTENCES = (
     "Turn on the light in the kitchen.",
     "Unable to connect to the device, please check the password.",
 )
+LIMITS = "What it has read are 20,012 short texts of a home's controls: other sentences it often gets wrong."
 LONGEST = 100
 """Tokens of a translation."""
 
@@ -89,6 +90,8 @@ def main(arguments: list[str]) -> int:
             _say(translator, [line], args)
         return 0
     _say(translator, args.sentence or (sentences(args.text) if args.text else list(SENTENCES)), args)
+    if not args.json:
+        say(LIMITS)
     return 0
 
 
