@@ -44,7 +44,7 @@ def folder(tmp_path, monkeypatch) -> Path:
     """A folder to be in, with whole files and broken ones of every kind. Servers end at once."""
     monkeypatch.chdir(tmp_path)
     for name in ("serve", "serve_all"):
-        monkeypatch.setattr(f"tinyseq.serve.workers.{name}", lambda config, sock: sock.close() or FINE)
+        monkeypatch.setattr(f"tinyseq.serve.workers.{name}", lambda config, sock, ready: sock.close() or FINE)
     parser = _parser()
     monkeypatch.setattr("tinyseq.tools.cli._parser", lambda: parser)
     tinyseq.load(lstm_with_state()).save("m.tinyseq")

@@ -153,7 +153,7 @@ def fingerprint(server) -> str:
         (["--workers", "0"], 2, "--workers"),
         (["--port", "70000"], 2, "--port"),
         (["--host", "256.1.1.1"], 2, "256.1.1.1"),
-        (["--config", "nothing.toml"], 2, "nothing.toml"),
+        (["--config", "nothing.toml"], 3, "nothing.toml"),
         (["--origin", "localhost"], 2, "'localhost' is no origin"),
         (["a/model.onnx", "b/model.onnx"], 2, "two models are named model"),
         (["=x.onnx"], 2, "name of a model"),

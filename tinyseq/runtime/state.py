@@ -113,7 +113,7 @@ class State(Mapping[str, np.ndarray]):
             sound = checksum == _checksum(state, notes)
         except DAMAGE as error:
             raise StateError(
-                f"{what} are no saved state, or damaged; give all that to_bytes wrote"
+                f"{what} are no saved state, or damaged ({error}); give all that to_bytes wrote"
             ) from error
         if not sound:
             raise StateError(f"{what} are a saved state that is damaged: their checksum differs")
