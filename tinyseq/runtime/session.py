@@ -194,10 +194,9 @@ class Session:
 
     @cached_property
     def _chunks_differ(self) -> str:
-        from tinyseq.ir.streaming import WINDOWED
+        from tinyseq.ir.streaming import may_pad_chunks
 
-        nodes = () if self.streaming.inputs or not self._simple.state else self._simple.graph.nodes
-        if not (any(node.row.state for node in nodes) and any(node.op in WINDOWED for node in nodes)):
+        if not may_pad_chunks(self._simple, self.streaming):
             return ""
         from tinyseq.passes.time import padded
 
