@@ -217,7 +217,7 @@ _rows = switch(
 
 @compiled()
 def _moved(a, y, count):
-    """Copies ``count`` float32, 8 to 16: the first and the last 8."""
+    """Copies ``count`` float32, 8 to 16: the first and the last 8; of a loop LLVM would make a call."""
     rest = count - 8
     source, end, target, last = floats(a), floats(a + rest * 4), floats(y), floats(y + rest * 4)
     s0, s1, s2, s3, s4, s5, s6, s7 = (
@@ -247,7 +247,6 @@ def _plane(function, a, b, c, y, rank, dims):
     a_step, b_step = shape[rank + inner], shape[2 * rank + inner]
     c_step, y_step = shape[3 * rank + inner], shape[4 * rank + inner]
     if function == COPY and a_step == 4 and y_step == 4 and 8 <= shape[inner] <= 16:
-        # LLVM makes a call of the loop.
         for row in range(shape[outer]):
             _moved(a + row * a_row, y + row * y_row, shape[inner])
         return
@@ -268,6 +267,9 @@ def elementwise(function, a, b, c, y, rank, dims):
     if rank == 1:
         # One row, behind which none lies.
         count, beyond = shape[0], shape[1]
+        if function == COPY and beyond == 4 and shape[4] == 4 and 8 <= count <= 16:
+            _moved(a, y, count)
+            return
         _run(
             function, a, b, c, y, rank, beyond, beyond, beyond, beyond,
             count, shape[1], shape[2], shape[3], shape[4],

@@ -56,6 +56,7 @@ ROWS = SIZE(SIZE, ADDRESS, CHUNK, *[SIZE] * 8, AHEAD)
 PARTIAL = types.void(ADDRESS, ADDRESS, RUNS, *[SIZE] * 8)
 PRODUCT = types.void(ADDRESS, STRIDES, *[SIZE] * 8)
 RUNS_PRODUCT = types.void(ADDRESS, STRIDES, RUNS, *[SIZE] * 8)
+ONE_ROW = types.void(*[SIZE] * 7)
 WEIGHTED = types.void(ADDRESS, STRIDES, *[SIZE] * 12)
 
 ONE_RUN = 1, 0
@@ -182,10 +183,38 @@ def _row_blocks(of: Element, rows: int):
     return blocks
 
 
+def _one_row(of: Element):
+    """The product of one row, which is not worth the care that blocks of rows take."""
+    whole = _in_turn(PANELS, [_whole_panels(of, 1, panels) for panels in TILE_PANELS])
+    partial, size = _partial_panel(of, 1), of.size
+
+    @compiled(ONE_ROW)
+    def row(x, k, w, n, start, y, turn):
+        offsets = _offsets()
+        integers(offsets)[0] = 0
+        groups = (n + GROUP * PANEL - 1) // (GROUP * PANEL)
+        for passed in range(groups):
+            column = (groups - 1 - passed if turn & 1 else passed) * GROUP * PANEL
+            columns = min(n - column, GROUP * PANEL)
+            panels = columns // PANEL
+            width = (columns + PANEL - 1) // PANEL * PANEL
+            group, first, sums = w + column * k * size, start + column * BYTES, y + column * BYTES
+            if width > columns:
+                skip = panels * PANEL
+                partial(
+                    x, offsets, ONE_RUN, k, group + skip * size, width, first + skip * BYTES, 0,
+                    sums + skip * BYTES, 0, columns - skip,
+                )  # fmt: skip
+            whole(0, x, offsets, k, group, width, first, 0, sums, 0, panels, (w, 0))
+
+    return row
+
+
 @cache
 def runs_product_of(of: Element):
     """``product_of``, for rows of x whose numbers lie in some runs."""
     all_rows, size = _in_turn(ROWS, [_row_blocks(of, rows) for rows in TILE_ROWS]), of.size
+    one_row = _one_row(of)
 
     @compiled(RUNS_PRODUCT)
     def product(x, strides, runs, k, w, n, start, start_stride, y, y_stride, turn):
@@ -197,6 +226,9 @@ def runs_product_of(of: Element):
         ``turn`` counts the products with the same weights that follow one another.
         """
         outer, outer_stride, inner, inner_stride = strides
+        if outer * inner == 1 and runs[0] == 1:
+            one_row(x, k, w, n, start, y, turn)
+            return
         depth = runs[0] * k
         groups = (n + GROUP * PANEL - 1) // (GROUP * PANEL)
         for first in range(0, outer * inner, NEAR_ROWS):
