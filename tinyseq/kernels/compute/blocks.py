@@ -6,7 +6,7 @@ from numba import types
 
 from tinyseq.kernels.compute.elementwise import elementwise
 from tinyseq.kernels.instructions import MAX_RANK, SEGMENT_SHIFT
-from tinyseq.kernels.llvm.intrinsics import compiled, integers, stack
+from tinyseq.kernels.llvm.intrinsics import compiled, integers, loaded, stack
 
 OFFSET_MASK = (1 << SEGMENT_SHIFT) - 1
 
@@ -22,7 +22,7 @@ _dims = stack(types.int64, 5 * MAX_RANK)
 @compiled()
 def resolve(word, segments):
     """The process address of an address operand."""
-    return integers(segments)[word >> SEGMENT_SHIFT] + (word & OFFSET_MASK)
+    return loaded(segments + (word >> SEGMENT_SHIFT) * 8) + (word & OFFSET_MASK)
 
 
 @compiled()

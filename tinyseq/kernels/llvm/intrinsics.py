@@ -91,6 +91,17 @@ def address_of(typingctx, pointer):
 
 
 @intrinsic
+def loaded(typingctx, address):
+    """The int64 at an address, read by itself: of several that LLVM gathers, all wait for the slowest."""
+
+    def codegen(context, builder, signature, args):
+        pointer = builder.inttoptr(args[0], INT64.as_pointer())
+        return builder.load_atomic(pointer, "monotonic", 8)
+
+    return types.int64(types.int64), codegen
+
+
+@intrinsic
 def fetch(typingctx, address):
     """Has the processor begin to read the line of memory at an address, which need not be one."""
 
