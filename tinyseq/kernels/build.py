@@ -142,13 +142,9 @@ def front_end() -> tuple[bytes, bytes]:
     from numba import types
 
     from tinyseq.kernels.embedded import parts
-    from tinyseq.kernels.llvm import tiles
-    from tinyseq.kernels.llvm.intrinsics import NESTED, PART, compiled
+    from tinyseq.kernels.llvm.intrinsics import PART, compiled
 
-    # Numba readies what it compiles for this process, where these do not exist; it is never called.
-    for name in (*tiles.names(), NESTED, PART):
-        llvm.add_symbol(name, 1)
-
+    _make_no_machine_code()
     from tinyseq.kernels.compute.matrix_unit import unit_agrees
     from tinyseq.kernels.compute.parts import run_part
     from tinyseq.kernels.machine import machine
@@ -169,6 +165,21 @@ def front_end() -> tuple[bytes, bytes]:
     ):
         module.link_in(llvm.parse_assembly(code))
     return module.as_bitcode(), parts()
+
+
+def _make_no_machine_code() -> None:
+    """Keeps Numba from readying what it compiles for this process, where none of it is called: LLVM's code
+    alone is wanted."""
+    from numba.core.codegen import JITCodeLibrary
+    from numba.core.cpu import CPUContext
+
+    def executable(context, library, function, environment):
+        library._ensure_finalized()
+        # Numba tells functions apart by what Python would call: one of C's, each time another.
+        return [].append
+
+    CPUContext.get_executable = executable
+    JITCodeLibrary._finalize_specific = lambda library: None
 
 
 def optimised(isa: Isa, kernels: bytes) -> bytes:
