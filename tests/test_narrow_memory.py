@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import gc
+import json
 import tracemalloc
 from collections.abc import Callable
 from pathlib import Path
+from stat import S_IFREG
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -15,6 +18,7 @@ import tinyseq
 from tests.models import Case, model, one_node, recurrent, value
 from tests.test_bits import projected, same_bits, sequence
 from tinyseq.errors import ModelError
+from tinyseq.ir import format
 from tinyseq.ir.model import Model, constants_of
 from tinyseq.ir.narrow import EXACT, PRECISIONS, Narrow
 from tinyseq.passes.narrow import with_precision
@@ -281,8 +285,69 @@ def test_what_is_read_otherwise_than_as_a_weight_is_float32(precision):
 def test_a_file_whose_floating_numbers_have_scales_is_refused(tmp_path):
     path = tmp_path / "m.tinyseq"
     tinyseq.load(chain(1), precision="bfloat16").save(path)
-    data, pair = path.read_bytes(), rb"[\"0\",null]"
-    assert pair in data
-    path.write_bytes(data.replace(pair, rb"[\"0\",\"0\"]").replace(b" " * 1, b" ", 0))
+    data = path.read_bytes()
+    header = header_of(data)
+    document = json.loads(header["__metadata__"]["tinyseq"])
+    ((name, stored),) = document["graph"]["constants"].items()
+    assert stored == ["0", None]
+    document["graph"]["constants"][name] = ["0", "0"]
+    header["__metadata__"]["tinyseq"] = json.dumps(document)
+    path.write_bytes(with_header(data, header))
     with pytest.raises(ModelError, match="damaged"):
         tinyseq.load(path)
+
+
+def header_of(data: bytes) -> dict:
+    """That of a safetensors file."""
+    return json.loads(data[8 : 8 + int.from_bytes(data[:8], "little")])
+
+
+def with_header(data: bytes, header: dict) -> bytes:
+    """A safetensors file with another header."""
+    text = json.dumps(header).encode()
+    return len(text).to_bytes(8, "little") + text + data[8 + int.from_bytes(data[:8], "little") :]
+
+
+def test_tensors_that_lie_in_each_other_are_refused(tmp_path):
+    path = tmp_path / "m.tinyseq"
+    tinyseq.load(chain(2)).save(path)
+    data = path.read_bytes()
+    header = header_of(data)
+    path.write_bytes(with_header(data, header))
+    assert tinyseq.load(path).fingerprint == tinyseq.load(chain(2)).fingerprint
+    path.write_bytes(with_header(data, header | {"more": header["0"]}))
+    with pytest.raises(ModelError, match="tensors that lie in each other"):
+        tinyseq.load(path)
+
+
+def test_a_file_that_ends_too_early_is_refused(tmp_path, monkeypatch):
+    path = tmp_path / "m.tinyseq"
+    tinyseq.load(chain(2)).save(path)
+    path.write_bytes(path.read_bytes()[:-1])
+    with pytest.raises(ModelError, match="a tensor at"):
+        tinyseq.load(path)
+    # As where somebody cuts it while it is read.
+    size = path.stat().st_size
+    monkeypatch.setattr(format.os, "fstat", lambda number: SimpleNamespace(st_size=size + 1, st_mode=S_IFREG))
+    with pytest.raises(ModelError, match="shorter"):
+        tinyseq.load(path)
+
+
+@pytest.mark.parametrize("precision", PRECISIONS)
+def test_a_file_is_let_go_of_once_its_weights_are_rounded(tmp_path, precision):
+    case, path = CASES["LSTM"](), tmp_path / "m.tinyseq"
+    tinyseq.load(case.model).save(path)
+    wide = path.stat().st_size
+
+    def kept() -> int:
+        session = tinyseq.load(path, precision=precision)
+        gc.collect()
+        assert session.precision == precision
+        return tracemalloc.get_traced_memory()[0]
+
+    kept()
+    tracemalloc.start()
+    try:
+        assert kept() < 0.6 * wide
+    finally:
+        tracemalloc.stop()

@@ -11,6 +11,8 @@ that is one is a list of the tensor that stands for it and of that of its scales
 from __future__ import annotations
 
 import json
+import os
+from collections.abc import Callable
 from math import prod
 from typing import TYPE_CHECKING, Any
 
@@ -104,7 +106,7 @@ def load(path: str | Path) -> Model:
     if is_folder(path):
         raise ModelError(f"cannot read {path}: it is a folder; give the file that model.save wrote")
     try:
-        metadata, tensors = parts(files.read(path))
+        metadata, tensors = _parts_of_file(path)
     except (OSError, *DAMAGE) as error:
         raise ModelError(
             f"cannot read {path}: {error}; it is missing, damaged or not a tinyseq file"
@@ -137,34 +139,68 @@ def fingerprint(model: Model) -> str:
     return digest.hexdigest()
 
 
-def parts(data: bytes) -> tuple[dict[str, str], dict[str, np.ndarray]]:
-    """The metadata and the tensors of a safetensors file; the arrays lie in ``data``.
+Parts = tuple[dict[str, str], dict[str, np.ndarray]]
+"""The metadata and the tensors of a safetensors file."""
+
+
+def parts(data: bytes) -> Parts:
+    """Those of a file's bytes, in which the arrays lie."""
+    view = memoryview(data)
+    return _parts(len(data), lambda start, end: np.frombuffer(view[start:end], np.uint8))
+
+
+def _parts_of_file(path: str | Path) -> Parts:
+    """Those of a file. Each array has memory of its own, which is free when nobody needs that one."""
+    with files.opened(path) as file:
+
+        def take(start: int, end: int) -> np.ndarray:
+            own = np.empty(end - start, np.uint8)
+            file.seek(start)
+            if file.readinto(own) < own.size:
+                raise ValueError("it has become shorter while it was read")
+            return own
+
+        return _parts(os.fstat(file.fileno()).st_size, take)
+
+
+def _parts(size: int, take: Callable[[int, int], np.ndarray]) -> Parts:
+    """Those of a file of some size, the bytes of which ``take(start, end)`` gives.
 
     Eight bytes tell the length of a header in JSON, what is behind it are the tensors' elements. The package
     itself copies them, and importing it takes longer than reading the file.
     """
-    start = 8 + int.from_bytes(data[:8], "little")
-    if start > min(len(data), MOST_HEADER):
-        raise ValueError(f"of its {len(data):,} bytes the header would take {start - 8:,}")
-    header = json.loads(data[8:start])
+    start = 8 + int.from_bytes(take(0, min(size, 8)).tobytes(), "little")
+    if start > min(size, MOST_HEADER):
+        raise ValueError(f"of its {size:,} bytes the header would take {start - 8:,}")
+    header = json.loads(take(8, start).tobytes())
     metadata = dict(header.pop("__metadata__", {}))
-    elements = memoryview(data)[start:]
-    return metadata, {name: _tensor(elements, entry) for name, entry in header.items()}
+    tensors, left = {}, size - start
+    for name, entry in header.items():
+        first, end = _place(entry, size - start)
+        left -= end - first
+        if left < 0:
+            raise ValueError("tensors that lie in each other")
+        tensors[name] = _tensor(take(start + first, start + end), entry)
+    return metadata, tensors
 
 
-def _tensor(elements: memoryview, entry: dict) -> np.ndarray:
-    """A tensor of a safetensors file; its bytes are as many as its shape and type say."""
+def _place(entry: dict, size: int) -> tuple[int, int]:
+    """Where a tensor begins and ends of so many bytes; there are as many as its shape and type say."""
     first, end = entry["data_offsets"]
     dtype, shape = TYPES[entry["dtype"]], entry["shape"]
     if not all(type(number) is int and number >= 0 for number in (first, end, *shape)):
         raise ValueError(f"a tensor of {shape} at {first} to {end}")
-    if not first <= end <= len(elements):
-        raise ValueError(f"a tensor at {first} to {end} of {len(elements)} bytes")
+    if not first <= end <= size:
+        raise ValueError(f"a tensor at {first} to {end} of {size} bytes")
     if prod(shape) * np.dtype(dtype).itemsize != end - first or len(shape) > MOST_DIMENSIONS:
         raise ValueError(f"a tensor {dtype}{shape} in {end - first} bytes")
-    array = np.frombuffer(elements[first:end], dtype).reshape(shape)
+    return first, end
+
+
+def _tensor(elements: np.ndarray, entry: dict) -> np.ndarray:
     # Other bytes than 0 and 1 are no booleans.
-    return array.view(np.uint8) != 0 if dtype == "?" else array
+    dtype = TYPES[entry["dtype"]]
+    return (elements != 0 if dtype == "?" else elements.view(dtype)).reshape(entry["shape"])
 
 
 def _model(document: dict, tensors: dict[str, np.ndarray]) -> Model:
