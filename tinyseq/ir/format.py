@@ -155,7 +155,8 @@ def _parts_of_file(path: str | Path) -> Parts:
 
         def take(start: int, end: int) -> np.ndarray:
             own = np.empty(end - start, np.uint8)
-            file.seek(start)
+            if file.tell() != start:
+                file.seek(start)
             if file.readinto(own) < own.size:
                 raise ValueError("it has become shorter while it was read")
             return own
