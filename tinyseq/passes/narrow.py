@@ -157,7 +157,7 @@ Scope = tuple[ModelGraph, Constants]
 
 def _scopes(graph: ModelGraph, outer: Constants = MappingProxyType({})) -> Iterator[Scope]:
     """A graph and those within it."""
-    known = {name: constant for name, constant in outer.items()}
+    known = dict(outer)
     for value in graph.inputs:
         known.pop(value.name, None)
     known |= graph.constants
@@ -227,25 +227,27 @@ class _Rounding:
         _, known = next(_scopes(graph, outer))
         constants = {}
         for name, constant in graph.constants.items():
-            sums = readers.of(constant)
-            if None in sums or self._is_one(name, constant, sums):
-                constants[name] = self._in_place(name, constant, sums)
+            placed = self._in_place(name, constant, readers)
+            if placed is not None:
+                constants[name] = placed
         nodes = []
         for node in graph.nodes:
             inputs = list(node.inputs)
             for place, sums in readers.weights[id(node)].items():
                 name, constant = inputs[place], known[inputs[place]]
-                if not self._is_one(name, constant, readers.of(constant)):
-                    inputs[place] = self._copy(constants, name, self._rounded(name, constant, sums), readers)
+                weight = self._rounded(name, constant, sums)
+                if weight is not self._in_place(name, constant, readers):
+                    inputs[place] = self._copy(constants, name, weight, readers)
             nodes.append(node._replace(inputs=tuple(inputs)))
         return _with(graph, nodes, constants, lambda sub_graph: self._graph(sub_graph, known, readers))
 
-    def _is_one(self, name: str, constant: Constant, sums: Collection[Sums | None]) -> bool:
-        """Whether a constant is the same to all of its readers."""
-        return len({id(self._rounded(name, constant, own)) for own in sums}) == 1
-
-    def _in_place(self, name: str, constant: Constant, sums: Collection[Sums | None]) -> Constant:
-        return self._rounded(name, constant, None if None in sums else next(iter(sums)))
+    def _in_place(self, name: str, constant: Constant, readers: _Readers) -> Constant | None:
+        """What stands in the place of a constant; None where it is several weights."""
+        sums = readers.of(constant)
+        if None in sums:
+            return self._rounded(name, constant, None)
+        first, *others = (self._rounded(name, constant, own) for own in sums)
+        return first if all(other is first for other in others) else None
 
     def _copy(self, constants: dict[str, Constant], name: str, weight: Constant, readers: _Readers) -> str:
         """A constant of its own for a rounded weight of which others read other numbers."""

@@ -31,7 +31,8 @@ MOST_OVERRIDING = 8
 
 
 class Session:
-    """A model ready to run. Its weights are shared by all streams; it keeps no state of its own.
+    """A model ready to run. Its weights are shared by all streams; it keeps no state of its own, and nothing of
+    what weights were before they were rounded but where constants may be fed.
 
     ``run`` and ``stream`` may be called from several threads at once; one stream belongs to one
     thread at a time and refuses a second one.
@@ -242,10 +243,9 @@ class Session:
 
     def with_any_state(self) -> Session:
         """The same model, whose streams remember NaN and infinity too; see ``finite`` of ``load``."""
-        model = self.model, self.device, self._simple, False, self.precision, self.keep, self.threads
-        session = Session(*model)
-        session._layers = self._layers
-        return session
+        found = Session(self.model, self.device, self._simple, False, self.precision, self.keep, self.threads)
+        found._layers = self._layers
+        return found
 
     def rows(self, layout: RowLayout, count: int) -> backends.RowRunner:
         """An executor of ``count`` streams whose state lies in rows.
