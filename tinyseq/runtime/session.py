@@ -31,8 +31,8 @@ MOST_OVERRIDING = 8
 
 
 class Session:
-    """A model ready to run. Its weights are shared by all streams; it keeps no state of its own, and of weights
-    that are rounded nothing of what they were, but where constants may be fed.
+    """A model ready to run. Its weights are shared by all streams; it keeps no state of its own, nor what
+    rounded weights were before, but where constants may be fed.
 
     ``run`` and ``stream`` may be called from several threads at once; one stream belongs to one
     thread at a time and refuses a second one.
