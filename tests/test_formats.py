@@ -12,7 +12,7 @@ import pytest
 
 import tinyseq
 from tests.models import recurrent
-from tinyseq.backends.planned import model_arrays
+from tinyseq.ir.model import constants_of
 from tinyseq.kernels import formats
 from tinyseq.kernels.build import native
 from tinyseq.kernels.formats import (
@@ -152,7 +152,7 @@ def test_what_columns_need_lies_behind_the_panels():
 def formats_used(session: tinyseq.Session, feeds: dict[str, np.ndarray]) -> tuple[list, int]:
     """The formats of a plan's products and layers, by their codes, and the bytes of its weights."""
     simple = session.computed
-    weights = PackedWeights(model_arrays(simple.graph), simple.weights)
+    weights = PackedWeights(constants_of(simple.graph))
     plan = Plans(Planner(simple, weights)).plan(feeds)[1]
     found, words = [], plan.program.tolist()
     while words:

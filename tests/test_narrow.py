@@ -19,7 +19,8 @@ from tests.strategies.streams import in_chunks, layered, signal
 from tests.test_bits import MODELS, projected, same_bits, sequence, steps, whole
 from tinyseq.errors import DeviceError, ModelError
 from tinyseq.export.steps import Request, stepping
-from tinyseq.ir.narrow import EXACT, PRECISIONS, Precision, Sums
+from tinyseq.ir.model import constants_of
+from tinyseq.ir.narrow import EXACT, PRECISIONS, Narrow, Precision, Sums
 from tinyseq.kernels import library
 from tinyseq.kernels.formats import MOST_SUMMED
 from tinyseq.tools.verify import random_feeds
@@ -28,14 +29,19 @@ pytestmark = pytest.mark.filterwarnings(
     "ignore::tinyseq.BroadcastWarning", "ignore::tinyseq.ConversionWarning"
 )
 
-FLOATING = [name for name, row in PRECISIONS.items() if not row.scaled]
-WHOLE = [name for name, row in PRECISIONS.items() if row.scaled]
+FLOATING = [name for name, row in PRECISIONS.items() if row.exact]
+WHOLE = [name for name, row in PRECISIONS.items() if not row.exact]
 REACH = {"int8": 127, "int16": 127 * 256 + 127}
 
 
 def rounded_alone(session: tinyseq.Session, device: str = "cpu") -> tinyseq.Session:
     """The rounded weights of a session, computed with as float32."""
-    return tinyseq.Session(session.computed._replace(weights=EXACT), device)
+    return tinyseq.Session(session.computed, device, precision=EXACT)
+
+
+def narrow_of(session: tinyseq.Session) -> list[Narrow]:
+    """The rounded weights of a session."""
+    return [each for each in constants_of(session.computed.graph) if isinstance(each, Narrow)]
 
 
 def drawn(rng: np.random.Generator, *shape: int) -> np.ndarray:
@@ -52,7 +58,7 @@ def dense(w: np.ndarray, bias: np.ndarray | None = None) -> tinyseq.Graph:
 def product(x: np.ndarray, w: np.ndarray, bias: np.ndarray, precision: str) -> np.ndarray:
     """What a product of whole numbers is, in NumPy."""
     narrow = PRECISIONS[precision].of(w, Sums((0,)), "w")
-    numbers = PRECISIONS[precision].stored(narrow).astype(np.int64)
+    numbers = narrow.stored.astype(np.int64)
     largest = np.maximum(np.abs(x).max(1, keepdims=True), np.float32(1e-30))
     steps, parts = (2**22 - 1, 256) if precision == "int16" else (2**15 - 1, 1)
     rounded = np.rint(x * (np.float32(steps) / largest)).astype(np.int64)
@@ -75,10 +81,10 @@ def test_a_file_holds_what_a_weight_is_rounded_to(row: Precision, seed, exponent
     )
     array[0, 0, 0] = 0
     narrow = row.of(array, Sums(axes), "w")
-    stored = row.stored(narrow)
+    stored, read = narrow.stored, row.read(narrow.stored.copy(), narrow.scales)
     assert stored.dtype == row.dtype
-    same_bits(row.widened(stored, narrow.scales), narrow.numbers)
-    if row.scaled:
+    same_bits(read.numbers, narrow.numbers)
+    if not row.exact:
         largest = np.abs(array).max(axes, keepdims=True)
         assert (np.abs(stored.astype(int)) <= REACH[row.name]).all()
         assert (narrow.scales >= largest / REACH[row.name] * (1 - 1e-6)).all()
@@ -102,7 +108,7 @@ def test_numbers_that_a_precision_does_not_hold_are_refused_by_the_name_of_their
     with pytest.raises(ModelError, match=f"weight '.+' holds .*{precision} does not; name it in keep"):
         tinyseq.load(graph, precision=precision)
     kept = tinyseq.load(graph, precision=precision, keep=["matmul"])
-    assert not kept.computed.weights.narrow
+    assert not narrow_of(kept)
 
 
 # Floating numbers: float32's bits.
@@ -112,7 +118,7 @@ def test_numbers_that_a_precision_does_not_hold_are_refused_by_the_name_of_their
 @pytest.mark.parametrize("name", MODELS)
 def test_widened_weights_give_the_bits_of_float32(isa, name, precision):
     session = tinyseq.load(MODELS[name], precision=precision)
-    assert session.computed.weights.narrow
+    assert narrow_of(session)
     plain = rounded_alone(session)
     for rows in (1, 3):
         x = sequence(9, rows)
@@ -249,7 +255,7 @@ def test_transposed_convolutions_have_scales_for_the_columns_of_each_group(isa, 
     x = g.input("x", ["rows", 6, "frames"])
     g.output("y", g.apply("ConvTranspose", x, w, kernel_shape=(4,), strides=(2,), group=groups))
     session, x = tinyseq.load(g, precision=precision), drawn(rng, 2, 6, 7)
-    (narrow,) = session.computed.weights.narrow.values()
+    (narrow,) = narrow_of(session)
     for own, part in zip(np.split(narrow.numbers, groups), np.split(w, groups)):
         same_bits(own, PRECISIONS[precision].of(part, Sums((0, 2)), "w").numbers)
     found, right = session.run({"x": x})["y"], rounded_alone(session).run({"x": x})["y"]
@@ -424,7 +430,7 @@ def two_heads() -> tinyseq.Graph:
 )
 def test_weights_that_are_kept_stay_float32(keep, count):
     session = tinyseq.load(two_heads(), precision="int8", keep=keep)
-    assert len(session.computed.weights.narrow) == count
+    assert len(narrow_of(session)) == count
 
 
 @pytest.mark.parametrize("keep", [["heads"], ["head", "hea"], [""], ["/"]])
@@ -455,7 +461,7 @@ def test_a_table_that_is_also_a_weight_is_rounded_as_a_weight_alone():
 def test_a_projection_is_kept_with_the_loop_that_it_is_part_of():
     case = projected(9, 20)
     for keep, count in (((), 3), (("layer",), 0)):
-        assert len(tinyseq.load(case, precision="int8", keep=keep).computed.weights.narrow) == count
+        assert len(narrow_of(tinyseq.load(case, precision="int8", keep=keep))) == count
 
 
 def test_weights_that_come_at_run_time_and_models_without_any_stay_as_they_are():

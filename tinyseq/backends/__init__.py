@@ -74,7 +74,7 @@ DEVICES = ("cpu", "cuda", "reference")
 """What runs models; the first where nothing is said."""
 
 
-EXACT = narrow.EXACT.precision
+EXACT = narrow.EXACT
 """What rounds nothing."""
 
 ROUND_WEIGHTS = ("cpu", "reference")
@@ -111,7 +111,7 @@ def create(
     if kind == "cpu":
         from tinyseq.backends.cpu import CpuBackend
 
-        return CpuBackend(model, streaming, finite, model.weights, threads)
+        return CpuBackend(model, streaming, finite, threads)
     if kind == "cuda":
         return _cuda()(model, streaming, finite, number, precision)
     from tinyseq.backends.reference import ReferenceBackend

@@ -13,7 +13,6 @@ from tinyseq.backends.executor import Executor
 from tinyseq.backends.planned import PlannedBackend
 from tinyseq.errors import FeedError
 from tinyseq.ir.model import Model
-from tinyseq.ir.narrow import EXACT, Weights
 from tinyseq.kernels import library, team
 from tinyseq.kernels.call import Place, Step, never, step_of
 from tinyseq.kernels.instructions import CONTEXT
@@ -35,18 +34,10 @@ class Machine:
 
 
 class CpuBackend(PlannedBackend):
-    """Plans run by the compiled machine, their weights in the formats of what they were ``rounded`` to, by as
-    many ``threads`` at the most."""
+    """Plans run by the compiled machine, by as many ``threads`` at the most."""
 
-    def __init__(
-        self,
-        model: Model,
-        streaming: Callable[[], Model],
-        finite: bool,
-        rounded: Weights = EXACT,
-        threads: int = 1,
-    ) -> None:
-        super().__init__(model, streaming, finite, rounded)
+    def __init__(self, model: Model, streaming: Callable[[], Model], finite: bool, threads: int = 1) -> None:
+        super().__init__(model, streaming, finite)
         self._machine = Machine(library.load().tinyseq_run, team.seats(threads))
 
     def executor(self, plan: Plan, state: np.ndarray, known: Mapping[str, np.ndarray]) -> CpuExecutor:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections import OrderedDict
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import cached_property
 from typing import TYPE_CHECKING
 
@@ -13,8 +13,7 @@ import numpy as np
 from tinyseq.backends.executor import Executor
 from tinyseq.errors import FeedError
 from tinyseq.ir.feeds import checked_feeds
-from tinyseq.ir.model import Model, ModelGraph, Value
-from tinyseq.ir.narrow import EXACT, Weights
+from tinyseq.ir.model import Model, Value, constants_of
 from tinyseq.kernels.call import Step, never
 from tinyseq.plan.draft import Plan
 from tinyseq.plan.packing import PackedWeights
@@ -35,10 +34,8 @@ Idle = dict[Key, list[Executor]]
 class PlannedBackend(ABC):
     """A model's weights and plans, shared by all its streams and calls. Safe to use from threads."""
 
-    def __init__(
-        self, model: Model, streaming: Callable[[], Model], finite: bool, rounded: Weights = EXACT
-    ) -> None:
-        self._weights = PackedWeights(model_arrays(model.graph), rounded)
+    def __init__(self, model: Model, streaming: Callable[[], Model], finite: bool) -> None:
+        self._weights = PackedWeights(constants_of(model.graph))
         self._model, self._make_streaming = model, streaming
         self._finite = finite
         self._in_rows: OrderedDict[RowLayout, tuple[Plans, Idle]] = OrderedDict()
@@ -64,7 +61,7 @@ class PlannedBackend(ABC):
     @cached_property
     def _stream_model(self) -> Model:
         model = self._make_streaming()
-        self._weights.own(model_arrays(model.graph))
+        self._weights.own(constants_of(model.graph))
         return model
 
     @cached_property
@@ -149,14 +146,6 @@ def _planned(plans: Plans, arrays: dict[str, np.ndarray]) -> tuple[Key, Plan]:
             f"these inputs ask for more than this machine can hold ({error}); feed shorter sequences or "
             "fewer rows"
         ) from error
-
-
-def model_arrays(graph: ModelGraph) -> Iterator[np.ndarray]:
-    """The arrays of a graph and of those within it."""
-    yield from graph.constants.values()
-    for node in graph.nodes:
-        for _, sub_graph in node.graphs():
-            yield from model_arrays(sub_graph)
 
 
 class PlannedRunner:

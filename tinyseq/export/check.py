@@ -196,7 +196,7 @@ class PythonSteps:
         session = own.stepping.session
         # The session at hand may compute with other bits than the target does.
         session = Session(
-            session.model, "cpu", finite=session.finite, precision=session.precision, keep=session.keep
+            session.model, "cpu", session.computed, session.finite, session.precision, session.keep
         )
         self.rows = own.stepping.request.rows
         self.stream = session.stream() if self.rows == 1 else session.pool(self.rows)

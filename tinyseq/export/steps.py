@@ -12,10 +12,9 @@ from typing import NamedTuple
 
 import numpy as np
 
-from tinyseq.backends.planned import model_arrays
 from tinyseq.errors import FeedError, ModelError, OptionError
 from tinyseq.ir.feeds import checked_array
-from tinyseq.ir.model import POSITION, Value
+from tinyseq.ir.model import POSITION, Value, constants_of
 from tinyseq.ir.streaming import Streaming
 from tinyseq.kernels.instructions import ALIGNMENT
 from tinyseq.plan.draft import Plan
@@ -104,7 +103,7 @@ class _Planning:
                 f"the model was exported for {session.rows_of_model} rows, which are stepped together; "
                 f"build it for rows={session.rows_of_model}"
             )
-        weights = PackedWeights(model_arrays(self.model.graph), session.computed.weights)
+        weights = PackedWeights(constants_of(self.model.graph))
         self.layout, self.axes, state = self._state()
         self.planner = Planner(self.model, weights, state)
         carried = {pair.input for pair in self.model.state} | {POSITION}

@@ -11,6 +11,8 @@ that is one is a list of the tensor that stands for it and of that of its scales
 from __future__ import annotations
 
 import json
+import os
+from collections.abc import Callable
 from math import prod
 from typing import TYPE_CHECKING, Any
 
@@ -20,7 +22,7 @@ from tinyseq.common import files
 from tinyseq.common.given import as_path_text, is_folder
 from tinyseq.errors import MissingPackageError, ModelError
 from tinyseq.ir.model import Model, ModelGraph, Node, StatePair, Value
-from tinyseq.ir.narrow import EXACT, PRECISIONS, Narrow, Weights
+from tinyseq.ir.narrow import EXACT, PRECISIONS, Constant, Narrow, widened
 from tinyseq.ir.ops import OPS
 from tinyseq.ir.types import checked_model
 from tinyseq.shapes import MOST_DIMENSIONS
@@ -65,17 +67,17 @@ def written(model: Model) -> bytes:
     Raises:
         MissingPackageError: the safetensors package is not installed.
     """
-    tensors = _Tensors(model.weights)
+    tensors, precision = _Tensors(), model.precision
     document = {
-        "version": VERSION if model.weights.narrow else PLAIN,
+        "version": PLAIN if precision == EXACT else VERSION,
         "graph": _graph_document(model.graph, tensors),
         "state": [[p.input, p.output, tensors.name(p.initial)] for p in model.state],
         "origin": model.origin,
         "metadata": dict(model.metadata),
         "header": dict(model.header),
     }
-    if model.weights.narrow:
-        document["precision"] = model.weights.precision
+    if precision != EXACT:
+        document["precision"] = precision
     return serialised(tensors.stored, {ENTRY: json.dumps(document, separators=(",", ":"))})
 
 
@@ -104,7 +106,7 @@ def load(path: str | Path) -> Model:
     if is_folder(path):
         raise ModelError(f"cannot read {path}: it is a folder; give the file that model.save wrote")
     try:
-        metadata, tensors = parts(files.read(path))
+        metadata, tensors = _parts_of_file(path)
     except (OSError, *DAMAGE) as error:
         raise ModelError(
             f"cannot read {path}: {error}; it is missing, damaged or not a tinyseq file"
@@ -129,79 +131,107 @@ def fingerprint(model: Model) -> str:
     are floating numbers tell all of what they compute; of whole numbers it matters that they are."""
     from hashlib import sha256
 
-    scaled = model.weights.narrow and PRECISIONS[model.weights.precision].scaled
-    tensors = _Tensors(model.weights if scaled else EXACT)
+    tensors = _Contents()
     document = [_graph_document(model.graph, tensors), [pair[:2] for pair in model.state]]
     digest = sha256(json.dumps(document).encode())
-    for content in tensors.contents:
+    for content in tensors.names:
         digest.update(repr(content).encode())
     return digest.hexdigest()
 
 
-def parts(data: bytes) -> tuple[dict[str, str], dict[str, np.ndarray]]:
-    """The metadata and the tensors of a safetensors file; the arrays lie in ``data``.
+Parts = tuple[dict[str, str], dict[str, np.ndarray]]
+"""The metadata and the tensors of a safetensors file."""
+
+
+def parts(data: bytes) -> Parts:
+    """Those of a file's bytes, in which the arrays lie."""
+    view = memoryview(data)
+    return _parts(len(data), lambda start, end: np.frombuffer(view[start:end], np.uint8))
+
+
+def _parts_of_file(path: str | Path) -> Parts:
+    """Those of a file. Each array has memory of its own, which is free when nobody needs that one."""
+    with files.opened(path) as file:
+
+        def take(start: int, end: int) -> np.ndarray:
+            own = np.empty(end - start, np.uint8)
+            if file.tell() != start:
+                file.seek(start)
+            if file.readinto(own) < own.size:
+                raise ValueError("it has become shorter while it was read")
+            return own
+
+        return _parts(os.fstat(file.fileno()).st_size, take)
+
+
+def _parts(size: int, take: Callable[[int, int], np.ndarray]) -> Parts:
+    """Those of a file of some size, the bytes of which ``take(start, end)`` gives.
 
     Eight bytes tell the length of a header in JSON, what is behind it are the tensors' elements. The package
     itself copies them, and importing it takes longer than reading the file.
     """
-    start = 8 + int.from_bytes(data[:8], "little")
-    if start > min(len(data), MOST_HEADER):
-        raise ValueError(f"of its {len(data):,} bytes the header would take {start - 8:,}")
-    header = json.loads(data[8:start])
+    start = 8 + int.from_bytes(take(0, min(size, 8)).tobytes(), "little")
+    if start > min(size, MOST_HEADER):
+        raise ValueError(f"of its {size:,} bytes the header would take {start - 8:,}")
+    header = json.loads(take(8, start).tobytes())
     metadata = dict(header.pop("__metadata__", {}))
-    elements = memoryview(data)[start:]
-    return metadata, {name: _tensor(elements, entry) for name, entry in header.items()}
+    tensors, left = {}, size - start
+    for name, entry in header.items():
+        first, end = _place(entry, size - start)
+        left -= end - first
+        if left < 0:
+            raise ValueError("tensors that lie in each other")
+        tensors[name] = _tensor(take(start + first, start + end), entry)
+    return metadata, tensors
 
 
-def _tensor(elements: memoryview, entry: dict) -> np.ndarray:
-    """A tensor of a safetensors file; its bytes are as many as its shape and type say."""
+def _place(entry: dict, size: int) -> tuple[int, int]:
+    """Where a tensor begins and ends of so many bytes; there are as many as its shape and type say."""
     first, end = entry["data_offsets"]
     dtype, shape = TYPES[entry["dtype"]], entry["shape"]
     if not all(type(number) is int and number >= 0 for number in (first, end, *shape)):
         raise ValueError(f"a tensor of {shape} at {first} to {end}")
-    if not first <= end <= len(elements):
-        raise ValueError(f"a tensor at {first} to {end} of {len(elements)} bytes")
+    if not first <= end <= size:
+        raise ValueError(f"a tensor at {first} to {end} of {size} bytes")
     if prod(shape) * np.dtype(dtype).itemsize != end - first or len(shape) > MOST_DIMENSIONS:
         raise ValueError(f"a tensor {dtype}{shape} in {end - first} bytes")
-    array = np.frombuffer(elements[first:end], dtype).reshape(shape)
+    return first, end
+
+
+def _tensor(elements: np.ndarray, entry: dict) -> np.ndarray:
     # Other bytes than 0 and 1 are no booleans.
-    return array.view(np.uint8) != 0 if dtype == "?" else array
+    dtype = TYPES[entry["dtype"]]
+    return (elements != 0 if dtype == "?" else elements.view(dtype)).reshape(entry["shape"])
 
 
 def _model(document: dict, tensors: dict[str, np.ndarray]) -> Model:
-    narrowed = _Narrowed(tensors, document.get("precision", EXACT.precision))
+    narrowed = _Narrowed(tensors, document.get("precision", EXACT))
     graph = _graph(document["graph"], narrowed)
     state = tuple(StatePair(i, o, None if v is None else tensors[v]) for i, o, v in document["state"])
     _check_state(graph, state)
     metadata, header = dict(document["metadata"]), dict(document.get("header", {}))
-    return checked_model(Model(graph, state, str(document["origin"]), metadata, header, (), narrowed.weights))
+    return checked_model(Model(graph, state, str(document["origin"]), metadata, header))
 
 
 class _Narrowed(dict):
-    """The tensors of a file by name, and its weights of a precision, each widened once."""
+    """The tensors of a file by name, and its weights of a precision, each made once."""
 
     def __init__(self, tensors: dict[str, np.ndarray], precision: str) -> None:
         super().__init__(tensors)
-        if precision != EXACT.precision and precision not in PRECISIONS:
+        if precision != EXACT and precision not in PRECISIONS:
             raise ValueError(f"the precision {precision!r}")
         self._precision = precision
         self._made: dict[tuple[str, str | None], Narrow] = {}
 
-    @property
-    def weights(self) -> Weights:
-        return Weights(self._precision, {id(one.numbers): one for one in self._made.values()})
-
-    def constant(self, stored: str | list) -> np.ndarray:
+    def constant(self, stored: str | list) -> Constant:
         """What a graph calls by one name, or by those of a rounded weight and of its scales."""
         if isinstance(stored, str):
             return self[stored]
         name, scales = stored
         if (name, scales) not in self._made:
-            row, own = PRECISIONS[self._precision], None if scales is None else self[scales]
-            if self[name].dtype != row.dtype:
-                raise ValueError(f"a weight of {row.name} as {self[name].dtype}")
-            self._made[name, scales] = Narrow(row.widened(self[name], own), own)
-        return self._made[name, scales].numbers
+            own = None if scales is None else self[scales]
+            self._made[name, scales] = PRECISIONS[self._precision].read(self[name], own)
+        return self._made[name, scales]
 
 
 def _check_state(graph: ModelGraph, state: tuple[StatePair, ...]) -> None:
@@ -216,54 +246,64 @@ def _check_state(graph: ModelGraph, state: tuple[StatePair, ...]) -> None:
             raise ValueError(f"an initial value of {pair.initial.shape} for {inputs[pair.input]}")
 
 
-class _Tensors:
-    """The tensors of a file: equal arrays are stored once."""
+class _Contents:
+    """Tensors by what tells them apart, ``names`` in their order: equal ones have one name."""
 
-    def __init__(self, weights: Weights = EXACT) -> None:
-        self._weights = weights
-        self.stored: dict[str, np.ndarray] = {}
-        self._names: dict[tuple, str] = {}
-
-    @property
-    def contents(self) -> list[tuple]:
-        """What tells the tensors apart, in their order."""
-        return list(self._names)
+    def __init__(self) -> None:
+        self.names: dict[tuple, str] = {}
 
     def name(self, array: np.ndarray | None) -> str | None:
-        """The name under which an array is stored."""
+        """The name of an array."""
         if array is None:
             return None
         # Imported here: it loads OpenSSL, which only saving needs.
         from hashlib import sha256
 
         content = (array.dtype.str, array.shape, sha256(np.ascontiguousarray(array)).digest())
-        name = self._names.setdefault(content, str(len(self._names)))
-        # ascontiguousarray makes a scalar a vector.
-        self.stored.setdefault(name, np.ascontiguousarray(array).reshape(array.shape))
+        return self.names.setdefault(content, str(len(self.names)))
+
+    def constant(self, constant: Constant) -> str | list | None:
+        """The name of a constant, or those of what stands for a rounded weight of whole numbers."""
+        if isinstance(constant, Narrow) and not constant.precision.exact:
+            return [self.name(constant.stored), self.name(constant.scales)]
+        return self.name(widened(constant))
+
+
+class _Tensors(_Contents):
+    """The tensors of a file, ``stored`` by their names."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.stored: dict[str, np.ndarray] = {}
+
+    def name(self, array: np.ndarray | None) -> str | None:
+        name = super().name(array)
+        if array is not None and name is not None and name not in self.stored:
+            # ascontiguousarray makes a scalar a vector.
+            self.stored[name] = np.ascontiguousarray(array).reshape(array.shape)
         return name
 
-    def constant(self, array: np.ndarray) -> str | list | None:
+    def constant(self, constant: Constant) -> str | list | None:
         """The name of a constant, or those of what stands for a rounded weight."""
-        narrow = self._weights.of(array)
-        if narrow is None:
-            return self.name(array)
-        return [self.name(PRECISIONS[self._weights.precision].stored(narrow)), self.name(narrow.scales)]
+        if isinstance(constant, Narrow):
+            return [self.name(constant.stored), self.name(constant.scales)]
+        return self.name(constant)
 
 
 def _value_document(value: Value) -> list:
     return [value.name, value.dtype.name, None if value.shape is None else list(value.shape)]
 
 
-def _graph_document(graph: ModelGraph, tensors: _Tensors) -> dict:
+def _graph_document(graph: ModelGraph, tensors: _Contents) -> dict:
     return {
         "inputs": [_value_document(value) for value in graph.inputs],
         "outputs": [_value_document(value) for value in graph.outputs],
         "nodes": [_node_document(node, tensors) for node in graph.nodes],
-        "constants": {name: tensors.constant(array) for name, array in graph.constants.items()},
+        "constants": {name: tensors.constant(constant) for name, constant in graph.constants.items()},
     }
 
 
-def _node_document(node: Node, tensors: _Tensors) -> list:
+def _node_document(node: Node, tensors: _Contents) -> list:
     defaults = {attribute.name: attribute.default for attribute in node.row.attributes}
     attributes = {
         name: _attribute_document(value, tensors)
@@ -273,7 +313,7 @@ def _node_document(node: Node, tensors: _Tensors) -> list:
     return [node.op, list(node.inputs), list(node.outputs), attributes, node.name]
 
 
-def _attribute_document(value: Any, tensors: _Tensors) -> Any:
+def _attribute_document(value: Any, tensors: _Contents) -> Any:
     if isinstance(value, np.ndarray):
         return {"tensor": tensors.name(value)}
     if isinstance(value, ModelGraph):

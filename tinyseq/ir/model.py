@@ -8,7 +8,7 @@ import numpy as np
 
 from tinyseq.common.text import nearest, printable, shown
 from tinyseq.errors import ModelError, UnsupportedError
-from tinyseq.ir.narrow import EXACT, Weights
+from tinyseq.ir.narrow import EXACT, Constant, Narrow
 from tinyseq.ir.op import (
     DTYPE,
     FLOAT,
@@ -84,7 +84,7 @@ class ModelGraph(NamedTuple):
     inputs: tuple[Value, ...]
     outputs: tuple[Value, ...]
     nodes: tuple[Node, ...]
-    constants: dict[str, np.ndarray]
+    constants: dict[str, Constant]
 
     def __repr__(self) -> str:
         given = ", ".join(map(str, self.inputs)) or "none"
@@ -122,7 +122,6 @@ class Model(NamedTuple):
 
     ``metadata`` are the keys and values that a file's author wrote; ``header`` is what a file says of
     itself in fields of its format, by their names. ``defaults`` are the constants that may be fed instead.
-    ``weights`` says which constants are weights that have been rounded, and to what.
     """
 
     graph: ModelGraph
@@ -131,11 +130,16 @@ class Model(NamedTuple):
     metadata: Mapping[str, str] = MappingProxyType({})
     header: Mapping[str, str | int] = MappingProxyType({})
     defaults: tuple[Value, ...] = ()
-    weights: Weights = EXACT
 
     def __repr__(self) -> str:
         origin = f", {printable(self.origin)}" if self.origin else ""
         return f"Model({self.graph}, {len(self.state)} states{origin})"
+
+    @property
+    def precision(self) -> str:
+        """To what its weights have been rounded."""
+        rounded = (each.precision.name for each in constants_of(self.graph) if isinstance(each, Narrow))
+        return next(rounded, EXACT)
 
     def with_inputs(self, names: Collection[str]) -> "Model":
         """The same model with some of its ``defaults`` as inputs."""
@@ -150,6 +154,24 @@ class Model(NamedTuple):
     def with_state(self, state: Iterable[StatePair]) -> "Model":
         """The same model with other state pairs."""
         return self._replace(state=tuple(state))
+
+
+def constants_of(graph: ModelGraph) -> Iterator[Constant]:
+    """The constants of a graph and of those within it."""
+    yield from graph.constants.values()
+    for node in graph.nodes:
+        for _, sub_graph in node.graphs():
+            yield from constants_of(sub_graph)
+
+
+Layers = frozenset[tuple[str, str]]
+"""The ops and the names of nodes that have state."""
+
+
+def layers(graph: ModelGraph) -> Layers:
+    """Those of a graph and of those within it."""
+    own = {(node.op, node.name) for node in graph.nodes if node.row.state}
+    return frozenset(own.union(*(layers(inner) for node in graph.nodes for _, inner in node.graphs())))
 
 
 def captured(graph: ModelGraph) -> Iterator[str]:

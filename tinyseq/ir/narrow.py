@@ -1,18 +1,22 @@
 """Narrow weights: the numbers that stand for a model's weights where it is computed in another precision.
 
-A rounded weight is an array of float32 whose numbers the precision holds exactly, so that a model of such
-weights is a model like any other, and all that computes with it computes the same function. Whole numbers
-have a scale for each column, that is for all that is summed over: one of so few bits that its multiples are
-exact in float32.
+A rounded weight stands among a model's constants as a ``Narrow``, which holds what a file holds of it. Its
+numbers are float32 ones that the precision holds exactly, so that a model of such weights is a model like any
+other, and all that computes with it computes the same function. Whole numbers have a scale for each column,
+that is for all that is summed over: one of so few bits that its multiples are exact in float32.
 """
 
-from collections.abc import Callable, Mapping
-from types import MappingProxyType
-from typing import NamedTuple
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, NamedTuple
 
 import numpy as np
 
 from tinyseq.errors import ModelError
+
+EXACT = "float32"
+"""The precision of weights that are not rounded."""
 
 MOST_BITS = 24
 """Bits of a float32, the leading one included."""
@@ -21,28 +25,72 @@ LEAST_SCALE = 2.0**-100
 """Smaller numbers are rounded to multiples of it."""
 
 
-class Narrow(NamedTuple):
-    """A weight that has been rounded: its ``numbers``, float32, and the ``scales`` whose multiples they are,
-    of a shape that broadcasts to theirs; None where they are floating numbers themselves."""
+class Narrow:
+    """A weight that has been rounded to a ``precision``.
 
-    numbers: np.ndarray
-    scales: np.ndarray | None
+    It has the shape and the type of its float32 numbers, which it does not hold: ``numbers`` and NumPy's
+    functions widen what is ``stored`` anew each time. What takes it for an array fails.
+
+    Attributes:
+        stored: what a file holds, of the precision's dtype.
+        scales: what whole numbers are multiples of, float32, of a shape that broadcasts to theirs; None where
+            they are floating numbers themselves.
+    """
+
+    __slots__ = ("precision", "scales", "stored")
+
+    dtype = np.dtype(np.float32)
+    itemsize = dtype.itemsize
+
+    def __init__(self, precision: Precision, stored: np.ndarray, scales: np.ndarray | None) -> None:
+        self.precision = precision
+        self.stored = stored
+        self.scales = scales
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """That of the numbers, as ``ndim`` and ``size``."""
+        return self.stored.shape
+
+    @property
+    def ndim(self) -> int:
+        return self.stored.ndim
+
+    @property
+    def size(self) -> int:
+        return self.stored.size
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes of the numbers."""
+        return self.size * self.itemsize
+
+    @property
+    def numbers(self) -> np.ndarray:
+        """The numbers, float32, in an array of their own."""
+        return self.precision.widened(self.stored, self.scales)
+
+    def __array__(self, dtype: Any = None, copy: bool | None = None) -> np.ndarray:
+        if copy is False:
+            raise ValueError("a narrow weight is widened to a copy")
+        return self.numbers if dtype is None else self.numbers.astype(dtype, copy=False)
+
+    def laid(self, lay: Callable[[np.ndarray], np.ndarray]) -> Narrow:
+        """What ``lay`` makes of its numbers: an array whose elements are some of theirs."""
+        scales = None if self.scales is None else lay(np.broadcast_to(self.scales, self.shape))
+        return Narrow(self.precision, lay(self.stored), scales)
+
+    def __repr__(self) -> str:
+        return f"Narrow({self.precision.name}{list(self.shape)})"
 
 
-class Weights(NamedTuple):
-    """The precision of a model's weights, and those that have been rounded to it, by the ids of their
-    numbers; all others are float32."""
-
-    precision: str = "float32"
-    narrow: Mapping[int, Narrow] = MappingProxyType({})
-
-    def of(self, array: np.ndarray) -> Narrow | None:
-        """What an array was rounded to; None where it was not."""
-        return self.narrow.get(id(array))
+Constant = np.ndarray | Narrow
+"""What a model knows of a tensor beforehand."""
 
 
-EXACT = Weights()
-"""Of a model none of whose weights are rounded."""
+def widened(given: Any) -> Any:
+    """The numbers of a rounded weight; all else as it is."""
+    return given.numbers if isinstance(given, Narrow) else given
 
 
 class Sums(NamedTuple):
@@ -52,26 +100,41 @@ class Sums(NamedTuple):
     axes: tuple[int, ...]
     groups: int = 1
 
+    def have_one_scale(self, narrow: Narrow) -> bool:
+        """Whether all that is summed of a weight has one scale."""
+        scales = narrow.scales
+        if scales is None:
+            return True
+        if self.groups == 1:
+            return all(scales.shape[axis] == 1 for axis in self.axes)
+        first, *others = self.axes
+        parts = np.split(np.broadcast_to(scales, narrow.shape), self.groups, first)
+        alike = (part == part.take([0], first) for part in parts)
+        return all(scales.shape[axis] == 1 for axis in others) and all(map(np.all, alike))
+
+
+Rounded = tuple[np.ndarray, np.ndarray | None]
+"""What is stored of numbers, and their scales."""
+
 
 class Precision(NamedTuple):
     """One row of the table.
 
-    ``rounded(array, axes)`` rounds an array that is summed over some axes, ``stored(narrow)`` is what a file
-    holds of it, of a ``dtype``, and ``widened(stored, scales)`` its numbers again. ``scaled``: they are whole
-    multiples of scales. ``exact``: what they are multiplied with is not rounded.
+    ``rounded(array, axes)`` rounds an array that is summed over some axes to what is stored of it, of a
+    ``dtype``, and to its scales; ``widened(stored, scales)`` is the numbers of these. What is stored of whole
+    multiples of scales is from -``most`` to ``most``.
     """
 
     name: str
     dtype: np.dtype
-    rounded: Callable[[np.ndarray, tuple[int, ...]], Narrow]
-    stored: Callable[[Narrow], np.ndarray]
+    rounded: Callable[[np.ndarray, tuple[int, ...]], Rounded]
     widened: Callable[[np.ndarray, np.ndarray | None], np.ndarray]
-    scaled: bool = False
+    most: int | None = None
 
     @property
     def exact(self) -> bool:
         """Whether what weights are multiplied with is not rounded."""
-        return not self.scaled
+        return self.most is None
 
     def of(self, array: np.ndarray, sums: Sums, where: str) -> Narrow:
         """A weight, rounded; ``where`` names it in errors.
@@ -79,8 +142,10 @@ class Precision(NamedTuple):
         Raises:
             ModelError: the precision does not hold its numbers.
         """
-        narrow = self._by_groups(array, sums) if sums.groups > 1 else self.rounded(array, sums.axes)
-        lost = np.isfinite(array) & ~np.isfinite(narrow.numbers) if self.exact else ~np.isfinite(array)
+        narrow = Narrow(
+            self, *(self._by_groups(array, sums) if sums.groups > 1 else self.rounded(array, sums.axes))
+        )
+        lost = np.isfinite(array) & ~np.isfinite(narrow) if self.exact else ~np.isfinite(array)
         if lost.any():
             raise ModelError(
                 f"{where} holds {array[lost].flat[0]:g}, which {self.name} does not; name it in keep, so "
@@ -88,51 +153,70 @@ class Precision(NamedTuple):
             )
         return narrow
 
-    def _by_groups(self, array: np.ndarray, sums: Sums) -> Narrow:
+    def _by_groups(self, array: np.ndarray, sums: Sums) -> Rounded:
         first = sums.axes[0]
         parts = [self.rounded(part, sums.axes) for part in np.split(array, sums.groups, first)]
-        numbers = np.concatenate([part.numbers for part in parts], first)
-        if not self.scaled:
-            return Narrow(numbers, None)
+        stored = np.concatenate([part for part, _ in parts], first)
+        if self.exact:
+            return stored, None
         count = array.shape[first] // sums.groups
-        return Narrow(
-            numbers, np.concatenate([np.repeat(part.scales, count, first) for part in parts], first)
-        )
+        return stored, np.concatenate([np.repeat(scales, count, first) for _, scales in parts], first)
+
+    def read(self, stored: np.ndarray, scales: np.ndarray | None) -> Narrow:
+        """A weight as a file holds it, which may be anything.
+
+        Raises:
+            ValueError: it is no weight of this precision; says why.
+        """
+        if stored.dtype != self.dtype:
+            raise ValueError(f"a weight of {self.name} as {stored.dtype}")
+        if self.most is None:
+            if scales is not None:
+                raise ValueError(f"a weight of {self.name} with scales")
+            return Narrow(self, stored, None)
+        if scales is None or scales.dtype != np.float32 or not (np.isfinite(scales) & (scales > 0)).all():
+            raise ValueError("scales that are no positive float32 numbers")
+        if stored.ndim != scales.ndim or np.broadcast_shapes(stored.shape, scales.shape) != stored.shape:
+            raise ValueError(f"scales of {scales.shape} for a weight of {stored.shape}")
+        if stored.min(initial=0) < -self.most or stored.max(initial=0) > self.most:
+            raise ValueError(f"a weight with multiples of a scale beyond {self.most}")
+        return Narrow(self, stored, scales)
 
 
-def _to_bfloat16(array: np.ndarray, axes: tuple[int, ...]) -> Narrow:
+def _to_bfloat16(array: np.ndarray, axes: tuple[int, ...]) -> Rounded:
     bits = np.ascontiguousarray(array, np.float32).view(np.uint32)
     nearest = bits + (0x7FFF + (bits >> 16 & 1))
-    kept = np.where(np.isnan(array), bits | 1 << 22, nearest) & 0xFFFF0000
-    return Narrow(kept.astype(np.uint32).view(np.float32).reshape(array.shape), None)
+    kept = np.where(np.isnan(array), bits | 1 << 22, nearest)
+    return (kept >> 16).astype(np.uint16).reshape(array.shape), None
 
 
-def _bfloat16_stored(narrow: Narrow) -> np.ndarray:
-    return (np.ascontiguousarray(narrow.numbers).view(np.uint32) >> 16).astype(np.uint16)
+def _from_bfloat16(stored: np.ndarray, scales: np.ndarray | None) -> np.ndarray:
+    bits = stored.astype(np.uint32)
+    bits <<= 16
+    return bits.view(np.float32)
 
 
-def _bfloat16_widened(stored: np.ndarray, scales: np.ndarray | None) -> np.ndarray:
-    return (stored.astype(np.uint32) << 16).view(np.float32)
-
-
-def _to_float16(array: np.ndarray, axes: tuple[int, ...]) -> Narrow:
+def _to_float16(array: np.ndarray, axes: tuple[int, ...]) -> Rounded:
     with np.errstate(over="ignore"):
-        return Narrow(array.astype(np.float16).astype(np.float32), None)
+        return array.astype(np.float16), None
 
 
-def _to_multiples(most: int) -> Callable[[np.ndarray, tuple[int, ...]], Narrow]:
-    """Rounds to multiples from -most to most of a scale for each column."""
+def _from_float16(stored: np.ndarray, scales: np.ndarray | None) -> np.ndarray:
+    return stored.astype(np.float32)
+
+
+def _whole(name: str, dtype: type, most: int) -> Precision:
+    """Multiples from -most to most of a scale for each column."""
     bits = MOST_BITS - most.bit_length()
 
-    def rounded(array: np.ndarray, axes: tuple[int, ...]) -> Narrow:
+    def rounded(array: np.ndarray, axes: tuple[int, ...]) -> Rounded:
         with np.errstate(invalid="ignore"):
-            largest = np.abs(array.astype(np.float64)).max(axes, keepdims=True, initial=0)
+            largest = np.abs(array).max(axes, keepdims=True, initial=0).astype(np.float64)
             scales = np.where(largest > 0, np.maximum(_few_bits(largest / most, bits), LEAST_SCALE), 1)
-            return Narrow(
-                (np.rint(array / scales) * scales + 0.0).astype(np.float32), scales.astype(np.float32)
-            )
+            multiples = array / scales
+            return np.rint(multiples, out=multiples).astype(dtype), scales.astype(np.float32)
 
-    return rounded
+    return Precision(name, np.dtype(dtype), rounded, np.multiply, most)
 
 
 def _few_bits(numbers: np.ndarray, bits: int) -> np.ndarray:
@@ -141,48 +225,14 @@ def _few_bits(numbers: np.ndarray, bits: int) -> np.ndarray:
     return np.ldexp(np.ceil(np.ldexp(fractions, bits)), exponents - bits)
 
 
-def _multiples_stored(dtype: type) -> Callable[[Narrow], np.ndarray]:
-    def stored(narrow: Narrow) -> np.ndarray:
-        return np.rint(narrow.numbers / narrow.scales).astype(dtype)
-
-    return stored
-
-
-def _multiples_widened(most: int) -> Callable:
-    def widened(stored: np.ndarray, scales: np.ndarray | None) -> np.ndarray:
-        # A file may hold anything.
-        if scales is None or scales.dtype != np.float32 or not (np.isfinite(scales) & (scales > 0)).all():
-            raise ValueError("scales that are no positive float32 numbers")
-        if stored.ndim != scales.ndim or np.broadcast_shapes(stored.shape, scales.shape) != stored.shape:
-            raise ValueError(f"scales of {scales.shape} for a weight of {stored.shape}")
-        if np.abs(stored.astype(np.int32)).max(initial=0) > most:
-            raise ValueError(f"a weight with multiples of a scale beyond {most}")
-        return stored.astype(np.float32) * scales
-
-    return widened
-
-
-def _whole(name: str, dtype: type, most: int) -> Precision:
-    own = _to_multiples(most), _multiples_stored(dtype), _multiples_widened(most)
-    return Precision(name, np.dtype(dtype), *own, scaled=True)
-
-
-def _as_float16(narrow: Narrow) -> np.ndarray:
-    return narrow.numbers.astype(np.float16)
-
-
-def _from_float16(stored: np.ndarray, scales: np.ndarray | None) -> np.ndarray:
-    return stored.astype(np.float32)
-
-
 MOST_INT16 = 127 * 256 + 127
 """The largest number of two signed bytes, the high one times 256."""
 
 PRECISIONS = {
     row.name: row
     for row in (
-        Precision("bfloat16", np.dtype(np.uint16), _to_bfloat16, _bfloat16_stored, _bfloat16_widened),
-        Precision("float16", np.dtype(np.float16), _to_float16, _as_float16, _from_float16),
+        Precision("bfloat16", np.dtype(np.uint16), _to_bfloat16, _from_bfloat16),
+        Precision("float16", np.dtype(np.float16), _to_float16, _from_float16),
         _whole("int16", np.int16, MOST_INT16),
         _whole("int8", np.int8, 127),
     )

@@ -9,6 +9,7 @@ from typing import NamedTuple
 import numpy as np
 
 from tinyseq.ir.model import ModelGraph, Node
+from tinyseq.ir.narrow import Constant, widened
 from tinyseq.passes.patterns import GraphView
 from tinyseq.passes.probe import Probe, probes
 from tinyseq.shapes import Shape, axis_of, slice_bounds
@@ -70,6 +71,7 @@ class Affines:
         self.view = view
         self._graph = graph
         self._made: dict[str, Affine | None] = {}
+        self._matrices: dict[str, np.ndarray] = {}
         self._transposed: dict[str, np.ndarray] = {}
         self._added: set[int] = set(map(id, graph.constants.values()))
         self._bytes = 0
@@ -104,7 +106,7 @@ class Affines:
         if constant is not None:
             row = constant.shape[-1] if constant.ndim else 1
             same_for_all = constant.size == row and constant.dtype == np.float32
-            return Affine({}, constant.ravel()) if same_for_all else None
+            return Affine({}, np.ravel(constant)) if same_for_all else None
         node, width = self.view.makers.get(name), self.width(name)
         if width is None:
             return None
@@ -124,9 +126,12 @@ class Affines:
     def product(self, name: str, x: str, w: str, transposed: bool = False) -> Affine | None:
         """``x @ w``, x taken apart where it is put together from others; None unless w is a constant."""
         x, w = self.view.source(x), self.view.source(w)
-        matrix = self.view.constants.get(w)
-        if matrix is None or matrix.ndim != 2 or matrix.dtype != np.float32 or x in self.view.constants:
+        constant = self.view.constants.get(w)
+        if constant is None or constant.ndim != 2 or constant.dtype != np.float32:
             return None
+        if x in self.view.constants:
+            return None
+        matrix = self._matrix(w, constant)
         if transposed:
             matrix = self._transposed.setdefault(w, matrix.T)
         parts = self._parts(x) if self.width(x) == len(matrix) else [x]
@@ -137,6 +142,13 @@ class Affines:
         for part, rows in zip(parts, np.split(matrix, stops)):
             terms[part] = terms[part] + rows if part in terms else rows
         return Affine(terms, np.zeros(matrix.shape[1], np.float32), frozenset([name]))
+
+    def _matrix(self, w: str, constant: Constant) -> np.ndarray:
+        """The numbers of a constant, which are not counted among the matrices that are made."""
+        if w not in self._matrices:
+            self._matrices[w] = widened(constant)
+            self._added.add(id(self._matrices[w]))
+        return self._matrices[w]
 
     def _parts(self, x: str, depth: int = 0) -> list[str]:
         """The tensors that lie side by side in each row of x."""

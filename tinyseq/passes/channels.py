@@ -118,9 +118,9 @@ class _Absorption:
 
     def _scaled(self, product: Node, scaling: Scaling, output: str) -> Node | None:
         """The product with the scaling in its weights; None where these would not be finite."""
-        w = self._constants[product.inputs[1]].astype(np.float64)
+        w = np.asarray(self._constants[product.inputs[1]], np.float64)
         given = product.inputs[2] if len(product.inputs) > 2 else ""
-        bias = self._constants[given].astype(np.float64) if given else np.zeros(1)
+        bias = np.asarray(self._constants[given], np.float64) if given else np.zeros(1)
         with np.errstate(over="ignore", invalid="ignore"):
             moved = np.broadcast_to(bias.ravel(), len(scaling.factor)) * scaling.factor + scaling.shift
             made = [a.astype(np.float32) for a in (_by_channel(product, w, scaling.factor), moved)]

@@ -3,23 +3,24 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Collection, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
+from types import MappingProxyType
 from typing import Any
 
 import numpy as np
 
 from tinyseq.errors import ModelError
 from tinyseq.ir.model import Model, ModelGraph, Node
-from tinyseq.ir.narrow import EXACT, PRECISIONS, Narrow, Sums, Weights
+from tinyseq.ir.narrow import PRECISIONS, Constant, Narrow, Sums, widened
 from tinyseq.shapes.einsum import equation
 
-Constants = Mapping[str, np.ndarray]
+Constants = Mapping[str, Constant]
 
 MOST_NAMED = 12
 """Weights that an error lists before it says how many more there are."""
 
 
-def _matrix(w: np.ndarray, turned: bool) -> Sums | None:
+def _matrix(w: Constant, turned: bool) -> Sums | None:
     """Of the second factor of a product: one matrix, the same for all of the first."""
     if w.ndim < 2 or np.prod(w.shape[:-2], dtype=int) != 1:
         return None
@@ -42,7 +43,7 @@ def _layer(node: Node, constants: Constants) -> dict[int, Sums | None]:
     return {place: Sums((2,)) for place in known if place == 1 or whole}
 
 
-def _depthwise(node: Node, w: np.ndarray) -> bool:
+def _depthwise(node: Node, w: Constant) -> bool:
     """Whether a convolution has a channel, and a kernel, for each group."""
     return 1 < node.attributes["group"] == w.shape[0] and w.shape[1] == 1
 
@@ -92,20 +93,29 @@ WEIGHTS: dict[str, Callable[[Node, Constants], dict[int, Sums | None]]] = {
 """Of each op that multiplies with weights, the inputs that may be rounded, by their places."""
 
 
-def with_precision(model: Model, precision: str, keep: Collection[str] = ()) -> Model:
+def with_precision(model: Model, precision: str, keep: Collection[str] = (), anew: bool = False) -> Model:
     """The model with its weights rounded to a precision, but for those whose names, or whose nodes', are
-    kept; see ``named``. One whose weights are of that precision already is not rounded again.
+    kept; see ``check_kept``. Of one that has weights of that precision the others were kept before, and are
+    rounded ``anew`` only.
 
     Raises:
         ModelError: the precision does not hold the numbers of a weight; names it.
     """
-    if precision == model.weights.precision:
-        kept = {id(array) for name, array in _named_weights(model) if _is_kept(name, keep)}
-        narrow = {key: one for key, one in model.weights.narrow.items() if key not in kept}
-        return model._replace(weights=Weights(precision, narrow))
-    if precision not in PRECISIONS:
-        return model._replace(weights=EXACT)
-    return _Rounding(model, precision, keep).result()
+    return _Rounding(model, precision, keep, anew).model()
+
+
+def both_with_precision(
+    simple: Model, model: Model, precision: str, keep: Collection[str]
+) -> tuple[Model, Model]:
+    """A simplified model with its weights rounded, and what is kept of the one that it was made of: it where
+    constants of it may be fed, with the weights that both hold rounded, else the simplified one.
+
+    Raises:
+        ModelError: the precision does not hold the numbers of a weight; names it.
+    """
+    rounding = _Rounding(simple, precision, keep)
+    rounded = rounding.model()
+    return rounded, rounding.file(model) if model.defaults else rounded
 
 
 def check_kept(model: Model, keep: Collection[str]) -> None:
@@ -116,7 +126,15 @@ def check_kept(model: Model, keep: Collection[str]) -> None:
     listed = isinstance(keep, Collection) and not isinstance(keep, (str, bytes))
     if not (listed and all(isinstance(name, str) for name in keep)):
         raise ModelError(f"keep names weights or nodes in a list, [name, ...], not {keep!r}")
-    names = sorted({part for name, _ in _named_weights(model) for part in name})
+    names = sorted(
+        {
+            name
+            for graph, known in _scopes(model.graph)
+            for node in graph.nodes
+            for place in _weights(node, known)
+            for name in (node.inputs[place], node.name)
+        }
+    )
     for name in keep:
         if not any(_fits(one, name) for one in names):
             more = f" and {len(names) - MOST_NAMED} more" if len(names) > MOST_NAMED else ""
@@ -133,123 +151,170 @@ def _fits(name: str, kept: str) -> bool:
     return name == kept or (wanted != ".." and wanted in own)
 
 
-def _is_kept(names: Collection[str], keep: Collection[str]) -> bool:
-    return any(_fits(name, kept) for name in names for kept in keep)
+Scope = tuple[ModelGraph, Constants]
+"""A graph, and the constants that it sees."""
 
 
-def _uses(graph: ModelGraph, outer: Constants) -> Iterator[tuple[Node, dict[int, Sums], Constants]]:
-    """The nodes of a graph and of those within it, their weights and the constants that they see."""
-    known = {name: array for name, array in outer.items()}
+def _scopes(graph: ModelGraph, outer: Constants = MappingProxyType({})) -> Iterator[Scope]:
+    """A graph and those within it."""
+    known = dict(outer)
     for value in graph.inputs:
         known.pop(value.name, None)
     known |= graph.constants
+    yield graph, known
     for node in graph.nodes:
-        found = WEIGHTS[node.op](node, known) if node.op in WEIGHTS else {}
-        weights = {
-            place: sums
-            for place, sums in found.items()
-            if sums is not None and known[node.inputs[place]].dtype == np.float32
-        }
-        yield node, weights, known
         for _, sub_graph in node.graphs():
-            yield from _uses(sub_graph, known)
+            yield from _scopes(sub_graph, known)
 
 
-def _named_weights(model: Model) -> Iterator[tuple[tuple[str, str], np.ndarray]]:
-    """The weights of a model, each by its name and its node's."""
-    for node, weights, known in _uses(model.graph, {}):
-        for place in weights:
-            yield (node.inputs[place], node.name), known[node.inputs[place]]
+def _weights(node: Node, known: Constants) -> dict[int, Sums]:
+    """The weights of a node, by their places."""
+    found = WEIGHTS[node.op](node, known) if node.op in WEIGHTS else {}
+    return {
+        place: sums
+        for place, sums in found.items()
+        if sums is not None and known[node.inputs[place]].dtype == np.float32
+    }
 
 
 class _Rounding:
-    """A model's weights being rounded: each once, whoever reads it."""
+    """The weights of a model being rounded, each once, whoever reads it."""
 
-    def __init__(self, model: Model, precision: str, keep: Collection[str]) -> None:
-        self._model, self._precision, self._keep = model, PRECISIONS[precision], keep
-        self._sums: dict[int, set[Sums | None]] = {}
-        self._names: set[str] = set()
-        self._rounded: dict[tuple[int, Sums], Narrow] = {}
-        self._weights: dict[int, dict[int, Sums]] = {}
-        self._read(model.graph, {})
+    def __init__(self, model: Model, precision: str, keep: Collection[str], anew: bool = False) -> None:
+        self._given, self._keep = model, keep
+        self._precision = PRECISIONS.get(precision)
+        self._again = precision == model.precision and not anew
+        self._made: dict[tuple[int, Sums | None], Constant] = {}
 
-    def _read(self, graph: ModelGraph, outer: Constants) -> None:
-        """Finds along which axes each constant is summed over; None is what is not, or not rounded."""
-        for own in _graphs(graph):
-            self._names |= {*own.constants, *(value.name for value in own.inputs)}
-            self._names |= {name for node in own.nodes for name in node.outputs}
-            for value in own.outputs:
-                if value.name in own.constants:
-                    self._sums.setdefault(id(own.constants[value.name]), set()).add(None)
-        for node, weights, known in _uses(graph, outer):
-            chosen = self._chosen(node, weights)
-            self._weights[id(node)] = chosen
-            for place, name in enumerate(node.inputs):
-                if name in known:
-                    self._sums.setdefault(id(known[name]), set()).add(chosen.get(place))
+    def model(self) -> Model:
+        """The model with its weights rounded."""
+        graph = self._given.graph
+        return self._given._replace(graph=self._graph(graph, {}, _Readers(graph, self._chosen)))
 
-    def _chosen(self, node: Node, weights: dict[int, Sums]) -> dict[int, Sums]:
+    def file(self, model: Model) -> Model:
+        """The model that the given one, rounded by now, is a simpler form of: weights that both hold are
+        rounded where they are read as weights alone."""
+        readers = _Readers(model.graph, self._chosen)
+
+        def shared(graph: ModelGraph) -> ModelGraph:
+            constants = {}
+            for name, constant in graph.constants.items():
+                sums = readers.of(constant)
+                (only,) = sums if len(sums) == 1 else (None,)
+                constants[name] = self._made.get((id(constant), only), constant)
+            return _with(graph, graph.nodes, constants, shared)
+
+        return model._replace(graph=shared(model.graph))
+
+    def _chosen(self, node: Node, known: Constants) -> dict[int, Sums]:
         """The weights of a node that are rounded."""
+        weights = _weights(node, known)
         chosen = {
             place: sums
             for place, sums in weights.items()
-            if not _is_kept((node.inputs[place], node.name), self._keep)
+            if self._is_rounded((node.inputs[place], node.name), known[node.inputs[place]])
         }
         # What a layer's time loop multiplies with is of one kind.
         loop = {place for place in weights if node.row.name in ("RNN", "GRU", "LSTM") and place != 1}
         return chosen if loop <= chosen.keys() else {p: sums for p, sums in chosen.items() if p not in loop}
 
-    def result(self) -> Model:
-        graph = self._graph(self._model.graph, {})
-        narrow = {id(one.numbers): one for one in self._rounded.values()}
-        return self._model._replace(graph=graph, weights=Weights(self._precision.name, narrow))
+    def _is_rounded(self, names: Collection[str], weight: Constant) -> bool:
+        if self._precision is None or (self._again and not isinstance(weight, Narrow)):
+            return False
+        return not any(_fits(name, kept) for name in names for kept in self._keep)
 
-    def _graph(self, graph: ModelGraph, outer: Constants) -> ModelGraph:
-        known = {name: array for name, array in outer.items()}
-        for value in graph.inputs:
-            known.pop(value.name, None)
-        known |= graph.constants
-        constants = {name: self._alone(name, array) for name, array in graph.constants.items()}
+    def _graph(self, graph: ModelGraph, outer: Constants, readers: _Readers) -> ModelGraph:
+        _, known = next(_scopes(graph, outer))
+        constants = {}
+        for name, constant in graph.constants.items():
+            placed = self._in_place(name, constant, readers)
+            if placed is not None:
+                constants[name] = placed
         nodes = []
         for node in graph.nodes:
             inputs = list(node.inputs)
-            for place, sums in self._weights[id(node)].items():
-                array = known[inputs[place]]
-                if len(self._sums[id(array)]) > 1:
-                    numbers = self._narrow(inputs[place], array, sums).numbers
-                    inputs[place] = self._copy(constants, inputs[place], numbers)
-            inner = {key: self._graph(sub_graph, known) for key, sub_graph in node.graphs()}
-            attributes: dict[str, Any] = node.attributes | inner if inner else node.attributes
-            nodes.append(node._replace(inputs=tuple(inputs), attributes=attributes))
-        return graph._replace(nodes=tuple(nodes), constants=constants)
+            for place, sums in readers.weights[id(node)].items():
+                name, constant = inputs[place], known[inputs[place]]
+                weight = self._rounded(name, constant, sums)
+                if weight is not self._in_place(name, constant, readers):
+                    inputs[place] = self._copy(constants, name, weight, readers)
+            nodes.append(node._replace(inputs=tuple(inputs)))
+        return _with(graph, nodes, constants, lambda sub_graph: self._graph(sub_graph, known, readers))
 
-    def _alone(self, name: str, array: np.ndarray) -> np.ndarray:
-        """A constant that is a weight and nothing else, rounded in its place; others as they are."""
-        sums = self._sums.get(id(array), {None})
-        (only,) = sums if len(sums) == 1 else (None,)
-        return array if only is None else self._narrow(name, array, only).numbers
+    def _in_place(self, name: str, constant: Constant, readers: _Readers) -> Constant | None:
+        """What stands in the place of a constant; None where it is several weights."""
+        sums = readers.of(constant)
+        if None in sums:
+            return self._rounded(name, constant, None)
+        first, *others = (self._rounded(name, constant, own) for own in sums)
+        return first if all(other is first for other in others) else None
 
-    def _copy(self, constants: dict[str, np.ndarray], name: str, numbers: np.ndarray) -> str:
-        """A constant of its own for a rounded weight of which others read the numbers as they are."""
-        for other, array in constants.items():
-            if array is numbers:
+    def _copy(self, constants: dict[str, Constant], name: str, weight: Constant, readers: _Readers) -> str:
+        """A constant of its own for a rounded weight of which others read other numbers."""
+        for other, constant in constants.items():
+            if constant is weight:
                 return other
-        while name in self._names:
-            name = f"{name}.{self._precision.name}"
-        self._names.add(name)
-        constants[name] = numbers
+        while name in readers.names:
+            name = f"{name}.{weight.precision.name}"
+        readers.names.add(name)
+        constants[name] = weight
         return name
 
-    def _narrow(self, name: str, array: np.ndarray, sums: Sums) -> Narrow:
-        key = id(array), sums
-        if key not in self._rounded:
-            self._rounded[key] = self._precision.of(array, sums, f"weight {name!r}")
-        return self._rounded[key]
+    def _rounded(self, name: str, constant: Constant, sums: Sums | None) -> Constant:
+        """A constant as those read it that sum over it in one way; None are all others."""
+        key = id(constant), sums
+        if key not in self._made:
+            self._made[key] = self._made_of(name, constant, sums)
+        return self._made[key]
+
+    def _made_of(self, name: str, constant: Constant, sums: Sums | None) -> Constant:
+        if sums is None or self._precision is None:
+            return widened(constant)
+        if (
+            isinstance(constant, Narrow)
+            and constant.precision is self._precision
+            and sums.have_one_scale(constant)
+        ):
+            return constant
+        return self._precision.of(widened(constant), sums, f"weight {name!r}")
 
 
-def _graphs(graph: ModelGraph) -> Iterator[ModelGraph]:
-    """A graph and those within it."""
-    yield graph
-    for node in graph.nodes:
-        for _, sub_graph in node.graphs():
-            yield from _graphs(sub_graph)
+class _Readers:
+    """Who reads the constants of a graph and of those within it.
+
+    ``weights`` are those of each node that are rounded, by its id, as ``chosen`` says; ``names`` all that
+    there are.
+    """
+
+    def __init__(self, graph: ModelGraph, chosen: Callable[[Node, Constants], dict[int, Sums]]) -> None:
+        self._sums: dict[int, set[Sums | None]] = {}
+        self.weights: dict[int, dict[int, Sums]] = {}
+        self.names: set[str] = set()
+        for own, known in _scopes(graph):
+            self.names |= {*own.constants, *(value.name for value in own.inputs)}
+            self.names |= {name for node in own.nodes for name in node.outputs}
+            read: list[tuple[str, Sums | None]] = [(value.name, None) for value in own.outputs]
+            for node in own.nodes:
+                weights = self.weights[id(node)] = chosen(node, known)
+                read += [(name, weights.get(place)) for place, name in enumerate(node.inputs)]
+            for name, sums in read:
+                if name in known:
+                    self._sums.setdefault(id(known[name]), set()).add(sums)
+
+    def of(self, constant: Constant) -> Collection[Sums | None]:
+        """Along what a constant is summed; None is where it is not, or not rounded."""
+        return self._sums.get(id(constant), {None})
+
+
+def _with(
+    graph: ModelGraph,
+    nodes: Iterable[Node],
+    constants: dict[str, Constant],
+    made: Callable[[ModelGraph], ModelGraph],
+) -> ModelGraph:
+    """A graph of other nodes and constants, and with what is ``made`` of the graphs within it."""
+    inner = []
+    for node in nodes:
+        graphs: dict[str, Any] = {key: made(sub_graph) for key, sub_graph in node.graphs()}
+        inner.append(node._replace(attributes=node.attributes | graphs) if graphs else node)
+    return graph._replace(nodes=tuple(inner), constants=constants)

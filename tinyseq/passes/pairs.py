@@ -7,7 +7,7 @@ from functools import cached_property
 from itertools import chain
 
 from tinyseq.errors import ModelError
-from tinyseq.ir.model import Model, ModelGraph, Node, StatePair, Value
+from tinyseq.ir.model import Layers, Model, ModelGraph, Node, StatePair, Value, layers
 from tinyseq.passes import names
 from tinyseq.passes.flow import Carry, Flow, Way, probed
 from tinyseq.passes.probe import Probe
@@ -28,12 +28,13 @@ def find_state(model: Model, file: ModelGraph) -> Model:
     that, floating-point inputs and outputs of like names and fitting shapes are pairs where the names speak
     of state, the input decides the output and is no data of a layer.
     """
-    pairing = _Pairing(model.graph, file)
+    pairing = _Pairing(model.graph, layers(file))
     return pairing.oriented(model.with_state(StatePair(*claim) for claim in pairing.pairs))
 
 
-def doubts(model: Model, file: ModelGraph) -> tuple[str, ...]:
-    """What is not known of the state of a model, a sentence each, with the line that would say it."""
+def doubts(model: Model, file: Layers) -> tuple[str, ...]:
+    """What is not known of the state of a model, a sentence each, with the line that would say it; ``file``
+    are the layers of the graph as it was given."""
     return tuple(_Pairing(model.graph, file).doubts([Carry(*pair[:2]) for pair in model.state]))
 
 
@@ -57,13 +58,13 @@ def name_state(model: Model, file: ModelGraph, pairs: dict[str, str]) -> Model:
                 "to the next step"
             )
     named = model.with_state(StatePair(given, result) for given, result in pairs.items())
-    return _Pairing(model.graph, file).oriented(named)
+    return _Pairing(model.graph, layers(file)).oriented(named)
 
 
 class _Pairing:
     """The pairs of a graph and what is open."""
 
-    def __init__(self, graph: ModelGraph, file: ModelGraph) -> None:
+    def __init__(self, graph: ModelGraph, file: Layers) -> None:
         self._graph = graph
         self._file = file
         self._inputs = {value.name: value for value in graph.inputs if value.dtype.kind == "f"}
@@ -126,11 +127,10 @@ class _Pairing:
     def _alike(self) -> frozenset[str]:
         """The cells of one frame, put together from smaller ops, whose input and state are multiplied alike:
         which is which, only the rest of the graph or names can tell."""
-        layers = set(_layers(self._file))
         return frozenset(
             node.name
             for node in self._graph.nodes
-            if node.op in ("RNN", "LSTM") and (node.op, node.name) not in layers and self._square(node)
+            if node.op in ("RNN", "LSTM") and (node.op, node.name) not in self._file and self._square(node)
         )
 
     def _square(self, node: Node) -> bool:
@@ -255,14 +255,6 @@ class _Pairing:
             name = node.inputs[0]
             found.add(name)
         return found
-
-
-def _layers(graph: ModelGraph) -> Iterator[tuple[str, str]]:
-    for node in graph.nodes:
-        if node.row.state:
-            yield node.op, node.name
-        for _, inner in node.graphs():
-            yield from _layers(inner)
 
 
 def _turned(node: Node) -> Node:

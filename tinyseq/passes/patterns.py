@@ -20,6 +20,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from tinyseq.ir.model import ModelGraph, Node
+from tinyseq.ir.narrow import Constant
 from tinyseq.ir.ops import OPS
 from tinyseq.kernels import activations
 
@@ -82,7 +83,8 @@ class GraphView:
         return self._numbers[name]
 
 
-def _number(array: np.ndarray) -> float | None:
+def _number(constant: Constant) -> float | None:
+    array = np.asarray(constant)
     if array.size == 0 or array.dtype.kind != "f":
         return None
     first = array.flat[0]

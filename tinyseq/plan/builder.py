@@ -10,6 +10,7 @@ import numpy as np
 
 from tinyseq.errors import BroadcastWarning, PlanError, UnsupportedError
 from tinyseq.ir.effort import Allowance
+from tinyseq.ir.narrow import Constant
 from tinyseq.kernels.formats import WeightFormat
 from tinyseq.kernels.instructions import (
     FUNCTION_CODES,
@@ -19,7 +20,7 @@ from tinyseq.kernels.instructions import (
     OPCODES,
 )
 from tinyseq.plan.kinds import KINDS, REPORT, RESULTS, check_kinds
-from tinyseq.plan.packing import PackedWeights, segment
+from tinyseq.plan.packing import PackedWeights, factor_of, format_of, segment
 from tinyseq.plan.ring import Ring
 from tinyseq.plan.sizes import closed
 from tinyseq.plan.turns import PlannedTurns
@@ -126,47 +127,39 @@ class Builder:
         packed = self._weights.get(array, "narrow", make)
         return View(self.segment(packed), array.shape, dense_strides(array.shape), 0, array.dtype, True)
 
-    def constant(self, array: np.ndarray) -> View:
-        """A known array as a tensor that kernels can read."""
+    def constant(self, array: Constant) -> View:
+        """What is known of a tensor as one that kernels can read."""
         array = closed(array)
         if array.dtype.kind not in "fiub":
             raise UnsupportedError(
                 f"computing with {array.dtype} tensors is not supported; floats, integers and bool are"
             )
-        packed = self._weights.get(array, "dense", lambda: segment(array.astype(storage(array.dtype))))
+        packed = self._weights.get(array, "dense", lambda: segment(np.asarray(array, storage(array.dtype))))
         return View(self.segment(packed), array.shape, dense_strides(array.shape), 0, computed(array.dtype))
 
     def scalar(self, value: float, shape: Shape) -> View:
         """A known number as a float32 tensor of any shape."""
         return self.constant(np.array(value, np.float32)).broadcast(shape)
 
-    def owns(self, array: np.ndarray) -> bool:
-        """Whether an array is one of the model's own, so that what is made of it is kept."""
+    def owns(self, array: Constant) -> bool:
+        """Whether a constant is one of the model's own, so that what is made of it is kept."""
         return self._weights.owns(array)
 
-    def made(self, source: np.ndarray, layout: object, make: Callable[[], np.ndarray]) -> np.ndarray:
+    def made(self, source: Constant, layout: object, make: Callable[[], np.ndarray]) -> np.ndarray:
         """Weights in a kernel's layout; ``make`` packs them the first time."""
         return self._weights.get(source, layout, make)
 
-    def packed(self, source: np.ndarray, layout: object, make: Callable[[], np.ndarray]) -> View:
+    def packed(self, source: Constant, layout: object, make: Callable[[], np.ndarray]) -> View:
         """``made`` as a tensor."""
         return self.weight(self.made(source, layout, make))
 
-    def format_of(self, source: np.ndarray) -> WeightFormat:
-        """What known factors of products are packed in that are made of an array."""
-        return self._weights.format_of(source)
-
-    def panels(self, source: np.ndarray, lay: Callable, of: WeightFormat) -> np.ndarray:
-        """The matrix that ``lay`` makes of an array, packed."""
-        return self._weights.panels(source, lay, of)
-
     def factor(
-        self, source: np.ndarray, layout: object, n: int, lay: Callable, of: WeightFormat | None = None
+        self, source: Constant, layout: object, n: int, lay: Callable, of: WeightFormat | None = None
     ) -> Factor:
         """A known matrix [k, n], which ``lay`` makes of its ``source`` or of an array of that shape, packed
         the first time; ``layout`` tells it from others that are made of it."""
-        of = of or self.format_of(source)
-        return Factor(self.packed(source, (of.name, layout), lambda: self.panels(source, lay, of)), n, of)
+        of = of or format_of(source)
+        return Factor(self.packed(source, (of.name, layout), lambda: factor_of(source, lay, of)), n, of)
 
     def zeros(self, count: int) -> View:
         """A constant vector of zeros, shared by all that ask for no more than it holds."""
@@ -187,7 +180,7 @@ class Builder:
             self.arrays.append(array)
         return buffer
 
-    def view(self, value: np.ndarray | View) -> View:
+    def view(self, value: Constant | View) -> View:
         """An operand as a tensor."""
         return value if isinstance(value, View) else self.constant(value)
 

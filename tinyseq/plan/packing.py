@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
 import numpy as np
 
 from tinyseq.common import memory
-from tinyseq.ir.narrow import EXACT, Weights
+from tinyseq.ir.narrow import Constant, Narrow
 from tinyseq.kernels.formats import (
     FLOAT32,
     FORMAT_CODES,
     FORMATS,
+    ROUNDED_BY_ROW,
     QuantizedMatrix,
     ScaledMatrix,
     WeightFormat,
@@ -44,39 +45,72 @@ def segment(array: np.ndarray) -> np.ndarray:
     return copy
 
 
-Matrix = np.ndarray | QuantizedMatrix | ScaledMatrix
+Matrix = np.ndarray | QuantizedMatrix | ScaledMatrix | Narrow
 
 
 def panels(matrix: Matrix, of: WeightFormat = FLOAT32) -> np.ndarray:
     """A matrix [k, n] as packed panels of a format, and what its columns need behind them; see
     ``kernels/compute/product.py``."""
-    if of.most is None or len(matrix.values) <= of.most:
+    depth = 0 if of.most is None else _depth(matrix)
+    if of.most is None or depth <= of.most:
         return _piece(matrix, of)
-    starts = range(0, len(matrix.values), of.most)
-    pieces = [
-        _piece(matrix._replace(values=matrix.values[start : start + of.most]), of).view(np.uint8)
-        for start in starts
-    ]
+    starts = range(0, depth, of.most)
+    pieces = [_piece(_rows(matrix, start, start + of.most), of).view(np.uint8) for start in starts]
     return segment(np.concatenate(pieces))
 
 
+def _depth(matrix: Matrix) -> int:
+    return len(matrix.stored if isinstance(matrix, Narrow) else matrix.values)
+
+
+def _rows(matrix: Matrix, start: int, stop: int) -> Matrix:
+    if isinstance(matrix, Narrow):
+        return _part(matrix, slice(start, stop))
+    return matrix._replace(values=matrix.values[start:stop])
+
+
 def _piece(matrix: Matrix, of: WeightFormat) -> np.ndarray:
-    elements, columns = of.pack(matrix)
-    (k, n), words = elements.shape[-2:], (0, 0) if columns is None else columns.shape
-    planes = elements if elements.ndim == 3 else elements[None]
-    size = of.element.size * panels_size(k, n) * len(planes)
-    whole = aligned(size + 4 * panels_size(*words))
-    packed = whole[:size].view(elements.dtype)
-    for plane, target in zip(planes, packed.reshape(len(planes), -1)):
-        for start in range(0, n, GROUP * PANEL):
-            own = plane[:, start : start + GROUP * PANEL]
-            width = -(-own.shape[1] // PANEL) * PANEL
-            group = target[k * start : k * (start + width)].reshape(k, width)
-            group[:, : own.shape[1]] = own
-    if columns is None:
-        return packed
-    whole[size:].view(columns.dtype).reshape(words[0], -1)[:, : words[1]] = columns
-    return whole
+    blocks = [of.pack(part) for part in _blocks(matrix, of)]
+    (elements, columns), n = blocks[0], sum([block.elements.shape[-1] for block in blocks])
+    k, words = elements.shape[-2], 0 if columns is None else len(columns)
+    size = of.element.size * panels_size(k, n) * of.planes
+    whole = aligned(size + 4 * panels_size(words, n))
+    packed, start = whole[:size].view(elements.dtype), 0
+    for elements, columns in blocks:
+        count = elements.shape[-1]
+        for plane, target in zip(elements.reshape(of.planes, k, count), packed.reshape(of.planes, -1)):
+            _lay(plane, target, start)
+        if columns is not None:
+            whole[size:].view(columns.dtype).reshape(words, -1)[:, start : start + count] = columns
+        start += count
+    return whole if words else packed
+
+
+def _blocks(matrix: Matrix, of: WeightFormat) -> Iterator[np.ndarray | QuantizedMatrix | ScaledMatrix]:
+    """A matrix as formats pack it: narrow weights are widened a few columns at a time."""
+    if not isinstance(matrix, Narrow):
+        yield matrix
+        return
+    for start in range(0, max(matrix.shape[1], 1), GROUP * PANEL):
+        part = _part(matrix, slice(None), slice(start, start + GROUP * PANEL))
+        if of.activations is not ROUNDED_BY_ROW:
+            yield part.numbers
+        else:
+            yield ScaledMatrix(part.numbers, part.scales[0] if len(part.scales) else np.ones(part.shape[1]))
+
+
+def _part(matrix: Narrow, *places: slice) -> Narrow:
+    return matrix.laid(lambda array: array[places])
+
+
+def _lay(plane: np.ndarray, target: np.ndarray, start: int) -> None:
+    """Lays the elements of columns from ``start`` on, the first of a group, into their panels."""
+    k, n = plane.shape
+    for first in range(0, n, GROUP * PANEL):
+        own = plane[:, first : first + GROUP * PANEL]
+        width = -(-own.shape[1] // PANEL) * PANEL
+        group = target[k * (start + first) : k * (start + first + width)].reshape(k, width)
+        group[:, : own.shape[1]] = own
 
 
 def panels_size(k: int, n: int) -> int:
@@ -84,36 +118,32 @@ def panels_size(k: int, n: int) -> int:
     return k * -(-n // PANEL) * PANEL
 
 
+def format_of(source: Constant) -> WeightFormat:
+    """What matrices of a constant's numbers are packed in."""
+    return FORMATS[FORMAT_CODES[source.precision.name]] if isinstance(source, Narrow) else FLOAT32
+
+
+def factor_of(source: Constant, lay: Callable[[np.ndarray], np.ndarray], of: WeightFormat) -> np.ndarray:
+    """The matrix that ``lay`` makes of a constant, packed."""
+    return panels(source.laid(lay) if isinstance(source, Narrow) else lay(source), of)
+
+
 class PackedWeights:
     """What is worked out from a model's weights: each once, shared by every plan.
 
-    Only what comes from arrays of the model itself is kept; the rest is a plan's own. ``rounded`` says which
-    of them are packed in another format than float32.
+    Only what comes from constants of the model itself is kept; the rest is a plan's own.
     """
 
-    def __init__(self, arrays: Iterable[np.ndarray], rounded: Weights = EXACT) -> None:
-        self._rounded = rounded
-        self._own: dict[int, np.ndarray] = {}
+    def __init__(self, arrays: Iterable[Constant]) -> None:
+        self._own: dict[int, Constant] = {}
         self.own(arrays)
         self._made: dict[tuple, Any] = {}
         self.notes: set[str] = set()
         self._zeros = aligned(0).view(np.float32)
 
-    def own(self, arrays: Iterable[np.ndarray]) -> None:
+    def own(self, arrays: Iterable[Constant]) -> None:
         """Counts further arrays among the model's own."""
         self._own.update((id(array), array) for array in arrays)
-
-    def format_of(self, source: np.ndarray) -> WeightFormat:
-        """What matrices of an array's numbers are packed in."""
-        return FLOAT32 if self._rounded.of(source) is None else FORMATS[FORMAT_CODES[self._rounded.precision]]
-
-    def panels(self, source: np.ndarray, lay: Callable[[np.ndarray], Any], of: WeightFormat) -> np.ndarray:
-        """The matrix that ``lay`` makes of an array, packed."""
-        narrow = self._rounded.of(source)
-        if narrow is None or narrow.scales is None or of is FLOAT32:
-            return panels(lay(source), of)
-        values, scales = lay(source), lay(np.broadcast_to(narrow.scales, source.shape))
-        return panels(ScaledMatrix(values, scales[0] if len(scales) else np.ones(scales.shape[1])), of)
 
     def zeros(self, count: int) -> np.ndarray:
         """At least ``count`` float32 zeros."""
@@ -122,11 +152,11 @@ class PackedWeights:
             zeros = self._zeros = aligned(4 * count).view(np.float32)
         return zeros
 
-    def owns(self, array: np.ndarray) -> bool:
+    def owns(self, array: Constant) -> bool:
         """Whether an array is of the model itself."""
         return id(array) in self._own
 
-    def get(self, source: np.ndarray, key: object, make: Callable[[], Any]) -> Any:
+    def get(self, source: Constant, key: object, make: Callable[[], Any]) -> Any:
         """The result of ``make`` for ``source`` and ``key``, from the first time on."""
         if not self.owns(source):
             return make()

@@ -21,6 +21,7 @@ from tinyseq.common import memory
 from tinyseq.errors import FeedError, ModelError, TinyseqError
 from tinyseq.ir.effort import predicted
 from tinyseq.ir.model import Model, ModelGraph, Node
+from tinyseq.ir.narrow import Constant, widened
 from tinyseq.ir.ops import FAMILY
 from tinyseq.kernels.instructions import TOO_MANY_TURNS
 from tinyseq.reference.common import FUNCTIONS
@@ -40,13 +41,13 @@ def meaning(op: str) -> Callable:
     return FUNCTIONS[op]
 
 
-def apply(node: Node, inputs: list[np.ndarray | None]) -> tuple[np.ndarray, ...]:
+def apply(node: Node, inputs: list[Constant | None]) -> tuple[np.ndarray, ...]:
     """One node's outputs; not of a node that runs graphs.
 
     Raises:
         ModelError: the inputs do not fit the op; names the node.
     """
-    return _applied(node, meaning(node.op), inputs)
+    return _applied(node, meaning(node.op), list(map(widened, inputs)))
 
 
 Watch = Callable[[Node, Sequence[np.ndarray | None], Sequence[np.ndarray]], None]
@@ -56,7 +57,7 @@ Watch = Callable[[Node, Sequence[np.ndarray | None], Sequence[np.ndarray]], None
 def run(model: Model, feeds: dict[str, np.ndarray], watch: Watch | None = None) -> dict[str, np.ndarray]:
     """All outputs of a model, floating-point ones in float64."""
     graph = model.graph
-    given = {name: _widened(array) for name, array in feeds.items()}
+    given = {name: _in_float64(array) for name, array in feeds.items()}
     results = _run_graph(graph, given, watch, iter(range(MOST_TURNS)))
     return {value.name: array for value, array in zip(graph.outputs, results)}
 
@@ -93,9 +94,9 @@ def _check_room(node: Node, inputs: Sequence[np.ndarray | None]) -> None:
         raise FeedError(f"{node}: {error}; feed shorter sequences or fewer rows") from error
 
 
-def _widened(array: np.ndarray) -> np.ndarray:
+def _in_float64(array: Constant) -> np.ndarray:
     try:
-        return array.astype(np.float64) if array.dtype in (np.float32, np.float16) else array
+        return np.array(array, np.float64) if array.dtype in (np.float32, np.float16) else array
     except MemoryError as error:
         raise FeedError(f"the reference cannot hold this in float64 ({error}); feed less at once") from error
 
@@ -105,7 +106,7 @@ def _run_graph(
 ) -> list[np.ndarray]:
     """The outputs of a graph; ``names`` maps what it reads to arrays; ``turns`` are those that its loops may
     still make."""
-    names = names | {name: _widened(array) for name, array in graph.constants.items()}
+    names = names | {name: _in_float64(array) for name, array in graph.constants.items()}
 
     def run_inner(inner: ModelGraph, *inputs) -> list[np.ndarray]:
         given = {value.name: array for value, array in zip(inner.inputs, inputs, strict=True)}
@@ -123,5 +124,5 @@ def _run_graph(
             results = apply(node, inputs)
         if watch is not None:
             watch(node, inputs, results)
-        names.update((name, _widened(array)) for name, array in zip(node.outputs, results) if name)
+        names.update((name, _in_float64(array)) for name, array in zip(node.outputs, results) if name)
     return [names[value.name] for value in graph.outputs]

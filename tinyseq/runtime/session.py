@@ -15,7 +15,7 @@ from tinyseq.common.given import as_path, is_whole
 from tinyseq.common.text import printable
 from tinyseq.errors import ChunkWarning, FeedError, ModelError
 from tinyseq.ir import format
-from tinyseq.ir.model import POSITION, Model, ModelGraph, Node, StatePair, Value, given_out
+from tinyseq.ir.model import POSITION, Model, ModelGraph, Node, StatePair, Value, given_out, layers
 from tinyseq.ir.streaming import calls_with_layers
 from tinyseq.runtime.stream import Stream
 
@@ -32,7 +32,8 @@ MOST_OVERRIDING = 8
 
 
 class Session:
-    """A model ready to run. Its weights are shared by all streams; it keeps no state of its own.
+    """A model ready to run. Its weights are shared by all streams; it keeps no state of its own, nor what
+    rounded weights were before, but where constants may be fed.
 
     ``run`` and ``stream`` may be called from several threads at once; one stream belongs to one
     thread at a time and refuses a second one.
@@ -48,23 +49,24 @@ class Session:
         keep: Collection[str] = (),
         threads: int = 1,
     ) -> None:
-        self.model = model
         self.device = device
         self.finite = finite
-        self.precision = precision = model.weights.precision if precision is None else precision
+        self.precision = precision = model.precision if precision is None else precision
         self.keep = keep
         self.threads = threads
         backends.check_precision(device, precision, keep)
         backends.check_threads(device, threads)
         simple = passes.simplify(model) if simple is None else simple
-        rounds = backends.rounds_weights(device, precision)
-        if keep or rounds != simple.weights.precision:
-            # Imported here: only narrow weights need it.
-            from tinyseq.passes.narrow import with_precision
-
-            simple = with_precision(simple, rounds, keep)
-        self._simple = simple
         self._defaults = frozenset([value.name for value in model.defaults])
+        self._layers = layers(model.graph)
+        rounds = backends.rounds_weights(device, precision)
+        if not backends.EXACT == rounds == simple.precision:
+            # Imported here: only narrow weights need it.
+            from tinyseq.passes.narrow import both_with_precision
+
+            simple, model = both_with_precision(simple, model, rounds, keep)
+        self.model = model
+        self._simple = simple
         self._overriding: dict[frozenset[str], Session] = {}
         self._backend = backends.create(
             device, simple, lambda: self.streaming.model, finite, precision, threads
@@ -152,8 +154,13 @@ class Session:
         """The same model, some of whose constants are inputs."""
         found = self._overriding.get(names)
         if found is None:
+            # Imported here: few are fed.
+            from tinyseq.passes.narrow import with_precision
+
             model = self.model.with_inputs(names)
-            found = Session(model, self.device, None, self.finite, self.precision, self.keep, self.threads)
+            rounds = backends.rounds_weights(self.device, self.precision)
+            simple = with_precision(passes.simplify(model), rounds, self.keep, anew=True)
+            found = Session(model, self.device, simple, self.finite, self.precision, self.keep, self.threads)
             if len(self._overriding) >= MOST_OVERRIDING:
                 self._overriding.clear()
             self._overriding[names] = found
@@ -236,7 +243,9 @@ class Session:
 
     def with_any_state(self) -> Session:
         """The same model, whose streams remember NaN and infinity too; see ``finite`` of ``load``."""
-        return Session(self.model, self.device, self._simple, False, self.precision, self.keep, self.threads)
+        found = Session(self.model, self.device, self._simple, False, self.precision, self.keep, self.threads)
+        found._layers = self._layers
+        return found
 
     def rows(self, layout: RowLayout, count: int) -> backends.RowRunner:
         """An executor of ``count`` streams whose state lies in rows.
@@ -319,7 +328,7 @@ class Session:
         # Imported here: only those who are in doubt should wait for it.
         from tinyseq.passes.pairs import doubts
 
-        return doubts(self._simple if self._refusal else self.streaming.model, self.model.graph)
+        return doubts(self._simple if self._refusal else self.streaming.model, self._layers)
 
     def save(self, path: str | Path) -> None:
         """Writes the model in tinyseq's own format, which loads without any converter's package. What inputs

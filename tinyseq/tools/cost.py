@@ -83,7 +83,7 @@ def memory(model: Model, feeds: Mapping[str, np.ndarray]) -> MemoryUse:
     except TinyseqError:
         streams = None
     in_place = None if streams is None else StateInPlace(StateLayout(streams), True)
-    plans = Plans(Planner(streams or simple, PackedWeights((), simple.weights), in_place))
+    plans = Plans(Planner(streams or simple, PackedWeights(()), in_place))
     feeds = {**feeds, POSITION: np.zeros(2, np.int64)}
     _, plan = plans.plan({value.name: np.asarray(feeds[value.name]) for value in plans.inputs})
     state = 0 if streams is None else StateLayout(streams).bytes

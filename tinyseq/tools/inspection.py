@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from tinyseq.errors import TinyseqError
-from tinyseq.ir.model import Dimension, ModelGraph, Value
+from tinyseq.ir.model import Dimension, ModelGraph, Value, constants_of
 from tinyseq.runtime.session import Session
 from tinyseq.tools.cost import memory, operations
 
@@ -30,7 +30,7 @@ def inspect(session: Session, steps: Iterable[Mapping[str, np.ndarray]]) -> dict
     model cannot be run on the first.
     """
     streaming = {value.name: value for value in session.stream_inputs}
-    arrays = {id(array): array for array in _constants(session.model.graph)}
+    arrays = {id(array): array for array in constants_of(session.model.graph)}
     floats = [array for array in arrays.values() if array.dtype.kind == "f"]
     return {
         "origin": session.model.origin,
@@ -95,7 +95,7 @@ def _shape(session: Session, name: str) -> tuple[Dimension, ...]:
 def _step(session: Session, feeds: Mapping[str, np.ndarray]) -> dict[str, Any]:
     found: dict[str, Any] = {"operations_per_step": None, "memory": None, "step_error": None}
     try:
-        found["operations_per_step"] = operations(session.model, feeds)
+        found["operations_per_step"] = operations(session.computed, feeds)
         found["memory"] = memory(session.computed, feeds)._asdict()
     except TinyseqError as error:
         found["step_error"] = str(error)
@@ -121,10 +121,3 @@ def _ops(graph: ModelGraph):
         yield node.op
         for _, sub_graph in node.graphs():
             yield from _ops(sub_graph)
-
-
-def _constants(graph: ModelGraph):
-    yield from graph.constants.values()
-    for node in graph.nodes:
-        for _, sub_graph in node.graphs():
-            yield from _constants(sub_graph)

@@ -107,7 +107,7 @@ def moved(
 
 
 def _nudged(array: np.ndarray, share: np.ndarray | int) -> np.ndarray:
-    return array * (1 + share) if array.dtype.kind == "f" else array
+    return np.asarray(array) * (1 + share) if array.dtype.kind == "f" else array
 
 
 def _distance(a: np.ndarray, b: np.ndarray) -> float:

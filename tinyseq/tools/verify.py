@@ -95,13 +95,13 @@ def verify(
     """
     ours = session.run(feeds)
     arrays = {name: np.asarray(array) for name, array in feeds.items()}
-    weights = session.computed.weights
-    rounds = bool(weights.narrow)
+    precision = PRECISIONS.get(session.computed.precision)
+    rounds = precision is not None
     others = {"reference": reference.run(session.computed if rounds else session.model, arrays, watch)}
     if not rounds and Path(path).suffix == ".onnx" and (theirs := _onnxruntime(path, feeds)) is not None:
         others["onnxruntime"] = theirs
     allowed = tolerances(session.model.graph, tolerance)
-    if rounds and not PRECISIONS[weights.precision].exact:
+    if precision is not None and not precision.exact:
         allowed = {name: replace(one, absolute=ABSOLUTE_OF_16_BITS) for name, one in allowed.items()}
 
     def compared() -> list[Comparison]:

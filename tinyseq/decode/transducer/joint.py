@@ -31,7 +31,7 @@ def taken_apart(both: Session, tokens: str | None, frame: str | None, fed: Colle
     Raises:
         ModelError: it is no such model; says what there is.
     """
-    model = both.model
+    model = both.computed
     carried = {pair.input for pair in model.state}
     frame = _frame(both, carried, frame)
     token = _tokens(both, carried | {frame}, tokens, fed)
@@ -52,7 +52,7 @@ def taken_apart(both: Session, tokens: str | None, frame: str | None, fed: Colle
 
 def _frame(both: Session, carried: set[str], name: str | None) -> str:
     """The input for an encoder's frame."""
-    names = [v.name for v in both.model.graph.inputs if v.dtype.kind == "f" and v.name not in carried]
+    names = [v.name for v in both.computed.graph.inputs if v.dtype.kind == "f" and v.name not in carried]
     marked = [each for each in names if "enc" in each.lower()]
     if name is not None:
         marked = [name] if is_one_of(name, names) else []
@@ -71,7 +71,7 @@ def _tokens(both: Session, others: set[str], name: str | None, fed: Collection[s
     """The input for the last token: [rows, tokens]."""
     fitting = [
         value
-        for value in both.model.graph.inputs
+        for value in both.computed.graph.inputs
         if value.dtype.kind in "iu" and value.name not in others and value.name not in fed
     ]
     if name is not None:
@@ -101,7 +101,7 @@ def _reached(graph: ModelGraph, names: set[str]) -> set[str]:
 
 
 def _predictor(both: Session, token: Value, output: str, fed: Collection[str]) -> Session:
-    graph, state = both.model.graph, both.model.state
+    graph, state = both.computed.graph, both.computed.state
     rows, results = token.shape[0], {pair.output: pair.input for pair in state}
     read, nodes = {output, *results}, list[Node]()
     for node in reversed(graph.nodes):
@@ -121,13 +121,13 @@ def _predictor(both: Session, token: Value, output: str, fed: Collection[str]) -
         *(v._replace(shape=inputs[results[v.name]].shape) for v in graph.outputs if v.name in results),
     )
     made = ModelGraph(tuple(inputs.values()), outputs, tuple(reversed(nodes)), graph.constants)
-    return _loaded(both, Model(made, state, both.model.origin))
+    return _loaded(both, Model(made, state, both.computed.origin))
 
 
 def _joiner(
     both: Session, predictor: Session, frame: str, output: str, of_frames: set[str], of_tokens: set[str]
 ) -> Session:
-    graph = both.model.graph
+    graph = both.computed.graph
     given = next(value for value in predictor.outputs if value.name == output)
     frames = next(value for value in graph.inputs if value.name == frame)
     if frames.shape and given.shape:
@@ -135,7 +135,7 @@ def _joiner(
     nodes = tuple(node for node in graph.nodes if (of_tokens - of_frames).isdisjoint(node.outputs))
     outputs = tuple(value for value in graph.outputs if value.name in of_frames)
     made = ModelGraph((frames, given), outputs, nodes, graph.constants)
-    return _loaded(both, Model(made, (), both.model.origin))
+    return _loaded(both, Model(made, (), both.computed.origin))
 
 
 def _in_rows(value: Value, rows: Dimension) -> Value:
@@ -148,4 +148,4 @@ def _in_rows(value: Value, rows: Dimension) -> Value:
 
 
 def _loaded(both: Session, model: Model) -> Session:
-    return Session(model, both.device, finite=both.finite, precision=both.precision, threads=both.threads)
+    return Session(model, both.device, None, both.finite, both.precision, both.keep, both.threads)

@@ -203,7 +203,7 @@ class Transducer:
         yield repr(self._begin).encode()
         for session in (self.predictor, self.joiner):
             for name, array in session.stream_graph.constants.items():
-                yield name.encode() + str(array.dtype).encode() + array.tobytes()
+                yield name.encode() + str(array.dtype).encode() + np.asarray(array).tobytes()
 
     def rows(self, count: int) -> ModelRows:
         """See ``TransducerModel``."""

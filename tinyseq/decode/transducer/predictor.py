@@ -16,7 +16,7 @@ def recurrent(predictor: Session, tokens: Value, start: tuple[int, ...]) -> Sess
 
     The tokens before it are its state; at the start of a stream those of ``start`` but the last.
     """
-    model = predictor.model
+    model = predictor.computed
     bounds = {"one": 1, "end": len(start), "axis": 1}
     constants = {f"{CONTEXT}.{name}": np.array([value], np.int64) for name, value in bounds.items()}
     one, end, axis = constants
@@ -35,7 +35,7 @@ def recurrent(predictor: Session, tokens: Value, start: tuple[int, ...]) -> Sess
         model.graph.constants | constants,
     )
     before = np.array([[0, *start[:-1]]], tokens.dtype)
-    found = Model(graph, (StatePair(CONTEXT, tokens.name, before),), model.origin, weights=model.weights)
+    found = Model(graph, (StatePair(CONTEXT, tokens.name, before),), model.origin)
     return Session(
         found, predictor.device, precision=predictor.precision, keep=predictor.keep, threads=predictor.threads
     )

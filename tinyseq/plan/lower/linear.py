@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from tinyseq.ir.narrow import Constant
 from tinyseq.kernels.formats import AS_THEY_ARE, FLOAT32, ROUNDED_TOGETHER, WeightFormat
 from tinyseq.kernels.instructions import BYTES, HAS_LENGTHS
 from tinyseq.plan import packing
@@ -73,9 +74,9 @@ def scratch_of(p: Builder, of: WeightFormat, rows: int, k: int, n: int) -> View 
     return p.allocate((-(-of.activations.scratch(rows, k, n) // BYTES),))
 
 
-def packed_matrix(p: Builder, b: np.ndarray | View, layout: object, flip: bool = False) -> Factor:
+def packed_matrix(p: Builder, b: Constant | View, layout: object, flip: bool = False) -> Factor:
     """A factor [k, n] (or, to ``flip``, [n, k]): packed now if known, else at run time."""
-    if isinstance(b, np.ndarray):
+    if not isinstance(b, View):
         return p.factor(b, (layout, flip), b.shape[-2 if flip else -1], partial(_as_matrix, flip=flip))
     b = real(p, b)
     b = b.transposed((1, 0)) if flip else b
@@ -94,13 +95,13 @@ def matmul(p: Builder, node: Node, inputs, shapes) -> View:
     return multiplied(p, real(p, inputs[0]), inputs[1]).reshaped(shapes[0])
 
 
-def multiplied(p: Builder, a: View, b: np.ndarray | View, flip: bool = False) -> View:
+def multiplied(p: Builder, a: View, b: Constant | View, flip: bool = False) -> View:
     """The product of a with b, or with b whose last two dimensions are exchanged, dense; vectors count as
     matrices of one row or column."""
     a = a.reshaped((1, *a.shape)) if len(a.shape) == 1 else a
     if len(b.shape) == 1:
-        b, flip = b.reshape(-1, 1) if isinstance(b, np.ndarray) else b.reshaped((*b.shape, 1)), False
-    if len(b.shape) == 2 or (isinstance(b, np.ndarray) and math.prod(b.shape[:-2]) == 1):
+        b, flip = b.reshaped((*b.shape, 1)) if isinstance(b, View) else b.reshape(-1, 1), False
+    if len(b.shape) == 2 or (not isinstance(b, View) and math.prod(b.shape[:-2]) == 1):
         return linear(p, a, packed_matrix(p, b, "matmul", flip), None)
     b = real(p, b)
     return batched(p, a, _turned(b) if flip else b)
@@ -171,7 +172,7 @@ class _Term:
 
     __slots__ = ("labels", "x")
 
-    def __init__(self, x: np.ndarray | View, labels: tuple[str, ...]) -> None:
+    def __init__(self, x: Constant | View, labels: tuple[str, ...]) -> None:
         self.x = x
         self.labels = labels
 
@@ -194,10 +195,10 @@ class _Term:
     def ordered(self, labels: Sequence[str]) -> np.ndarray | View:
         """The tensor with its axes in the order of ``labels``, which are its own."""
         order = self.order(labels)
-        return self.x.transpose(order) if isinstance(self.x, np.ndarray) else self.x.transposed(order)
+        return self.x.transposed(order) if isinstance(self.x, View) else np.asarray(self.x).transpose(order)
 
 
-def _term(p: Builder, x: np.ndarray | View, labels: tuple[str, ...], sizes: dict[str, int]) -> _Term:
+def _term(p: Builder, x: Constant | View, labels: tuple[str, ...], sizes: dict[str, int]) -> _Term:
     """An input of an Einsum: repeated labels are diagonals, of which there is one axis."""
     once = tuple(dict.fromkeys(labels))
     shape = tuple(sizes[label] for label in once)
@@ -223,8 +224,7 @@ def _contracted(p: Builder, a: _Term, b: _Term, wanted: Container[str]) -> _Term
     parts = [tuple(sizes[label] for label in labels) for labels in (batch, left, inner, right)]
     rows, middle, columns = (math.prod(part) for part in parts[1:])
     x = reshaped(p, real(p, a.ordered([*batch, *left, *inner])), (*parts[0], rows, middle))
-    w = b.ordered([*batch, *inner, *right])
-    if isinstance(w, np.ndarray) and not batch:
+    if not (isinstance(b.x, View) or batch):
         key = ("einsum", (*inner, "->", *right), b.labels)
         order = b.order([*inner, *right])
 
@@ -233,7 +233,8 @@ def _contracted(p: Builder, a: _Term, b: _Term, wanted: Container[str]) -> _Term
 
         y = linear(p, x, p.factor(b.x, key, columns, lay), None)
     else:
-        y = multiplied(p, x, reshaped(p, real(p, w), (*parts[0], middle, columns)))
+        w = real(p, b.ordered([*batch, *inner, *right]))
+        y = multiplied(p, x, reshaped(p, w, (*parts[0], middle, columns)))
     return _Term(reshaped(p, y, (*parts[0], *parts[1], *parts[3])), (*batch, *left, *right))
 
 

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from tinyseq.ir.narrow import Constant
 from tinyseq.kernels.cells import CELLS, PEEPHOLES, VARIANT_CODES, Variant
 from tinyseq.kernels.instructions import HAS_LENGTHS, HAS_Y, PROJECTED
 from tinyseq.plan import packing
@@ -149,18 +150,18 @@ class Layer:
     def _weighs_alone(self) -> bool:
         """Whether the input's weights and biases are the model's own: what is made of others is not kept."""
         own = [array for array in (self.w, self.b) if array is not None]
-        return all(isinstance(array, np.ndarray) and self.p.owns(array) for array in own)
+        return not any(isinstance(array, View) or not self.p.owns(array) for array in own)
 
     def _looked_up_product(self, indices: View, d: int) -> View:
         """``input_product`` of rows of a table."""
         p, lookup, n = self.p, self.x.buffer.lookup, self.gates * self.hidden
         table, w, b, sides = lookup.table, self.w, self.b, self.sides
-        of = p.format_of(w)
+        of = packing.format_of(w)
         check_all(p, lookup, indices)
 
         def make() -> np.ndarray:
             bias = known_bias(p, b, d, self.gates, self.hidden, sides)
-            return products(table, p.panels(w, lambda own: own[d].T, of), bias, of)
+            return products(table, packing.factor_of(w, lambda own: own[d].T, of), bias, of)
 
         of_all = p.packed(w, ("looked up", of.name, id(table), id(b), d, sides), make)
         return gather_rows(p, lookup.node, of_all, (len(table), n), indices, p.allocate((*indices.shape, n)))
@@ -175,7 +176,7 @@ class Layer:
             return [first]
         return [first, self.p.factor(matrix, ("projection", d), self.units, lambda own: own[d].T, first.of)]
 
-    def _packed(self, w: np.ndarray | View, d: int, gates: range) -> Factor:
+    def _packed(self, w: Constant | View, d: int, gates: range) -> Factor:
         """The weights w[d] of some gates, packed: now if they are known, else at run time."""
         start, count = gates.start * self.hidden, len(gates) * self.hidden
         if isinstance(w, View):

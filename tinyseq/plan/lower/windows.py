@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from tinyseq import shapes as rules
+from tinyseq.ir.narrow import Constant
 from tinyseq.kernels.instructions import BYTES, PANEL
 from tinyseq.plan import packing
 from tinyseq.plan.lower.elementwise import apply
@@ -34,15 +35,9 @@ times the matrix [taps, M] of some kernels.
 
 
 def _convolved(
-    p: Builder,
-    x: View,
-    w: np.ndarray | View,
-    kernels: slice,
-    geometry: Windowing,
-    product: Product,
-    fill: float | View,
+    p: Builder, x: View, kernels: slice, geometry: Windowing, product: Product, fill: float | View
 ) -> View:
-    """A convolution as one product over windows, x[N, C, ...] w[M, C, ...] -> [N, M, ...].
+    """A convolution as one product over windows, x[N, C, ...] and kernels [M, C, ...] -> [N, M, ...].
 
     With dilation 1 along the last axis a window's taps are one contiguous run. Taps that meet only
     padding are left out, with their weights.
@@ -67,23 +62,17 @@ def _convolved(
 
 
 def _by_groups(
-    p: Builder,
-    x: View,
-    w: np.ndarray | View,
-    geometry: Windowing,
-    groups: int,
-    product: Product,
-    fill: float | View = 0.0,
+    p: Builder, x: View, geometry: Windowing, groups: int, count: int, product: Product, fill: float | View
 ) -> View:
-    """Each group of input channels with its own kernels w[M, C / groups, ...]."""
-    channels, count = x.shape[1] // groups, w.shape[0] // groups
+    """Each group of input channels with its own ``count`` kernels."""
+    channels = x.shape[1] // groups
     if groups > 1:
         p.demand(x)
     parts = []
     for g in range(groups):
         part = along(x, 1, g * channels, channels)
         kernels = slice(g * count, (g + 1) * count)
-        parts.append(_convolved(p, part, w, kernels, geometry, product, fill))
+        parts.append(_convolved(p, part, kernels, geometry, product, fill))
     return parts[0] if groups == 1 else joined(p, parts, 1)
 
 
@@ -92,7 +81,7 @@ def _as_it_is(w: Any) -> Any:
 
 
 def _by_panels(
-    p: Builder, source: np.ndarray | View, key: object, b: View | None, turn: Callable[[Any], Any] = _as_it_is
+    p: Builder, source: Constant | View, key: object, b: View | None, turn: Callable[[Any], Any] = _as_it_is
 ) -> Product:
     """The product of numbers with kernels that ``turn`` makes of their source; ``key`` tells them from others
     of it."""
@@ -184,16 +173,17 @@ def _by_taps(p: Builder, source: np.ndarray | View, w: np.ndarray | View, key: s
     return kernels
 
 
-def _geometry(node: Node, x: View, w: np.ndarray | View, shape: Shape) -> Windowing:
+def _geometry(node: Node, x: View, w: Constant | View, shape: Shape) -> Windowing:
     sizes, strides, dilations, before, _ = rules.conv_geometry(node.attributes, x.shape, w.shape)
     return Windowing(tuple(sizes), tuple(strides), tuple(dilations), tuple(before), shape[2:])
 
 
 def convolution(
-    p: Builder, node: Node, x: View, w: np.ndarray | View, shape: Shape, product: Product, fill: float | View
+    p: Builder, node: Node, x: View, w: Constant | View, shape: Shape, product: Product, fill: float | View
 ) -> View:
     """A convolution of any groups by the given product, padded with ``fill``."""
-    return _by_groups(p, x, w, _geometry(node, x, w, shape), node.attributes["group"], product, fill)
+    groups = node.attributes["group"]
+    return _by_groups(p, x, _geometry(node, x, w, shape), groups, w.shape[0] // groups, product, fill)
 
 
 def conv(p: Builder, node: Node, inputs, shapes) -> View:
@@ -222,12 +212,10 @@ def conv_transpose(p: Builder, node: Node, inputs, shapes) -> View:
         x = between
     front = tuple(d * (k - 1) - a for d, k, a in zip(dilations, sizes, before))
     geometry = Windowing(tuple(sizes), (1,) * len(sizes), tuple(dilations), front, shapes[0][2:])
-    w = _turned(p, source, groups)
-    if 1 < groups == w.shape[0] == x.shape[1]:
-        return _depthwise(p, x, _by_taps(p, source, w, "transposed"), b, geometry)
-    return _by_groups(
-        p, x, w, geometry, groups, _by_panels(p, source, "transposed", b, partial(_turned, p, groups=groups))
-    )
+    count, turn = source.shape[1], partial(_turned, p, groups=groups)
+    if 1 < groups == x.shape[1] and count == 1:
+        return _depthwise(p, x, _by_taps(p, source, turn(source), "transposed"), b, geometry)
+    return _by_groups(p, x, geometry, groups, count, _by_panels(p, source, "transposed", b, turn), 0.0)
 
 
 def _turned(p: Builder, w: Any, groups: int) -> np.ndarray | View:

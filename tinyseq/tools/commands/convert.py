@@ -50,7 +50,7 @@ def run(args: argparse.Namespace) -> int:
 def _roundings(args: argparse.Namespace, session: Session) -> tuple[list[narrowing.Rounding], str]:
     """What precisions make of the model: all, to compare, or the one at hand beside float32; and why their
     outputs are not compared, where they are not."""
-    if not args.compare and not session.computed.weights.narrow:
+    if not args.compare and session.computed.precision == ALL_PRECISIONS[0]:
         return [], ""
     asked = PRECISIONS["cpu"] if args.compare else (ALL_PRECISIONS[0], session.precision)
     args.device = "cpu"
