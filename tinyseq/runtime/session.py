@@ -16,7 +16,6 @@ from tinyseq.common.text import printable
 from tinyseq.errors import ChunkWarning, FeedError, ModelError
 from tinyseq.ir import format
 from tinyseq.ir.model import POSITION, Model, ModelGraph, Node, StatePair, Value, given_out, layers
-from tinyseq.ir.streaming import calls_with_layers
 from tinyseq.runtime.stream import Stream
 
 if TYPE_CHECKING:
@@ -202,6 +201,8 @@ class Session:
 
     @cached_property
     def _chunks_differ(self) -> str:
+        from tinyseq.ir.streaming import calls_with_layers
+
         if not calls_with_layers(self._simple, self.streaming):
             return ""
         # Imported here: few models are told their state.
