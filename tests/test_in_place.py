@@ -164,6 +164,20 @@ def test_every_instruction_set(isa, case, few, far):
         keeps_to_what_it_is_given(case)
 
 
+@pages
+def test_outputs_that_are_parts_of_what_is_computed():
+    nodes = [
+        helper.make_node("Neg", ["x"], ["whole"]),
+        helper.make_node("Slice", ["whole", "from", "to"], ["y"]),
+        helper.make_node("Slice", ["whole", "to", "end"], ["z"]),
+    ]
+    known = {"from": np.array([0]), "to": np.array([30]), "end": np.array([40])}
+    results = [value("y", shape=[30, 40]), value("z", shape=[10, 40])]
+    keeps_to_what_it_is_given(
+        Case(model(nodes, [value("x", shape=[40, 40])], results, known), {"x": numbers(40, 40)})
+    )
+
+
 def test_what_is_only_read_is_an_address():
     for row in INSTRUCTIONS:
         assert {f"&{name}" for name in row.reads} <= {*row.operands}
@@ -271,23 +285,6 @@ def in_strides(stream, x):
     return stream.step({"x": x}, out)
 
 
-def over_the_feed(stream, x):
-    """Results and a feed in one memory, in each other's places or a few numbers away."""
-    memory = np.zeros(4 * FRAMES * UNITS, np.float32)
-    fed = memory[100 : 100 + x.size].reshape(x.shape)
-    fed[...] = x
-    y = memory[: FRAMES * UNITS].reshape(room()["y"].shape)
-    return stream.step({"x": fed}, {**room(), "y": y})
-
-
-def over_the_owner(stream, x):
-    """The feed is part of the array that results go to."""
-    out = room()
-    fed = out["y"].reshape(-1)[37 : 37 + x.size].reshape(x.shape)
-    fed[...] = x
-    return stream.step({"x": fed}, out)
-
-
 def bound(stream, x):
     return stream.bind({"x": x}, room())()
 
@@ -297,8 +294,6 @@ STEPS = {
     "arrays of their own": lambda stream, x: stream.step({"x": x}, room()),
     "parts of others": lambda stream, x: stream.step({"x": x}, {n: a[:] for n, a in room().items()}),
     "with gaps": in_strides,
-    "over the feed": over_the_feed,
-    "over a feed that is part": over_the_owner,
     "bound": bound,
 }
 
@@ -312,6 +307,71 @@ def test_results_in_all_ways(way, extension, through_python):  # noqa: F811
         through_python()
     for one, other in zip(steps(STEPS[way]), expected, strict=True):
         same(one, other)
+
+
+SIDE = 40
+
+
+def mirrored() -> tinyseq.Stream:
+    """z = -x, then y = x upside down, then h = x + h."""
+    nodes = [
+        helper.make_node("Neg", ["x"], ["z"]),
+        helper.make_node("Slice", ["x", "from", "to", "axis", "by"], ["turned"]),
+        helper.make_node("Abs", ["turned"], ["y"]),
+        helper.make_node("Add", ["x", "h"], ["hn"]),
+    ]
+    known = {"from": [-1], "to": [-SIDE - 1], "axis": [0], "by": [-1]}
+    given, results = (
+        [value(name, shape=[SIDE, SIDE]) for name in names] for names in (("x", "h"), ("z", "y", "hn"))
+    )
+    constants = {name: np.array(array) for name, array in known.items()}
+    return tinyseq.load(model(nodes, given, results, constants), state={"h": "hn"}).stream()
+
+
+def over(memory: np.ndarray, x: np.ndarray, start: int) -> np.ndarray:
+    """x, copied into a memory from a place on."""
+    fed = memory.reshape(-1)[start : start + x.size].reshape(x.shape)
+    fed[...] = x
+    return fed
+
+
+def over_a_feed_of_its_own(x: np.ndarray) -> tuple[np.ndarray, dict[str, np.ndarray]]:
+    out = {"z": np.empty(x.shape, np.float32), "y": np.empty((2, *x.shape), np.float32)[0]}
+    return over(out["y"].base, x, 37), out
+
+
+def over_the_very_feed(x: np.ndarray) -> tuple[np.ndarray, dict[str, np.ndarray]]:
+    return x, {"z": x, "y": np.empty_like(x)}
+
+
+def over_a_part(x: np.ndarray) -> tuple[np.ndarray, dict[str, np.ndarray]]:
+    """The feed is a view of the array that results go to."""
+    out = {"z": np.empty(x.shape, np.float32), "y": np.empty(x.shape, np.float32)}
+    return over(out["z"], x, 0), out
+
+
+def over_a_neighbour(x: np.ndarray) -> tuple[np.ndarray, dict[str, np.ndarray]]:
+    memory = np.empty((3, *x.shape), np.float32)
+    return over(memory, x, SIDE * SIDE // 2), {"z": memory[0], "y": memory[1]}
+
+
+@pytest.mark.parametrize("extension", [True, False])
+@pytest.mark.parametrize(
+    "lay",
+    [over_a_feed_of_its_own, over_the_very_feed, over_a_part, over_a_neighbour],
+    ids=lambda f: f.__name__,
+)
+def test_results_over_feeds(lay, extension, through_python):  # noqa: F811
+    if not extension:
+        through_python()
+    stream, sum_of_all = mirrored(), np.zeros((SIDE, SIDE), np.float32)
+    for seed in range(4):
+        x = numbers(SIDE, SIDE, seed=seed)
+        fed, out = lay(x.copy())
+        found = stream.step({"x": fed}, out)
+        same(found, {"z": -x, "y": np.abs(x[::-1])})
+        sum_of_all = x + sum_of_all
+        np.testing.assert_array_equal(stream.state["h"], sum_of_all)
 
 
 @pytest.mark.parametrize("extension", [True, False])
