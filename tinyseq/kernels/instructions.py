@@ -64,6 +64,12 @@ class Instruction:
         self.reads = tuple(reads.split())
 
     @property
+    def changes(self) -> list[int]:
+        """The places of the addresses that are not among those that it ``reads``."""
+        places = [place for place, operand in enumerate(self.operands) if operand[0] == "&"]
+        return [place for place in places if self.operands[place][1:] not in self.reads]
+
+    @property
     def returns(self) -> bool:
         """Whether the kernel decides what comes next."""
         return bool(self.failure) or "distance" in self.operands

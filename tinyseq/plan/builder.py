@@ -49,10 +49,7 @@ _ADDRESSES = {
     row.name: [position for position, kind in enumerate(row.operands) if kind[0] == "&"]
     for row in INSTRUCTIONS
 }
-_CHANGED = {
-    row.name: [position for position in _ADDRESSES[row.name] if row.operands[position][1:] not in row.reads]
-    for row in INSTRUCTIONS
-}
+_CHANGED = {row.name: row.changes for row in INSTRUCTIONS}
 _COUNTS = {row.name: len(row.operands) for row in INSTRUCTIONS}
 _FAILURES = {row.name: row.failure for row in INSTRUCTIONS}
 

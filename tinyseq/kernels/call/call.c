@@ -118,15 +118,10 @@ static int fits(const Call *call, PyObject *out, Array **arrays) {
 
 /* Between runs the context says of everything that it lies at home. */
 static int64_t run(const Call *call, const Lent *lent) {
-    int64_t failed;
     for (int i = 0; i < lent->count; i++) call->context[lent->places[i]->word] = (int64_t)(intptr_t)lent->data[i];
-    if (call->brief)
-        failed = call->run(call->context);
-    else {
-        void *thread = PyEval_SaveThread();
-        failed = call->run(call->context);
-        PyEval_RestoreThread(thread);
-    }
+    void *thread = call->brief ? NULL : PyEval_SaveThread();
+    int64_t failed = call->run(call->context);
+    if (thread != NULL) PyEval_RestoreThread(thread);
     for (int i = 0; i < lent->count; i++)
         call->context[lent->places[i]->word] = (int64_t)(intptr_t)lent->places[i]->address;
     return failed;
@@ -188,8 +183,7 @@ static int given(const Call *call, PyObject *feeds, PyObject *out, Lent *lent) {
     Array *arrays[MOST_OUTPUTS];
     const Place *places = outputs_of(call);
     if (!fits(call, out, arrays)) return 0;
-    int done = takes(call, feeds, lent);
-    int taken = lent->count;
+    int done = takes(call, feeds, lent), taken = lent->count;
     for (Py_ssize_t i = 0; done && i < call->outputs; i++)
         if (lends(lent, &places[i], arrays[i])) Py_IncRef((PyObject *)arrays[i]);
     set_apart(lent, taken);
