@@ -6,10 +6,14 @@ import warnings
 
 import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from onnx import ModelProto, numpy_helper, parser
 
 import tinyseq
 from tests import assets
+from tests.strategies.streams import FRAMES, Layers, layered, signal
+from tinyseq.passes.state import expose_state
 
 
 def exported(width: int, pads: list[int], cached: bool = False) -> ModelProto:
@@ -70,3 +74,45 @@ def test_the_voice_detector_is_not_warned_of():
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         tinyseq.load(assets.fetch("silero-chunk").read_bytes()).stream()
+
+
+def with_state_as_inputs(layers: Layers) -> tinyseq.Session:
+    """A model of some layers and an LSTM behind them, which takes the state of all that run along frames."""
+    return tinyseq.Session(expose_state(layers.lstm().model().model))
+
+
+@settings(max_examples=max(100, settings.default.max_examples))
+@given(
+    layers=layered(),
+    cuts=st.lists(st.integers(1, FRAMES - 1), min_size=1, max_size=4, unique=True).map(sorted),
+)
+def test_as_many_frames_but_other_ones_are_warned_of(layers, cuts):
+    session = with_state_as_inputs(layers).with_any_state()
+    with warnings.catch_warnings(record=True) as given:
+        warnings.simplefilter("always")
+        one, many = session.stream(), session.stream()
+    try:
+        whole = one.step({"x": signal()})["y"]
+        parts = [many.step({"x": part})["y"] for part in np.split(signal(), cuts, 1)]
+    except tinyseq.FeedError:  # Fewer frames than a window takes.
+        return
+    together = np.concatenate(parts, 1)
+    # Of other numbers of frames, as windows that are not padded give them, whole and parts may come to one.
+    if together.shape == whole.shape == signal().shape and not np.array_equal(
+        together, whole, equal_nan=True
+    ):
+        assert [one.category for one in given] == [tinyseq.ChunkWarning] * 2
+
+
+@pytest.mark.parametrize(
+    ("model", "broken"),
+    [(exported(1, [0, 0]), ""), (exported(3, [2, 0]), "pads each chunk along 'frames'")],
+    ids=["one frame", "padded"],
+)
+def test_the_check_of_streams_cuts_what_such_a_model_is_fed(model, broken):
+    session = tinyseq.load(model, state=STATE)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", tinyseq.ChunkWarning)
+        law, *others = tinyseq.check_stream(session).findings
+    assert law.tried and bool(law.broken) == bool(broken) and broken in law.broken
+    assert not any(other.broken for other in others)

@@ -52,7 +52,6 @@ WINDOWED = ("Conv", "ConvTranspose", "MaxPool", "AveragePool")
 """Ops whose windows slide along what may be frames."""
 
 
-def may_pad_chunks(model: Model, streaming: Streaming) -> bool:
-    """Whether a step is a call of the model as it is, and there are windows and recurrent layers in it."""
-    nodes = () if streaming.inputs or not model.state else model.graph.nodes
-    return any(node.row.state for node in nodes) and any(node.op in WINDOWED for node in nodes)
+def calls_with_layers(model: Model, streaming: Streaming) -> bool:
+    """Whether a step is a call of the model as it is, and there are recurrent layers in it."""
+    return bool(model.state and not streaming.inputs) and any(node.row.state for node in model.graph.nodes)

@@ -24,7 +24,8 @@ class Following:
     ``tracks`` are the tensors that have frames; ``generated`` those of them that are made of the number of
     frames alone; ``counts`` tensors that hold such numbers, by the track they are of, and ``settled`` what is
     the same whatever they are; ``places`` what numbers frames and is none itself, and why; ``latest`` what
-    holds something of the frames so far, and is ``owing`` where frames come at the end. ``rings`` has the
+    holds something of the frames so far, and is ``owing`` where frames come at the end. ``looking`` are the
+    nodes so far that look along the frames, ``refused`` the one that ended it, and why. ``rings`` has the
     streaming graph as far as it is written. Where chunks may be empty within the graph, it is ``guarded``.
     Frames come in by the ``unit``.
     """
@@ -46,6 +47,7 @@ class Following:
         self.generated: set[str] = set()
         self.inputs: dict[str, int] = {}
         self.looking: list[Node] = []
+        self.refused: tuple[Node, Refusal] | None = None
         self.guarded, self.owing = guarded, False
         self.aligned: set[str] = set()
         self.rings = Rings(exposed)
@@ -78,6 +80,7 @@ class Following:
                 if len(self.rings.nodes) == written or node.row.state or node.op == "Scan":
                     self.rings.nodes.append(node)
             except Refusal as refusal:
+                self.refused = node, refusal
                 raise ModelError(f"{node} {refusal}, so the model cannot be streamed; {REMEDY}") from None
             except NO_RULE as error:
                 if isinstance(error, ModelError):

@@ -55,7 +55,7 @@ def _tried(model: Model) -> Streaming:
 
 def _streaming(model: Model, sizes: Sizes) -> Streaming:
     layers = [node for node in model.graph.nodes if _carries(node)]
-    times = [name for name in sizes.distinct if any(_along(sizes, name, node) == 0 for node in layers)]
+    times = [name for name in sizes.distinct if any(runs_along(sizes, name, node) == 0 for node in layers)]
     if layers and not times:
         return _sized(_fixed(model, layers, sizes.frames), sizes)
     ways = [_followed(model, sizes, name, layers) for name in times or sizes.distinct]
@@ -91,7 +91,7 @@ def _carries(node: Node) -> bool:
     )
 
 
-def _along(sizes: Sizes, name: str, node: Node) -> int | None:
+def runs_along(sizes: Sizes, name: str, node: Node) -> int | None:
     """What of a recurrent layer's input grows with a size: 0 its frames, 1 its rows, None neither."""
     if node.op == "Scan":
         grown = [sizes.growing(name, given) for given, _ in scanned(node, sizes.shape)]
@@ -105,7 +105,7 @@ def _along(sizes: Sizes, name: str, node: Node) -> int | None:
 
 def _followed(model: Model, sizes: Sizes, name: str, layers: list[Node], unit: int = 1) -> Following:
     """A size followed as the frames of a stream; layers across them, from feature to feature, stay apart."""
-    ways = [(node, _along(sizes, name, node)) for node in layers]
+    ways = [(node, runs_along(sizes, name, node)) for node in layers]
     apart = frozenset(id(node) for node, way in ways if way == 1 or (node.op == "Scan" and way is None))
     way = Following(model.graph, expose_state(model, apart), sizes, name, unit)
     way.follow()
@@ -126,7 +126,7 @@ def _fixed(model: Model, layers: list[Node], frames_of: Callable[[Node], int | N
             opened = model._replace(graph=opening.opened(graph, place, axis, name))
             sizes = Sizes(opened.graph, multiples(size))
             own = [node for node in opened.graph.nodes if _carries(node)]
-            if any(_along(sizes, name, node) == 0 for node in own):
+            if any(runs_along(sizes, name, node) == 0 for node in own):
                 return _closed(_followed(opened, sizes, name, own, size).streaming(), value)
     exposed = expose_state(model)
     for node in layers:
@@ -181,39 +181,12 @@ def notes(model: Model, streaming: Streaming) -> list[str]:
     return found
 
 
-def padded(model: Model) -> str:
-    """What is wrong with chunks of a model that takes its state as inputs and pads the frames that its layers
-    then run along: a sentence; empty if there is nothing."""
-    layers = [node for node in model.graph.nodes if node.row.state]
-    sizes = Sizes(model.graph)
-    for name in sizes.distinct:
-        if any(_along(sizes, name, layer) == 0 for layer in layers):
-            for node in _looking(model, sizes, name):
-                if node.op in WINDOWED and _keeps_length(sizes, name, node):
-                    return (
-                        f"{node} pads each chunk along {name!r}, and nothing of the chunk before is in the "
-                        "state that the model takes as inputs, so chunks give other results than a run of "
-                        "the whole: export the model without its state as inputs, then all that is needed "
-                        "is carried, or give it the chunks that it was made for"
-                    )
-    return ""
-
-
 def _looking(model: Model, sizes: Sizes, name: str) -> list[Node]:
     """The nodes that look along a size, as far as it can be followed."""
     way = Following(model.graph, model, sizes, name)
     with suppress(ModelError):
         way.follow()
     return way.looking
-
-
-def _keeps_length(sizes: Sizes, name: str, node: Node) -> bool:
-    """Whether there are as many frames behind a node as before it."""
-    one, other = (
-        [probe.shapes.get(end, ()) for end in (node.inputs[0], node.outputs[0])]
-        for probe in sizes.along(name)
-    )
-    return any(a == b and c == d and a != c for a, b, c, d in zip(*one, *other))
 
 
 def told_to_end(graph: ModelGraph) -> Node | None:

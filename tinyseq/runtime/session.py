@@ -16,6 +16,7 @@ from tinyseq.common.text import printable
 from tinyseq.errors import ChunkWarning, FeedError, ModelError
 from tinyseq.ir import format
 from tinyseq.ir.model import POSITION, Model, ModelGraph, Node, StatePair, Value, given_out
+from tinyseq.ir.streaming import calls_with_layers
 from tinyseq.runtime.stream import Stream
 
 if TYPE_CHECKING:
@@ -195,13 +196,12 @@ class Session:
 
     @cached_property
     def _chunks_differ(self) -> str:
-        from tinyseq.ir.streaming import may_pad_chunks
-
-        if not may_pad_chunks(self._simple, self.streaming):
+        if not calls_with_layers(self._simple, self.streaming):
             return ""
-        from tinyseq.passes.time import padded
+        # Imported here: few models are told their state.
+        from tinyseq.passes.chunks import unlike_a_run
 
-        return padded(self._simple)
+        return unlike_a_run(self._simple)
 
     @property
     def rows_of_model(self) -> int:
@@ -300,38 +300,11 @@ class Session:
     def explain(self, error: FeedError, feeds: object, one_row: bool = False) -> None:
         """Raises an error of a step for such feeds, of ``one_row`` or of several, with what is strange about
         their sizes and what is not known of the model's state, if there is any of it."""
-        if hints := self._fixed(feeds) + self._strange(feeds, one_row) + self.doubts:
-            raise FeedError(f"{error}{hints}") from error
+        # Imported here: only errors are explained.
+        from tinyseq.runtime.hints import hints
 
-    def _fixed(self, feeds: object) -> str:
-        """What is said of defaults that a step is fed."""
-        fed = self._defaults.intersection(feeds) if isinstance(feeds, Mapping) else ()
-        return "".join(
-            f". Only run is fed {name!r} in place of what the file gives, which streams and pools keep: the "
-            "start of a state is written to its array in the state; what steps should take must be an input "
-            "without a value in the file"
-            for name in sorted(fed)
-        )
-
-    def _strange(self, feeds: object, one_row: bool) -> str:
-        found = ""
-        ranks = {value.name: len(value.shape or ()) for value in self.inputs}
-        shapes = {
-            name: given.shape
-            for name, given in (feeds.items() if isinstance(feeds, Mapping) else ())
-            if isinstance(given, np.ndarray) and given.ndim == ranks.get(name)
-        }
-        for name, axis in self.rows_fed[0] if one_row and self.state and len(self.rows_fed) == 1 else ():
-            count = shapes.get(name, ())[axis : axis + 1]
-            if count and count[0] > 1 and not found:
-                found = (
-                    f". Axis {axis} of input {name!r} is that of the rows, and a stream is one row: use "
-                    f"pool({count[0]})"
-                )
-        frames = {shapes.get(name, ())[axis : axis + 1] for name, axis in self.streaming.inputs.items()}
-        return found + (
-            ". The step has no frames, and the model needs one at least" if (0,) in frames else ""
-        )
+        if found := hints(self, feeds, one_row) + self.doubts:
+            raise FeedError(f"{error}{found}") from error
 
     @contextmanager
     def explaining(self, feeds: object, one_row: bool = False) -> Iterator[None]:

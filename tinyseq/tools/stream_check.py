@@ -18,6 +18,7 @@ from tinyseq.errors import FeedError, ModelError, TinyseqError
 from tinyseq.ir.feeds import checked_feeds
 from tinyseq.ir.model import rows_meet
 from tinyseq.ir.streaming import Streaming
+from tinyseq.passes import chunks
 from tinyseq.passes.time import told_to_end
 from tinyseq.runtime.loading import load
 from tinyseq.runtime.session import Session, loaded
@@ -110,9 +111,26 @@ def frame_sizes(session: Session) -> set[str]:
     Raises:
         ModelError: the model cannot be streamed; says which node and why.
     """
-    inputs = session.streaming.inputs
+    inputs = cut(session).inputs
     sizes = {value.shape[inputs[value.name]] for value in session.inputs if value.name in inputs}
     return {size for size in sizes if isinstance(size, str)}
+
+
+def cut(session: Session) -> Streaming:
+    """The model as a stream runs it, with the axes along which sequences are cut into chunks, of a model that
+    takes its state as inputs too: a step of it is a call.
+
+    Raises:
+        ModelError: the model cannot be streamed; says which node and why.
+    """
+    streaming = session.streaming
+    if streaming.inputs or not streaming.model.state:
+        return streaming
+    inputs, outputs = chunks.axes(streaming.model)
+    carried = {pair.output for pair in streaming.model.state}
+    return streaming._replace(
+        inputs=inputs, outputs={name: axis for name, axis in outputs.items() if name not in carried}
+    )
 
 
 class _Check:
@@ -120,7 +138,8 @@ class _Check:
 
     def __init__(self, session: Session, feeds, frames: int, trials: int, seed: int) -> None:
         self.session = session
-        self.streaming: Streaming = session.streaming
+        self.streaming: Streaming = cut(session)
+        self.is_call = not session.streaming.inputs
         self.rng = np.random.default_rng(seed)
         self.trials = trials
         carried = {pair.input for pair in session.state}
@@ -168,10 +187,15 @@ class _Check:
         if self.streaming.clock is not None or not self.streaming.inputs:
             return self.streaming.clock is not None
         try:
-            self.session.run(self.part(0, 0))
+            self._whole(0)
         except FeedError:
             return False
         return True
+
+    def _whole(self, count: int) -> Mapping[str, np.ndarray]:
+        """What so many frames give at once: a run, or a step where that is a call of the model."""
+        part = self.part(0, count)
+        return self.session.stream().step(part) if self.is_call else self.session.run(part)
 
     def put_together(self, results: Sequence[Mapping[str, np.ndarray]]) -> Feeds:
         """Outputs of steps as those of a run: frames one after the other, of the rest the last."""
@@ -201,12 +225,13 @@ class _Check:
         for tried, cuts in enumerate(every, 1):
             if not self._alike(self.frames, cuts):
                 count, cuts = self._smallest(cuts)
-                return Finding(law, tried, f"{count} frames cut at {cuts}")
+                why = chunks.unlike_a_run(self.session.computed) if self.is_call else ""
+                return Finding(law, tried, f"{count} frames cut at {cuts}{why and f': {why}'}")
         return Finding(law, len(every))
 
     def _alike(self, count: int, cuts: Sequence[int]) -> bool:
         try:
-            whole = self.session.run(self.part(0, count))
+            whole = self._whole(count)
         except FeedError:
             return True
         streamed = self.streamed(self.session.stream(), self.parts(count, cuts))
