@@ -137,7 +137,7 @@ def _native(stream: tinyseq.Stream, feeds: dict[str, np.ndarray]) -> list[Callab
     executors[1].context[1] = 0
 
     def call(executor) -> None:
-        executor.accept(feeds)
+        executor.take(feeds)
         executor.execute()
 
     return [partial(call, executor) for executor in executors]

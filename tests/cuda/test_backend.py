@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from unittest import mock
+
 import numpy as np
 import pytest
 
@@ -9,6 +11,7 @@ import tinyseq
 from tests.cuda.emulator import EmulatedDevice
 from tinyseq.backends.device_array import DeviceArray
 from tinyseq.errors import DeviceError, FeedError, StateError
+from tinyseq.plan import draft
 
 
 def accumulator(rows: object = "rows") -> tinyseq.Graph:
@@ -41,6 +44,17 @@ def test_run(model):
         results = model.run({"x": X, "sum": 10 * X})
         np.testing.assert_array_equal(results["y"], 22 * X)
         assert type(results["y"]) is np.ndarray
+
+
+def test_inputs_and_outputs_with_segments_of_their_own_lie_in_the_arena(device):
+    with mock.patch.object(draft, "LARGE", 0):
+        model = tinyseq.load(accumulator(), device="cuda")
+        for _ in range(3):
+            np.testing.assert_array_equal(model.run({"x": X, "sum": 10 * X})["y"], 22 * X)
+            results = model.run({"x": there(device, X), "sum": 10 * X})
+            np.testing.assert_array_equal(np.asarray(results["y"]), 22 * X)
+    ((_, executor),) = model._backend._recent
+    assert len(executor._plan.homes) == 4
 
 
 def test_a_stream_advances_forks_and_goes_back(model):

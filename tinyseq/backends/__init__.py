@@ -46,7 +46,7 @@ class RowRunner(Runner, Protocol):
     """
 
     def bound(self, feeds: Mapping[str, object]) -> Executor | None:
-        """The plan at work for such feeds, which it has accepted; None where there are no plans."""
+        """The plan at work for such feeds, which it has taken; None where there are no plans."""
 
     def advance(self, feeds: Mapping[str, object]) -> Arrays:
         """``step`` whose results hold until the next call only, and may be written to."""

@@ -9,15 +9,15 @@ from functools import cached_property, partial
 
 import numpy as np
 
-from tinyseq.backends.executor import Executor
+from tinyseq.backends.executor import NOTHING, Executor
 from tinyseq.backends.planned import PlannedBackend
 from tinyseq.errors import FeedError
 from tinyseq.ir.model import Model
 from tinyseq.kernels import library, team
 from tinyseq.kernels.call import Place, Step, never, step_of
 from tinyseq.kernels.instructions import CONTEXT
-from tinyseq.kernels.program import Buffer, Program
-from tinyseq.plan.builder import STATE
+from tinyseq.kernels.program import Buffer, Program, address
+from tinyseq.plan.builder import ARENA, STATE
 from tinyseq.plan.draft import Plan, Region
 from tinyseq.plan.packing import aligned
 from tinyseq.plan.view import storage
@@ -80,10 +80,13 @@ def _is_long(plan: Plan) -> bool:
 class CpuExecutor(Executor):
     """A plan with an arena of its own. One thread at a time may use it.
 
-    ``context`` is what the machine runs, see ``kernels/machine.py``.
+    ``context`` is what the machine runs, see ``kernels/machine.py``. Between runs it says of all inputs and
+    outputs that they lie in the arena; in a run, large ones are read and written where they are given.
     """
 
     joins = True
+    lends_out = True
+    """Whether results may be written into a caller's arrays while they are computed."""
 
     def __init__(
         self, plan: Plan, state: np.ndarray, known: Mapping[str, np.ndarray], machine: Machine
@@ -98,10 +101,13 @@ class CpuExecutor(Executor):
             ) from error
         # The context holds addresses only: what they point to must live as long as it does.
         self._alive = [plan, state]
+        weights = [weight.ctypes.data for weight in plan.weights]
         addresses = [plan.program.ctypes.data, plan.program.size, machine.seats, 0]
-        addresses += [self._arena.ctypes.data, state.ctypes.data]
-        addresses += [weight.ctypes.data for weight in plan.weights]
+        addresses += plan.addresses(self._arena.ctypes.data, state.ctypes.data, weights)
         self.context = np.array(addresses, np.int64)
+        self._homes = addresses[len(addresses) - len(plan.homes) :]
+        self._input_words, self._output_words = map(_words, (plan.inputs, plan.outputs))
+        self._lent: list[np.ndarray] = []
         self._address = ctypes.c_void_p(self.context.ctypes.data)
         self._is_brief = _work(plan) <= BRIEF
         super().__init__(plan, known)
@@ -114,7 +120,10 @@ class CpuExecutor(Executor):
         """What steps it by one call, where it need not convert what it takes."""
         if any(array.dtype != dtype for _, array, _, dtype in self._inputs):
             return None
-        inputs = [Place(name, dtype, shape, array) for name, array, shape, dtype in self._inputs]
+        inputs = [
+            Place(name, dtype, shape, array, None, self._input_words.get(name, 0))
+            for name, array, shape, dtype in self._inputs
+        ]
         known = [
             Place(name, dtype, shape, np.frombuffer(given, np.uint8))
             for name, given, shape, dtype in self._known
@@ -123,10 +132,56 @@ class CpuExecutor(Executor):
         for name, array, shape, dtype in self._outputs:
             own = array.dtype == dtype and array.flags.c_contiguous
             plain = plain and own
-            outputs.append(Place(name, dtype, shape, array, None if own else partial(array.astype, dtype)))
+            make = None if own else partial(array.astype, dtype)
+            outputs.append(Place(name, dtype, shape, array, make, self._output_words.get(name, 0)))
         run = ctypes.cast(self._native, ctypes.c_void_p).value
         kept = self._alive, self._arena
         return step_of(run, self.context, inputs, known, outputs, plain, self._is_brief, kept)
+
+    def run(
+        self,
+        feeds: Mapping[str, np.ndarray],
+        out: Mapping[str, np.ndarray] | None = None,
+        state: Mapping[str, np.ndarray] = NOTHING,
+    ) -> Mapping[str, np.ndarray]:
+        if not self._homes:
+            return super().run(feeds, out, state)
+        if out is not None:
+            self._check_out(out, state)
+        there = self._targets(out)
+        lent = {self._output_words[name]: array for name, array in there.items()}
+        for name, buffer, shape, dtype in self._inputs:
+            array, word = feeds[name], self._input_words.get(name)
+            if word and _is_plain(array, shape, dtype) and not any(_meet(array, y) for y in there.values()):
+                lent[word] = array
+            else:
+                buffer[...] = array
+        self._lent = list(lent.values())
+        for word, array in lent.items():
+            self.context[word] = address(array)
+        try:
+            self.execute()
+        finally:
+            self.context[self.context.size - len(self._homes) :] = self._homes
+            self._lent = []
+        return self._given_out(out, there)
+
+    def _targets(self, out: Mapping[str, np.ndarray] | None) -> dict[str, np.ndarray]:
+        """The arrays by name into which outputs are computed."""
+        if out is None:
+            return {
+                name: np.empty(shape, dtype)
+                for name, _, shape, dtype in self._outputs
+                if name in self._output_words
+            }
+        if not self.lends_out:
+            return {}
+        given = [(name, out[name], shape, dtype) for name, _, shape, dtype in self._outputs]
+        return {
+            name: array
+            for name, array, shape, dtype in given
+            if name in self._output_words and _is_plain(array, shape, dtype)
+        }
 
     def bind(self, state: np.ndarray) -> None:
         self._alive[1] = state
@@ -148,11 +203,31 @@ class CpuExecutor(Executor):
             self.fail(failed)
 
 
+def _words(regions: Mapping[str, Region]) -> dict[str, int]:
+    """Where a context says where those of some inputs or outputs lie that may lie anywhere, by name."""
+    return {name: CONTEXT + r.segment for name, r in regions.items() if r.segment != ARENA}
+
+
+def _is_plain(array: np.ndarray, shape: tuple[int, ...], dtype: np.dtype) -> bool:
+    """Whether an array lies in memory as the machine has it."""
+    flags = array.flags
+    return array.shape == shape and array.dtype == dtype and flags.c_contiguous and flags.aligned
+
+
+def _meet(one: np.ndarray, other: np.ndarray) -> bool:
+    """Whether dense arrays share memory."""
+    start, its = address(one), address(other)
+    return start < its + other.nbytes and its < start + one.nbytes
+
+
 class LongExecutor(CpuExecutor):
     """One whose native calls take long: in the main thread, a signal's exception ends them.
 
-    They work on a copy of the state, which takes the state's place once they have ended.
+    They work on a copy of the state, which takes the state's place once they have ended, and write into no
+    array that somebody else has: they may go on for a while after the exception.
     """
+
+    lends_out = False
 
     def __init__(
         self, plan: Plan, state: np.ndarray, known: Mapping[str, np.ndarray], machine: Machine
@@ -174,8 +249,9 @@ class LongExecutor(CpuExecutor):
         copy = aligned(state.nbytes).reshape(state.shape)
         copy[...] = state
         self.context[STATE_WORD] = copy.ctypes.data
-        native, address, kept = self._native, self._address, (self._arena, self.context, self._plan, copy)
-        call = apart.Apart(lambda: native(address) if kept else 0)
+        native, place = self._native, self._address
+        kept = self._arena, self.context, self._plan, self._lent, copy
+        call = apart.Apart(lambda: native(place) if kept else 0)
         ended = False
         try:
             failed = call.result()

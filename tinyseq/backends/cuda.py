@@ -10,7 +10,7 @@ import numpy as np
 
 from tinyseq.backends.device_array import DeviceArray
 from tinyseq.backends.device_program import DeviceProgram
-from tinyseq.backends.executor import NO_STATE, Executor
+from tinyseq.backends.executor import NOTHING, Executor
 from tinyseq.backends.overlap import check_pairs
 from tinyseq.backends.planned import PlannedBackend
 from tinyseq.errors import FeedError
@@ -158,7 +158,8 @@ class CudaExecutor(Executor):
     def bind(self, state) -> None:
         self._state = state
         self.forget_out()
-        addresses = [self._arena.address, state.address, *[memory.address for memory in self._weights]]
+        weights = [memory.address for memory in self._weights]
+        addresses = self._plan.addresses(self._arena.address, state.address, weights)
         self._table = uploaded(self.device, np.array(addresses, np.int64))
         place = self._program.address, self.status.address
         made = schedule(self._plan.program, addresses, *place, self.facts, self._table.address)
@@ -192,10 +193,10 @@ class CudaExecutor(Executor):
         address = self._arena.address + region.offset
         return DeviceArray(self.device, self._arena, address, region.shape, storage(region.dtype))
 
-    def accept(self, feeds: Mapping[str, object]) -> bool:
+    def fits(self, feeds: Mapping[str, object]) -> bool:
         self._direct = {name: array for name, array in feeds.items() if on_device(array)}
         if not self._direct:
-            return super().accept(feeds)
+            return super().fits(feeds)
         if len(feeds) != self._count:
             return False
         try:
@@ -209,23 +210,29 @@ class CudaExecutor(Executor):
             wanted = next((row[2:] for row in (*self._inputs, *self._known) if row[0] == name), None)
             if (shape, dtype) != wanted or (name in known and array.tobytes() != known[name]):
                 return False
+        return True
+
+    def take(self, feeds: Mapping[str, object]) -> None:
         for name, buffer, _, dtype in self._inputs:
             if name not in self._direct:
                 buffer[...] = feeds[name]
             elif dtype != buffer.dtype:
                 buffer[...] = np.asarray(self._direct[name])
-        return True
 
     def run(
-        self, out: Mapping[str, object] | None = None, state: Mapping[str, object] = NO_STATE
+        self,
+        feeds: Mapping[str, object],
+        out: Mapping[str, object] | None = None,
+        state: Mapping[str, object] = NOTHING,
     ) -> Mapping[str, object]:
-        """Runs the plan on the inputs accepted last.
+        """Runs the plan on feeds that fit.
 
-        Where one of them was on the device, new results are too; those in ``out`` are where ``out`` is.
+        Where one of them is on the device, new results are too; those in ``out`` are where ``out`` is.
         """
         there = {} if out is None else {name: array for name, array in out.items() if on_device(array)}
         if not there and (out is not None or not self._direct):
-            return super().run(out)  # what is on the host is apart from the state
+            return super().run(feeds, out)  # what is on the host is apart from the state
+        self.take(feeds)
         with self.device.current:
             return self._run_there(out, there, state)
 
@@ -241,7 +248,7 @@ class CudaExecutor(Executor):
             return {name: self._result(name, region) for name, region in self._plan.outputs.items()}
         there = self._taken("out[{!r}]", there)
         shapes = {name: np.broadcast_to(np.empty((), a.dtype), a.shape) for name, a in there.items()}
-        self._check_out({**out, **shapes}, NO_STATE, set(there))
+        self._check_out({**out, **shapes}, NOTHING, set(there))
         check_pairs(there, state, _meet)
         self._compute()
         for name, region in self._plan.outputs.items():

@@ -15,20 +15,20 @@ from tinyseq.kernels.call import Step, never
 from tinyseq.kernels.program import Buffer, Program
 from tinyseq.plan.draft import Plan, Region
 
-NO_STATE: Mapping[str, np.ndarray] = {}
+NOTHING: Mapping[str, np.ndarray] = {}
+"""No arrays by name."""
 
 
 class Executor(ABC):
     """A plan with an arena of its own. One thread at a time may use it.
 
     A subclass gives its memory before it calls this constructor. ``views`` are the outputs as the last
-    execution left them, by name. ``joins`` says whether its plan can be part of a program.
+    ``execute`` left them, by name. ``joins`` says whether its plan can be part of a program.
     """
 
     joins = False
     step: Step = staticmethod(never)
-    """Accepts feeds, executes and gives results in one; None where it does not, and ``accept`` and ``run``
-    may. See ``kernels/call``."""
+    """``fits`` and ``run`` in one; None where it does not, and those may. See ``kernels/call``."""
 
     def __init__(self, plan: Plan, known: Mapping[str, np.ndarray]) -> None:
         self._places = plan.places
@@ -59,7 +59,7 @@ class Executor(ABC):
 
     @abstractmethod
     def execute(self) -> None:
-        """Runs the plan on the inputs accepted last."""
+        """Runs the plan on the inputs taken last, within memory of its own."""
 
     def program(self) -> Program:
         """An empty program of the device, for ``join``."""
@@ -77,15 +77,14 @@ class Executor(ABC):
         """Says that the instruction at a place in the program could not be run."""
         raise FeedError(f"{self._places[place]}. No state was changed")
 
-    def accept(self, feeds: Mapping[str, object]) -> bool:
-        """Copies the inputs in; False if they are not just what the plan was made for."""
+    def fits(self, feeds: Mapping[str, object]) -> bool:
+        """Whether feeds are just what the plan was made for."""
         if len(feeds) != self._count:
             return False
-        for name, buffer, shape, dtype in self._inputs:
+        for name, _, shape, dtype in self._inputs:
             array = feeds.get(name)
             if type(array) is not np.ndarray or array.shape != shape or array.dtype != dtype:
                 return False
-            buffer[...] = array
         for name, value, shape, dtype in self._known:
             array = feeds.get(name)
             if type(array) is not np.ndarray or array.shape != shape or array.dtype != dtype:
@@ -94,18 +93,37 @@ class Executor(ABC):
                 return False
         return True
 
+    def take(self, feeds: Mapping[str, np.ndarray]) -> None:
+        """Copies in the inputs of feeds that fit."""
+        for name, buffer, *_ in self._inputs:
+            buffer[...] = feeds[name]
+
     def run(
-        self, out: Mapping[str, np.ndarray] | None = None, state: Mapping[str, np.ndarray] = NO_STATE
+        self,
+        feeds: Mapping[str, np.ndarray],
+        out: Mapping[str, np.ndarray] | None = None,
+        state: Mapping[str, np.ndarray] = NOTHING,
     ) -> Mapping[str, np.ndarray]:
-        """Runs the plan on the inputs accepted last; the outputs are copied out, into ``out`` if it is given,
-        which must be apart from ``state``: that of the block it is bound to, by name."""
-        if out is None:
-            self.execute()
-            return {name: array.astype(dtype) for name, array, _, dtype in self._outputs}
-        self._check_out(out, state)
+        """Runs the plan on feeds that fit; the outputs are new arrays or in ``out``, which must be apart from
+        ``state``: that of the block it is bound to, by name."""
+        if out is not None:
+            self._check_out(out, state)
+        self.take(feeds)
         self.execute()
+        return self._given_out(out)
+
+    def _given_out(
+        self, out: Mapping[str, np.ndarray] | None, there: Mapping[str, np.ndarray] = NOTHING
+    ) -> Mapping[str, np.ndarray]:
+        """The outputs copied out, but for those that are ``there`` already."""
+        if out is None:
+            return {
+                name: there[name] if name in there else array.astype(dtype)
+                for name, array, _, dtype in self._outputs
+            }
         for name, array, _, _ in self._outputs:
-            out[name][...] = array
+            if name not in there:
+                out[name][...] = array
         return out
 
     def _check_out(

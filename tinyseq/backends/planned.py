@@ -91,22 +91,28 @@ class PlannedBackend(ABC):
         return self._run(feeds)
 
     def _run(self, feeds: Mapping[str, object]) -> dict[str, np.ndarray]:
-        key, executor = self.ready(feeds)
+        key, executor, arrays = self._fitting(feeds)
         try:
-            return executor.run()
+            return executor.run(arrays)
         finally:
             self._recent.append((key, executor))
 
     def ready(self, feeds: Mapping[str, object]) -> tuple[Key, Executor]:
-        """An executor that no other thread holds and that has accepted the feeds."""
+        """An executor that no other thread holds and that has taken the feeds."""
+        key, executor, arrays = self._fitting(feeds)
+        executor.take(arrays)
+        return key, executor
+
+    def _fitting(self, feeds: Mapping[str, object]) -> tuple[Key, Executor, Mapping[str, np.ndarray]]:
+        """An executor that no other thread holds, and the feeds as arrays that fit it."""
         # list.pop and list.append are atomic, so that no lock is needed.
         while self._recent:
             try:
                 key, executor = self._recent.pop()
             except IndexError:
                 break
-            if type(feeds) is dict and executor.accept(feeds):
-                return key, executor
+            if type(feeds) is dict and executor.fits(feeds):
+                return key, executor, feeds
             idle = self._idle.setdefault(key, [])
             if not idle:
                 idle.append(executor)
@@ -118,8 +124,8 @@ class PlannedBackend(ABC):
             executor = self.executor(plan, self.block(0), self._whole.known(arrays))
         if len(self._idle) > MOST_PLANS:
             self._idle.clear()
-        executor.accept(arrays)
-        return key, executor
+        executor.fits(arrays)
+        return key, executor, arrays
 
     def runner(self) -> PlannedRunner:
         return PlannedRunner(self, self._streaming, self._layout, self.block(self._layout.bytes), {})
@@ -180,11 +186,12 @@ class PlannedRunner:
                 if executor is not last and (results := executor.step(feeds, out, None)) is not None:
                     self._last = executor
                     return results
-        return self.bound(feeds).run(out, self.state)
+        executor, arrays = self._fitting(feeds)
+        return executor.run(arrays, out, self.state)
 
     def quick(self, feeds: Mapping[str, object] | None) -> Step:
         if feeds is not None:
-            self.bound(feeds)
+            self._fitting(feeds)
         return never if self._last is None else self._last.step
 
     def advance(self, feeds: Mapping[str, object]) -> Mapping[str, np.ndarray]:
@@ -194,13 +201,20 @@ class PlannedRunner:
         return executor.views
 
     def bound(self, feeds: Mapping[str, object]) -> Executor:
-        """The plan at work for such feeds, which it has accepted."""
-        executor = self._last
-        if executor is None or type(feeds) is not dict or not executor.accept(feeds):
-            arrays = self._backend.checked(self._plans.inputs, feeds)
-            executor = self._last = self._bind(arrays)
-            executor.accept(arrays)
+        """The plan at work for such feeds, which it has taken."""
+        executor, arrays = self._fitting(feeds)
+        executor.take(arrays)
         return executor
+
+    def _fitting(self, feeds: Mapping[str, object]) -> tuple[Executor, Mapping[str, np.ndarray]]:
+        """The plan at work for such feeds, and these as arrays that fit it."""
+        executor = self._last
+        if executor is not None and type(feeds) is dict and executor.fits(feeds):
+            return executor, feeds
+        arrays = self._backend.checked(self._plans.inputs, feeds)
+        executor = self._last = self._bind(arrays)
+        executor.fits(arrays)
+        return executor, arrays
 
     def _bind(self, arrays: dict[str, np.ndarray]) -> Executor:
         key, plan = _planned(self._plans, arrays)

@@ -41,10 +41,11 @@ class Instruction:
 
     ``failure`` says what went wrong where the kernel may fail. A jump has its ``distance`` last. A kernel
     that ``shares`` its work has a parameter more, the team; see ``compute/sharing.py``. ``advice`` may be
-    passed by: what follows it gives the same without it.
+    passed by: what follows it gives the same without it. ``reads`` names addresses that it only
+    reads, of numbers that somebody else may write meanwhile without harm to anything but its results.
     """
 
-    __slots__ = ("advice", "failure", "name", "operands", "shares")
+    __slots__ = ("advice", "failure", "name", "operands", "reads", "shares")
 
     def __init__(
         self,
@@ -53,12 +54,20 @@ class Instruction:
         failure: str = "",
         shares: bool = False,
         advice: bool = False,
+        reads: str = "",
     ) -> None:
         self.name = name
         self.operands = operands
         self.failure = failure
         self.shares = shares
         self.advice = advice
+        self.reads = tuple(reads.split())
+
+    @property
+    def changes(self) -> list[int]:
+        """The places of the addresses that are not among those that it ``reads``."""
+        places = [place for place, operand in enumerate(self.operands) if operand[0] == "&"]
+        return [place for place in places if self.operands[place][1:] not in self.reads]
 
     @property
     def returns(self) -> bool:
@@ -88,8 +97,8 @@ _EMITTED = ("&tokens", "&frames", "&logps")
 INSTRUCTIONS = (
     Instruction("fill", ("&y", "count", "bits")),
     Instruction("shift", ("&y", "count", "by")),
-    Instruction("elementwise", ("function", "&a", "&b", "&c", "&y", "rank", "*dims")),
-    Instruction("pack", ("&x", "&w", "k", "n", "k_stride", "n_stride")),
+    Instruction("elementwise", ("function", "&a", "&b", "&c", "&y", "rank", "*dims"), reads="a b c"),
+    Instruction("pack", ("&x", "&w", "k", "n", "k_stride", "n_stride"), reads="x"),
     Instruction(
         "linear",
         (
@@ -97,6 +106,7 @@ INSTRUCTIONS = (
             *("y_stride", "&rounded", "&lengths", "flags", "format"),
         ),
         shares=True,
+        reads="x bias",
     ),
     Instruction(
         "products",
@@ -104,9 +114,12 @@ INSTRUCTIONS = (
             *("&x", "&w", "&y", "&packed", "&zeros", "m", "k", "n"),
             *("m_stride", "k_stride", "n_stride", "rank", "*dims"),
         ),
+        reads="x w",
     ),
-    Instruction("depthwise", ("&x", "&w", "&bias", "&y", "channels", "taps", "rank", "*dims")),
-    Instruction("quantize_dynamic", ("&x", "count", "&y", "&scale", "&zero_point")),
+    Instruction(
+        "depthwise", ("&x", "&w", "&bias", "&y", "channels", "taps", "rank", "*dims"), reads="x w bias"
+    ),
+    Instruction("quantize_dynamic", ("&x", "count", "&y", "&scale", "&zero_point"), reads="x"),
     Instruction(
         "linear_bytes",
         ("&x", "outer", "outer_stride", "inner", "inner_stride", "k", "&w", "n", "&zero_point", "&y"),
@@ -120,6 +133,7 @@ INSTRUCTIONS = (
             *("frames", "rows", "hidden", "units", "reverse", "y_frame", "y_row", "flags", "format"),
         ),
         shares=True,
+        reads="constants",
     ),
     Instruction(
         "gather",
@@ -133,9 +147,9 @@ INSTRUCTIONS = (
     ),
     Instruction("within", ("&x", "count", "low", "high"), _OUTSIDE),
     Instruction("finite", ("&x", "count"), REMEMBERED),
-    Instruction("extreme", ("&x", "&y", "outer", "count", "inner", "sign", "last")),
+    Instruction("extreme", ("&x", "&y", "outer", "count", "inner", "sign", "last"), reads="x"),
     Instruction("extreme_integer", ("&x", "&y", "outer", "count", "inner", "sign", "last")),
-    Instruction("top_k", ("&x", "&values", "&places", "outer", "count", "inner", "k", "sign")),
+    Instruction("top_k", ("&x", "&values", "&places", "outer", "count", "inner", "k", "sign"), reads="x"),
     Instruction("top_k_integer", ("&x", "&values", "&places", "outer", "count", "inner", "k", "sign")),
     Instruction("jump", ("distance",)),
     Instruction("jump_unless", ("&condition", "distance")),

@@ -50,6 +50,7 @@ _ADDRESSES = {
     row.name: [position for position, kind in enumerate(row.operands) if kind[0] == "&"]
     for row in INSTRUCTIONS
 }
+_CHANGED = {row.name: row.changes for row in INSTRUCTIONS}
 _COUNTS = {row.name: len(row.operands) for row in INSTRUCTIONS}
 _FAILURES = {row.name: row.failure for row in INSTRUCTIONS}
 
@@ -204,6 +205,9 @@ class Builder:
                     buffer.first = self.step
                 buffer.last = self.step
                 self.addresses.append((start + 2 + position, buffer, view.offset * view.itemsize))
+        for position in _CHANGED[name]:
+            if operands[position] is not None:
+                operands[position].buffer.changed = True
         if type(operands[-1]) is list:
             words.pop()
             words += operands[-1]

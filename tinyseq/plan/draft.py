@@ -10,39 +10,53 @@ from collections.abc import Sequence
 import numpy as np
 
 from tinyseq.kernels.instructions import ALIGNMENT, SEGMENT_SHIFT
-from tinyseq.plan.builder import Builder
+from tinyseq.plan.builder import ARENA, FIRST_WEIGHT, Builder
 from tinyseq.plan.packing import aligned
 from tinyseq.plan.sizes import Size, closed
-from tinyseq.plan.view import Shape, View
+from tinyseq.plan.view import FLOAT, Shape, View
 
 ENDLESS = math.inf
 """Where the last gap of an arena ends, in bytes."""
 
+LARGE = 2**10
+"""Bytes from which on it takes longer to copy an input or output than to say where it lies."""
+
 
 class Region:
     """Where an input or output lies: dense, ``offset`` bytes into the arena. ``value`` instead, where
-    planning already knows it."""
+    planning already knows it.
 
-    __slots__ = ("dtype", "offset", "shape", "value")
+    One with a ``segment`` of its own may lie anywhere else that suits its elements: the program touches
+    nothing beside it, and of an input it only reads the numbers, all of them before any state is written.
+    """
+
+    __slots__ = ("dtype", "offset", "segment", "shape", "value")
 
     def __init__(
-        self, shape: Shape, dtype: np.dtype, offset: int = 0, value: np.ndarray | None = None
+        self,
+        shape: Shape,
+        dtype: np.dtype,
+        offset: int = 0,
+        value: np.ndarray | None = None,
+        segment: int = ARENA,
     ) -> None:
         self.shape = shape
         self.dtype = dtype
         self.offset = offset
         self.value = value
+        self.segment = segment
 
 
 class Plan:
     """A program for one set of shapes, immutable by convention. No process address is in it.
 
-    ``weights`` are the segments that follow arena and state, each an aligned array. ``places`` tells of
-    each instruction that may fail, by its place in words, the node it is of. ``turns`` is how often a part
-    of the program may be run at the most, where it does not grow with the inputs.
+    ``weights`` are the segments that follow arena and state, each an aligned array. Behind them come those
+    of single inputs and outputs; ``homes`` says where in the arena these lie if nowhere else. ``places``
+    tells of each instruction that may fail, by its place in words, the node it is of. ``turns`` is how often
+    a part of the program may be run at the most, where it does not grow with the inputs.
     """
 
-    __slots__ = ("arena_bytes", "inputs", "outputs", "places", "program", "turns", "weights")
+    __slots__ = ("arena_bytes", "homes", "inputs", "outputs", "places", "program", "turns", "weights")
 
     def __init__(
         self,
@@ -53,6 +67,7 @@ class Plan:
         outputs: dict[str, Region],
         places: dict[int, str],
         turns: int,
+        homes: list[int],
     ) -> None:
         self.program = program
         self.weights = weights
@@ -61,6 +76,11 @@ class Plan:
         self.outputs = outputs
         self.places = places
         self.turns = turns
+        self.homes = homes
+
+    def addresses(self, arena: int, state: int, weights: Sequence[int]) -> list[int]:
+        """Those of all segments, inputs and outputs being in the arena."""
+        return [arena, state, *weights, *[arena + home for home in self.homes]]
 
 
 class Draft:
@@ -82,6 +102,7 @@ class Draft:
         self._number = {id(buffer): number for number, buffer in enumerate(self._buffers)}
         self._positions = np.array([position for position, _, _ in builder.addresses], np.intp)
         self._origins, self._skips, self._open_skips = self._addressed(builder.addresses)
+        self._movable = self._movable_views()
 
     def _addressed(self, addresses) -> tuple[np.ndarray, np.ndarray, list]:
         """For each address its buffer's number, and what is added to where that buffer begins.
@@ -96,19 +117,33 @@ class Draft:
                 skips[index] += (buffer.segment << SEGMENT_SHIFT) + buffer.offset
         return origins, skips, open_skips
 
+    def _movable_views(self) -> list[View]:
+        """The inputs that instructions only read, and the outputs that are not inputs: of float32, which is
+        also what they are fed and given out as."""
+        given = {id(view.buffer) for view in self._inputs.values()}
+        results = [value for value in self._outputs.values() if type(value) is View]
+        kept = {id(view.buffer) for view in results}
+        inputs = [v for v in self._inputs.values() if not v.buffer.changed and id(v.buffer) not in kept]
+        outputs = [view for view in results if id(view.buffer) not in given]
+        return [view for view in (*inputs, *outputs) if view.dtype == FLOAT]
+
     def plan(self, values: Sequence[int] = ()) -> Plan:
         """The plan; ``values`` holds the open sizes by their places on the tape."""
-        return self._plan(
-            values, *_placed([_closed(buffer.bytes, values) for buffer in self._buffers], self._turns)
-        )
+        sizes = [_closed(buffer.bytes, values) for buffer in self._buffers]
+        placed = _placed(sizes, self._turns)
+        wholes = [(self._number[id(view.buffer)], self._bytes(view, values)) for view in self._movable]
+        own = [number for number, size in wholes if size >= LARGE and size == sizes[number]]
+        return self._plan(values, *placed, own)
 
     def plans(self, choices: Sequence[Sequence[int]]) -> list[Plan]:
-        """A plan for each choice of the open sizes; buffers lie in the same places in all of them."""
+        """A plan for each choice of the open sizes; buffers lie in the same places in all of them, inputs and
+        outputs in the arena."""
         sizes = [max(_closed(buffer.bytes, values) for values in choices) for buffer in self._buffers]
         placed = _placed(sizes, self._turns)
-        return [self._plan(values, *placed) for values in choices]
+        return [self._plan(values, *placed, []) for values in choices]
 
-    def _plan(self, values: Sequence[int], offsets: list[int], arena_bytes: int) -> Plan:
+    def _plan(self, values: Sequence[int], offsets: list[int], arena_bytes: int, own: list[int]) -> Plan:
+        """``own`` are the numbers of the buffers that have a segment of their own."""
         program = aligned(len(self._words) * 8).view(np.int64)
         program[:] = self._words
         for position, place in self._open_words:
@@ -116,16 +151,33 @@ class Draft:
         skips = self._skips.copy()
         for position, place in self._open_skips:
             skips[position] += values[place]
-        program[self._positions] = np.array([*offsets, 0], np.int64)[self._origins] + skips
-        inputs = {name: self._region(view, offsets, values) for name, view in self._inputs.items()}
-        outputs = {name: self._region(value, offsets, values) for name, value in self._outputs.items()}
-        return Plan(program, self._weights, arena_bytes, inputs, outputs, self._places, self._loop_turns)
+        begins = np.array([*offsets, 0], np.int64)
+        segments = {number: FIRST_WEIGHT + len(self._weights) + i for i, number in enumerate(own)}
+        for number, segment in segments.items():
+            begins[number] = segment << SEGMENT_SHIFT
+        program[self._positions] = begins[self._origins] + skips
+        inputs, outputs = (
+            {name: self._region(value, offsets, values, segments) for name, value in regions.items()}
+            for regions in (self._inputs, self._outputs)
+        )
+        homes = [offsets[number] for number in own]
+        turns = self._loop_turns
+        return Plan(program, self._weights, arena_bytes, inputs, outputs, self._places, turns, homes)
 
-    def _region(self, value: View | np.ndarray, offsets: list[int], values: Sequence[int]) -> Region:
+    def _region(
+        self, value: View | np.ndarray, offsets: list[int], values: Sequence[int], segments: dict[int, int]
+    ) -> Region:
         if type(value) is not View:
             return Region(value.shape, value.dtype, value=value)
-        shape = tuple([_closed(size, values) for size in value.shape])
-        return Region(shape, value.dtype, offsets[self._number[id(value.buffer)]])
+        number = self._number[id(value.buffer)]
+        shape, segment = self._shape(value, values), segments.get(number, ARENA)
+        return Region(shape, value.dtype, offsets[number], segment=segment)
+
+    def _shape(self, view: View, values: Sequence[int]) -> Shape:
+        return tuple([_closed(size, values) for size in view.shape])
+
+    def _bytes(self, view: View, values: Sequence[int]) -> int:
+        return math.prod(self._shape(view, values)) * view.itemsize
 
 
 def _split(words: list) -> tuple[np.ndarray, list[tuple[int, int]]]:

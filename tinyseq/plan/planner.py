@@ -234,7 +234,11 @@ class Planner:
         }
         # What is given out may be state as it was before the step.
         kept = _kept(builder, {name: outputs[name] for name in self._given})
+        computed_in = builder.step
         self._state.write(builder, outputs, given, state)
+        for view in given.values():
+            # What is fed may be a part of the state.
+            view.buffer.changed = view.buffer.changed or view.buffer.last >= computed_in
         for view in kept.values():
             if isinstance(view, View):
                 view.buffer.last = builder.step

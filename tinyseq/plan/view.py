@@ -39,9 +39,10 @@ class Span:
     """A run of bytes in one segment. In the arena, its place is chosen when the program is whole.
 
     ``lookup`` says where its elements come from if they are rows of a table; see ``plan/lookup.py``.
+    ``changed`` says whether instructions may do more with it than what ``reads`` in their table allows.
     """
 
-    __slots__ = ("bytes", "first", "last", "lookup", "offset", "segment")
+    __slots__ = ("bytes", "changed", "first", "last", "lookup", "offset", "segment")
 
     def __init__(self, size: int, segment: int, offset: int | None = None) -> None:
         self.bytes = size
@@ -50,6 +51,7 @@ class Span:
         self.first = -1
         self.last = -1
         self.lookup = None
+        self.changed = False
 
 
 class View:

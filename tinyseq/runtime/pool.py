@@ -93,7 +93,8 @@ class Pool:
         """Runs the model on the next chunk of some streams and advances their states.
 
         With ``out``, a dict of arrays for all outputs, results are written there and ``out`` is returned.
-        They may overlap the feeds, which are read before, but not each other.
+        They may overlap the feeds, which are read before, but not each other. Where a step fails, they may
+        have been written to. Other threads leave all arrays alone meanwhile.
 
         Args:
             rows: which, in any order, none twice.

@@ -140,7 +140,8 @@ class Session:
     def run(self, feeds: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
         """All outputs for whole inputs: takes an array of the dtype and shape of each of ``inputs``, by name,
         and gives a new array for each of ``outputs`` by name. Inputs that have a default in an ONNX file,
-        ``model.defaults``, may be fed too; streams and pools keep it.
+        ``model.defaults``, may be fed too; streams and pools keep it. Other threads write to none of these
+        arrays meanwhile.
 
         Raises:
             FeedError: names, dtypes or shapes do not fit the model.

@@ -51,6 +51,7 @@ class Stream:
 
         With ``out``, a dict of arrays for all outputs, results are written there and ``out`` is
         returned. They may overlap the feeds, which are read before, but neither each other nor the state.
+        Where a step fails, they may have been written to. Other threads leave all arrays alone meanwhile.
 
         Raises:
             FeedError: names, dtypes or shapes do not fit, arrays overlap, or the state would hold NaN or

@@ -29,17 +29,21 @@ Step = Callable[[Any, Any, Any], Any]
 
 class Place(NamedTuple):
     """An input or output of a call: its name among the feeds or results, what an array of it must be, and
-    where the machine has it. ``make`` makes a new array of an output that is not a copy of its bytes."""
+    where the machine has it. ``make`` makes a new array of an output that is not a copy of its bytes.
+    ``word`` is which word of the context has its address, if it may lie elsewhere: then arrays are used where
+    they lie."""
 
     name: str
     dtype: np.dtype
     shape: tuple[int, ...]
     memory: np.ndarray
     make: Callable[[], np.ndarray] | None = None
+    word: int = 0
 
     def told(self) -> tuple[object, ...]:
         """As the extension reads it."""
-        return (self.name, self.dtype, self.make, address(self.memory), self.memory.nbytes, self.shape)
+        memory = self.memory
+        return (self.name, self.dtype, self.make, address(memory), memory.nbytes, self.shape, self.word)
 
 
 @cache
@@ -93,9 +97,9 @@ def step_of(
     Args:
         run: the address of the machine.
         context: what the machine runs.
-        inputs: what it copies in.
+        inputs: what it takes.
         known: what must be fed with these numbers.
-        outputs: what it copies out.
+        outputs: what it gives.
         copies_out: whether it can write into ``out``.
         brief: whether the machine takes so little time that others need not be let run meanwhile.
         kept: what must live as long.

@@ -1,10 +1,11 @@
-/* The call of a plan from Python: feeds copied in, the machine run outside the GIL, results copied out.
+/* The call of a plan from Python: feeds taken in, the machine run outside the GIL, results given out. What is
+   large is read and written where it lies, all else copied.
 
    It takes what a plan is made for and returns None for all else, having changed nothing that lasts: the
    caller then goes the way through Python, which converts, or says what is wrong. */
 #include "python.h"
 
-enum { MOST_OUTPUTS = 32 };
+enum { MOST_OUTPUTS = 32, MOST_LENT = 32 };
 
 typedef struct {
     PyObject *name, *type; /* the key in a dict; the one dtype object */
@@ -12,13 +13,21 @@ typedef struct {
     char *address;
     Py_ssize_t bytes;
     int dimensions;
-    Py_ssize_t *shape;
+    Py_ssize_t *shape, word; /* which word of the context has its address if it may lie elsewhere, or 0 */
 } Place;
+
+/* What the machine uses where it lies, for one run: arrays to which references are held, and where they lie. */
+typedef struct {
+    int count;
+    const Place *places[MOST_LENT];
+    Array *arrays[MOST_LENT];
+    char *data[MOST_LENT];
+} Lent;
 
 typedef struct {
     PyObject head;
     int64_t (*run)(const int64_t *context);
-    const int64_t *context;
+    int64_t *context;
     PyObject *array_type, *dict_type, *kept;
     Py_ssize_t inputs, known, outputs;
     int copies_out; /* whether results are what lies at their addresses */
@@ -53,13 +62,25 @@ static int is_dict(const Call *call, PyObject *dict, Py_ssize_t size) {
     return dict->type == call->dict_type && PyDict_Size(dict) == size;
 }
 
-static int takes(const Call *call, PyObject *feeds) {
+/* Takes over a reference if it says 1. */
+static int lends(Lent *lent, const Place *place, Array *array) {
+    if (place->word == 0 || lent->count == MOST_LENT) return 0;
+    lent->places[lent->count] = place;
+    lent->arrays[lent->count] = array;
+    lent->data[lent->count++] = array->data;
+    return 1;
+}
+
+static int takes(const Call *call, PyObject *feeds, Lent *lent) {
     if (!is_dict(call, feeds, call->inputs + call->known)) return 0;
     for (Py_ssize_t i = 0; i < call->inputs; i++) {
         const Place *place = &call->places[i];
         Array *array = found(call, place, feeds);
         if (array == NULL) return 0;
-        memcpy(place->address, array->data, (size_t)place->bytes);
+        if (lends(lent, place, array))
+            Py_IncRef((PyObject *)array);
+        else
+            memcpy(place->address, array->data, (size_t)place->bytes);
     }
     for (Py_ssize_t i = call->inputs; i < call->inputs + call->known; i++) {
         const Place *place = &call->places[i];
@@ -95,28 +116,45 @@ static int fits(const Call *call, PyObject *out, Array **arrays) {
     return 1;
 }
 
-static int64_t run(const Call *call) {
-    if (call->brief) return call->run(call->context);
-    void *thread = PyEval_SaveThread();
+/* Between runs the context says of everything that it lies at home. */
+static int64_t run(const Call *call, const Lent *lent) {
+    for (int i = 0; i < lent->count; i++) call->context[lent->places[i]->word] = (int64_t)(intptr_t)lent->data[i];
+    void *thread = call->brief ? NULL : PyEval_SaveThread();
     int64_t failed = call->run(call->context);
-    PyEval_RestoreThread(thread);
+    if (thread != NULL) PyEval_RestoreThread(thread);
+    for (int i = 0; i < lent->count; i++)
+        call->context[lent->places[i]->word] = (int64_t)(intptr_t)lent->places[i]->address;
     return failed;
+}
+
+static PyObject *new_result(const Call *call, const Place *place) {
+    Py_IncRef(place->type); /* which the new array keeps */
+    return new_array(call->array_type, place->type, place->dimensions, place->shape, NULL, NULL, 0, NULL);
+}
+
+static Array *lent_for(const Lent *lent, const Place *place) {
+    for (int i = 0; place->word != 0 && i < lent->count; i++)
+        if (lent->places[i] == place) return lent->arrays[i];
+    return NULL;
 }
 
 static PyObject *copied(const Call *call, const Place *place) {
     PyObject *array;
     if (place->make != none) return PyObject_CallNoArgs(place->make);
-    Py_IncRef(place->type); /* which the new array keeps */
-    array = new_array(call->array_type, place->type, place->dimensions, place->shape, NULL, NULL, 0, NULL);
+    array = new_result(call, place);
     if (array != NULL) memcpy(((Array *)array)->data, place->address, (size_t)place->bytes);
     return array;
 }
 
-static PyObject *made(const Call *call) {
+static PyObject *made(const Call *call, const Lent *lent) {
     const Place *places = outputs_of(call);
     PyObject *results = PyDict_New();
     for (Py_ssize_t i = 0; results != NULL && i < call->outputs; i++) {
-        PyObject *array = copied(call, &places[i]);
+        PyObject *array = (PyObject *)lent_for(lent, &places[i]);
+        if (array == NULL)
+            array = copied(call, &places[i]);
+        else
+            Py_IncRef(array);
         int failed = array == NULL || PyDict_SetItem(results, places[i].name, array) != 0;
         if (array != NULL) Py_DecRef(array);
         if (failed) {
@@ -127,21 +165,54 @@ static PyObject *made(const Call *call) {
     return results;
 }
 
-static PyObject *given(const Call *call, PyObject *feeds, PyObject *out) {
+/* Feeds over which a result would be written are copied after all. */
+static void set_apart(Lent *lent, int feeds) {
+    for (int i = 0; i < feeds; i++)
+        for (int j = feeds; j < lent->count; j++) {
+            const Place *feed = lent->places[i];
+            char *data = lent->arrays[i]->data, *other = lent->data[j];
+            if (lent->data[i] != data || data >= other + lent->places[j]->bytes || other >= data + feed->bytes)
+                continue;
+            memcpy(feed->address, data, (size_t)feed->bytes);
+            lent->data[i] = feed->address;
+        }
+}
+
+/* Gives what ``out`` holds; 0 where the machine does not take it. */
+static int given(const Call *call, PyObject *feeds, PyObject *out, Lent *lent) {
     Array *arrays[MOST_OUTPUTS];
     const Place *places = outputs_of(call);
-    if (!fits(call, out, arrays)) return returned(none);
-    int done = takes(call, feeds) && run(call) < 0;
+    if (!fits(call, out, arrays)) return 0;
+    int done = takes(call, feeds, lent), taken = lent->count;
     for (Py_ssize_t i = 0; done && i < call->outputs; i++)
-        memcpy(arrays[i]->data, places[i].address, (size_t)places[i].bytes);
+        if (lends(lent, &places[i], arrays[i])) Py_IncRef((PyObject *)arrays[i]);
+    set_apart(lent, taken);
+    done = done && run(call, lent) < 0;
+    for (Py_ssize_t i = 0; done && i < call->outputs; i++)
+        if (lent_for(lent, &places[i]) == NULL) memcpy(arrays[i]->data, places[i].address, (size_t)places[i].bytes);
     released(arrays, call->outputs);
-    return returned(done ? out : none);
+    return done;
+}
+
+static PyObject *fresh(const Call *call, PyObject *feeds, Lent *lent) {
+    const Place *places = outputs_of(call);
+    if (!takes(call, feeds, lent)) return returned(none);
+    for (Py_ssize_t i = 0; i < call->outputs && lent->count < MOST_LENT; i++) {
+        if (places[i].word == 0) continue;
+        Array *array = (Array *)new_result(call, &places[i]);
+        if (array == NULL) return NULL;
+        lends(lent, &places[i], array);
+    }
+    return run(call, lent) < 0 ? made(call, lent) : returned(none);
 }
 
 static PyObject *taken(const Call *call, PyObject *feeds, PyObject *out) {
-    if (out != none) return given(call, feeds, out);
-    if (!takes(call, feeds) || run(call) >= 0) return returned(none);
-    return made(call);
+    Lent lent;
+    lent.count = 0;
+    PyObject *results = out == none ? fresh(call, feeds, &lent)
+                                    : returned(given(call, feeds, out, &lent) ? out : none);
+    released(lent.arrays, lent.count);
+    return results;
 }
 
 /* Nobody else has what is claimed while the list of one is empty to them. */
@@ -180,7 +251,7 @@ static void call_dealloc(PyObject *self) {
     Py_DecRef(type);
 }
 
-/* A place from (name, dtype, make, address, bytes, shape). */
+/* A place from (name, dtype, make, address, bytes, shape, word). */
 static int fill(Place *place, PyObject *from) {
     PyObject *shape = PyTuple_GetItem(from, 5);
     place->name = returned(PyTuple_GetItem(from, 0));
@@ -188,6 +259,7 @@ static int fill(Place *place, PyObject *from) {
     place->make = returned(PyTuple_GetItem(from, 2));
     place->address = PyLong_AsVoidPtr(PyTuple_GetItem(from, 3));
     place->bytes = PyLong_AsSsize_t(PyTuple_GetItem(from, 4));
+    place->word = PyLong_AsSsize_t(PyTuple_GetItem(from, 6));
     place->dimensions = (int)PyTuple_Size(shape);
     place->shape = PyMem_Calloc((size_t)place->dimensions + 1, sizeof *place->shape);
     if (place->shape == NULL) return 0;
