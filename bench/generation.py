@@ -24,6 +24,11 @@ from tinyseq.kernels.program import Buffer, Program
 CHARACTERS = 96
 SPELLINGS = "helicopter transliterate recurrent sequence runtime kernel beam search phoneme grapheme"
 GRAPHEMES = {"decoder_start_token_id": 2, "eos_token_id": 3, "max_new_tokens": 20}
+PLACES = "phnompenh siemreap battambang angkor bayon sokha khmer kampuchea mekong kompong cham kampot takeo"
+KHMER = {
+    "decoder_start_token_id": seq2seq.KHMER_START, "eos_token_id": seq2seq.KHMER_END, "max_new_tokens": 31,
+    "length_penalty": 0.0,
+}  # fmt: skip
 ROMANIZER = {
     "decoder_start_token_id": 1, "eos_token_id": 2, "suppress_tokens": (0,), "min_new_tokens": 1,
     "max_new_tokens": 32, "compete": True,
@@ -93,6 +98,23 @@ def spelling(copies: int) -> dict[str, Callable[[], object]]:
         "one by one": lambda: [tinyseq.generate(decoder, each, greedy) for each in feeds],
         "all at once": lambda: tinyseq.generate(decoder, feeds, greedy),
         "all, beam 5": lambda: tinyseq.generate(decoder, feeds, beam),
+    }
+
+
+def transliterating(width: int) -> dict[str, Callable[[], object]]:
+    """netra, Latin letters to Khmer: the package's search, a call of the decoder for each hypothesis. Its
+    steps are tinyseq's, since the package's own, by TensorFlow's predict, take far longer."""
+    decoder = seq2seq.khmer(assets.fetch("khmer"))
+    feeds = [seq2seq.latin(word) for word in PLACES.split()]
+    options = tinyseq.Beam(num_beams=width, **KHMER)
+    # The package may end with a part of a word, which tinyseq goes on with.
+    wanted = [seq2seq.package_khmer(decoder, word, width)[0][0] for word in PLACES.split()]
+    found = [h.tokens for (h,) in tinyseq.generate(decoder, feeds, options)]
+    _same([tokens[: len(part)] for tokens, part in zip(found, wanted)], wanted)
+    return {
+        "package": lambda: [seq2seq.package_khmer(decoder, word, width) for word in PLACES.split()],
+        "one by one": lambda: [tinyseq.generate(decoder, each, options) for each in feeds],
+        "all at once": lambda: tinyseq.generate(decoder, feeds, options),
     }
 
 

@@ -120,6 +120,7 @@ def tasks(effort: Effort) -> Iterator[Task]:
         "300 characters, H=64": partial(generation.characters, 64, 300),
         "300 characters, H=256": partial(generation.characters, 256, 300),
         "spelling": partial(generation.spelling, 4),
+        "transliterating, beam 3": partial(generation.transliterating, 3),
         "romanizing, beam 2": partial(generation.romanizing, 2, 20),
         "romanizing, beam 5": partial(generation.romanizing, 5, 20),
     }.items():
