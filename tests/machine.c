@@ -47,9 +47,10 @@ void mainCRTStartup(void) {
 
     int64_t words = number(), arena_size = number(), state_size = number(), weights = number();
     int64_t input = number(), input_size = number(), output = number(), output_size = number();
-    int64_t steps = number();
-    if (weights > 58) ExitProcess(8);
+    int64_t steps = number(), homes = number();
+    if (weights + homes > 58) ExitProcess(8);
     char *arena = memory(arena_size), *state = memory(state_size);
+    for (int64_t i = 0; i < homes; ++i) context[6 + weights + i] = (int64_t)(uintptr_t)(arena + number());
     context[0] = filled(words * 8), context[1] = words;
     context[4] = (int64_t)(uintptr_t)arena, context[5] = (int64_t)(uintptr_t)state; /* before them: no team */
     for (int64_t i = 0; i < weights; ++i) context[6 + i] = filled(number());

@@ -266,6 +266,7 @@ def test_the_library_for_windows_runs_a_plan_with_the_same_bits(
     ((plan, state),) = plans
     head = [plan.program.size, plan.arena_bytes, state.nbytes, len(plan.weights)]
     head += [plan.inputs["input"].offset, chunks[0].nbytes, plan.outputs["output"].offset, 4, len(chunks)]
+    head += [len(plan.homes), *plan.homes]
     with (tmp_path / "plan").open("wb") as file:
         file.write(np.array(head, np.int64).tobytes() + plan.program.tobytes())
         for weight in plan.weights:

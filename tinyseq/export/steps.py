@@ -228,7 +228,8 @@ class _Planning:
             counts = [count for count in counts if count not in set(chosen[0])]
 
     def _plan(self, count: int, known: dict[str, np.ndarray]) -> Plan:
-        return self.planner.draft(self._shapes(count), known).plan()
+        (plan,) = self.planner.draft(self._shapes(count), known).plans([()])
+        return plan
 
     def _class(self, known, counts: list[int]) -> tuple[list[int], list[Plan]] | None:
         """The counts for which the program of the last one holds, and their plans."""
