@@ -62,6 +62,10 @@ FUNCTIONS = ("tinyseq_run", "tinyseq_cpu_level", "tinyseq_matrix_unit")
 
 C_FUNCTIONS = (*FUNCTIONS, "memset", "memcpy")
 
+UNLIMITED = tuple(f"-dse-memoryssa-{limit}=4000" for limit in ("path-check-limit", "walklimit", "scanlimit"))
+"""Options of LLVM. Numba clears room for what a call gives when the caller begins; where one of many
+functions is called, only who looks at all of them sees that this can be left out."""
+
 C_INTERFACE = """
 declare i32 @{machine}(ptr, ptr, ptr)
 declare i32 @{agree}(ptr, ptr)
@@ -177,6 +181,8 @@ def optimised(isa: Isa, kernels: bytes) -> bytes:
     from tinyseq.kernels.llvm.tiles import definitions
 
     llvm, own = _llvm(), of(isa)
+    for option in UNLIMITED:
+        llvm.set_option("tinyseq", option)
     target = next(target for target in WHEELS.values() if isa.name in target.isas)
     machine = _machine(llvm, isa, target)
     module = llvm.parse_bitcode(kernels)
