@@ -110,6 +110,7 @@ INSTRUCTIONS = (
     Instruction(
         "linear_bytes",
         ("&x", "outer", "outer_stride", "inner", "inner_stride", "k", "&w", "n", "&zero_point", "&y"),
+    Instruction("softmax", ("&x", "rows", "stride", "count", "&y")),
         shares=True,
     ),
     Instruction(
@@ -268,7 +269,7 @@ FUNCTIONS = (
     *_functions("ff", "i", "equal less less_equal"),
     *_functions("ii", "i", "add subtract multiply divide maximum minimum power modulo remainder"),
     *_functions("ii", "i", "equal less less_equal and or xor wrap"),
-    *_functions("fff", "f", "fma clip"),
+    *_functions("fff", "f", "fma clip elu selu"),
     *_functions("i", "b", "to_byte"),
     *_functions("i", "w", "to_word"),
     *_functions("ww", "w", "add"),
