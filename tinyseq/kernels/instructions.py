@@ -87,7 +87,7 @@ _EMITTED = ("&tokens", "&frames", "&logps")
 
 INSTRUCTIONS = (
     Instruction("fill", ("&y", "count", "bits")),
-    Instruction("shift", ("&y", "count", "by")),
+    Instruction("shift", ("&y", "rows", "stride", "count", "by")),
     Instruction("elementwise", ("function", "&a", "&b", "&c", "&y", "rank", "*dims")),
     Instruction("pack", ("&x", "&w", "k", "n", "k_stride", "n_stride")),
     Instruction(

@@ -214,6 +214,7 @@ class Planner:
         self._walk = Walk(model.graph, needs)
         self._loops = _loops(model.graph)
 
+        self._straight = not any(node.graphs() for node in model.graph.nodes)
     def draft(self, shapes: dict[str, Shape], known: dict[str, np.ndarray]) -> Draft:
         """The program for inputs of the given shapes, in which sizes may be open; ``known`` holds the inputs
         whose values it must know.
@@ -224,6 +225,7 @@ class Planner:
         """
         builder = Builder(self._weights)
         if self._loops:
+        builder.straight = self._straight
             builder.limit_turns()
         declared = {v.name: v.dtype for v in self.inputs if v.name not in known}
         given = {name: builder.allocate(shapes[name], dtype=computed(of)) for name, of in declared.items()}

@@ -334,19 +334,22 @@ def fill(y, count, bits):
 
 
 @compiled()
-def shift(y, count, by):
-    """y[i] = y[i + by] for ``count`` float32 from the first on; ``by`` is above 0.
+def shift(y, rows, stride, count, by):
+    """y[r, i] = y[r, i + by] for ``count`` float32 of each of the rows, ``stride`` apart, which do not meet;
+    ``by`` is above 0.
 
     By so many at a time that are read before any of them is written.
     """
     held = floats(_held())
     whole = count // MOVED * MOVED
-    for start in range(0, whole, MOVED):
-        source = floats(y + 4 * (start + by))
-        target = floats(y + 4 * start)
-        for i in range(MOVED):
-            held[i] = source[i]
-        for i in range(MOVED):
-            target[i] = held[i]
-    for i in range(whole, count):
-        floats(y)[i] = floats(y)[i + by]
+    for _ in range(rows):
+        for start in range(0, whole, MOVED):
+            source = floats(y + 4 * (start + by))
+            target = floats(y + 4 * start)
+            for i in range(MOVED):
+                held[i] = source[i]
+            for i in range(MOVED):
+                target[i] = held[i]
+        for i in range(whole, count):
+            floats(y)[i] = floats(y)[i + by]
+        y += 4 * stride
