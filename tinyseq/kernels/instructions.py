@@ -36,6 +36,10 @@ MAX_RANK = 8
 """Longest list of dimensions that the elementwise kernel walks."""
 
 
+MOST_ABREAST = 8
+"""Recurrent layers that run frame by frame together at the most."""
+
+
 class Instruction:
     """One row of the table: the kernel's name and its operands in order.
 
@@ -106,11 +110,11 @@ INSTRUCTIONS = (
         ),
     ),
     Instruction("depthwise", ("&x", "&w", "&bias", "&y", "channels", "taps", "rank", "*dims")),
+    Instruction("softmax", ("&x", "rows", "stride", "count", "&y")),
     Instruction("quantize_dynamic", ("&x", "count", "&y", "&scale", "&zero_point")),
     Instruction(
         "linear_bytes",
         ("&x", "outer", "outer_stride", "inner", "inner_stride", "k", "&w", "n", "&zero_point", "&y"),
-    Instruction("softmax", ("&x", "rows", "stride", "count", "&y")),
         shares=True,
     ),
     Instruction(
@@ -151,6 +155,7 @@ INSTRUCTIONS = (
     Instruction(
         "windows", ("@segments", "&scratch", "together", "distance", "*rows"), shares=True, advice=True
     ),
+    Instruction("abreast", ("@segments", "distance", "*rows"), shares=True, advice=True),
     Instruction("feed", ("&feeds", "slots", "&rows", *_STEPPED, "size", "spare")),
     Instruction("log_softmax", ("&y", "&scratch", "&rows", "count", "kind")),
     Instruction("apply_temperature", ("&y", "&rows", "count", "blank", "*options")),

@@ -27,6 +27,7 @@ from tinyseq.kernels.llvm.intrinsics import (
     integers,
     lanes,
     stack,
+    stay_apart,
     take,
     tile,
 )
@@ -56,6 +57,7 @@ ROWS = SIZE(SIZE, ADDRESS, CHUNK, *[SIZE] * 8, AHEAD)
 PARTIAL = types.void(ADDRESS, ADDRESS, RUNS, *[SIZE] * 8)
 PRODUCT = types.void(ADDRESS, STRIDES, *[SIZE] * 8)
 RUNS_PRODUCT = types.void(ADDRESS, STRIDES, RUNS, *[SIZE] * 8)
+ONE_ROW = types.void(*[SIZE] * 6)
 WEIGHTED = types.void(ADDRESS, STRIDES, *[SIZE] * 12)
 
 ONE_RUN = 1, 0
@@ -182,10 +184,33 @@ def _row_blocks(of: Element, rows: int):
     return blocks
 
 
+def _one_row(of: Element):
+    """A row with one group of panels: of small products most of the time would be spent on the way to it."""
+    whole = _in_turn(PANELS, [_whole_panels(of, 1, panels) for panels in TILE_PANELS])
+    partial, size = _partial_panel(of, 1), of.size
+
+    @compiled(ONE_ROW)
+    def one_row(x, k, w, n, start, y):
+        stay_apart()
+        offsets, panels = _offsets(), n // PANEL
+        integers(offsets)[0] = 0
+        skip, stride = panels * PANEL * BYTES, (n + PANEL - 1) // PANEL * PANEL
+        if panels > 0:
+            whole(0, x, offsets, k, w, stride, start, 0, y, 0, panels, (w, 0))
+        if n > panels * PANEL:
+            partial(
+                x, offsets, ONE_RUN, k, w + panels * PANEL * size, stride, start + skip, 0, y + skip, 0,
+                n - panels * PANEL,
+            )  # fmt: skip
+
+    return one_row
+
+
 @cache
 def runs_product_of(of: Element):
     """``product_of``, for rows of x whose numbers lie in some runs."""
     all_rows, size = _in_turn(ROWS, [_row_blocks(of, rows) for rows in TILE_ROWS]), of.size
+    one_row = _one_row(of)
 
     @compiled(RUNS_PRODUCT)
     def product(x, strides, runs, k, w, n, start, start_stride, y, y_stride, turn):
@@ -197,6 +222,9 @@ def runs_product_of(of: Element):
         ``turn`` counts the products with the same weights that follow one another.
         """
         outer, outer_stride, inner, inner_stride = strides
+        if outer * inner == 1 and runs[0] == 1 and n <= GROUP * PANEL:
+            one_row(x, k, w, n, start, y)
+            return
         depth = runs[0] * k
         groups = (n + GROUP * PANEL - 1) // (GROUP * PANEL)
         for first in range(0, outer * inner, NEAR_ROWS):
