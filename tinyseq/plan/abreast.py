@@ -13,7 +13,7 @@ from tinyseq.plan.view import Span
 if TYPE_CHECKING:
     from tinyseq.plan.builder import Builder
 
-MOST_UNITS = 64
+MOST_UNITS = 16
 """Units of all rows of a layer up to which most of its time is waiting."""
 
 ABREAST, RECURRENT = OPCODES["abreast"], OPCODES["recurrent"]
