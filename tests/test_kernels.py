@@ -142,6 +142,8 @@ SCALARS = {
     "less_equal": (np.less_equal, 0, 0),
     "fma": (lambda a, b, c: a * b + c, 1, 2e-6),
     "clip": (lambda a, b, c: np.minimum(np.maximum(a, b), c), 0.5, 0),
+    "elu": (lambda a, b, c: np.where(a > 0, a, b * np.expm1(np.minimum(a, 0) / c)), 8, 2 * TINY),
+    "selu": (lambda a, b, c: c * np.where(a > 0, a, b * np.expm1(np.minimum(a, 0))), 8, 2 * TINY),
 }
 FLOATS = [row for row in FUNCTIONS if set(row.operands) == {"f"}]
 FOLDS = ["add", "multiply", "maximum", "minimum"]
@@ -281,8 +283,12 @@ def test_where_picks_floats(isa, seed, size):
     np.testing.assert_array_equal(y, np.where(condition, a, b))
 
 
+POSITIVE = {("elu", 2)}
+"""Which operands of which functions are above 0."""
+
+
 @st.composite
-def views(draw, shape: tuple[int, ...], repeats: bool) -> np.ndarray:
+def views(draw, shape: tuple[int, ...], repeats: bool, positive: bool = False) -> np.ndarray:
     """A float32 view of a shape: dimensions in any order, steps of either sign, perhaps repeated ones."""
     order = draw(st.permutations(range(len(shape))))
     steps = [draw(st.sampled_from([1, 1, 2, -1, -3])) for _ in shape]
@@ -290,6 +296,7 @@ def views(draw, shape: tuple[int, ...], repeats: bool) -> np.ndarray:
     sizes = [1 if again else size for size, again in zip(shape, repeated)]
     rng = np.random.default_rng(draw(st.integers(0, 99)))
     whole = rng.standard_normal([sizes[axis] * abs(steps[axis]) for axis in order]).astype(np.float32)
+    whole = np.abs(whole) + np.float32(0.1) if positive else whole
     view = whole[tuple(slice(None, None, steps[axis]) for axis in order)]
     return np.broadcast_to(np.transpose(view, np.argsort(order)), shape)
 
@@ -300,7 +307,8 @@ def test_elementwise_on_any_strides(isa, row, data):
     shape = tuple(data.draw(st.lists(st.integers(0, 4), min_size=1, max_size=5)))
     if len(shape) < 3:
         shape = (*shape[:-1], data.draw(st.integers(0, 40)))
-    operands = [data.draw(views(shape, repeats=True)) for _ in row.operands]
+    above = [(row.name, place) in POSITIVE for place in range(len(row.operands))]
+    operands = [data.draw(views(shape, True, positive)) for positive in above]
     y = data.draw(views(shape, repeats=False)).copy(order="K")
     y = np.empty_like(y, dtype=empty_result(row, ()).dtype)
     elementwise(isa, row.name, y, *operands)
@@ -361,6 +369,34 @@ def test_channels_apart_are_weighed_in_order(isa, data):
             else:
                 total = met * weights + total
         np.testing.assert_allclose(y[place], total, rtol=1e-6, atol=1e-6)
+
+
+def softmax(x: np.ndarray) -> np.ndarray:
+    powers = np.exp(x.astype(np.float64) - x.max(-1, keepdims=True))
+    return powers / powers.sum(-1, keepdims=True)
+
+
+@given(
+    rows=st.integers(1, 9),
+    count=st.sampled_from([1, 2, 7, 15, 16, 17, 40, 700, 2049]),
+    gap=st.integers(0, 3),
+    seed=st.integers(0, 99),
+)
+def test_softmax_of_rows(isa, rows, count, gap, seed):
+    """Each row is the same whatever is beside it; what is no number is nowhere but in its row."""
+    x = 5 * np.random.default_rng(seed).standard_normal((rows, count + gap)).astype(np.float32)
+    x[0, : count // 2] = -np.inf
+    y, alone = np.empty((rows, count), np.float32), np.empty((1, count), np.float32)
+    execute(isa, "softmax", x, rows, count + gap, count, y)
+    np.testing.assert_allclose(y, softmax(x[:, :count]), rtol=5e-6, atol=1e-30)
+    row = seed % rows
+    execute(isa, "softmax", x[row : row + 1].copy(), 1, count + gap, count, alone)
+    np.testing.assert_array_equal(alone[0], y[row])
+    for strange in (np.nan, np.inf):
+        x[row, count - 1] = strange
+        execute(isa, "softmax", x, rows, count + gap, count, alone := np.empty((rows, count), np.float32))
+        assert np.isnan(alone[row]).all()
+        np.testing.assert_array_equal(np.delete(alone, row, 0), np.delete(y, row, 0))
 
 
 LAYERS = {
@@ -502,11 +538,22 @@ def test_fused_isas_agree_in_every_bit(monkeypatch, rows, inner, columns, seed):
 
 
 @several
+@given(rows=st.integers(1, 3), count=SIZES, seed=st.integers(0, 99))
+def test_fused_isas_agree_in_every_bit_of_softmax(rows, count, seed):
+    x = 3 * np.random.default_rng(seed).standard_normal((rows, count)).astype(np.float32)
+    results = [np.empty_like(x) for _ in FUSED]
+    for name, y in zip(FUSED, results):
+        execute(name, "softmax", x, rows, count, count, y)
+        np.testing.assert_array_equal(results[0], y)
+
+
+@several
 @pytest.mark.parametrize("layer", LAYERS)
-@given(frames=st.integers(1, 3), rows=st.integers(1, 9), hidden=SIZES)
-def test_fused_isas_agree_in_every_bit_of_a_layer(monkeypatch, layer, frames, rows, hidden):
+@given(frames=st.integers(1, 3), rows=st.integers(1, 9), hidden=SIZES, both=st.booleans())
+def test_fused_isas_agree_in_every_bit_of_a_layer(monkeypatch, layer, frames, rows, hidden, both):
     op, attributes = LAYERS[layer]
-    case = recurrent(op, frames, rows, 3, hidden, initial=True, **attributes)
+    direction = "bidirectional" if both else "forward"
+    case = recurrent(op, frames, rows, 3, hidden, initial=True, direction=direction, **attributes)
     results = []
     for name in FUSED:
         monkeypatch.setenv(library.ISA_VARIABLE, name)

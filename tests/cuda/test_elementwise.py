@@ -96,12 +96,17 @@ def folded(name: str, start: np.ndarray, x: np.ndarray, shape: str) -> np.ndarra
 
 
 @settings(max_examples=20, deadline=None)
-@given(count=st.integers(0, 900), by=st.integers(1, 400), seed=st.integers(0, 99))
-def test_numbers_that_move_up_are_read_before_they_are_written(count, by, seed):
-    x, on = (
-        np.random.default_rng(seed).standard_normal(count + by).astype(np.float32),
-        On(EmulatedDevice(seed)),
-    )
+@given(
+    rows=st.integers(1, 3),
+    count=st.integers(0, 900),
+    by=st.integers(1, 400),
+    gap=st.integers(0, 9),
+    seed=st.integers(0, 99),
+)
+def test_numbers_that_move_up_are_read_before_they_are_written(rows, count, by, gap, seed):
+    shape, on = (rows, count + by + gap), On(EmulatedDevice(seed))
+    x = np.random.default_rng(seed).standard_normal(shape).astype(np.float32)
     at = on.put(x)
-    on.run(shift(at, count, by))
-    np.testing.assert_array_equal(on.get(at, x.shape, x.dtype), np.concatenate([x[by:], x[count:]]))
+    on.run(shift(at, rows, shape[1], count, by))
+    moved = np.concatenate([x[:, by : by + count], x[:, count:]], 1)
+    np.testing.assert_array_equal(on.get(at, x.shape, x.dtype), moved)

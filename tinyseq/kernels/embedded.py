@@ -39,7 +39,7 @@ def parts() -> bytes:
     import llvmlite.binding as llvm
 
     from tinyseq.kernels.compute.elementwise import _plane, _rows, _run
-    from tinyseq.kernels.compute.recurrent import _sequences, recurrent
+    from tinyseq.kernels.compute.recurrent import _multiply, _sequences, recurrent
     from tinyseq.kernels.compute.weighted import weighted
     from tinyseq.kernels.machine import KERNELS
 
@@ -50,7 +50,10 @@ def parts() -> bytes:
         module.link_in(llvm.parse_assembly(_entry(row, overload.fndesc.mangled_name)))
         module.link_in(llvm.parse_assembly(overload.library.get_llvm_str()))
     # Codes that are constants choose while compiling.
-    chosen = KERNELS["elementwise"], _plane, _rows, _run, recurrent, _sequences, KERNELS["linear"], weighted
+    chosen = (
+        *(KERNELS["elementwise"], _plane, _rows, _run, KERNELS["linear"], weighted),
+        *(recurrent, _sequences, _multiply),
+    )
     for switch in chosen:
         function = module.get_function(_overload(switch).fndesc.mangled_name)
         function.add_function_attribute("alwaysinline")

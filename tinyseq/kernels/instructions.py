@@ -36,6 +36,10 @@ MAX_RANK = 8
 """Longest list of dimensions that the elementwise kernel walks."""
 
 
+MOST_ABREAST = 8
+"""Recurrent layers that run frame by frame together at the most."""
+
+
 class Instruction:
     """One row of the table: the kernel's name and its operands in order.
 
@@ -96,7 +100,7 @@ _EMITTED = ("&tokens", "&frames", "&logps")
 
 INSTRUCTIONS = (
     Instruction("fill", ("&y", "count", "bits")),
-    Instruction("shift", ("&y", "count", "by")),
+    Instruction("shift", ("&y", "rows", "stride", "count", "by")),
     Instruction("elementwise", ("function", "&a", "&b", "&c", "&y", "rank", "*dims"), reads="a b c"),
     Instruction("pack", ("&x", "&w", "k", "n", "k_stride", "n_stride"), reads="x"),
     Instruction(
@@ -119,6 +123,7 @@ INSTRUCTIONS = (
     Instruction(
         "depthwise", ("&x", "&w", "&bias", "&y", "channels", "taps", "rank", "*dims"), reads="x w bias"
     ),
+    Instruction("softmax", ("&x", "rows", "stride", "count", "&y"), reads="x"),
     Instruction("quantize_dynamic", ("&x", "count", "&y", "&scale", "&zero_point"), reads="x"),
     Instruction(
         "linear_bytes",
@@ -164,6 +169,7 @@ INSTRUCTIONS = (
     Instruction(
         "windows", ("@segments", "&scratch", "together", "distance", "*rows"), shares=True, advice=True
     ),
+    Instruction("abreast", ("@segments", "distance", "*rows"), shares=True, advice=True),
     Instruction("feed", ("&feeds", "slots", "&rows", *_STEPPED, "size", "spare")),
     Instruction("log_softmax", ("&y", "&scratch", "&rows", "count", "kind")),
     Instruction("apply_temperature", ("&y", "&rows", "count", "blank", "*options")),
@@ -282,7 +288,7 @@ FUNCTIONS = (
     *_functions("ff", "i", "equal less less_equal"),
     *_functions("ii", "i", "add subtract multiply divide maximum minimum power modulo remainder"),
     *_functions("ii", "i", "equal less less_equal and or xor wrap"),
-    *_functions("fff", "f", "fma clip"),
+    *_functions("fff", "f", "fma clip elu selu"),
     *_functions("i", "b", "to_byte"),
     *_functions("i", "w", "to_word"),
     *_functions("ww", "w", "add"),

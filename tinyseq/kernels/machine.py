@@ -23,8 +23,9 @@ from tinyseq.kernels.compute.indexing import (
 from tinyseq.kernels.compute.jumps import jump, jump_unless, run, spend, turn
 from tinyseq.kernels.compute.product import pack, products
 from tinyseq.kernels.compute.quantized import linear_bytes, quantize_dynamic
-from tinyseq.kernels.compute.recurrent import recurrent
+from tinyseq.kernels.compute.recurrent import abreast, recurrent
 from tinyseq.kernels.compute.sharing import let_go
+from tinyseq.kernels.compute.softmax import softmax
 from tinyseq.kernels.compute.weighted import linear
 from tinyseq.kernels.compute.windows import windows
 from tinyseq.kernels.depthwise import depthwise
@@ -56,10 +57,10 @@ from tinyseq.kernels.search.transducer import transducer_beam, transducer_path
 KERNELS = {
     kernel.__name__: kernel
     for kernel in (
-        *(fill, shift, elementwise, pack, linear, products, depthwise),
+        *(fill, shift, elementwise, pack, linear, products, depthwise, softmax),
         *(gather, gather_elements, within, finite, extreme, extreme_integer, top_k, top_k_integer),
         *(jump, jump_unless, turn, spend, run, blocks, windows),
-        *(quantize_dynamic, linear_bytes, recurrent),
+        *(quantize_dynamic, linear_bytes, recurrent, abreast),
         *(
             log_softmax,
             apply_temperature,

@@ -63,7 +63,7 @@ def into_blocks(builder: "Builder") -> None:
         return
     insertions = [made for run in _runs(_rows(builder)) if (made := _advice(builder, run)) is not None]
     if insertions:
-        _insert(builder, insertions)
+        insert(builder, insertions)
 
 
 def _rows(builder: "Builder") -> list[_Row | None]:
@@ -188,12 +188,12 @@ def _runs(rows: list[_Row | None]) -> list[_Run]:
     return [run for run in (*runs, run) if len(run.rows) > 1]
 
 
-class _Insertion(NamedTuple):
+class Insertion(NamedTuple):
     """The words of a row that goes in at a place, and the scratch whose address is among them."""
 
     start: int
     words: list
-    scratch: Span
+    scratch: Span | None = None
 
 
 class _Slot:
@@ -223,7 +223,7 @@ def _slots(run: _Run, units: dict[Span, int]) -> dict[Span, _Slot]:
     return taken
 
 
-def _advice(builder: "Builder", run: _Run) -> _Insertion | None:
+def _advice(builder: "Builder", run: _Run) -> Insertion | None:
     """The row of ``blocks`` for a run, if it goes through so much memory that it is worth it.
 
     What nothing reads beyond the run has a block in the scratch; all else stays where it is until it ends.
@@ -251,15 +251,17 @@ def _advice(builder: "Builder", run: _Run) -> _Insertion | None:
     scratch = builder.allocate((-(-room // BYTES) + 1,)).buffer
     scratch.first, scratch.last = first.step, last.step
     words = [BLOCKS, _HEAD + len(table), 0, 0, run.units, size, len(run.rows), last.end - first.start, *table]
-    return _Insertion(first.start, words, scratch)
+    return Insertion(first.start, words, scratch)
 
 
-def _insert(builder: "Builder", insertions: list[_Insertion]) -> None:
+def insert(builder: "Builder", insertions: list[Insertion]) -> None:
+    """Puts rows into the program, in order of where they go in."""
     words: list = []
     scratches, starts, added, begin = [], [], [0], 0
     for start, own, scratch in insertions:
         words += builder.words[begin:start]
-        scratches.append((len(words) + _SCRATCH, scratch, 0))
+        if scratch is not None:
+            scratches.append((len(words) + _SCRATCH, scratch, 0))
         words += own
         starts.append(start)
         added.append(added[-1] + len(own))

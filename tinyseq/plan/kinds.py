@@ -25,6 +25,7 @@ KINDS = {
     "pack": (("f", 0),),
     "linear": (("f", 0, 9), ("i", 12)),
     "products": (("f", 0, 1, 2),),
+    "softmax": (("f", 0, 4),),
     "depthwise": (("f", 0, 1, 2, 3),),
     "quantize_dynamic": (("f", 0, 3), ("b", 2, 4)),
     "linear_bytes": (("b", 0, 8), ("w", 9)),

@@ -17,6 +17,7 @@ from tinyseq import reference
 from tinyseq.errors import FeedError, UnsupportedError
 from tinyseq.ir.effort import bytes_of, effort, predicted
 from tinyseq.ir.model import Model, ModelGraph, Node, Value, given_out
+from tinyseq.plan.abreast import run_abreast
 from tinyseq.plan.blocks import into_blocks
 from tinyseq.plan.builder import ARENA, KNOWN_BYTES, Builder
 from tinyseq.plan.draft import Draft
@@ -213,6 +214,7 @@ class Planner:
         self.known |= {name for name in few if needs.must_know(model.graph, [name])}
         self._walk = Walk(model.graph, needs)
         self._loops = _loops(model.graph)
+        self._straight = not any(node.graphs() for node in model.graph.nodes)
 
     def draft(self, shapes: dict[str, Shape], known: dict[str, np.ndarray]) -> Draft:
         """The program for inputs of the given shapes, in which sizes may be open; ``known`` holds the inputs
@@ -223,6 +225,7 @@ class Planner:
             UnsupportedError: the model needs something that cannot be planned; names the node.
         """
         builder = Builder(self._weights)
+        builder.straight = self._straight
         if self._loops:
             builder.limit_turns()
         declared = {v.name: v.dtype for v in self.inputs if v.name not in known}
@@ -245,6 +248,7 @@ class Planner:
         for view in given.values():
             view.buffer.first = -1
             view.buffer.last = max(view.buffer.last, 0)
+        run_abreast(builder)
         into_blocks(builder)
         declared |= {value.name: value.dtype for value in self.model.graph.outputs}
         given, kept = (

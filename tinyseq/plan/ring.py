@@ -28,7 +28,7 @@ class Ring(NamedTuple):
 
     def part(self, view: View) -> View | None:
         """A view of both that is of one of them alone, as a view of that; None where it is of both."""
-        last = view.offset + sum([(size - 1) * stride for size, stride in zip(view.shape, view.strides)])
+        last = view.offset + view.reach
         count = self.past.size
         if last < count:
             source, skipped = self.past, 0

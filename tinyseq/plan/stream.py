@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from typing import NamedTuple
 
 import numpy as np
 
@@ -11,7 +12,7 @@ from tinyseq.ir.model import Model, Value
 from tinyseq.kernels.instructions import ALIGNMENT
 from tinyseq.plan.builder import STATE, Builder
 from tinyseq.plan.kinds import REPORT
-from tinyseq.plan.view import FLOAT, Shape, Span, View, dense_strides
+from tinyseq.plan.view import FLOAT, Shape, Span, View, collapsed, dense_strides
 
 
 class StateLayout:
@@ -65,7 +66,7 @@ class StateInPlace:
 
     def write(self, builder: Builder, outputs: dict, given: dict[str, View], read: dict[str, View]) -> None:
         """Copies the state outputs over the state, after all of it has been read."""
-        moves, shifts = [], []
+        moves: list[tuple[View, View]] = []
         for pair in self.layout.pairs:
             target = read[pair.input]
             source = builder.view(outputs[pair.output])
@@ -78,18 +79,89 @@ class StateInPlace:
                     f"state {pair.output!r} came out as {list(source.shape)} and {pair.input!r} of a stream "
                     f"is {list(target.shape)}: a stream is one row; give inputs of one row"
                 )
-            ring = builder.ring(source)
-            new = ring.next_part(source) if ring is not None and ring.past.same(target) else None
-            if new is not None:
-                checked = self._finite and pair.finite
-                shifts.append((target, builder.finite(f"state {pair.input!r}", new) if checked else new))
-                continue
-            builder.demand(source)  # what reads the state reads it before any of it is written
-            if self._finite and pair.finite and not source.same(target):
-                source = builder.finite(f"state {pair.input!r}", source)
-            moves.append((source, target))
-        builder.move(moves)
-        for target, new in shifts:
-            left = target.size - new.size
-            builder.emit("shift", target, left, new.size)
-            builder.copy(new.laid((new.size,), (1,)), target.laid((new.size,), (1,), target.offset + left))
+            for part, place in _parts(builder, source, target):
+                builder.demand(part)  # what reads the state reads it before any of it is written
+                if self._finite and pair.finite and not _lies_in(part, target):
+                    part = builder.finite(f"state {pair.input!r}", part)
+                moves.append((part, place))
+        _write(builder, [(part, place) for part, place in moves if not part.same(place)])
+
+
+MOST_PARTS = 32
+"""Pieces that a state is written in; one of more is put together first."""
+
+
+def _parts(builder: Builder, source: View, target: View) -> list[tuple[View, View]]:
+    """What a state is written with, and where to."""
+    ring = builder.ring(source)
+    new = ring.next_part(source) if ring is not None and ring.past.same(target) else None
+    if new is not None:
+        count = target.size - new.size
+        places = [
+            target.laid((size,), (1,), target.offset + start)
+            for start, size in ((0, count), (count, new.size))
+        ]
+        return [
+            (target.laid((count,), (1,), target.offset + new.size), places[0]),
+            (new.laid((new.size,), (1,)), places[1]),
+        ]
+    found = builder.pieces(source, MOST_PARTS)
+    if found[0][1] is source:
+        return [(source, target)]
+    return [one for bounds, part in found for one in _parts(builder, part, target.sliced(bounds))]
+
+
+def _lies_in(part: View, field: View) -> bool:
+    """Whether a view is of a part of a field of the state."""
+    end = field.offset + field.size
+    return part.buffer is field.buffer and field.offset <= part.offset and part.offset + part.reach < end
+
+
+def _write(builder: Builder, moves: list[tuple[View, View]]) -> None:
+    """Copies each source to its place in the state, as if all were read before any is written."""
+    downs: list[_Down] = []
+    others = []
+    for part, place in sorted(moves, key=lambda move: move[1].offset):
+        down = _down(part, place)
+        if down is None or any(down.reads(former) for former in downs):
+            others.append((part, place))
+        else:
+            downs.append(down)
+    staged = [(builder.fresh(part) if part.buffer is place.buffer else part, place) for part, place in others]
+    for place, *sizes in downs:
+        builder.emit("shift", place, *sizes)
+    for part, place in staged:
+        builder.copy(part, place)
+
+
+class _Down(NamedTuple):
+    """Rows of ``count`` elements that move down by so many in the state."""
+
+    place: View
+    rows: int
+    stride: int
+    count: int
+    by: int
+
+    def reads(self, former: _Down) -> bool:
+        """Whether it reads what a former move has written."""
+        for row in range(self.rows):
+            start = self.place.offset + self.by + row * self.stride - former.place.offset
+            before = start // former.stride
+            for place in (max(before, 0), max(before + 1, 0)):
+                other = place * former.stride
+                if place < former.rows and start < other + former.count and other < start + self.count:
+                    return True
+        return False
+
+
+def _down(part: View, place: View) -> _Down | None:
+    """A move of elements to places before them, none of which comes to lie where another row still is."""
+    if part.buffer is not place.buffer or part.offset <= place.offset:
+        return None
+    sizes, steps, own = collapsed(place.shape, part.strides, place.strides)
+    if steps != own or own[-1] != 1 or len(sizes) > 2:
+        return None
+    count, by = sizes[-1], part.offset - place.offset
+    rows, stride = (sizes[0], own[0]) if len(sizes) > 1 else (1, count + by)
+    return _Down(place, rows, stride, count, by) if by + count <= stride else None

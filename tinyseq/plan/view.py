@@ -127,6 +127,21 @@ class View:
             expected *= size
         return True
 
+    @property
+    def reach(self) -> int:
+        """How far the last element lies behind the first."""
+        return sum([(size - 1) * stride for size, stride in zip(self.shape, self.strides)])
+
+    def run(self) -> View | None:
+        """The elements as they lie in the buffer, or None where there are gaps between them."""
+        expected = 1
+        for stride, size in sorted(zip(self.strides, self.shape)):
+            if size != 1:
+                if stride != expected:
+                    return None
+                expected *= size
+        return self.laid((expected,), (1,))
+
     def transposed(self, order) -> View:
         """The dimensions in another order."""
         shape, strides = self.shape, self.strides

@@ -120,9 +120,34 @@ def _ternary_run(function, operands: str, result: str):
     return run
 
 
+SHAPED = ("elu", "selu")
+"""Functions of a number, whose others are the same for all of a tensor."""
+
+
+def _shaped_run(function, operands: str, result: str):
+    """One row of a function of a float32 and two that, as a rule, stay the same."""
+
+    @compiled()
+    def run(a, b, c, y, count, a_step, b_step, c_step, y_step):
+        source, second, third, target = floats(a), floats(b), floats(c), floats(y)
+        if a_step == 4 and y_step == 4 and b_step == 0 and c_step == 0:
+            b_fixed, c_fixed = second[0], third[0]
+            for i in range(count):
+                target[i] = function(source[i], b_fixed, c_fixed)
+        else:
+            for i in range(count):
+                value = function(
+                    floats(a + i * a_step)[0], floats(b + i * b_step)[0], floats(c + i * c_step)[0]
+                )
+                floats(y + i * y_step)[0] = value
+
+    return run
+
+
 def _run_of(row: Function):
     """Rows of a function, one after the other."""
     make = (_unary_run, _binary_run, _ternary_run)[len(row.operands) - 1]
+    make = _shaped_run if row.name in SHAPED else make
     run = make(SCALARS[row.name, row.operands], row.operands, row.result)
 
     @compiled()
@@ -311,19 +336,22 @@ def fill(y, count, bits):
 
 
 @compiled()
-def shift(y, count, by):
-    """y[i] = y[i + by] for ``count`` float32 from the first on; ``by`` is above 0.
+def shift(y, rows, stride, count, by):
+    """y[r, i] = y[r, i + by] for ``count`` float32 of each of the rows, ``stride`` apart, which do not meet;
+    ``by`` is above 0.
 
     By so many at a time that are read before any of them is written.
     """
     held = floats(_held())
     whole = count // MOVED * MOVED
-    for start in range(0, whole, MOVED):
-        source = floats(y + 4 * (start + by))
-        target = floats(y + 4 * start)
-        for i in range(MOVED):
-            held[i] = source[i]
-        for i in range(MOVED):
-            target[i] = held[i]
-    for i in range(whole, count):
-        floats(y)[i] = floats(y)[i + by]
+    for _ in range(rows):
+        for start in range(0, whole, MOVED):
+            source = floats(y + 4 * (start + by))
+            target = floats(y + 4 * start)
+            for i in range(MOVED):
+                held[i] = source[i]
+            for i in range(MOVED):
+                target[i] = held[i]
+        for i in range(whole, count):
+            floats(y)[i] = floats(y)[i + by]
+        y += 4 * stride

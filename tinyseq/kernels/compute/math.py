@@ -125,6 +125,23 @@ def bounded(x, low, high):
 
 
 @compiled()
+def elu(x, scale, inner):
+    """x above 0, scale * (exp(x / inner) - 1) below; not-a-number stays.
+
+    exp(v) - 1 = 2 t / (1 - t) with t = tanh(v / 2), which keeps small v.
+    """
+    low, high = ZERO if x > ZERO else x, ZERO if x < ZERO else x
+    t = tanh(low / inner * HALF)
+    return high + t * (TWO * scale) / (ONE - t)
+
+
+@compiled()
+def selu(x, scale, factor):
+    """``factor`` times x above 0, and times scale * (exp(x) - 1) below."""
+    return elu(x, scale, ONE) * factor
+
+
+@compiled()
 def log(x):
     """ln x; not-a-number below zero, -infinity at zero.
 

@@ -27,6 +27,7 @@ from tinyseq.kernels.llvm.intrinsics import (
     integers,
     lanes,
     stack,
+    stay_apart,
     take,
     tile,
 )
@@ -190,6 +191,7 @@ def _one_row(of: Element):
 
     @compiled(ONE_ROW)
     def row(x, k, w, n, start, y, turn):
+        stay_apart()
         offsets = _offsets()
         integers(offsets)[0] = 0
         groups = (n + GROUP * PANEL - 1) // (GROUP * PANEL)

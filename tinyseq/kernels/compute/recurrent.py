@@ -1,4 +1,4 @@
-"""The recurrent layers over whole sequences: the one time loop, for every cell.
+"""The recurrent layers over whole sequences: the one time loop, for every cell, and for several layers.
 
 Addresses are of float32 unless said otherwise; there are G gates.
 
@@ -31,21 +31,64 @@ from collections.abc import Callable
 from numba import types
 
 from tinyseq.kernels.cells import VARIANTS, Variant
+from tinyseq.kernels.compute.blocks import resolve
+from tinyseq.kernels.compute.elementwise import elementwise, fill
 from tinyseq.kernels.compute.math import ZERO
-from tinyseq.kernels.compute.rows import row_of, valid_row
+from tinyseq.kernels.compute.rows import (
+    BIAS,
+    CONSTANTS,
+    LAYER_WORDS,
+    LENGTHS,
+    OPTIONS,
+    REVERSE,
+    ROUNDED,
+    ROW,
+    SCRATCH,
+    SECOND,
+    SUMS,
+    XW,
+    Y_FRAME,
+    Y_PLACE,
+    Y_ROW,
+    C,
+    H,
+    R,
+    T,
+    Y,
+    beside_of,
+    row_of,
+    valid_row,
+)
 from tinyseq.kernels.compute.sharing import LAYER, LEAST, PART, share, sharing, work_of
-from tinyseq.kernels.compute.weighted import weighted
+from tinyseq.kernels.compute.weighted import linear, weighted
 from tinyseq.kernels.formats import BLOCK_ROWS, BYTE_BLOCK, INT8, INT16, bytes_of_row
-from tinyseq.kernels.instructions import BYTES, HAS_Y, OPERANDS, PROJECTED
-from tinyseq.kernels.llvm.intrinsics import compiled, floats, integers, stack
+from tinyseq.kernels.instructions import (
+    BYTES,
+    HAS_LENGTHS,
+    HAS_Y,
+    MOST_ABREAST,
+    OPCODES,
+    OPERANDS,
+    PROJECTED,
+)
+from tinyseq.kernels.llvm.intrinsics import compiled, floats, integers, lanes, stack
 from tinyseq.kernels.llvm.switch import switch
+
+FILL, LINEAR, RECURRENT = OPCODES["fill"], OPCODES["linear"], OPCODES["recurrent"]
 
 MANY_ROWS = 6
 """So many rows for each part fill the tiles of a product."""
 
 BYTES_TOGETHER, ONE_PLANE, TWO_PLANES = BYTE_BLOCK.code, INT8.code, INT16.code
 
-_task = stack(types.int64, 24)
+ADDRESSES, WAY, CELL, FRAMES, ROWS, HIDDEN, UNITS, FLAGS, FORMAT = (
+    2 + OPERANDS["recurrent"].index(name)
+    for name in ("xw", "reverse", "cell", "frames", "rows", "hidden", "units", "flags", "format")
+)
+"""The places of operands in a row of ``recurrent``: its addresses, its way through the frames, and others."""
+
+_task, _layer = stack(types.int64, 12), stack(types.int64, LAYER_WORDS)
+_layers = stack(types.int64, MOST_ABREAST * LAYER_WORDS)
 
 
 @compiled()
@@ -78,60 +121,97 @@ def _project(
         _emit(y + n * y_row * BYTES, h + skip, units, valid, flags)
 
 
+@compiled(types.void(*[types.int64] * 9))
+def _multiply(layer, rows, units, width, columns, apart, flags, format, team):
+    """The product of a frame with the state of a layer, and where its output goes."""
+    words = integers(layer)
+    start, start_stride, t = words[ROW], width, words[T]
+    if apart:
+        start, start_stride = words[BIAS], 0
+    words[Y_PLACE] = words[Y] + t * words[Y_FRAME] * BYTES
+    weighted(
+        format, words[H], (1, 0, rows, units), units, words[R], columns, start, start_stride, words[SUMS],
+        width, words[ROUNDED], words[LENGTHS], t, flags, team,
+    )  # fmt: skip
+
+
 def _sequence_of(variant: Variant) -> Callable:
     cell, gates = variant.cell, len(variant.cell.gates)
     apart, resets = cell.apart, cell.reset is not None
     compute = row_of(variant, cell.formula)
     reset = row_of(variant, cell.reset, in_place=False) if resets else compute
+    besides = not resets and not variant.constants and not variant.general
+    beside = beside_of(variant, compute) if besides else compute
 
     @compiled()
-    def sequence(
-        xw, r, second, bias, constants, options, h, c, y, scratch, rounded, lengths,
-        frames, rows, hidden, units, reverse, y_frame, y_row, flags, format, all_rows, team,
-    ):  # fmt: skip
+    def sequence(layers, count, frames, rows, hidden, units, flags, format, all_rows, team):
         width = gates * hidden
         columns = width - hidden if resets else width
-        made = scratch if flags & PROJECTED else h
+        together = False
+        if besides:
+            plain = flags & (HAS_LENGTHS | PROJECTED) == 0
+            together = lanes() > 1 and hidden < lanes() and count * rows > 1 and plain
         for step in range(frames):
-            t = frames - 1 - step if reverse else step
-            row = xw + t * all_rows * width * BYTES
-            sums, start, start_stride = (scratch, bias, 0) if apart else (row, row, width)
-            weighted(
-                format, h, (1, 0, rows, units), units, r, columns, start, start_stride, sums, width,
-                rounded, lengths, t, flags, team,
-            )  # fmt: skip
-            if resets:
+            for number in range(count):
+                layer = layers + number * LAYER_WORDS * 8
+                words = integers(layer)
+                t = step + words[REVERSE] * (frames - 1 - 2 * step)
+                words[T], row = t, words[XW] + t * all_rows * width * BYTES
+                words[ROW], words[SUMS] = row, words[SCRATCH] if apart else row
+                _multiply(layer, rows, units, width, columns, apart, flags, format, team)
+                if resets:
+                    h, scratch = words[H], words[SCRATCH]
+                    for n in range(rows):
+                        skip, own = n * hidden * BYTES, row + n * width * BYTES
+                        reset(
+                            own, own, h + skip, scratch + skip, words[C], words[CONSTANTS], words[OPTIONS],
+                            hidden,
+                        )  # fmt: skip
+                    last = row + columns * BYTES
+                    weighted(
+                        format, scratch, (1, 0, rows, hidden), hidden, words[SECOND], hidden, last, width,
+                        last, width, words[ROUNDED], words[LENGTHS], t, flags, team,
+                    )  # fmt: skip
+            if besides:
+                if together:
+                    beside(layers, count, rows, hidden, integers(layers)[OPTIONS], flags)
+            for number in range(0 if together else count):
+                words = integers(layers + number * LAYER_WORDS * 8)
+                t = words[T]
+                made = words[SCRATCH] if flags & PROJECTED else words[H]
                 for n in range(rows):
-                    skip = n * hidden * BYTES
-                    own = row + n * width * BYTES
-                    reset(own, own, h + skip, scratch + skip, c, constants, options, hidden)
-                last = row + columns * BYTES
-                weighted(
-                    format, scratch, (1, 0, rows, hidden), hidden, second, hidden, last, width, last, width,
-                    rounded, lengths, t, flags, team,
-                )  # fmt: skip
-            for n in range(rows):
-                valid = valid_row(lengths, n, t, flags)
-                skip = n * hidden * BYTES
-                if valid:
-                    own, own_sums, state = row + n * width * BYTES, sums + n * width * BYTES, made + skip
-                    compute(own, own_sums, state, state, c + skip, constants, options, hidden)
-                if not flags & PROJECTED:
-                    _emit(y + (t * y_frame + n * y_row) * BYTES, h + skip, hidden, valid, flags)
-            if flags & PROJECTED:
-                y_t = y + t * y_frame * BYTES
-                _project(
-                    made, second, bias, h, y_t, y_row, rounded, lengths, t, rows, hidden, units, flags,
-                    format, team,
-                )  # fmt: skip
+                    valid = valid_row(words[LENGTHS], n, t, flags)
+                    skip, own = n * hidden * BYTES, n * width * BYTES
+                    if valid:
+                        state = made + skip
+                        compute(
+                            words[ROW] + own, words[SUMS] + own, state, state, words[C] + skip,
+                            words[CONSTANTS], words[OPTIONS], hidden,
+                        )  # fmt: skip
+                    if not flags & PROJECTED:
+                        y = words[Y_PLACE] + n * words[Y_ROW] * BYTES
+                        _emit(y, words[H] + skip, hidden, valid, flags)
+                if flags & PROJECTED:
+                    _project(
+                        made, words[SECOND], words[BIAS], words[H], words[Y_PLACE], words[Y_ROW],
+                        words[ROUNDED], words[LENGTHS], t, rows, hidden, units, flags, format, team,
+                    )  # fmt: skip
 
     return sequence
 
 
-PARAMETERS = (*OPERANDS["recurrent"][1:], "all_rows", "team")
-"""Those of a sequence of some of the rows that lie side by side in a frame."""
+PARAMETERS = ("layers", "count", "frames", "rows", "hidden", "units", "flags", "format", "all_rows", "team")
+"""Those of a sequence of ``count`` layers, frame by frame: some of the rows that lie side by side in a frame.
+``layers`` has the words of each, see ``rows.py``."""
 
-_sequences = switch("sequences", [_sequence_of(variant) for variant in VARIANTS], PARAMETERS, "cell")
+# An explicit signature keeps Numba from compiling a twin for a literal argument.
+_sequences = switch(
+    "sequences",
+    [_sequence_of(variant) for variant in VARIANTS],
+    PARAMETERS,
+    "cell",
+    types.void(*[types.int64] * (len(PARAMETERS) + 1)),
+)
 
 
 def _count_of(variant: Variant) -> Callable:
@@ -165,25 +245,36 @@ def _in_rows(format, rows, units, width, parts, team):
 
 
 @compiled()
+def _describe(
+    layer, xw, r, second, bias, constants, options, h, c, y, scratch, rounded, lengths, reverse, y_frame,
+    y_row,
+):  # fmt: skip
+    """Writes the words of a layer."""
+    words = integers(layer)
+    words[XW], words[R], words[SECOND], words[BIAS], words[CONSTANTS] = xw, r, second, bias, constants
+    words[OPTIONS], words[H], words[C], words[Y], words[SCRATCH] = options, h, c, y, scratch
+    words[ROUNDED], words[LENGTHS], words[REVERSE] = rounded, lengths, reverse
+    words[Y_FRAME], words[Y_ROW] = y_frame, y_row
+
+
+@compiled()
 def recurrent(
     cell, xw, r, second, bias, constants, options, h, c, y, scratch, rounded, lengths,
     frames, rows, hidden, units, reverse, y_frame, y_row, flags, format, team,
 ):  # fmt: skip
-    width = _gates(cell) * hidden
+    layer, width = _layer(), _gates(cell) * hidden
+    _describe(
+        layer, xw, r, second, bias, constants, options, h, c, y, scratch, rounded, lengths, reverse, y_frame,
+        y_row,
+    )  # fmt: skip
     parts = sharing(team, frames * work_of(rows, units, width))
     if parts == 1 or not _in_rows(format, rows, units, width, parts, team):
-        _sequences(
-            cell, xw, r, second, bias, constants, options, h, c, y, scratch, rounded, lengths,
-            frames, rows, hidden, units, reverse, y_frame, y_row, flags, format, rows, team,
-        )  # fmt: skip
+        _sequences(cell, layer, 1, frames, rows, hidden, units, flags, format, rows, team)
         return
     task = _task()
     words = integers(task)
-    words[0], words[1], words[2], words[3], words[4], words[5] = LAYER, cell, xw, r, second, bias
-    words[6], words[7], words[8], words[9], words[10], words[11] = constants, options, h, c, y, scratch
-    words[12], words[13], words[14], words[15], words[16] = rounded, lengths, frames, rows, hidden
-    words[17], words[18], words[19], words[20], words[21] = units, reverse, y_frame, y_row, flags
-    words[22], words[23] = format, 0
+    words[0], words[1], words[2], words[3], words[4] = LAYER, cell, layer, frames, rows
+    words[5], words[6], words[7], words[8] = hidden, units, flags, format
     share(team, task, parts)
 
 
@@ -191,25 +282,64 @@ def recurrent(
 def part_of_layer(task, part, parts):
     """Runs some rows of a layer for all frames."""
     words = integers(task)
-    cell, xw, r, second, bias, constants = words[1], words[2], words[3], words[4], words[5], words[6]
-    options, h, c, y, scratch, rounded = words[7], words[8], words[9], words[10], words[11], words[12]
-    lengths, frames, all_rows, hidden, units = words[13], words[14], words[15], words[16], words[17]
-    reverse, y_frame, y_row, flags, format, team = (
-        words[18],
-        words[19],
-        words[20],
-        words[21],
-        words[22],
-        words[23],
-    )
+    cell, frames, all_rows, hidden, units, flags = words[1], words[3], words[4], words[5], words[6], words[7]
     first = all_rows * part // parts
     rows = all_rows * (part + 1) // parts - first
     width = _gates(cell) * hidden
     apart = hidden + units if flags & PROJECTED else _apart(cell) * hidden
-    _sequences(
-        cell, xw + first * width * BYTES, r, second, bias, constants, options, h + first * units * BYTES,
-        c + first * hidden * BYTES, y + first * y_row * BYTES, scratch + first * apart * BYTES,
-        rounded + first * _bytes_of_row(max(hidden, units), max(width, units)), lengths + first * 8,
-        frames, rows, hidden, units, reverse, y_frame, y_row, flags, format, all_rows, team,
+    whole, layer = integers(words[2]), _layer()
+    _describe(
+        layer, whole[XW] + first * width * BYTES, whole[R], whole[SECOND], whole[BIAS], whole[CONSTANTS],
+        whole[OPTIONS], whole[H] + first * units * BYTES, whole[C] + first * hidden * BYTES,
+        whole[Y] + first * whole[Y_ROW] * BYTES, whole[SCRATCH] + first * apart * BYTES,
+        whole[ROUNDED] + first * _bytes_of_row(max(hidden, units), max(width, units)),
+        whole[LENGTHS] + first * 8, whole[REVERSE], whole[Y_FRAME], whole[Y_ROW],
     )  # fmt: skip
+    _sequences(cell, layer, 1, frames, rows, hidden, units, flags, words[8], all_rows, 0)
     return 0
+
+
+@compiled()
+def _before(row, segments, team):
+    """Does what a row does that is no layer: ``fill``, ``elementwise`` or ``linear``."""
+    words = integers(row)
+    if words[0] == FILL:
+        fill(resolve(words[2], segments), words[3], words[4])
+    elif words[0] == LINEAR:
+        linear(
+            resolve(words[2], segments), words[3], words[4], words[5], words[6], words[7],
+            resolve(words[8], segments), words[9], resolve(words[10], segments),
+            resolve(words[11], segments), words[12], resolve(words[13], segments),
+            resolve(words[14], segments), words[15], words[16], team,
+        )  # fmt: skip
+    else:
+        elementwise(
+            words[2], resolve(words[3], segments), resolve(words[4], segments), resolve(words[5], segments),
+            resolve(words[6], segments), words[7], row + 8 * 8,
+        )  # fmt: skip
+
+
+@compiled()
+def abreast(segments, distance, rows, team):
+    """Does what the rows behind this one do, ``distance`` words: layers that are alike, frame by frame
+    together, after all that comes before one of them and does not wait for another. Gives how far behind this
+    row the program goes on."""
+    layers, place, count, last = _layers(), rows, 0, rows
+    while place < rows + distance * 8:
+        words = integers(place)
+        if words[0] == RECURRENT:
+            layer, last = integers(layers + count * LAYER_WORDS * 8), place
+            for word in range(REVERSE):
+                layer[word] = resolve(words[ADDRESSES + word], segments)
+            for word in range(REVERSE, Y_ROW + 1):
+                layer[word] = words[WAY + word - REVERSE]
+            count += 1
+        else:
+            _before(place, segments, team)
+        place += words[1] * 8
+    words = integers(last)
+    _sequences(
+        words[CELL], layers, count, words[FRAMES], words[ROWS], words[HIDDEN], words[UNITS], words[FLAGS],
+        words[FORMAT], words[ROWS], team,
+    )  # fmt: skip
+    return distance

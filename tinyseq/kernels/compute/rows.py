@@ -6,7 +6,8 @@ the numbers that it is given are left in memory, activated there all at once, an
 are made from the cell's one function.
 
 Units are computed in whole vectors. Those of a last one lie meanwhile in memory of their own, which has room
-for it: so the units of a row have not to be a multiple of anything.
+for it: so the units of a row have not to be a multiple of anything. Rows that are shorter than a vector are
+put side by side, so that vectors are of several rows.
 """
 
 from __future__ import annotations
@@ -20,7 +21,7 @@ from tinyseq.kernels.activations import ACTIVATIONS
 from tinyseq.kernels.cells import Variant
 from tinyseq.kernels.compute import math
 from tinyseq.kernels.compute.math import ZERO, bounded
-from tinyseq.kernels.instructions import BYTES, HAS_LENGTHS, PANEL
+from tinyseq.kernels.instructions import BYTES, HAS_LENGTHS, HAS_Y, PANEL
 from tinyseq.kernels.llvm.intrinsics import (
     compiled,
     floats,
@@ -140,6 +141,7 @@ def _last_vector(variant: Variant, vectors: Callable, in_place: bool) -> Callabl
 
     @compiled()
     def last(gates, sums, before, h, c, constants, options, stride, count):
+        stay_apart()
         own = rows()
         _take_rows(gates, own, gates_read, stride, count)
         _take_rows(sums, own + at_sums, sums_read, stride, count)
@@ -155,6 +157,85 @@ def _last_vector(variant: Variant, vectors: Callable, in_place: bool) -> Callabl
             give(own + at_c, c, count)
 
     return last
+
+
+XW, R, SECOND, BIAS, CONSTANTS, OPTIONS, H, C, Y, SCRATCH, ROUNDED, LENGTHS = range(12)
+REVERSE, Y_FRAME, Y_ROW = range(12, 15)
+"""Words of a layer: operands of ``recurrent``, by these names."""
+
+T, ROW, SUMS, Y_PLACE = range(15, 19)
+"""Words of a layer: a frame, and where its gates are, its products if they are kept apart, and its output."""
+
+LAYER_WORDS = 19
+"""How many words of a layer there are."""
+
+BESIDE = 256
+"""Units of rows that are put side by side at once: they stay in the nearest cache."""
+
+
+def beside_of(variant: Variant, row: Callable) -> Callable:
+    """``beside(layers, count, rows, hidden, options, flags)``: ``row`` for all rows of ``count`` layers, of
+    fewer units than a vector has, and their output; there are no constants."""
+    gates, cs = len(variant.cell.gates), int(variant.cell.has_c)
+    sums = gates * variant.cell.apart
+    room = stack(types.float32, (gates + sums + 2) * BESIDE + WIDEST)
+
+    @compiled()
+    def beside(layers, count, rows, hidden, options, flags):
+        stay_apart()
+        # Added to a literal, so that Numba compiles no twin for it.
+        no = hidden - hidden
+        own, width, most, first = room(), gates * hidden, rows, 0
+        if count * rows * hidden > BESIDE:
+            most = BESIDE // (count * hidden)
+        while first < rows:
+            held = min(most, rows - first)
+            each, units = (count, first, held, hidden), count * held * hidden
+            at_sums = own + gates * units * BYTES
+            at_h = at_sums + sums * units * BYTES
+            at_c = at_h + units * BYTES
+            _put_side_by_side(layers, no + ROW, width, no + gates, each, own)
+            if sums:
+                _put_side_by_side(layers, no + SUMS, width, no + sums, each, at_sums)
+            _put_side_by_side(layers, no + H, hidden, no + 1, each, at_h)
+            if cs:
+                _put_side_by_side(layers, no + C, hidden, no + 1, each, at_c)
+            row(own, at_sums, at_h, at_h, at_c, own, options, units)
+            _put_back(layers, no + H, hidden, each, at_h)
+            if cs:
+                _put_back(layers, no + C, hidden, each, at_c)
+            if flags & HAS_Y:
+                _put_back(layers, no + Y_PLACE, integers(layers)[Y_ROW], each, at_h)
+            first += held
+
+    return beside
+
+
+@compiled()
+def _put_side_by_side(layers, word, stride, parts, each, target):
+    """Of each part of ``hidden`` numbers, one row behind the other; whole vectors are written."""
+    stay_apart()
+    count, first, rows, hidden = each
+    for part in range(parts):
+        for number in range(count):
+            source = integers(layers)[number * LAYER_WORDS + word] + (first * stride + part * hidden) * BYTES
+            for _ in range(rows):
+                take(source, target, hidden)
+                source += stride * BYTES
+                target += hidden * BYTES
+
+
+@compiled()
+def _put_back(layers, word, stride, each, source):
+    """Undoes ``_put_side_by_side`` of one part."""
+    stay_apart()
+    count, first, rows, hidden = each
+    for number in range(count):
+        target = integers(layers)[number * LAYER_WORDS + word] + first * stride * BYTES
+        for _ in range(rows):
+            give(source, target, hidden)
+            source += hidden * BYTES
+            target += stride * BYTES
 
 
 @compiled()

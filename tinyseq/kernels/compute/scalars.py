@@ -302,6 +302,8 @@ SCALARS = {
     ("wrap", "ii"): _wrap,
     ("fma", "fff"): _fma,
     ("clip", "fff"): math.bounded,
+    ("elu", "fff"): math.elu,
+    ("selu", "fff"): math.selu,
     ("where", "iff"): _where,
     ("where", "iii"): _where,
 }

@@ -326,9 +326,9 @@ def fill(y: int, count: int, bits: int) -> list[Launch]:
     return _filling.over(count, y, count, bits)
 
 
-def _shift(y, count, by):
-    """One block: of the elements that lie side by side, all are read before one is written."""
-    target = floats(y)
+def _shift(y, stride, count, by):
+    """One block a row: of the elements that lie side by side, all are read before one is written."""
+    target = floats(y + block() * stride * 4)
     start = int64(0)
     while start < count:
         i = start + thread()
@@ -343,5 +343,5 @@ def _shift(y, count, by):
 _shifting = Kernel(_shift)
 
 
-def shift(y: int, count: int, by: int) -> list[Launch]:
-    return [Launch(_shifting, 1, THREADS, (y, count, by))] if count > 0 else []
+def shift(y: int, rows: int, stride: int, count: int, by: int) -> list[Launch]:
+    return [Launch(_shifting, rows, THREADS, (y, stride, count, by))] if rows * count > 0 else []

@@ -34,6 +34,7 @@ from tinyseq.kernels.cuda.quantized import linear_bytes, quantize_dynamic
 from tinyseq.kernels.cuda.recurrent import recurrent
 from tinyseq.kernels.cuda.scores import ban_ngrams, ban_tokens, force_token, log_softmax, penalize_repetition
 from tinyseq.kernels.cuda.searches import beam, feed, pick, unroll
+from tinyseq.kernels.cuda.softmax import softmax
 from tinyseq.kernels.cuda.weighted import FORMAT_PLACES, LINEARS, linear
 from tinyseq.kernels.formats import FORMATS
 from tinyseq.kernels.instructions import INSTRUCTIONS, OPERANDS, SEGMENT_SHIFT
@@ -41,7 +42,7 @@ from tinyseq.kernels.instructions import INSTRUCTIONS, OPERANDS, SEGMENT_SHIFT
 TWINS: dict[str, Callable[..., list[Launch]]] = {
     twin.__name__: twin
     for twin in (
-        *(fill, shift, elementwise, pack, linear, products, depthwise),
+        *(fill, shift, elementwise, pack, linear, products, depthwise, softmax),
         *(quantize_dynamic, linear_bytes, recurrent),
         *(gather, gather_elements, within, finite, extreme, extreme_integer, top_k, top_k_integer),
         *(log_softmax, ban_tokens, force_token, penalize_repetition, ban_ngrams, feed, unroll, pick, beam),

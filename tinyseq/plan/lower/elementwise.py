@@ -244,29 +244,20 @@ def hard_swish(p: Builder, node: Node, inputs, shapes) -> View:
     return apply(p, "multiply", x, bounded(p, affine(p, x, 1 / 6, 0.5), 0, 1))
 
 
-def _elu(p: Builder, x: View, scale: float, inner: float) -> View:
-    """x above 0, scale * (exp(x / inner) - 1) below."""
-    low = apply(p, "minimum", x, p.scalar(0, x.shape))
-    inside = low if inner == 1 else apply(p, "divide", low, p.scalar(inner, x.shape))
-    # exp(v) - 1 = 2 t / (1 - t) with t = tanh(v / 2), which keeps small v.
-    t = apply(p, "tanh", apply(p, "multiply", inside, p.scalar(0.5, x.shape)))
-    below = apply(p, "divide", affine(p, t, 2 * scale, 0), affine(p, t, -1, 1))
-    high = apply(p, "maximum", x, p.scalar(0, x.shape))
-    return apply(p, "add", high, below)
-
-
 def elu(p: Builder, node: Node, inputs, shapes) -> View:
-    return _elu(p, real(p, inputs[0]), node.attributes["alpha"], 1)
+    x = real(p, inputs[0])
+    return apply(p, "elu", x, p.scalar(node.attributes["alpha"], x.shape), p.scalar(1, x.shape))
 
 
 def celu(p: Builder, node: Node, inputs, shapes) -> View:
-    alpha = node.attributes["alpha"]
-    return _elu(p, real(p, inputs[0]), alpha, alpha)
+    x = real(p, inputs[0])
+    alpha = p.scalar(node.attributes["alpha"], x.shape)
+    return apply(p, "elu", x, alpha, alpha)
 
 
 def selu(p: Builder, node: Node, inputs, shapes) -> View:
-    y = _elu(p, real(p, inputs[0]), node.attributes["alpha"], 1)
-    return apply(p, "multiply", y, p.scalar(node.attributes["gamma"], y.shape))
+    x = real(p, inputs[0])
+    return apply(p, "selu", x, *(p.scalar(node.attributes[name], x.shape) for name in ("alpha", "gamma")))
 
 
 def thresholded_relu(p: Builder, node: Node, inputs, shapes) -> View:

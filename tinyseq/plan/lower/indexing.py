@@ -131,13 +131,13 @@ def _put(p: Builder, x: View, table: Table, updates: View, store: int) -> View |
     box = table.box()
     if box is None or not table.distinct():
         return None
-    y = p.copy(x, p.allocate(x.shape, dtype=x.dtype))
+    y = p.allocate(x.shape, dtype=x.dtype)
     target = box.of(y)
     function, _ = STORES[store]
     if store == OVERWRITE:
-        p.copy(updates, target)
-    else:
-        p.elementwise(function, target, target, updates)
+        return p.put_together(y, [(y, x), (target, updates)])
+    p.copy(x, y)
+    p.elementwise(function, target, target, updates)
     return y
 
 

@@ -86,14 +86,41 @@ def joined(p: Builder, parts: list[View], axis: int) -> View:
     shape[axis] = sum(part.shape[axis] for part in parts)
     strides = order_of_any(parts, tuple(shape))
     y = p.allocate(tuple(shape), strides, parts[0].dtype, parts[0].narrow)
-    start = 0
+    start, placed = 0, []
     for part in parts:
-        p.copy(part, along(y, axis, start, part.shape[axis]))
+        placed.append((along(y, axis, start, part.shape[axis]), part))
         start += part.shape[axis]
-    return y
+    return p.put_together(y, placed)
 
 
 def reshaped(p: Builder, x: View, shape: Shape) -> View:
-    """The same elements in another shape, copied only if they must be."""
+    """The same elements in another shape, copied only if they must be: then to lie in the order of x's, as
+    far as dimensions stay apart."""
     view = x.reshaped(shape)
+    if view is None:
+        view = p.copy(x, p.allocate(x.shape, _kept_apart(x, shape), x.dtype, x.narrow)).reshaped(shape)
     return p.dense(x).reshaped(shape) if view is None else view
+
+
+def _kept_apart(x: View, shape: Shape) -> Shape:
+    """Strides for a copy of x, of which dimensions that another shape joins or splits lie in C order, and
+    others in x's order."""
+    groups, group, mine, other, place = [], [], 1, 1, 0
+    for axis, size in enumerate(x.shape):
+        group.append(axis)
+        mine *= size
+        while other < mine and place < len(shape):
+            other *= shape[place]
+            place += 1
+        if other == mine:
+            groups.append(group)
+            group = []
+    groups += [group] if group else []
+    steps = [[abs(x.strides[axis]) for axis in axes if x.shape[axis] != 1] for axes in groups]
+    order = sorted(range(len(groups)), key=lambda number: -min(steps[number], default=0))
+    groups = [groups[number] for number in order]
+    strides, step = [0] * len(x.shape), 1
+    for axis in reversed([axis for axes in groups for axis in axes]):
+        strides[axis] = step
+        step *= max(x.shape[axis], 1)
+    return tuple(strides)

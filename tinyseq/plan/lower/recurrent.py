@@ -248,7 +248,9 @@ class Layer:
                 self.emit(d, initials, target, sizes)
                 p.hold(held)
             finals.append(initials)
-        return [self._y(y), *(self._final(states) for states in zip(*finals))]
+        wanted = [*map(bool, node.outputs[1:]), *[False] * len(self.initials)]
+        states = zip(wanted, zip(*finals))
+        return [self._y(y), *(self._final(own) if needed else None for needed, own in states)]
 
     def _y(self, y: View | None) -> View | None:
         """[T, D, N, H], or [N, T, D, H] with rows first."""

@@ -69,21 +69,30 @@ def log_sum_exp(p: Builder, node: Node, inputs, shapes) -> View:
     return apply(p, "add", total, finite).reshaped(shapes[0])
 
 
-def softmax(logarithmic: bool):
-    """exp(x - max) / sum, or its logarithm, along one axis."""
+def softmax(p: Builder, node: Node, inputs, shapes) -> View:
+    """exp(x - max) / sum along one axis, whose elements lie side by side."""
+    x = real(p, inputs[0])
+    axis, rank = axis_of(node.attributes["axis"], len(x.shape)), len(x.shape)
+    order = [*[a for a in range(rank) if a != axis], axis]
+    source, count = x.transposed(order), x.shape[axis]
+    y = p.allocate(source.shape)
+    if y.size:
+        shape = (y.size // count, count)
+        rows = source.reshaped(shape)
+        if rows is None or (count > 1 and rows.strides[1] != 1):
+            rows = p.fresh(source).reshaped(shape)
+        p.emit("softmax", rows, shape[0], rows.strides[0], count, y)
+    return y.transposed([order.index(a) for a in range(rank)])
 
-    def lower(p: Builder, node: Node, inputs, shapes) -> View:
-        x = real(p, inputs[0])
-        axes = [axis_of(node.attributes["axis"], len(x.shape))]
-        top = folded(p, "maximum", x, axes).broadcast(x.shape)
-        shifted = apply(p, "subtract", x, top)
-        raised = apply(p, "exp", shifted)
-        total = folded(p, "add", raised, axes)
-        if logarithmic:
-            return apply(p, "subtract", shifted, apply(p, "log", total).broadcast(x.shape))
-        return apply(p, "divide", raised, total.broadcast(x.shape))
 
-    return lower
+def log_softmax(p: Builder, node: Node, inputs, shapes) -> View:
+    """The logarithm of softmax."""
+    x = real(p, inputs[0])
+    axes = [axis_of(node.attributes["axis"], len(x.shape))]
+    top = folded(p, "maximum", x, axes).broadcast(x.shape)
+    shifted = apply(p, "subtract", x, top)
+    total = folded(p, "add", apply(p, "exp", shifted), axes)
+    return apply(p, "subtract", shifted, apply(p, "log", total).broadcast(x.shape))
 
 
 def _extreme(p: Builder, x: View, axis: int, largest: bool, last: bool) -> View:
@@ -175,8 +184,8 @@ LOWERINGS = {
     "ReduceSumSquare": reduce("add", before="square"),
     "ReduceLogSum": reduce("add", after="log"),
     "ReduceLogSumExp": log_sum_exp,
-    "Softmax": softmax(logarithmic=False),
-    "LogSoftmax": softmax(logarithmic=True),
+    "Softmax": softmax,
+    "LogSoftmax": log_softmax,
     "Hardmax": hardmax,
     "ArgMax": extreme(largest=True),
     "ArgMin": extreme(largest=False),
