@@ -21,7 +21,7 @@ from tinyseq.kernels.instructions import (
 )
 from tinyseq.plan.kinds import KINDS, REPORT, RESULTS, check_kinds
 from tinyseq.plan.packing import PackedWeights, factor_of, format_of, segment
-from tinyseq.plan.pieces import MOST_PIECES, Bounds, Pieces
+from tinyseq.plan.pieces import MOST_PIECES, Bounds, Pieces, made_of
 from tinyseq.plan.ring import Ring
 from tinyseq.plan.sizes import closed
 from tinyseq.plan.turns import PlannedTurns
@@ -91,7 +91,7 @@ class Builder:
         self._postponed: dict[Span, Callable[[], object]] = {}
         self.rings: dict[Span, Ring] = {}
         self.straight = False
-        self._pieces: dict[Span, Pieces] = {}
+        self.pieces: dict[Span, Pieces] = {}
 
     def allocate(
         self, shape: Shape, strides: Shape | None = None, dtype: np.dtype = FLOAT, narrow: bool = False
@@ -240,28 +240,9 @@ class Builder:
         if emit is not None:
             emit()
 
-    def put_together(self, y: View, parts: list[tuple[View, View]]) -> View:
-        """A tensor that has all elements of its buffer, made of views of it and their sources, one after the
-        other: at once or, if parts of the state are among them, where something reads it as a whole. Gives
-        y."""
-        pieces = Pieces(y, parts)
-        of_state = any([part.buffer.segment == STATE or part.buffer in self._pieces for _, part in parts])
-        if self.straight and of_state and pieces.known():
-            self._pieces[y.buffer] = pieces
-            self.postpone(y, lambda: self._copy_all(pieces.seen()))
-        else:
-            self._copy_all(parts)
-        return y
-
-    def _copy_all(self, parts: list[tuple[View, View]]) -> None:
-        for target, source in parts:
-            self.copy(source, target)
-
-    def pieces(self, view: View, most: int) -> list[tuple[Bounds, View]]:
+    def parts_of(self, view: View, most: int) -> list[tuple[Bounds, View]]:
         """What a view is made of: itself, or ``most`` pieces or fewer, each with where in the view it is."""
-        whole = self._pieces.get(view.buffer) if view.buffer in self._postponed else None
-        found = None if whole is None else whole.find(view, most)
-        return [([(0, 1, size) for size in view.shape], view)] if found is None else found
+        return made_of(self.pieces.get(view.buffer) if view.buffer in self._postponed else None, view, most)
 
     def _demand_all(self, name: str, operands: tuple) -> None:
         for position in _ADDRESSES[name]:
@@ -372,7 +353,7 @@ class Builder:
 
     def copy(self, source: View, target: View) -> View:
         """Copies elements between tensors of one shape and storage."""
-        found = self.pieces(source, MOST_PIECES)
+        found = self.parts_of(source, MOST_PIECES)
         if found[0][1] is source:
             return self.elementwise("copy", target, source)
         for bounds, piece in found:

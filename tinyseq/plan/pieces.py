@@ -134,6 +134,13 @@ class Pieces:
         return False
 
 
+def made_of(pieces: Pieces | None, view: View, most: int) -> list[tuple[Bounds, View]]:
+    """What a view is made of, each with where in it that is; the view itself where there are no pieces, or
+    more than ``most``."""
+    found = None if pieces is None else pieces.find(view, most)
+    return [([(0, 1, size) for size in view.shape], view)] if found is None else found
+
+
 def _halves(place: _Place, bounds: Bounds, own: Box, box: Box) -> list[Bounds]:
     """Two parts of a view that reaches into a box and beyond it, along an axis in which it does so."""
     axis = next(

@@ -105,7 +105,7 @@ def _parts(builder: Builder, source: View, target: View) -> list[tuple[View, Vie
             (target.laid((count,), (1,), target.offset + new.size), places[0]),
             (new.laid((new.size,), (1,)), places[1]),
         ]
-    found = builder.pieces(source, MOST_PARTS)
+    found = builder.parts_of(source, MOST_PARTS)
     if found[0][1] is source:
         return [(source, target)]
     return [one for bounds, part in found for one in _parts(builder, part, target.sliced(bounds))]

@@ -11,7 +11,7 @@ from tinyseq.errors import UnsupportedError
 from tinyseq.kernels.instructions import APART, GATHER, OVERWRITE, STORES
 from tinyseq.plan.lookup import Lookup, gather_rows
 from tinyseq.plan.lower.elementwise import apply, number, wrapped
-from tinyseq.plan.lower.operands import along, joined, reshaped, whole
+from tinyseq.plan.lower.operands import along, joined, put_together, reshaped, whole
 from tinyseq.plan.lower.places import Table, coordinates, is_known
 from tinyseq.plan.view import BOOL, BYTE, INTEGER, SIGNED, View, dense_strides
 from tinyseq.shapes import Mismatch, axis_of, whole_numbers
@@ -135,7 +135,7 @@ def _put(p: Builder, x: View, table: Table, updates: View, store: int) -> View |
     target = box.of(y)
     function, _ = STORES[store]
     if store == OVERWRITE:
-        return p.put_together(y, [(y, x), (target, updates)])
+        return put_together(p, y, [(y, x), (target, updates)])
     p.copy(x, y)
     p.elementwise(function, target, target, updates)
     return y

@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from tinyseq.errors import UnsupportedError
+from tinyseq.plan.builder import STATE
+from tinyseq.plan.pieces import Pieces
 from tinyseq.plan.view import Shape, View, dense_strides
 
 if TYPE_CHECKING:
@@ -80,6 +82,24 @@ def along(x: View, axis: int, start: int, count: int, step: int = 1) -> View:
     return x.sliced([(start, step, count) if a == axis else (0, 1, n) for a, n in enumerate(x.shape)])
 
 
+def put_together(p: Builder, y: View, parts: list[tuple[View, View]]) -> View:
+    """A tensor that has all elements of its buffer, made of views of it and their sources, one after the
+    other: at once or, if parts of the state are among them, where something reads it as a whole. Gives y."""
+    pieces = Pieces(y, parts)
+    of_state = any([part.buffer.segment == STATE or part.buffer in p.pieces for _, part in parts])
+    if p.straight and of_state and pieces.known():
+        p.pieces[y.buffer] = pieces
+        p.postpone(y, lambda: _copy_all(p, pieces.seen()))
+    else:
+        _copy_all(p, parts)
+    return y
+
+
+def _copy_all(p: Builder, parts: list[tuple[View, View]]) -> None:
+    for target, source in parts:
+        p.copy(source, target)
+
+
 def joined(p: Builder, parts: list[View], axis: int) -> View:
     """The parts side by side in a new tensor, laid out as the first one that is not broadcast."""
     shape = list(parts[0].shape)
@@ -90,7 +110,7 @@ def joined(p: Builder, parts: list[View], axis: int) -> View:
     for part in parts:
         placed.append((along(y, axis, start, part.shape[axis]), part))
         start += part.shape[axis]
-    return p.put_together(y, placed)
+    return put_together(p, y, placed)
 
 
 def reshaped(p: Builder, x: View, shape: Shape) -> View:
