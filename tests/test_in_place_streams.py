@@ -171,6 +171,29 @@ def test_steps_that_fail_leave_the_state_and_use_nothing_further():
     assert count == 2
 
 
+@pytest.mark.parametrize("extension", [True, False])
+@pytest.mark.parametrize("way", ["step", "bind"])
+def test_a_step_that_fails_leaves_the_feed_that_its_result_would_lie_over(way, extension, through_python):  # noqa: F811
+    graph = tinyseq.Graph()
+    x, s = graph.input("x", [1, 2 * FRAMES]), graph.input("s", [1, 2 * FRAMES])
+    graph.output("y", graph.tanh(x))
+    graph.output("next", graph.add(s, x))
+    stream = tinyseq.load(graph, state={"s": "next"}).stream()
+    memory = np.ones((1, 2 * FRAMES), np.float32)
+    if not extension:
+        through_python()
+    step = stream.bind({"x": memory}, {"y": memory}) if way == "bind" else None
+    step = step or (lambda: stream.step({"x": memory}, {"y": memory}))
+    for _ in range(3):
+        memory[...] = 1
+        step()
+    before = stream.state["s"].copy()
+    memory[...] = np.inf
+    with pytest.raises(tinyseq.FeedError, match="would be NaN or infinite"):
+        step()
+    assert np.array_equal(stream.state["s"], before) and np.isinf(memory).all()
+
+
 def test_what_programs_find_lies_in_the_arena():
     """What is stepped by ``advance`` and within programs is found where it is left."""
     runner = tinyseq.load(lstm(UNITS)).stream()._runner

@@ -148,11 +148,11 @@ class CpuExecutor(Executor):
             return super().run(feeds, out, state)
         if out is not None:
             self._check_out(out, state)
-        there = self._targets(out)
+        there = self._targets(feeds, out)
         lent = {self._output_words[name]: array for name, array in there.items()}
         for name, buffer, shape, dtype in self._inputs:
             array, word = feeds[name], self._input_words.get(name)
-            if word and _is_plain(array, shape, dtype) and not any(_meet(array, y) for y in there.values()):
+            if word and _is_plain(array, shape, dtype):
                 lent[word] = array
             else:
                 buffer[...] = array
@@ -166,8 +166,11 @@ class CpuExecutor(Executor):
             self._lent = []
         return self._given_out(out, there)
 
-    def _targets(self, out: Mapping[str, np.ndarray] | None) -> dict[str, np.ndarray]:
-        """The arrays by name into which outputs are computed."""
+    def _targets(
+        self, feeds: Mapping[str, np.ndarray], out: Mapping[str, np.ndarray] | None
+    ) -> dict[str, np.ndarray]:
+        """The arrays by name into which outputs are computed: those that are apart from the feeds, which must
+        be as they were if the run fails."""
         if out is None:
             return {
                 name: np.empty(shape, dtype)
@@ -180,7 +183,9 @@ class CpuExecutor(Executor):
         return {
             name: array
             for name, array, shape, dtype in given
-            if name in self._output_words and _is_plain(array, shape, dtype)
+            if name in self._output_words
+            and _is_plain(array, shape, dtype)
+            and not any(np.may_share_memory(array, feeds[fed]) for fed, *_ in self._inputs)
         }
 
     def bind(self, state: np.ndarray) -> None:
@@ -212,12 +217,6 @@ def _is_plain(array: np.ndarray, shape: tuple[int, ...], dtype: np.dtype) -> boo
     """Whether an array lies in memory as the machine has it."""
     flags = array.flags
     return array.shape == shape and array.dtype == dtype and flags.c_contiguous and flags.aligned
-
-
-def _meet(one: np.ndarray, other: np.ndarray) -> bool:
-    """Whether dense arrays share memory."""
-    start, its = address(one), address(other)
-    return start < its + other.nbytes and its < start + one.nbytes
 
 
 class LongExecutor(CpuExecutor):

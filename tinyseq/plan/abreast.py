@@ -20,7 +20,7 @@ ABREAST, RECURRENT = OPCODES["abreast"], OPCODES["recurrent"]
 BEFORE = {OPCODES[name] for name in ("fill", "linear", "elementwise")}
 """What may come before a layer."""
 
-ALIKE = ("cell", "frames", "rows", "hidden", "units", "flags", "format")
+ALIKE = ("cell", "frames", "rows", "hidden", "units", "y_row", "flags", "format")
 """The operands of layers that are the same for all that run together."""
 
 

@@ -22,7 +22,9 @@ TOGETHER = 8
 """Rows that a fold takes at once; the units of a block are as many or several times so many."""
 
 ARENA = 0
-ELEMENTWISE, BLOCKS, WINDOWS = (OPCODES[name] for name in ("elementwise", "blocks", "windows"))
+ELEMENTWISE, BLOCKS, WINDOWS, ABREAST = (
+    OPCODES[name] for name in ("elementwise", "blocks", "windows", "abreast")
+)
 JUMPS = {code for code, row in enumerate(INSTRUCTIONS) if row.operands[-1] == "distance"}
 
 _OPERANDS = 4
@@ -67,8 +69,8 @@ def into_blocks(builder: "Builder") -> None:
 
 
 def _rows(builder: "Builder") -> list[_Row | None]:
-    """The instructions in order, None for those of other kinds and for what ``windows`` spares; none where
-    some lead elsewhere."""
+    """The instructions in order, None for those of other kinds and for what ``windows`` and ``abreast`` may
+    do in their place; none where some lead elsewhere."""
     words, found = builder.words, []
     at = {position: (buffer, skip) for position, buffer, skip in builder.addresses}
     start = step = spared = 0
@@ -76,8 +78,12 @@ def _rows(builder: "Builder") -> list[_Row | None]:
         code, end = words[start], start + words[start + 1]
         if code in JUMPS:
             return []
+        if code == ABREAST:  # It goes in when the steps are counted.
+            spared = max(spared, end + words[end - 1])
+            start = end
+            continue
         if code == WINDOWS:
-            spared = end + words[start + _DISTANCE]
+            spared = max(spared, end + words[start + _DISTANCE])
         found.append(_row(words, start, end, step, at) if code == ELEMENTWISE and end > spared else None)
         start, step = end, step + 1
     return found

@@ -21,7 +21,6 @@ typedef struct {
     int count;
     const Place *places[MOST_LENT];
     Array *arrays[MOST_LENT];
-    char *data[MOST_LENT];
 } Lent;
 
 typedef struct {
@@ -66,8 +65,7 @@ static int is_dict(const Call *call, PyObject *dict, Py_ssize_t size) {
 static int lends(Lent *lent, const Place *place, Array *array) {
     if (place->word == 0 || lent->count == MOST_LENT) return 0;
     lent->places[lent->count] = place;
-    lent->arrays[lent->count] = array;
-    lent->data[lent->count++] = array->data;
+    lent->arrays[lent->count++] = array;
     return 1;
 }
 
@@ -118,7 +116,7 @@ static int fits(const Call *call, PyObject *out, Array **arrays) {
 
 /* Between runs the context says of everything that it lies at home. */
 static int64_t run(const Call *call, const Lent *lent) {
-    for (int i = 0; i < lent->count; i++) call->context[lent->places[i]->word] = (int64_t)(intptr_t)lent->data[i];
+    for (int i = 0; i < lent->count; i++) call->context[lent->places[i]->word] = (int64_t)(intptr_t)lent->arrays[i]->data;
     void *thread = call->brief ? NULL : PyEval_SaveThread();
     int64_t failed = call->run(call->context);
     if (thread != NULL) PyEval_RestoreThread(thread);
@@ -165,17 +163,14 @@ static PyObject *made(const Call *call, const Lent *lent) {
     return results;
 }
 
-/* Feeds over which a result would be written are copied after all. */
-static void set_apart(Lent *lent, int feeds) {
-    for (int i = 0; i < feeds; i++)
-        for (int j = feeds; j < lent->count; j++) {
-            const Place *feed = lent->places[i];
-            char *data = lent->arrays[i]->data, *other = lent->data[j];
-            if (lent->data[i] != data || data >= other + lent->places[j]->bytes || other >= data + feed->bytes)
-                continue;
-            memcpy(feed->address, data, (size_t)feed->bytes);
-            lent->data[i] = feed->address;
-        }
+/* Whether the array of a result shares no memory with any feed: what is fed must be as it was if the run fails. */
+static int is_apart(const Call *call, PyObject *feeds, const Place *place, const Array *array) {
+    for (Py_ssize_t i = 0; i < call->inputs; i++) {
+        const Array *feed = found(call, &call->places[i], feeds);
+        if (feed == NULL) return 0;
+        if (feed->data < array->data + place->bytes && array->data < feed->data + call->places[i].bytes) return 0;
+    }
+    return 1;
 }
 
 /* Gives what ``out`` holds; 0 where the machine does not take it. */
@@ -183,10 +178,10 @@ static int given(const Call *call, PyObject *feeds, PyObject *out, Lent *lent) {
     Array *arrays[MOST_OUTPUTS];
     const Place *places = outputs_of(call);
     if (!fits(call, out, arrays)) return 0;
-    int done = takes(call, feeds, lent), taken = lent->count;
+    int done = takes(call, feeds, lent);
     for (Py_ssize_t i = 0; done && i < call->outputs; i++)
-        if (lends(lent, &places[i], arrays[i])) Py_IncRef((PyObject *)arrays[i]);
-    set_apart(lent, taken);
+        if (places[i].word != 0 && is_apart(call, feeds, &places[i], arrays[i]) && lends(lent, &places[i], arrays[i]))
+            Py_IncRef((PyObject *)arrays[i]);
     done = done && run(call, lent) < 0;
     for (Py_ssize_t i = 0; done && i < call->outputs; i++)
         if (lent_for(lent, &places[i]) == NULL) memcpy(arrays[i]->data, places[i].address, (size_t)places[i].bytes);
