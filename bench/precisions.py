@@ -16,7 +16,7 @@ from bench.measures import Row, Task
 from bench.rivals import OpenVinoAsItComes, one_thread
 from tinyseq.ir.narrow import EXACT, PRECISIONS
 
-NAMES = (EXACT.precision, *PRECISIONS)
+NAMES = (EXACT, *PRECISIONS)
 
 FRAMES = 100
 """Frames over which errors are measured."""
@@ -69,7 +69,7 @@ def _errors(models: dict[str, tinyseq.Session], hidden: int) -> dict[str, float]
     """The largest difference of each precision's outputs from float32's."""
     x = np.random.default_rng(1).uniform(-SIGNAL, SIGNAL, (FRAMES, 1, hidden)).astype(np.float32)
     outputs = {name: model.run({"x": x})["y"] for name, model in models.items()}
-    return {name: float(np.abs(y - outputs[EXACT.precision]).max()) for name, y in outputs.items()}
+    return {name: float(np.abs(y - outputs[EXACT]).max()) for name, y in outputs.items()}
 
 
 def calls_of(models: dict[str, tinyseq.Session], hidden: int, rows: int) -> dict[str, Callable[[], object]]:
@@ -158,7 +158,7 @@ def timed(calls: dict[str, Callable[[], object]], rounds: int) -> dict[str, floa
 
 
 def rows_of(
-    name: str, seconds: dict[str, float], errors: dict[str, float], yardstick: str = EXACT.precision
+    name: str, seconds: dict[str, float], errors: dict[str, float], yardstick: str = EXACT
 ) -> list[Row]:
     own = seconds[yardstick]
     return [Row(name, which, s * 1e6, "us", own / s, errors.get(which)) for which, s in seconds.items()]

@@ -36,7 +36,7 @@ MAX_RANK = 8
 """Longest list of dimensions that the elementwise kernel walks."""
 
 
-MOST_ABREAST = 8
+MOST_ABREAST = 6
 """Recurrent layers that run frame by frame together at the most."""
 
 

@@ -169,8 +169,9 @@ T, ROW, SUMS, Y_PLACE = range(15, 19)
 LAYER_WORDS = 19
 """How many words of a layer there are."""
 
-BESIDE = 256
-"""Units of rows that are put side by side at once: they stay in the nearest cache."""
+BESIDE = 96
+"""Units of rows that are put side by side at once: no fewer than ``MOST_ABREAST`` rows have that fill no
+vector, and their numbers take less than a page of the stack, which Windows does not grow by more at once."""
 
 
 def beside_of(variant: Variant, row: Callable) -> Callable:
