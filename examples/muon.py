@@ -1,4 +1,4 @@
-"""The optimizers with which the text models are trained: Muon for the matrices, AdamW for the rest."""
+"""The optimizers with which the language model is trained: Muon for the matrices, AdamW for the rest."""
 
 from __future__ import annotations
 

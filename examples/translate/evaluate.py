@@ -29,7 +29,7 @@ def _rows(translator: Translator, pairs: list[data.Pair]) -> Iterator[tuple[str,
             begin = process_time()
             found = translator(list(sources), language, beams)
             milliseconds = (process_time() - begin) * 1000 / len(sources)
-            texts = [translator.text(best) for (best, *_) in found]
+            texts = [translator.text(given, best) for given, (best, *_) in zip(sources, found, strict=True)]
             exact = sum(map(eq, texts, targets)) / len(targets)
             how = f"beam {beams}" if beams > 1 else "greedy"
             score = bleu(texts, [targets]).score

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -10,32 +11,35 @@ from torch import nn
 
 from ..network import NarrowTable, save
 from ..subwords import Subwords
+from .forms import Source
 from .languages import START
 
 FOLDER = Path(__file__).parent
-ENCODER, DECODER, VOCABULARY = (
-    FOLDER / name for name in ("encoder.tinyseq", "decoder.tinyseq", "vocabulary.txt")
+ENCODER, DECODER, *VOCABULARIES = (
+    FOLDER / name for name in ("encoder.tinyseq", "decoder.tinyseq", "source.txt", "target.txt")
 )
 EXPECTED = FOLDER.parents[1] / "tests" / "data" / "demo_translate.npz"
 """What torch gives for a sentence, before weights are narrowed."""
-SENTENCE, LANGUAGE, TRANSLATION = "Turn on the light in the kitchen.", "es", "Enciende la luz de la cocina."
+SENTENCE, LANGUAGE, TRANSLATION = "Turn on the light in the kitchen.", "es", "enciende la luz de la cocina."
 PRECISION = "int8"
 
 
-def export(model: nn.Module, subwords: Subwords) -> None:
-    """Writes both models and the vocabulary, with sizes left open, and what the tests expect of them."""
-    given = torch.tensor([subwords.encode(SENTENCE)])
-    target = torch.tensor([[START[LANGUAGE], *subwords.encode(TRANSLATION)]])
+def export(model: nn.Module, pieces: Sequence[Subwords]) -> None:
+    """Writes both models, with sizes left open, the vocabularies, and what the tests expect."""
+    source, target = pieces
+    given = torch.tensor([source.encode(Source.of(SENTENCE).text)])
+    written = torch.tensor([[START[LANGUAGE], *target.encode(TRANSLATION)]])
     with torch.no_grad():
-        logits = model.eval()(given, target).numpy().astype(np.float16)
-    np.savez_compressed(EXPECTED, source=given.numpy(), target=target.numpy(), logits=logits)
-    table = NarrowTable(model.encoder.embedding.weight.detach())
-    model.encoder.embedding = model.decoder.embedding = table
+        logits = model.eval()(given, written).numpy().astype(np.float16)
+    np.savez_compressed(EXPECTED, source=given.numpy(), target=written.numpy(), logits=logits)
+    for part in (model.encoder, model.decoder):
+        part.embedding = NarrowTable(part.embedding.weight.detach())
     model.eval()
-    subwords.save(VOCABULARY)
-    source, token = torch.zeros(2, 5, dtype=torch.int64), torch.zeros(2, 1, dtype=torch.int64)
-    keys, values, state = model.encoder(source)
-    inputs = {"source": (source, ("batch", "source"))}
+    for path, subwords in zip(VOCABULARIES, pieces, strict=True):
+        subwords.save(path)
+    sentence, token = torch.zeros(2, 5, dtype=torch.int64), torch.zeros(2, 1, dtype=torch.int64)
+    keys, values, state = model.encoder(sentence)
+    inputs = {"source": (sentence, ("batch", "source"))}
     save(ENCODER, model.encoder, inputs, ["keys", "values", "state"], PRECISION)
     inputs = {
         "tokens": (token, ("batch",)),

@@ -15,12 +15,13 @@ from .. import picture
 from ..report import shown
 from ..subwords import END, UNKNOWN, Subwords
 from ..texts import add_options, sentences, typed
+from .forms import Source
 from .languages import LANGUAGES, START
 from .picture import draw
 
 FOLDER = Path(__file__).parent
-ENCODER, DECODER, VOCABULARY = (
-    FOLDER / name for name in ("encoder.tinyseq", "decoder.tinyseq", "vocabulary.txt")
+ENCODER, DECODER, *VOCABULARIES = (
+    FOLDER / name for name in ("encoder.tinyseq", "decoder.tinyseq", "source.txt", "target.txt")
 )
 SENTENCES = (
     "The battery of the door sensor is low.",
@@ -33,12 +34,12 @@ LONGEST = 100
 
 
 class Translator:
-    """The models and the vocabulary."""
+    """The models and the vocabularies."""
 
     def __init__(self) -> None:
         models = tinyseq.load(DECODER), tinyseq.load(ENCODER)
         self._decoder = tinyseq.Decoder(*models, tokens="tokens", scores="logits", attention="attention")
-        self.subwords = Subwords.read(VOCABULARY)
+        self.source, self.target = map(Subwords.read, VOCABULARIES)
 
     def __call__(
         self, texts: list[str], language: str, beams: int = 5, best: int = 1
@@ -61,16 +62,20 @@ class Translator:
         options = tinyseq.Beam(num_beams=beams, num_return_sequences=best, **shared)
         return tinyseq.generate(self._decoder, feeds, options)
 
-    def text(self, hypothesis: tinyseq.Hypothesis) -> str:
-        """What a hypothesis says."""
-        return self.subwords.decode(hypothesis.tokens)
+    def text(self, given: str, hypothesis: tinyseq.Hypothesis) -> str:
+        """What a hypothesis of the translation of a text says."""
+        return Source.of(given).translation(self.target.decode(hypothesis.tokens))
 
-    def pieces(self, tokens: list[int]) -> list[str]:
-        """The pieces of tokens."""
-        return [self.subwords.pieces[token] for token in tokens]
+    def pieces(self, hypothesis: tinyseq.Hypothesis) -> list[str]:
+        """A hypothesis's pieces."""
+        return [self.target.pieces[token] for token in hypothesis.tokens]
+
+    def source_pieces(self, given: str) -> list[str]:
+        """A text's pieces, as they are looked at."""
+        return self.source.cut(Source.of(given).text)
 
     def _tokens(self, given: str) -> np.ndarray:
-        tokens = self.subwords.encode(given)
+        tokens = self.source.numbers(self.source_pieces(given))
         if not tokens:
             raise OptionError("there is nothing to translate; give a sentence")
         return np.array(tokens, np.int64)
@@ -125,9 +130,8 @@ def _say(translator: Translator, texts: list[str], args: argparse.Namespace) -> 
             say(*_lines(translator, given, {language: each[at] for language, each in found.items()}))
     if args.plot is not None:
         (best, *_) = next(iter(found.values()))[0]
-        source = translator.pieces(translator.subwords.encode(texts[0]))
-        target = [*translator.pieces(best.tokens), "end"][: len(best.attention)]
-        picture.write(args.plot, draw(source, target, best.attention))
+        target = [*translator.pieces(best), "end"][: len(best.attention)]
+        picture.write(args.plot, draw(translator.source_pieces(texts[0]), target, best.attention))
         if not args.json:
             say(f"picture: {shown(args.plot)}")
 
@@ -137,7 +141,7 @@ def _lines(translator: Translator, given: str, found: dict[str, list[tinyseq.Hyp
     for language, hypotheses in found.items():
         for hypothesis in hypotheses:
             score = f"  ({hypothesis.score:.2f})" if len(hypotheses) > 1 else ""
-            lines.append(f"  {language}  {translator.text(hypothesis)}{score}")
+            lines.append(f"  {language}  {translator.text(given, hypothesis)}{score}")
     return lines
 
 
@@ -149,7 +153,7 @@ def _report(
             "source": given,
             "language": language,
             "translations": [
-                {"text": translator.text(each), "score": each.score, "pieces": translator.pieces(each.tokens)}
+                {"text": translator.text(given, each), "score": each.score, "pieces": translator.pieces(each)}
                 for each in hypotheses
             ],
         }

@@ -6,24 +6,23 @@ import random
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Sequence
 from time import process_time
+from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 from tqdm import tqdm
 
-from ..muon import Optimizers
 from ..network import epochs_given
 from ..subwords import END, Subwords, learned
 from . import data, export
-from .languages import START, TOKENS
+from .forms import Source, small_words
+from .languages import LANGUAGES, START, TOKENS
 
-PIECES = 2500
-BATCH, SEED = 96, 1
-RATES = 3e-3, 2e-3
-"""Of Muon and AdamW."""
-ROUNDS = (9, 1.0), (5, 0.6), (16, 1.0)
-"""Epochs, and for how large a part of them the rates fall; with each round they begin anew."""
+SOURCE_PIECES, TARGET_PIECES = 3000, 4000
+EPOCHS, BATCH, SEED = 28, 16, 1
+RATE, RISE = 5e-3, 200
+"""Of AdamW: it rises for so many steps, and then falls in a line to nothing."""
 POOL = 8 * BATCH
 """Pairs with equally long sources that are sorted by their targets' length, so that little is padded."""
 EMBEDDING, WIDTH, SIZE = 80, 112, 160
@@ -76,32 +75,56 @@ class Decoder(nn.Module):
         attention = torch.softmax(query @ keys.transpose(1, 2) / SIZE**0.5, -1)
         seen = attention @ values
         hidden, second = self.layer(self.dropout(query + seen), second.contiguous())
-        joined = torch.tanh(self.join(self.dropout(torch.cat((hidden, seen), -1))))
+        joined = self.join(self.dropout(torch.cat((hidden, seen), -1)))
         logits = self.output(self.dropout(joined))
         return logits, attention, torch.cat((first[0], second[0]), -1)
 
 
 class Translator(nn.Module):
-    """Encoder and decoder, with one table of embeddings."""
+    """Encoder and decoder, each with a table of embeddings."""
 
-    def __init__(self, pieces: int) -> None:
+    def __init__(self, source_pieces: int, target_pieces: int) -> None:
         super().__init__()
-        embedding = nn.Embedding(pieces, EMBEDDING)
-        nn.init.normal_(embedding.weight, std=EMBEDDING**-0.5)
-        self.encoder, self.decoder = Encoder(embedding), Decoder(embedding)
+        self.encoder, self.decoder = Encoder(_table(source_pieces)), Decoder(_table(target_pieces))
 
     def forward(self, source: Tensor, tokens: Tensor) -> Tensor:
         """Logits of what follows each of the tokens."""
         return self.decoder(tokens, *self.encoder(source))[0]
 
 
+def _table(pieces: int) -> nn.Embedding:
+    table = nn.Embedding(pieces, EMBEDDING)
+    nn.init.normal_(table.weight, std=EMBEDDING**-0.5)
+    return table
+
+
+class Vocabularies(NamedTuple):
+    """The pieces of what is read, and of what is written."""
+
+    source: Subwords
+    target: Subwords
+
+
 Example = tuple[list[int], list[int]]
 
 
-def examples(pairs: Sequence[data.Pair], subwords: Subwords) -> list[Example]:
+def formed(pairs: Iterable[data.Pair], small: dict[str, set[str]]) -> list[data.Pair]:
+    """The pairs in the form that the networks read and write, each once.
+
+    Args:
+        small: by language the words that are written without a capital.
+    """
+    found = {}
+    for language, sentence, translation in pairs:
+        source = Source.of(sentence)
+        found[data.Pair(language, source.text, source.target(translation, small[language]))] = None
+    return list(found)
+
+
+def examples(pairs: Iterable[data.Pair], pieces: Vocabularies) -> list[Example]:
     """Sources and targets as tokens; a target has its language before and the end behind it."""
     return [
-        (subwords.encode(source), [START[language], *subwords.encode(target), END])
+        (pieces.source.encode(source), [START[language], *pieces.target.encode(target), END])
         for language, source, target in pairs
     ]
 
@@ -129,43 +152,56 @@ def loss(model: Translator, source: Tensor, target: Tensor, smoothing: float) ->
     return cross_entropy(logits.flatten(0, 1), expected, ignore_index=NOTHING, label_smoothing=smoothing)
 
 
-def train(epochs: int) -> tuple[Translator, Subwords]:
-    """A translator trained on the pairs, in the last round for so many epochs, and its vocabulary."""
+def train(epochs: int) -> tuple[Translator, Vocabularies]:
+    """A translator trained on the pairs, for so many epochs, and its vocabularies."""
     torch.manual_seed(SEED)
+    torch.set_flush_denormal(True)
     chance = random.Random(SEED)
     parts = data.split()
     print(f"{len(parts.train)} pairs, {parts.near_duplicates} near-duplicates of held-out ones left out")
-    subwords = learned((text for pair in parts.train for text in pair[1:]), PIECES, TOKENS)
-    found = examples(parts.train, subwords)
-    chosen = list(batches(examples(parts.validation, subwords), chance))
-    model, begin = Translator(len(subwords)), process_time()
-    rounds = *ROUNDS[:-1], (epochs, ROUNDS[-1][1])
-    with tqdm(total=sum(epochs for epochs, _ in rounds) * len(found), unit="pair") as progress:
-        for number, (epochs, fall) in enumerate(rounds, 1):
-            optimizers = Optimizers(model, epochs, RATES, fall, by_adam=[model.decoder.output.weight])
-            for epoch in range(epochs):
-                _learn(model, optimizers, epoch, batches(found, chance), len(found), progress)
-                progress.write(f"epoch {epoch + 1}: {_mean(model, chosen):.3f} nats per piece of validation")
-            torch.manual_seed(SEED + number)
-            chance.seed(SEED + number)
+    small = {
+        language: small_words(pair.target for pair in parts.train if pair.language == language)
+        for language in LANGUAGES
+    }
+    pairs = formed(parts.train, small)
+    pieces = Vocabularies(
+        learned((pair.source for pair in pairs), SOURCE_PIECES),
+        learned((pair.target for pair in pairs), TARGET_PIECES, TOKENS),
+    )
+    found = examples(pairs, pieces)
+    chosen = list(batches(examples(formed(parts.validation, small), pieces), chance))
+    model, begin = Translator(len(pieces.source), len(pieces.target)), process_time()
+    optimizer = torch.optim.AdamW(model.parameters(), RATE, betas=(0.9, 0.98), fused=True)
+    with tqdm(total=epochs * len(found), unit="pair") as progress:
+        for epoch in range(epochs):
+            mean = _learn(model, optimizer, batches(found, chance), progress)
+            progress.write(
+                f"epoch {epoch + 1}: {mean:.3f}, of validation {_mean(model, chosen):.3f} nats per piece"
+            )
     print(f"trained in {process_time() - begin:.0f} s of processor time")
-    return model, subwords
+    return model, pieces
 
 
 def _learn(
     model: Translator,
-    optimizers: Optimizers,
-    epoch: int,
+    optimizer: torch.optim.Optimizer,
     found: Iterable[tuple[Tensor, Tensor]],
-    count: int,
     progress: tqdm,
-) -> None:
+) -> float:
+    """Learns from batches, at a rate that falls until the progress is whole; gives their mean loss."""
     model.train()
-    done = 0
+    total = count = 0.0
     for source, target in found:
-        optimizers.step(loss(model, source, target, SMOOTHING), epoch + done / count)
-        done += len(source)
+        (group,) = optimizer.param_groups
+        group["lr"] = RATE * min((progress.n / BATCH + 1) / RISE, 1 - progress.n / progress.total)
+        optimizer.zero_grad()
+        value = loss(model, source, target, SMOOTHING)
+        value.backward()
+        nn.utils.clip_grad_norm_(model.parameters(), 1.0)
+        optimizer.step()
+        total, count = total + value.item() * len(source), count + len(source)
         progress.update(len(source))
+    return total / count
 
 
 @torch.no_grad()
@@ -176,7 +212,7 @@ def _mean(model: Translator, chosen: Sequence[tuple[Tensor, Tensor]]) -> float:
 
 def main() -> None:
     """Trains and exports."""
-    export.export(*train(epochs_given(__doc__, ROUNDS[-1][0])))
+    export.export(*train(epochs_given(__doc__, EPOCHS)))
 
 
 if __name__ == "__main__":

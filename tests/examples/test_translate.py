@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 from tinyseq.demo.subwords import END, UNKNOWN, Subwords, learned
 from tinyseq.demo.translate import data, evaluate, run
+from tinyseq.demo.translate.forms import Source, small_words
 from tinyseq.demo.translate.languages import START
 
 import tinyseq
@@ -64,8 +65,9 @@ def test_sentences_are_translated_to_each_language(capsys):
 def test_words_of_held_out_translations_are_found(translator):
     found = translator(list(HELD_OUT), "es")
     shares = []
-    for (best, *_), expected in zip(found, HELD_OUT.values(), strict=True):
-        own, other = ({*text.lower().strip(".").split()} for text in (translator.text(best), expected))
+    for given, (best, *_) in zip(HELD_OUT, found, strict=True):
+        texts = translator.text(given, best), HELD_OUT[given]
+        own, other = ({*text.lower().strip(".").split()} for text in texts)
         shares.append(len(own & other) / len(own | other))
     assert np.mean(shares) > 0.5
 
@@ -74,7 +76,7 @@ def test_best_translations_come_best_first_and_differ(translator):
     (found,) = translator([SENTENCE], "es", beams=5, best=4)
     scores = [each.score for each in found]
     assert scores == sorted(scores, reverse=True)
-    assert len({translator.text(each) for each in found}) == 4
+    assert len({translator.text(SENTENCE, each) for each in found}) == 4
     assert all(not {UNKNOWN, END, *START.values()} & set(each.tokens) for each in found)
 
 
@@ -88,16 +90,16 @@ def test_the_neighbours_of_a_sentence_do_not_change_its_translation(translator):
 
 def test_attention_is_a_distribution_over_the_pieces_of_the_source(translator):
     ((best,),) = translator([SENTENCE], "es")
-    assert best.attention.shape == (len(best.tokens) + 1, len(translator.subwords.encode(SENTENCE)))
+    assert best.attention.shape == (len(best.tokens) + 1, len(translator.source_pieces(SENTENCE)))
     np.testing.assert_allclose(best.attention.sum(1), 1, atol=1e-5)
 
 
 def test_one_beam_is_greedy_search(translator):
     ((greedy,),) = translator([SENTENCE], "es", beams=1)
     ((wide, *_),) = translator([SENTENCE], "es", beams=8, best=8)
-    assert wide.score * (len(wide.tokens) + 1) >= greedy.score - 1e-4 or len(wide.tokens) != len(
-        greedy.tokens
-    )
+    # What greedy search chooses from has no suppressed tokens, which beam search takes out afterwards.
+    score = wide.score * (len(wide.tokens) + 1)
+    assert score >= greedy.score - 1e-2 or len(wide.tokens) != len(greedy.tokens)
 
 
 def test_a_picture_and_json(capsys, tmp_path):
@@ -150,8 +152,47 @@ def test_the_pair_that_is_found_most_often_is_joined_first():
 
 
 def test_the_shipped_vocabulary_spells_both_languages(translator):
-    for text in ("\u00bfQu\u00e9 contrase\u00f1a?", "Die T\u00fcr schlie\u00dft {entity_name} nicht."):
-        assert translator.subwords.decode(translator.subwords.encode(text)) == text
+    subwords = translator.target
+    for text in ("\u00bfQu\u00e9 contrase\u00f1a?", "Die T\u00fcr schlie\u00dft \u2460 nicht."):
+        assert subwords.decode(subwords.encode(text)) == text
+
+
+@pytest.mark.parametrize(
+    ("sentence", "read", "translation", "written"),
+    [
+        ("Turn on {name}", "turn on \u2460", "{name} einschalten", "\u2460 einschalten"),
+        (
+            "Button 2 of {it} 2",
+            "button \u2460 of \u2461 \u2460",
+            "Taste 2 von {it}",
+            "Taste \u2460 von \u2461",
+        ),
+        ("API error", "API error", "Error de API", "error de API"),
+        ("{name} is on", "\u2460 is on", "La {name} 7", "La \u2460 7"),
+        (
+            "Is \u2460 in 3d?",
+            "is \u2460 in \u2461d?",
+            "\u00bfEst\u00e1 \u2460 en 3d?",
+            "\u00bfEst\u00e1 \u2460 en \u2461d?",
+        ),
+        ("1 2 3 4 5 6 7", "\u2460 \u2461 \u2462 \u2463 \u2464 \u2465 7", "7 1", "7 \u2460"),
+        ("% \u00bf", "% \u00bf", "- \u00bf", "- \u00bf"),
+    ],
+)
+def test_names_and_capitals_are_set_down_and_come_back(sentence, read, translation, written):
+    source = Source.of(sentence)
+    assert source.text == read
+    assert source.target(translation, {"error", "einschalten"}) == written
+    assert source.translation(written) == translation
+
+
+def test_a_slot_that_no_name_fills_is_nothing():
+    assert Source.of("Open it").translation("abre \u2460.") == "Abre ."
+
+
+def test_small_words_are_those_that_are_small_within_sentences():
+    found = small_words(["Die T\u00fcr ist auf", "Das ist die T\u00fcr", "Eine Auf ist auf", "Eine die"])
+    assert found == {"ist", "auf", "die"}
 
 
 @pytest.fixture
