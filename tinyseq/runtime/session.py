@@ -197,11 +197,13 @@ class Session:
         return Pool(self, streaming, self._backend, count)
 
     def _warn_of_chunks(self) -> None:
-        if self._chunks_differ:
-            warnings.warn(self._chunks_differ, ChunkWarning, stacklevel=3)
+        if self.chunks_differ:
+            warnings.warn(self.chunks_differ, ChunkWarning, stacklevel=3)
 
     @cached_property
-    def _chunks_differ(self) -> str:
+    def chunks_differ(self) -> str:
+        """What makes chunks of a stream give other results than a run of the whole, where a step is a call of
+        the model; empty if nothing is known to."""
         from tinyseq.ir.streaming import calls_with_layers
 
         if not calls_with_layers(self._simple, self.streaming):

@@ -225,7 +225,7 @@ class _Check:
         for tried, cuts in enumerate(every, 1):
             if not self._alike(self.frames, cuts):
                 count, cuts = self._smallest(cuts)
-                why = chunks.unlike_a_run(self.session.computed) if self.is_call else ""
+                why = self.session.chunks_differ
                 return Finding(law, tried, f"{count} frames cut at {cuts}{why and f': {why}'}")
         return Finding(law, len(every))
 
