@@ -6,8 +6,6 @@ other, and all that computes with it computes the same function. Whole numbers h
 that is for all that is summed over: one of so few bits that its multiples are exact in float32.
 """
 
-from __future__ import annotations
-
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
@@ -42,7 +40,7 @@ class Narrow:
     dtype = np.dtype(np.float32)
     itemsize = dtype.itemsize
 
-    def __init__(self, precision: Precision, stored: np.ndarray, scales: np.ndarray | None) -> None:
+    def __init__(self, precision: "Precision", stored: np.ndarray, scales: np.ndarray | None) -> None:
         self.precision = precision
         self.stored = stored
         self.scales = scales
@@ -75,7 +73,7 @@ class Narrow:
             raise ValueError("a narrow weight is widened to a copy")
         return self.numbers if dtype is None else self.numbers.astype(dtype, copy=False)
 
-    def laid(self, lay: Callable[[np.ndarray], np.ndarray]) -> Narrow:
+    def laid(self, lay: Callable[[np.ndarray], np.ndarray]) -> "Narrow":
         """What ``lay`` makes of its numbers: an array whose elements are some of theirs."""
         scales = None if self.scales is None else lay(np.broadcast_to(self.scales, self.shape))
         return Narrow(self.precision, lay(self.stored), scales)

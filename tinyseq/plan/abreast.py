@@ -1,8 +1,6 @@
 """Recurrent layers that do not wait for each other run frame by frame together: none is alone with what it
 waits for."""
 
-from __future__ import annotations
-
 from bisect import bisect_right
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -45,7 +43,7 @@ class _Row(NamedTuple):
         return {self.buffers[name] for name in ("xw", "h", "c", "scratch", "rounded") if name in self.buffers}
 
 
-def run_abreast(builder: Builder) -> None:
+def run_abreast(builder: "Builder") -> None:
     """Puts ``abreast`` before instructions of which the layers may run together, behind all others of
     them."""
     insertions = []
@@ -59,7 +57,7 @@ def run_abreast(builder: Builder) -> None:
         insert(builder, insertions)
 
 
-def _rows(builder: Builder) -> list[_Row]:
+def _rows(builder: "Builder") -> list[_Row]:
     """The instructions in order; none where some lead elsewhere, or where there are no layers."""
     words, ends, start = builder.words, [], 0
     while start < len(words):

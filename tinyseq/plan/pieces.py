@@ -3,8 +3,6 @@
 Who copies a part of it takes that from where the pieces lie.
 """
 
-from __future__ import annotations
-
 from typing import NamedTuple
 
 from tinyseq.plan.view import Shape, View
@@ -22,12 +20,12 @@ class Box(NamedTuple):
     starts: Shape
     sizes: Shape
 
-    def meets(self, other: Box) -> bool:
+    def meets(self, other: "Box") -> bool:
         return all(
             a < b + m and b < a + n for a, n, b, m in zip(self.starts, self.sizes, other.starts, other.sizes)
         )
 
-    def holds(self, other: Box) -> bool:
+    def holds(self, other: "Box") -> bool:
         return all(
             a <= b and b + m <= a + n
             for a, n, b, m in zip(self.starts, self.sizes, other.starts, other.sizes)

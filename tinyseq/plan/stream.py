@@ -1,7 +1,5 @@
 """The state of one stream: named fields in a block, which a plan reads and writes where it lies."""
 
-from __future__ import annotations
-
 import math
 from typing import NamedTuple
 
@@ -143,7 +141,7 @@ class _Down(NamedTuple):
     count: int
     by: int
 
-    def reads(self, former: _Down) -> bool:
+    def reads(self, former: "_Down") -> bool:
         """Whether it reads what a former move has written."""
         for row in range(self.rows):
             start = self.place.offset + self.by + row * self.stride - former.place.offset
