@@ -107,6 +107,17 @@ def quantised(hidden: int, frames: int, rows: int) -> Case:
     return Case(_model(node, weights, feeds, outputs), feeds, tolerance=ROUNDED)
 
 
+def spectra(length: int, frames: int) -> Case:
+    """Windows of sound, a quarter of their length apart, through a Fourier transform that is a convolution:
+    what models of sound begin with."""
+    angles = 2 * np.pi / length * np.outer(np.arange(length // 2 + 1), np.arange(length))
+    basis = np.concatenate([np.cos(angles), -np.sin(angles)]) * np.hanning(length + 1)[1:]
+    feeds = {"x": _uniform(_generator(), (1, 1, length + length // 4 * (frames - 1)), 1.0)}
+    outputs = {"y": (1, length + 2, frames)}
+    node = helper.make_node("Conv", ["x", "W"], ["y"], strides=[length // 4])
+    return Case(_model(node, {"W": basis[:, None].astype(np.float32)}, feeds, outputs), feeds)
+
+
 def diacritics(letters: int) -> Case:
     """Two bidirectional layers of bytes over a line of Arabic."""
     feeds = {"input": _generator().integers(2, 40, (1, letters))}

@@ -76,6 +76,9 @@ FRAMES = {"gtcrn": 1e-4, "dtln-1": 1e-4, "dtln-2": 1e-4}
 """Models of which a frame is timed, and their tolerances."""
 
 
+SPECTRA = (256, 512, 1024)
+"""Lengths of transforms."""
+
 WHOLE = {
     "turns of speakers": ("smart-turn", cases.ROUNDED, (1, 80, 800)),
     "direction of a line of text": ("rapidocr-direction", 1e-5, (1, 3, 48, 192)),
@@ -112,6 +115,9 @@ def tasks(effort: Effort) -> Iterator[Task]:
         for frames in (1, 100):
             name = f"lstm int8 H={hidden} T={frames} N=1"
             yield speed_task(name, partial(cases.quantised, hidden, frames, 1))
+    for length in SPECTRA:
+        for frames in (1, 100):
+            yield speed_task(f"spectra N={length} T={frames}", partial(cases.spectra, length, frames))
     yield speed_task("diacritics of 100 letters", partial(cases.diacritics, 100))
     yield speed_task("letters of a picture", partial(cases.letters, 200))
     yield Task("bind silero frames", lambda: binding("frames", cases.silero_sequence, effort.lengths))

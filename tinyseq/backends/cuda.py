@@ -29,6 +29,8 @@ WORD = 8
 class CudaBackend(PlannedBackend):
     """Plans run by the device of a number, on which weights and state stay."""
 
+    transforms = False
+
     def __init__(
         self,
         model: Model,

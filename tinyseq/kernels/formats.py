@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
+from tinyseq.kernels import fourier
 from tinyseq.kernels.instructions import PANEL
 from tinyseq.kernels.llvm import architecture
 from tinyseq.kernels.llvm.isa import Isa
@@ -69,9 +70,9 @@ class ScaledMatrix(NamedTuple):
 
 class WeightFormat(NamedTuple):
     """One row of the table. ``pack`` packs a matrix [k, n]: of numbers, a scaled one, or one that is
-    quantised already. A matrix of more than ``most`` rows is packed in pieces of so many, one behind the
-    other. ``planes`` are the elements that hold a number together; those of all columns lie one behind the
-    other.
+    quantised already; of a transform it gives the tables. A matrix of more than ``most`` rows is packed in
+    pieces of so many, one behind the other. ``planes`` are the elements that hold a number together; those of
+    all columns lie one behind the other.
     """
 
     name: str
@@ -122,6 +123,11 @@ def _no_scratch(rows: int, k: int, n: int) -> int:
 def _bytes_and_sums(rows: int, k: int, n: int) -> int:
     """Those of ``quantized.dynamic_product``."""
     return rows * 4 * n + rows * k + 3
+
+
+def _windowed_and_turned(rows: int, k: int, n: int) -> int:
+    """Those of ``fourier.fourier_product_of``, a row at a time."""
+    return fourier.scratch(k)
 
 
 def _planes_and_sums(rows: int, k: int, n: int) -> int:
@@ -211,14 +217,18 @@ ROUNDED_TOGETHER = Activations("bytes", _bytes_and_sums)
 ROUNDED_BY_ROW = Activations("int16", _planes_and_sums)
 """16 bits, or 23 where the weights have 16, by a scale of each row's own."""
 
+TRANSFORMED = Activations("transformed", _windowed_and_turned)
+"""Parts of a Fourier transform, of a row at a time."""
+
 FLOAT32 = WeightFormat("float32", FLOAT_ELEMENT, AS_THEY_ARE, _floats)
 BYTE_BLOCK = WeightFormat("bytes", BYTE_ELEMENT, ROUNDED_TOGETHER, _block)
 BFLOAT16 = WeightFormat("bfloat16", BFLOAT16_ELEMENT, AS_THEY_ARE, _upper_halves)
 FLOAT16 = WeightFormat("float16", FLOAT16_ELEMENT, AS_THEY_ARE, _float16)
 INT8 = WeightFormat("int8", BYTE_ELEMENT, ROUNDED_BY_ROW, _one_plane, 1, MOST_SUMMED)
 INT16 = WeightFormat("int16", BYTE_ELEMENT, ROUNDED_BY_ROW, _two_planes, 2, MOST_SUMMED)
+FOURIER = WeightFormat("fourier", FLOAT_ELEMENT, TRANSFORMED, fourier.tables)
 
-FORMATS = (FLOAT32, BYTE_BLOCK, BFLOAT16, FLOAT16, INT8, INT16)
+FORMATS = (FLOAT32, BYTE_BLOCK, BFLOAT16, FLOAT16, INT8, INT16, FOURIER)
 """All of them, by code."""
 
 FORMAT_CODES = {row.name: code for code, row in enumerate(FORMATS)}

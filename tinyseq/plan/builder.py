@@ -11,7 +11,8 @@ import numpy as np
 from tinyseq.errors import BroadcastWarning, PlanError, UnsupportedError
 from tinyseq.ir.effort import Allowance
 from tinyseq.ir.narrow import Constant
-from tinyseq.kernels.formats import WeightFormat
+from tinyseq.kernels.formats import FLOAT32, FOURIER, WeightFormat
+from tinyseq.kernels.fourier import FourierMatrix, found, is_worth
 from tinyseq.kernels.instructions import (
     FUNCTION_CODES,
     INSTRUCTIONS,
@@ -20,7 +21,7 @@ from tinyseq.kernels.instructions import (
     OPCODES,
 )
 from tinyseq.plan.kinds import KINDS, REPORT, RESULTS, check_kinds
-from tinyseq.plan.packing import PackedWeights, factor_of, format_of, segment
+from tinyseq.plan.packing import PackedWeights, factor_of, format_of, panels, segment
 from tinyseq.plan.pieces import MOST_PIECES, Bounds, Pieces, made_of
 from tinyseq.plan.ring import Ring
 from tinyseq.plan.sizes import closed
@@ -164,6 +165,21 @@ class Builder:
         the first time; ``layout`` tells it from others that are made of it."""
         of = of or format_of(source)
         return Factor(self.packed(source, (of.name, layout), lambda: factor_of(source, lay, of)), n, of)
+
+    def factor_or_transform(self, source: Constant, layout: object, n: int, lay: Callable) -> Factor:
+        """``factor``, or, where that is the matrix of a Fourier transform, what takes fewer steps."""
+        if self._weights.transforms and format_of(source) is FLOAT32:
+            (transform,) = self._weights.get(source, ("transform", layout), lambda: (found(lay(source)),))
+            if transform is not None:
+                packed = self.packed(source, (FOURIER.name, layout), lambda: panels(transform, FOURIER))
+                return Factor(packed, n, FOURIER)
+        return self.factor(source, layout, n, lay)
+
+    def transform(self, matrix: FourierMatrix) -> Factor | None:
+        """The matrix of a Fourier transform to multiply with, where products with it may be such."""
+        if not self._weights.transforms or not is_worth(*matrix.shape, matrix.length):
+            return None
+        return Factor(self.weight(panels(matrix, FOURIER)), matrix.shape[1], FOURIER)
 
     def zeros(self, count: int) -> View:
         """A constant vector of zeros, shared by all that ask for no more than it holds."""

@@ -6,11 +6,19 @@ from collections.abc import Callable
 
 from numba import types
 
+from tinyseq.kernels.compute.fourier import fourier_product_of
 from tinyseq.kernels.compute.planes import planes_product_of
 from tinyseq.kernels.compute.product import SIZE, WEIGHTED
 from tinyseq.kernels.compute.quantized import dynamic_product_of
 from tinyseq.kernels.compute.shared import shared_product_of
-from tinyseq.kernels.formats import AS_THEY_ARE, FORMATS, ROUNDED_BY_ROW, ROUNDED_TOGETHER, WeightFormat
+from tinyseq.kernels.formats import (
+    AS_THEY_ARE,
+    FORMATS,
+    ROUNDED_BY_ROW,
+    ROUNDED_TOGETHER,
+    TRANSFORMED,
+    WeightFormat,
+)
 from tinyseq.kernels.instructions import HAS_LENGTHS
 from tinyseq.kernels.llvm.intrinsics import compiled, integers
 from tinyseq.kernels.llvm.switch import switch
@@ -30,6 +38,7 @@ PRODUCTS = {
     AS_THEY_ARE: _as_they_are,
     ROUNDED_TOGETHER: dynamic_product_of,
     ROUNDED_BY_ROW: planes_product_of,
+    TRANSFORMED: fourier_product_of,
 }
 """What makes the product of a format, by what becomes of the rows."""
 

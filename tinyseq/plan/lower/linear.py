@@ -77,7 +77,8 @@ def scratch_of(p: Builder, of: WeightFormat, rows: int, k: int, n: int) -> View 
 def packed_matrix(p: Builder, b: Constant | View, layout: object, flip: bool = False) -> Factor:
     """A factor [k, n] (or, to ``flip``, [n, k]): packed now if known, else at run time."""
     if not isinstance(b, View):
-        return p.factor(b, (layout, flip), b.shape[-2 if flip else -1], partial(_as_matrix, flip=flip))
+        n, lay = b.shape[-2 if flip else -1], partial(_as_matrix, flip=flip)
+        return p.factor_or_transform(b, (layout, flip), n, lay)
     b = real(p, b)
     b = b.transposed((1, 0)) if flip else b
     k, n = b.shape

@@ -91,7 +91,9 @@ def _by_panels(
         if isinstance(source, View):
             w = packed_matrix(p, matrix(turn(source)), None)
         else:
-            w = p.factor(source, ("conv", key, *part), count, lambda own: matrix(turn(own)))
+            # A transform is one of a single channel; to lay others out takes time.
+            made = p.factor_or_transform if source.shape[1] == 1 else p.factor
+            w = made(source, ("conv", key, *part), count, lambda own: matrix(turn(own)))
         p.demand(windows)
         begun = as_they_lie(p, windows, head, w)
         flat = flattened(p, windows, head)
