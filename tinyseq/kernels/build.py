@@ -18,6 +18,7 @@ from __future__ import annotations
 
 import argparse
 import ctypes
+import gc
 import os
 import shutil
 import subprocess
@@ -56,6 +57,16 @@ CALL = Path(SOURCES) / "call" / "call.c"
 
 TEAM = Path(SOURCES) / "team" / "team.c"
 """The source of the team of threads."""
+
+NEEDLESS_PASSES = (
+    "InlineClosureLikes",
+    "InlineInlinables",
+    "InlineOverloads",
+    "NopythonRewrites",
+    "IRLegalization",
+)
+"""Passes of Numba's for what kernels have none of: functions in functions, arrays, and objects that are
+counted, which have to be let go."""
 
 FUNCTIONS = ("tinyseq_run", "tinyseq_cpu_level", "tinyseq_matrix_unit")
 """What others see of a library."""
@@ -138,48 +149,64 @@ attributes #900 = { "no-builtins" noinline }
 def front_end() -> tuple[bytes, bytes]:
     """Bitcode of the machine and all kernels, the same for every ISA; and the kernels by themselves, see
     ``embedded.py``."""
-    import llvmlite.binding as llvm
     from numba import types
 
     from tinyseq.kernels.embedded import parts
     from tinyseq.kernels.llvm.intrinsics import PART, compiled
 
-    _make_no_machine_code()
+    # Numba keeps nearly all that it makes.
+    gc.disable()
+    texts = _translated()
     from tinyseq.kernels.compute.matrix_unit import unit_agrees
     from tinyseq.kernels.compute.parts import run_part
     from tinyseq.kernels.machine import machine
 
-    module, names = llvm.parse_assembly(MEMORY), {}
-    for entry, signature in (
-        (machine, types.int64(types.CPointer(types.int64))),
-        (unit_agrees, types.int64()),
-    ):
-        overload = compiled(signature)(entry).overloads[signature.args]
-        module.link_in(llvm.parse_assembly(overload.library.get_llvm_str()))
-        names[entry] = overload.fndesc.mangled_name
     (run,) = run_part.overloads.values()
-    for code in (
-        C_INTERFACE.format(machine=names[machine], agree=names[unit_agrees]),
-        run.library.get_llvm_str(),
-        PARTS.format(name=PART, run=run.fndesc.mangled_name),
+    names = {"run": run.fndesc.mangled_name}
+    for name, entry, signature in (
+        ("machine", machine, types.int64(types.CPointer(types.int64))),
+        ("agree", unit_agrees, types.int64()),
     ):
-        module.link_in(llvm.parse_assembly(code))
-    return module.as_bitcode(), parts()
+        names[name] = compiled(signature)(entry).overloads[signature.args].fndesc.mangled_name
+    kernels = _linked(texts)
+    embedded = parts(kernels.clone())
+    kernels.link_in(_linked([MEMORY, C_INTERFACE.format(**names), PARTS.format(name=PART, **names)]))
+    return kernels.as_bitcode(), embedded
 
 
-def _make_no_machine_code() -> None:
-    """Keeps Numba from readying what it compiles for this process, where none of it is called: LLVM's code
-    alone is wanted."""
-    from numba.core.codegen import JITCodeLibrary
+def _translated() -> list[str]:
+    """Where LLVM's code of each function gathers that Numba compiles from now on. Numba itself would link it
+    to all that the function calls, again for each that calls it, and ready it for this process."""
+    from numba.core.cgutils import normalize_ir_text
+    from numba.core.codegen import CPUCodeLibrary
+    from numba.core.compiler_machinery import PassManager
     from numba.core.cpu import CPUContext
 
-    def executable(context, library, function, environment):
-        library._ensure_finalized()
-        # Numba tells functions apart by what Python would call: one of C's, each time another.
-        return [].append
+    texts: list[str] = []
+    complete = PassManager.finalize
 
-    CPUContext.get_executable = executable
-    JITCodeLibrary._finalize_specific = lambda library: None
+    def shorten(manager):
+        manager.passes = [row for row in manager.passes if row[0].__name__ not in NEEDLESS_PASSES]
+        complete(manager)
+
+    PassManager.finalize = shorten
+    CPUCodeLibrary.add_ir_module = lambda library, module: texts.append(normalize_ir_text(str(module)))
+    CPUCodeLibrary.finalize = lambda library: None
+    # Numba tells functions apart by what Python would call: one of C's, each time another.
+    CPUContext.get_executable = lambda context, library, function, environment: [].append
+    return texts
+
+
+def _linked(texts: Sequence[str]):
+    """One module of all: made of halves, for LLVM goes through the whole of both that it links."""
+    import llvmlite.binding as llvm
+
+    if len(texts) == 1:
+        return llvm.parse_assembly(texts[0])
+    middle = len(texts) // 2
+    module = _linked(texts[:middle])
+    module.link_in(_linked(texts[middle:]))
+    return module
 
 
 def optimised(isa: Isa, kernels: bytes) -> bytes:

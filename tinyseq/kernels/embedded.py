@@ -34,8 +34,9 @@ def kernel_name(instruction: str) -> str:
     return f"tinyseq.kernel.{instruction}"
 
 
-def parts() -> bytes:
-    """Compressed bitcode of the kernels, once the machine has been compiled in this process."""
+def parts(module) -> bytes:
+    """Compressed bitcode of the kernels, from a module of all code, which it changes, once the machine has
+    been compiled in this process."""
     import llvmlite.binding as llvm
 
     from tinyseq.kernels.compute.elementwise import _plane, _rows, _run
@@ -44,11 +45,9 @@ def parts() -> bytes:
     from tinyseq.kernels.machine import KERNELS
 
     llvm.initialize_native_target()
-    module = llvm.parse_assembly("")
     for row in EMBEDDED:
-        overload = _overload(KERNELS[row.name])
-        module.link_in(llvm.parse_assembly(_entry(row, overload.fndesc.mangled_name)))
-        module.link_in(llvm.parse_assembly(overload.library.get_llvm_str()))
+        mangled = _overload(KERNELS[row.name]).fndesc.mangled_name
+        module.link_in(llvm.parse_assembly(_entry(row, mangled)))
     # Codes that are constants choose while compiling.
     chosen = (
         *(KERNELS["elementwise"], _plane, _rows, _run, KERNELS["linear"], weighted),
