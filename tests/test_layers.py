@@ -36,7 +36,9 @@ LAYERS = {
     "kernels.llvm.aarch64": "kernels.llvm.isa kernels.llvm.values kernels.llvm.matrix_unit",
     "kernels.llvm.architecture": "kernels.llvm.isa kernels.llvm.matrix_unit kernels.llvm.x86_64 "
     "kernels.llvm.aarch64",
-    "kernels.formats": "kernels.instructions kernels.llvm.isa kernels.llvm.values kernels.llvm.architecture",
+    "kernels.fourier": "kernels.instructions",
+    "kernels.formats": "kernels.instructions kernels.fourier kernels.llvm.isa kernels.llvm.values "
+    "kernels.llvm.architecture",
     "kernels.search.layout": "",
     "kernels.library": "errors kernels.llvm.architecture",
     "kernels.program": "kernels.instructions kernels.library",
@@ -48,13 +50,13 @@ LAYERS = {
     "export.linker": "errors export.targets",
     "kernels": "errors kernels.activations kernels.cells kernels.instructions "
     "kernels.llvm.isa kernels.llvm.values kernels.llvm.matrix_unit kernels.llvm.architecture "
-    "kernels.formats kernels.search.layout kernels.library kernels.call kernels.team export.targets "
-    "export.linker",
+    "kernels.fourier kernels.formats kernels.search.layout kernels.library kernels.call kernels.team "
+    "export.targets export.linker",
     "kernels.cuda": "errors kernels.cells kernels.instructions kernels.llvm.values kernels.formats kernels",
     "kernels.cuda.compiler": "errors common kernels.library kernels.cuda",
     "kernels.cuda.driver": "errors kernels.cuda kernels.cuda.compiler",
     "plan": "errors common kernels.activations kernels.cells shapes ir "
-    "kernels.instructions reference kernels.formats kernels.program",
+    "kernels.instructions reference kernels.fourier kernels.formats kernels.program",
     "backends": "common.text common errors ir kernels.instructions reference kernels.formats kernels.library "
     "kernels.program kernels.call kernels.team kernels.cuda kernels.cuda.driver plan",
     "converters": "common.text errors common kernels.activations kernels.cells ir",

@@ -35,10 +35,10 @@ class PlannedBackend(ABC):
     """A model's weights and plans, shared by all its streams and calls. Safe to use from threads."""
 
     transforms = True
-    """Whether its device has a way of its own to multiply with matrices of Fourier transforms."""
+    """Whether it multiplies with matrices of Fourier transforms in their own way."""
 
     def __init__(self, model: Model, streaming: Callable[[], Model], finite: bool) -> None:
-        self._weights = PackedWeights(constants_of(model.graph), self.transforms)
+        self._weights = PackedWeights(constants_of(model.graph), transforms=self.transforms)
         self._model, self._make_streaming = model, streaming
         self._finite = finite
         self._in_rows: OrderedDict[RowLayout, tuple[Plans, Idle]] = OrderedDict()

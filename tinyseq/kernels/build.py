@@ -168,7 +168,8 @@ def front_end() -> tuple[bytes, bytes]:
         ("agree", unit_agrees, types.int64()),
     ):
         names[name] = compiled(signature)(entry).overloads[signature.args].fndesc.mangled_name
-    kernels = _linked(texts)
+    # Who calls, then what is called: so most of it is alike what lies near, and is compressed best.
+    kernels = _linked(texts[::-1])
     embedded = parts(kernels.clone())
     kernels.link_in(_linked([MEMORY, C_INTERFACE.format(**names), PARTS.format(name=PART, **names)]))
     return kernels.as_bitcode(), embedded

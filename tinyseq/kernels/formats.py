@@ -1,8 +1,9 @@
 """The formats of weights: one table, for what packs them, for the products of the CPU and for CUDA's.
 
 A matrix [k, n] is packed as elements, each of which holds ``per`` rows of k, in panels, see
-``compute/product.py``, with what its columns need behind them. The planner chooses a format for each factor
-that it knows and writes its code into the instructions that multiply with it. A new format is one row here.
+``compute/product.py``, with what its columns need behind them; that of a Fourier transform as its tables, see
+``fourier.py``. The planner chooses a format for each factor that it knows and writes its code into the
+instructions that multiply with it. A new format is one row here.
 """
 
 from collections.abc import Callable
@@ -126,7 +127,7 @@ def _bytes_and_sums(rows: int, k: int, n: int) -> int:
 
 
 def _windowed_and_turned(rows: int, k: int, n: int) -> int:
-    """Those of ``fourier.fourier_product_of``, a row at a time."""
+    """Those of ``fourier.fourier_product_of``, however many rows there are."""
     return fourier.scratch(k)
 
 
@@ -218,7 +219,7 @@ ROUNDED_BY_ROW = Activations("int16", _planes_and_sums)
 """16 bits, or 23 where the weights have 16, by a scale of each row's own."""
 
 TRANSFORMED = Activations("transformed", _windowed_and_turned)
-"""Parts of a Fourier transform, of a row at a time."""
+"""Parts of a Fourier transform of each row."""
 
 FLOAT32 = WeightFormat("float32", FLOAT_ELEMENT, AS_THEY_ARE, _floats)
 BYTE_BLOCK = WeightFormat("bytes", BYTE_ELEMENT, ROUNDED_TOGETHER, _block)

@@ -27,15 +27,24 @@ TOGETHER = 4
 LEAST = 4
 """A product with so many times the numbers takes longer than a transform."""
 
+LONGEST = 2**15
+"""Numbers up to which tables are small."""
+
 CLOSE = 2.0**-22
-"""How far numbers of a matrix may be from those of a transform, as a part of the largest: cosines, windows
-and their products are rounded to float32."""
+"""How far numbers of a matrix may be from those of a transform, as a part of the largest of their row:
+cosines, windows and their products are rounded to float32."""
 
 FEW = 8
-"""Rows, or columns, that tell nearly all other matrices from transforms."""
+"""Columns that tell nearly all other matrices from transforms."""
 
 ALMOST = 1e-4
 """How well they do."""
+
+FAINT = 2.0**-40
+"""How far besides, as a part of the matrix's largest: sines of whole turns need not come out as zeros."""
+
+ROWS = 64
+"""Rows that are compared at a time."""
 
 
 class FourierMatrix:
@@ -72,27 +81,31 @@ class FourierMatrix:
         waves[:, self.sines < 0] *= -1
         return waves
 
-    def window_of(self, matrix: np.ndarray, rows: slice = slice(None)) -> np.ndarray | None:
-        """The window with which this gives some rows of a matrix, but for rounding (by least squares)."""
-        waves, own = self._waves(rows), matrix[rows]
-        weight = np.square(waves).sum(1)
-        window = (waves * own).sum(1) / np.where(weight < ALMOST, 1, weight)
-        far = np.abs(window[:, None] * waves - own).max()
-        return window if far <= CLOSE * np.abs(matrix).max() else None
+    def window_of(self, matrix: np.ndarray) -> np.ndarray | None:
+        """The window with which this gives a matrix, but for rounding (by least squares)."""
+        window, faint = np.zeros(len(matrix)), FAINT * np.abs(matrix).max()
+        for start in range(0, len(matrix), ROWS):
+            rows = slice(start, start + ROWS)
+            waves, own = self._waves(rows), matrix[rows]
+            weight = np.square(waves).sum(1)
+            window[rows] = (waves * own).sum(1) / np.where(weight < ALMOST, 1, weight)
+            far = np.abs(window[rows, None] * waves - own).max(1)
+            if not (far <= CLOSE * np.abs(own).max(1) + faint).all():
+                return None
+        return window
 
 
 def found(matrix: np.ndarray) -> FourierMatrix | None:
     """The transform that a matrix [k, n] is, if it is one and large enough to be worth it."""
     k, n = matrix.shape
-    for length in dict.fromkeys((k, 1 << (k - 1).bit_length(), n - 2, 2 * (n - 1))):
-        if k <= length and n <= length + 2 and is_worth(k, n, length) and _may_be(matrix, length):
-            for bins, sines in _columns(n, length):
-                guess = FourierMatrix(length, np.ones(k), bins, sines)
-                if guess.window_of(matrix, slice(1, k, k // FEW)) is None:
-                    continue
-                window = guess.window_of(matrix)
-                if window is not None:
-                    return FourierMatrix(length, window, bins, sines)
+    lengths = dict.fromkeys((k, 1 << (k - 1).bit_length(), n - 2, 2 * (n - 1)))
+    with np.errstate(invalid="ignore", over="ignore"):
+        for length in lengths:
+            if k <= length and n <= length + 2 and is_worth(k, n, length) and _may_be(matrix, length):
+                for bins, sines in _columns(n, length):
+                    window = FourierMatrix(length, np.ones(k), bins, sines).window_of(matrix)
+                    if window is not None:
+                        return FourierMatrix(length, window, bins, sines)
     return None
 
 
@@ -100,7 +113,7 @@ def is_worth(k: int, n: int, length: int) -> bool:
     """Whether a product with a matrix [k, n] of a transform of so many numbers takes longer than the
     transform."""
     steps = length * (length // PANEL + 2 * PANEL)
-    return length % PANEL == 0 and length < 2 * k and LEAST * steps <= k * n
+    return length % PANEL == 0 and length < 2 * k and length <= LONGEST and LEAST * steps <= k * n
 
 
 def _may_be(matrix: np.ndarray, length: int) -> bool:
@@ -109,9 +122,8 @@ def _may_be(matrix: np.ndarray, length: int) -> bool:
     row = matrix[i, :FEW].astype(np.float64)
     for step in (1, 2):
         own = row[::step]
-        with np.errstate(invalid="ignore"):
-            between = own[:-2] + own[2:] - 2 * np.cos(2 * np.pi * i / length) * own[1:-1]
-        if np.abs(between).max() <= ALMOST * np.abs(own).max():
+        between = own[:-2] + own[2:] - 2 * np.cos(2 * np.pi * i / length) * own[1:-1]
+        if np.abs(between).max() <= ALMOST * np.abs(own).max() > 0:
             return True
     return False
 
@@ -150,9 +162,9 @@ def tables(matrix: FourierMatrix) -> np.ndarray:
     pairs = radix // 2 + 1
     window = np.zeros(length)
     window[: len(matrix.window)] = matrix.window
-    first = _turned(np.outer(np.arange(pairs), np.arange(radix)), radix)
-    turns = _turned(np.outer(np.arange(pairs), np.arange(PANEL)), length)
-    real, imaginary = _turned(np.outer(np.arange(PANEL), np.arange(PANEL)), PANEL)
+    first = _roots(np.outer(np.arange(pairs), np.arange(radix)), radix)
+    turns = _roots(np.outer(np.arange(pairs), np.arange(PANEL)), length)
+    real, imaginary = _roots(np.outer(np.arange(PANEL), np.arange(PANEL)), PANEL)
     second = np.array([[real, imaginary], [-imaginary, real]]).transpose(0, 2, 1, 3)
     mirrored = matrix.bins % radix >= pairs
     place = np.where(mirrored, length - matrix.bins, matrix.bins)
@@ -167,7 +179,7 @@ def tables(matrix: FourierMatrix) -> np.ndarray:
     return np.concatenate([np.ascontiguousarray(part).reshape(-1).view(np.uint8) for part in parts])
 
 
-def _turned(steps: np.ndarray, length: int) -> np.ndarray:
+def _roots(steps: np.ndarray, length: int) -> np.ndarray:
     """The real and the imaginary parts of exp(-2 pi i steps / length)."""
     angles = 2 * np.pi / length * (steps % length)
     return np.stack([np.cos(angles), -np.sin(angles)])

@@ -21,7 +21,7 @@ from tinyseq.kernels.instructions import (
     OPCODES,
 )
 from tinyseq.plan.kinds import KINDS, REPORT, RESULTS, check_kinds
-from tinyseq.plan.packing import PackedWeights, factor_of, format_of, panels, segment
+from tinyseq.plan.packing import PackedWeights, factor_of, format_of, segment
 from tinyseq.plan.pieces import MOST_PIECES, Bounds, Pieces, made_of
 from tinyseq.plan.ring import Ring
 from tinyseq.plan.sizes import closed
@@ -166,20 +166,22 @@ class Builder:
         of = of or format_of(source)
         return Factor(self.packed(source, (of.name, layout), lambda: factor_of(source, lay, of)), n, of)
 
-    def factor_or_transform(self, source: Constant, layout: object, n: int, lay: Callable) -> Factor:
-        """``factor``, or, where that is the matrix of a Fourier transform, what takes fewer steps."""
-        if self._weights.transforms and format_of(source) is FLOAT32:
-            (transform,) = self._weights.get(source, ("transform", layout), lambda: (found(lay(source)),))
-            if transform is not None:
-                packed = self.packed(source, (FOURIER.name, layout), lambda: panels(transform, FOURIER))
-                return Factor(packed, n, FOURIER)
-        return self.factor(source, layout, n, lay)
+    def found_transform(self, source: Constant, layout: object, lay: Callable) -> Factor | None:
+        """The matrix that ``lay`` makes of a constant, if it is that of a Fourier transform."""
+        if not self._weights.transforms or format_of(source) is not FLOAT32:
+            return None
+        # In a tuple, as that there is none is worth knowing too.
+        (matrix,) = self._weights.get(source, ("transform", layout), lambda: (found(lay(source)),))
+        if matrix is None:
+            return None
+        packed = self.packed(source, (FOURIER.name, layout), lambda: segment(FOURIER.pack(matrix)))
+        return Factor(packed, len(matrix.bins), FOURIER)
 
     def transform(self, matrix: FourierMatrix) -> Factor | None:
-        """The matrix of a Fourier transform to multiply with, where products with it may be such."""
+        """The matrix of a Fourier transform to multiply with, if that is worth it."""
         if not self._weights.transforms or not is_worth(*matrix.shape, matrix.length):
             return None
-        return Factor(self.weight(panels(matrix, FOURIER)), matrix.shape[1], FOURIER)
+        return Factor(self.weight(segment(FOURIER.pack(matrix))), len(matrix.bins), FOURIER)
 
     def zeros(self, count: int) -> View:
         """A constant vector of zeros, shared by all that ask for no more than it holds."""

@@ -19,7 +19,6 @@ from tinyseq.kernels.formats import (
     ScaledMatrix,
     WeightFormat,
 )
-from tinyseq.kernels.fourier import FourierMatrix
 from tinyseq.kernels.instructions import ALIGNMENT, GROUP, PANEL
 
 
@@ -46,14 +45,12 @@ def segment(array: np.ndarray) -> np.ndarray:
     return copy
 
 
-Matrix = np.ndarray | QuantizedMatrix | ScaledMatrix | Narrow | FourierMatrix
+Matrix = np.ndarray | QuantizedMatrix | ScaledMatrix | Narrow
 
 
 def panels(matrix: Matrix, of: WeightFormat = FLOAT32) -> np.ndarray:
     """A matrix [k, n] as packed panels of a format, and what its columns need behind them; see
-    ``kernels/compute/product.py``; of a transform its tables."""
-    if isinstance(matrix, FourierMatrix):
-        return segment(of.pack(matrix))
+    ``kernels/compute/product.py``."""
     depth = 0 if of.most is None else _depth(matrix)
     if of.most is None or depth <= of.most:
         return _piece(matrix, of)
@@ -134,11 +131,11 @@ def factor_of(source: Constant, lay: Callable[[np.ndarray], np.ndarray], of: Wei
 class PackedWeights:
     """What is worked out from a model's weights: each once, shared by every plan.
 
-    Only what comes from constants of the model itself is kept; the rest is a plan's own. ``transforms`` says
-    whether products with matrices of Fourier transforms may be such.
+    Only what comes from constants of the model itself is kept; the rest is a plan's own. ``transforms``:
+    matrices of Fourier transforms are looked for, see ``kernels/fourier.py``.
     """
 
-    def __init__(self, arrays: Iterable[Constant], transforms: bool = True) -> None:
+    def __init__(self, arrays: Iterable[Constant], *, transforms: bool = True) -> None:
         self.transforms = transforms
         self._own: dict[int, Constant] = {}
         self.own(arrays)

@@ -78,7 +78,7 @@ def packed_matrix(p: Builder, b: Constant | View, layout: object, flip: bool = F
     """A factor [k, n] (or, to ``flip``, [n, k]): packed now if known, else at run time."""
     if not isinstance(b, View):
         n, lay = b.shape[-2 if flip else -1], partial(_as_matrix, flip=flip)
-        return p.factor_or_transform(b, (layout, flip), n, lay)
+        return p.found_transform(b, (layout, flip), lay) or p.factor(b, (layout, flip), n, lay)
     b = real(p, b)
     b = b.transposed((1, 0)) if flip else b
     k, n = b.shape

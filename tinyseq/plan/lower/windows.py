@@ -19,7 +19,7 @@ from tinyseq.plan.lower.operands import along, given, joined, real, reshaped
 from tinyseq.plan.lower.reduction import folded, start_of
 from tinyseq.plan.lower.sliding import Windowing, all_used, as_they_lie, flattened, windows_of
 from tinyseq.plan.ring import apart, tap_views
-from tinyseq.plan.view import BOOL, INTEGER, Shape, View, collapsed, dense_strides
+from tinyseq.plan.view import BOOL, INTEGER, Factor, Shape, View, collapsed, dense_strides
 
 if TYPE_CHECKING:
     from tinyseq.ir.model import Node
@@ -91,9 +91,7 @@ def _by_panels(
         if isinstance(source, View):
             w = packed_matrix(p, matrix(turn(source)), None)
         else:
-            # A transform is one of a single channel; to lay others out takes time.
-            made = p.factor_or_transform if source.shape[1] == 1 else p.factor
-            w = made(source, ("conv", key, *part), count, lambda own: matrix(turn(own)))
+            w = p.factor(source, ("conv", key, *part), count, lambda own: matrix(turn(own)))
         p.demand(windows)
         begun = as_they_lie(p, windows, head, w)
         flat = flattened(p, windows, head)
@@ -194,7 +192,21 @@ def conv(p: Builder, node: Node, inputs, shapes) -> View:
     if 1 < groups == w.shape[0] == x.shape[1]:
         return _depthwise(p, x, _by_taps(p, w, w, "as is"), b, _geometry(node, x, w, shapes[0]))
     b = None if b is None else real(p, b)
+    if w.shape[1] == groups == 1 and not isinstance(w, View):
+        transform = p.found_transform(w, "conv", lambda own: own.reshape(len(own), -1).T)
+        if transform is not None:
+            return _transformed(p, x, transform, b, _geometry(node, x, w, shapes[0]))
     return convolution(p, node, x, w, shapes[0], _by_panels(p, w, None, b), 0.0)
+
+
+def _transformed(p: Builder, x: View, transform: Factor, b: View | None, geometry: Windowing) -> View:
+    """A convolution of one channel that is a Fourier transform of each window. Taps that meet only padding
+    stay, for sums to run in the order of the whole."""
+    rank = len(geometry.sizes)
+    windows = apart(p, windows_of(p, x, geometry, [(0, size) for size in geometry.sizes]), rank)
+    p.demand(windows)
+    y = linear(p, flattened(p, windows, rank + 1), transform, b)
+    return y.transposed((0, rank + 1, *range(1, rank + 1)))
 
 
 def conv_transpose(p: Builder, node: Node, inputs, shapes) -> View:
