@@ -233,3 +233,11 @@ def test_the_ops_of_transforms_take_this_way(op, half, length):
 def test_float32_is_what_small_matrices_are_multiplied_in():
     session = tinyseq.load(multiplied(matrix_of(64, 64), "MatMul", 2))
     assert used(session, sound((2, 64))) == [FLOAT32.code]
+
+
+def test_lengths_that_no_machine_holds_are_refused():
+    g = tinyseq.Graph()
+    x = g.apply("Reshape", g.input("x", [1, 16]), np.array([1, -1, 1]))
+    g.output("y", g.apply("DFT", x, np.array(2**40), np.array(1), onesided=1))
+    with pytest.raises(tinyseq.FeedError, match="more than this machine can hold"):
+        tinyseq.load(g).run(sound((1, 16)))

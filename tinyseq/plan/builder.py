@@ -12,7 +12,7 @@ from tinyseq.errors import BroadcastWarning, PlanError, UnsupportedError
 from tinyseq.ir.effort import Allowance
 from tinyseq.ir.narrow import Constant
 from tinyseq.kernels.formats import FLOAT32, FOURIER, WeightFormat
-from tinyseq.kernels.fourier import FourierMatrix, found, is_worth
+from tinyseq.kernels.fourier import FourierMatrix, found
 from tinyseq.kernels.instructions import (
     FUNCTION_CODES,
     INSTRUCTIONS,
@@ -178,8 +178,8 @@ class Builder:
         return Factor(packed, len(matrix.bins), FOURIER)
 
     def transform(self, matrix: FourierMatrix) -> Factor | None:
-        """The matrix of a Fourier transform to multiply with, if that is worth it."""
-        if not self._weights.transforms or not is_worth(*matrix.shape, matrix.length):
+        """The matrix of a Fourier transform to multiply with, where such are."""
+        if not self._weights.transforms:
             return None
         return Factor(self.weight(segment(FOURIER.pack(matrix))), len(matrix.bins), FOURIER)
 

@@ -10,7 +10,7 @@ import numpy as np
 
 from tinyseq.common import memory
 from tinyseq.kernels.formats import FLOAT32
-from tinyseq.kernels.fourier import FourierMatrix
+from tinyseq.kernels.fourier import FourierMatrix, is_worth
 from tinyseq.plan import packing
 from tinyseq.plan.lower.elementwise import apply, number
 from tinyseq.plan.lower.indexing import picked
@@ -158,33 +158,29 @@ def dft(p: Builder, node: Node, inputs, shapes) -> View:
     last = len(x.shape) - 1
     turned = x.transposed((*others, axis, last))
     kept = turned.shape[:-2]
-    w = _factor(p, np.ones(index(wanted)), length, shapes[0][axis], parts, made, half, inverse)
+    w = None if inverse else _transform(p, None, wanted, length, shapes[0][axis], parts)
+    if w is None:
+        w = _factor(p, _fourier(length, wanted, shapes[0][axis], parts, made, half, inverse))
     y = linear(p, reshaped(p, turned, (*kept, wanted * parts)), w, None)
     y = y.reshaped((*kept, shapes[0][axis], made))
     order = sorted(range(last), key=lambda a: (*others, axis)[a])
     return y.transposed((*order, last))
 
 
-def _factor(
-    p: Builder,
-    window: np.ndarray,
-    length: int,
-    made: int,
-    parts: int,
-    parts_made: int,
-    half: bool,
-    inverse: bool,
-) -> Factor:
-    """What multiplies [given, parts] of each number with its weight in a ``window``, and makes [made, parts
-    made] of them: a matrix that belongs to no weights of the model."""
-    length, made = index(length), index(made)
-    if parts == 1 and parts_made == 2 and not inverse:
-        bins, sines = np.repeat(np.arange(made), 2), np.tile((0, -1), made)
-        transform = p.transform(FourierMatrix(length, window, bins, sines))
-        if transform is not None:
-            return transform
-    matrix = _fourier(length, len(window), made, parts, parts_made, half, inverse)
-    matrix = matrix * np.repeat(window, parts)[:, None]
+def _transform(
+    p: Builder, window: np.ndarray | None, given: int, length: int, made: int, parts: int
+) -> Factor | None:
+    """The transform to complex numbers, if it is one of real numbers and worth it; ``window`` weighs them."""
+    given, length, made = index(given), index(length), index(made)
+    if parts != 1 or not is_worth(given, 2 * made, length):
+        return None
+    weights = np.ones(given) if window is None else np.asarray(window, np.float64).ravel()
+    bins, sines = np.repeat(np.arange(made), 2), np.tile((0, -1), made)
+    return p.transform(FourierMatrix(length, weights, bins, sines))
+
+
+def _factor(p: Builder, matrix: np.ndarray) -> Factor:
+    """A matrix that belongs to no weights of the model."""
     return Factor(p.constant(packing.panels(matrix.astype(np.float32))), matrix.shape[1], FLOAT32)
 
 
@@ -198,14 +194,13 @@ def stft(p: Builder, node: Node, inputs, shapes) -> View:
         return p.allocate(shapes[0])
     along_rows, sample, part = x.strides
     frames = x.laid((rows, count, length, parts), (along_rows, sample * step, sample, part))
-    weights = np.ones(index(length))
-    if isinstance(window, View):
+    made, known = shapes[0][2], None if isinstance(window, View) else window
+    w = _transform(p, known, length, length, made, parts)
+    if window is not None and (known is None or w is None):
         factor = real(p, window).reshaped((length, 1)).broadcast(frames.shape)
         frames = apply(p, "multiply", p.fresh(frames), factor)
-    elif window is not None:
-        weights = np.asarray(window, np.float64).ravel()
-    made = shapes[0][2]
-    w = _factor(p, weights, length, made, parts, 2, False, False)
+    if w is None:
+        w = _factor(p, _fourier(length, length, made, parts, 2, False, False))
     flat = reshaped(p, frames, (rows, count, length * parts))
     return linear(p, flat, w, None).reshaped((rows, count, made, 2))
 
@@ -218,6 +213,7 @@ def _fourier(
     length: int, given: int, made: int, parts: int, parts_made: int, half: bool, inverse: bool
 ) -> np.ndarray:
     """[given, parts, made, parts made] as a matrix: what a part of an input adds to each part of a result."""
+    length, given, made = index(length), index(given), index(made)
     memory.check(A_PAIR * given * made)
     angles = 2 * np.pi / length * (np.outer(np.arange(given), np.arange(made)) % length)
     cosine, sine = np.cos(angles), np.sin(angles) * (1 if inverse else -1)
