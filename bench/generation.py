@@ -103,16 +103,17 @@ def spelling(copies: int) -> dict[str, Callable[[], object]]:
 
 def transliterating(width: int) -> dict[str, Callable[[], object]]:
     """netra, Latin letters to Khmer: the package's search, a call of the decoder for each hypothesis. Its
-    steps are tinyseq's, since the package's own, by TensorFlow's predict, take far longer."""
+    steps are onnxruntime's, since the package's own, by TensorFlow's predict, take far longer."""
     decoder = seq2seq.khmer(assets.fetch("khmer"))
+    package = seq2seq.PackageKhmer(decoder)
     feeds = [seq2seq.latin(word) for word in PLACES.split()]
     options = tinyseq.Beam(num_beams=width, **KHMER)
     # The package may end with a part of a word, which tinyseq goes on with.
-    wanted = [seq2seq.package_khmer(decoder, word, width)[0][0] for word in PLACES.split()]
+    wanted = [package.search(word, width)[0][0] for word in PLACES.split()]
     found = [h.tokens for (h,) in tinyseq.generate(decoder, feeds, options)]
     _same([tokens[: len(part)] for tokens, part in zip(found, wanted)], wanted)
     return {
-        "package": lambda: [seq2seq.package_khmer(decoder, word, width) for word in PLACES.split()],
+        "package": lambda: [package.search(word, width) for word in PLACES.split()],
         "one by one": lambda: [tinyseq.generate(decoder, each, options) for each in feeds],
         "all at once": lambda: tinyseq.generate(decoder, feeds, options),
     }

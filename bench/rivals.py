@@ -8,6 +8,7 @@ from __future__ import annotations
 import io
 from abc import ABC, abstractmethod
 from importlib.util import find_spec
+from pathlib import Path
 from typing import ClassVar
 
 import numpy as np
@@ -48,9 +49,10 @@ class Rival(ABC):
         """The results of the last call by the model's names."""
 
 
-def one_thread(model: bytes) -> onnxruntime.InferenceSession:
-    """A session that runs on the calling thread."""
+def one_thread(model: bytes | Path) -> onnxruntime.InferenceSession:
+    """A session that runs on the calling thread; of warnings it says nothing."""
     options = onnxruntime.SessionOptions()
+    options.log_severity_level = 3
     options.intra_op_num_threads = options.inter_op_num_threads = 1
     return onnxruntime.InferenceSession(model, options, providers=["CPUExecutionProvider"])
 

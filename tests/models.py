@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 import numpy as np
 from onnx import NodeProto, helper, load_from_string, numpy_helper, printer
 
+from tinyseq.ir.model import ModelGraph
 from tinyseq.ir.ops import OPS
 
 GATES = {"RNN": 1, "GRU": 3, "LSTM": 4}
@@ -46,6 +47,19 @@ def model(nodes: Sequence[NodeProto], inputs, outputs, constants=None, opset: in
         ir_version=10,
     )
     return proto.SerializeToString()
+
+
+def onnx_of(graph: ModelGraph) -> bytes:
+    """The ONNX file of a graph without sub-graphs."""
+    nodes = []
+    for node in graph.nodes:
+        attributes = {name: number for name, number in node.attributes.items() if number is not None}
+        nodes.append(helper.make_node(node.op, node.inputs, node.outputs, node.name, **attributes))
+    inputs, outputs = (
+        [value(each.name, each.dtype, each.shape) for each in group]
+        for group in (graph.inputs, graph.outputs)
+    )
+    return model(nodes, inputs, outputs, {name: np.asarray(array) for name, array in graph.constants.items()})
 
 
 def one_node(

@@ -12,10 +12,11 @@ from pathlib import Path
 
 import h5py
 import numpy as np
-import onnxruntime
 from tinyseq.converters.weights import Weights, npz
 
 import tinyseq
+from bench.rivals import one_thread
+from tests.models import onnx_of
 
 GRAPHEMES = "abcdefghijklmnopqrstuvwxyz"
 _PHONEMES = """
@@ -149,32 +150,37 @@ def latin(word: str) -> dict[str, np.ndarray]:
     return {"letters": np.array([found + [0] * (MOST_LETTERS - len(found))])}
 
 
-def package_khmer(
-    decoder: tinyseq.Decoder, word: str, width: int, most: int = 32
-) -> list[tuple[list[int], float, bool]]:
-    """netra's ``_beam_search``: tokens, probability and whether it has ended of all hypotheses, likeliest
-    first."""
-    memory = decoder.encoder.run(latin(word))["memory_out"]
-    beams = [([KHMER_START], 1.0, np.zeros((1, 1, 64), np.float32))]
-    finished = []
-    for _ in range(most):
-        following = []
-        for tokens, probability, h in beams:
-            results = decoder.session.run({"token": np.array(tokens[-1:]), "h": h, "memory": memory})
-            shares = results["shares"][0]
-            for token in np.argsort(shares)[-width:].tolist():
-                if shares[token] <= 1e-8:
-                    continue
-                one = [*tokens, token], probability * shares[token], results["h_next"]
-                (finished if token == KHMER_END or len(one[0]) >= most else following).append(one)
-        beams = sorted(following, key=lambda beam: -beam[1])[:width]
-        if not beams or len(finished) >= width:
-            break
-    found = sorted(finished + beams, key=lambda beam: -beam[1])
-    return [
-        ([token for token in tokens[1:] if token != KHMER_END], probability, tokens[-1] == KHMER_END)
-        for tokens, probability, _ in found
-    ]
+class PackageKhmer:
+    """netra's ``_beam_search``, on two onnxruntime sessions in the place of Keras."""
+
+    def __init__(self, decoder: tinyseq.Decoder) -> None:
+        self._encoder, self._decoder = (
+            one_thread(onnx_of(session.model.graph)) for session in (decoder.encoder, decoder.session)
+        )
+
+    def search(self, word: str, width: int, most: int = 32) -> list[tuple[list[int], float, bool]]:
+        """Tokens, probability and whether it has ended of all hypotheses, likeliest first."""
+        (memory,) = self._encoder.run(["memory_out"], latin(word))
+        beams = [([KHMER_START], 1.0, np.zeros((1, 1, 64), np.float32))]
+        finished = []
+        for _ in range(most):
+            following = []
+            for tokens, probability, h in beams:
+                feeds = {"token": np.array(tokens[-1:]), "h": h, "memory": memory}
+                (shares,), h_next = self._decoder.run(["shares", "h_next"], feeds)
+                for token in np.argsort(shares)[-width:].tolist():
+                    if shares[token] <= 1e-8:
+                        continue
+                    one = [*tokens, token], probability * shares[token], h_next
+                    (finished if token == KHMER_END or len(one[0]) >= most else following).append(one)
+            beams = sorted(following, key=lambda beam: -beam[1])[:width]
+            if not beams or len(finished) >= width:
+                break
+        found = sorted(finished + beams, key=lambda beam: -beam[1])
+        return [
+            ([token for token in tokens[1:] if token != KHMER_END], probability, tokens[-1] == KHMER_END)
+            for tokens, probability, _ in found
+        ]
 
 
 # arabic-name-romanizer.
@@ -184,13 +190,7 @@ class PackageRomanizer:
     """arabic-name-romanizer's ``beam_search`` on two onnxruntime sessions, for one name."""
 
     def __init__(self, encoder: Path, decoder: Path) -> None:
-        options = onnxruntime.SessionOptions()
-        options.log_severity_level = 3
-        options.intra_op_num_threads = options.inter_op_num_threads = 1
-        self._encoder, self._decoder = (
-            onnxruntime.InferenceSession(path, options, providers=["CPUExecutionProvider"])
-            for path in (encoder, decoder)
-        )
+        self._encoder, self._decoder = (one_thread(path) for path in (encoder, decoder))
 
     def search(
         self, letters: Sequence[Sequence[int]], width: int, most: int = 32

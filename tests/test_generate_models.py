@@ -130,11 +130,11 @@ def test_khmer_letters_against_the_package(asset, width):
         num_beams=width, length_penalty=0.0, decoder_start_token_id=seq2seq.KHMER_START,
         eos_token_id=seq2seq.KHMER_END, max_new_tokens=31,
     )  # fmt: skip
-    names = KHMER_NAMES.split()
+    names, package = KHMER_NAMES.split(), seq2seq.PackageKhmer(decoder)
     found = tinyseq.generate(decoder, [seq2seq.latin(name) for name in names], options)
     shorter = 0
     for name, (best,) in zip(names, found):
-        tokens, probability, ended = seq2seq.package_khmer(decoder, name, width)[0]
+        tokens, probability, ended = package.search(name, width)[0]
         if ended:
             assert best.tokens == tokens, name
             np.testing.assert_allclose(np.exp(best.score), probability, rtol=1e-4)
