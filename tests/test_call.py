@@ -1,6 +1,7 @@
 """The call from Python gives what Python's own way gives, takes no more than that does, and keeps nothing."""
 
 import gc
+import pickle
 import sys
 import time
 from threading import Thread
@@ -135,6 +136,21 @@ def test_what_is_wrong_is_refused_as_ever(kind, through_python):
         slow.step(WRONG[kind])
     assert str(quick.value) == str(expected.value)
     stream.step(feeds)
+
+
+def test_pickled_arrays_are_taken_by_the_call():
+    """Their dtypes are others than NumPy's own, as are those of what other processes send."""
+    stream, feeds = tinyseq.load(lstm()).stream(), {"x": np.ones((1, 1, 3), np.float32)}
+    plain = stream.fork()
+    sent = pickle.loads(pickle.dumps(feeds))
+    assert sent["x"].dtype is not feeds["x"].dtype
+    out = pickle.loads(pickle.dumps(plain.fork().step(feeds)))
+    for into in (None, out):
+        results = stream._runner.quick(feeds)(sent, into, None)
+        assert results is not None
+        same(results, plain.step(feeds))
+    swapped = {"x": feeds["x"].astype(">f4")}
+    assert stream._runner.quick(feeds)(swapped, None, None) is None
 
 
 TAKEN = {

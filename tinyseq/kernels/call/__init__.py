@@ -43,7 +43,9 @@ class Place(NamedTuple):
     def told(self) -> tuple[object, ...]:
         """As the extension reads it."""
         memory = self.memory
-        return (self.name, self.dtype, self.make, address(memory), memory.nbytes, self.shape, self.word)
+        # What Python has interned, as the keys in a program's text, is found without being compared.
+        name = sys.intern(self.name)
+        return (name, self.dtype, self.make, address(memory), memory.nbytes, self.shape, self.word)
 
 
 @cache
@@ -74,9 +76,10 @@ def _is_of_this_kind() -> bool:
 
 
 def _sees_arrays(module: ModuleType) -> bool:
-    array = np.empty((2, 3), np.float32)
-    flags = array.flags.num  # type: ignore[attr-defined]
-    return module.described(array) == (address(array), 2, 2, np.dtype(np.float32), flags)
+    array = np.empty((2, 3), np.dtype(np.float32).newbyteorder())
+    flags, dtype = array.flags.num, array.dtype  # type: ignore[attr-defined]
+    wanted = address(array), 2, 2, dtype, flags, np.float32, ord(dtype.byteorder)
+    return module.described(array) == wanted
 
 
 def step_of(

@@ -8,8 +8,9 @@
 enum { MOST_OUTPUTS = 32, MOST_LENT = 32 };
 
 typedef struct {
-    PyObject *name, *type; /* the key in a dict; the one dtype object */
-    PyObject *make;        /* makes a new array of an output; None where a copy of its bytes is one */
+    PyObject *name; /* the key in a dict */
+    Type *type;
+    PyObject *make; /* makes a new array of an output; None where a copy of its bytes is one */
     char *address;
     Py_ssize_t bytes;
     int dimensions;
@@ -42,6 +43,11 @@ static PyObject *returned(PyObject *object) {
     return object;
 }
 
+/* Whether types of numbers are one: what was pickled has a copy. */
+static int is_type(const Type *one, const Type *other) {
+    return one == other || (one->scalar == other->scalar && one->order == other->order);
+}
+
 /* An entry of a dict, if it is a dense array of just such a type and shape. */
 static Array *found(const Call *call, const Place *place, PyObject *dict) {
     Array *array = (Array *)PyDict_GetItemWithError(dict, place->name);
@@ -49,7 +55,7 @@ static Array *found(const Call *call, const Place *place, PyObject *dict) {
         PyErr_Clear();
         return NULL;
     }
-    if (array->head.type != call->array_type || array->type != place->type) return NULL;
+    if (array->head.type != call->array_type || !is_type(array->type, place->type)) return NULL;
     if (array->dimensions != place->dimensions) return NULL;
     if ((array->flags & (CONTIGUOUS | ALIGNED)) != (CONTIGUOUS | ALIGNED)) return NULL;
     for (int axis = 0; axis < place->dimensions; axis++)
@@ -126,7 +132,7 @@ static int64_t run(const Call *call, const Lent *lent) {
 }
 
 static PyObject *new_result(const Call *call, const Place *place) {
-    Py_IncRef(place->type); /* which the new array keeps */
+    Py_IncRef((PyObject *)place->type); /* which the new array keeps */
     return new_array(call->array_type, place->type, place->dimensions, place->shape, NULL, NULL, 0, NULL);
 }
 
@@ -234,7 +240,7 @@ static void call_dealloc(PyObject *self) {
     for (Py_ssize_t i = 0; call->places != NULL && i < count; i++) {
         Place *place = &call->places[i];
         if (place->name != NULL) Py_DecRef(place->name);
-        if (place->type != NULL) Py_DecRef(place->type);
+        if (place->type != NULL) Py_DecRef((PyObject *)place->type);
         if (place->make != NULL) Py_DecRef(place->make);
         PyMem_Free(place->shape);
     }
@@ -250,7 +256,7 @@ static void call_dealloc(PyObject *self) {
 static int fill(Place *place, PyObject *from) {
     PyObject *shape = PyTuple_GetItem(from, 5);
     place->name = returned(PyTuple_GetItem(from, 0));
-    place->type = returned(PyTuple_GetItem(from, 1));
+    place->type = (Type *)returned(PyTuple_GetItem(from, 1));
     place->make = returned(PyTuple_GetItem(from, 2));
     place->address = PyLong_AsVoidPtr(PyTuple_GetItem(from, 3));
     place->bytes = PyLong_AsSsize_t(PyTuple_GetItem(from, 4));
@@ -328,17 +334,20 @@ static PyObject *bound_new(PyObject *type, PyObject *given, PyObject *names) {
     return bound;
 }
 
-/* What this file takes an array to be: (address, dimensions, first size, dtype, flags). */
+/* What this file takes an array to be: (address, dimensions, first size, dtype, flags, type of an element, order
+   of bytes). */
 static PyObject *described(PyObject *module, PyObject *object) {
     (void)module;
     Array *array = (Array *)object;
-    PyObject *about = PyTuple_New(5);
+    PyObject *about = PyTuple_New(7);
     if (about == NULL) return NULL;
     PyTuple_SetItem(about, 0, PyLong_FromVoidPtr(array->data));
     PyTuple_SetItem(about, 1, PyLong_FromSsize_t(array->dimensions));
     PyTuple_SetItem(about, 2, PyLong_FromSsize_t(array->shape[0]));
-    PyTuple_SetItem(about, 3, returned(array->type));
+    PyTuple_SetItem(about, 3, returned((PyObject *)array->type));
     PyTuple_SetItem(about, 4, PyLong_FromSsize_t(array->flags));
+    PyTuple_SetItem(about, 5, returned(array->type->scalar));
+    PyTuple_SetItem(about, 6, PyLong_FromSsize_t(array->type->order));
     return about;
 }
 

@@ -94,18 +94,25 @@ FROM_PYTHON Py_ssize_t PyTuple_Size(PyObject *tuple);
 FROM_PYTHON PyObject *PyType_FromSpec(PyType_Spec *spec);
 FROM_PYTHON PyObject *PyType_GenericAlloc(PyObject *type, Py_ssize_t items);
 
-/* PyArrayObject_fields of NumPy's C interface, as all that is compiled against it reads it. */
+/* PyArray_Descr and PyArrayObject_fields of NumPy's C interface, as far as all that is compiled against it reads
+   them. */
+typedef struct {
+    PyObject head;
+    PyObject *scalar; /* the type of an element as an object */
+    char kind, letter, order;
+} Type;
 typedef struct {
     PyObject head;
     char *data;
     int dimensions;
     Py_ssize_t *shape, *strides;
-    PyObject *base, *type;
+    PyObject *base;
+    Type *type;
     int flags;
 } Array;
 
 /* PyArray_NewFromDescr, and its place in the table of NumPy's C interface. */
-typedef PyObject *(*NewArray)(PyObject *array_type, PyObject *type, int dimensions, const Py_ssize_t *shape,
+typedef PyObject *(*NewArray)(PyObject *array_type, Type *type, int dimensions, const Py_ssize_t *shape,
                               const Py_ssize_t *strides, void *data, int flags, PyObject *object);
 enum { NEW_ARRAY = 94 };
 
