@@ -45,6 +45,10 @@ class RowRunner(Runner, Protocol):
     ``state`` has rows first.
     """
 
+    @property
+    def nbytes(self) -> int:
+        """The memory that it holds."""
+
     def bound(self, feeds: Mapping[str, object]) -> Executor | None:
         """The plan at work for such feeds, which it has taken; None where there are no plans."""
 

@@ -22,8 +22,9 @@ NOTHING: Mapping[str, np.ndarray] = {}
 class Executor(ABC):
     """A plan with an arena of its own. One thread at a time may use it.
 
-    A subclass gives its memory before it calls this constructor. ``views`` are the outputs as the last
-    ``execute`` left them, by name. ``joins`` says whether its plan can be part of a program.
+    A subclass gives its memory before it calls this constructor. ``nbytes`` is how large the arena is,
+    ``views`` are the outputs as the last ``execute`` left them, by name, ``joins`` says whether its plan can
+    be part of a program.
     """
 
     joins = False
@@ -32,6 +33,7 @@ class Executor(ABC):
 
     def __init__(self, plan: Plan, known: Mapping[str, np.ndarray]) -> None:
         self._places = plan.places
+        self.nbytes = plan.arena_bytes
         self._inputs = [(n, self.place(r), r.shape, r.dtype) for n, r in plan.inputs.items()]
         self._known = [(name, array.tobytes(), array.shape, array.dtype) for name, array in known.items()]
         self._count = len(self._inputs) + len(self._known)

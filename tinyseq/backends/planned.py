@@ -7,10 +7,12 @@ from collections import OrderedDict
 from collections.abc import Callable, Mapping, Sequence
 from functools import cached_property
 from typing import TYPE_CHECKING
+from weakref import ref
 
 import numpy as np
 
 from tinyseq.backends.executor import Executor
+from tinyseq.common.idle import Idle
 from tinyseq.errors import FeedError
 from tinyseq.ir.feeds import checked_feeds
 from tinyseq.ir.model import Model, Value, constants_of
@@ -27,9 +29,6 @@ if TYPE_CHECKING:
 MOST_BOUND = 8
 """Shapes whose executors one stream keeps."""
 
-Idle = dict[Key, list[Executor]]
-"""Executors that nobody uses, by the plans they are for."""
-
 
 class PlannedBackend(ABC):
     """A model's weights and plans, shared by all its streams and calls. Safe to use from threads."""
@@ -41,8 +40,10 @@ class PlannedBackend(ABC):
         self._weights = PackedWeights(constants_of(model.graph), transforms=self.transforms)
         self._model, self._make_streaming = model, streaming
         self._finite = finite
-        self._in_rows: OrderedDict[RowLayout, tuple[Plans, Idle]] = OrderedDict()
-        self._idle: Idle = {}
+        self._in_rows: OrderedDict[RowLayout, Plans] = OrderedDict()
+        self.idle: Idle[Executor] = Idle()
+        """Executors that nobody uses, by what they are for: all calls without state, or a layout of it; and
+        their plans."""
         self._recent: list[tuple[Key, Executor]] = []
 
     @abstractmethod
@@ -116,35 +117,29 @@ class PlannedBackend(ABC):
                 break
             if type(feeds) is dict and executor.fits(feeds):
                 return key, executor, feeds
-            idle = self._idle.setdefault(key, [])
-            if not idle:
-                idle.append(executor)
+            self.idle.leave((None, key), executor)
         arrays = self.checked(self._whole.inputs, feeds)
         key, plan = _planned(self._whole, arrays)
-        try:
-            executor = self._idle[key].pop()
-        except (KeyError, IndexError):
+        executor = self.idle.take((None, key))
+        if executor is None:
             executor = self.executor(plan, self.block(0), self._whole.known(arrays))
-        if len(self._idle) > MOST_PLANS:
-            self._idle.clear()
         executor.fits(arrays)
         return key, executor, arrays
 
     def runner(self) -> PlannedRunner:
-        return PlannedRunner(self, self._streaming, self._layout, self.block(self._layout.bytes), {})
+        return PlannedRunner(self, self._streaming, self._layout, self.block(self._layout.bytes))
 
     def rows(self, layout: RowLayout, count: int) -> PlannedRunner:
         # Imported here: only those who keep many streams in rows should wait for it.
         from tinyseq.plan.rows import StateRows
 
-        shared = self._in_rows.get(layout)
-        if shared is None:
+        plans = self._in_rows.get(layout)
+        if plans is None:
             plans = Plans(Planner(self._stream_model, self._weights, StateRows(layout, self._finite)))
-            shared = self._in_rows.setdefault(layout, (plans, {}))
+            plans = self._in_rows.setdefault(layout, plans)
             while len(self._in_rows) > MOST_PLANS:
                 self._in_rows.popitem(last=False)
-        plans, idle = shared
-        return PlannedRunner(self, plans, layout, self.block(layout.bytes, count), idle)
+        return PlannedRunner(self, plans, layout, self.block(layout.bytes, count))
 
 
 def _planned(plans: Plans, arrays: dict[str, np.ndarray]) -> tuple[Key, Plan]:
@@ -166,14 +161,15 @@ class PlannedRunner:
         plans: Plans,
         layout: StateLayout | RowLayout,
         block: np.ndarray,
-        idle: Idle,
     ) -> None:
         self._backend = backend
         self._plans = plans
         self._block = block
+        self._layout = layout
         self.state = layout.parts(block)
-        self._idle = idle
         self._bound: OrderedDict[Key, Executor] = OrderedDict()
+        # Programs may keep some that are no longer bound.
+        self._alive: list[ref[Executor]] = []
         self._last: Executor | None = None
 
     def step(
@@ -222,25 +218,29 @@ class PlannedRunner:
     def _bind(self, arrays: dict[str, np.ndarray]) -> Executor:
         key, plan = _planned(self._plans, arrays)
         if key not in self._bound:
-            self._bound[key] = self._executor(key, plan, arrays)
+            self._bound[key] = executor = self._executor(key, plan, arrays)
+            self._alive = [each for each in self._alive if each() is not None] + [ref(executor)]
             while len(self._bound) > MOST_BOUND:
                 self._bound.popitem(last=False)
         return self._bound[key]
 
     def _executor(self, key: Key, plan: Plan, arrays: dict[str, np.ndarray]) -> Executor:
         """One that another runner has left, else a new one."""
-        try:
-            executor = self._idle[key].pop()
-        except (KeyError, IndexError):
+        executor = self._backend.idle.take((self._layout, key))
+        if executor is None:
             return self._backend.executor(plan, self._block, self._plans.known(arrays))
         executor.bind(self._block)
         return executor
 
+    @property
+    def nbytes(self) -> int:
+        """The memory of the block and the executors."""
+        return self._block.nbytes + sum([one.nbytes for each in self._alive if (one := each()) is not None])
+
     def release(self) -> None:
         """Leaves its executors to the runners that come after it."""
-        if len(self._idle) > MOST_PLANS:
-            self._idle.clear()
         for key, executor in self._bound.items():
-            self._idle.setdefault(key, []).append(executor)
+            self._backend.idle.leave((self._layout, key), executor)
         self._bound.clear()
+        self._alive.clear()
         self._last = None

@@ -115,6 +115,11 @@ class ReferenceRows:
             self.state[name][targets] = array
         return results
 
+    @property
+    def nbytes(self) -> int:
+        """The memory of the state."""
+        return sum([array.nbytes for array in self.state.values()])
+
     def bound(self, feeds: Mapping[str, object]) -> None:
         """None: nothing is planned."""
 

@@ -42,6 +42,11 @@ class RowStepper:
         self.advance = self._runner.advance
         """Runs a step for feeds by name; its arrays hold until the next one and may be written to."""
 
+    @property
+    def nbytes(self) -> int:
+        """The memory of state and plans at work."""
+        return self._runner.nbytes
+
     def address(
         self, feeds: dict[str, np.ndarray], sources: np.ndarray, targets: np.ndarray, owners: np.ndarray
     ) -> None:

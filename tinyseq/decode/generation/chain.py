@@ -31,6 +31,10 @@ class Chain(Protocol):
 class Steps(Protocol):
     """What a search needs of a model: rows of state, stepped as a batch."""
 
+    @property
+    def nbytes(self) -> int:
+        """The memory that it holds."""
+
     def begin(self, parts: Mapping[str, np.ndarray]) -> None:
         """Begins a batch: the first place of each input gets its start, inputs by name, rows first."""
 

@@ -8,9 +8,9 @@ from typing import NamedTuple
 import numpy as np
 
 from tinyseq.common.given import is_one_of
+from tinyseq.common.idle import Idle
 from tinyseq.common.text import printable, shown
 from tinyseq.decode.generation.batches import Batch, merged, rows_back, rows_first
-from tinyseq.decode.generation.idle import Idle
 from tinyseq.decode.generation.search import Search
 from tinyseq.decode.generation.steps import DecoderSteps
 from tinyseq.errors import FeedError, ModelError, OptionError
@@ -101,7 +101,7 @@ class Decoder:
         axes = {name: self._axis(value) for name, value in self._inputs.items()}
         self.axes = {name: axis for name, axis in axes.items() if axis is not None}
         self._taken = self._given_inputs()
-        self.idle = Idle()
+        self.idle: Idle[Search] = Idle(lambda search: search.release())
         """Searches that have ended, for generations like theirs."""
 
     def __repr__(self) -> str:

@@ -178,6 +178,11 @@ class Search(ABC):
         """Whether another batch finds here what it needs; else it may as well begin anew."""
         return bool(self._chains) and self._chainable
 
+    @property
+    def nbytes(self) -> int:
+        """The memory of the trace and of the model's rows."""
+        return self._trace.array.nbytes + self.steps.nbytes
+
     def release(self) -> None:
         """Says that this search will not step again."""
         self.steps.release()

@@ -88,6 +88,11 @@ class DecoderSteps:
             array[: self._spare : self._share] = parts.get(name, self._initial.get(name, 0))
 
     @property
+    def nbytes(self) -> int:
+        """See ``Steps``."""
+        return self._rows.nbytes
+
+    @property
     def state(self) -> dict[str, np.ndarray]:
         """What lies in rows, rows first: the last one is spare."""
         return self._rows.state

@@ -9,6 +9,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from tinyseq.common.given import as_path, is_folder, is_one_of, is_whole
+from tinyseq.common.idle import Idle
 from tinyseq.common.text import shown
 from tinyseq.decode.generation.decoder import Decoder, kind_of
 from tinyseq.decode.generation.steps import rounded
@@ -25,9 +26,6 @@ OUTPUT = "predictor.output"
 
 PARTS = {"encoder": ("encoder",), "predictor": ("decoder", "predictor"), "joiner": ("joiner",)}
 """The models of a folder, and how the names of their files may begin."""
-
-MOST_IDLE = 4
-"""Numbers of places, and of each how many, that are kept ready where nobody uses them."""
 
 
 class JoinerInput(NamedTuple):
@@ -144,7 +142,7 @@ class Transducer:
         self._frame, self._output = _joined(joiner, frame)
         self._scores = _only(joiner, scores, "joiner", "scores")
         self.kind = kind_of(joiner.stream_graph, self._scores, kind)
-        self._idle: dict[int, list[ModelRows]] = {}
+        self._idle: Idle[ModelRows] = Idle()
         self.frame_size = self._frame.size
         self.start_tokens = len(self._begin)
         self.first = self._first()
@@ -207,18 +205,11 @@ class Transducer:
 
     def rows(self, count: int) -> ModelRows:
         """See ``TransducerModel``."""
-        try:
-            return self._idle[count].pop()
-        except (KeyError, IndexError):
-            return ModelRows(self, count)
+        return self._idle.take(count) or ModelRows(self, count)
 
     def give_back(self, rows: ModelRows) -> None:
         """See ``TransducerModel``."""
-        if len(self._idle) > MOST_IDLE:
-            self._idle.clear()
-        idle = self._idle.setdefault(rows.count, [])
-        if len(idle) < MOST_IDLE:
-            idle.append(rows)
+        self._idle.leave(rows.count, rows)
 
     def encode(self, feeds: Mapping[str, np.ndarray], output: str | None = None) -> np.ndarray:
         """The encoder's frames [N, T, C] for whole inputs, for ``TransducerDecoder.decode``.
@@ -334,6 +325,11 @@ class ModelRows:
         places = {name: self._steps.state[name][:count] for name in transducer._carried}
         self.state = {f"predictor.{name}": array for name, array in places.items()}
         self.state[OUTPUT] = self._outputs
+
+    @property
+    def nbytes(self) -> int:
+        """The memory of the places and of what steps them."""
+        return self._steps.nbytes + self._joiner.nbytes
 
     def join(self, frames: np.ndarray, places: np.ndarray) -> np.ndarray:
         """See ``TransducerRows``."""
