@@ -72,6 +72,9 @@ MINUTE = Effort((32, 128, 512), ((1, 1), (1, 8)), rounds=5)
 MINUTES = ("limits", "silero chunk", "gtcrn", "lstm H", "gru H")
 """What a minute is enough for: the beginnings of the names of tasks."""
 
+LENGTHS = range(100, 4100, 100)
+"""Frames of recordings that are run one after the other."""
+
 FRAMES = {"gtcrn": 1e-4, "dtln-1": 1e-4, "dtln-2": 1e-4}
 """Models of which a frame is timed, and their tolerances."""
 
@@ -136,6 +139,7 @@ def tasks(effort: Effort) -> Iterator[Task]:
     yield Task("start import", lambda: start_import(effort.processes))
     yield Task("start first chunk", lambda: start_first_chunk(effort.processes))
     yield Task("memory of a step", memory_of_a_step)
+    yield Task(f"memory after {len(LENGTHS)} lengths", memory_of_lengths)
     yield Task(f"memory after {effort.steps} steps", lambda: memory_growth(effort.steps))
 
 
@@ -300,6 +304,22 @@ def _traced(rival: Rival) -> float:
     finally:
         tracemalloc.stop()
     return median(peaks)
+
+
+def memory_of_lengths() -> list[Row]:
+    """Kilobytes by which the process has grown after runs of recordings of different lengths."""
+    rows = []
+    for rival in (OnnxRuntime, TinyseqRun):
+        one = rival(cases.silero_sequence(1))
+        one.call()
+        before = _resident_kilobytes()
+        for frames in LENGTHS:
+            one.feed(cases.silero_sequence(frames).feeds)
+            one.call()
+        rows.append(
+            Row(f"memory after {len(LENGTHS)} lengths", rival.package, _resident_kilobytes() - before, "kB")
+        )
+    return rows
 
 
 def memory_growth(steps: int) -> list[Row]:
