@@ -371,6 +371,39 @@ def test_channels_apart_are_weighed_in_order(isa, data):
         np.testing.assert_allclose(y[place], total, rtol=1e-6, atol=1e-6)
 
 
+@given(
+    rows=st.integers(1, 9),
+    count=st.sampled_from([1, 2, 7, 15, 16, 17, 40, 700]),
+    gap=st.integers(0, 3),
+    centred=st.booleans(),
+    seed=st.integers(0, 99),
+)
+def test_normalised_rows(isa, rows, count, gap, centred, seed):
+    """Each row is the same whatever is beside it, and right however far from 0 its numbers are."""
+    rng = np.random.default_rng(seed)
+    x = (rng.choice([0, 30]) + rng.standard_normal((rows, count + gap))).astype(np.float32)
+    epsilon, scale, bias = np.float32([0.01]), *rng.standard_normal((2, count)).astype(np.float32)
+
+    def normalised(x: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        y, statistics = np.empty((len(x), count), np.float32), np.empty((2, len(x)), np.float32)
+        sizes = len(x), count + gap, count
+        execute(isa, "normalise", x, *sizes, epsilon, scale, bias, y, statistics, int(centred))
+        return y, statistics
+
+    y, (means, shares) = normalised(x)
+    own = x[:, :count].astype(np.float64)
+    mean = own.mean(1) * centred
+    share = 1 / np.sqrt(((own - mean[:, None]) ** 2).mean(1) + epsilon.astype(np.float64))
+    np.testing.assert_allclose(means, mean, rtol=1e-6, atol=1e-12)
+    np.testing.assert_allclose(shares, share, rtol=1e-6)
+    wanted = (own - mean[:, None]) * share[:, None] * scale + bias
+    np.testing.assert_allclose(y, wanted, rtol=1e-5, atol=1e-5 if mean.max(initial=1) < 9 else 5e-5)
+    row = seed % rows
+    alone, of_row = normalised(x[row : row + 1].copy())
+    np.testing.assert_array_equal(alone[0], y[row])
+    np.testing.assert_array_equal(of_row[:, 0], [means[row], shares[row]])
+
+
 def softmax(x: np.ndarray) -> np.ndarray:
     powers = np.exp(x.astype(np.float64) - x.max(-1, keepdims=True))
     return powers / powers.sum(-1, keepdims=True)
@@ -545,6 +578,19 @@ def test_fused_isas_agree_in_every_bit_of_softmax(rows, count, seed):
     for name, y in zip(FUSED, results):
         execute(name, "softmax", x, rows, count, count, y)
         np.testing.assert_array_equal(results[0], y)
+
+
+@several
+@given(rows=st.integers(1, 3), count=SIZES, seed=st.integers(0, 99))
+def test_fused_isas_agree_in_every_bit_of_normalisation(rows, count, seed):
+    rng = np.random.default_rng(seed)
+    x = 1 + rng.standard_normal((rows, count)).astype(np.float32)
+    terms = np.float32([1e-5]), *rng.standard_normal((2, count)).astype(np.float32)
+    results = [(np.empty_like(x), np.empty((2, rows), np.float32)) for _ in FUSED]
+    for name, made in zip(FUSED, results):
+        execute(name, "normalise", x, rows, count, count, *terms, *made, 1)
+        for one, other in zip(results[0], made):
+            np.testing.assert_array_equal(one, other)
 
 
 @several

@@ -80,7 +80,7 @@ SIZES = {
 TAILS = {"pick": [0, 1, 4, 1, 1, 2], "beam": [1, 1, 4, 2, 0, 0, 1, 4, 0, 0, 0, 0, 1, 2]}
 """The integers at the end of an instruction, where they are not dimensions."""
 
-IN_FLOAT64 = {"softmax", "log_softmax", "penalize_repetition", "pick", "beam"}
+IN_FLOAT64 = {"softmax", "normalise", "log_softmax", "penalize_repetition", "pick", "beam"}
 """What adds up in float64 as the CPU does, or is given numbers in it."""
 
 

@@ -66,7 +66,9 @@ def per_channel(draw, op):
 def layer_normalization(draw, op):
     x = numbers(draw, draw(shapes(1, 4, least=1)))
     axis = axis_in(draw, x.ndim)
-    vectors = [numbers(draw, x.shape[axis % x.ndim :]) for _ in range(draw(st.integers(1, 2)))]
+    own = x.shape[axis % x.ndim :]
+    kinds = [own, (1,) * (own != x.shape) + own, x.shape, (1,), x.shape[:1] + (1,) * (x.ndim - 1)]
+    vectors = [numbers(draw, draw(st.sampled_from(kinds))) for _ in range(draw(st.integers(1, 2)))]
     outputs = ["y", "mean", "inverse"][: draw(st.sampled_from([1, 3]))]
     return one_node(
         op, [x, *vectors], fed=draw(FED), opset=17, outputs=outputs, axis=axis,

@@ -124,6 +124,14 @@ INSTRUCTIONS = (
         "depthwise", ("&x", "&w", "&bias", "&y", "channels", "taps", "rank", "*dims"), reads="x w bias"
     ),
     Instruction("softmax", ("&x", "rows", "stride", "count", "&y"), reads="x"),
+    Instruction(
+        "normalise",
+        (
+            *("&x", "rows", "stride", "count", "&epsilon", "&scale", "&bias", "&y", "&statistics"),
+            "centred",
+        ),
+        reads="x epsilon scale bias",
+    ),
     Instruction("quantize_dynamic", ("&x", "count", "&y", "&scale", "&zero_point"), reads="x"),
     Instruction(
         "linear_bytes",

@@ -21,6 +21,7 @@ from tinyseq.kernels.compute.indexing import (
     within,
 )
 from tinyseq.kernels.compute.jumps import jump, jump_unless, run, spend, turn
+from tinyseq.kernels.compute.normalise import normalise
 from tinyseq.kernels.compute.product import pack, products
 from tinyseq.kernels.compute.quantized import linear_bytes, quantize_dynamic
 from tinyseq.kernels.compute.recurrent import abreast, recurrent
@@ -57,7 +58,7 @@ from tinyseq.kernels.search.transducer import transducer_beam, transducer_path
 KERNELS = {
     kernel.__name__: kernel
     for kernel in (
-        *(fill, shift, elementwise, pack, linear, products, depthwise, softmax),
+        *(fill, shift, elementwise, pack, linear, products, depthwise, softmax, normalise),
         *(gather, gather_elements, within, finite, extreme, extreme_integer, top_k, top_k_integer),
         *(jump, jump_unless, turn, spend, run, blocks, windows),
         *(quantize_dynamic, linear_bytes, recurrent, abreast),

@@ -20,8 +20,8 @@ A_STORED_BYTE = 8
 def simplify(model: Model) -> Model:
     """Everything that the constants alone decide is computed; what nothing reads is gone; products of numbers
     that stand for bytes are products of these; weights are float32; what is multiplied and added by channel
-    behind convolutions is in their weights; recurrent cells that an exporter took apart are recurrent layers
-    again.
+    behind convolutions is in their weights; layer normalisations and recurrent cells that an exporter took
+    apart are one node again.
 
     Raises:
         ModelError: a constant cannot be computed, or is too large for float32; names it.
@@ -37,10 +37,15 @@ def simplify(model: Model) -> Model:
         from tinyseq.passes.precision import narrow
 
         graph = narrow(graph)
-    if any(node.op in ("Conv", "ConvTranspose", "BatchNormalization") for node in graph.nodes):
+    ops = set(_ops(graph))
+    if not ops.isdisjoint(("Conv", "ConvTranspose", "BatchNormalization")):
         from tinyseq.passes.channels import absorbed
 
         graph = prune(absorbed(graph))
+    if {"ReduceMean", "Sqrt"} <= ops:
+        from tinyseq.passes.norms import layer_norms
+
+        graph = prune(layer_norms(graph))
     if _may_hold_cells(graph):
         from tinyseq.passes.recognise import recognise
 
@@ -55,6 +60,14 @@ def _dtypes(graph: ModelGraph) -> Iterator[np.dtype]:
     for node in graph.nodes:
         for _, sub_graph in node.graphs():
             yield from _dtypes(sub_graph)
+
+
+def _ops(graph: ModelGraph) -> Iterator[str]:
+    """The ops of a graph, sub-graphs included."""
+    for node in graph.nodes:
+        yield node.op
+        for _, sub_graph in node.graphs():
+            yield from _ops(sub_graph)
 
 
 def _may_hold_cells(graph: ModelGraph) -> bool:

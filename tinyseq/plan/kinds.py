@@ -26,6 +26,7 @@ KINDS = {
     "linear": (("f", 0, 9), ("i", 12)),
     "products": (("f", 0, 1, 2),),
     "softmax": (("f", 0, 4),),
+    "normalise": (("f", 0, 4, 5, 6, 7, 8),),
     "depthwise": (("f", 0, 1, 2, 3),),
     "quantize_dynamic": (("f", 0, 3), ("b", 2, 4)),
     "linear_bytes": (("b", 0, 8), ("w", 9)),

@@ -29,6 +29,7 @@ from tinyseq.kernels.cuda.indexing import (
 )
 from tinyseq.kernels.cuda.jumps import jump, jump_unless, spend, turn
 from tinyseq.kernels.cuda.launch import EXACT, Facts, Failure, Launch, Tail
+from tinyseq.kernels.cuda.normalise import normalise
 from tinyseq.kernels.cuda.product import pack, products
 from tinyseq.kernels.cuda.quantized import linear_bytes, quantize_dynamic
 from tinyseq.kernels.cuda.recurrent import recurrent
@@ -42,7 +43,7 @@ from tinyseq.kernels.instructions import INSTRUCTIONS, OPERANDS, SEGMENT_SHIFT
 TWINS: dict[str, Callable[..., list[Launch]]] = {
     twin.__name__: twin
     for twin in (
-        *(fill, shift, elementwise, pack, linear, products, depthwise, softmax),
+        *(fill, shift, elementwise, pack, linear, products, depthwise, softmax, normalise),
         *(quantize_dynamic, linear_bytes, recurrent),
         *(gather, gather_elements, within, finite, extreme, extreme_integer, top_k, top_k_integer),
         *(log_softmax, ban_tokens, force_token, penalize_repetition, ban_ngrams, feed, unroll, pick, beam),

@@ -28,9 +28,16 @@ def _softmax(x, rows, stride, count, y):
 _of_rows = Kernel(_softmax)
 
 
-def softmax(x: int, rows: int, stride: int, count: int, y: int) -> list[Launch]:
+def threads_for(count: int) -> int:
+    """As many threads of a block as share a row of so many elements."""
     threads = WARP
     while threads < min(count, THREADS):
         threads *= 2
+    return threads
+
+
+def softmax(x: int, rows: int, stride: int, count: int, y: int) -> list[Launch]:
     arguments = x, rows, stride, count, y
-    return [Launch(_of_rows, min(rows, MOST_BLOCKS), threads, arguments)] if rows * count > 0 else []
+    return (
+        [Launch(_of_rows, min(rows, MOST_BLOCKS), threads_for(count), arguments)] if rows * count > 0 else []
+    )

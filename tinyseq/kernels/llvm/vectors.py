@@ -77,26 +77,55 @@ def vector_peak(typingctx, address, vectors):
     return types.Tuple((types.float32, types.boolean))(types.int64, types.int64), codegen
 
 
+_WIDE = ir.VectorType(DOUBLE, LANES)
+
+
+def _spread(builder, value, vector):
+    """A vector of one value."""
+    one = builder.insert_element(ir.Constant(vector, ir.Undefined), value, INT32(0))
+    return builder.shuffle_vector(one, one, ir.Constant(ir.VectorType(INT32, LANES), [0] * LANES))
+
+
+def _summed(builder, start, count, term):
+    """The sum of ``count`` vectors of float32 in float64, ``term`` of each: of each lane, then of the lanes
+    by halves."""
+    slot = cgutils.alloca_once_value(builder, ir.Constant(_WIDE, [0.0] * LANES))
+    with cgutils.for_range_slice(builder, INT64(0), count, INT64(1)) as (index, _):
+        values = _load(builder, builder.add(start, builder.mul(index, INT64(4 * LANES))))
+        builder.store(builder.fadd(builder.load(slot), term(builder.fpext(values, _WIDE))), slot)
+    total = builder.load(slot)
+    size = LANES
+    while size > 1:
+        size //= 2
+        order = ir.Constant(ir.VectorType(INT32, LANES), [(k + size) % LANES for k in range(LANES)])
+        total = builder.fadd(total, builder.shuffle_vector(total, total, order))
+    return builder.extract_element(total, INT32(0))
+
+
 @intrinsic
 def vector_sum(typingctx, address, vectors):
-    """The sum of ``vectors`` vectors of float32 in float64: of each lane, then of the lanes by halves."""
-    wide = ir.VectorType(DOUBLE, LANES)
+    """The sum of ``vectors`` vectors of float32, see ``_summed``."""
 
     def codegen(context, builder, signature, args):
-        start, count = args
-        slot = cgutils.alloca_once_value(builder, ir.Constant(wide, [0.0] * LANES))
-        with cgutils.for_range_slice(builder, INT64(0), count, INT64(1)) as (index, _):
-            values = _load(builder, builder.add(start, builder.mul(index, INT64(4 * LANES))))
-            builder.store(builder.fadd(builder.load(slot), builder.fpext(values, wide)), slot)
-        total = builder.load(slot)
-        size = LANES
-        while size > 1:
-            size //= 2
-            order = ir.Constant(ir.VectorType(INT32, LANES), [(k + size) % LANES for k in range(LANES)])
-            total = builder.fadd(total, builder.shuffle_vector(total, total, order))
-        return builder.extract_element(total, INT32(0))
+        return _summed(builder, *args, lambda values: values)
 
     return types.float64(types.int64, types.int64), codegen
+
+
+@intrinsic
+def vector_squares(typingctx, address, vectors, mean):
+    """The sum of the squared differences of ``vectors`` vectors of float32 from a mean, see ``_summed``."""
+
+    def codegen(context, builder, signature, args):
+        middle = _spread(builder, args[2], _WIDE)
+
+        def square(values):
+            apart = builder.fsub(values, middle)
+            return builder.fmul(apart, apart)
+
+        return _summed(builder, *args[:2], square)
+
+    return types.float64(types.int64, types.int64, types.float64), codegen
 
 
 def _matching(name: str, condition: str):
@@ -104,8 +133,7 @@ def _matching(name: str, condition: str):
 
     def typing(typingctx, address, value):
         def codegen(context, builder, signature, args):
-            one = builder.insert_element(ir.Constant(VECTOR, ir.Undefined), args[1], INT32(0))
-            same = builder.shuffle_vector(one, one, ir.Constant(ir.VectorType(INT32, LANES), [0] * LANES))
+            same = _spread(builder, args[1], VECTOR)
             flags = builder.fcmp_ordered(condition, _load(builder, args[0]), same)
             return builder.zext(builder.bitcast(flags, ir.IntType(LANES)), INT64)
 
@@ -149,6 +177,18 @@ def total(row, count):
     found = vector_sum(row, whole)
     for i in range(whole * LANES, count):
         found += np.float64(x[i])
+    return found
+
+
+@compiled()
+def spread_about(row, count, mean):
+    """The sum of the squared differences of ``count`` float32 from a float64 ``mean``, in float64."""
+    x = floats(row)
+    whole = count // LANES
+    found = vector_squares(row, whole, mean)
+    for i in range(whole * LANES, count):
+        apart = np.float64(x[i]) - mean
+        found += apart * apart
     return found
 
 

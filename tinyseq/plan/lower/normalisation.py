@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from tinyseq.plan.lower.elementwise import apply
-from tinyseq.plan.lower.operands import given, real, reshaped
+from tinyseq.plan.lower.operands import along, given, real, reshaped
 from tinyseq.plan.lower.reduction import folded
 from tinyseq.plan.view import BOOL, FLOAT, View
 from tinyseq.shapes import axes_of, axis_of
@@ -38,36 +38,64 @@ def _by_channel(vector: View, x: View) -> View:
     return vector.reshaped((x.shape[1], *[1] * (len(x.shape) - 2))).broadcast(x.shape)
 
 
-def _centred(p: Builder, x: View, axes: list[int], epsilon: float) -> tuple[View, View, View]:
-    """(x less its mean, the mean, 1 / sqrt(variance + epsilon)) over ``axes``."""
-    count = math.prod(x.shape[axis] for axis in axes)
-    mean = folded(p, "add", x, axes)
-    mean = apply(p, "divide", mean, p.scalar(count, mean.shape))
-    centred = apply(p, "subtract", x, mean.broadcast(x.shape))
-    squares = folded(p, "add", apply(p, "square", centred), axes)
-    variance = apply(p, "divide", squares, p.scalar(count, squares.shape))
-    raised = apply(p, "add", variance, p.scalar(epsilon, variance.shape))
-    return centred, mean, apply(p, "reciprocal", apply(p, "sqrt", raised))
+def _normalised(
+    p: Builder,
+    node: Node,
+    x: View,
+    first: int,
+    scale: View | None = None,
+    bias: View | None = None,
+    centred: bool = True,
+) -> list[View]:
+    """[x normalised over its axes from ``first`` on, the means, 1 / sqrt(variance + epsilon)]: times
+    ``scale`` and plus ``bias``, whose shapes extend to that of these axes; the mean is 0 unless ``centred``.
+    """
+    kept, own = x.shape[:first], x.shape[first:]
+    rows, count = math.prod(kept), math.prod(own)
+    factors, shifts = (
+        (
+            p.constant(np.full(count, least, np.float32))
+            if view is None
+            else p.dense(view.broadcast(own)).reshaped((count,))
+        )
+        for view, least in ((scale, 1), (bias, 0))
+    )
+    source = x.reshaped((rows, count))
+    if source is None or (count > 1 and source.strides[1] != 1):
+        source = p.fresh(x).reshaped((rows, count))
+    y, statistics = p.allocate(x.shape), p.allocate((2, *kept, *[1] * len(own)))
+    if rows:
+        epsilon = p.scalar(node.attributes["epsilon"], (1,))
+        sizes = rows, source.strides[0], count
+        p.emit("normalise", source, *sizes, epsilon, factors, shifts, y, statistics, int(centred))
+    return [y, *(along(statistics, 0, part, 1).reshaped(statistics.shape[1:]) for part in range(2))]
 
 
-def layer(p: Builder, node: Node, inputs, shapes) -> list[View]:
+def layer(p: Builder, node: Node, inputs, shapes, centred: bool = True) -> list[View]:
+    """Scale and bias need only extend to the shape of x: what differs between rows comes afterwards."""
     x, scale, bias = real(p, inputs[0]), real(p, inputs[1]), given(inputs, 2)
+    bias = None if bias is None else real(p, bias)
     first = axis_of(node.attributes["axis"], len(x.shape))
-    axes = list(range(first, len(x.shape)))
-    centred, mean, spread = _centred(p, x, axes, node.attributes["epsilon"])
-    y = apply(p, "multiply", centred, spread.broadcast(x.shape))
-    y = apply(p, "multiply", y, scale.broadcast(x.shape))
-    if bias is not None:
-        y = apply(p, "add", y, real(p, bias).broadcast(x.shape))
-    return [y, mean, spread]
+    factors = _of_rows(scale, len(x.shape) - first)
+    shifts = None if bias is None or factors is None else _of_rows(bias, len(x.shape) - first)
+    y, *statistics = _normalised(p, node, x, first, factors, shifts, centred)
+    if factors is None:
+        y = apply(p, "multiply", y, scale.broadcast(x.shape))
+    if bias is not None and shifts is None:
+        y = apply(p, "add", y, bias.broadcast(x.shape))
+    return [y, *statistics]
+
+
+def _of_rows(view: View, rank: int) -> View | None:
+    """A view as one of the last ``rank`` dimensions; None where it differs along others."""
+    before = max(len(view.shape) - rank, 0)
+    return view.reshaped(view.shape[before:]) if math.prod(view.shape[:before]) == 1 else None
 
 
 def instance(p: Builder, node: Node, inputs, shapes) -> View:
     x = real(p, inputs[0])
     scale, bias = (_by_channel(real(p, value), x) for value in inputs[1:3])
-    axes = list(range(2, len(x.shape)))
-    centred, _, spread = _centred(p, x, axes, node.attributes["epsilon"])
-    return apply(p, "fma", apply(p, "multiply", centred, spread.broadcast(x.shape)), scale, bias)
+    return apply(p, "fma", _normalised(p, node, x, 2)[0], scale, bias)
 
 
 def group(p: Builder, node: Node, inputs, shapes) -> View:
@@ -75,19 +103,11 @@ def group(p: Builder, node: Node, inputs, shapes) -> View:
     scale, bias = (_by_channel(real(p, value), x) for value in inputs[1:3])
     groups = node.attributes["num_groups"]
     parts = reshaped(p, x, (x.shape[0], groups, x.shape[1] // groups, *x.shape[2:]))
-    centred, _, spread = _centred(p, parts, list(range(2, len(parts.shape))), node.attributes["epsilon"])
-    y = apply(p, "multiply", centred, spread.broadcast(parts.shape))
-    return apply(p, "fma", reshaped(p, y, x.shape), scale, bias)
+    return apply(p, "fma", reshaped(p, _normalised(p, node, parts, 2)[0], x.shape), scale, bias)
 
 
 def rms(p: Builder, node: Node, inputs, shapes) -> View:
-    x, scale = real(p, inputs[0]), real(p, inputs[1])
-    axes = list(range(axis_of(node.attributes["axis"], len(x.shape)), len(x.shape)))
-    squares = folded(p, "add", apply(p, "square", x), axes)
-    mean = apply(p, "divide", squares, p.scalar(math.prod(x.shape[axis] for axis in axes), squares.shape))
-    raised = apply(p, "add", mean, p.scalar(node.attributes["epsilon"], mean.shape))
-    y = apply(p, "multiply", x, apply(p, "reciprocal", apply(p, "sqrt", raised)).broadcast(x.shape))
-    return apply(p, "multiply", y, scale.broadcast(x.shape))
+    return layer(p, node, inputs, shapes, centred=False)[0]
 
 
 def mean_variance(p: Builder, node: Node, inputs, shapes) -> View:
