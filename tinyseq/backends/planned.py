@@ -97,7 +97,8 @@ class PlannedBackend(ABC):
     def _run(self, feeds: Mapping[str, object]) -> dict[str, np.ndarray]:
         key, executor, arrays = self._fitting(feeds)
         try:
-            return executor.run(arrays)
+            results = executor.step(arrays, None, None)
+            return executor.run(arrays) if results is None else results
         finally:
             self._recent.append((key, executor))
 

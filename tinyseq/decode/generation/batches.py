@@ -31,7 +31,7 @@ class Batch(NamedTuple):
 def in_parts(batches: Sequence[Batch], most: int) -> list[Batch]:
     """Batches of ``most`` inputs at the most."""
     return [
-        batch.cut(slice(start, start + most))
+        batch.cut(slice(start, start + most)) if len(batch.numbers) > most else batch
         for batch in batches
         for start in range(0, len(batch.numbers), most)
     ]
@@ -49,6 +49,8 @@ def rows_back(array: np.ndarray, axis: int) -> np.ndarray:
 
 def merged(batches: Sequence[Batch]) -> list[Batch]:
     """Batches of equal shapes put together."""
+    if len(batches) == 1:
+        return list(batches)
     alike: dict[tuple, list[Batch]] = {}
     for batch in batches:
         shapes = tuple((name, array.shape[1:]) for name, array in batch.parts.items())
