@@ -33,6 +33,7 @@ from numba import types
 from tinyseq.kernels.cells import VARIANTS, Variant
 from tinyseq.kernels.compute.blocks import resolve
 from tinyseq.kernels.compute.elementwise import elementwise, fill
+from tinyseq.kernels.compute.lockstep import fits_lockstep, lockstep_of
 from tinyseq.kernels.compute.math import ZERO
 from tinyseq.kernels.compute.rows import (
     BIAS,
@@ -58,10 +59,11 @@ from tinyseq.kernels.compute.rows import (
     beside_of,
     row_of,
     valid_row,
+    vectors_of,
 )
 from tinyseq.kernels.compute.sharing import LAYER, LEAST, PART, share, sharing, work_of
 from tinyseq.kernels.compute.weighted import linear, weighted
-from tinyseq.kernels.formats import BLOCK_ROWS, BYTE_BLOCK, INT8, INT16, bytes_of_row
+from tinyseq.kernels.formats import BLOCK_ROWS, BYTE_BLOCK, FLOAT32, INT8, INT16, bytes_of_row
 from tinyseq.kernels.instructions import (
     BYTES,
     HAS_LENGTHS,
@@ -79,6 +81,7 @@ FILL, LINEAR, RECURRENT = OPCODES["fill"], OPCODES["linear"], OPCODES["recurrent
 MANY_ROWS = 6
 """So many rows for each part fill the tiles of a product."""
 
+AS_FLOATS = FLOAT32.code
 BYTES_TOGETHER, ONE_PLANE, TWO_PLANES = BYTE_BLOCK.code, INT8.code, INT16.code
 
 ADDRESSES, WAY, CELL, FRAMES, ROWS, HIDDEN, UNITS, FLAGS, FORMAT = (
@@ -142,6 +145,7 @@ def _sequence_of(variant: Variant) -> Callable:
     reset = row_of(variant, cell.reset, in_place=False) if resets else compute
     besides = not resets and not variant.constants and not variant.general
     beside = beside_of(variant, compute) if besides else compute
+    lockstep = lockstep_of(variant, vectors_of(variant, cell.formula, True)) if besides else compute
 
     @compiled()
     def sequence(layers, count, frames, rows, hidden, units, flags, format, all_rows, team):
@@ -151,6 +155,9 @@ def _sequence_of(variant: Variant) -> Callable:
         if besides:
             plain = flags & (HAS_LENGTHS | PROJECTED) == 0
             together = lanes() > 1 and hidden < lanes() and count * rows > 1 and plain
+            if plain and format == AS_FLOATS and fits_lockstep(count, frames, rows, hidden):
+                lockstep(layers, count, frames, hidden, flags)
+                return
         for step in range(frames):
             for number in range(count):
                 layer = layers + number * LAYER_WORDS * 8

@@ -13,6 +13,7 @@ put side by side, so that vectors are of several rows.
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import cache
 
 import numpy as np
 from numba import types
@@ -99,7 +100,7 @@ def row_of(variant: Variant, formula: Callable, in_place: bool = True) -> Callab
 
     The state is read at ``before`` and left at ``h``, which is the same if ``in_place``.
     """
-    vectors = (_in_passes if variant.general else _at_once)(variant, formula, in_place)
+    vectors = vectors_of(variant, formula, in_place)
     last = _last_vector(variant, vectors, in_place)
 
     @compiled()
@@ -117,6 +118,13 @@ def row_of(variant: Variant, formula: Callable, in_place: bool = True) -> Callab
             )  # fmt: skip
 
     return row
+
+
+@cache
+def vectors_of(variant: Variant, formula: Callable, in_place: bool) -> Callable:
+    """``row_of`` for whole vectors: with ``stride``, how far apart rows are, and ``count`` units, instead of
+    ``hidden``."""
+    return (_in_passes if variant.general else _at_once)(variant, formula, in_place)
 
 
 @compiled()

@@ -128,6 +128,26 @@ def vector_squares(typingctx, address, vectors, mean):
     return types.float64(types.int64, types.int64, types.float64), codegen
 
 
+def spreading(units: int):
+    """An intrinsic ``spread(source, target)``: of a vector of blocks of so many float32, for each place in a
+    block a vector that has in all lanes of a block the number in that place."""
+
+    @intrinsic
+    def spread(typingctx, source, target):
+        def codegen(context, builder, signature, args):
+            values = _load(builder, args[0])
+            for place in range(units):
+                lanes = [lane // units * units + place for lane in range(LANES)]
+                made = builder.shuffle_vector(values, values, ir.Constant(ir.VectorType(INT32, LANES), lanes))
+                address = builder.add(args[1], INT64(4 * LANES * place))
+                builder.store(made, builder.inttoptr(address, VECTOR.as_pointer()), align=4)
+            return context.get_dummy_value()
+
+        return types.void(types.int64, types.int64), codegen
+
+    return spread
+
+
 def _matching(name: str, condition: str):
     """An intrinsic: which of the ``LANES`` float32 at an address stand in a relation to a value, as bits."""
 
