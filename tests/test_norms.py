@@ -8,9 +8,10 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from onnx import helper, load_from_string
+from onnx import helper, load_from_string, numpy_helper
 from tinyseq.converters import onnx
 
+import tinyseq
 from tests.models import Case, model, value
 from tests.test_differential import agrees_with_onnxruntime
 from tinyseq import passes, reference
@@ -34,14 +35,16 @@ def taken_apart(
     keepdims=1,
     given_out=(),
     opset=18,
+    lent=(),
+    x=SHAPE,
 ) -> Case:
     """y = (x - mean) / sqrt(variance + epsilon), times a scale and plus a bias, where there are any."""
     spread_axes = axes if spread_axes is None else spread_axes
     constants = {
         "axes": np.array(axes),
         "spread_axes": np.array(spread_axes),
-        "two": np.float32(2),
-        "e": np.float32(0.01),
+        "two": np.full(lent, 2, np.float32),
+        "e": np.full(lent, 0.01, np.float32),
     }
 
     def mean(source: str, name: str, axes: str) -> object:
@@ -77,8 +80,8 @@ def taken_apart(
     if opset < 18:
         constants = {name: array for name, array in constants.items() if "axes" not in name}
     outputs = [value(name) for name in dict.fromkeys((last, *given_out))]
-    made = model(nodes, [value("x", shape=["a", "b", 5])], outputs, constants, opset=opset)
-    return Case(made, {"x": 2 + numbers(*SHAPE)})
+    made = model(nodes, [value("x", shape=["a", "b", "c"])], outputs, constants, opset=opset)
+    return Case(made, {"x": 2 + numbers(*x)})
 
 
 def ops(case: Case) -> Counter[str]:
@@ -147,3 +150,75 @@ def test_in_branches():
     for _, inner in found.graphs():
         assert [node.op for node in inner.nodes] == ["LayerNormalization"]
     agrees_with_onnxruntime(case)
+
+
+@pytest.mark.parametrize("lent", [(1, 1, 1, 1), (5,), (4, 1)])
+def test_numbers_that_lend_their_shape_are_left_alone(lent):
+    case = taken_apart(lent=lent, x=(3, 1, 5) if lent == (4, 1) else (3, 4, 5))
+    assert "LayerNormalization" not in ops(case)
+    agrees_with_onnxruntime(case)
+
+
+@pytest.mark.parametrize("scale, bias", [((5,), (5,)), ((5,), None), (None, (5,)), ((), (5,)), ((0,), None)])
+def test_what_is_larger_than_what_is_normalised_makes_it_larger(scale, bias):
+    case = taken_apart(scale=scale, bias=bias, x=(3, 4, 1))
+    assert ops(case) == {"LayerNormalization": 1}
+    agrees_with_onnxruntime(case)
+
+
+def renamed(case: Case, name: str) -> Case:
+    """With another name for the tensor ``x``, an input."""
+    proto = load_from_string(case.model)
+    for node in proto.graph.node:
+        node.input[:] = [name if each == "x" else each for each in node.input]
+    proto.graph.input[0].name = name
+    return Case(proto.SerializeToString(), {name: case.feeds["x"]})
+
+
+def test_no_name_is_taken_twice():
+    case = renamed(taken_apart(scale=None, bias=None), "n.scale")
+    assert ops(case) == {"LayerNormalization": 1}
+    agrees_with_onnxruntime(case)
+    proto = load_from_string(taken_apart(scale=None, bias=None, given_out=("q",)).model)
+    proto.graph.node.append(helper.make_node("Mul", ["n", "n.scale"], ["q"]))
+    proto.graph.initializer.append(numpy_helper.from_array(numbers(1, 1, 5), "n.scale"))
+    agrees_with_onnxruntime(Case(proto.SerializeToString(), {"x": numbers(*SHAPE)}))
+
+
+def test_no_name_of_a_graph_around_is_taken():
+    branch = load_from_string(taken_apart(scale=None, bias=None, given_out=("q",)).model).graph
+    branch.node.append(helper.make_node("Mul", ["n", "n.scale"], ["q"]))
+    del branch.input[:]
+    node = helper.make_node("If", ["condition"], ["y", "q"], then_branch=branch, else_branch=branch)
+    given = [value("condition", np.bool_, []), value("x", shape=["a", "b", 5])]
+    outputs = [value("y", shape=["a", "b", 5]), value("q", shape=["a", "b", 5])]
+    case = Case(
+        model([node], given, outputs, {"n.scale": numbers(1, 1, 5)}),
+        {"condition": np.array(True), "x": numbers(*SHAPE)},
+    )
+    agrees_with_onnxruntime(case)
+
+
+@pytest.mark.parametrize("computed", ["scale", "bias", "both"])
+def test_chunks_have_the_bits_of_the_whole_where_scale_and_bias_are_computed(computed):
+    """Frames alone are rows of one, which a scale of one row fits."""
+    graph = tinyseq.Graph()
+    x = graph.input("x", ["frames", 1, 4])
+    h, *_ = graph.lstm(x, [numbers(1, 24, 4), numbers(1, 24, 6)], layout="onnx")
+    scale, bias = (graph.apply("MatMul", x, numbers(4, 6)) for _ in range(2))
+    scale = scale if computed != "bias" else numbers(6)
+    bias = bias if computed != "scale" else numbers(6)
+    graph.output("y", graph.layer_norm(h, scale, bias))
+    session = tinyseq.load(graph)
+    report = tinyseq.check_stream(session, {"x": numbers(6, 1, 4)})
+    assert report.passed, report
+
+
+@pytest.mark.parametrize("mean", [1e3, 1e5, 1e6])
+def test_rows_far_from_zero_are_exact(mean):
+    x = (mean + RNG.standard_normal((3, 256))).astype(np.float32)
+    graph = tinyseq.Graph()
+    given_x = graph.input("x", ["rows", 256])
+    graph.output("y", graph.layer_norm(given_x, np.ones(256, np.float32), np.zeros(256, np.float32)))
+    exact = tinyseq.load(graph, device="reference").run({"x": x})["y"]
+    np.testing.assert_allclose(tinyseq.load(graph).run({"x": x})["y"], exact, atol=1e-6)

@@ -71,10 +71,8 @@ def rms_normalization(attributes: Attributes, shapes, values) -> tuple[Shape, ..
 
 
 def layer_normalization(attributes: Attributes, shapes, values) -> tuple[Shape, ...]:
+    """Scale and bias may be larger than x, as where what exporters took apart is put together again."""
     x = shapes[0]
     axis = axis_of(attributes["axis"], len(x))
-    for shape in shapes[1:]:
-        if shape is not None and broadcast_shapes(x, shape) != tuple(x):
-            raise Mismatch(f"{list(shape)} does not broadcast to {list(x)}")
     statistics = x[:axis] + (1,) * (len(x) - axis)
-    return x, statistics, statistics
+    return broadcast_shapes(*(shape for shape in shapes if shape is not None)), statistics, statistics

@@ -24,7 +24,8 @@ def normalise(x, rows, stride, count, epsilon, scale, bias, y, statistics, centr
         source, target = floats(place), floats(y + row * count * BYTES)
         mean = total(place, count) / count if centred else 0.0
         middle = np.float32(mean)
+        beyond = np.float32(mean - np.float64(middle))
         share = np.float32(1.0 / np.sqrt(spread_about(place, count, mean) / count + least))
         means[row], shares[row] = middle, share
         for i in range(count):
-            target[i] = fma((source[i] - middle) * share, factors[i], shifts[i])
+            target[i] = fma((source[i] - middle - beyond) * share, factors[i], shifts[i])

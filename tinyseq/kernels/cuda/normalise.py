@@ -32,10 +32,11 @@ def _normalise(x, rows, stride, count, epsilon, scale, bias, y, statistics, cent
             squares += apart * apart
         spread = total_across(squares) / float64(count)
         middle, share = float32(mean), float32(float64(ONE) / sqrt(spread + least))
+        beyond = float32(mean - float64(middle))
         if thread() == 0:
             means[row], shares[row] = middle, share
         for i in range(thread(), count, threads()):
-            target[i] = fma((source[i] - middle) * share, factors[i], shifts[i])
+            target[i] = fma((source[i] - middle - beyond) * share, factors[i], shifts[i])
         row += blocks()
 
 

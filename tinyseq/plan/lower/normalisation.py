@@ -11,7 +11,7 @@ from tinyseq.plan.lower.elementwise import apply
 from tinyseq.plan.lower.operands import along, given, real, reshaped
 from tinyseq.plan.lower.reduction import folded
 from tinyseq.plan.view import BOOL, FLOAT, View
-from tinyseq.shapes import axes_of, axis_of
+from tinyseq.shapes import axes_of, axis_of, broadcast_shapes
 
 if TYPE_CHECKING:
     from tinyseq.ir.model import Node
@@ -72,24 +72,33 @@ def _normalised(
 
 
 def layer(p: Builder, node: Node, inputs, shapes, centred: bool = True) -> list[View]:
-    """Scale and bias need only extend to the shape of x: what differs between rows comes afterwards."""
-    x, scale, bias = real(p, inputs[0]), real(p, inputs[1]), given(inputs, 2)
-    bias = None if bias is None else real(p, bias)
+    """Scale and bias may be of more dimensions than are normalised over, and larger: such come afterwards."""
+    x, bias = real(p, inputs[0]), given(inputs, 2)
     first = axis_of(node.attributes["axis"], len(x.shape))
-    factors = _of_rows(scale, len(x.shape) - first)
-    shifts = None if bias is None or factors is None else _of_rows(bias, len(x.shape) - first)
+    factors = _of_rows(p, inputs[1], x.shape[first:])
+    shifts = None if bias is None or factors is None else _of_rows(p, bias, x.shape[first:])
     y, *statistics = _normalised(p, node, x, first, factors, shifts, centred)
     if factors is None:
-        y = apply(p, "multiply", y, scale.broadcast(x.shape))
+        y = _broadcast(p, "multiply", y, real(p, inputs[1]))
     if bias is not None and shifts is None:
-        y = apply(p, "add", y, bias.broadcast(x.shape))
+        y = _broadcast(p, "add", y, real(p, bias))
     return [y, *statistics]
 
 
-def _of_rows(view: View, rank: int) -> View | None:
-    """A view as one of the last ``rank`` dimensions; None where it differs along others."""
-    before = max(len(view.shape) - rank, 0)
-    return view.reshaped(view.shape[before:]) if math.prod(view.shape[:before]) == 1 else None
+def _of_rows(p: Builder, given: View | np.ndarray, own: tuple[int, ...]) -> View | None:
+    """A scale or bias as one of each row; None where it is not. Of one that is computed its rank alone
+    decides: how many rows there are changes no bit."""
+    view = real(p, given)
+    before = max(len(view.shape) - len(own), 0)
+    if before and not (isinstance(given, np.ndarray) and math.prod(view.shape[:before]) == 1):
+        return None
+    view = view.reshaped(view.shape[before:])
+    return view if broadcast_shapes(view.shape, own) == own else None
+
+
+def _broadcast(p: Builder, function: str, a: View, b: View) -> View:
+    shape = broadcast_shapes(a.shape, b.shape)
+    return apply(p, function, a.broadcast(shape), b.broadcast(shape))
 
 
 def instance(p: Builder, node: Node, inputs, shapes) -> View:
