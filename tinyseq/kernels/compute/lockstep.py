@@ -47,8 +47,8 @@ SUMS, BIASES, STATE, CELL, SPREAD, WEIGHTS, ROOM = (
         *(3 * _GATES + 2 + max(UNITS), 3 * _GATES + 2 + max(UNITS) * (1 + _GATES)),
     )
 )
-"""Where things lie behind the gates of a frame: the products where they are kept apart, what these start
-from, h, c, h spread, and the weights."""
+"""Where things lie behind the gates of a frame: sums with the products, what these start from where they are
+kept apart, h, c, h spread, and the weights."""
 
 _room = stack(types.float32, ROOM // BYTES)
 
@@ -101,12 +101,20 @@ def _moving(units: int) -> Callable:
 
 
 def _before_cells(units: int) -> Callable:
-    """``before(layers, count, step, frames, gates, start, sums, own)``: brings the gates of a frame and makes
-    the sums with the products of the state."""
+    """``before(layers, count, step, frames, gates, start, own)``: brings the gates of a frame and makes the
+    sums that begin with what is at ``start``."""
     move, spread = _moving(units), spreading(units)
 
     @compiled()
-    def before(layers, count, step, frames, gates, start, sums, own):
+    def multiply(start, factors, weights, sums):
+        """Four steps of k of all lanes."""
+        begun, x, w, y = floats(start), floats(factors), floats(weights), floats(sums)
+        for lane in range(PANEL):
+            a, b, c, d = lane, PANEL + lane, 2 * PANEL + lane, 3 * PANEL + lane
+            y[lane] = fma(x[d], w[d], fma(x[c], w[c], fma(x[b], w[b], fma(x[a], w[a], begun[lane]))))
+
+    @compiled()
+    def before(layers, count, step, frames, gates, start, own):
         stay_apart()
         width = gates * units
         for number in range(count):
@@ -115,15 +123,11 @@ def _before_cells(units: int) -> Callable:
             for gate in range(gates):
                 move(row + gate * units * BYTES, lane + gate * LINE)
         spread(own + STATE, own + SPREAD)
-        factors = floats(own + SPREAD)
         for gate in range(gates):
-            begun, target = floats(start + gate * LINE), floats(sums + gate * LINE)
-            weights = floats(own + WEIGHTS + gate * units * LINE)
-            for lane in range(PANEL):
-                total = begun[lane]
-                for k in range(units):
-                    total = fma(factors[k * PANEL + lane], weights[k * PANEL + lane], total)
-                target[lane] = total
+            source, target = start + gate * LINE, own + SUMS + gate * LINE
+            for k in range(0, units, 4):
+                multiply(source, own + SPREAD + k * LINE, own + WEIGHTS + (gate * units + k) * LINE, target)
+                source = target
 
     return before
 
@@ -158,9 +162,9 @@ def lockstep_of(variant: Variant, compute: Callable) -> Callable:
         # Added to literals, so that Numba compiles no twins for them.
         no = hidden - hidden
         own, whole, gates = _room(), no + PANEL, no + all_gates
-        start, sums, state = own, own, own + STATE
+        state, start, given = own + STATE, own, own + SUMS
         if apart:
-            start, sums = own + BIASES, own + SUMS
+            start, given = own + BIASES, own
         _gather(layers, count, hidden, gates, no + apart, own)
         for number in range(count if cs else 0):
             words = integers(layers + number * LAYER_WORDS * 8)
@@ -168,10 +172,10 @@ def lockstep_of(variant: Variant, compute: Callable) -> Callable:
         options = integers(layers)[OPTIONS]
         for step in range(frames):
             if hidden == 4:
-                _before4(layers, count, step, frames, gates, start, sums, own)
+                _before4(layers, count, step, frames, gates, start, own)
             else:
-                _before8(layers, count, step, frames, gates, start, sums, own)
-            compute(own, own + SUMS, state, state, own + CELL, own, options, whole, whole)
+                _before8(layers, count, step, frames, gates, start, own)
+            compute(given, own + SUMS, state, state, own + CELL, own, options, whole, whole)
             if flags & HAS_Y:
                 if hidden == 4:
                     _behind4(layers, count, step, frames, own)
