@@ -160,6 +160,23 @@ def test_new_sizes_of_real_models_need_no_planning(monkeypatch, name):
     assert len(drafts) == 2
 
 
+def test_formulas_of_lengths_that_come_no_more_make_room(monkeypatch):
+    """Short recordings ask for a formula every few lengths, long ones for one in hundreds."""
+    drafts = counted(monkeypatch)
+    plans = tinyseq.load(fetch("silero-sequence"))._backend._whole
+
+    def plan(lengths) -> int:
+        before = len(drafts)
+        for frames in lengths:
+            plans.plan(feeds_of("silero-sequence", frames))
+        (family,) = plans._families.values()
+        assert len(family.formulas) <= MOST_FORMULAS
+        return len(drafts) - before
+
+    assert plan(range(2, 300)) > MOST_FORMULAS
+    assert plan(range(1000, 1100)) <= 2
+
+
 def test_new_lengths_of_a_scan_need_no_planning(monkeypatch):
     drafts = counted(monkeypatch)
     model = tinyseq.load(scanned_cell())

@@ -101,7 +101,7 @@ class CpuExecutor(Executor):
             ) from error
         # The context holds addresses only: what they point to must live as long as it does.
         self._alive = [plan, state]
-        weights = [weight.ctypes.data for weight in plan.weights]
+        weights = [address(weight) for weight in plan.weights]
         addresses = [plan.program.ctypes.data, plan.program.size, machine.seats, 0]
         addresses += plan.addresses(self._arena.ctypes.data, state.ctypes.data, weights)
         self.context = np.array(addresses, np.int64)

@@ -14,8 +14,8 @@ from tinyseq.plan.view import Shape
 MOST_PLANS = 64
 """Shapes whose plans a model keeps; the one met first goes first."""
 
-MOST_FORMULAS = 4
-"""Formulas that a model keeps for one set of known values; beyond them every new shape is planned."""
+MOST_FORMULAS = 8
+"""Formulas that a model keeps for one set of known values: those that served last."""
 
 Key = tuple
 
@@ -70,19 +70,20 @@ class Family:
         # Threads share both: they are replaced, never changed.
         self.varying: frozenset[tuple[str, int]] = frozenset()
         self.formulas: tuple[Formula, ...] = ()
+        """The one that served last comes first."""
 
     def plan(self, planner: Planner, shapes: dict[str, Shape], known: dict[str, np.ndarray]) -> Plan:
         """A plan: by a formula that holds, else by a new one in which all sizes that have varied are open."""
-        formulas = self.formulas
-        for formula in formulas:
+        for formula in self.formulas:
             plan = formula.plan(shapes)
             if plan is not None:
+                self._has_served(formula)
                 return plan
         self.varying = varying = self.varying.union(differences(self.shapes, shapes))
         # Sizes of 0 and 1 are special: dimensions vanish and broadcast.
         opened = {(name, axis) for name, axis in varying if axis >= 0 and axis < len(shapes[name])}
         opened = {(name, axis) for name, axis in opened if shapes[name][axis] > 1}
-        if not opened or len(formulas) == MOST_FORMULAS:
+        if not opened:
             return planner.draft(shapes, known).plan()
         try:
             formula = Formula(planner, shapes, opened, known)
@@ -90,8 +91,12 @@ class Family:
             return planner.draft(shapes, known).plan()
         plan = formula.plan(shapes)
         assert plan is not None
-        self.formulas = (*formulas, formula)
+        self._has_served(formula)
         return plan
+
+    def _has_served(self, formula: Formula) -> None:
+        others = [one for one in self.formulas if one is not formula]
+        self.formulas = (formula, *others[: MOST_FORMULAS - 1])
 
 
 class Plans:
