@@ -12,7 +12,7 @@ from onnx import helper, load_from_string, numpy_helper
 from tinyseq.converters import onnx
 
 import tinyseq
-from tests.models import Case, model, value
+from tests.models import Case, model, one_node, value
 from tests.test_differential import agrees_with_onnxruntime
 from tinyseq import passes, reference
 
@@ -199,19 +199,41 @@ def test_no_name_of_a_graph_around_is_taken():
     agrees_with_onnxruntime(case)
 
 
+@pytest.mark.parametrize("how", ["of the input", "of its shape"])
 @pytest.mark.parametrize("computed", ["scale", "bias", "both"])
-def test_chunks_have_the_bits_of_the_whole_where_scale_and_bias_are_computed(computed):
+def test_chunks_have_the_bits_of_the_whole_where_scale_and_bias_are_computed(computed, how):
     """Frames alone are rows of one, which a scale of one row fits."""
     graph = tinyseq.Graph()
     x = graph.input("x", ["frames", 1, 4])
     h, *_ = graph.lstm(x, [numbers(1, 24, 4), numbers(1, 24, 6)], layout="onnx")
-    scale, bias = (graph.apply("MatMul", x, numbers(4, 6)) for _ in range(2))
-    scale = scale if computed != "bias" else numbers(6)
-    bias = bias if computed != "scale" else numbers(6)
-    graph.output("y", graph.layer_norm(h, scale, bias))
-    session = tinyseq.load(graph)
-    report = tinyseq.check_stream(session, {"x": numbers(6, 1, 4)})
+
+    def one(name: str):
+        if computed not in (name, "both"):
+            return numbers(6)
+        if how == "of the input":
+            return graph.apply("MatMul", x, numbers(4, 6))
+        return graph.apply("Expand", numbers(6), graph.apply("Shape", h))
+
+    graph.output("y", graph.layer_norm(h, one("scale"), one("bias")))
+    report = tinyseq.check_stream(tinyseq.load(graph), {"x": numbers(6, 1, 4)})
     assert report.passed, report
+
+
+REFUSED = [((3, 4), (2, 3, 4)), ((3, 4), (1, 1, 4)), ((1, 3, 4), (6, 1, 4)), ((4,), (3, 4)), ((3, 4), (5,))]
+
+
+@pytest.mark.parametrize("op", ["LayerNormalization", "RMSNormalization"])
+@pytest.mark.parametrize("shape, scale", REFUSED)
+def test_a_scale_that_does_not_extend_to_the_input_is_refused(op, shape, scale):
+    case = one_node(op, [numbers(*shape), numbers(*scale)], fed=[0], opset=23)
+    with pytest.raises(tinyseq.TinyseqError, match="broadcast"):
+        tinyseq.load(case.model).run(case.feeds)
+
+
+def test_a_scale_by_root_mean_square_is_never_larger_than_its_input():
+    case = one_node("RMSNormalization", [numbers(2, 3, 1), numbers(5)], fed=[0], opset=23)
+    with pytest.raises(tinyseq.TinyseqError, match="broadcast"):
+        tinyseq.load(case.model).run(case.feeds)
 
 
 @pytest.mark.parametrize("mean", [1e3, 1e5, 1e6])

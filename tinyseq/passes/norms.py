@@ -71,7 +71,9 @@ class _Norms:
     def _number(self, name: str) -> float | None:
         """A constant of one number that lends no shape of its own to what it meets."""
         array = self._constants.get(self._view.source(name))
-        return self._view.number(name) if array is not None and array.size == 1 >= array.ndim else None
+        return (
+            float(np.asarray(array).flat[0]) if array is not None and array.size == 1 >= array.ndim else None
+        )
 
     def _rank(self, bound: Binding) -> int:
         """How many last dimensions a norm is over; 0 where it is over others."""

@@ -67,12 +67,20 @@ def over_axes(attributes: Attributes, shapes, values) -> tuple[Shape, ...]:
 
 
 def rms_normalization(attributes: Attributes, shapes, values) -> tuple[Shape, ...]:
+    x, scale = shapes
+    if broadcast_shapes(x, scale) != tuple(x):
+        raise Mismatch(f"{list(scale)} does not broadcast to {list(x)}")
     return layer_normalization(attributes, shapes, values)[:1]
 
 
 def layer_normalization(attributes: Attributes, shapes, values) -> tuple[Shape, ...]:
-    """Scale and bias may be larger than x, as where what exporters took apart is put together again."""
+    """Where x is of size 1 along axes that it is normalised over, scale and bias may be larger, as they may
+    where exporters have taken it apart."""
     x = shapes[0]
     axis = axis_of(attributes["axis"], len(x))
+    given = [shape for shape in shapes[1:] if shape is not None]
+    for shape in given:
+        if len(shape) > len(x) or broadcast_shapes(x, shape)[:axis] != tuple(x[:axis]):
+            raise Mismatch(f"{list(shape)} does not broadcast to {list(x)}")
     statistics = x[:axis] + (1,) * (len(x) - axis)
-    return broadcast_shapes(*(shape for shape in shapes if shape is not None)), statistics, statistics
+    return broadcast_shapes(x, *given), statistics, statistics

@@ -75,25 +75,27 @@ def layer(p: Builder, node: Node, inputs, shapes, centred: bool = True) -> list[
     """Scale and bias may be of more dimensions than are normalised over, and larger: such come afterwards."""
     x, bias = real(p, inputs[0]), given(inputs, 2)
     first = axis_of(node.attributes["axis"], len(x.shape))
-    factors = _of_rows(p, inputs[1], x.shape[first:])
-    shifts = None if bias is None or factors is None else _of_rows(p, bias, x.shape[first:])
+    scale, bias = ((value, None if value is None else real(p, value)) for value in (inputs[1], bias))
+    factors = _of_rows(p, *scale, x.shape[first:])
+    shifts = None if factors is None else _of_rows(p, *bias, x.shape[first:])
     y, *statistics = _normalised(p, node, x, first, factors, shifts, centred)
     if factors is None:
-        y = _broadcast(p, "multiply", y, real(p, inputs[1]))
-    if bias is not None and shifts is None:
-        y = _broadcast(p, "add", y, real(p, bias))
+        y = _broadcast(p, "multiply", y, scale[1])
+    if bias[1] is not None and shifts is None:
+        y = _broadcast(p, "add", y, bias[1])
     return [y, *statistics]
 
 
-def _of_rows(p: Builder, given: View | np.ndarray, own: tuple[int, ...]) -> View | None:
-    """A scale or bias as one of each row; None where it is not. Of one that is computed its rank alone
-    decides: how many rows there are changes no bit."""
-    view = real(p, given)
-    before = max(len(view.shape) - len(own), 0)
-    if before and not (isinstance(given, np.ndarray) and math.prod(view.shape[:before]) == 1):
+def _of_rows(p: Builder, value, view: View | None, own: tuple[int, ...]) -> View | None:
+    """A scale or bias as one of each row; None where it is not. Of one that is no constant of the model its
+    rank alone decides: how many rows there are changes no bit."""
+    before = 0 if view is None else max(len(view.shape) - len(own), 0)
+    if before and not (
+        isinstance(value, np.ndarray) and p.owns(value) and math.prod(view.shape[:before]) == 1
+    ):
         return None
-    view = view.reshaped(view.shape[before:])
-    return view if broadcast_shapes(view.shape, own) == own else None
+    view = view and view.reshaped(view.shape[before:])
+    return view if view is not None and broadcast_shapes(view.shape, own) == own else None
 
 
 def _broadcast(p: Builder, function: str, a: View, b: View) -> View:
