@@ -97,8 +97,7 @@ class PlannedBackend(ABC):
     def _run(self, feeds: Mapping[str, object]) -> dict[str, np.ndarray]:
         key, executor, arrays = self._fitting(feeds)
         try:
-            results = executor.step(arrays, None, None)
-            return executor.run(arrays) if results is None else results
+            return executor.run(arrays)
         finally:
             self._recent.append((key, executor))
 

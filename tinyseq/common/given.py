@@ -86,11 +86,7 @@ def as_numbers(given: object, what: str, refusal: type[TinyseqError] = ModelErro
 
 def has_type(given: object) -> bool:
     """Whether what is given says of which type its numbers are, as arrays and tensors do and lists do not."""
-    if (
-        type(given) is np.ndarray
-        or isinstance(given, (np.ndarray, memoryview))
-        or any(hasattr(given, name) for name in _TYPED)
-    ):
+    if isinstance(given, (np.ndarray, memoryview)) or any(hasattr(given, name) for name in _TYPED):
         return True
     # Imported here: few have such arrays.
     from array import array
