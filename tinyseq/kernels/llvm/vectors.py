@@ -33,6 +33,16 @@ def _greater(builder, value, top):
     return builder.select(builder.fcmp_ordered(">", value, top), value, top)
 
 
+def _by_halves(builder, lanes, join):
+    """What lanes make together: each half is joined with the other, ``join(builder, half, lanes)``."""
+    size = LANES
+    while size > 1:
+        size //= 2
+        order = ir.Constant(ir.VectorType(INT32, LANES), [(k + size) % LANES for k in range(LANES)])
+        lanes = join(builder, builder.shuffle_vector(lanes, lanes, order), lanes)
+    return builder.extract_element(lanes, INT32(0))
+
+
 @intrinsic
 def vector_peak(typingctx, address, vectors):
     """(greatest, wrong) of ``vectors`` vectors of float32: NaN is never the greatest, but it and infinity are
@@ -64,12 +74,7 @@ def vector_peak(typingctx, address, vectors):
         top, *others = [builder.load(top) for top in tops]
         for other in others:
             top = _greater(builder, other, top)
-        size = LANES
-        while size > 1:
-            size //= 2
-            order = ir.Constant(ir.VectorType(INT32, LANES), [(k + size) % LANES for k in range(LANES)])
-            top = _greater(builder, builder.shuffle_vector(top, top, order), top)
-        greatest = builder.extract_element(top, INT32(0))
+        greatest = _by_halves(builder, top, _greater)
         bits = builder.bitcast(builder.load(wrong), ir.IntType(LANES))
         any_wrong = builder.icmp_unsigned("!=", bits, ir.IntType(LANES)(0))
         return context.make_tuple(builder, signature.return_type, (greatest, any_wrong))
@@ -93,13 +98,7 @@ def _summed(builder, start, count, term):
     with cgutils.for_range_slice(builder, INT64(0), count, INT64(1)) as (index, _):
         values = _load(builder, builder.add(start, builder.mul(index, INT64(4 * LANES))))
         builder.store(builder.fadd(builder.load(slot), term(builder.fpext(values, _WIDE))), slot)
-    total = builder.load(slot)
-    size = LANES
-    while size > 1:
-        size //= 2
-        order = ir.Constant(ir.VectorType(INT32, LANES), [(k + size) % LANES for k in range(LANES)])
-        total = builder.fadd(total, builder.shuffle_vector(total, total, order))
-    return builder.extract_element(total, INT32(0))
+    return _by_halves(builder, builder.load(slot), lambda builder, half, total: builder.fadd(total, half))
 
 
 @intrinsic

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from tinyseq.plan.lower.elementwise import apply
-from tinyseq.plan.lower.operands import along, given, real, reshaped
+from tinyseq.plan.lower.operands import along, as_rows, given, real, reshaped
 from tinyseq.plan.lower.reduction import folded
 from tinyseq.plan.view import BOOL, FLOAT, View
 from tinyseq.shapes import axes_of, axis_of, broadcast_shapes
@@ -52,23 +52,22 @@ def _normalised(
     """
     kept, own = x.shape[:first], x.shape[first:]
     rows, count = math.prod(kept), math.prod(own)
-    factors, shifts = (
-        (
-            p.constant(np.full(count, least, np.float32))
-            if view is None
-            else p.dense(view.broadcast(own)).reshaped((count,))
-        )
-        for view, least in ((scale, 1), (bias, 0))
-    )
-    source = x.reshaped((rows, count))
-    if source is None or (count > 1 and source.strides[1] != 1):
-        source = p.fresh(x).reshaped((rows, count))
+    factors, shifts = _term(p, scale, own, 1), _term(p, bias, own, 0)
+    source = as_rows(p, x, rows, count)
     y, statistics = p.allocate(x.shape), p.allocate((2, *kept, *[1] * len(own)))
     if rows:
         epsilon = p.scalar(node.attributes["epsilon"], (1,))
         sizes = rows, source.strides[0], count
         p.emit("normalise", source, *sizes, epsilon, factors, shifts, y, statistics, int(centred))
     return [y, *(along(statistics, 0, part, 1).reshaped(statistics.shape[1:]) for part in range(2))]
+
+
+def _term(p: Builder, view: View | None, own: tuple[int, ...], otherwise: float) -> View:
+    """A scale or bias for each element of a row, dense."""
+    count = math.prod(own)
+    if view is None:
+        return p.constant(np.full(count, otherwise, np.float32))
+    return p.dense(view.broadcast(own)).reshaped((count,))
 
 
 def layer(p: Builder, node: Node, inputs, shapes, centred: bool = True) -> list[View]:

@@ -82,6 +82,14 @@ def along(x: View, axis: int, start: int, count: int, step: int = 1) -> View:
     return x.sliced([(start, step, count) if a == axis else (0, 1, n) for a, n in enumerate(x.shape)])
 
 
+def as_rows(p: Builder, x: View, rows: int, count: int) -> View:
+    """The elements of x as [rows, count], those of a row side by side; rows may lie anywhere."""
+    view = x.reshaped((rows, count))
+    if view is None or (count > 1 and view.strides[1] != 1):
+        view = p.fresh(x).reshaped((rows, count))
+    return view
+
+
 def put_together(p: Builder, y: View, parts: list[tuple[View, View]]) -> View:
     """A tensor that has all elements of its buffer, made of views of it and their sources, one after the
     other: at once or, if parts of the state are among them, where something reads it as a whole. Gives y."""

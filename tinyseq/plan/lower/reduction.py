@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from tinyseq.plan.lower.elementwise import apply, number, wrapped
-from tinyseq.plan.lower.operands import along, given, real
+from tinyseq.plan.lower.operands import along, as_rows, given, real
 from tinyseq.plan.view import BOOL, FLOAT, INTEGER, View
 from tinyseq.shapes import Mismatch, axis_of, reduce_axes
 
@@ -77,11 +77,8 @@ def softmax(p: Builder, node: Node, inputs, shapes) -> View:
     source, count = x.transposed(order), x.shape[axis]
     y = p.allocate(source.shape)
     if y.size:
-        shape = (y.size // count, count)
-        rows = source.reshaped(shape)
-        if rows is None or (count > 1 and rows.strides[1] != 1):
-            rows = p.fresh(source).reshaped(shape)
-        p.emit("softmax", rows, shape[0], rows.strides[0], count, y)
+        rows = as_rows(p, source, y.size // count, count)
+        p.emit("softmax", rows, y.size // count, rows.strides[0], count, y)
     return y.transposed([order.index(a) for a in range(rank)])
 
 
