@@ -364,6 +364,15 @@ def _release_add(address, value) -> None:
     grid.progress += 1
 
 
+def _arrive_in_turn(address, last):
+    grid = me().block.grid
+    target = grid.device.pointer(address, np.int32)
+    before = target[0]
+    target[0] = np.int32(0) if before >= last else before + np.int32(1)
+    grid.progress += 1
+    return before
+
+
 def _neighbour(pointer: Pointer, rank) -> Pointer:
     block = me().block
     first = block.number // block.launch.cluster * block.launch.cluster
@@ -470,6 +479,7 @@ MEANINGS = {
     "shuffle_xor": _shuffle_xor,
     "acquire": _acquire,
     "release_add": _release_add,
+    "arrive_in_turn": _arrive_in_turn,
     "load_fresh": lambda address: me().block.grid.device.pointer(address, np.float32)[0],
     "load_fresh4": _load4(np.float32),
     "load_fresh4_integers32": _load4(np.int32),

@@ -105,6 +105,27 @@ def check(rows: list[list[int]], seed: int) -> None:
     assert chained.tobytes() == apart.tobytes()
 
 
+@pytest.mark.parametrize("wrong", [np.nan, np.inf, None])
+def test_a_chain_ends_where_a_check_fails(wrong):
+    memory = np.ones(SIZE, np.float32)
+    if wrong is not None:
+        memory[137] = wrong
+    check_of = [OPCODES["finite"], 4, (1 << SEGMENT_SHIFT) + 4 * 100, 40]
+    rows = [fill((1 << SEGMENT_SHIFT) + 4 * 300, 5, 7), check_of, fill((1 << SEGMENT_SHIFT) + 4 * 400, 5, 7)]
+    on = On(EmulatedDevice())
+    program, segments = np.array([word for row in rows for word in row], np.int64), [0, on.put(memory)]
+    made = schedule(
+        program, segments, on.put(program), on.failure.status, Facts((9, 0), 4, 0), on.put(np.array(segments))
+    )
+    [launch] = made.steps[0]
+    assert on.run([launch._replace(threads=64)]) == (wrong is None)
+    after = on.get(segments[1], memory.shape, memory.dtype)
+    assert (after[300:305] == 7).all()
+    assert (after[400:405] == (7 if wrong is None else 1)).all()
+    if wrong is not None:
+        assert on.get(on.failure.status, (1,), np.int64) == len(rows[0])
+
+
 def test_what_is_long_or_alone_is_no_part_of_a_chain():
     memory = np.zeros(chains.MOST + 100, np.float32)
     short, long = (dense("negate", "f", 0, 0, 0, 0, count) for count in (8, chains.MOST + 1))

@@ -118,34 +118,31 @@ def operations(name: str) -> Iterator[dict]:
                 yield {**usual, "cell": cell, "rows": rows, "frames": frames, "hidden": n, "units": n}
 
 
-def gathered_launches() -> Iterator[Launch]:
-    """Layers with their input."""
+def gathered_launches() -> Iterator[tuple[str, Launch, tuple[int, int]]]:
+    """Of layers with their input, which commit their state or do not: what ``launches_of_instructions``
+    gives."""
     cells = [VARIANT_CODES[Variant(name)] for name in CELLS]
     others = VARIANT_CODES[Variant("LSTM", False, True, True)]
-    sizes = itertools.product(cells, (1, 8), (64, 256))
-    for cell, rows, hidden in (*sizes, (others, 1, 66), (others, 8, 66), (others, 8, 256)):
-        width = len(VARIANTS[cell].cell.gates) * hidden
-        places = [2**20 * place for place in range(1, 20)]
-        linear = (
-            places[13],
-            1,
-            0,
-            rows,
-            64,
-            64,
-            places[14],
-            width,
-            places[15],
-            places[0],
-            width,
-            0,
-            0,
-            0,
-            FLOAT32.code,
-        )
+    sizes = itertools.product((*cells, others), (1, 8), (64, 66, 256, 1024, 1026), DEVICES[1:])
+    for cell, rows, hidden, facts in sizes:
+        width, places = len(VARIANTS[cell].cell.gates) * hidden, [2**30 * place for place in range(1, 20)]
+        x = (places[13], 1, 0, rows, 64, 64)
+        linear = (*x, places[14], width, places[15], places[0], width, 0, 0, 0, FLOAT32.code)
         counts = (1, rows, hidden, hidden, 0, rows * hidden, hidden, 0, FLOAT32.code)
         layer = PlacedInstruction("recurrent", (cell, *places[:12], *counts))
-        yield from gathered([PlacedInstruction("linear", linear), layer])[1]
+        made = [PlacedInstruction("linear", linear), layer]
+        name = f"gathered, {rows} rows of {hidden} units"
+        yield from ((name, launch, facts.capability) for launch in gathered(made, facts)[1])
+        states = [layer.value(state) for state in ("h", "c")[: 1 + VARIANTS[cell].cell.has_c]]
+        begin = [copied(2**20 * (n + 1), state, rows * hidden) for n, state in enumerate(states)]
+        keep = [copied(state, 2**20 * (n + 1), rows * hidden) for n, state in enumerate(states)]
+        whole = [*begin, *made, *keep]
+        yield from ((name, launch, facts.capability) for launch in gathered(whole, facts)[1])
+
+
+def copied(source: int, target: int, count: int) -> PlacedInstruction:
+    operands = FUNCTION_CODES["copy", "f"], *[source] * 3, target, 1, Tail(0, [count, *[4] * 4])
+    return PlacedInstruction("elementwise", operands)
 
 
 def rounded_layers() -> Iterator[dict]:
@@ -205,13 +202,13 @@ def launches_of_instructions() -> Iterator[tuple[str, Launch, tuple[int, int]]]:
         asked = operands["facts"].capability
         yield from (("recurrent, rounded", launch, asked) for launch in TWINS["recurrent"](**operands))
     yield from (("leave", launch, oldest) for launch in leave(2**20, 2**21))
-    yield from (("gathered", launch, oldest) for launch in gathered_launches())
+    yield from gathered_launches()
     for name, kinds in (("copy", "f"), ("add", "ii"), ("power", "ff"), ("where", "iff")):
         launches = elementwise_launches(FUNCTION_CODES[name, kinds])
         yield from ((f"{name}({kinds})", launch, oldest) for launch in launches)
     for codes in ((), (code for code, row in enumerate(FUNCTIONS) if row.name not in HEAVY)):
         rows = [[OPCODES["elementwise"], 13, code, 0, 0, 0, 0, 1, 4, 4, 4, 4, 4] for code in codes]
-        yield "chain", chain(codes_of(rows), 0, 0, 0, 0), oldest
+        yield "chain", chain(codes_of(rows), 0, 0, 0, 0, 0), oldest
     for kinds in ("ff", "ii"):
         yield from (("fold", launch, oldest) for launch in folding_launches(FUNCTION_CODES["add", kinds]))
 
@@ -221,11 +218,8 @@ def gated() -> list[Gated]:
     found: dict[Kernel, Gated] = {}
     for name, launch, asked in launches_of_instructions():
         one = found.setdefault(launch.kernel, Gated(launch.kernel, name, []))
-        more = (
-            [asked]
-            if name.partition(",")[0] in ASKING
-            else [newer for newer in CAPABILITIES if newer >= asked]
-        )
+        own = name.partition(",")[0] in {*ASKING, "gathered"}
+        more = [asked] if own else [newer for newer in CAPABILITIES if newer >= asked]
         one.capabilities[:] = sorted({*one.capabilities, *more})
     products = [(form, EXACT) for form in FORMS]
     products += itertools.product(CORE_FORMS, PRECISIONS["cuda"][1:])

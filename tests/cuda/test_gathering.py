@@ -10,16 +10,18 @@ from bench.cuda import models
 from tests.cuda.emulator import EmulatedDevice
 from tests.models import recurrent
 from tinyseq.kernels.cells import VARIANT_CODES, Variant
-from tinyseq.kernels.cuda import driver, gathering, schedule
+from tinyseq.kernels.cuda import committing, driver, few_rows, gathering, schedule
 from tinyseq.kernels.cuda import recurrent as layers
 from tinyseq.kernels.cuda.gathering import PlacedInstruction, gathered
-from tinyseq.kernels.cuda.launch import Tail
+from tinyseq.kernels.cuda.launch import Facts, Tail
+from tinyseq.kernels.cuda.rebinding import HOME
 from tinyseq.kernels.formats import BYTE_BLOCK, FLOAT32, WeightFormat
 from tinyseq.kernels.instructions import FUNCTION_CODES, HAS_Y
 
 HIDDEN, INPUTS, ROWS = 8, 5, 2
 X, H0, C0, H, C, XW, Y, SCRATCH, W, R, BIAS = (2**20 * place for place in range(1, 12))
 COPY = FUNCTION_CODES["copy", "f"]
+FACTS = Facts((9, 0), 132, 2**30)
 
 
 def copy(source: int, target: int, count: int = ROWS * HIDDEN, step: int = 4) -> PlacedInstruction:
@@ -56,7 +58,7 @@ WHOLE = copy(H0, H), copy(C0, C), linear(), lstm()
     ],
 )  # fmt: skip
 def test_what_makes_up_a_layer(ahead):
-    count, launches = gathered(ahead)
+    count, launches = gathered(ahead, FACTS)
     assert ahead[count - 1].name == "recurrent"
     assert count == [one.name for one in ahead].index("recurrent") + 1
     kernels = [launch.kernel.name.rpartition(".")[2] for launch in launches]
@@ -78,15 +80,43 @@ def test_what_makes_up_a_layer(ahead):
     ],
 )  # fmt: skip
 def test_what_does_not(ahead):
-    assert gathered(ahead) is None
+    assert gathered(ahead, FACTS) is None
 
 
 @pytest.mark.parametrize("x", [H, C, XW, Y, Y - 4 * ROWS * INPUTS + 4, Y + 4 * ROWS * HIDDEN - 4])
 def test_what_is_read_is_not_written(x):
-    assert gathered((*WHOLE[:2], linear(x), lstm())) is None
-    assert gathered((copy(x, H), *WHOLE[1:])) is None
+    assert gathered((*WHOLE[:2], linear(x), lstm()), FACTS) is None
+    assert gathered((copy(x, H), *WHOLE[1:]), FACTS) is None
     apart = Y - 4 * ROWS * INPUTS
-    assert gathered((*WHOLE[:2], linear(apart), lstm())) is not None
+    assert gathered((*WHOLE[:2], linear(apart), lstm()), FACTS) is not None
+
+
+def finite(state: int, count: int = ROWS * HIDDEN) -> PlacedInstruction:
+    return PlacedInstruction("finite", (state, count, None), place=state)
+
+
+CHECKS, COPIES = (finite(H), finite(C)), (copy(H, H0), copy(C, C0))
+AFTER = *CHECKS, *COPIES
+
+
+@pytest.mark.parametrize(
+    "after, count",
+    [
+        (AFTER, 4), (AFTER[::-1], 2), (COPIES, 2), (COPIES[:1], 1), (CHECKS, 0), ((), 0),
+        ((CHECKS[0], *COPIES), 3), (AFTER[:3], 0), ((*AFTER, *AFTER), 4), ((CHECKS[0], *AFTER), 0),
+        ((finite(H, 3), *COPIES), 0), ((copy(H, H0, 3),), 0), ((copy(H, C),), 0), ((copy(X, H0),), 0),
+        ((COPIES[0], fill(Y)), 1),
+    ],
+)  # fmt: skip
+def test_what_a_layer_commits(after, count):
+    found, launches = gathered((*WHOLE, *after), FACTS)
+    assert found == len(WHOLE) + count
+    commits = [launch.arguments[-1] for launch in launches]
+    assert commits == [FACTS.meeting + committing.COUNTER if count else 0]
+
+
+def test_what_a_layer_in_place_has_no_copy_of():
+    assert gathered((WHOLE[0], *WHOLE[2:], *AFTER), FACTS)[0] == 3
 
 
 def test_what_is_jumped_to_is_not_gathered():
@@ -124,6 +154,67 @@ def test_gathering_changes_no_bit(op, attributes, device, monkeypatch):
     assert launched[0] < launched[1]
     for name, array in results[0].items():
         assert array.tobytes() == results[1][name].tobytes()
+
+
+@pytest.mark.parametrize(
+    "model, rows",
+    [
+        (recurrent("RNN", 2, 1, 5, 9).model, 1), (models.layer("GRU", 9, 3).model, 3),
+        (recurrent("GRU", 2, 1, 70, 70, linear_before_reset=0).model, 1),
+        (models.layer("LSTM", 70, 3).model, 3),
+    ],
+)  # fmt: skip
+def test_committing_changes_no_bit(model, rows, device, monkeypatch):
+    inputs = tinyseq.load(model).stream_inputs[0].shape[-1]
+    chunks = np.random.default_rng(1).standard_normal((3, 2, rows, inputs)).astype(np.float32)
+    results, launched = [], []
+    for most in (gathering.LONGEST, 0):
+        monkeypatch.setattr(schedule, "LONGEST", most)
+        stream = tinyseq.load(model, device="cuda").stream()
+        outputs = [stream.step({"x": x})["y"].tobytes() for x in chunks]
+        device.launches.clear()
+        stream.step({"x": chunks[0]})
+        launched.append(kernels(device))
+        results.append((outputs, stream.snapshot()))
+    assert set(launched[0]) == {"step"}
+    assert "chain" in launched[1]
+    assert results[0] == results[1]
+
+
+@pytest.mark.parametrize("unlike", [np.nan, np.inf])
+def test_what_is_not_finite_is_not_committed(unlike, device):
+    model = models.layer("LSTM", HIDDEN).model
+    stream = tinyseq.load(model, device="cuda").stream()
+    fine = np.ones((1, 1, HIDDEN), np.float32)
+    first = stream.step({"x": fine})["y"].tobytes()
+    before = stream.snapshot()
+    with pytest.raises(tinyseq.FeedError, match="would be NaN or infinite"):
+        stream.step({"x": fine * np.float32(unlike)})
+    assert kernels(device)[-1] == "step"
+    assert stream.snapshot() == before
+    stream.reset()
+    assert stream.step({"x": fine})["y"].tobytes() == first
+
+
+def _always_last(address, last):
+    return last
+
+
+_always_last.__module__ = f"{HOME}.planted"
+
+
+def test_committing_before_all_are_done_shows(device, monkeypatch):
+    monkeypatch.setattr(committing, "arrive_in_turn", _always_last)
+    few_rows.few_rows_of.cache_clear()
+    model = models.layer("LSTM", 40).model
+    try:
+        stream, expected = (tinyseq.load(model, device=name).stream() for name in ("cuda", "reference"))
+        fine = np.ones((1, 1, 40), np.float32)
+        for _ in range(2):
+            y, wanted = stream.step({"x": fine})["y"], expected.step({"x": fine})["y"]
+        assert not np.allclose(y, wanted, 1e-5, 1e-6)
+    finally:
+        few_rows.few_rows_of.cache_clear()
 
 
 def test_a_layer_in_place(monkeypatch):

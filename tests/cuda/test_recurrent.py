@@ -32,12 +32,14 @@ from tinyseq.plan.packing import panels
 
 class Way(NamedTuple):
     """How layers are run: what is in the place of ``forms.form_for``, up to how many units a sum has few
-    parts, and up to how many frames weights are not kept. Without a form, blocks have layers of up to so many
+    parts, up to how many frames weights are not kept, and from how many units on a block has one gate then.
+    Without a form, blocks have layers of up to so many
     units to themselves."""
 
     form: Callable[[int], Form | None]
     short: int = 0
     few_frames: int = 0
+    by_gate: int = 9999
 
 
 def shared(exchange: Exchange, warps: int, units: int) -> Callable[[int], Form]:
@@ -55,9 +57,10 @@ WAYS = {
     "frames": Way(none),
     "live": Way(none, sums.SHORT, 99),
     "live, many parts": Way(none, 0, 99),
+    "live, by gate": Way(none, 0, 99, 1),
 }
 LSTM = VARIANT_CODES[Variant("LSTM")]
-FEW_PARTS, MANY_PARTS = ("small", "live"), ("cluster", "grid", "live, many parts")
+FEW_PARTS, MANY_PARTS = ("small", "live"), ("cluster", "grid", "live, by gate", "live, many parts")
 """Ways of one order of summation."""
 
 OPS = {
@@ -76,6 +79,7 @@ def going(way: Way) -> Iterator[pytest.MonkeyPatch]:
         patch.setattr(forms, "SHORT", way.short)
         patch.setattr(sums, "SHORT", way.short)
         patch.setattr(layers, "FEW_FRAMES", way.few_frames)
+        patch.setattr(few_rows, "BY_GATE_FROM", way.by_gate)
         yield patch
 
 
@@ -113,13 +117,15 @@ def test_against_the_reference(way, op, data):
 
 
 @pytest.mark.parametrize("op", OPS)
-@pytest.mark.parametrize("way, hidden", [("small", 98), ("cluster", 70), ("grid", 100), ("live", 68)])
+@pytest.mark.parametrize(
+    "way, hidden", [("small", 98), ("cluster", 70), ("grid", 100), ("live", 68), ("live, by gate", 68)]
+)
 def test_more_units(way, hidden, op):
     name, attributes = OPS[op]
     agrees(recurrent(name, 2, 2, 3, hidden, initial=True, direction="reverse", **attributes), WAYS[way])
 
 
-@pytest.mark.parametrize("way", ["live", "live, many parts"])
+@pytest.mark.parametrize("way", ["live", "live, many parts", "live, by gate"])
 def test_more_input(way):
     """More than is in shared memory at a time."""
     agrees(recurrent("LSTM", 1, 2, 2 * few_rows.CHUNK + 33, 4, initial=True), WAYS[way])

@@ -14,6 +14,7 @@ from functools import cache
 from numba import types
 from numpy import int32, int64
 
+from tinyseq.kernels.compute.math import ZERO
 from tinyseq.kernels.cuda.chain_elementwise import (
     DIMS,
     FIRST,
@@ -29,8 +30,8 @@ from tinyseq.kernels.cuda.chain_elementwise import (
     placed,
 )
 from tinyseq.kernels.cuda.elementwise import HEAVY
-from tinyseq.kernels.cuda.intrinsics import barrier, shared, thread, threads
-from tinyseq.kernels.cuda.launch import EXACT, Kernel, Launch
+from tinyseq.kernels.cuda.intrinsics import barrier, registers, shared, thread, threads
+from tinyseq.kernels.cuda.launch import EXACT, RUNNING, Kernel, Launch
 from tinyseq.kernels.cuda.weighted import FORMAT_PLACES
 from tinyseq.kernels.formats import FLOAT32
 from tinyseq.kernels.instructions import (
@@ -49,6 +50,9 @@ MOST = 4096
 MOST_TERMS = 256
 """Terms that a thread adds up for one product at the most."""
 
+AT_ONCE = 32
+"""Terms of a product that a thread has on their way at once."""
+
 MOST_FACTORS = 2**14
 """Numbers that a product reads at the most."""
 
@@ -58,8 +62,8 @@ FARTHEST = 2**31
 WORDS = 3072
 """Words of the program that a chain takes at the most; they are held in shared memory."""
 
-FILL, ELEMENTWISE, LINEAR, DEPTHWISE = (
-    OPCODES[name] for name in ("fill", "elementwise", "linear", "depthwise")
+FILL, ELEMENTWISE, LINEAR, DEPTHWISE, FINITE = (
+    OPCODES[name] for name in ("fill", "elementwise", "linear", "depthwise", "finite")
 )
 
 POSITIONS = 9
@@ -68,11 +72,13 @@ POSITIONS = 9
 GROUPED = GROUP * PANEL
 
 _word_cells, _segment_cells = shared(types.int64, WORDS), shared(types.int64, SEGMENTS)
+_failure_cell = shared(types.int64, 1)
+_next_x, _next_w = registers(types.float32, AT_ONCE), registers(types.float32, AT_ONCE)
 
 
 def is_short(row: Sequence[int], precision: str = EXACT) -> bool:
     """Whether an instruction is one that chains consist of; they multiply exactly."""
-    if row[0] == FILL:
+    if row[0] in (FILL, FINITE):
         return row[3] <= MOST
     if row[0] == LINEAR:
         rows, k, n = row[3] * row[5], row[7], row[9]
@@ -109,13 +115,22 @@ def _fill(words, at, held, segments, me):
         i += threads()
 
 
+def _finite(words, at, held, segments, me, failed):
+    """Leaves in ``failed`` which row has met a number that is not finite: one more than where it begins."""
+    x, count, i = floats(placed(words, at + 2, held, segments)), words[at + 3], me
+    while i < count:
+        if x[i] - x[i] != ZERO:
+            failed[0] = at + 1
+        i += threads()
+
+
 def _product(words, at, held, segments, me):
     """What a thread does of ``linear``: an output at a time."""
     x, w = placed(words, at + 2, held, segments), placed(words, at + 8, held, segments)
     bias, y = placed(words, at + 10, held, segments), placed(words, at + 11, held, segments)
     inner, k, n = int32(words[at + 5]), int32(words[at + 7]), int32(words[at + 9])
     outer_stride, inner_stride, y_stride = words[at + 4], words[at + 6], words[at + 12]
-    by_inner, by_n = inverse(inner), inverse(n)
+    by_inner, by_n, x_next, w_next = inverse(inner), inverse(n), _next_x(), _next_w()
     index, count = int32(me), int32(int32(words[at + 3]) * inner * n)
     while index < count:
         row = how_often(index, by_n)
@@ -126,17 +141,12 @@ def _product(words, at, held, segments, me):
         width = int32((min(n - first, GROUPED) + PANEL - 1) // PANEL * PANEL)
         weights = floats(w + int64(int32(first * k + column - first)) * BYTES)
         total, term = floats(bias)[column], int32(0)
-        # Loads of eight terms are under way at once.
-        while term + 8 <= k:
-            at_w = int32(term * width)
-            x0, x1, x2, x3 = factors[term], factors[term + 1], factors[term + 2], factors[term + 3]
-            x4, x5, x6, x7 = factors[term + 4], factors[term + 5], factors[term + 6], factors[term + 7]
-            w0, w1, w2 = weights[at_w], weights[at_w + width], weights[at_w + 2 * width]
-            w3, w4, w5 = weights[at_w + 3 * width], weights[at_w + 4 * width], weights[at_w + 5 * width]
-            w6, w7 = weights[at_w + 6 * width], weights[at_w + 7 * width]
-            total = fma(x3, w3, fma(x2, w2, fma(x1, w1, fma(x0, w0, total))))
-            total = fma(x7, w7, fma(x6, w6, fma(x5, w5, fma(x4, w4, total))))
-            term = int32(term + 8)
+        while term + AT_ONCE <= k:
+            for i in range(AT_ONCE):
+                x_next[i], w_next[i] = factors[term + i], weights[int32((term + i) * width)]
+            for i in range(AT_ONCE):
+                total = fma(x_next[i], w_next[i], total)
+            term = int32(term + AT_ONCE)
         while term < k:
             total = fma(factors[term], weights[int32(term * width)], total)
             term = int32(term + 1)
@@ -173,13 +183,16 @@ def _taps(words, at, held, segments, me):
 
 @cache
 def _chain_of(codes: tuple[int, ...]) -> Kernel:
-    """The kernel of chains: of these functions, fills and products."""
+    """The kernel of chains: of these functions, fills, checks and products.
+
+    ``first`` is where in the program the chain begins.
+    """
     every = mapping(codes)
     fold = folding([code for code in codes if code in FOLDS])
 
-    def chain(program, size, segments, count):
-        words, held, me = _word_cells(), _segment_cells(), thread()
-        place = me
+    def chain(status, program, size, segments, count, first):
+        words, held, failed, me = _word_cells(), _segment_cells(), _failure_cell(), thread()
+        going, place = integers(status)[0] == RUNNING, me
         while place < size:
             words[place] = integers(program)[place]
             place += threads()
@@ -187,8 +200,10 @@ def _chain_of(codes: tuple[int, ...]) -> Kernel:
         while place < count:
             held[place] = integers(segments)[place]
             place += threads()
+        if me == 0:
+            failed[0] = 0
         barrier()
-        at = int64(0)
+        at = int64(0) if going else size
         while at < size:
             opcode = words[at]
             if opcode == ELEMENTWISE:
@@ -203,12 +218,18 @@ def _chain_of(codes: tuple[int, ...]) -> Kernel:
                 _product(words, at, held, segments, me)
             elif opcode == DEPTHWISE:
                 _taps(words, at, held, segments, me)
+            elif opcode == FINITE:
+                _finite(words, at, held, segments, me, failed)
             else:
                 _fill(words, at, held, segments, me)
-            at += words[at + 1]
             barrier()
+            if opcode == FINITE and failed[0] == at + 1:
+                integers(status)[0] = first + at
+                at = size
+            else:
+                at += words[at + 1]
 
-    return Kernel(chain, THREADS)
+    return Kernel(chain, THREADS, asks=True)
 
 
 def codes_of(rows: Iterable[Sequence[int]]) -> tuple[int, ...]:
@@ -217,7 +238,7 @@ def codes_of(rows: Iterable[Sequence[int]]) -> tuple[int, ...]:
     return tuple(sorted(used | {FUNCTION_CODES["copy", "f"], FIRST}))
 
 
-def chain(codes: tuple[int, ...], program: int, size: int, segments: int, count: int) -> Launch:
-    """A launch that runs the ``size`` words of a program at an address; the ``count`` addresses of its
-    segments lie at ``segments``."""
-    return Launch(_chain_of(codes), 1, THREADS, (program, size, segments, count))
+def chain(codes: tuple[int, ...], program: int, first: int, size: int, segments: int, count: int) -> Launch:
+    """A launch that runs ``size`` words of the program at an address, from the ``first`` on; the ``count``
+    addresses of its segments lie at ``segments``."""
+    return Launch(_chain_of(codes), 1, THREADS, (program + 8 * first, size, segments, count, first))

@@ -1,4 +1,4 @@
-"""Intrinsics of clusters: blocks that run at once and can read each other's shared memory."""
+"""Clusters: blocks that run at once and can read each other's shared memory; since when, and intrinsics."""
 
 from __future__ import annotations
 
@@ -7,6 +7,9 @@ from numba.extending import intrinsic
 
 from tinyseq.kernels.cuda.intrinsics import VOID, _assembly
 from tinyseq.kernels.llvm.values import INT32, INT64
+
+CLUSTERS_SINCE = (9, 0)
+"""The compute capability from which on there are clusters."""
 
 
 @intrinsic

@@ -18,6 +18,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, NamedTuple
 
 from tinyseq.kernels.cells import Variant
+from tinyseq.kernels.cuda.clusters import CLUSTERS_SINCE
 from tinyseq.kernels.cuda.exchange import CLUSTER, CLUSTERS, GRID, Exchange
 from tinyseq.kernels.cuda.intrinsics import WARP
 from tinyseq.kernels.cuda.launch import Facts, Launch
@@ -31,9 +32,6 @@ if TYPE_CHECKING:
     from tinyseq.kernels.cuda.recurrent import RecurrentOperands
 
 GRID_ROWS, GRID_WARPS = 16, 8
-
-CLUSTERS_SINCE = (9, 0)
-"""The compute capability from which on there are clusters."""
 
 NEWEST = (12, 0)
 """The compute capability from which on the linker's code needs more registers."""

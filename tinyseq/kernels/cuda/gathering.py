@@ -1,17 +1,19 @@
 """Layers gathered from the instructions around them.
 
 A plan copies a layer's initial state to where the layer works on it, multiplies the input with its weights,
-and then runs the frames. Where there are few of them the launches of a frame do all of it. That is so if
-nothing is overwritten that another block may still read.
+and then runs the frames. A stream's looks whether the new state is finite, and copies it to where it is kept.
+Where there are few frames, the launches of a frame do all of it. That is so if nothing is overwritten that
+another block may still read.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Sequence, Set
 from typing import NamedTuple
 
 from tinyseq.kernels.cells import VARIANTS
-from tinyseq.kernels.cuda.launch import Launch, Tail
+from tinyseq.kernels.cuda.committing import COUNTER, NO_COMMIT, UNCHECKED, Commit
+from tinyseq.kernels.cuda.launch import Facts, Launch, Tail
 from tinyseq.kernels.cuda.product import BYTES
 from tinyseq.kernels.cuda.recurrent import RecurrentOperands, frame_by_frame
 from tinyseq.kernels.cuda.stages import Feed
@@ -23,15 +25,16 @@ COPY = FUNCTION_CODES["copy", "f"]
 STATES = 2
 """Most states of a layer."""
 
-LONGEST = STATES + 2
+LONGEST = 3 * STATES + 2
 """Most instructions that make up a layer."""
 
 
 class PlacedInstruction(NamedTuple):
-    """An instruction's name and its operands in order, addresses being the device's."""
+    """An instruction's name, its operands in order, addresses being the device's, and where it is."""
 
     name: str
     operands: Sequence
+    place: int = 0
 
     def value(self, operand: str) -> int | Tail:
         return self.operands[OPERANDS[self.name].index(operand)]
@@ -47,7 +50,7 @@ class ByteRange(NamedTuple):
         return self.start < other.start + other.bytes and other.start < self.start + self.bytes
 
 
-def gathered(ahead: Sequence[PlacedInstruction]) -> tuple[int, list[Launch]] | None:
+def gathered(ahead: Sequence[PlacedInstruction], facts: Facts) -> tuple[int, list[Launch]] | None:
     """The launches of the layer that the next instructions make up, and how many these are; None if there is
     none or it is better run instruction by instruction.
 
@@ -58,7 +61,7 @@ def gathered(ahead: Sequence[PlacedInstruction]) -> tuple[int, list[Launch]] | N
         found = _begun(one)
         if found is None:
             break
-        begun[found[0]] = found[1]
+        begun[found.range] = found.source
     fed = len(ahead) > len(begun) and ahead[len(begun)].name == "linear"
     count = len(begun) + fed + 1
     if count == 1 or len(ahead) < count or ahead[count - 1].name != "recurrent":
@@ -81,18 +84,59 @@ def gathered(ahead: Sequence[PlacedInstruction]) -> tuple[int, list[Launch]] | N
         read.append(x)
     if any(one.meets(other) for one in read for other in _written(layer)):
         return None
-    return count, frame_by_frame(layer)
+    more, commit = _committed(layer, begun.keys(), ahead[count:], facts)
+    return count + more, frame_by_frame(layer, facts, commit)
 
 
-def _begun(one: PlacedInstruction) -> tuple[ByteRange, int] | None:
-    """Which bytes an instruction gives their first numbers, and where it copies them from, 0 for zeros."""
+class Filled(NamedTuple):
+    """Bytes that an instruction gives their numbers, and where it copies them from, 0 for zeros."""
+
+    range: ByteRange
+    source: int
+
+
+def _begun(one: PlacedInstruction) -> Filled | None:
+    """What an instruction fills in a row."""
     if one.name == "fill" and one.value("bits") == 0:
-        return ByteRange(one.value("y"), one.value("count") * BYTES), 0
+        return Filled(ByteRange(one.value("y"), one.value("count") * BYTES), 0)
     if one.name == "elementwise" and one.value("function") == COPY and one.value("rank") == 1:
         size, *steps = one.value("dims").values
         if steps[0] == steps[-1] == BYTES:
-            return ByteRange(one.value("y"), size * BYTES), one.value("a")
+            return Filled(ByteRange(one.value("y"), size * BYTES), one.value("a"))
     return None
+
+
+def _committed(
+    layer: RecurrentOperands, apart: Set[ByteRange], after: Sequence[PlacedInstruction], facts: Facts
+) -> tuple[int, Commit | None]:
+    """How many instructions behind a layer its last launch does, and what it does of them: checks and then
+    copies of its whole states, which are ``apart`` from what a frame reads."""
+    states = _states(layer)
+    if not states <= apart:
+        return 0, None
+    checks: dict[ByteRange, int] = {}
+    kept: dict[ByteRange, int] = {}
+    for one in after:
+        if one.name == "finite" and not kept:
+            state = ByteRange(one.value("x"), one.value("count") * BYTES)
+            if state not in states - checks.keys():
+                break
+            checks[state] = one.place
+            continue
+        found = _begun(one)
+        state = found and ByteRange(found.source, found.range.bytes)
+        if state not in states - kept.keys() or any(found.range.meets(other) for other in states):
+            break
+        kept[state] = found.range.start
+    if not kept or not checks.keys() <= kept.keys():
+        return 0, None
+    in_order = sorted(kept, key=lambda state: checks.get(state, UNCHECKED))
+    rows = [
+        (state.start, kept[state], state.bytes // BYTES, checks.get(state, UNCHECKED)) for state in in_order
+    ]
+    rows += [NO_COMMIT[:4]] * (STATES - len(rows))
+    counter = facts.meeting + COUNTER
+    return len(checks) + len(kept), Commit(*rows[0], *rows[1], counter)
 
 
 def _states(layer: RecurrentOperands) -> set[ByteRange]:

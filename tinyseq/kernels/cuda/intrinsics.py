@@ -325,6 +325,18 @@ def release_add(typingctx, address, value):
 
 
 @intrinsic
+def arrive_in_turn(typingctx, address, last):
+    """Counts the int32 at an address up to ``last``, and then to zero; gives what it was. Who is given
+    ``last`` sees all that the others wrote before they counted."""
+
+    def codegen(context, builder, signature, args):
+        text = "atom.acq_rel.gpu.global.inc.u32 $0, [$1], $2;"
+        return _assembly(builder, text, "=r,l,r,~{memory}", INT32, args)
+
+    return types.int32(types.int64, types.int32), codegen
+
+
+@intrinsic
 def load_fresh(typingctx, address):
     """The float32 at an address, not from a cache that other blocks' writes may have passed by."""
 

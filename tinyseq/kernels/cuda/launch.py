@@ -110,9 +110,10 @@ EXACT = "float32"
 class Facts(NamedTuple):
     """What a twin may ask about where its launches run, by a last operand ``facts``.
 
-    ``meeting`` is the address of two int32, zero at first, by which the blocks of a grid wait for each
-    other. Only the launches of one program use it, one at a time. ``precision`` is to what numbers are
-    rounded before they are multiplied with weights, if not ``EXACT``.
+    ``meeting`` is the address of three int32, zero at first, by which the blocks of a grid wait for each
+    other: two are ``exchange.py``'s, the third is ``committing.py``'s. Only the launches of one program use
+    them, one at a time. ``precision`` is to what numbers are rounded before they are multiplied with weights,
+    if not ``EXACT``.
     """
 
     capability: tuple[int, int]
@@ -121,5 +122,5 @@ class Facts(NamedTuple):
     precision: str = EXACT
 
 
-MEETING_BYTES = 8
+MEETING_BYTES = 12
 """What lies at ``Facts.meeting``."""

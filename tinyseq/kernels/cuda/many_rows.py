@@ -60,12 +60,17 @@ def many_rows_of(stage: Stage, wide: bool) -> Kernel:
     h_each, w_each = ROWS * STEPS // (4 * THREADS), STEPS * QUADS // THREADS
     find, load = quads_of(gates, units_each, wide)
     pitch = ROWS + PITCH
-    end = finishing(stage, units_each, False, folded_of(warps, COLUMNS * pitch, 1, pitch))
-    accumulators, places = registers(types.float32, each * 8), registers(types.int64, 8)
+    folded = folded_of(warps, COLUMNS * pitch, 1, pitch)
+    accumulators, places = registers(types.float32, each * 8), registers(types.uint32, 8)
     weights, states = registers(types.float32, 4 * w_each), registers(types.float32, 4 * h_each)
     left_of, right_of = registers(types.float32, each), registers(types.float32, 8)
 
-    def fetch(first, me, source, stride, first_row, rows, k, at, w, h):
+    def total_of(here, n, g, unit):
+        return folded(here, 0, n, g * units_each + unit)
+
+    end = finishing(stage, None, total_of)
+
+    def fetch(first, me, r, source, stride, first_row, rows, k, at, w, h):
         for i in range(h_each):
             item = me + i * THREADS
             row = source + min(first_row + item // 8 % ROWS, rows - 1) * stride * BYTES
@@ -79,7 +84,7 @@ def many_rows_of(stage: Stage, wide: bool) -> Kernel:
                     h[4 * i + j] = floats(row)[step + j] if step + j < k and source != 0 else ZERO
         for i in range(w_each):
             step = first + me // QUADS + i * (THREADS // QUADS)
-            load(at, step, step < k, 4 * i, w)
+            load(r, at, step, step < k, 4 * i, w)
 
     def keep(me, w, h, here, hs, ws):
         for i in range(h_each):
@@ -127,15 +132,15 @@ def many_rows_of(stage: Stage, wide: bool) -> Kernel:
         total, w, h, at, left, right = accumulators(), weights(), states(), places(), left_of(), right_of()
         for i in range(each * 8):
             total[i] = ZERO
-        find(product.r, k, units, unit, me % QUADS, at)
-        fetch(0, me, source, source_stride, first_row, rows, k, at, w, h)
+        find(k, product.columns, units, 0, unit, me % QUADS, at)
+        fetch(0, me, product.r, source, source_stride, first_row, rows, k, at, w, h)
         for first in range(0, k, STEPS):
             turn = first // STEPS % 2
             hs = turn * STEPS * (ROWS + COLUMNS)
             ws = hs + STEPS * ROWS
             keep(me, w, h, here, hs, ws)
             barrier()
-            fetch(first + STEPS, me, source, source_stride, first_row, rows, k, at, w, h)
+            fetch(first + STEPS, me, product.r, source, source_stride, first_row, rows, k, at, w, h)
             multiply(me, here, hs, ws, total, left, right)
         barrier()
         leave(me, here, total)
@@ -144,7 +149,7 @@ def many_rows_of(stage: Stage, wide: bool) -> Kernel:
             n, u = i // units_each, i % units_each
             if first_row + n < rows and unit + u < units:
                 c, h = state_before(first_row + n, unit + u, units, frame)
-                end(n, first_row + n, u, unit + u, c, h, units, product, frame, here, 0, 0)
+                end(n, first_row + n, u, unit + u, c, h, units, product, frame, here)
 
     return Kernel(many, THREADS)
 

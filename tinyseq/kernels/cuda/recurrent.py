@@ -12,6 +12,7 @@ from typing import NamedTuple
 from tinyseq.kernels.cells import VARIANTS, Cell
 from tinyseq.kernels.cuda import forms, recurrent_cores
 from tinyseq.kernels.cuda.cells import PROJECTION, stages_of
+from tinyseq.kernels.cuda.committing import Commit
 from tinyseq.kernels.cuda.intrinsics import block, blocks, thread, threads
 from tinyseq.kernels.cuda.launch import Facts, Kernel, Launch
 from tinyseq.kernels.cuda.product import BYTES
@@ -98,6 +99,11 @@ class RecurrentOperands(NamedTuple):
         """Numbers in a row of gates."""
         return len(self.cell.gates) * self.hidden
 
+    @property
+    def last(self) -> int:
+        """The number of the frame that is computed last."""
+        return 0 if self.reverse else self.frames - 1
+
     def turns(self, in_place: bool) -> Iterator[Turn]:
         """The frames in order, their state in place if what reads it and what writes it are two launches.
 
@@ -161,16 +167,17 @@ def recurrent(
     launches = recurrent_cores.sequence(VARIANTS[cell], layer, facts)
     if launches is None and not layer.live:
         launches = forms.sequence(VARIANTS[cell], layer, facts)
-    return frame_by_frame(layer) if launches is None else launches
+    return frame_by_frame(layer, facts) if launches is None else launches
 
 
-def frame_by_frame(layer: RecurrentOperands) -> list[Launch]:
-    """A layer as launches for each frame."""
+def frame_by_frame(layer: RecurrentOperands, facts: Facts, commit: Commit | None = None) -> list[Launch]:
+    """A layer as launches for each frame, the last of which commits its state."""
     stages, launches = stages_of(VARIANTS[layer.code]), []
     rows, hidden, units = layer.rows, layer.hidden, layer.units
     quantized, projected = layer.rounds, layer.flags & PROJECTED
     in_place = bool(quantized or projected or stages.reset)
     for turn in layer.turns(in_place):
+        at_last = commit if turn.t == layer.last else None
         between = layer.scratch, hidden
         halfway = layer.frame(turn._replace(before=NOWHERE if projected else turn.before, target=between))
         product = layer.product(turn, layer.width - hidden if stages.reset else layer.width)
@@ -180,19 +187,33 @@ def frame_by_frame(layer: RecurrentOperands) -> list[Launch]:
             launches += finished(stages.whole, rows, hidden, layer.frame(turn, product.sums))
         elif projected:
             fed = layer.fed(turn)
-            launches += step(stages.unprojected, turn.before, units, rows, hidden, halfway, product, fed)
+            launches += step(
+                stages.unprojected, turn.before, units, rows, hidden, halfway, product, facts, fed
+            )
             sums = layer.scratch + rows * hidden * BYTES
             product = Product(layer.second, units, layer.bias, 0, sums, units)
             frame = layer.frame(turn)._replace(gates=sums, stride=units, c_before=0)
-            launches += step(PROJECTION, between, hidden, rows, units, frame, product)
+            launches += step(PROJECTION, between, hidden, rows, units, frame, product, facts, commit=at_last)
         elif stages.reset:
             fed = layer.fed(turn)
-            launches += step(stages.reset, turn.before, hidden, rows, hidden, halfway, product, fed)
+            launches += step(stages.reset, turn.before, hidden, rows, hidden, halfway, product, facts, fed)
             last = turn.gates + (layer.width - hidden) * BYTES
             product = Product(layer.second, hidden, last, layer.width, last, layer.width)
-            launches += step(stages.candidate, between, hidden, rows, hidden, layer.frame(turn), product)
+            launches += step(
+                stages.candidate,
+                between,
+                hidden,
+                rows,
+                hidden,
+                layer.frame(turn),
+                product,
+                facts,
+                commit=at_last,
+            )
         else:
             frame = layer.frame(turn, product.sums)
             fed = layer.fed(turn)
-            launches += step(stages.whole, turn.before, units, rows, hidden, frame, product, fed)
+            launches += step(
+                stages.whole, turn.before, units, rows, hidden, frame, product, facts, fed, at_last
+            )
     return launches if in_place else launches + layer.settled()

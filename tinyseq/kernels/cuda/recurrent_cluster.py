@@ -19,9 +19,14 @@ from tinyseq.kernels.cells import Variant
 from tinyseq.kernels.compute.math import ZERO
 from tinyseq.kernels.compute.rows import taking, valid_row
 from tinyseq.kernels.cuda.cells import computing
-from tinyseq.kernels.cuda.clusters import cluster_arrive, cluster_rank, cluster_wait, neighbour
+from tinyseq.kernels.cuda.clusters import (
+    CLUSTERS_SINCE,
+    cluster_arrive,
+    cluster_rank,
+    cluster_wait,
+    neighbour,
+)
 from tinyseq.kernels.cuda.cores import CORES
-from tinyseq.kernels.cuda.forms import CLUSTERS_SINCE
 from tinyseq.kernels.cuda.intrinsics import (
     WARP,
     again,

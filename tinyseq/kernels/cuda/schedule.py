@@ -114,7 +114,7 @@ def schedule(
     }
     steps: list[list[Launch] | Jump] = [[]]
     starts = {0: 0}
-    layers = _layers(program, targets, segments, address) if facts.precision == EXACT else {}
+    layers = _layers(program, targets, segments, address, facts) if facts.precision == EXACT else {}
     codes, done = codes_of(row for _, row in _rows(program)), 0
     ends = _chains(program, targets, facts.precision, layers)
     for place, row in _rows(program):
@@ -140,7 +140,7 @@ def schedule(
         if place in ends:
             done = ends[place]
             size = done - place
-            steps[-1].append(chain(codes, address + 8 * place, size, table, len(segments)))
+            steps[-1].append(chain(codes, address, place, size, table, len(segments)))
             continue
         if instruction.failure:
             operands.append(Failure(status, place))
@@ -180,7 +180,7 @@ def _rows(program: np.ndarray):
 
 
 def _layers(
-    program: np.ndarray, targets: set[int], segments: list[int], address: int
+    program: np.ndarray, targets: set[int], segments: list[int], address: int, facts: Facts
 ) -> dict[int, tuple[int, list[Launch]]]:
     """The launches of the layers that several instructions make up, by where the first of these is, and where
     the last one ends; nothing jumps into one."""
@@ -192,9 +192,9 @@ def _layers(
         if all(INSTRUCTIONS[row[0]].name != "recurrent" for _, row in ahead):
             continue
         found = gathered([
-            PlacedInstruction(INSTRUCTIONS[row[0]].name, _operands(row, start, segments, address))
+            PlacedInstruction(INSTRUCTIONS[row[0]].name, _operands(row, start, segments, address), start)
             for start, row in ahead
-        ])  # fmt: skip
+        ], facts)  # fmt: skip
         if found is not None:
             count, launches = found
             last, row = ahead[count - 1]

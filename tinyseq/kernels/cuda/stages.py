@@ -10,6 +10,7 @@ from collections.abc import Callable
 from typing import NamedTuple
 
 from numba import types
+from numpy import int64, uint32
 
 from tinyseq.kernels.compute.math import ZERO
 from tinyseq.kernels.compute.rows import taking
@@ -107,28 +108,35 @@ def state_before(n, j, units, frame: Frame):
 
 
 def units_of(stage: Stage, fed: bool) -> int:
-    """Units of a block."""
+    """Units of a block that has all gates of them."""
     return COLUMNS // padded(max(stage.gates, stage.known if fed else 0))
 
 
 def quads_of(gates: int, units_each: int, wide: bool):
-    """``find(w, k, units, unit, quad, at)``: where four columns are, ``at`` their addresses and strides;
-    ``load(at, i, there, place, four)``: their weights of k = i, zeros unless ``there``."""
+    """``find(k, columns, units, gate, unit, quad, at)``: where in a packed matrix four columns are of a block
+    that has ``gates`` from that one on, ``at`` their places and strides; ``load(w, at, i, there, place,
+    four)``: their weights of k = i, zeros unless ``there``."""
     across = units_each // 4
 
-    def find(w, k, units, unit, quad, at):
-        gate, first = min(quad // across, gates - 1), unit + quad % across * 4
+    def find(k, columns, units, gate, unit, quad, at):
+        own, first = gate + min(quad // across, gates - 1), unit + quad % across * 4
         for i in range(1 if wide else 4):
-            column = gate * units + min(first + i, units - (4 if wide else 1))
-            at[2 * i], at[2 * i + 1] = column_of(w, k, gates * units, column)
+            column = own * units + min(first + i, units - (4 if wide else 1))
+            start, stride = column_of(0, k, columns, column)
+            at[2 * i], at[2 * i + 1] = uint32(start // BYTES), uint32(stride)
 
-    def load(at, i, there, place, four):
+    def load(w, at, i, there, place, four):
         if wide:
-            a, b, c, d = load4(at[0] + i * at[1] * BYTES) if there else (ZERO, ZERO, ZERO, ZERO)
+            a, b, c, d = (
+                load4(w + int64(uint32(at[0] + uint32(i) * at[1])) * BYTES)
+                if there
+                else (ZERO, ZERO, ZERO, ZERO)
+            )
             four[place], four[place + 1], four[place + 2], four[place + 3] = a, b, c, d
         else:
             for j in range(4):
-                four[place + j] = floats(at[2 * j])[i * at[2 * j + 1]] if there else ZERO
+                own = int64(uint32(at[2 * j] + uint32(i) * at[2 * j + 1]))
+                four[place + j] = floats(w)[own] if there else ZERO
 
     return find, load
 
@@ -149,25 +157,27 @@ def folded_of(warps: int, across: int, row_step: int, column_step: int):
     return folded
 
 
-def finishing(stage: Stage, units_each: int, fed: bool, folded: Callable[..., object]):
-    """``end(n, row, unit, j, c, h, units, product, frame, here, ...)``: the sums of a unit and its cell,
-    whose state was ``c`` and ``h``."""
+def finishing(stage: Stage, input_of: Callable[..., object] | None, total_of: Callable[..., object]):
+    """``end(n, row, unit, j, c, h, units, product, frame, here)``: the sums of a unit and its cell, whose
+    state was ``c`` and ``h``. ``total_of(here, n, g, unit)`` is what the product of its gate has come to, and
+    ``input_of`` what that of the input has, if it is computed here."""
     known, apart, first, gates, finish = stage
     keeps = stage.keeps
     inputs, sums = registers(types.float32, known), registers(types.float32, gates)
-    take, take_s = taking(known), taking(gates * apart)
+    take, take_s, fed = taking(known), taking(gates * apart), input_of is not None
+    input_of = input_of or total_of
 
-    def end(n, row, unit, j, c, h, units, product: Product, frame: Frame, here, parts_at, inputs_at):
+    def end(n, row, unit, j, c, h, units, product: Product, frame: Frame, here):
         x, s = inputs(), sums()
         for g in range(known):
             if fed:
-                x[g] = here[inputs_at + n * COLUMNS + g * units_each + unit]
+                x[g] = input_of(here, n, g, unit)
             elif not apart and g >= first and g < first + gates:
                 x[g] = floats(product.start)[row * product.start_stride + (g - first) * units + j]
             else:
                 x[g] = floats(frame.gates)[row * frame.stride + g * units + j]
         for g in range(gates):
-            total = folded(here, parts_at, n, g * units_each + unit)
+            total = total_of(here, n, g, unit)
             if apart:
                 s[g] = floats(product.start)[row * product.start_stride + g * units + j] + total
             else:

@@ -11,13 +11,18 @@ from functools import cache
 
 from numpy import int64, uint32
 
+from tinyseq.errors import UnsupportedError
 from tinyseq.kernels.compute.rows import reading
+from tinyseq.kernels.cuda.committing import Commit
 from tinyseq.kernels.cuda.few_rows import few_rows
 from tinyseq.kernels.cuda.intrinsics import block, blocks, thread, threads
-from tinyseq.kernels.cuda.launch import Kernel, Launch
+from tinyseq.kernels.cuda.launch import Facts, Kernel, Launch
 from tinyseq.kernels.cuda.many_rows import many_rows
 from tinyseq.kernels.cuda.product import BYTES
 from tinyseq.kernels.cuda.stages import Feed, Frame, Product, Stage, state_before
+
+MOST_WEIGHTS = 2**32
+"""Weights of a matrix are counted in 32 bits."""
 
 FEW_ROWS = 16
 """Rows up to which threads share k."""
@@ -52,11 +57,18 @@ def step(
     units: int,
     frame: Frame,
     product: Product,
+    facts: Facts,
     feed: Feed | None = None,
+    commit: Commit | None = None,
 ) -> list[Launch]:
     """A frame of ``units`` of each row: ``source``, an address of rows of ``k`` and their stride, times
-    the matrix, and the cells. Few rows may be fed."""
+    the matrix, and the cells. Few rows may be fed, and commit their state."""
+    if k * product.columns >= MOST_WEIGHTS or (feed and feed.k * product.columns >= MOST_WEIGHTS):
+        raise UnsupportedError(
+            f"a layer of {units} units has more weights than a device takes, {MOST_WEIGHTS}; load with "
+            "device='cpu'"
+        )
     wide = all(number % 4 == 0 for number in (units, k, source[0] // BYTES, source[1]))
     if rows <= FEW_ROWS:
-        return [few_rows(stage, source, k, rows, units, frame, product, feed, wide)]
+        return [few_rows(stage, source, k, rows, units, frame, product, feed, wide, facts, commit)]
     return [many_rows(stage, source, k, rows, units, frame, product, wide)]
