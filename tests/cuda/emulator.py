@@ -472,6 +472,7 @@ MEANINGS = {
     "barrier": _barrier,
     "barrier_of": _barrier_of,
     "cluster_arrive": _cluster_arrive,
+    "cluster_begun": _cluster_arrive,
     "cluster_wait": _cluster_wait,
     "cluster_rank": lambda: me().block.number % me().block.launch.cluster,
     "neighbour": _neighbour,

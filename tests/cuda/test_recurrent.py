@@ -17,16 +17,18 @@ from tests.cuda.memory import On
 from tests.models import Case, recurrent
 from tests.test_differential import bound_of, close
 from tests.test_projection import layers_of_any_kind
-from tinyseq.kernels.cells import VARIANT_CODES, Variant
-from tinyseq.kernels.cuda import driver, few_rows, forms, many_rows, small, sums
+from tinyseq.kernels.cells import LATE, VARIANT_CODES, Variant
+from tinyseq.kernels.cuda import cells, driver, few_rows, forms, many_rows, small, sums
 from tinyseq.kernels.cuda import recurrent as layers
 from tinyseq.kernels.cuda.exchange import GRID, Exchange
 from tinyseq.kernels.cuda.forms import Form, form_for
-from tinyseq.kernels.cuda.launch import Facts, Launch
+from tinyseq.kernels.cuda.intrinsics import thread, threads
+from tinyseq.kernels.cuda.launch import Facts, Kernel, Launch
 from tinyseq.kernels.cuda.rebinding import HOME
 from tinyseq.kernels.cuda.schedule import TWINS
 from tinyseq.kernels.formats import FLOAT32
 from tinyseq.kernels.instructions import HAS_Y
+from tinyseq.kernels.llvm.intrinsics import floats
 from tinyseq.plan.packing import panels
 
 
@@ -197,6 +199,48 @@ def test_forms_rows_and_frames_change_no_bit(ways, op):
     }
     rest = run(part(slice(1, None), slice(None), finals), WAYS[ways[0]])
     assert np.concatenate([first["y"], rest["y"]]).tobytes() == made[0]["y"].tobytes()
+
+
+@pytest.mark.parametrize("op", OPS)
+def test_rows_of_one_block_have_the_bits_of_rows_alone(op):
+    name, attributes = OPS[op]
+    rows = 2 * EmulatedDevice.multiprocessors + 1
+    case = recurrent(name, 5, rows, 3, 5, initial=True, lengths=[n % 6 for n in range(rows)], **attributes)
+    whole = run(case, WAYS["small"])
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(EmulatedDevice, "multiprocessors", rows)
+        alone = run(case, WAYS["small"])
+    assert {key: array.tobytes() for key, array in whole.items()} == {
+        key: array.tobytes() for key, array in alone.items()
+    }
+
+
+NUMBERS = np.random.default_rng(0).normal(0, 40, 2000).astype(np.float32)
+NUMBERS = np.concatenate([NUMBERS, NUMBERS / 40, np.array([0, -0.0, np.nan, np.inf, -np.inf], np.float32)])
+
+
+@pytest.mark.parametrize("op", OPS)
+def test_gates_have_the_bits_of_their_activations(op):
+    variant = Variant(op.partition(",")[0] if op.startswith("LSTM") else op)
+    cell, on = variant.cell, On(EmulatedDevice())
+    early = cells.early_of(variant)
+
+    def apply(x, y, count, gate):
+        for i in range(thread(), count, threads()):
+            floats(y)[i] = early(floats(x)[i], gate)
+
+    apply.__module__ = f"{HOME}.planted"
+    x, y = on.put(NUMBERS), on.put(NUMBERS)
+    for gate, number in enumerate(cell.early):
+        expected = NUMBERS
+        if number != LATE:
+            graph = tinyseq.Graph()
+            graph.output("y", graph.apply(cell.activations[number], graph.input("x", [len(NUMBERS)])))
+            with pytest.MonkeyPatch.context() as patch:
+                patch.setattr(driver, "open_device", lambda number: EmulatedDevice())
+                expected = tinyseq.load(graph, device="cuda").run({"x": NUMBERS})["y"]
+        assert on.run([Launch(Kernel(apply), 1, 32, (x, y, len(NUMBERS), gate))])
+        np.testing.assert_array_equal(on.get(y, NUMBERS.shape, np.float32), expected)
 
 
 def test_a_grid_meets_again():

@@ -18,6 +18,10 @@ import numpy as np
 ONE = np.float32(1)
 
 
+LATE = -1
+"""The activation of a gate that is something else first."""
+
+
 class Cell:
     """One row of the table.
 
@@ -26,14 +30,17 @@ class Cell:
     a ``c``, ``parts`` make its two halves, functions ``(x, c, k, options)`` of the old c that give the new
     one, and of the new c that give h; ``reset``, where the last gate's product is one with a reset state, the
     function that makes it of the others. ``optional`` says whether there may be peepholes and coupled gates.
+    ``early`` has for each gate the number of the activation that is all that becomes of it by itself, or
+    ``LATE``.
     """
 
-    __slots__ = ("activations", "apart", "formula", "gates", "optional", "parts", "reset")
+    __slots__ = ("activations", "apart", "early", "formula", "gates", "optional", "parts", "reset")
 
     def __init__(
         self,
         gates: str,
         activations: tuple[str, ...],
+        early: tuple[int, ...],
         formula: Callable[..., Callable],
         parts: tuple[Callable[..., Callable], ...] = (),
         apart: bool = False,
@@ -42,6 +49,7 @@ class Cell:
     ) -> None:
         self.gates = gates
         self.activations = activations
+        self.early = early
         self.formula = formula
         self.parts = parts
         self.apart = apart
@@ -131,10 +139,10 @@ def _reset(fma, activations, peepholes, coupled):
 
 
 CELLS = {
-    "RNN": Cell("h", ("Tanh",), _rnn),
-    "LSTM": Cell("iofc", ("Sigmoid", "Tanh", "Tanh"), _lstm, (_lstm_c, _lstm_h), optional=True),
-    "GRU, reset after": Cell("zrh", ("Sigmoid", "Tanh"), _gru_after, apart=True),
-    "GRU, reset before": Cell("zrh", ("Sigmoid", "Tanh"), _gru_before, reset=_reset),
+    "RNN": Cell("h", ("Tanh",), (0,), _rnn),
+    "LSTM": Cell("iofc", ("Sigmoid", "Tanh", "Tanh"), (0, 0, 0, 1), _lstm, (_lstm_c, _lstm_h), optional=True),
+    "GRU, reset after": Cell("zrh", ("Sigmoid", "Tanh"), (0, 0, LATE), _gru_after, apart=True),
+    "GRU, reset before": Cell("zrh", ("Sigmoid", "Tanh"), (0, 0, 1), _gru_before, reset=_reset),
 }
 
 PEEPHOLES = 3

@@ -62,7 +62,7 @@ TANH_MAX = np.float32(10.0)
 
 
 @compiled()
-def _exponential_parts(x):
+def exponential_parts(x):
     """(t, p) with exp(x) = power_of_two(t) * (1 + p); |x| below 89."""
     t = fma(x, LOG2_E, ROUNDER)
     n = t - ROUNDER
@@ -80,7 +80,7 @@ def exp(x):
     """exp(x); infinity above ``EXP_MAX``, zero below ``EXP_MIN``."""
     bounded = EXP_MAX if x > EXP_MAX else x
     bounded = EXP_MIN if bounded < EXP_MIN else bounded
-    t, p = _exponential_parts(bounded)
+    t, p = exponential_parts(bounded)
     nearer, rest = (-ONE, TWO) if x > ZERO else (ONE, HALF)
     scale = power_of_two(t + nearer)
     value = fma(scale, p, scale) * rest
@@ -93,7 +93,7 @@ def sigmoid(x):
     """1 / (1 + exp(-x)); zero below ``SIGMOID_MIN``, so that x times it is, too."""
     bounded = SIGMOID_MAX if x > SIGMOID_MAX else x
     bounded = BEYOND if bounded < SIGMOID_MIN else bounded
-    t, p = _exponential_parts(-bounded)
+    t, p = exponential_parts(-bounded)
     scale = power_of_two(t)
     return quotient(ONE, ONE + fma(scale, p, scale))
 
@@ -103,7 +103,7 @@ def tanh(x):
     """(exp(2x) - 1) / (exp(2x) + 1), with exp(2x) - 1 formed without cancellation."""
     bounded = TANH_MAX if x > TANH_MAX else x
     bounded = -TANH_MAX if bounded < -TANH_MAX else bounded
-    t, p = _exponential_parts(TWO * bounded)
+    t, p = exponential_parts(TWO * bounded)
     scale = power_of_two(t)
     e = fma(scale, p, scale - ONE)
     return quotient(e, e + TWO)

@@ -6,12 +6,23 @@ from collections.abc import Callable
 from functools import cache
 from typing import NamedTuple
 
-from tinyseq.kernels.cells import Variant
-from tinyseq.kernels.compute.math import ZERO, bounded
+import numpy as np
+
+from tinyseq.kernels.cells import LATE, Variant
+from tinyseq.kernels.compute.math import (
+    BEYOND,
+    ONE,
+    SIGMOID_MAX,
+    SIGMOID_MIN,
+    TANH_MAX,
+    ZERO,
+    bounded,
+    exponential_parts,
+)
 from tinyseq.kernels.compute.rows import FUNCTIONS, default_of, reading, valid_row
 from tinyseq.kernels.cuda.stages import Stage
 from tinyseq.kernels.instructions import HAS_Y
-from tinyseq.kernels.llvm.intrinsics import floats, fma
+from tinyseq.kernels.llvm.intrinsics import floats, fma, power_of_two, quotient
 
 
 def _chosen(functions: list[Callable], first: int = 0) -> Callable:
@@ -47,6 +58,51 @@ def computing(variant: Variant, formula: Callable) -> Callable:
     names = variant.cell.activations
     own = map(_named, range(len(names))) if variant.general else map(default_of, names)
     return variant.made(formula, fma, tuple(own))
+
+
+THREE = np.float32(3)
+
+
+def _unchanged(x, options):
+    return x
+
+
+def ending(variant: Variant, formula: Callable) -> Callable:
+    """``computing`` of gates to which ``early_of`` has been applied; apart from them, products are zero."""
+    cell = variant.cell
+    names = enumerate(cell.activations)
+    own = (_unchanged if number in cell.early else default_of(name) for number, name in names)
+    return variant.made(formula, fma, tuple(own))
+
+
+def early_of(variant: Variant) -> Callable[..., object]:
+    """``early(x, gate)``: what becomes of a gate by itself, for threads of a warp that have one each.
+
+    Sigmoid and tanh are one computation here, whose numbers differ; see ``tinyseq.kernels.compute.math``.
+    """
+    cell = variant.cell
+    tanhs = tuple(number != LATE and cell.activations[number] == "Tanh" for number in cell.early)
+    lates = tuple(number == LATE for number in cell.early)
+    gates = len(cell.gates)
+
+    def early(x, gate):
+        tanh = late = False
+        for g in range(gates):
+            tanh, late = tanh or (tanhs[g] and gate == g), late or (lates[g] and gate == g)
+        high, lower, low = SIGMOID_MAX, SIGMOID_MIN, BEYOND
+        # Of one number, as each takes a register for as long as the loop around it.
+        offset = -ONE if tanh else ZERO
+        factor, more = fma(offset, -THREE, -ONE), ONE - offset
+        if tanh:
+            high, lower, low = TANH_MAX, -TANH_MAX, -TANH_MAX
+        held = high if x > high else x
+        held = low if held < lower else held
+        t, p = exponential_parts(held * factor)
+        scale = power_of_two(t)
+        e = fma(scale, p, scale + offset)
+        return x if late else quotient(e if tanh else ONE, e + more)
+
+    return early
 
 
 def _keep(n, j, h, before, frame):

@@ -23,15 +23,24 @@ def cluster_rank(typingctx):
     return types.int64(), codegen
 
 
-@intrinsic
-def cluster_arrive(typingctx):
-    """Says that this thread has written what the blocks of its cluster wait for."""
+def _arrive(name: str, order: str, doc: str):
+    def typing(typingctx):
+        def codegen(context, builder, signature, args):
+            _assembly(builder, f"barrier.cluster.arrive.{order}.aligned;", "~{memory}", VOID, [])
+            return context.get_dummy_value()
 
-    def codegen(context, builder, signature, args):
-        _assembly(builder, "barrier.cluster.arrive.release.aligned;", "~{memory}", VOID, [])
-        return context.get_dummy_value()
+        return types.void(), codegen
 
-    return types.void(), codegen
+    typing.__name__, typing.__doc__ = name, doc
+    return intrinsic(typing)
+
+
+cluster_arrive = _arrive(
+    "cluster_arrive", "release", "Says that this thread has written what the blocks of its cluster wait for."
+)
+cluster_begun = _arrive(
+    "cluster_begun", "relaxed", "``cluster_arrive`` of a thread that has not written anything for others yet."
+)
 
 
 @intrinsic

@@ -21,6 +21,7 @@ from tinyseq.kernels.compute.math import ZERO
 from tinyseq.kernels.cuda.clusters import (
     CLUSTERS_SINCE,
     cluster_arrive,
+    cluster_begun,
     cluster_rank,
     cluster_wait,
     neighbour,
@@ -295,7 +296,7 @@ def few_rows_of(
         me, here, rank = thread(), _here(), int64(0)
         if together:
             rank = cluster_rank()
-            cluster_arrive()
+            cluster_begun()
         across, team = uint32((units + units_each - 1) // units_each), uint32(block()) // uint32(members)
         first_row, unit = int64(team // across) * rows_each, int64(team % across) * units_each
         total, w, h, at = accumulators(), weights(), values(), places()

@@ -12,16 +12,19 @@ from functools import cache
 from typing import TYPE_CHECKING
 
 from numba import types
-from numpy import uint32
+from numpy import int64, uint32
 
-from tinyseq.kernels.cells import Variant
+from tinyseq.kernels.cells import LATE, Variant
 from tinyseq.kernels.compute.math import ZERO
 from tinyseq.kernels.compute.rows import taking, valid_row
-from tinyseq.kernels.cuda.cells import computing
+from tinyseq.kernels.cuda.cells import early_of, ending
 from tinyseq.kernels.cuda.intrinsics import (
     WARP,
     barrier,
     block,
+    copied,
+    copies,
+    copy4,
     four,
     registers,
     shared,
@@ -51,6 +54,9 @@ for."""
 
 PITCH = 4
 """Numbers between the parts of a state, so that the threads of a unit read them at the same time."""
+
+AHEAD = 3
+"""How many frames before it is asked for a number of the input is brought; one less than a power of two."""
 
 MOST_ROWS = 8
 """Rows of a block."""
@@ -91,18 +97,20 @@ def _product_of(each: int, kept: int, gates: int, first: int, count: int):
 
 
 @cache
-def small_of(variant: Variant, each: int, kept: int) -> Kernel:
+def small_of(variant: Variant, each: int, kept: int, alone: bool) -> Kernel:
     """The kernel of layers of up to ``PARTS * each`` units; threads have the weights of the first ``kept``
-    numbers of their part in registers."""
+    numbers of their part in registers, and the state of their unit, if a block has one row ``alone``."""
     cell, gates = variant.cell, len(variant.cell.gates)
     apart, has_c, resets = cell.apart, cell.has_c, cell.reset is not None
     reach, most, summed = PARTS * (each + PITCH), PARTS * PARTS * each, gates - 1 if resets else gates
-    compute, reset = computing(variant, cell.formula), computing(variant, cell.reset or cell.formula)
+    compute, reset = ending(variant, cell.formula), ending(variant, cell.reset or cell.formula)
+    early, lates = early_of(variant), tuple(number == LATE for number in cell.early)
     take, take_s = taking(gates), taking(gates * apart)
     multiply = _product_of(each, kept, gates, 0, summed)
     multiply_last = _product_of(each, kept, gates, summed, 1)
     weights = registers(types.float32, gates * kept)
     inputs, products = registers(types.float32, gates), registers(types.float32, gates)
+    pending = copied(AHEAD - 1)
 
     def place_of(k):
         return k % PARTS * (each + PITCH) + k // PARTS
@@ -124,13 +132,36 @@ def small_of(variant: Variant, each: int, kept: int) -> Kernel:
             # Without it the compiler has more addresses in registers at once than there are.
             barrier()
 
+    def exchange(own_x, value, gate, first, x, s):
+        """The gates of a unit, each from the thread that has it."""
+        if apart:
+            made = early(own_x + value, gate)
+            for g in range(gates):
+                x[g] = shuffle(own_x if lates[g] else made, first + g)
+                s[g] = shuffle(value, first + g) if lates[g] else ZERO
+        else:
+            made = early(own_x + value, gate)
+            for g in range(gates):
+                x[g] = shuffle(made, first + g)
+
+    def bring(here, place, next_x, next_n, frame_x, coming, count, row_x, frame_step):
+        """Has the next number copied, if any are coming; what comes then."""
+        if coming > 0:
+            copy4(here, place, next_x)
+        copies()
+        next_x, next_n = next_x + row_x, next_n + 1
+        if next_n == count:
+            frame_x += frame_step
+            next_x, next_n = frame_x, int64(0)
+        return next_x, next_n, frame_x, coming - 1
+
     def small(
         xw, r, second, bias, h, c, y, lengths, frames, rows, hidden, reverse, y_frame, y_row, flags, room
     ):
         here, me, width = _here(), thread(), threads()
         unit, gate, first = me // PARTS, me % PARTS, me % WARP // PARTS * PARTS
         first_row = block() * room
-        count, mine = min(room, rows - first_row), unit < hidden and gate < gates
+        count, mine = 1 if alone else min(room, rows - first_row), unit < hidden and gate < gates
         far, states = PARTS * me, PARTS * (each - kept) * most
         cells = states + 2 * room * reach + unit
         near, x, s, mine_at = weights(), inputs(), products(), place_of(unit)
@@ -140,10 +171,14 @@ def small_of(variant: Variant, each: int, kept: int) -> Kernel:
         for i in range(me, count * hidden, width):
             n, k = uint32(i) // uint32(hidden), uint32(i) % uint32(hidden)
             here[states + n * reach + place_of(k)] = floats(h)[first_row * hidden + i]
-        if has_c:
+        if has_c and not alone:
             for n in range(count):
                 here[cells + n * PARTS * each] = floats(c)[(first_row + n) * hidden + unit] if mine else ZERO
         load(r, second, hidden, unit, gate, near, here, far)
+        held_h = held_c = ZERO
+        if alone and unit < hidden:
+            held_h = floats(h)[first_row * hidden + unit]
+            held_c = floats(c)[first_row * hidden + unit] if has_c else ZERO
         b = floats(bias)[gate * hidden + unit] if apart and mine else ZERO
         for g in range(gates):
             s[g] = ZERO
@@ -151,41 +186,44 @@ def small_of(variant: Variant, each: int, kept: int) -> Kernel:
         first_t = (frames - 1) * reverse
         frame_x = xw + (first_t * rows + first_row) * row_x + (gate * hidden + unit) * BYTES
         frame_y = y + (first_t * y_frame + first_row * y_row + unit) * BYTES
-        coming, next_x = floats(frame_x)[0] if mine else ZERO, frame_x
+        ring = states + room * (2 * reach + PARTS * each) + me
+        next_x, next_n, coming, slot = frame_x, int64(0), frames * count if mine else int64(0), int64(0)
+        for item in range(AHEAD):
+            next_x, next_n, frame_x, coming = bring(
+                here, ring + item * most, next_x, next_n, frame_x, coming, count, row_x, ahead * rows * row_x
+            )
         barrier()
         for step in range(frames):
-            t, turn, y_now = first_t + ahead * step, 0 if resets else step % 2, frame_y
+            t, turn, y_now = first_t + ahead * step, 0 if resets else step & 1, frame_y
             now, then = states + turn * room * reach, states + (1 - turn) * room * reach
             for n in range(count):
-                row, at, own_x = first_row + n, n * reach, coming
-                next_x += row_x
-                if n + 1 == count:
-                    frame_x += ahead * rows * row_x
-                    next_x = frame_x
-                if mine and (step + 1 < frames or n + 1 < count):
-                    coming = floats(next_x)[0]
-                own_h = here[now + at + mine_at] if unit < hidden else ZERO
-                own_c = here[cells + n * PARTS * each] if has_c else ZERO
+                row, at = first_row + n, n * reach
+                own_h, own_c = held_h, held_c
+                if not alone:
+                    own_h = here[now + at + mine_at] if unit < hidden else ZERO
+                    own_c = here[cells + n * PARTS * each] if has_c else ZERO
                 value = multiply(here, now + at, near, far, me)
-                if apart:
-                    value += b
-                    for g in range(gates):
-                        x[g], s[g] = shuffle(own_x, first + g), shuffle(value, first + g)
-                else:
-                    value += own_x
-                    for g in range(gates):
-                        x[g] = shuffle(value, first + g)
+                pending()
+                own_x = here[ring + slot * most] if mine else ZERO
+                next_x, next_n, frame_x, coming = bring(
+                    here, ring + (slot + AHEAD & AHEAD) * most, next_x, next_n, frame_x, coming, count, row_x,
+                    ahead * rows * row_x,
+                )  # fmt: skip
+                slot = slot + 1 & AHEAD
+                exchange(own_x, value + b if apart else value, gate, first, x, s)
                 if resets:
                     reset_h, _ = reset(take(x, 1, 0), (), own_h, own_c, (), 0)
                     if mine and gate == 0:
                         here[then + at + mine_at] = reset_h
                     barrier()
-                    value = multiply_last(here, then + at, near, far, me) + own_x
+                    value = early(multiply_last(here, then + at, near, far, me) + own_x, gate)
                     x[summed] = shuffle(value, first + summed)
                 new_h, new_c = compute(take(x, 1, 0), take_s(s, 1, 0), own_h, own_c, (), 0)
                 valid = valid_row(lengths, row, t, flags)
-                new_h = new_h if valid else own_h
-                if has_c and valid and gate == 0:
+                new_h, new_c = (new_h, new_c) if valid else (own_h, own_c)
+                if alone:
+                    held_h, held_c = new_h, new_c
+                elif has_c and gate == 0:
                     here[cells + n * PARTS * each] = new_c
                 if mine and gate == 0:
                     here[(now if resets else then) + at + mine_at] = new_h
@@ -197,9 +235,10 @@ def small_of(variant: Variant, each: int, kept: int) -> Kernel:
         now = states + (0 if resets else frames % 2) * room * reach
         if mine and gate == 0:
             for n in range(count):
-                floats(h)[(first_row + n) * hidden + unit] = here[now + n * reach + mine_at]
+                at = (first_row + n) * hidden + unit
+                floats(h)[at] = held_h if alone else here[now + n * reach + mine_at]
                 if has_c:
-                    floats(c)[(first_row + n) * hidden + unit] = here[cells + n * PARTS * each]
+                    floats(c)[at] = held_c if alone else here[cells + n * PARTS * each]
 
     return Kernel(small, most)
 
@@ -213,10 +252,11 @@ def small(variant: Variant, layer: RecurrentOperands, facts: Facts) -> list[Laun
     width = -(-layer.hidden * PARTS // WARP) * WARP
     room = min(-(-layer.rows // facts.multiprocessors), MOST_ROWS)
     blocks = -(-layer.rows // room)
-    shared_floats = room * PARTS * (3 * each + 2 * PITCH) + PARTS * (each - kept) * PARTS * PARTS * each
+    most = PARTS * PARTS * each
+    shared_floats = room * PARTS * (3 * each + 2 * PITCH) + (PARTS * (each - kept) + AHEAD + 1) * most
     arguments = (
         *(layer.xw, layer.r, layer.second, layer.bias, layer.h, layer.c, layer.y, layer.lengths),
         *(layer.frames, layer.rows, layer.hidden, layer.reverse, layer.y_frame, layer.y_row, layer.flags),
         room,
     )  # fmt: skip
-    return [Launch(small_of(variant, each, kept), blocks, width, arguments, shared_floats * BYTES)]
+    return [Launch(small_of(variant, each, kept, room == 1), blocks, width, arguments, shared_floats * BYTES)]
