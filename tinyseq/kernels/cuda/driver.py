@@ -12,10 +12,7 @@ from cuda.bindings import driver as cu
 
 from tinyseq.errors import DeviceError, FeedError
 from tinyseq.kernels.cuda.compiler import binary
-from tinyseq.kernels.cuda.launch import Kernel, Launch
-
-DEFAULT_SHARED = 48 * 1024
-"""Bytes of shared memory that a block may have without asking for more."""
+from tinyseq.kernels.cuda.launch import DEFAULT_SHARED, Kernel, Launch
 
 PORTABLE_CLUSTER = 8
 """Blocks of a cluster that a kernel may have without asking for more."""

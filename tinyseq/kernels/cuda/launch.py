@@ -12,6 +12,9 @@ from tinyseq.kernels.llvm.intrinsics import integers
 THREADS = 256
 """Threads in a block where nothing speaks for another number."""
 
+DEFAULT_SHARED = 48 * 1024
+"""Bytes of shared memory that a kernel may say it has: more is asked for by its launches."""
+
 MOST_BLOCKS = 2048
 """Blocks of a grid whose threads take more than one element where there are more."""
 
@@ -27,17 +30,25 @@ class Kernel:
 
     A parameter may be a named tuple of them, by its annotation: a launch gives its fields one by one.
     ``threads`` is the largest block it is launched with, ``resident`` how many of those a multiprocessor
-    has to have registers for. Its entry has one parameter more, the address of the run's status: once an
+    has to have registers for, ``shared`` how many bytes of shared memory each launch asks for, if all ask for
+    as many. Its entry has one parameter more, the address of the run's status: once an
     instruction has failed, nothing runs any more. A function that ``asks`` has it as its first parameter and
     sees to that itself: it may read before it knows, but not write.
     """
 
     def __init__(
-        self, function: Callable, threads: int = THREADS, resident: int = 1, *, asks: bool = False
+        self,
+        function: Callable,
+        threads: int = THREADS,
+        resident: int = 1,
+        *,
+        shared: int = 0,
+        asks: bool = False,
     ) -> None:
         self.function = function
         self.threads = threads
         self.resident = resident
+        self.shared = shared
         self.asks = asks
         self.name = f"{function.__module__.rpartition('.')[2]}.{function.__qualname__}"
         kinds = get_type_hints(function)

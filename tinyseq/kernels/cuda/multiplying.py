@@ -28,6 +28,7 @@ from tinyseq.kernels.cuda.intrinsics import (
     write2,
     write4,
 )
+from tinyseq.kernels.cuda.launch import DEFAULT_SHARED
 from tinyseq.kernels.cuda.tiles import BYTES, RUN, SPARE, Source, Tile, core_spread, share, spread
 
 ROW_SPARE = 8
@@ -124,17 +125,24 @@ def by_rows(form: Tile) -> Rows:
     def step_of(me):
         return me % quads * 4
 
-    def fetch(me, target, start, left, at, values):
+    def fetch_one_by_one(me, target, start, left, at):
         for i in range(each):
             place = start + line(me, i) * pitch + step_of(me)
-            if left >= steps and at[i] % 16 == 0:
-                copy16(target, place, at[i])
-            else:
-                for j in range(4):
-                    if step_of(me) + j < left:
-                        copy4(target, place + j, at[i] + j * BYTES)
-                    else:
-                        target[place + j] = ZERO
+            for j in range(4):
+                if step_of(me) + j < left:
+                    copy4(target, place + j, at[i] + j * BYTES)
+                else:
+                    target[place + j] = ZERO
+
+    def fetch(me, target, start, left, at, values):
+        bits = at[0]
+        for i in range(1, each):
+            bits |= at[i]
+        if left >= steps and bits % 16 == 0:
+            for i in range(each):
+                copy16(target, start + line(me, i) * pitch + step_of(me), at[i])
+        else:
+            fetch_one_by_one(me, target, start, left, at)
 
     def keep(me, target, start, values):
         return
@@ -234,13 +242,28 @@ def _end_two(y, total, cell):
     write2(y, total[cell], total[cell + 1])
 
 
+def _rows_of(kind: Kind, form: Tile) -> Rows:
+    return by_steps(kind, form) if kind.cores is None else by_rows(form)
+
+
+def _held(kind: Kind, form: Tile) -> int:
+    """Elements that a block has in shared memory."""
+    return form.stages * (_rows_of(kind, form).size + form.steps * (form.columns + SPARE))
+
+
+def asked_by(kind: Kind, form: Tile) -> int:
+    """How many bytes of shared memory the launches of a tile's kernel ask for."""
+    size = _held(kind, form) * BYTES
+    return size if size > DEFAULT_SHARED else 0
+
+
 @cache
 def tile_of(kind: Kind, form: Tile, source: Source):
     """``tile``: one tile, computed by all threads of a block."""
     element, per, size, zero = kind.element, kind.per, kind.size, kind.zero
     begin, finish, put, cores = kind.begin, kind.finish, kind.put, kind.cores
     rows, columns, rows_each, columns_each, _, steps, stages, *_ = form
-    rows_of = by_steps(kind, form) if cores is None else by_rows(form)
+    rows_of = _rows_of(kind, form)
     passes, line_of, step_of, fetch_x, keep_x = rows_of[2:]
     x_size, w_size = rows_of.size, steps * (columns + SPARE)
     begin_w, fetch_w = source
@@ -248,7 +271,7 @@ def tile_of(kind: Kind, form: Tile, source: Source):
     run = (RUN if cores is None else 2) if kind.plain and columns_each % RUN == 0 else 1
     at_once = 1 if cores is None else cores.depth
     cells = rows_each * columns_each
-    x_here, w_here = shared(element, stages * x_size), shared(element, stages * w_size)
+    memory, w_start = shared(element, 0 if asked_by(kind, form) else _held(kind, form)), stages * x_size
     x_places, x_mine = registers(types.int64, rows_of.passes), registers(element, rows_of.each)
     row_totals, totals = registers(element, rows_each), registers(element, cells)
     lefts, rights = registers(element, rows_each), registers(element, columns_each)
@@ -333,7 +356,8 @@ def tile_of(kind: Kind, form: Tile, source: Source):
         Arguments are those of the CPU's product, addresses that some kinds need, and strides of a w that is
         not packed. Tiles below y do nothing.
         """
-        me, xs, ws = thread(), x_here(), w_here()
+        me, xs = thread(), memory()
+        ws = xs
         height, (top, corner) = outer * inner, corner_of(number, n)
         if top >= height:
             return
@@ -346,7 +370,7 @@ def tile_of(kind: Kind, form: Tile, source: Source):
         w_at, w_stride, there = begin_w(me, w, depth, n, corner, k_stride, n_stride)
         total, row_total, left, right = totals(), row_totals(), lefts(), rights()
         for stage in range(stages - 1):
-            x_to, w_to = stage * x_size, stage * w_size
+            x_to, w_to = stage * x_size, w_start + stage * w_size
             bring(
                 me, xs, ws, x_to, w_to, k - stage * steps * per, x_at, values, w_at, w_stride, there, n_stride
             )
@@ -358,8 +382,8 @@ def tile_of(kind: Kind, form: Tile, source: Source):
             pending()
             barrier()
             to = here - 1 if here > 0 else stages - 1
-            x_to, w_to = to * x_size, to * w_size
-            x_from, w_from = here * x_size, here * w_size
+            x_to, w_to = to * x_size, w_start + to * w_size
+            x_from, w_from = here * x_size, w_start + here * w_size
             ahead = rest - (stages - 1) * steps * per
             bring(me, xs, ws, x_to, w_to, ahead, x_at, values, w_at, w_stride, there, n_stride)
             w_at = advance(x_at, w_at, w_stride)

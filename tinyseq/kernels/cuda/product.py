@@ -16,7 +16,7 @@ from numpy import float32, int64, uint32
 from tinyseq.kernels.cuda.cores import CORES
 from tinyseq.kernels.cuda.intrinsics import block, blocks, copy4, thread, threads
 from tinyseq.kernels.cuda.launch import EXACT, Facts, Kernel, Launch, Tail
-from tinyseq.kernels.cuda.multiplying import Kind, tile_of
+from tinyseq.kernels.cuda.multiplying import Kind, asked_by, tile_of
 from tinyseq.kernels.cuda.tiles import BYTES, WIDTH, Tile, packed, strided, tiles_of
 from tinyseq.kernels.formats import FLOAT_ELEMENT
 from tinyseq.kernels.instructions import PANEL
@@ -35,10 +35,10 @@ FORMS = (
 
 CORE_FORMS = (
     Tile(16, 64, 2, 4, 8, 32, 4, 1, 0.24, 0.39),
-    Tile(32, 64, 4, 4, 8, 32, 3, 1, 0.35, 0.49),
-    Tile(32, 128, 4, 8, 8, 32, 2, 1, 0.51, 0.7),
-    Tile(64, 128, 8, 8, 8, 16, 3, 1, 0.64, 0.84),
-    Tile(128, 128, 8, 16, 8, 16, 2, 1, 0.86, 1.0),
+    Tile(32, 64, 4, 4, 8, 32, 4, 1, 0.35, 0.49),
+    Tile(32, 128, 4, 8, 8, 32, 4, 1, 0.51, 0.7),
+    Tile(64, 128, 8, 8, 8, 16, 5, 1, 0.64, 0.84),
+    Tile(128, 128, 8, 16, 8, 16, 4, 1, 0.86, 1.0),
 )
 """``FORMS`` of tensor cores."""
 
@@ -109,7 +109,7 @@ def _linear_of(form: Tile, precision: str) -> Kernel:
     def linear(x, outer, outer_stride, inner, inner_stride, k, w, n, bias, y, y_stride):
         product(block(), x, outer, outer_stride, inner, inner_stride, k, w, n, bias, 0, y, y_stride, 0, 0)
 
-    return Kernel(linear, form.threads, form.resident)
+    return Kernel(linear, form.threads, form.resident, shared=asked_by(kind, form))
 
 
 def linear_floats(
@@ -125,7 +125,7 @@ def linear_floats(
 
 def launched(kernel: Kernel, tiles: int, arguments: tuple[int, ...]) -> list[Launch]:
     """A block for each tile."""
-    return [Launch(kernel, tiles, kernel.threads, arguments)] if tiles else []
+    return [Launch(kernel, tiles, kernel.threads, arguments, kernel.shared)] if tiles else []
 
 
 def _corner(x, w, rest, rank, sizes):
@@ -163,7 +163,7 @@ def _products_of(form: Tile, along_k: bool) -> Kernel:
         a, b = _corner(x, w, pair, rank, integers(dims))
         tile(number, a, 1, 0, m, m_stride, k, b, n, zeros, 0, target, n, 0, 0, k_stride, n_stride)
 
-    return Kernel(products, form.threads)
+    return Kernel(products, form.threads, shared=asked_by(FLOAT_KIND, form))
 
 
 _one_each = Kernel(_products)

@@ -11,7 +11,7 @@ from tinyseq.kernels.compute.math import BYTE_MAX, quantize
 from tinyseq.kernels.cuda.arithmetic import dot4
 from tinyseq.kernels.cuda.intrinsics import block, blocks, thread, threads
 from tinyseq.kernels.cuda.launch import THREADS, Facts, Kernel, Launch
-from tinyseq.kernels.cuda.multiplying import Kind
+from tinyseq.kernels.cuda.multiplying import Kind, asked_by
 from tinyseq.kernels.cuda.product import launched, product_of, tile_for
 from tinyseq.kernels.cuda.reduction import across_block
 from tinyseq.kernels.cuda.stages import Product
@@ -200,7 +200,7 @@ def _linear_bytes_of(form: Tile) -> Kernel:
     def linear_bytes(x, outer, outer_stride, inner, inner_stride, k, w, n, zero_point, y):
         product(block(), x, outer, outer_stride, inner, inner_stride, k, w, n, y, n, y, n, 0, zero_point)
 
-    return Kernel(linear_bytes, form.threads)
+    return Kernel(linear_bytes, form.threads, shared=asked_by(WORDS, form))
 
 
 def linear_bytes(
@@ -220,7 +220,7 @@ def _linear_dynamic_of(form: Tile) -> Kernel:
         count = _count(count, lengths, rows, 1)
         product(block(), x, 1, 0, count, k, k, w, n, start, start_stride, y, y_stride, scale, zero_point)
 
-    return Kernel(linear_dynamic, form.threads)
+    return Kernel(linear_dynamic, form.threads, shared=asked_by(SCALED, form))
 
 
 def linear_dynamic(

@@ -136,8 +136,8 @@ class Source(NamedTuple):
 def packed(form: Tile, padded: bool = False) -> Source:
     """Panels, by sixteen bytes; strides are not asked for. Zeros come after the last step if it is
     ``padded``."""
-    quads, pitch, count = form.columns // 4, form.columns + SPARE, form.threads
-    each = form.steps * quads // count
+    quads, pitch, count, steps = form.columns // 4, form.columns + SPARE, form.threads, form.steps
+    each = steps * quads // count
 
     def begin(me, w, depth, n, corner, k_stride, n_stride):
         column = corner + me % quads * 4
@@ -145,7 +145,7 @@ def packed(form: Tile, padded: bool = False) -> Source:
         at, stride = column_of(w, depth, n, column if there else 0)
         return at + me // quads * stride * BYTES, stride * BYTES, there
 
-    def fetch(me, target, start, left, at, stride, there, n_stride):
+    def fetch_some(me, target, start, left, at, stride, there):
         for i in range(each):
             step = me // quads + i * (count // quads)
             place = start + step * pitch + me % quads * 4
@@ -154,6 +154,15 @@ def packed(form: Tile, padded: bool = False) -> Source:
             elif padded:
                 for j in range(4):
                     target[place + j] = ZERO
+
+    def fetch(me, target, start, left, at, stride, there, n_stride):
+        # Where sums are in float32, there are no registers for both.
+        if padded and there and left >= steps:
+            for i in range(each):
+                place = start + (me // quads + i * (count // quads)) * pitch + me % quads * 4
+                copy16(target, place, at + i * (count // quads) * stride)
+        else:
+            fetch_some(me, target, start, left, at, stride, there)
 
     return Source(begin, fetch)
 
