@@ -13,6 +13,7 @@ from tinyseq.backends.device_program import DeviceProgram
 from tinyseq.backends.executor import NOTHING, Executor
 from tinyseq.backends.overlap import check_pairs
 from tinyseq.backends.planned import PlannedBackend
+from tinyseq.backends.staging import stage
 from tinyseq.errors import FeedError
 from tinyseq.ir.model import Model, Value
 from tinyseq.kernels.cuda import driver
@@ -217,7 +218,7 @@ class CudaExecutor(Executor):
     def take(self, feeds: Mapping[str, object]) -> None:
         for name, buffer, _, dtype in self._inputs:
             if name not in self._direct:
-                buffer[...] = feeds[name]
+                stage(buffer, feeds[name])
             elif dtype != buffer.dtype:
                 buffer[...] = np.asarray(self._direct[name])
 

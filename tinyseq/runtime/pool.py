@@ -24,6 +24,9 @@ if TYPE_CHECKING:
 MOST_ROWS = 2**31 - 1
 """Rows of a pool."""
 
+MANY_ROWS = 64
+"""Rows from which on arrays find a number that is there twice sooner than sets do."""
+
 
 class Pool:
     """``count`` streams' state in one block, a row each. Made by ``Session.pool``.
@@ -141,20 +144,28 @@ class Pool:
     def _numbers(self, rows: Sequence[int]) -> np.ndarray:
         """Rows, all of them open and none twice."""
         try:
-            rows = list(rows)
+            rows = list(rows.tolist() if isinstance(rows, np.ndarray) else rows)
         except TypeError as error:
             raise FeedError(f"rows are numbers of open() in a list, not {shown(rows)}") from error
         # At once, as one by one takes a hundredth of a step; what is wrong is then said one by one.
-        if set(map(type, rows)) != {int} or not self._are_open(rows):
+        if set(map(type, rows)) != {int} or min(rows) < 0 or max(rows) >= len(self._open):
             for row in rows:
                 self._check(row)
         numbers = np.array(rows, np.int64)
-        if len(set(rows)) != len(rows) or not rows:
+        if not self._open[numbers].all():
+            for row in rows:
+                self._check(row)
+        if not rows or self._repeated(numbers):
             raise FeedError(f"rows {rows}: a step takes one row at least and none twice")
         return numbers
 
-    def _are_open(self, rows: list[int]) -> bool:
-        return min(rows) >= 0 and max(rows) < len(self._open) and bool(self._open[rows].all())
+    def _repeated(self, numbers: np.ndarray) -> bool:
+        """Whether an open row is named twice."""
+        if len(numbers) < MANY_ROWS:
+            return len(set(numbers.tolist())) < len(numbers)
+        named = np.zeros(len(self._open), bool)
+        named[numbers] = True
+        return int(np.count_nonzero(named)) < len(numbers)
 
     def _addressed(self, numbers: np.ndarray, feeds: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
         """Feeds for some rows."""
