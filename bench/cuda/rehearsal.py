@@ -85,8 +85,8 @@ class Rehearsal:
     def seconds(self, recording: object, repeats: int) -> float:
         return 1.0
 
-    def record(self, prepared: object) -> object:
-        return prepared
+    def record(self, work: object) -> object:
+        return work
 
     def nothing(self, *given: object) -> None:
         """Done at once."""

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import ctypes
 import threading
+from functools import partial
 from itertools import count
 
 import numpy as np
@@ -167,17 +168,27 @@ class EmulatedDriver:
     def cuStreamSynchronize(self, stream: int) -> tuple:
         return (FINE,) if self._is_here(stream) and stream not in self.captured else (INVALID,)
 
-    def _copy(self, stream: int, target: np.ndarray, source: np.ndarray) -> tuple:
-        if not self._is_here(stream) or stream in self.captured:
+    def _copy(self, stream: int, target: np.ndarray, source: np.ndarray, host: int | None = None) -> tuple:
+        if not self._is_here(stream):
             return (INVALID,)
-        target[:] = source.copy()
+        if stream not in self.captured:
+            target[:] = source.copy()
+            return (FINE,)
+        if host is not None and not self._is_held(host):
+            return (INVALID,)
+        self.captured[stream].append(lambda: np.copyto(target, source.copy()))
         return (FINE,)
 
+    def _is_held(self, host: int) -> bool:
+        """Whether the device can read memory of the host by itself at any time."""
+        blocks = [(key, block) for key, block in self.held.items() if isinstance(block, ctypes.Array)]
+        return any(start <= host < start + len(block) for start, block in blocks)
+
     def cuMemcpyHtoDAsync(self, address: int, host: int, size: int, stream: int) -> tuple:
-        return self._copy(stream, self.device.span(int(address), size), _host(host, size))
+        return self._copy(stream, self.device.span(int(address), size), _host(host, size), host)
 
     def cuMemcpyDtoHAsync(self, host: int, address: int, size: int, stream: int) -> tuple:
-        return self._copy(stream, _host(host, size), self.device.span(int(address), size))
+        return self._copy(stream, _host(host, size), self.device.span(int(address), size), host)
 
     def cuMemcpyDtoDAsync(self, target: int, source: int, size: int, stream: int) -> tuple:
         return self._copy(stream, self.device.span(int(target), size), self.device.span(int(source), size))
@@ -219,7 +230,7 @@ class EmulatedDriver:
             identifiers.CU_LAUNCH_ATTRIBUTE_COOPERATIVE in attributes,
         )
         if int(config.hStream) in self.captured:
-            self.captured[int(config.hStream)].append((launch, status))
+            self.captured[int(config.hStream)].append(partial(run, self.device, launch, status))
         else:
             run(self.device, launch, status)
         return (FINE,)
@@ -244,8 +255,8 @@ class EmulatedDriver:
     def cuGraphLaunch(self, graph: int, stream: int) -> tuple:
         if not self._is_here(stream):
             return (NO_CONTEXT,)
-        for launch, status in self.held[graph]:
-            run(self.device, launch, status)
+        for work in self.held[graph]:
+            work()
         return (FINE,)
 
     # Events.

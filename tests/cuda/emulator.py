@@ -155,11 +155,11 @@ class EmulatedQueue:
         for launch, status in prepared:
             run(self.device, launch, status)
 
-    def record(self, prepared):
-        return prepared
+    def record(self, work: Callable[[], None]) -> Callable[[], None]:
+        return work
 
-    def replay(self, recording) -> None:
-        self.launch(recording)
+    def replay(self, recording: Callable[[], None]) -> None:
+        recording()
 
     def seconds(self, recording, repeats: int) -> float:
         start = time.perf_counter()

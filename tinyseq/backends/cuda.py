@@ -172,8 +172,7 @@ class CudaExecutor(Executor):
                 step if isinstance(step, Jump) else self.queue.prepare(step, self.status.address)
                 for step in made.steps
             ]
-        self._launched = False
-        self._recording = None
+        self._straight, self._whole = _Repeated(), _Repeated()
 
     @property
     def joins(self) -> bool:  # type: ignore[override]  # jumps are the host's
@@ -296,10 +295,38 @@ class CudaExecutor(Executor):
 
     def execute(self) -> None:
         with self.device.current:
-            self._launch()
-            for name, region in self._plan.outputs.items():
-                self._fetch(name, region)
+            if self._direct or not self._steps_in_a_row:
+                self._launch()
+                self._fetch_all()
+            else:
+                self._whole.run(self.queue, self._go_whole)
             self._settle()
+
+    @property
+    def _steps_in_a_row(self) -> bool:
+        """Whether there are launches, and no jumps among them."""
+        return len(self._steps) == 1 and bool(self._steps[0])
+
+    def _go_whole(self) -> None:
+        """Asks for the copies of all inputs, the launches, and the copies of all outputs."""
+        for name, buffer, _, _ in self._inputs:
+            self._write(name, buffer)
+        self._go_straight()
+        self._ask_outcome()
+        self._fetch_all()
+
+    def _fetch_all(self) -> None:
+        for name, region in self._plan.outputs.items():
+            self._fetch(name, region)
+
+    def _write(self, name: str, buffer: np.ndarray) -> None:
+        """Has an input copied to the device."""
+        if buffer.nbytes:
+            self.queue.write(self._arena.address + self._plan.inputs[name].offset, buffer)
+
+    def _ask_outcome(self) -> None:
+        if self._places:
+            self.queue.read(self.status.address, self._outcome)
 
     def _compute(self) -> None:
         """Runs the plan; its results stay in the arena."""
@@ -309,17 +336,16 @@ class CudaExecutor(Executor):
     def _launch(self) -> None:
         """Asks the device to run the plan and to say how that ended."""
         for name, buffer, _, dtype in self._inputs:
-            address, size = self._arena.address + self._plan.inputs[name].offset, buffer.nbytes
             if name in self._direct and dtype == buffer.dtype:
-                self.queue.copy(address, self._direct[name].address, size)
-            elif size:
-                self.queue.write(address, buffer)
-        if len(self._steps) == 1:
-            self._go_straight()
+                address = self._arena.address + self._plan.inputs[name].offset
+                self.queue.copy(address, self._direct[name].address, buffer.nbytes)
+            else:
+                self._write(name, buffer)
+        if self._steps_in_a_row:
+            self._straight.run(self.queue, self._go_straight)
         else:
             self._walk()
-        if self._places:
-            self.queue.read(self.status.address, self._outcome)
+        self._ask_outcome()
 
     def _settle(self) -> None:
         """Waits for all that the device was asked for; says what failed."""
@@ -346,9 +372,7 @@ class CudaExecutor(Executor):
         if len(self._steps) > 1:
             raise FeedError("the model jumps, and only its steps between two jumps could be timed")
         with self.device.current:
-            if self._recording is None:
-                self._recording = self.queue.record(self._steps[0])
-            seconds = self.queue.seconds(self._recording, repeats)
+            seconds = self.queue.seconds(self._straight.recorded(self.queue, self._go_straight), repeats)
             if self._places:
                 self._outcome[...] = RUNNING
                 self.queue.read(self.status.address, self._outcome)
@@ -356,14 +380,7 @@ class CudaExecutor(Executor):
             return seconds
 
     def _go_straight(self) -> None:
-        if self._recording is not None:
-            self.queue.replay(self._recording)
-        elif self._launched and self._steps[0]:
-            self._recording = self.queue.record(self._steps[0])
-            self.queue.replay(self._recording)
-        else:
-            self.queue.launch(self._steps[0])
-            self._launched = True
+        self.queue.launch(self._steps[0])
 
     def _walk(self) -> None:
         """Runs the steps, asking each jump what comes next."""
@@ -390,6 +407,26 @@ class CudaExecutor(Executor):
         self._word[...] = value
         self.queue.write(address, self._word)
         self.queue.finish()
+
+
+class _Repeated:
+    """Work for a queue that is asked for again and again: from the second time on it is one recording."""
+
+    def __init__(self) -> None:
+        self._done, self._recording = False, None
+
+    def run(self, queue, work: Callable[[], None]) -> None:
+        if self._done:
+            queue.replay(self.recorded(queue, work))
+        else:
+            work()
+            self._done = True
+
+    def recorded(self, queue, work: Callable[[], None]) -> object:
+        """The recording, made if it has not been."""
+        if self._recording is None:
+            self._recording = queue.record(work)
+        return self._recording
 
 
 def _meet(one: DeviceArray, other: DeviceArray) -> bool:

@@ -7,6 +7,7 @@ writes to one says so, and fetches the others before he reads them. The arrays o
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import partial
 
 import numpy as np
 
@@ -147,7 +148,7 @@ class DeviceProgram(Program):
         self._turns[:] = search.array[:size]
         self._queue.write(where, self._turns)
         if self._recording is None:
-            self._recording = self._queue.record(self._runs)
+            self._recording = self._queue.record(partial(self._queue.launch, self._runs))
         left, outcome = int(self._turns[UNTIL] - self._turns[POSITION]), RUNNING
         for _, mirror in self._mirrors():
             mirror.ahead = True

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import ctypes
 import weakref
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from functools import cache
 
 import numpy as np
@@ -322,13 +322,13 @@ class Queue:
         for one in prepared:
             _checked(cu.cuLaunchKernelEx(one.config, one.function, one.parameters, 0))
 
-    def record(self, prepared: Iterable[PreparedLaunch]) -> Recording:
-        """The launches as one piece of work; nothing runs yet."""
+    def record(self, work: Callable[[], None]) -> Recording:
+        """What ``work`` queues, launches and copies of what is staged, as one piece; nothing runs yet."""
         # Whatever memory is given back or asked for meanwhile, here or in another thread, is no part of it.
         mode = cu.CUstreamCaptureMode.CU_STREAM_CAPTURE_MODE_RELAXED
         _checked(cu.cuStreamBeginCapture(self._stream, mode))
         try:
-            self.launch(prepared)
+            work()
         finally:
             graph = _checked(cu.cuStreamEndCapture(self._stream))
         try:
