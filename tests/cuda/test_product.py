@@ -9,12 +9,13 @@ from hypothesis import strategies as st
 
 from tests.cuda.emulator import EmulatedDevice
 from tests.cuda.memory import On
-from tinyseq.kernels.cuda.launch import EXACT, Tail
+from tinyseq.kernels.cuda.launch import EXACT, Facts, Tail
 from tinyseq.kernels.cuda.product import (
     FORMS,
     Tile,
     _linear_of,
     launched,
+    linear_floats,
     pack,
     products,
     tile_for,
@@ -38,7 +39,8 @@ FEWER = Tile(8, PANEL, 1, 1, 2, 32, 3, 1, 1, 1)
 def product(
     form, x: np.ndarray, w: np.ndarray, bias: np.ndarray, seed: int = 0, spare: int = 0, precision=EXACT
 ) -> np.ndarray:
-    """bias + x[outer, inner, k] @ w by tiles of a form; rows of x and y lie ``spare`` elements apart."""
+    """bias + x[outer, inner, k] @ w by tiles of a form, or as few rows without one; rows of x and y lie
+    ``spare`` elements apart."""
     outer, inner, k = x.shape
     on, n = On(EmulatedDevice(seed)), w.shape[1]
     wide = np.full((outer, inner + 1, k + spare), np.nan, np.float32)
@@ -46,7 +48,10 @@ def product(
     y = on.put(np.full((outer * inner, n + spare), 7, np.float32))
     steps = (outer, (inner + 1) * (k + spare), inner, k + spare)
     arguments = (on.put(wide), *steps, k, on.put(panels(w)), n, on.put(bias), y, n + spare)
-    on.run(launched(_linear_of(form, precision), tiles_of(form, outer * inner, n), arguments))
+    if form is None:
+        on.run(linear_floats(*arguments, 0, 0, 0, Facts((9, 0), 4, 0)))
+    else:
+        on.run(launched(_linear_of(form, precision), tiles_of(form, outer * inner, n), arguments))
     made = on.get(y, (outer * inner, n + spare), np.float32)
     assert (made[:, n:] == 7).all()
     return made[:, :n]
@@ -103,6 +108,17 @@ def test_forms_give_the_same_bits(k, n):
     assert {few.tobytes()} == {other.tobytes() for other in others}
     alone = product(FORMS[0], x[:, 4:5], w, bias)
     assert alone.tobytes() == few[4:5].tobytes()
+
+
+@settings(max_examples=8, deadline=None)
+@given(data=st.data())
+def test_few_rows_have_the_bits_of_many(data):
+    sizes = [st.integers(1, 2), st.integers(1, 4), st.integers(0, 600), st.integers(1, 70), st.integers(0, 2)]
+    outer, inner, k, n, spare = (data.draw(size) for size in sizes)
+    draw = np.random.default_rng(data.draw(st.integers(0, 99)))
+    x, w, bias = numbers(draw, outer, inner, k), numbers(draw, k, n), numbers(draw, n)
+    few = product(None, x, w, bias, data.draw(st.integers(0, 99)), spare)
+    assert few.tobytes() == product(FORMS[0], x, w, bias, 0, spare).tobytes()
 
 
 @pytest.mark.parametrize("form", FORMS)

@@ -18,7 +18,7 @@ from tests.models import Case, recurrent
 from tests.test_differential import bound_of, close
 from tests.test_projection import layers_of_any_kind
 from tinyseq.kernels.cells import LATE, VARIANT_CODES, Variant
-from tinyseq.kernels.cuda import cells, driver, few_rows, forms, many_rows, small, sums
+from tinyseq.kernels.cuda import cells, driver, feeding, few_rows, forms, many_rows, small, sums
 from tinyseq.kernels.cuda import recurrent as layers
 from tinyseq.kernels.cuda.exchange import GRID, Exchange
 from tinyseq.kernels.cuda.forms import Form, form_for
@@ -130,7 +130,7 @@ def test_more_units(way, hidden, op):
 @pytest.mark.parametrize("way", ["live", "live, many parts", "live, by gate"])
 def test_more_input(way):
     """More than is in shared memory at a time."""
-    agrees(recurrent("LSTM", 1, 2, 2 * few_rows.CHUNK + 33, 4, initial=True), WAYS[way])
+    agrees(recurrent("LSTM", 1, 2, 2 * feeding.CHUNK + 33, 4, initial=True), WAYS[way])
 
 
 @pytest.mark.parametrize("op", ["RNN", "GRU", "LSTM"])

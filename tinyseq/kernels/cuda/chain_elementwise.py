@@ -133,10 +133,12 @@ def mapping(codes: Sequence[int]):
 
     def every(words, at, held, segments, me):
         function, rank = words[at + 2], words[at + 7]
-        a, y = placed(words, at + 3, held, segments), placed(words, at + 6, held, segments)
         j, i, h = rank - 1, rank - 2, rank - 3
         n, m = _size(words, at, 0, j), _size(words, at, 0, i)
-        count = int32(n * m * _size(words, at, 0, h))
+        index, count = int32(me), int32(n * m * _size(words, at, 0, h))
+        if index >= count:
+            return
+        a, y = placed(words, at + 3, held, segments), placed(words, at + 6, held, segments)
         by_n, by_m = ZERO, ZERO
         if rank > 1:
             by_n, by_m = inverse(n), inverse(m)
@@ -150,7 +152,6 @@ def mapping(codes: Sequence[int]):
             b0, b1 = _stride(words, at, B, 0, h), _stride(words, at, B, 0, i)
             c0, c1 = _stride(words, at, C, 0, h), _stride(words, at, C, 0, i)
             b2, c2 = _stride(words, at, B, 0, j), _stride(words, at, C, 0, j)
-        index = int32(me)
         while index < count:
             above = how_often(index, by_n)
             z = how_often(above, by_m)

@@ -1,8 +1,9 @@
 """Chains: neighbouring instructions of little work, run by one block that reads the program itself.
 
 A launch takes longer than most of them. A block goes through their rows as the machine on the CPU does, its
-threads waiting for each other after each, so that it does not matter what depends on what. What an element
-becomes, and in which order a sum takes its terms, is as in a launch of its own.
+threads waiting for each other after each, so that it does not matter what depends on what. Those that have
+nothing to compute in a row do not read the rest of it. What an element becomes, and in which order a sum
+takes its terms, is as in a launch of its own.
 """
 
 from __future__ import annotations
@@ -126,12 +127,14 @@ def _finite(words, at, held, segments, me, failed):
 
 def _product(words, at, held, segments, me):
     """What a thread does of ``linear``: an output at a time."""
+    inner, k, n = int32(words[at + 5]), int32(words[at + 7]), int32(words[at + 9])
+    index, count = int32(me), int32(int32(words[at + 3]) * inner * n)
+    if index >= count:
+        return
     x, w = placed(words, at + 2, held, segments), placed(words, at + 8, held, segments)
     bias, y = placed(words, at + 10, held, segments), placed(words, at + 11, held, segments)
-    inner, k, n = int32(words[at + 5]), int32(words[at + 7]), int32(words[at + 9])
     outer_stride, inner_stride, y_stride = words[at + 4], words[at + 6], words[at + 12]
     by_inner, by_n, x_next, w_next = inverse(inner), inverse(n), _next_x(), _next_w()
-    index, count = int32(me), int32(int32(words[at + 3]) * inner * n)
     while index < count:
         row = how_often(index, by_n)
         above, column = how_often(row, by_inner), int32(index - row * n)
@@ -156,15 +159,17 @@ def _product(words, at, held, segments, me):
 
 def _taps(words, at, held, segments, me):
     """What a thread does of ``depthwise``: an output at a time."""
-    x, w = placed(words, at + 2, held, segments), floats(placed(words, at + 3, held, segments))
-    bias, y = floats(placed(words, at + 4, held, segments)), placed(words, at + 5, held, segments)
     channels, taps, rank = int32(words[at + 6]), int32(words[at + 7]), words[at + 8]
     sizes = at + POSITIONS
     offsets, count = sizes + 2 * rank, channels
     for axis in range(rank):
         count = int32(count * int32(words[sizes + axis]))
-    by_channels = inverse(channels)
     index = int32(me)
+    if index >= count:
+        return
+    x, w = placed(words, at + 2, held, segments), floats(placed(words, at + 3, held, segments))
+    bias, y = floats(placed(words, at + 4, held, segments)), placed(words, at + 5, held, segments)
+    by_channels = inverse(channels)
     while index < count:
         rest = how_often(index, by_channels)
         channel = int32(index - rest * channels)

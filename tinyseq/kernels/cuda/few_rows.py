@@ -27,13 +27,13 @@ from tinyseq.kernels.cuda.clusters import (
     neighbour,
 )
 from tinyseq.kernels.cuda.committing import NO_COMMIT, Commit, committing
+from tinyseq.kernels.cuda.feeding import CHUNK, FEEDERS, input_side
 from tinyseq.kernels.cuda.forms import NEWEST
 from tinyseq.kernels.cuda.intrinsics import (
     WARP,
     barrier,
     barrier_of,
     block,
-    four,
     load4,
     registers,
     shared,
@@ -58,15 +58,6 @@ from tinyseq.kernels.cuda.stages import (
 )
 from tinyseq.kernels.cuda.sums import BATCH, RUN, order_of
 from tinyseq.kernels.llvm.intrinsics import floats, fma, integers
-
-FEEDERS = 256
-"""Threads that bring in the weights of the input."""
-
-CHUNK = 256
-"""Steps of the input's k in shared memory at a time."""
-
-LINKS = 32
-"""Terms of a column's sum that a thread reads ahead."""
 
 
 class Split(NamedTuple):
@@ -163,50 +154,6 @@ def _state_side(gates: int, units_each: int, parts: int, run: int, rows_each: in
     return fetch, multiply, fold
 
 
-def _input_side(gates: int, units_each: int, rows_each: int, wide: bool):
-    """``bring(chunk, ...)`` brings weights and inputs of a chunk into registers, ``keep`` from there into
-    shared memory, and ``chain`` goes on with the sum of a row's column."""
-    _, load = quads_of(gates, units_each, wide)
-    apart, each = FEEDERS // QUADS, CHUNK * QUADS // FEEDERS
-
-    def bring(chunk, me, feed: Feed, first_row, rows, at, w, x):
-        for i in range(each):
-            step = chunk * CHUNK + me // QUADS + i * apart
-            load(feed.w, at, step, step < feed.k, 4 * i, w)
-        for n in range(rows_each):
-            row = uint32(feed.row + min(first_row + n, rows - 1))
-            o, i = int64(row // uint32(feed.inner)), int64(row % uint32(feed.inner))
-            source = floats(feed.x + (o * feed.outer_stride + i * feed.inner_stride) * BYTES)
-            for i in range(CHUNK // FEEDERS):
-                step = chunk * CHUNK + me + i * FEEDERS
-                x[n * (CHUNK // FEEDERS) + i] = source[step] if step < feed.k else ZERO
-
-    def keep(me, w, x, here, ws, xs):
-        for i in range(each):
-            for c in range(4):
-                here[ws + (me // QUADS + i * apart) * COLUMNS + me % QUADS * 4 + c] = w[4 * i + c]
-        for n in range(rows_each):
-            for i in range(CHUNK // FEEDERS):
-                here[xs + n * CHUNK + me + i * FEEDERS] = x[n * (CHUNK // FEEDERS) + i]
-
-    def chain(total, here, ws, xs, count):
-        count = min(count, CHUNK)
-        whole = count // LINKS * LINKS
-        for first in range(0, whole, LINKS):
-            for i in range(0, LINKS, 4):
-                a, b, c, d = four(here, xs + first + i)
-                at = ws + (first + i) * COLUMNS
-                total = fma(a, here[at], total)
-                total = fma(b, here[at + COLUMNS], total)
-                total = fma(c, here[at + 2 * COLUMNS], total)
-                total = fma(d, here[at + 3 * COLUMNS], total)
-        for i in range(whole, count):
-            total = fma(here[xs + i], here[ws + i * COLUMNS], total)
-        return total
-
-    return bring, keep, chain
-
-
 def _telling(gates: int, rows_each: int, split: Split, room: _Room, folded: Callable):
     """``tell(me, count, here, rank)``: all members have what the sums of their units have come to;
     ``input_of`` and ``total_of`` find them, see ``stages.finishing``."""
@@ -266,7 +213,7 @@ def few_rows_of(
     find, _ = quads_of(own_gates, units_each, wide)
     find_w, _ = quads_of(own_known, units_each, wide)
     fetch, multiply, fold = _state_side(own_gates, units_each, parts, run, rows_each, wide)
-    bring, keep, chain = _input_side(own_known, units_each, rows_each, wide)
+    bring, keep, chain = input_side(own_known, units_each, rows_each, wide)
     folded = folded_of(warps, COLUMNS, warps * COLUMNS, 1)
     tell, input_of, total_of = (
         _telling(gates, rows_each, split, room, folded) if together else _finding(split, room, folded)

@@ -14,9 +14,11 @@ from numba import types
 from numpy import float32, int64, uint32
 
 from tinyseq.kernels.cuda.cores import CORES
+from tinyseq.kernels.cuda.feeding import MOST_ROWS, few_rows_linear
 from tinyseq.kernels.cuda.intrinsics import block, blocks, copy4, thread, threads
 from tinyseq.kernels.cuda.launch import EXACT, Facts, Kernel, Launch, Tail
 from tinyseq.kernels.cuda.multiplying import Kind, asked_by, tile_of
+from tinyseq.kernels.cuda.stages import MOST_WEIGHTS, Feed
 from tinyseq.kernels.cuda.tiles import BYTES, WIDTH, Tile, packed, strided, tiles_of
 from tinyseq.kernels.formats import FLOAT_ELEMENT
 from tinyseq.kernels.instructions import PANEL
@@ -118,6 +120,9 @@ def linear_floats(
 ) -> list[Launch]:  # fmt: skip
     """``linear`` with float32, of all frames."""
     rows = outer * inner
+    if rows <= MOST_ROWS and facts.precision == EXACT and k * n < MOST_WEIGHTS:
+        feed = Feed(x, outer_stride, inner, inner_stride, k, w, bias, 0)
+        return [few_rows_linear(feed, rows, n, y, y_stride)] if rows and n else []
     form = tile_for(rows, n, forms=FORMS if facts.precision == EXACT else CORE_FORMS)
     arguments = (x, outer, outer_stride, inner, inner_stride, k, w, n, bias, y, y_stride)
     return launched(_linear_of(form, facts.precision), tiles_of(form, rows, n), arguments)

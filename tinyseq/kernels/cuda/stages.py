@@ -26,6 +26,10 @@ QUADS = COLUMNS // 4
 """Threads side by side that load a block's columns of one k, four each."""
 
 
+MOST_WEIGHTS = 2**32
+"""Weights of a matrix whose places are counted in 32 bits."""
+
+
 class Stage(NamedTuple):
     """What a step computes of a cell of ``known`` gates: the products of ``gates`` of them from ``first`` on,
     added to what the gates are or kept ``apart``; then ``finish(x, s, c, h, n, j, units, frame)``, which

@@ -19,10 +19,7 @@ from tinyseq.kernels.cuda.intrinsics import block, blocks, thread, threads
 from tinyseq.kernels.cuda.launch import Facts, Kernel, Launch
 from tinyseq.kernels.cuda.many_rows import many_rows
 from tinyseq.kernels.cuda.product import BYTES
-from tinyseq.kernels.cuda.stages import Feed, Frame, Product, Stage, state_before
-
-MOST_WEIGHTS = 2**32
-"""Weights of a matrix are counted in 32 bits."""
+from tinyseq.kernels.cuda.stages import MOST_WEIGHTS, Feed, Frame, Product, Stage, state_before
 
 FEW_ROWS = 16
 """Rows up to which threads share k."""
