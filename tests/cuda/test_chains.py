@@ -13,7 +13,7 @@ from tinyseq.kernels.cuda import chains
 from tinyseq.kernels.cuda.launch import Facts
 from tinyseq.kernels.cuda.schedule import schedule
 from tinyseq.kernels.formats import FLOAT32
-from tinyseq.kernels.instructions import FUNCTION_CODES, OPCODES, SEGMENT_SHIFT
+from tinyseq.kernels.instructions import APART, FUNCTION_CODES, GATHER, OPCODES, SEGMENT_SHIFT
 
 SIZE = 600
 """Float32 in the one segment."""
@@ -103,6 +103,47 @@ def check(rows: list[list[int]], seed: int) -> None:
         apart, kernels = ran(rows, memory, seed)
     assert len(kernels) == len(rows)
     assert chained.tobytes() == apart.tobytes()
+
+
+def move(x: int, indices: int, y: int, outer: int, count: int, run: int, store: int) -> list[int]:
+    """Runs of float32 of x[outer, 5, run], which two indices in a row pick: one of 5, one of 1."""
+    places = [x + (1 << SEGMENT_SHIFT), indices + (2 << SEGMENT_SHIFT), y + (1 << SEGMENT_SHIFT)]
+    row = [*places, outer, 20 * run, count, 2, 4 * run, store, 5, 1, 4 * run, 0, 2 * count]
+    return [OPCODES["gather"], len(row) + 2, *row]
+
+
+@settings(max_examples=10, deadline=None)
+@given(data=st.data())
+def test_moves_in_a_chain(data):
+    outer, count, run = (data.draw(st.integers(1, most)) for most in (2, 5, 8))
+    draw = np.random.default_rng(data.draw(st.integers(0, 99)))
+    picks = np.stack(
+        [[draw.permutation(5)[:count] - 5 * draw.integers(0, 2), np.zeros(count)] for _ in range(outer)]
+    )
+    picks = np.ascontiguousarray(picks.transpose(0, 2, 1)).astype(np.int64)
+    if wrong := data.draw(st.sampled_from([0, 0, 5, -6])):
+        picks[outer - 1, count - 1, 0] = wrong
+    store = data.draw(st.sampled_from([GATHER, APART]))
+    rows = [move(0, 0, 4 * 200, outer, count, run, store), fill((1 << SEGMENT_SHIFT) + 4 * 500, 9, 7)]
+    memory, results = draw.standard_normal(SIZE).astype(np.float32), []
+    for chained in (True, False):
+        on = On(EmulatedDevice(3))
+        program = np.array([word for row in rows for word in row], np.int64)
+        segments, status = [0, on.put(memory), on.put(picks)], on.failure.status
+        table, facts = on.put(np.array(segments)), Facts((9, 0), 4, 0)
+        with pytest.MonkeyPatch.context() as patch:
+            if not chained:
+                patch.setattr("tinyseq.kernels.cuda.schedule.is_short", lambda row, precision: False)
+            made = schedule(program, segments, on.put(program), status, facts, table)
+        assert len(made.steps[0]) == (1 if chained else 2)
+        fine = on.run([one._replace(threads=min(one.threads, 64)) for one in made.steps[0]])
+        assert fine == (not wrong)
+        failed = int(on.get(status, (1,), np.int64)[0])
+        after = on.get(segments[1], memory.shape, memory.dtype)
+        assert (after[500:509] == 7).all() == fine
+        # Where one fails, others may or may not have moved.
+        results.append((failed, after.tobytes() if fine else b""))
+    assert results[0] == results[1]
 
 
 @pytest.mark.parametrize("wrong", [np.nan, np.inf, None])

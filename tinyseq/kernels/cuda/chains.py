@@ -21,6 +21,7 @@ from tinyseq.kernels.cuda.chain_elementwise import (
     FIRST,
     FOLDS,
     LAST,
+    OFFSET,
     SEGMENTS,
     THREADS,
     folding,
@@ -31,6 +32,7 @@ from tinyseq.kernels.cuda.chain_elementwise import (
     placed,
 )
 from tinyseq.kernels.cuda.elementwise import HEAVY
+from tinyseq.kernels.cuda.indexing import OUTSIDE, is_ordered, located
 from tinyseq.kernels.cuda.intrinsics import barrier, registers, shared, thread, threads
 from tinyseq.kernels.cuda.launch import EXACT, RUNNING, Kernel, Launch
 from tinyseq.kernels.cuda.weighted import FORMAT_PLACES
@@ -39,6 +41,7 @@ from tinyseq.kernels.instructions import (
     BYTES,
     FUNCTION_CODES,
     FUNCTIONS,
+    GATHER,
     GROUP,
     OPCODES,
     PANEL,
@@ -63,9 +66,15 @@ FARTHEST = 2**31
 WORDS = 3072
 """Words of the program that a chain takes at the most; they are held in shared memory."""
 
-FILL, ELEMENTWISE, LINEAR, DEPTHWISE, FINITE = (
-    OPCODES[name] for name in ("fill", "elementwise", "linear", "depthwise", "finite")
+FILL, ELEMENTWISE, LINEAR, DEPTHWISE, MOVE, FINITE = (
+    OPCODES[name] for name in ("fill", "elementwise", "linear", "depthwise", "gather", "finite")
 )
+
+WORD = 4
+"""Bytes that a chain moves at once."""
+
+SIZES = 11
+"""Where in a row of ``gather`` the dimensions begin."""
 
 POSITIONS = 9
 """Where in a row of ``depthwise`` the dimensions begin."""
@@ -89,7 +98,17 @@ def is_short(row: Sequence[int], precision: str = EXACT) -> bool:
         rank = row[8]
         near = all(abs(word) < FARTHEST for word in row[POSITIONS + rank :])
         return near and _is_small_sum(math.prod(row[POSITIONS : POSITIONS + rank]) * row[6], row[7])
+    if row[0] == MOVE:
+        return _is_small_move(row)
     return row[0] == ELEMENTWISE and _is_small_mapping(row)
+
+
+def _is_small_move(row: Sequence[int]) -> bool:
+    """Whether it is of whole words, of which none meets another."""
+    outer, x_outer, count, depth, inner, store, *dims = row[5:]
+    places = (*(word & OFFSET for word in row[2:5:2]), x_outer, inner, *dims[depth : 2 * depth])
+    whole = inner > 0 and not any(place % WORD for place in places)
+    return whole and not is_ordered(store, count) and outer * count * (inner // WORD) <= MOST
 
 
 def _is_small_sum(outputs: int, terms: int) -> bool:
@@ -117,12 +136,44 @@ def _fill(words, at, held, segments, me):
 
 
 def _finite(words, at, held, segments, me, failed):
-    """Leaves in ``failed`` which row has met a number that is not finite: one more than where it begins."""
+    """Leaves in ``failed`` which row has met a number that is not finite, one more than where it begins."""
     x, count, i = floats(placed(words, at + 2, held, segments)), words[at + 3], me
     while i < count:
         if x[i] - x[i] != ZERO:
             failed[0] = at + 1
         i += threads()
+
+
+def _moved(words, at, held, segments, me, failed):
+    """What a thread does of ``gather``: a word at a time. Leaves in ``failed`` what ``_finite`` does where an
+    index is none."""
+    outer, count, depth, units = (
+        words[at + 5],
+        int32(words[at + 7]),
+        words[at + 8],
+        int32(words[at + 9] // WORD),
+    )
+    index, total = int32(me), int32(int32(outer) * count * units)
+    if index >= total:
+        return
+    x, y = placed(words, at + 2, held, segments), placed(words, at + 4, held, segments)
+    table, sizes = integers(placed(words, at + 3, held, segments)), at + SIZES
+    by_units, by_count = inverse(units), inverse(count)
+    while index < total:
+        run = how_often(index, by_units)
+        o, unit = how_often(run, by_count), int32(index - run * units)
+        first = int64(o) * words[sizes + 2 * depth] + int64(run - o * count) * depth
+        offset = located(table, first, words, sizes, depth)
+        if offset == OUTSIDE:
+            failed[0] = at + 1
+        else:
+            there = integers32(x + int64(o) * words[at + 6] + offset)
+            here = integers32(y + int64(int32(run * units)) * WORD)
+            if words[at + 10] == GATHER:
+                here[unit] = there[unit]
+            else:
+                there[unit] = here[unit]
+        index = int32(index + threads())
 
 
 def _product(words, at, held, segments, me):
@@ -188,7 +239,7 @@ def _taps(words, at, held, segments, me):
 
 @cache
 def _chain_of(codes: tuple[int, ...]) -> Kernel:
-    """The kernel of chains: of these functions, fills, checks and products.
+    """The kernel of chains: of these functions, fills, checks, products and moves.
 
     ``first`` is where in the program the chain begins.
     """
@@ -225,10 +276,12 @@ def _chain_of(codes: tuple[int, ...]) -> Kernel:
                 _taps(words, at, held, segments, me)
             elif opcode == FINITE:
                 _finite(words, at, held, segments, me, failed)
+            elif opcode == MOVE:
+                _moved(words, at, held, segments, me, failed)
             else:
                 _fill(words, at, held, segments, me)
             barrier()
-            if opcode == FINITE and failed[0] == at + 1:
+            if failed[0] == at + 1:
                 integers(status)[0] = first + at
                 at = size
             else:

@@ -35,14 +35,15 @@ def _inside(index, size):
     return counted if 0 <= counted < size else OUTSIDE
 
 
-def _located(tuples, first, shape, depth):
-    """How many bytes in the run lies that the ``depth`` indices from ``first`` on pick, or ``OUTSIDE``."""
+def located(tuples, first, shape, at, depth):
+    """How many bytes in the run lies that the ``depth`` indices from ``first`` on pick, or ``OUTSIDE``; the
+    sizes that they count from 0, and then their strides, are ``shape`` from ``at`` on."""
     offset = int64(0)
     for d in range(depth):
-        index = _inside(tuples[first + d], shape[d])
+        index = _inside(tuples[first + d], shape[at + d])
         if index == OUTSIDE:
             return OUTSIDE
-        offset += index * shape[depth + d]
+        offset += index * shape[at + depth + d]
     return offset
 
 
@@ -71,7 +72,7 @@ def _meeting(store: int, width: int):
     return floats if kind == "f" else integers, SCALARS[name, kind * 2]
 
 
-def _is_ordered(store: int, count: int) -> bool:
+def is_ordered(store: int, count: int) -> bool:
     """Whether elements of a scatter may meet, or meet what is there."""
     return store not in (GATHER, APART) and (store != OVERWRITE or count > 1)
 
@@ -94,7 +95,7 @@ def _moving(width: int, into: bool) -> Kernel:
         while word < total:
             run = int64(uint32(word) // uint32(each))
             o = int64(uint32(run) // uint32(count))
-            offset = _located(table, o * shape[2 * depth] + (run - o * count) * depth, shape, depth)
+            offset = located(table, o * shape[2 * depth] + (run - o * count) * depth, shape, 0, depth)
             if offset == OUTSIDE:
                 _fail(failed, place)
             elif units:
@@ -120,7 +121,7 @@ def _scattering(store: int, width: int) -> Kernel:
             unit, first = job - mine * each, o * shape[2 * depth]
             own = int64(OUTSIDE)
             if mine < count:
-                own = _located(table, first + mine * depth, shape, depth)
+                own = located(table, first + mine * depth, shape, 0, depth)
             target, runs = pointer(x + o * x_outer + max(own, 0)), pointer(y)
             step, start = units, (o * count) * units + unit
             alone = own != OUTSIDE and units > 0
@@ -132,7 +133,7 @@ def _scattering(store: int, width: int) -> Kernel:
                 barrier()
                 offset = int64(OUTSIDE)
                 if begin + me < count:
-                    offset = _located(table, first + (begin + me) * depth, shape, depth)
+                    offset = located(table, first + (begin + me) * depth, shape, 0, depth)
                     if offset == OUTSIDE:
                         _fail(failed, place)
                 met[me] = offset
@@ -159,7 +160,7 @@ def gather(
 ) -> list[Launch]:  # fmt: skip
     width = _width(store, x, y, x_outer, inner, *dims.values[depth : 2 * depth])
     units = inner // width
-    if not _is_ordered(store, count):
+    if not is_ordered(store, count):
         total = outer * count * max(units, 1)
         arguments = (total, x_outer, count, depth, units, dims.address, *failure)
         return _moving(width, store != GATHER).over(total, x, indices, y, *arguments)
@@ -226,7 +227,7 @@ def gather_elements(
 ) -> list[Launch]:  # fmt: skip
     width, total = _width(store, bytes), outer * count * inner
     arguments = (x, indices, y, total, x_count, count, inner, *failure)
-    if _is_ordered(store, count):
+    if is_ordered(store, count):
         return _scattering_elements(store, width).over(total, *arguments)
     return _moving_elements(width, store != GATHER).over(total, *arguments)
 
