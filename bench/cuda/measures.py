@@ -137,22 +137,34 @@ def products(bench: Bench) -> Iterator[Row]:
 
 
 def silero(bench: Bench) -> Iterator[Row]:
-    """Live streams of the voice detector that tinyseq brings along, stepped together."""
+    """Live streams of the voice detector that tinyseq brings along: one, and many stepped together."""
     session, effort = tinyseq.load(models.DEMO, device="cuda"), bench.sizes.effort
+    # Steps in a row begin with what the last one left of the inputs: their numbers mean nothing.
+    timed = session.with_any_state()
     for count in bench.sizes.streams:
-        pool = session.pool(count)
-        rows = [pool.open() for _ in range(count)]
         feeds = {"input": np.zeros((count, 576), np.float32), "sr": np.array(16000)}
-        call = partial(pool.step, rows, feeds)
-        seconds = wall(call, effort)
+        if count == 1:
+            call, executor = partial(session.stream().step, feeds), timed.stream()._runner.bound(feeds)
+        else:
+            call, executor = _pooled(session, count, feeds), _bound_rows(timed, count, feeds)
+        seconds, on = wall(call, effort), on_device(executor, effort)
         case, sizes = sized(rows=count)
-        # Steps in a row begin with what the last one left of the inputs: their numbers mean nothing.
-        timed = session.with_any_state().pool(count)
-        numbers = np.array([timed.open() for _ in range(count)])
-        on = on_device(timed._runner.bound(timed._addressed(numbers, feeds)), effort)
         yield Row("silero", f"{case} on the device", sizes, on * 1e6, "us a step")
         yield Row("silero", f"{case} all in all", sizes, seconds * 1e6, "us a step")
         yield Row("silero", f"{case} kept up with", sizes, count * CHUNK / seconds, "streams in real time")
+
+
+def _pooled(session, count: int, feeds: dict) -> Callable[[], object]:
+    """A step of all rows of a pool."""
+    pool = session.pool(count)
+    return partial(pool.step, [pool.open() for _ in range(count)], feeds)
+
+
+def _bound_rows(session, count: int, feeds: dict):
+    """What runs such a step."""
+    pool = session.pool(count)
+    numbers = np.array([pool.open() for _ in range(count)])
+    return pool._runner.bound(pool._addressed(numbers, feeds))
 
 
 def gtcrn(bench: Bench) -> Iterator[Row]:
