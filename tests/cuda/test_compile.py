@@ -132,12 +132,12 @@ def gathered_launches() -> Iterator[tuple[str, Launch, tuple[int, int]]]:
         layer = PlacedInstruction("recurrent", (cell, *places[:12], *counts))
         made = [PlacedInstruction("linear", linear), layer]
         name = f"gathered, {rows} rows of {hidden} units"
-        yield from ((name, launch, facts.capability) for launch in gathered(made, facts)[1])
+        yield from ((name, launch, facts.capability) for launch in gathered(made, facts).launches)
         states = [layer.value(state) for state in ("h", "c")[: 1 + VARIANTS[cell].cell.has_c]]
         begin = [copied(2**20 * (n + 1), state, rows * hidden) for n, state in enumerate(states)]
         keep = [copied(state, 2**20 * (n + 1), rows * hidden) for n, state in enumerate(states)]
         whole = [*begin, *made, *keep]
-        yield from ((name, launch, facts.capability) for launch in gathered(whole, facts)[1])
+        yield from ((name, launch, facts.capability) for launch in gathered(whole, facts).launches)
 
 
 def copied(source: int, target: int, count: int) -> PlacedInstruction:

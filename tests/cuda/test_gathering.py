@@ -10,16 +10,16 @@ from bench.cuda import models
 from tests.cuda.emulator import EmulatedDevice
 from tests.models import recurrent
 from tinyseq.kernels.cells import VARIANT_CODES, Variant
-from tinyseq.kernels.cuda import committing, driver, few_rows, gathering, schedule
+from tinyseq.kernels.cuda import committing, driver, few_rows, forms, gathering, schedule
 from tinyseq.kernels.cuda import recurrent as layers
 from tinyseq.kernels.cuda.gathering import PlacedInstruction, gathered
 from tinyseq.kernels.cuda.launch import Facts, Tail
 from tinyseq.kernels.cuda.rebinding import HOME
 from tinyseq.kernels.formats import BYTE_BLOCK, FLOAT32, WeightFormat
-from tinyseq.kernels.instructions import FUNCTION_CODES, HAS_Y
+from tinyseq.kernels.instructions import APART, FUNCTION_CODES, GATHER, HAS_Y
 
 HIDDEN, INPUTS, ROWS = 8, 5, 2
-X, H0, C0, H, C, XW, Y, SCRATCH, W, R, BIAS = (2**20 * place for place in range(1, 12))
+X, H0, C0, H, C, XW, Y, SCRATCH, W, R, BIAS, OTHER = (2**20 * place for place in range(1, 13))
 COPY = FUNCTION_CODES["copy", "f"]
 FACTS = Facts((9, 0), 132, 2**30)
 
@@ -39,13 +39,27 @@ def linear(x: int = X, y: int = XW, frames: int = 1, of: WeightFormat = FLOAT32)
     return PlacedInstruction("linear", operands)
 
 
-def lstm(frames: int = 1, y: int = Y, general: bool = False, of: WeightFormat = FLOAT32) -> PlacedInstruction:
+def pick(x: int, y: int, indices: int = OTHER, store: int = GATHER) -> PlacedInstruction:
+    """Rows of x, by number."""
+    return PlacedInstruction("gather", (x, indices, y, 1, 0, ROWS, 1, 64, store, Tail(0, [9, 64, 0]), None))
+
+
+def lstm(
+    frames: int = 1, y: int = Y, general: bool = False, of: WeightFormat = FLOAT32, rows: int = ROWS,
+    hidden: int = HIDDEN,
+) -> PlacedInstruction:  # fmt: skip
     code = VARIANT_CODES[Variant("LSTM", general)]
     places = (XW, R, 0, 0, 0, 0, H, C, y, 0, 0, 0)
-    sizes = (frames, ROWS, HIDDEN, HIDDEN, 0, ROWS * HIDDEN, HIDDEN, HAS_Y, of.code)
+    sizes = (frames, rows, hidden, hidden, 0, rows * hidden, hidden, HAS_Y, of.code)
     return PlacedInstruction("recurrent", (code, *places, *sizes))
 
 
+def finite(state: int, count: int = ROWS * HIDDEN) -> PlacedInstruction:
+    return PlacedInstruction("finite", (state, count, None), place=state)
+
+
+CHECKS, COPIES = (finite(H), finite(C)), (copy(H, H0), copy(C, C0))
+AFTER = *CHECKS, *COPIES
 WHOLE = copy(H0, H), copy(C0, C), linear(), lstm()
 
 
@@ -58,7 +72,8 @@ WHOLE = copy(H0, H), copy(C0, C), linear(), lstm()
     ],
 )  # fmt: skip
 def test_what_makes_up_a_layer(ahead):
-    count, launches = gathered(ahead, FACTS)
+    count, between, launches = gathered(ahead, FACTS)
+    assert between is None
     assert ahead[count - 1].name == "recurrent"
     assert count == [one.name for one in ahead].index("recurrent") + 1
     kernels = [launch.kernel.name.rpartition(".")[2] for launch in launches]
@@ -73,14 +88,36 @@ def test_what_makes_up_a_layer(ahead):
         (), WHOLE[:1], WHOLE[:3], (lstm(),), (linear(), linear(), lstm()),
         (copy(H0, H, 3), *WHOLE[1:]), (copy(H0, H, step=8), *WHOLE[1:]), (fill(H, 1), *WHOLE[1:]),
         (copy(H0, Y), *WHOLE[1:]), (copy(H0, H), copy(C0, C), copy(H0, Y), linear(), lstm()),
-        (linear(frames=2), lstm()), (linear(y=Y), lstm()),
+        (linear(frames=2), lstm()), (linear(y=Y), lstm()), (linear(), lstm(general=True)),
         (*WHOLE[:2], linear(frames=99), lstm(frames=99)), (*WHOLE[:2], lstm(frames=0)),
-        (*WHOLE[:3], lstm(general=True)),
         (*WHOLE[:2], linear(of=BYTE_BLOCK), lstm()), (*WHOLE[:3], lstm(of=BYTE_BLOCK)),
+        (*WHOLE[:2], linear(y=H), lstm()), (*WHOLE[:2], linear(y=C0), lstm()),
+        (*WHOLE[:2], pick(H, XW), lstm()),
+        (*WHOLE[:2], pick(X, C), lstm()), (*WHOLE[:2], pick(X, XW, C), lstm()), (pick(X, XW), lstm()),
+        (*WHOLE[:2], pick(X, XW, store=APART), lstm()),
     ],
 )  # fmt: skip
 def test_what_does_not(ahead):
     assert gathered(ahead, FACTS) is None
+
+
+@pytest.mark.parametrize("between", [linear(y=OTHER), linear(frames=2), pick(X, XW)])
+def test_what_comes_before_the_copies(between):
+    found = gathered((*WHOLE[:2], between, lstm(), *AFTER), FACTS)
+    assert found.between == 2
+    assert found.count == 8
+    found = gathered((*WHOLE[:2], linear(), lstm(general=True)), FACTS)
+    assert found.between == 2
+
+
+def test_rows_that_pass_by():
+    """Many rows of a layer whose weights are not kept."""
+    ahead = [copy(H0, H, 64 * 512), copy(C0, C, 64 * 512), pick(X, XW), lstm(rows=64, hidden=512)]
+    found = gathered([*ahead, *AFTER], FACTS)
+    assert (found.count, found.between) == (4, 2)
+    assert [launch.kernel.name.rpartition(".")[2] for launch in found.launches] == ["many"]
+    few = [copy(H0, H, 64 * 256), copy(C0, C, 64 * 256), pick(X, XW), lstm(rows=64, hidden=256)]
+    assert gathered(few, FACTS) is None
 
 
 @pytest.mark.parametrize("x", [H, C, XW, Y, Y - 4 * ROWS * INPUTS + 4, Y + 4 * ROWS * HIDDEN - 4])
@@ -89,14 +126,6 @@ def test_what_is_read_is_not_written(x):
     assert gathered((copy(x, H), *WHOLE[1:]), FACTS) is None
     apart = Y - 4 * ROWS * INPUTS
     assert gathered((*WHOLE[:2], linear(apart), lstm()), FACTS) is not None
-
-
-def finite(state: int, count: int = ROWS * HIDDEN) -> PlacedInstruction:
-    return PlacedInstruction("finite", (state, count, None), place=state)
-
-
-CHECKS, COPIES = (finite(H), finite(C)), (copy(H, H0), copy(C, C0))
-AFTER = *CHECKS, *COPIES
 
 
 @pytest.mark.parametrize(
@@ -109,14 +138,14 @@ AFTER = *CHECKS, *COPIES
     ],
 )  # fmt: skip
 def test_what_a_layer_commits(after, count):
-    found, launches = gathered((*WHOLE, *after), FACTS)
+    found, _, launches = gathered((*WHOLE, *after), FACTS)
     assert found == len(WHOLE) + count
     commits = [launch.arguments[-1] for launch in launches]
     assert commits == [FACTS.meeting + committing.COUNTER if count else 0]
 
 
 def test_what_a_layer_in_place_has_no_copy_of():
-    assert gathered((WHOLE[0], *WHOLE[2:], *AFTER), FACTS)[0] == 3
+    assert gathered((WHOLE[0], *WHOLE[2:], *AFTER), FACTS).count == 3
 
 
 def test_what_is_jumped_to_is_not_gathered():
@@ -143,15 +172,20 @@ def test_a_step_of_a_stream(kind, device):
 
 
 @pytest.mark.parametrize("op, attributes", [("RNN", {}), ("GRU", {"linear_before_reset": 0}), ("LSTM", {})])
-def test_gathering_changes_no_bit(op, attributes, device, monkeypatch):
-    case = recurrent(op, 2, 3, 5, 7, initial=True, lengths=[2, 0, 1], fed=(0, 5, 6), **attributes)
+@pytest.mark.parametrize("rows", [3, 18])
+def test_gathering_changes_no_bit(op, attributes, rows, device, monkeypatch):
+    monkeypatch.setattr(forms, "SHORT", 0)
+    monkeypatch.setattr(forms, "form_for", lambda hidden, rows, facts: None)
+    lengths = [n % 3 for n in range(rows)]
+    case = recurrent(op, 2, rows, 5, 7, initial=True, lengths=lengths, fed=(0, 5, 6), **attributes)
     results, launched = [], []
     for most in (gathering.LONGEST, 0):
         monkeypatch.setattr(schedule, "LONGEST", most)
         device.launches.clear()
         results.append(tinyseq.load(case.model, device="cuda").run(case.feeds))
         launched.append(len(device.launches))
-    assert launched[0] < launched[1]
+    # Of few numbers, all copies are one launch.
+    assert launched[0] < launched[1] + (rows > 16)
     for name, array in results[0].items():
         assert array.tobytes() == results[1][name].tobytes()
 

@@ -2,8 +2,8 @@
 
 A plan copies a layer's initial state to where the layer works on it, multiplies the input with its weights,
 and then runs the frames. A stream's looks whether the new state is finite, and copies it to where it is kept.
-Where there are few frames, the launches of a frame do all of it. That is so if nothing is overwritten that
-another block may still read.
+Where each frame is a launch, that does all of it, the product only for few rows. That is so if nothing is
+overwritten that another block may still read.
 """
 
 from __future__ import annotations
@@ -15,12 +15,14 @@ from tinyseq.kernels.cells import VARIANTS
 from tinyseq.kernels.cuda.committing import COUNTER, NO_COMMIT, UNCHECKED, Commit
 from tinyseq.kernels.cuda.launch import Facts, Launch, Tail
 from tinyseq.kernels.cuda.product import BYTES
-from tinyseq.kernels.cuda.recurrent import RecurrentOperands, frame_by_frame
+from tinyseq.kernels.cuda.recurrent import RecurrentOperands, frame_by_frame, kept
 from tinyseq.kernels.cuda.stages import Feed
 from tinyseq.kernels.formats import AS_THEY_ARE, FORMATS
-from tinyseq.kernels.instructions import FUNCTION_CODES, HAS_Y, OPERANDS, PROJECTED
+from tinyseq.kernels.instructions import FUNCTION_CODES, GATHER, HAS_Y, OPERANDS, PROJECTED
 
 COPY = FUNCTION_CODES["copy", "f"]
+
+INDEX_BYTES = 8
 
 STATES = 2
 """Most states of a layer."""
@@ -50,9 +52,18 @@ class ByteRange(NamedTuple):
         return self.start < other.start + other.bytes and other.start < self.start + self.bytes
 
 
-def gathered(ahead: Sequence[PlacedInstruction], facts: Facts) -> tuple[int, list[Launch]] | None:
-    """The launches of the layer that the next instructions make up, and how many these are; None if there is
-    none or it is better run instruction by instruction.
+class Gathered(NamedTuple):
+    """A layer that the next ``count`` instructions make up: its launches, which come after those of the
+    instruction that is ``between`` its copies and itself, by number, if it is not part of it."""
+
+    count: int
+    between: int | None
+    launches: list[Launch]
+
+
+def gathered(ahead: Sequence[PlacedInstruction], facts: Facts) -> Gathered | None:
+    """The layer that the next instructions make up; None if there is none or it is better run instruction by
+    instruction.
 
     ``ahead`` are the next instructions that follow upon each other whatever happens.
     """
@@ -62,30 +73,63 @@ def gathered(ahead: Sequence[PlacedInstruction], facts: Facts) -> tuple[int, lis
         if found is None:
             break
         begun[found.range] = found.source
-    fed = len(ahead) > len(begun) and ahead[len(begun)].name == "linear"
-    count = len(begun) + fed + 1
+    place = len(begun)
+    between = ahead[place] if place < len(ahead) and ahead[place].name in ("linear", "gather") else None
+    count = place + (between is not None) + 1
     if count == 1 or len(ahead) < count or ahead[count - 1].name != "recurrent":
         return None
     layer = RecurrentOperands(*ahead[count - 1].operands, h0=0, c0=0)
-    own = _states(layer)
-    if not layer.live or layer.frames == 0 or not begun.keys() <= own:
+    if layer.frames == 0 or not begun.keys() <= _states(layer):
         return None
-    # With the product of the input, too, there are no registers to spare for cells of any activations.
-    if fed and VARIANTS[layer.code].general:
+    if not layer.live and (layer.rounds or kept(layer, facts) is not None):
         return None
     first = {target.start: source for target, source in begun.items()}
     layer = layer._replace(h0=first.get(layer.h, layer.h), c0=first.get(layer.c, layer.c))
     read = [ByteRange(source, target.bytes) for target, source in begun.items() if source]
+    fed = between is not None and _feeds(layer, between)
     if fed:
-        linear = ahead[len(begun)]
-        if not _feeds(layer, linear):
-            return None
-        layer, x = _fed(layer, linear)
+        layer, x = _fed(layer, between)
         read.append(x)
+    elif not begun or (between is not None and not _passes_by(between, layer, read)):
+        return None
     if any(one.meets(other) for one in read for other in _written(layer)):
         return None
-    more, commit = _committed(layer, begun.keys(), ahead[count:], facts)
-    return count + more, frame_by_frame(layer, facts, commit)
+    more, commit = _committed(layer, begun.keys(), ahead[count:], facts) if layer.live else (0, None)
+    launches = frame_by_frame(layer, facts, commit)
+    return Gathered(count + more, None if fed or between is None else place, launches)
+
+
+def _passes_by(between: PlacedInstruction, layer: RecurrentOperands, read: Sequence[ByteRange]) -> bool:
+    """Whether an instruction may come before the copies that begin a layer."""
+    spans = _spans(between)
+    if spans is None:
+        return False
+    states = _states(layer)
+    written, *others = spans
+    late = any(written.meets(one) for one in (*read, *states))
+    return not late and not any(one.meets(state) for one in others for state in states)
+
+
+def _spans(one: PlacedInstruction) -> list[ByteRange] | None:
+    """The bytes that an instruction writes, and those that it reads, weights aside; None if nobody knows."""
+    if one.name == "linear":
+        if FORMATS[one.value("format")].activations is not AS_THEY_ARE:
+            return None
+        rows = one.value("outer") * one.value("inner")
+        last = (one.value("outer") - 1) * one.value("outer_stride")
+        last += (one.value("inner") - 1) * one.value("inner_stride") + one.value("k")
+        y = (rows - 1) * one.value("y_stride") + one.value("n")
+        return [ByteRange(one.value("y"), y * BYTES), ByteRange(one.value("x"), last * BYTES)]
+    outer, count, depth, dims = (one.value(name) for name in ("outer", "count", "depth", "dims"))
+    if one.value("store") != GATHER:
+        return None
+    sizes, strides, step = dims.values[:depth], dims.values[depth : 2 * depth], dims.values[2 * depth]
+    reach = sum((size - 1) * stride for size, stride in zip(sizes, strides, strict=True)) + one.value("inner")
+    return [
+        ByteRange(one.value("y"), outer * count * one.value("inner")),
+        ByteRange(one.value("x"), (outer - 1) * one.value("x_outer") + reach),
+        ByteRange(one.value("indices"), ((outer - 1) * step + count * depth) * INDEX_BYTES),
+    ]
 
 
 class Filled(NamedTuple):
@@ -115,9 +159,9 @@ def _committed(
     if not states <= apart:
         return 0, None
     checks: dict[ByteRange, int] = {}
-    kept: dict[ByteRange, int] = {}
+    homes: dict[ByteRange, int] = {}
     for one in after:
-        if one.name == "finite" and not kept:
+        if one.name == "finite" and not homes:
             state = ByteRange(one.value("x"), one.value("count") * BYTES)
             if state not in states - checks.keys():
                 break
@@ -125,18 +169,18 @@ def _committed(
             continue
         found = _begun(one)
         state = found and ByteRange(found.source, found.range.bytes)
-        if state not in states - kept.keys() or any(found.range.meets(other) for other in states):
+        if state not in states - homes.keys() or any(found.range.meets(other) for other in states):
             break
-        kept[state] = found.range.start
-    if not kept or not checks.keys() <= kept.keys():
+        homes[state] = found.range.start
+    if not homes or not checks.keys() <= homes.keys():
         return 0, None
-    in_order = sorted(kept, key=lambda state: checks.get(state, UNCHECKED))
+    in_order = sorted(homes, key=lambda state: checks.get(state, UNCHECKED))
     rows = [
-        (state.start, kept[state], state.bytes // BYTES, checks.get(state, UNCHECKED)) for state in in_order
+        (state.start, homes[state], state.bytes // BYTES, checks.get(state, UNCHECKED)) for state in in_order
     ]
     rows += [NO_COMMIT[:4]] * (STATES - len(rows))
     counter = facts.meeting + COUNTER
-    return len(checks) + len(kept), Commit(*rows[0], *rows[1], counter)
+    return len(checks) + len(homes), Commit(*rows[0], *rows[1], counter)
 
 
 def _states(layer: RecurrentOperands) -> set[ByteRange]:
@@ -146,7 +190,12 @@ def _states(layer: RecurrentOperands) -> set[ByteRange]:
 
 
 def _feeds(layer: RecurrentOperands, linear: PlacedInstruction) -> bool:
-    """Whether a product is the one that the layer starts from."""
+    """Whether an instruction is the product that a layer of few rows starts from, and can be part of it.
+
+    There are no registers to spare for cells of any activations.
+    """
+    if linear.name != "linear" or not layer.live or VARIANTS[layer.code].general:
+        return False
     wanted = layer.xw, layer.width, layer.width, layer.frames * layer.rows
     rows = linear.value("outer") * linear.value("inner")
     if FORMATS[linear.value("format")].activations is not AS_THEY_ARE:

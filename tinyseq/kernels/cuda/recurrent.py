@@ -164,10 +164,16 @@ def recurrent(
         cell, xw, r, second, bias, constants, options, h, c, y, scratch, rounded, lengths,
         frames, rows, hidden, units, reverse, y_frame, y_row, flags, format, h, c,
     )  # fmt: skip
-    launches = recurrent_cores.sequence(VARIANTS[cell], layer, facts)
-    if launches is None and not layer.live:
-        launches = forms.sequence(VARIANTS[cell], layer, facts)
+    launches = kept(layer, facts)
     return frame_by_frame(layer, facts) if launches is None else launches
+
+
+def kept(layer: RecurrentOperands, facts: Facts) -> list[Launch] | None:
+    """The launches of a layer whose weights are kept over its frames; None if they pass by."""
+    launches = recurrent_cores.sequence(VARIANTS[layer.code], layer, facts)
+    if launches is None and not layer.live:
+        launches = forms.sequence(VARIANTS[layer.code], layer, facts)
+    return launches
 
 
 def frame_by_frame(layer: RecurrentOperands, facts: Facts, commit: Commit | None = None) -> list[Launch]:

@@ -119,22 +119,21 @@ def schedule(
     ends = _chains(program, targets, facts.precision, layers)
     for place, row in _rows(program):
         instruction = INSTRUCTIONS[row[0]]
-        operands = _operands(row, place, segments, address)
         if place in targets:
             starts[place] = len(steps)
             steps.append([])
         if instruction.name in JUMPS:
-            end = place + len(row)
+            end, operands = place + len(row), _operands(row, place, segments, address)
             steps.append(Jump(JUMPS[instruction.name], operands, place, end))
             starts[end] = len(steps)
             steps.append([])
             continue
-        if place < done:
-            continue
-        if instruction.advice:
+        if place < done or instruction.advice:
             continue
         if place in layers:
-            done, launches = layers[place]
+            done, between, launches = layers[place]
+            if between is not None:
+                steps[-1] += _launched(*between, segments, address, status, facts)
             steps[-1] += launches
             continue
         if place in ends:
@@ -142,23 +141,40 @@ def schedule(
             size = done - place
             steps[-1].append(chain(codes, address, place, size, table, len(segments)))
             continue
-        if instruction.failure:
-            operands.append(Failure(status, place))
-        if instruction.name in ASKING:
-            operands.append(facts)
-        steps[-1] += TWINS[instruction.name](*operands)
+        steps[-1] += _launched(place, row, segments, address, status, facts)
     starts.setdefault(program.size, len(steps))
     return Schedule(steps, starts)
 
 
+def _launched(
+    place: int, row: list[int], segments: list[int], address: int, status: int, facts: Facts
+) -> list[Launch]:
+    """The launches of an instruction by itself."""
+    instruction, operands = INSTRUCTIONS[row[0]], _operands(row, place, segments, address)
+    if instruction.failure:
+        operands.append(Failure(status, place))
+    if instruction.name in ASKING:
+        operands.append(facts)
+    return TWINS[instruction.name](*operands)
+
+
+class PlacedLayer(NamedTuple):
+    """Where a layer that several instructions make up ends, the place and row of one that is to be run before
+    it, and its launches."""
+
+    done: int
+    between: tuple[int, list[int]] | None
+    launches: list[Launch]
+
+
 def _chains(
-    program: np.ndarray, targets: set[int], precision: str, layers: dict[int, tuple[int, list[Launch]]]
+    program: np.ndarray, targets: set[int], precision: str, layers: dict[int, PlacedLayer]
 ) -> dict[int, int]:
     """Where chains of two instructions or more begin and end in a program; nothing jumps into one, and none
     takes what layers are made of."""
     ends, start, count, taken = {}, 0, 0, 0
     for place, row in (*_rows(program), (program.size, [])):
-        taken, _ = layers.get(place, (taken, None))
+        taken = layers[place].done if place in layers else taken
         goes_on = bool(row) and place >= taken and is_short(row, precision)
         if not goes_on or place in targets or place + len(row) - start > WORDS:
             if count > 1:
@@ -181,9 +197,8 @@ def _rows(program: np.ndarray):
 
 def _layers(
     program: np.ndarray, targets: set[int], segments: list[int], address: int, facts: Facts
-) -> dict[int, tuple[int, list[Launch]]]:
-    """The launches of the layers that several instructions make up, by where the first of these is, and where
-    the last one ends; nothing jumps into one."""
+) -> dict[int, PlacedLayer]:
+    """The layers that several instructions make up, by where the first is; nothing jumps into one."""
     rows, layers, done = list(_rows(program)), {}, 0
     for number, (place, _) in enumerate(rows):
         if place < done:
@@ -196,10 +211,10 @@ def _layers(
             for start, row in ahead
         ], facts)  # fmt: skip
         if found is not None:
-            count, launches = found
-            last, row = ahead[count - 1]
+            last, row = ahead[found.count - 1]
             done = last + len(row)
-            layers[place] = done, launches
+            between = None if found.between is None else ahead[found.between]
+            layers[place] = PlacedLayer(done, between, found.launches)
     return layers
 
 
