@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
+
 import numpy as np
 import pytest
 
@@ -17,6 +20,26 @@ def test_large_arrays_are_copied_in_parts(rows, columns, dtype, monkeypatch):
     target = np.full((rows, columns), 7, np.float32 if dtype is np.float16 else dtype)
     staging.stage(target, source)
     np.testing.assert_array_equal(target, source)
+
+
+ENDING = """
+import threading, time, numpy as np
+from tinyseq.backends import staging
+staging.most_threads = lambda: 4
+
+def work():
+    threading.main_thread().join()
+    target = np.zeros((64, 2**16), np.float32)
+    staging.stage(target, np.ones_like(target))
+    print("all" if target.all() else "not all")
+
+threading.Thread(target=work).start()
+"""
+
+
+def test_a_thread_that_outlives_the_main_one_stages():
+    done = subprocess.run([sys.executable, "-c", ENDING], capture_output=True, text=True, check=False)
+    assert (done.stdout, done.stderr) == ("all\n", "")
 
 
 def test_a_lone_number_is_staged():

@@ -13,7 +13,7 @@ import time
 from bisect import bisect_right
 from collections.abc import Callable, Iterable
 from contextlib import nullcontext
-from functools import cache
+from functools import cache, partial
 
 import numpy as np
 from greenlet import getcurrent, greenlet
@@ -128,19 +128,26 @@ class EmulatedDevice:
 
 
 class EmulatedQueue:
-    """What ``driver.Queue`` is, in Python; all work is done at once."""
+    """What ``driver.Queue`` is, in Python; work is done when it is waited for."""
 
     def __init__(self, device: EmulatedDevice) -> None:
         self.device = device
+        self._asked: list[Callable[[], None]] = []
+        self._recorded: list[Callable[[], None]] | None = None
+
+    def _ask(self, work: Callable[[], None]) -> None:
+        (self._asked if self._recorded is None else self._recorded).append(work)
 
     def write(self, address: int, staged: np.ndarray) -> None:
-        self.device.span(address, staged.nbytes)[:] = staged.reshape(-1).view(np.uint8)
+        host = staged.reshape(-1).view(np.uint8)
+        self._ask(lambda: np.copyto(self.device.span(address, staged.nbytes), host))
 
     def read(self, address: int, staged: np.ndarray) -> None:
-        staged.reshape(-1).view(np.uint8)[:] = self.device.span(address, staged.nbytes)
+        host = staged.reshape(-1).view(np.uint8)
+        self._ask(lambda: np.copyto(host, self.device.span(address, staged.nbytes)))
 
     def copy(self, target: int, source: int, size: int) -> None:
-        self.device.span(target, size)[:] = self.device.span(source, size).copy()
+        self._ask(lambda: np.copyto(self.device.span(target, size), self.device.span(source, size).copy()))
 
     def adopt(self, array: object):
         interface = array.__cuda_array_interface__
@@ -153,22 +160,33 @@ class EmulatedQueue:
 
     def launch(self, prepared) -> None:
         for launch, status in prepared:
-            run(self.device, launch, status)
+            self._ask(partial(run, self.device, launch, status))
 
-    def record(self, work: Callable[[], None]) -> Callable[[], None]:
-        return work
+    def record(self, work: Callable[[], None]) -> list[Callable[[], None]]:
+        self._recorded = []
+        try:
+            work()
+        finally:
+            recorded, self._recorded = self._recorded, None
+        return recorded
 
-    def replay(self, recording: Callable[[], None]) -> None:
-        recording()
+    def replay(self, recording: list[Callable[[], None]]) -> None:
+        for work in recording:
+            self._ask(work)
 
     def seconds(self, recording, repeats: int) -> float:
         start = time.perf_counter()
         for _ in range(repeats):
             self.replay(recording)
+        self.finish()
         return (time.perf_counter() - start) / repeats
 
     def finish(self) -> None:
-        pass
+        if self._recorded is not None:
+            raise EmulationError("a queue is waited for while it records")
+        asked, self._asked = self._asked, []
+        for work in asked:
+            work()
 
 
 class Lane:

@@ -29,11 +29,14 @@ class On:
     def get(self, address: int, shape: tuple[int, ...], dtype) -> np.ndarray:
         """A copy of what lies at an address."""
         made = np.empty(shape, dtype)
-        self.device.queue().read(address, made)
+        queue = self.device.queue()
+        queue.read(address, made)
+        queue.finish()
         return made
 
     def run(self, launches: Iterable[Launch]) -> bool:
         """Whether the launches, in order, came to their end."""
         queue = self.device.queue()
         queue.launch(queue.prepare(launches, self._status))
+        queue.finish()
         return self.get(self._status, (1,), np.int64)[0] == RUNNING

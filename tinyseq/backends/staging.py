@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from functools import cache
 from itertools import pairwise
 from typing import TYPE_CHECKING
@@ -11,7 +12,7 @@ import numpy as np
 from tinyseq.backends import most_threads
 
 if TYPE_CHECKING:
-    from concurrent.futures import ThreadPoolExecutor
+    from concurrent.futures import Future, ThreadPoolExecutor
 
 MOST_THREADS = 4
 """Threads that keep the memory of most machines busy."""
@@ -28,8 +29,16 @@ def stage(target: np.ndarray, source: np.ndarray) -> None:
         return
     bounds = [len(target) * part // parts for part in range(parts + 1)]
     slices = [slice(start, stop) for start, stop in pairwise(bounds)]
-    others = [_threads().submit(_copied, target[own], source[own]) for own in slices[1:]]
-    _copied(target[slices[0]], source[slices[0]])
+    others: list[Future] = []
+    try:
+        with suppress(RuntimeError):  # Python is about to end, when no thread may begin.
+            for own in slices[1:]:
+                others.append(_threads().submit(_copied, target[own], source[own]))
+        for own in (slices[0], *slices[1 + len(others) :]):
+            _copied(target[own], source[own])
+    finally:
+        for other in others:
+            other.exception()
     for other in others:
         other.result()
 

@@ -14,6 +14,9 @@ from tinyseq.errors import DeviceError, FeedError
 from tinyseq.kernels.cuda.compiler import binary
 from tinyseq.kernels.cuda.launch import DEFAULT_SHARED, Kernel, Launch
 
+FIXED_SHARED = 1024
+"""Bytes that a kernel may have besides what its launches ask for."""
+
 PORTABLE_CLUSTER = 8
 """Blocks of a cluster that a kernel may have without asking for more."""
 
@@ -215,7 +218,7 @@ class Device:
     def allow(self, launch: Launch) -> None:
         """Asks for what a launch needs beyond what every kernel has: shared memory, large clusters."""
         attributes = cu.CUfunction_attribute
-        if launch.shared > DEFAULT_SHARED:
+        if launch.shared > DEFAULT_SHARED - FIXED_SHARED:
             kind = attributes.CU_FUNC_ATTRIBUTE_MAX_DYNAMIC_SHARED_SIZE_BYTES
             self._ask(launch.kernel, kind, launch.shared)
         if launch.cluster > PORTABLE_CLUSTER:

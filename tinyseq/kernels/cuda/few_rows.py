@@ -34,7 +34,7 @@ from tinyseq.kernels.cuda.intrinsics import (
     barrier,
     barrier_of,
     block,
-    load4,
+    read4,
     registers,
     shared,
     shuffle_xor,
@@ -127,7 +127,7 @@ def _state_side(gates: int, units_each: int, parts: int, run: int, rows_each: in
                 step = (number * BATCH + i) * parts + part * run
                 if run == RUN and wide:
                     there = step < k and source != 0
-                    a, b, c, d = load4(row + step * BYTES) if there else (ZERO, ZERO, ZERO, ZERO)
+                    a, b, c, d = read4(row + step * BYTES) if there else (ZERO, ZERO, ZERO, ZERO)
                     own = n * BATCH + i
                     h[own], h[own + 1], h[own + 2], h[own + 3] = a, b, c, d
                 else:

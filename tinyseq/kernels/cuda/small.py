@@ -134,15 +134,12 @@ def small_of(variant: Variant, each: int, kept: int, alone: bool) -> Kernel:
 
     def exchange(own_x, value, gate, first, x, s):
         """The gates of a unit, each from the thread that has it."""
-        if apart:
-            made = early(own_x + value, gate)
-            for g in range(gates):
-                x[g] = shuffle(own_x if lates[g] else made, first + g)
-                s[g] = shuffle(value, first + g) if lates[g] else ZERO
-        else:
-            made = early(own_x + value, gate)
-            for g in range(gates):
-                x[g] = shuffle(made, first + g)
+        made = early(own_x + value, gate)
+        for g in range(gates):
+            late = apart and lates[g]
+            x[g] = shuffle(own_x if late else made, first + g)
+            if apart:
+                s[g] = shuffle(value, first + g) if late else ZERO
 
     def bring(here, place, next_x, next_n, frame_x, coming, count, row_x, frame_step):
         """Has the next number copied, if any are coming; what comes then."""
