@@ -17,7 +17,7 @@ from multiprocessing import get_context
 
 import numpy as np
 
-from tinyseq.backends.cuda import CudaExecutor
+from tinyseq.backends.cuda_executor import CudaExecutor
 from tinyseq.kernels.cuda import compiler, driver
 from tinyseq.kernels.cuda.launch import Kernel, Launch
 

@@ -7,7 +7,7 @@ from collections.abc import Iterable
 import numpy as np
 
 from tests.cuda.emulator import EmulatedDevice
-from tinyseq.backends.cuda import uploaded
+from tinyseq.backends.adopting import uploaded
 from tinyseq.kernels.cuda.launch import RUNNING, Failure, Launch
 
 
