@@ -2,8 +2,9 @@
 
 Four threads side by side have a unit: each has a part of k, see ``sums.py``, and the recurrent weights of all
 gates for it in registers; those that find no room there are in shared memory. So is the state, by parts. What
-the four have summed they exchange so that each has a gate; then all of them make the cell. A block meets once
-a frame, and once more where the cell resets the state. It may have several rows, one after the other.
+the four have summed they exchange so that each has a gate; then all of them make the cell, and keep its c for
+themselves. A block meets once a frame, and once more where the cell resets the state. It may have several
+rows, one after the other.
 """
 
 from __future__ import annotations
@@ -160,7 +161,7 @@ def small_of(variant: Variant, each: int, kept: int, alone: bool) -> Kernel:
         first_row = block() * room
         count, mine = 1 if alone else min(room, rows - first_row), unit < hidden and gate < gates
         far, states = PARTS * me, PARTS * (each - kept) * most
-        cells = states + 2 * room * reach + unit
+        cells = states + 2 * room * reach + me
         near, x, s, mine_at = weights(), inputs(), products(), place_of(unit)
         for i in range(me, 2 * room * reach, width):
             here[states + i] = ZERO
@@ -170,7 +171,8 @@ def small_of(variant: Variant, each: int, kept: int, alone: bool) -> Kernel:
             here[states + n * reach + place_of(k)] = floats(h)[first_row * hidden + i]
         if has_c and not alone:
             for n in range(count):
-                here[cells + n * PARTS * each] = floats(c)[(first_row + n) * hidden + unit] if mine else ZERO
+                row_c = floats(c + (first_row + n) * hidden * BYTES)
+                here[cells + n * most] = row_c[unit] if unit < hidden else ZERO
         load(r, second, hidden, unit, gate, near, here, far)
         held_h = held_c = ZERO
         if alone and unit < hidden:
@@ -183,7 +185,7 @@ def small_of(variant: Variant, each: int, kept: int, alone: bool) -> Kernel:
         first_t = (frames - 1) * reverse
         frame_x = xw + (first_t * rows + first_row) * row_x + (gate * hidden + unit) * BYTES
         frame_y = y + (first_t * y_frame + first_row * y_row + unit) * BYTES
-        ring = states + room * (2 * reach + PARTS * each) + me
+        ring = cells + room * most
         next_x, next_n, coming, slot = frame_x, int64(0), frames * count if mine else int64(0), int64(0)
         for item in range(AHEAD):
             next_x, next_n, frame_x, coming = bring(
@@ -198,7 +200,7 @@ def small_of(variant: Variant, each: int, kept: int, alone: bool) -> Kernel:
                 own_h, own_c = held_h, held_c
                 if not alone:
                     own_h = here[now + at + mine_at] if unit < hidden else ZERO
-                    own_c = here[cells + n * PARTS * each] if has_c else ZERO
+                    own_c = here[cells + n * most] if has_c else ZERO
                 value = multiply(here, now + at, near, far, me)
                 pending()
                 own_x = here[ring + slot * most] if mine else ZERO
@@ -220,8 +222,8 @@ def small_of(variant: Variant, each: int, kept: int, alone: bool) -> Kernel:
                 new_h, new_c = (new_h, new_c) if valid else (own_h, own_c)
                 if alone:
                     held_h, held_c = new_h, new_c
-                elif has_c and gate == 0:
-                    here[cells + n * PARTS * each] = new_c
+                elif has_c:
+                    here[cells + n * most] = new_c
                 if mine and gate == 0:
                     here[(now if resets else then) + at + mine_at] = new_h
                     if flags & HAS_Y:
@@ -235,7 +237,7 @@ def small_of(variant: Variant, each: int, kept: int, alone: bool) -> Kernel:
                 at = (first_row + n) * hidden + unit
                 floats(h)[at] = held_h if alone else here[now + n * reach + mine_at]
                 if has_c:
-                    floats(c)[at] = held_c if alone else here[cells + n * PARTS * each]
+                    floats(c)[at] = held_c if alone else here[cells + n * most]
 
     return Kernel(small, most)
 
@@ -250,7 +252,7 @@ def small(variant: Variant, layer: RecurrentOperands, facts: Facts) -> list[Laun
     room = min(-(-layer.rows // facts.multiprocessors), MOST_ROWS)
     blocks = -(-layer.rows // room)
     most = PARTS * PARTS * each
-    shared_floats = room * PARTS * (3 * each + 2 * PITCH) + (PARTS * (each - kept) + AHEAD + 1) * most
+    shared_floats = 2 * room * PARTS * (each + PITCH) + (room + PARTS * (each - kept) + AHEAD + 1) * most
     arguments = (
         *(layer.xw, layer.r, layer.second, layer.bias, layer.h, layer.c, layer.y, layer.lengths),
         *(layer.frames, layer.rows, layer.hidden, layer.reverse, layer.y_frame, layer.y_row, layer.flags),
