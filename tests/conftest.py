@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
+import signal
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -52,3 +53,14 @@ def asset() -> Callable[[str], Path]:
             pytest.skip(str(error))
 
     return path
+
+
+@pytest.fixture
+def heeding() -> Iterator[None]:
+    """Processes that the test begins end at Ctrl-C, even where the shell that began it all ignores it.
+
+    What is ignored here is ignored by them; nothing else is passed on.
+    """
+    former = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, former)

@@ -229,11 +229,6 @@ def test_memory_that_is_not_there_is_not_taken(device, monkeypatch):
 # Signals.
 
 
-def heeding() -> None:
-    """Makes a child end at Ctrl-C, even where the shell that began it all ignores it."""
-    signal.signal(signal.SIGINT, signal.SIG_DFL)
-
-
 INTERRUPTED = """
     import numpy as np, tinyseq
     g = tinyseq.Graph()
@@ -257,7 +252,7 @@ INTERRUPTED = """
 
 @pytest.mark.skipif(not hasattr(signal, "SIGINT") or sys.platform == "win32", reason="signals of POSIX")
 @pytest.mark.parametrize("count", [1, 6])
-def test_a_long_run_ends_at_ctrl_c(count):
+def test_a_long_run_ends_at_ctrl_c(count, heeding):
     """The native call would take far longer than the test waits."""
     build = f"""
     w = [np.ones((2048, 8), np.float32) / 9, np.ones((2048, 512), np.float32) / 512]
@@ -268,7 +263,7 @@ def test_a_long_run_ends_at_ctrl_c(count):
     frames = 60_000 // count
     script = INTERRUPTED.format(build=build.lstrip(), frames=frames)
     child = subprocess.Popen(
-        [sys.executable, "-c", textwrap.dedent(script)], stdout=subprocess.PIPE, text=True, preexec_fn=heeding
+        [sys.executable, "-c", textwrap.dedent(script)], stdout=subprocess.PIPE, text=True
     )
     try:
         assert child.stdout.readline() == "ready\n"
