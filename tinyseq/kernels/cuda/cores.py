@@ -10,7 +10,7 @@ from tinyseq.kernels.cuda.arithmetic import (
     pair_float16,
     tfloat32,
 )
-from tinyseq.kernels.cuda.multiplying import Cores
+from tinyseq.kernels.cuda.kinds import Cores
 
 
 def _rounded_tfloat32(first, second):

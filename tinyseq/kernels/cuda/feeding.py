@@ -12,7 +12,7 @@ from numba import types
 from numpy import int64, uint32
 
 from tinyseq.kernels.compute.math import ZERO
-from tinyseq.kernels.cuda.intrinsics import WARP, barrier, block, four, registers, shared, thread
+from tinyseq.kernels.cuda.intrinsics import WARP, barrier_of, block, four, registers, shared, thread
 from tinyseq.kernels.cuda.launch import Kernel, Launch
 from tinyseq.kernels.cuda.stages import COLUMNS, QUADS, Feed, quads_of
 from tinyseq.kernels.cuda.tiles import BYTES
@@ -28,9 +28,10 @@ LINKS = 32
 """Terms of a column's sum that a thread reads ahead."""
 
 
-def input_side(gates: int, units_each: int, rows_each: int, wide: bool):
-    """``bring(chunk, ...)`` brings weights and inputs of a chunk into registers, ``keep`` from there into
-    shared memory, and ``chain`` goes on with the sum of a row's column."""
+def summing(gates: int, units_each: int, rows_each: int, wide: bool):
+    """``summed(total, me, feed, first_row, rows, at, w, x, here, xs)``: ``total`` and the terms of the row
+    and column of feeder ``me``, if a block has as many rows; ``w`` and ``x`` are registers, from ``xs`` on
+    there is room for inputs."""
     _, load = quads_of(gates, units_each, wide)
     apart, each = FEEDERS // QUADS, CHUNK * QUADS // FEEDERS
 
@@ -69,7 +70,20 @@ def input_side(gates: int, units_each: int, rows_each: int, wide: bool):
             total = fma(here[xs + i], here[ws + i * COLUMNS], total)
         return total
 
-    return bring, keep, chain
+    def summed(total, me, feed: Feed, first_row, rows, at, w, x, here, xs):
+        column, own = me % WARP, me // WARP
+        bring(0, me, feed, first_row, rows, at, w, x)
+        for chunk in range((feed.k + CHUNK - 1) // CHUNK):
+            ws_now, xs_now = chunk % 2 * CHUNK * COLUMNS, xs + chunk % 2 * CHUNK * rows_each
+            keep(me, w, x, here, ws_now, xs_now)
+            barrier_of(FEEDERS)
+            bring(chunk + 1, me, feed, first_row, rows, at, w, x)
+            if own < rows_each:
+                left = feed.k - chunk * CHUNK
+                total = chain(total, here, ws_now + column, xs_now + own * CHUNK, left)
+        return total
+
+    return summed
 
 
 MOST_ROWS = FEEDERS // WARP
@@ -82,7 +96,7 @@ _here = shared(types.float32, 0)
 def _few_rows_of(rows_each: int) -> Kernel:
     """The kernel whose blocks take up to ``rows_each`` rows."""
     find, _ = quads_of(1, COLUMNS, True)
-    bring, keep, chain = input_side(1, COLUMNS, rows_each, True)
+    summed = summing(1, COLUMNS, rows_each, True)
     weights = registers(types.float32, 4 * CHUNK * QUADS // FEEDERS)
     values = registers(types.float32, CHUNK // FEEDERS * rows_each)
     places = registers(types.uint32, 8)
@@ -95,14 +109,7 @@ def _few_rows_of(rows_each: int) -> Kernel:
         total = floats(feed.bias)[min(first + column, n - 1)]
         # Panels are whole: their last columns are there, whatever n is.
         find(feed.k, n, (n + 3) // 4 * 4, 0, first, me % QUADS, at)
-        bring(0, me, feed, 0, rows, at, w, x)
-        for chunk in range((feed.k + CHUNK - 1) // CHUNK):
-            ws_now, xs_now = chunk % 2 * CHUNK * COLUMNS, xs + chunk % 2 * CHUNK * rows_each
-            keep(me, w, x, here, ws_now, xs_now)
-            barrier()
-            bring(chunk + 1, me, feed, 0, rows, at, w, x)
-            if own < rows:
-                total = chain(total, here, ws_now + column, xs_now + own * CHUNK, feed.k - chunk * CHUNK)
+        total = summed(total, me, feed, 0, rows, at, w, x, here, xs)
         if own < rows and first + column < n:
             floats(y)[own * y_stride + first + column] = total
 

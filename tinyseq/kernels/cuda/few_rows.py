@@ -27,12 +27,11 @@ from tinyseq.kernels.cuda.clusters import (
     neighbour,
 )
 from tinyseq.kernels.cuda.committing import NO_COMMIT, Commit, committing
-from tinyseq.kernels.cuda.feeding import CHUNK, FEEDERS, input_side
+from tinyseq.kernels.cuda.feeding import CHUNK, FEEDERS, summing
 from tinyseq.kernels.cuda.forms import NEWEST
 from tinyseq.kernels.cuda.intrinsics import (
     WARP,
     barrier,
-    barrier_of,
     block,
     read4,
     registers,
@@ -213,7 +212,7 @@ def few_rows_of(
     find, _ = quads_of(own_gates, units_each, wide)
     find_w, _ = quads_of(own_known, units_each, wide)
     fetch, multiply, fold = _state_side(own_gates, units_each, parts, run, rows_each, wide)
-    bring, keep, chain = input_side(own_known, units_each, rows_each, wide)
+    summed = summing(own_known, units_each, rows_each, wide)
     folded = folded_of(warps, COLUMNS, warps * COLUMNS, 1)
     tell, input_of, total_of = (
         _telling(gates, rows_each, split, room, folded) if together else _finding(split, room, folded)
@@ -270,15 +269,7 @@ def few_rows_of(
             gate = rank + min(column // units_each, own_known - 1)
             chained = floats(feed.bias)[gate * units + min(unit + column % units_each, units - 1)]
             find_w(feed.k, known * units, units, rank, unit, side % QUADS, at)
-            bring(0, side, feed, first_row, rows, at, w, h)
-            for chunk in range((feed.k + CHUNK - 1) // CHUNK):
-                ws_now, xs_now = chunk % 2 * CHUNK * COLUMNS, xs + chunk % 2 * CHUNK * rows_each
-                keep(side, w, h, here, ws_now, xs_now)
-                barrier_of(FEEDERS)
-                bring(chunk + 1, side, feed, first_row, rows, at, w, h)
-                if own < rows_each:
-                    left = feed.k - chunk * CHUNK
-                    chained = chain(chained, here, ws_now + column, xs_now + own * CHUNK, left)
+            chained = summed(chained, side, feed, first_row, rows, at, w, h, here, xs)
             if own < rows_each:
                 here[inputs_at + own * COLUMNS + column] = chained
         barrier()

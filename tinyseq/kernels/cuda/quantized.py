@@ -10,8 +10,8 @@ from numpy import float32, int32, int64
 from tinyseq.kernels.compute.math import BYTE_MAX, quantize
 from tinyseq.kernels.cuda.arithmetic import dot4
 from tinyseq.kernels.cuda.intrinsics import block, blocks, thread, threads
+from tinyseq.kernels.cuda.kinds import Kind, asked_by
 from tinyseq.kernels.cuda.launch import THREADS, Facts, Kernel, Launch
-from tinyseq.kernels.cuda.multiplying import Kind, asked_by
 from tinyseq.kernels.cuda.product import launched, product_of, tile_for
 from tinyseq.kernels.cuda.reduction import across_block
 from tinyseq.kernels.cuda.stages import Product
