@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 import tinyseq
 from bench.cuda import models
@@ -213,6 +215,67 @@ def test_committing_changes_no_bit(model, rows, device, monkeypatch):
     assert set(launched[0]) == {"step"}
     assert "chain" in launched[1]
     assert results[0] == results[1]
+
+
+@st.composite
+def stacks(draw) -> tuple[tinyseq.Graph, int, int]:
+    """Layers of any kind on each other, perhaps with a dense one at last, whose states are in any order; its
+    rows and inputs."""
+    rows, inputs = draw(st.integers(1, 3)), draw(st.integers(1, 9))
+    graph, rng = tinyseq.Graph(), np.random.default_rng(draw(st.integers(0, 99)))
+    y, size, states = graph.input("x", ["frames", rows, inputs]), inputs, []
+    for layer in range(draw(st.sampled_from([1, 1, 2, 3]))):
+        kind, hidden = draw(st.sampled_from(["RNN", "LSTM", "GRU"])), draw(st.sampled_from([1, 7, 12, 18]))
+        gates = {"RNN": 1, "LSTM": 4, "GRU": 3}[kind] * hidden
+        w, r = (rng.uniform(-1, 1, (1, gates, k)).astype(np.float32) for k in (size, hidden))
+        b = rng.uniform(-1, 1, (1, 2 * gates)).astype(np.float32)
+        names = [f"{name}{layer}" for name in ("h", "c")[: 1 + (kind == "LSTM")]]
+        given = [graph.input(name, [1, rows, hidden]) for name in names]
+        resets = {"linear_before_reset": draw(st.integers(0, 1))} if kind == "GRU" else {}
+        y, *finals = graph.apply(
+            kind, y, w, r, b, None, *given, outputs=1 + len(names), hidden_size=hidden, **resets
+        )
+        y, size = graph.apply("Squeeze", y, np.array([1])), hidden
+        states += zip(names, finals, strict=True)
+    if draw(st.integers(0, 3)) == 3:
+        y = graph.dense(y, rng.uniform(-1, 1, (size, 2)).astype(np.float32))
+    graph.output("y", y)
+    for name, final in draw(st.permutations(states)):
+        graph.output(f"next_{name}", final, carries=name)
+    return graph, rows, inputs
+
+
+@settings(max_examples=6, deadline=None)
+@given(stack=stacks(), parts=st.lists(st.sampled_from([1, 1, 2, 3]), min_size=2, max_size=3), data=st.data())
+def test_streams_of_random_layers(stack, parts, data):
+    """Chunks have the bits of the whole, and those of ungathered instructions; a step that fails changes no
+    state; the CPU agrees."""
+    graph, rows, inputs = stack
+    x = np.random.default_rng(7).standard_normal((sum(parts), rows, inputs)).astype(np.float32)
+    chunks = np.split(x, np.cumsum(parts)[:-1])
+    wrong, bad = data.draw(st.integers(0, len(parts) - 1)), np.full_like(chunks[0], np.nan)
+    results = []
+    for most in (gathering.LONGEST, 0):
+        device = EmulatedDevice(most)
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(schedule, "LONGEST", most)
+            patch.setattr(few_rows, "BY_GATE_FROM", data.draw(st.sampled_from([1, 512])))
+            patch.setattr(driver, "open_device", lambda number, device=device: device)
+            model = tinyseq.load(graph, device="cuda")
+            stream, outputs = model.stream(), []
+            for number, chunk in enumerate(chunks):
+                if number == wrong:
+                    before = stream.snapshot()
+                    with pytest.raises(tinyseq.FeedError, match="would be NaN or infinite"):
+                        stream.step({"x": bad})
+                    assert stream.snapshot() == before
+                outputs.append(stream.step({"x": chunk})["y"])
+            whole = model.stream().step({"x": x})["y"]
+        assert np.concatenate(outputs).tobytes() == whole.tobytes()
+        results.append((whole.tobytes(), stream.snapshot()))
+    assert results[0] == results[1]
+    expected = tinyseq.load(graph, device="cpu").stream().step({"x": x})["y"]
+    np.testing.assert_allclose(whole, expected, rtol=1e-4, atol=1e-5)
 
 
 @pytest.mark.parametrize("unlike", [np.nan, np.inf])
