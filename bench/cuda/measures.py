@@ -23,6 +23,9 @@ LANES = 128
 EXCHANGE = 0.5e-6
 """Seconds in which the blocks of a cluster can tell each other a state: no frame is faster."""
 
+COMPARED = 64
+"""Frames of which results are compared with float64's."""
+
 CHUNK = 0.032
 FRAME = 0.016
 """Seconds of sound that a step of silero takes, and one of GTCRN."""
@@ -37,6 +40,8 @@ class Sizes(NamedTuple):
     rows: tuple[int, ...] = (1, 16, 64)
     frames: int = 512
     products: tuple[tuple[int, int, int], ...] = ((64, 1024, 4096), (1024, 1024, 4096), (32768, 512, 2048))
+    rounded: tuple[int, ...] = (256, 512, 1024)
+    rounded_rows: tuple[int, ...] = (16, 64)
     streams: tuple[int, ...] = (1, 64, 1024, 8192)
     language: tuple[int, int] = (512, 500)
     texts: int = 64
@@ -47,8 +52,8 @@ class Sizes(NamedTuple):
 
 
 QUICK = Sizes(
-    live_hidden=(64, 512), live_rows=(1,), hidden=(128, 512), rows=(1, 64), streams=(1, 1024), cells=(16,),
-    parity=5, effort=Effort(0.03, 3),
+    live_hidden=(64, 512), live_rows=(1,), hidden=(128, 512), rows=(1, 64),
+    rounded=(256,), rounded_rows=(16,), streams=(1, 1024), cells=(16,), parity=5, effort=Effort(0.03, 3),
 )  # fmt: skip
 
 
@@ -119,21 +124,46 @@ def _against(rival, feeds, bench: Bench, frames: int) -> dict[str, float]:
     return {name: 1e6 * each / frames for name, each in rival.seconds(feeds, bench.sizes.effort).items()}
 
 
+def rounded(bench: Bench) -> Iterator[Row]:
+    """A layer over many frames in bfloat16, and how far from float64's its results are."""
+    frames = bench.sizes.frames
+    for kind in ("LSTM", "GRU"):
+        for hidden in bench.sizes.rounded:
+            layer = models.layer(kind, hidden)
+            graph = passes.simplify(layer.model.model())
+            backend = backends.create("cuda", graph, None, precision="bfloat16")
+            exact = backends.create("reference", graph, None)
+            rival = bench.rival(rivals.TorchLayer, layer)
+            for rows in bench.sizes.rounded_rows:
+                few = models.layer_feeds(kind, hidden, min(frames, COMPARED), rows)
+                error = float(np.abs(backend.run(few)["y"] - exact.run(few)["y"]).max())
+                feeds = models.layer_feeds(kind, hidden, frames, rows)
+                _, executor = backend.ready(feeds)
+                seconds = on_device(executor, bench.sizes.effort) / frames
+                against = _against(rival, feeds, bench, frames)
+                case, sizes = sized(H=hidden, N=rows, T=frames)
+                yield Row("rounded", f"{kind} {case}", sizes, seconds * 1e6, "us a frame", against)
+                yield Row("rounded", f"{kind} {case} error", {}, error, "at the most")
+
+
 def products(bench: Bench) -> Iterator[Row]:
-    """Matrix products of float32 by weights."""
+    """Matrix products by weights, in float32 and rounded."""
     for m, k, n in bench.sizes.products:
-        backend = backends.create("cuda", passes.simplify(models.product(k, n).model()), None)
-        feeds = {"x": np.random.default_rng(m).standard_normal((m, k)).astype(np.float32)}
-        backend.run(feeds)
-        _, executor = backend.ready(feeds)
-        work = 2e-12 * m * k * n
         rival = bench.rival(rivals.TorchProduct, m, k, n)
         taken = {} if rival is None else rival.seconds(bench.sizes.effort)
+        work = 2e-12 * m * k * n
         against = {name: work / seconds for name, seconds in taken.items()}
-        most = work / bench.floor(m * k * n)
-        case, sizes = sized(m=m, k=k, n=n)
-        value = work / on_device(executor, bench.sizes.effort)
-        yield Row("products", case, sizes, value, "TFLOP/s", against, most)
+        feeds = {"x": np.random.default_rng(m).standard_normal((m, k)).astype(np.float32)}
+        graph = passes.simplify(models.product(k, n).model())
+        for precision in ("float32", "tf32", "bfloat16"):
+            backend = backends.create("cuda", graph, None, precision=precision)
+            backend.run(feeds)
+            _, executor = backend.ready(feeds)
+            case, sizes = sized(m=m, k=k, n=n)
+            value = work / on_device(executor, bench.sizes.effort)
+            most = work / bench.floor(m * k * n) if precision == "float32" else None
+            own = {name: other for name, other in against.items() if name.endswith(precision)}
+            yield Row("products", f"{case} {precision}", sizes, value, "TFLOP/s", own, most)
 
 
 def silero(bench: Bench) -> Iterator[Row]:
@@ -224,6 +254,6 @@ def calls(bench: Bench) -> Iterator[Row]:
 
 
 TASKS: dict[str, Callable[[Bench], Iterator[Row]]] = {
-    task.__name__: task for task in (calls, live, silero, gtcrn, generation, products, layers)
+    task.__name__: task for task in (calls, live, silero, gtcrn, generation, products, layers, rounded)
 }
 """In the order in which they are measured."""

@@ -14,9 +14,10 @@ from tinyseq.kernels.cuda import driver
 
 TINY = measures.Sizes(
     live_hidden=(4,), live_rows=(1, 2), hidden=(4,), rows=(2,), frames=2, products=((2, 4, 8),),
+    rounded=(8,), rounded_rows=(2,),
     language=(4, 5), texts=2, tokens=2, cells=(4,), parity=0, effort=Effort(0, 1),
 )  # fmt: skip
-TASKS = "calls,live,generation,products,layers"
+TASKS = "calls,live,generation,products,layers,rounded"
 FACTS = {"capability": (9, 0), "multiprocessors": 1, "shared_bytes": 227 * 1024, "clock": 1e9}
 
 

@@ -59,7 +59,7 @@ class Kernel:
         self.parameters = sum(len(fields or (name,)) for name, fields in self._fields.items()) - asks
 
     def entry(self) -> Callable:
-        """The function that a device begins with."""
+        """The function that a device begins with, by the name that profilers show."""
         names, arguments = [], []
         for name, fields in self._fields.items():
             own = [f"{name}_{field}" for field in fields] if fields else [name]
@@ -67,13 +67,14 @@ class Kernel:
             names += own
         # Its own names are none that a parameter has.
         condition = "" if self.asks else "if _integers(_status)[0] == _running: "
-        source = f"""def entry({", ".join(names if self.asks else ["_status", *names])}):
+        called = f"{self.name.partition('.')[0]}_{self.function.__name__}"
+        source = f"""def {called}({", ".join(names if self.asks else ["_status", *names])}):
     {condition}_kernel({", ".join(arguments)})"""
         scope = {"_kernel": self.function, "_integers": integers, "_running": RUNNING}
         scope |= {f"_kind_{name}": kind for name, kind in self._kinds.items()}
         exec(source, scope)
-        scope["entry"].__module__ = self.function.__module__
-        return scope["entry"]
+        scope[called].__module__ = self.function.__module__
+        return scope[called]
 
     def over(self, count: int, *arguments: int) -> list[Launch]:
         """A launch in which ``count`` elements are shared out among as many threads as is good."""
