@@ -18,8 +18,10 @@ def test_large_arrays_are_copied_in_parts(rows, columns, dtype, monkeypatch):
     monkeypatch.setattr(staging, "most_threads", lambda: 4)
     source = (np.arange(rows * columns).reshape(columns, rows).T % 1000).astype(dtype)
     target = np.full((rows, columns), 7, np.float32 if dtype is np.float16 else dtype)
-    staging.stage(target, source)
+    seen = []
+    staging.stage(target, source, lambda part: seen.append(target[part].copy()))
     np.testing.assert_array_equal(target, source)
+    np.testing.assert_array_equal(np.concatenate(seen), source)
 
 
 ENDING = """

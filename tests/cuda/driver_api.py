@@ -139,9 +139,13 @@ class EmulatedDriver:
         block = (ctypes.c_uint8 * size)()
         address = ctypes.addressof(block)
         self.held[address] = block
+        for device in self.devices:
+            device.staged[address] = np.frombuffer(block, np.uint8)
         return FINE, address
 
     def cuMemFreeHost(self, address: int) -> tuple:
+        for device in self.devices:
+            device.staged.pop(int(address), None)
         return self._given_back(address)
 
     def cuMemcpy2DAsync(self, copy, stream: int) -> tuple:

@@ -76,6 +76,8 @@ class EmulatedDevice:
         self.launches: list[Launch] = []
         self.memories: list[EmulatedMemory] = []
         self._addresses: list[int] = []
+        self.staged: dict[int, np.ndarray] = {}
+        """Memory of the host that the device reads and writes by itself, by its address."""
         self._next = FIRST_ADDRESS * (number + 1)
 
     def memory(self, size: int) -> EmulatedMemory:
@@ -86,7 +88,9 @@ class EmulatedDevice:
         return memory
 
     def staging(self, size: int) -> np.ndarray:
-        return np.zeros(max(size, 1), np.uint8)
+        staged = np.zeros(max(size, 1), np.uint8)
+        self.staged[staged.ctypes.data] = staged
+        return staged
 
     def queue(self) -> EmulatedQueue:
         return EmulatedQueue(self)
@@ -97,11 +101,20 @@ class EmulatedDevice:
 
     def found(self, address: int) -> tuple[np.ndarray, int]:
         """The bytes that an address lies in and how far in."""
+        if not self.has(address):
+            return self._staged_at(address)
         place = bisect_right(self._addresses, address) - 1
         memory = self.memories[place] if place >= 0 else None
         if memory is None or address > memory.address + memory.bytes:
             raise EmulationError(f"address {address:#x} is in no memory")
         return memory.data[: max(memory.bytes, 0)], address - memory.address
+
+    def _staged_at(self, address: int) -> tuple[np.ndarray, int]:
+        """``found`` of the host's memory that the device reads by itself."""
+        for start, staged in list(self.staged.items()):
+            if start <= address < start + len(staged):
+                return staged, address - start
+        raise EmulationError(f"address {address:#x} is in no memory")
 
     def span(self, address: int, size: int) -> np.ndarray:
         """So many bytes at an address."""
@@ -506,8 +519,6 @@ MEANINGS = {
     "load4_integers32": _load4(np.int32),
     "read4": _load4(np.float32),
     "write4": _write,
-    "read2": _load4(np.float32, 2),
-    "write2": _write,
     "pair_bfloat16": _pair_bfloat16,
     "pair_float16": _pair_float16,
     "tfloat32": _tfloat32,
@@ -515,6 +526,7 @@ MEANINGS = {
     "cores_float16": _cores(16, _float16s),
     "cores_tfloat32": _cores(8, _tfloat32s),
     "again": lambda value: value,
+    "settled": lambda value: value,
     "copy4": _copy(4),
     "copy16": _copy(16),
     "copies": lambda: me().copies.groups.append([]),

@@ -9,6 +9,7 @@ import pytest
 
 import tinyseq
 from tests.cuda.emulator import EmulatedDevice
+from tinyseq.backends import carriage, staging
 from tinyseq.backends.device_array import DeviceArray
 from tinyseq.errors import DeviceError, FeedError, StateError
 from tinyseq.plan import draft
@@ -260,6 +261,33 @@ def test_integers_on_the_device(device):
     assert result.dtype == np.int32
     np.testing.assert_array_equal(np.asarray(result), 2 * x)
     np.testing.assert_array_equal(model.run({"x": x})["y"], 2 * x)
+
+
+def test_large_inputs_are_copied_in_parts(device, monkeypatch):
+    """Those that no launch carries; feeds that are refused meanwhile, and arrays of the device."""
+    monkeypatch.setattr(carriage, "MOST_BYTES", 16)
+    monkeypatch.setattr(staging, "LEAST", 64)
+    monkeypatch.setattr(staging, "most_threads", lambda: 4)
+    graph = tinyseq.Graph()
+    x, y, index = graph.input("x", [64, 4]), graph.input("y", [1]), graph.input("index", [2], np.int64)
+    graph.output("sums", graph.add(x, y))
+    graph.output("picked", graph.apply("Gather", x, index))
+    model = tinyseq.load(graph, device="cuda")
+    for turn in range(4):
+        feeds = {
+            "x": np.random.default_rng(turn).standard_normal((64, 4)).astype(np.float32),
+            "y": np.float32([turn]),
+            "index": np.array([turn, 63]),
+        }
+        found = model.run(feeds)
+        np.testing.assert_array_equal(found["sums"], feeds["x"] + feeds["y"])
+        np.testing.assert_array_equal(found["picked"], feeds["x"][feeds["index"]])
+        with pytest.raises(FeedError):
+            model.run({**feeds, "index": np.array([0, 64])})
+        there = DeviceArray.new(device, (64, 4), np.float32)
+        there[...] = feeds["x"]
+        found = model.run({**feeds, "x": there})
+        np.testing.assert_array_equal(np.asarray(found["sums"]), feeds["x"] + feeds["y"])
 
 
 def test_weights_are_uploaded_once(device):

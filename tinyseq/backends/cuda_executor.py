@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
+from functools import partial
 
 import numpy as np
 
 from tinyseq.backends.adopting import adopted, on_device, uploaded
+from tinyseq.backends.carriage import Carriage
 from tinyseq.backends.device_array import DeviceArray
 from tinyseq.backends.device_program import DeviceProgram
 from tinyseq.backends.executor import NOTHING, Executor
@@ -48,9 +50,11 @@ class CudaExecutor(Executor):
         self.facts = Facts(device.capability, device.multiprocessors, self._meeting.address, precision)
         self.queue = device.queue()
         self._word, self._outcome = (self._staged((), np.dtype(np.int64)) for _ in range(2))
+        self._outcome[...] = RUNNING
         self._clear()
         super().__init__(plan, known)
         self._direct: dict[str, DeviceArray] = {}
+        self._sent: set[str] = set()
         self.bind(state)
 
     def place(self, region: Region) -> np.ndarray:
@@ -74,7 +78,16 @@ class CudaExecutor(Executor):
                 step if isinstance(step, Jump) else self.queue.prepare(step, self.status.address)
                 for step in made.steps
             ]
+            self._carried = self._carriage()
         self._straight, self._whole = _Repeated(), _Repeated()
+
+    def _carriage(self) -> Carriage:
+        plan, start = self._plan, self._arena.address
+        inputs = [(name, buffer, start + plan.inputs[name].offset) for name, buffer, _, _ in self._inputs]
+        computed = [(name, region) for name, region in plan.outputs.items() if region.value is None]
+        outputs = [(name, self.views[name], start + region.offset) for name, region in computed]
+        outcome = self._outcome if self._places else None
+        return Carriage(self.queue, self.status.address, inputs, outputs, outcome)
 
     @property
     def joins(self) -> bool:  # type: ignore[override]  # jumps are the host's
@@ -117,11 +130,23 @@ class CudaExecutor(Executor):
         return True
 
     def take(self, feeds: Mapping[str, object]) -> None:
+        self._sent.clear()
         for name, buffer, _, dtype in self._inputs:
-            if name not in self._direct:
-                stage(buffer, feeds[name])
-            elif dtype != buffer.dtype:
-                buffer[...] = np.asarray(self._direct[name])
+            if name in self._direct:
+                if dtype != buffer.dtype:
+                    buffer[...] = np.asarray(self._direct[name])
+            elif name in self._carried.large_inputs:
+                stage(buffer, feeds[name], partial(self._write_part, name, buffer))
+                self._sent.add(name)
+            else:
+                buffer[...] = feeds[name]
+
+    def _write_part(self, name: str, buffer: np.ndarray, part: slice) -> None:
+        """Has the part of an input copied to the device that is staged."""
+        start, _, _ = part.indices(len(buffer))
+        address = self._arena.address + self._plan.inputs[name].offset + start * buffer.strides[0]
+        with self.device.current:
+            self.queue.write(address, buffer[part])
 
     def run(
         self,
@@ -201,8 +226,19 @@ class CudaExecutor(Executor):
                 self._launch()
                 self._fetch_all()
             else:
+                self._write_rest(self._carried.large_inputs)
                 self._whole.run(self.queue, self._go_whole)
+                for name in self._carried.large_outputs:
+                    self._fetch(name, self._plan.outputs[name])
             self._settle()
+
+    def _write_rest(self, names: Iterable[str]) -> None:
+        """Has the inputs of these names copied to the device that have not been yet."""
+        for name in names:
+            if name not in self._sent and self.inputs[name].nbytes:
+                address = self._arena.address + self._plan.inputs[name].offset
+                self.queue.write(address, self.inputs[name])
+        self._sent.clear()
 
     @property
     def _steps_in_a_row(self) -> bool:
@@ -210,21 +246,14 @@ class CudaExecutor(Executor):
         return len(self._steps) == 1 and bool(self._steps[0])
 
     def _go_whole(self) -> None:
-        """Asks for the copies of all inputs, the launches, and the copies of all outputs."""
-        for name, buffer, _, _ in self._inputs:
-            self._write(name, buffer)
+        """Asks for small inputs, the launches, small outputs and the outcome."""
+        self.queue.launch(self._carried.bring)
         self._go_straight()
-        self._ask_outcome()
-        self._fetch_all()
+        self.queue.launch(self._carried.give)
 
     def _fetch_all(self) -> None:
         for name, region in self._plan.outputs.items():
             self._fetch(name, region)
-
-    def _write(self, name: str, buffer: np.ndarray) -> None:
-        """Has an input copied to the device."""
-        if buffer.nbytes:
-            self.queue.write(self._arena.address + self._plan.inputs[name].offset, buffer)
 
     def _ask_outcome(self) -> None:
         if self._places:
@@ -237,12 +266,14 @@ class CudaExecutor(Executor):
 
     def _launch(self) -> None:
         """Asks the device to run the plan and to say how that ended."""
+        staged = []
         for name, buffer, _, dtype in self._inputs:
             if name in self._direct and dtype == buffer.dtype:
                 address = self._arena.address + self._plan.inputs[name].offset
                 self.queue.copy(address, self._direct[name].address, buffer.nbytes)
             else:
-                self._write(name, buffer)
+                staged.append(name)
+        self._write_rest(staged)
         if self._steps_in_a_row:
             self._straight.run(self.queue, self._go_straight)
         else:
