@@ -11,7 +11,7 @@ from tests.cuda.emulator import EmulatedDevice
 from tests.cuda.memory import On
 from tinyseq.kernels.cuda.elementwise import LONG, LONGER, elementwise, shift
 from tinyseq.kernels.cuda.launch import Tail
-from tinyseq.kernels.instructions import FUNCTION_CODES
+from tinyseq.kernels.instructions import FUNCTION_CODES, FUNCTIONS
 
 
 def computed(name: str, kinds: str, operands: list[np.ndarray], y: np.ndarray, skip: int = 0, seed: int = 0):
@@ -48,6 +48,21 @@ def test_every_way_to_walk(rank, skip, name, data):
     made, kernels = computed("fma", "fff", [a, b, c], np.zeros(sizes, np.float32), skip)
     np.testing.assert_allclose(made, a.astype(np.float64) * b + c, rtol=1e-6, atol=1e-6)
     assert kernels[0].endswith(f".{name}")
+
+
+@pytest.mark.parametrize("function, kinds", [("add", "ff"), ("power", "ff"), ("copy", "i"), ("less", "ff")])
+def test_several_elements_of_a_thread(function, kinds, monkeypatch):
+    monkeypatch.setattr("tinyseq.kernels.cuda.elementwise.MANY", 1)
+    draw = np.random.default_rng(0)
+    operands = [
+        (10 * draw.uniform(0, 1, (700, 3))).astype(np.int64 if kind == "i" else np.float32).T
+        for kind in kinds
+    ]
+    expected = {"add": np.add, "power": np.power, "copy": np.positive, "less": np.less}[function](*operands)
+    result = {"f": np.float32, "i": np.int64}[FUNCTIONS[FUNCTION_CODES[function, kinds]].result]
+    made, kernels = computed(function, kinds, operands, np.zeros((3, 700), result))
+    np.testing.assert_allclose(made, expected, rtol=1e-5)
+    assert kernels == ["elementwise._box_of.<locals>.box"]
 
 
 def test_more_elements_than_threads(monkeypatch):

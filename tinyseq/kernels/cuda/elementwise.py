@@ -13,7 +13,17 @@ from numpy import int32, int64, uint32
 from tinyseq.kernels.compute.elementwise import POINTERS
 from tinyseq.kernels.compute.math import ZERO
 from tinyseq.kernels.compute.scalars import SCALARS
-from tinyseq.kernels.cuda.intrinsics import WARP, barrier, block, blocks, read4, thread, threads, write4
+from tinyseq.kernels.cuda.intrinsics import (
+    WARP,
+    barrier,
+    block,
+    blocks,
+    read4,
+    registers,
+    thread,
+    threads,
+    write4,
+)
 from tinyseq.kernels.cuda.launch import MOST_BLOCKS, THREADS, Kernel, Launch, Tail
 from tinyseq.kernels.cuda.reduction import across_block
 from tinyseq.kernels.instructions import FUNCTIONS, Function
@@ -24,6 +34,12 @@ A, B, C, Y = range(1, 5)
 
 FLOAT = 4
 """Bytes of a float32."""
+
+AT_ONCE = 4
+"""Elements that a thread reads before it writes one."""
+
+MANY = 2**18
+"""Elements from which on a thread has several."""
 
 HEAVY = ("power", "modulo", "remainder", "sine", "cosine")
 """Functions so long that they are computed one at a time."""
@@ -129,20 +145,35 @@ def _fours_of(function: int) -> Kernel:
 
 @cache
 def _box_of(function: int) -> Kernel:
-    """The kernel of a function over three dimensions, the last two of sizes m and n."""
+    """The kernel of a function over three dimensions, the last two of sizes m and n.
+
+    A thread has read all of its next ``AT_ONCE`` elements before it writes one.
+    """
     row = FUNCTIONS[function]
     apply, target = _applied(row), POINTERS[row.result]
+    at_once = 1 if row.name in HEAVY else AT_ONCE
+    results, places = registers(TYPES[row.result], at_once), registers(types.int64, at_once)
 
     def box(a, b, c, y, count, m, n, a0, a1, a2, b0, b1, b2, c0, c1, c2, y0, y1, y2):
-        index = block() * threads() + thread()
+        index, apart, values, at = block() * threads() + thread(), blocks() * threads(), results(), places()
         while index < count:
-            rest = uint32(index) // uint32(n)
-            above = rest // uint32(m)
-            h, i, j = int64(above), int64(rest - above * uint32(m)), int64(uint32(index) - rest * uint32(n))
-            target(y + h * y0 + i * y1 + j * y2)[0] = apply(
-                a + h * a0 + i * a1 + j * a2, b + h * b0 + i * b1 + j * b2, c + h * c0 + i * c1 + j * c2
-            )
-            index += blocks() * threads()
+            for k in range(at_once):
+                own = index + k * apart
+                if own < count:
+                    rest = uint32(own) // uint32(n)
+                    above = rest // uint32(m)
+                    h, i = int64(above), int64(rest - above * uint32(m))
+                    j = int64(uint32(own) - rest * uint32(n))
+                    at[k] = y + h * y0 + i * y1 + j * y2
+                    values[k] = apply(
+                        a + h * a0 + i * a1 + j * a2,
+                        b + h * b0 + i * b1 + j * b2,
+                        c + h * c0 + i * c1 + j * c2,
+                    )
+            for k in range(at_once):
+                if index + k * apart < count:
+                    target(at[k])[0] = values[k]
+            index += at_once * apart
 
     return Kernel(box)
 
@@ -182,7 +213,9 @@ def _mapped(function: int, a: int, b: int, c: int, y: int, rank: int, dims: Tail
         sizes, *steps = (
             [fill] * (3 - rank) + values for fill, values in zip((1, 0, 0, 0, 0), (sizes, *steps))
         )
-        return _box_of(function).over(count, *operands, count, *sizes[1:], *itertools.chain(*steps))
+        # Of few elements, each thread has one.
+        threads = count if count < MANY or row.name in HEAVY else -(-count // AT_ONCE)
+        return _box_of(function).over(threads, *operands, count, *sizes[1:], *itertools.chain(*steps))
     steps = [step for (step,) in steps]
     used = [*range(len(row.operands)), len(operands) - 1]
     aligned = all(operands[i] % (4 * FLOAT) == 0 if steps[i] else i < Y - 1 for i in used)

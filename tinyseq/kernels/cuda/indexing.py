@@ -13,7 +13,17 @@ from numpy import int64, uint32
 
 from tinyseq.kernels.compute.math import ZERO
 from tinyseq.kernels.compute.scalars import SCALARS
-from tinyseq.kernels.cuda.intrinsics import WARP, barrier, block, blocks, shared, thread, threads
+from tinyseq.kernels.cuda.intrinsics import (
+    WARP,
+    barrier,
+    block,
+    blocks,
+    read4,
+    shared,
+    thread,
+    threads,
+    write4,
+)
 from tinyseq.kernels.cuda.launch import MOST_BLOCKS, THREADS, Failure, Kernel, Launch, Tail
 from tinyseq.kernels.instructions import APART, GATHER, OVERWRITE, STORES
 from tinyseq.kernels.llvm.intrinsics import floats, integers, integers32, octets
@@ -47,8 +57,22 @@ def located(tuples, first, shape, at, depth):
     return offset
 
 
+WIDE = 16
+"""Bytes that are moved at once where nothing is done with them."""
+
+
 def _mover(width: int, into: bool):
     """``move(x, y, i)``: word i of a place in x into a run of y, or the other way."""
+
+    def pick_wide(x, y, i):
+        a, b, c, d = read4(x + i * WIDE)
+        write4(y + i * WIDE, a, b, c, d)
+
+    def put_wide(x, y, i):
+        pick_wide(y, x, i)
+
+    if width == WIDE:
+        return put_wide if into else pick_wide
     word = WORDS[width]
 
     def pick(x, y, i):
@@ -158,7 +182,10 @@ def gather(
     x: int, indices: int, y: int, outer: int, x_outer: int, count: int, depth: int, inner: int, store: int,
     dims: Tail, failure: Failure,
 ) -> list[Launch]:  # fmt: skip
-    width = _width(store, x, y, x_outer, inner, *dims.values[depth : 2 * depth])
+    steps = x, y, x_outer, inner, *dims.values[depth : 2 * depth]
+    width = _width(store, *steps)
+    if not is_ordered(store, count) and not any(step % WIDE for step in steps):
+        width = WIDE
     units = inner // width
     if not is_ordered(store, count):
         total = outer * count * max(units, 1)
