@@ -175,7 +175,7 @@ def _read(count: int):
     return intrinsic(typing)
 
 
-read2, read4 = _read(2), _read(4)
+read4 = _read(4)
 
 
 def _stored(builder, address, values):
@@ -183,17 +183,6 @@ def _stored(builder, address, values):
     for place, value in enumerate(values):
         stored = builder.insert_element(stored, value, INT32(place))
     builder.store(stored, _floats_at(builder, address, len(values)), align=4 * len(values))
-
-
-@intrinsic
-def write2(typingctx, address, a, b):
-    """Stores two float32 at an address that is a multiple of 8."""
-
-    def codegen(context, builder, signature, args):
-        _stored(builder, args[0], args[1:])
-        return context.get_dummy_value()
-
-    return types.void(types.int64, *[types.float32] * 2), codegen
 
 
 @intrinsic
@@ -215,6 +204,18 @@ def again(typingctx, value):
         return _assembly(builder, "mov.b64 $0, $1;", "=l,l", INT64, args)
 
     return types.int64(types.int64), codegen
+
+
+@intrinsic
+def settled(typingctx, value):
+    """The int32 itself, by a shuffle that changes nothing, so that it is worked out here: else the linker may
+    keep what it is made of instead, in more registers. All threads of a warp take part."""
+
+    def codegen(context, builder, signature, args):
+        text = "shfl.sync.bfly.b32 $0, $1, 0, 31, 0xffffffff;"
+        return _assembly(builder, text, "=r,r", INT32, args)
+
+    return types.int32(types.int32), codegen
 
 
 def _copy(name: str, size: int, policy: str):

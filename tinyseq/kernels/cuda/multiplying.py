@@ -17,16 +17,15 @@ from tinyseq.kernels.cuda.intrinsics import (
     barrier,
     copied,
     copies,
-    read2,
+    four,
     read4,
     registers,
     shared,
     thread,
-    write2,
     write4,
 )
 from tinyseq.kernels.cuda.kinds import ROW_SPARE, Cores, Kind, asked_by, held_by, rows_of_x
-from tinyseq.kernels.cuda.tiles import BYTES, RUN, SPARE, Source, Tile, core_spread, spread
+from tinyseq.kernels.cuda.tiles import BYTES, RUN, SPARE, Source, Tile, core_run, core_spread, spread
 
 ZERO = float32(0)
 UNROLLED = 16
@@ -79,32 +78,45 @@ def _warps_multiply(cores: Cores, form: Tile) -> Callable:
     different banks of shared memory.
     """
     depth, per, rounded, core = cores
-    rows_each, columns_each = form.rows_each, form.columns_each
+    rows_each, columns_each, run = form.rows_each, form.columns_each, core_run(form)
     x_pitch, w_pitch = form.steps + ROW_SPARE, form.columns + SPARE
     row_of, column_of = core_spread(form)
     lefts, rights = registers(types.int32, 2 * rows_each), registers(types.int32, columns_each)
-    halves = depth // 2 if per == 2 else 1
+    firsts, seconds = registers(types.float32, run), registers(types.float32, run)
+    halves, groups = depth // 2 if per == 2 else 1, columns_each // (2 * run)
 
-    def operand(part, start, further):
-        return rounded(part[start], part[start + (per - 1) * further])
+    def side_by_side(ws, start, values):
+        if run == 4:
+            values[0], values[1], values[2], values[3] = four(ws, start)
+        else:
+            for q in range(run):
+                values[q] = ws[start + q]
 
     def multiply(step, me, xs, ws, x_from, w_from, total, row_total, left, right):
-        a, b = lefts(), rights()
+        a, b, one, other = lefts(), rights(), firsts(), seconds()
         first = step + me % 4 * 2
         for half in range(2):
             k = first + half * halves
             for i in range(rows_each):
-                a[2 * i + half] = operand(xs, x_from + row_of(me, i) * x_pitch + k, 1)
-            for j in range(columns_each // 2):
-                column = column_of(me, 2 * j) - me % 4 * 2 + me % WARP // 4
-                b[2 * j + half] = operand(ws, w_from + k * w_pitch + column, w_pitch)
+                own = x_from + row_of(me, i) * x_pitch + k
+                a[2 * i + half] = rounded(xs[own], xs[own + per - 1])
+            for g in range(groups):
+                column = column_of(me, 2 * run * g) - me % 4 * 2 * run + me % WARP // 4 * run
+                own = w_from + k * w_pitch + column
+                side_by_side(ws, own, one)
+                if per == 2:
+                    side_by_side(ws, own + w_pitch, other)
+                for q in range(run):
+                    b[2 * (g * run + q) + half] = rounded(one[q], other[q] if per == 2 else one[q])
         for i in range(0, rows_each, 2):
-            for j in range(0, columns_each, 2):
-                upper, lower = i * columns_each + j, (i + 1) * columns_each + j
-                total[upper], total[upper + 1], total[lower], total[lower + 1] = core(
-                    a[2 * i], a[2 * i + 2], a[2 * i + 1], a[2 * i + 3], b[j], b[j + 1],
-                    total[upper], total[upper + 1], total[lower], total[lower + 1],
-                )  # fmt: skip
+            for g in range(groups):
+                for q in range(run):
+                    upper, own = i * columns_each + 2 * run * g + q, 2 * (g * run + q)
+                    lower = upper + columns_each
+                    total[upper], total[upper + run], total[lower], total[lower + run] = core(
+                        a[2 * i], a[2 * i + 2], a[2 * i + 1], a[2 * i + 3], b[own], b[own + 1],
+                        total[upper], total[upper + run], total[lower], total[lower + run],
+                    )  # fmt: skip
 
     return multiply
 
@@ -115,14 +127,6 @@ def _begin_four(start, total, cell):
 
 def _end_four(y, total, cell):
     write4(y, total[cell], total[cell + 1], total[cell + 2], total[cell + 3])
-
-
-def _begin_two(start, total, cell):
-    total[cell], total[cell + 1] = read2(start)
-
-
-def _end_two(y, total, cell):
-    write2(y, total[cell], total[cell + 1])
 
 
 @cache
@@ -136,7 +140,7 @@ def tile_of(kind: Kind, form: Tile, source: Source):
     x_size, w_size = rows_of.size, steps * (columns + SPARE)
     begin_w, fetch_w = source
     row_of, column_of = spread(form) if cores is None else core_spread(form)
-    run = (RUN if cores is None else 2) if kind.plain and columns_each % RUN == 0 else 1
+    run = RUN if kind.plain and columns_each % RUN == 0 else 1
     at_once = 1 if cores is None else cores.depth
     cells = rows_each * columns_each
     memory, w_start = shared(element, 0 if asked_by(kind, form) else held_by(kind, form)), stages * x_size
@@ -165,8 +169,6 @@ def tile_of(kind: Kind, form: Tile, source: Source):
         across = uint32((n + columns - 1) // columns)
         return int64(uint32(number) // across) * rows, int64(uint32(number) % across) * columns
 
-    begin_run, end_run = (_begin_two, _end_two) if run == 2 else (_begin_four, _end_four)
-
     def begin_all(me, top, corner, height, n, start, start_stride, alike, total, row_total):
         row, column = top + row_of(me, 0), corner + column_of(me, 0)
         below, beside = height - row, n - column
@@ -178,7 +180,7 @@ def tile_of(kind: Kind, form: Tile, source: Source):
                 for j in range(0, columns_each, run):
                     down, right, cell = row_of(0, i), column_of(0, j), i * columns_each + j
                     if down < below and right < beside:
-                        begin_run(at + (down * start_stride + right) * BYTES, total, cell)
+                        _begin_four(at + (down * start_stride + right) * BYTES, total, cell)
                     else:
                         for k in range(run):
                             total[cell + k] = zero
@@ -202,7 +204,7 @@ def tile_of(kind: Kind, form: Tile, source: Source):
                 for j in range(0, columns_each, run):
                     down, right = row_of(0, i), column_of(0, j)
                     if down < below and right < beside:
-                        end_run(at + (down * y_stride + right) * BYTES, total, i * columns_each + j)
+                        _end_four(at + (down * y_stride + right) * BYTES, total, i * columns_each + j)
         else:
             for i in range(rows_each):
                 for j in range(columns_each):

@@ -33,6 +33,7 @@ from tinyseq.kernels.cuda.intrinsics import (
     barrier,
     block,
     registers,
+    settled,
     shared,
     shuffle_xor,
     thread,
@@ -77,10 +78,10 @@ def _weights(gates: int, depth: int, rounded):
 
     def sixteen(number, column, stride, there, hidden, lower, lane, weights):
         for half in range(2):
-            k = number * DEPTH + lane % 4 * QUAD + half * 2
-            a = column[k * stride] if there and k < hidden else ZERO
-            b = column[(k + 1) * stride] if there and k + 1 < hidden else ZERO
-            weights[4 * number + 2 * half + lower] = rounded(a, b)
+            k = uint32(number * DEPTH + lane % 4 * QUAD + half * 2)
+            a = column[int64(k * stride)] if there and k < hidden else ZERO
+            b = column[int64((k + uint32(1)) * stride)] if there and k + uint32(1) < hidden else ZERO
+            weights[4 * number + 2 * half + lower] = settled(rounded(a, b))
 
     sixteens = repeated(sixteen, depth)
 
@@ -90,7 +91,7 @@ def _weights(gates: int, depth: int, rounded):
         gate, unit = line // UNITS, first_unit + line % UNITS
         there = gate < gates and unit < hidden
         base, stride = column_of(r, hidden, gates * hidden, gate * hidden + unit if there else 0)
-        sixteens(0, floats(base), again(stride), there, again(hidden), lower, lane, weights)
+        sixteens(0, floats(base), uint32(again(stride)), there, uint32(again(hidden)), lower, lane, weights)
         # Without it the compiler has all addresses in registers at once.
         barrier()
 

@@ -79,17 +79,26 @@ def spread(form: Tile):
 
 
 def core_spread(form: Tile):
-    """``spread`` as tensor cores have it: a thread has every eighth row and pairs of columns."""
+    """``spread`` as tensor cores have it: a thread has every eighth row, and runs of columns.
+
+    Which columns a matrix of eight is made of is free. These are such that a thread loads those of
+    ``core_run`` matrices side by side, and has twice as many side by side of its sums.
+    """
     warp_rows, warp_columns = 8 * form.rows_each, 4 * form.columns_each
-    across = form.columns // warp_columns
+    across, run = form.columns // warp_columns, 2 * core_run(form)
 
     def row_of(me, i):
         return me // WARP // across * warp_rows + i * 8 + me % WARP // 4
 
     def column_of(me, j):
-        return me // WARP % across * warp_columns + j // 2 * 8 + me % 4 * 2 + j % 2
+        return me // WARP % across * warp_columns + j // run * (4 * run) + me % 4 * run + j % run
 
     return row_of, column_of
+
+
+def core_run(form: Tile) -> int:
+    """Matrices of eight columns whose columns a thread loads at once."""
+    return min(4, form.columns_each // 2)
 
 
 def column_of(w, k, columns, column):
