@@ -22,6 +22,7 @@ from tinyseq.backends import PRECISIONS
 from tinyseq.kernels.cells import CELLS, VARIANT_CODES, VARIANTS, Variant
 from tinyseq.kernels.compute.math import ONE, ZERO
 from tinyseq.kernels.cuda import compiler
+from tinyseq.kernels.cuda.carrying import Carried, carrying
 from tinyseq.kernels.cuda.chains import chain, codes_of
 from tinyseq.kernels.cuda.elementwise import HEAVY
 from tinyseq.kernels.cuda.gathering import PlacedInstruction, gathered
@@ -123,8 +124,9 @@ def gathered_launches() -> Iterator[tuple[str, Launch, tuple[int, int]]]:
     gives."""
     cells = [VARIANT_CODES[Variant(name)] for name in CELLS]
     others = VARIANT_CODES[Variant("LSTM", False, True, True)]
-    sizes = itertools.product((*cells, others), (1, 8), (64, 66, 256, 1024, 1026), DEVICES[1:])
-    for cell, rows, hidden, facts in sizes:
+    few = itertools.product((*cells, others), (1, 8), (64, 66, 256, 1024, 1026), DEVICES[1:])
+    some = itertools.product(cells, (40,), (62, 64, 256), DEVICES[2:])
+    for cell, rows, hidden, facts in (*few, *some):
         width, places = len(VARIANTS[cell].cell.gates) * hidden, [2**30 * place for place in range(1, 20)]
         x = (places[13], 1, 0, rows, 64, 64)
         linear = (*x, places[14], width, places[15], places[0], width, 0, 0, 0, FLOAT32.code)
@@ -202,6 +204,7 @@ def launches_of_instructions() -> Iterator[tuple[str, Launch, tuple[int, int]]]:
         asked = operands["facts"].capability
         yield from (("recurrent, rounded", launch, asked) for launch in TWINS["recurrent"](**operands))
     yield from (("leave", launch, oldest) for launch in leave(2**20, 2**21))
+    yield from (("carry", launch, oldest) for launch in carrying([Carried(2**20, 2**21, 400)]))
     yield from gathered_launches()
     for name, kinds in (("copy", "f"), ("add", "ii"), ("power", "ff"), ("where", "iff")):
         launches = elementwise_launches(FUNCTION_CODES[name, kinds])
@@ -282,6 +285,16 @@ def test_every_kernel_passes_the_gates(one):
     fine = {"float64"} if function in IN_FLOAT64 or (function in HEAVY and "f" in kinds) else set()
     for capability in one.capabilities:
         assert set(assembled.faults(capability)) <= fine, capability
+
+
+SHARED_BYTES = {(8, 0): 163 * 1024, (9, 0): 227 * 1024, (12, 0): 99 * 1024}
+"""The shared memory that a block may ask for; what is asked for alike everywhere has to fit the least."""
+
+
+def test_shared_memory_fits_the_device():
+    for name, launch, asked in launches_of_instructions():
+        own = name.partition(",")[0] in {*ASKING, "gathered"}
+        assert launch.shared <= (SHARED_BYTES[asked] if own else min(SHARED_BYTES.values())), (name, asked)
 
 
 def test_kernels_of_all_twins_are_here():

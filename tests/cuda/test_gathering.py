@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
+from types import FunctionType
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -14,6 +17,7 @@ from tests.models import recurrent
 from tinyseq.kernels.cells import VARIANT_CODES, Variant
 from tinyseq.kernels.cuda import committing, driver, few_rows, forms, gathering, schedule
 from tinyseq.kernels.cuda import recurrent as layers
+from tinyseq.kernels.cuda.committing import commit_together
 from tinyseq.kernels.cuda.gathering import PlacedInstruction, gathered
 from tinyseq.kernels.cuda.launch import Facts, Tail
 from tinyseq.kernels.cuda.rebinding import HOME
@@ -119,7 +123,9 @@ def test_rows_that_pass_by():
     assert (found.count, found.between) == (4, 2)
     assert [launch.kernel.name.rpartition(".")[2] for launch in found.launches] == ["many"]
     few = [copy(H0, H, 64 * 256), copy(C0, C, 64 * 256), pick(X, XW), lstm(rows=64, hidden=256)]
-    assert gathered(few, FACTS) is None
+    assert gathered(few, FACTS) is not None
+    kept = [*few[:3], lstm(layers.FEW_FRAMES + 1, rows=64, hidden=256)]
+    assert gathered(kept, FACTS) is None
 
 
 @pytest.mark.parametrize("x", [H, C, XW, Y, Y - 4 * ROWS * INPUTS + 4, Y + 4 * ROWS * HIDDEN - 4])
@@ -157,7 +163,8 @@ def test_what_is_jumped_to_is_not_gathered():
 
 
 def kernels(device: EmulatedDevice) -> list[str]:
-    return [launch.kernel.name.rpartition(".")[2] for launch in device.launches]
+    names = [launch.kernel.name.rpartition(".")[2] for launch in device.launches]
+    return [name for name in names if name != "_carry"]
 
 
 @pytest.mark.parametrize("kind", ["LSTM", "GRU"])
@@ -185,13 +192,20 @@ def test_gathering_changes_no_bit(op, attributes, rows, device, monkeypatch):
         monkeypatch.setattr(schedule, "LONGEST", most)
         device.launches.clear()
         results.append(tinyseq.load(case.model, device="cuda").run(case.feeds))
-        launched.append(len(device.launches))
+        launched.append(len(kernels(device)))
     # Of few numbers, all copies are one launch.
     assert launched[0] < launched[1] + (rows > 16)
     for name, array in results[0].items():
         assert array.tobytes() == results[1][name].tobytes()
 
 
+@pytest.fixture(params=[0, 16], ids=["by the last block", "together"])
+def together(request, monkeypatch) -> None:
+    """Blocks up to which a state is committed as a cluster."""
+    monkeypatch.setattr(few_rows, "most_together", lambda facts: request.param)
+
+
+@pytest.mark.usefixtures("together")
 @pytest.mark.parametrize(
     "model, rows",
     [
@@ -260,6 +274,8 @@ def test_streams_of_random_layers(stack, parts, data):
         with pytest.MonkeyPatch.context() as patch:
             patch.setattr(schedule, "LONGEST", most)
             patch.setattr(few_rows, "BY_GATE_FROM", data.draw(st.sampled_from([1, 512])))
+            together = data.draw(st.sampled_from([0, 16]))
+            patch.setattr(few_rows, "most_together", lambda facts, together=together: together)
             patch.setattr(driver, "open_device", lambda number, device=device: device)
             model = tinyseq.load(graph, device="cuda")
             stream, outputs = model.stream(), []
@@ -278,6 +294,7 @@ def test_streams_of_random_layers(stack, parts, data):
     np.testing.assert_allclose(whole, expected, rtol=1e-4, atol=1e-5)
 
 
+@pytest.mark.usefixtures("together")
 @pytest.mark.parametrize("unlike", [np.nan, np.inf])
 def test_what_is_not_finite_is_not_committed(unlike, device):
     model = models.layer("LSTM", HIDDEN).model
@@ -300,7 +317,44 @@ def _always_last(address, last):
 _always_last.__module__ = f"{HOME}.planted"
 
 
+@pytest.mark.usefixtures("together")
+@pytest.mark.parametrize("unit", [0, 39])
+def test_one_number_that_is_not_finite_keeps_all_from_being_committed(unit, device):
+    layer = models.layer("LSTM", 40)
+    layer.w[0, unit] = np.inf
+    stream = tinyseq.load(layer.model, device="cuda").stream()
+    stream.step({"x": np.ones((1, 1, 40), np.float32)})
+    before = stream.snapshot()
+    with pytest.raises(tinyseq.FeedError, match="would be NaN or infinite"):
+        stream.step({"x": np.zeros((1, 1, 40), np.float32)})  # not-a-number of this unit alone
+    assert stream.snapshot() == before
+
+
+def _own(pointer, rank):
+    return pointer
+
+
+_own.__module__ = f"{HOME}.planted"
+
+
+def test_committing_what_others_have_not_heard_of_shows(device, monkeypatch):
+    names = {**vars(committing), "neighbour": _own}
+    monkeypatch.setattr(few_rows, "commit_together", FunctionType(commit_together.__code__, names))
+    few_rows.few_rows_of.cache_clear()
+    layer = models.layer("LSTM", 40)
+    layer.w[0, 39] = np.inf
+    try:
+        stream = tinyseq.load(layer.model, device="cuda").stream()
+        before = stream.snapshot()
+        with suppress(tinyseq.FeedError):
+            stream.step({"x": np.zeros((1, 1, 40), np.float32)})
+        assert stream.snapshot() != before
+    finally:
+        few_rows.few_rows_of.cache_clear()
+
+
 def test_committing_before_all_are_done_shows(device, monkeypatch):
+    monkeypatch.setattr(few_rows, "most_together", lambda facts: 0)
     monkeypatch.setattr(committing, "arrive_in_turn", _always_last)
     few_rows.few_rows_of.cache_clear()
     model = models.layer("LSTM", 40).model

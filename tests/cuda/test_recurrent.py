@@ -18,7 +18,7 @@ from tests.models import Case, recurrent
 from tests.test_differential import bound_of, close
 from tests.test_projection import layers_of_any_kind
 from tinyseq.kernels.cells import LATE, VARIANT_CODES, Variant
-from tinyseq.kernels.cuda import cells, driver, feeding, few_rows, forms, many_rows, small, sums
+from tinyseq.kernels.cuda import cells, driver, few_rows, forms, many_rows, passing, small, sums
 from tinyseq.kernels.cuda import recurrent as layers
 from tinyseq.kernels.cuda.exchange import GRID, Exchange
 from tinyseq.kernels.cuda.forms import Form, form_for
@@ -42,6 +42,7 @@ class Way(NamedTuple):
     short: int = 0
     few_frames: int = 0
     by_gate: int = 9999
+    by_pair: int = 9999
 
 
 def shared(exchange: Exchange, warps: int, units: int) -> Callable[[int], Form]:
@@ -60,9 +61,13 @@ WAYS = {
     "live": Way(none, sums.SHORT, 99),
     "live, many parts": Way(none, 0, 99),
     "live, by gate": Way(none, 0, 99, 1),
+    "live, by pair": Way(none, 0, 99, 1, 1),
+    "live, by cluster": Way(lambda hidden: forms.CLUSTERED, 0, 99),
 }
 LSTM = VARIANT_CODES[Variant("LSTM")]
-FEW_PARTS, MANY_PARTS = ("small", "live"), ("cluster", "grid", "live, by gate", "live, many parts")
+FEW_PARTS, MANY_PARTS = ("small", "live"), (
+    "cluster", "grid", "live, by gate", "live, by pair", "live, many parts"
+)  # fmt: skip
 """Ways of one order of summation."""
 
 OPS = {
@@ -82,6 +87,7 @@ def going(way: Way) -> Iterator[pytest.MonkeyPatch]:
         patch.setattr(sums, "SHORT", way.short)
         patch.setattr(layers, "FEW_FRAMES", way.few_frames)
         patch.setattr(few_rows, "BY_GATE_FROM", way.by_gate)
+        patch.setattr(few_rows, "BY_PAIR_FROM", way.by_pair)
         yield patch
 
 
@@ -120,17 +126,32 @@ def test_against_the_reference(way, op, data):
 
 @pytest.mark.parametrize("op", OPS)
 @pytest.mark.parametrize(
-    "way, hidden", [("small", 98), ("cluster", 70), ("grid", 100), ("live", 68), ("live, by gate", 68)]
+    "way, hidden",
+    [
+        ("small", 98),
+        ("cluster", 70),
+        ("grid", 100),
+        ("live", 68),
+        ("live, by gate", 68),
+        ("live, by pair", 68),
+    ],
 )
 def test_more_units(way, hidden, op):
     name, attributes = OPS[op]
     agrees(recurrent(name, 2, 2, 3, hidden, initial=True, direction="reverse", **attributes), WAYS[way])
 
 
-@pytest.mark.parametrize("way", ["live", "live, many parts", "live, by gate"])
+@pytest.mark.parametrize("way", ["live", "live, many parts", "live, by gate", "live, by pair"])
 def test_more_input(way):
     """More than is in shared memory at a time."""
-    agrees(recurrent("LSTM", 1, 2, 2 * feeding.CHUNK + 33, 4, initial=True), WAYS[way])
+    agrees(recurrent("LSTM", 1, 2, (passing.STAGES + 1) * passing.STEPS + 33, 4, initial=True), WAYS[way])
+
+
+@pytest.mark.parametrize("way", ["live, many parts", "live, by gate", "live, by pair"])
+@pytest.mark.parametrize("op", ["LSTM", "GRU, reset after"])
+def test_a_state_of_more_stages_than_the_input(way, op):
+    name, attributes = OPS[op]
+    agrees(recurrent(name, 1, 1, 11, passing.STEPS + 4, initial=True, **attributes), WAYS[way])
 
 
 @pytest.mark.parametrize("op", ["RNN", "GRU", "LSTM"])
@@ -213,6 +234,15 @@ def test_rows_of_one_block_have_the_bits_of_rows_alone(op):
     assert {key: array.tobytes() for key, array in whole.items()} == {
         key: array.tobytes() for key, array in alone.items()
     }
+
+
+@pytest.mark.parametrize("op", ["LSTM", "GRU, reset before"])
+@pytest.mark.parametrize("kept, live, hidden", [("small", "live", 12), ("cluster", "live, by cluster", 9)])
+def test_few_frames_of_many_rows_have_the_bits_of_many_frames(kept, live, hidden, op):
+    name, attributes = OPS[op]
+    case = recurrent(name, 1, few_rows.FEWER_ROWS + 3, 3, hidden, initial=True, **attributes)
+    expected, results = run(case, WAYS[kept]), run(case, WAYS[live])
+    assert all(results[key].tobytes() == expected[key].tobytes() for key in expected)
 
 
 NUMBERS = np.random.default_rng(0).normal(0, 40, 2000).astype(np.float32)

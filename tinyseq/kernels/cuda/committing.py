@@ -1,8 +1,8 @@
-"""The end of a layer's last launch: the block that is done last brings the state to where it is kept.
+"""The end of a layer's last launch, which brings the state to where it is kept.
 
 A frame is computed apart from the state that it reads, as other blocks may still read that. When all of them
 are done, the last one looks whether all of the new state is finite, as the instructions behind the layer ask,
-and copies it.
+and copies it. Blocks that are one cluster tell each other, and then each copies what it has computed.
 """
 
 from __future__ import annotations
@@ -14,15 +14,19 @@ from numba import types
 from numpy import int32
 
 from tinyseq.kernels.compute.math import ZERO
+from tinyseq.kernels.cuda.clusters import CLUSTERS_SINCE, cluster_arrive, cluster_wait, neighbour
+from tinyseq.kernels.cuda.exchange import CLUSTER
 from tinyseq.kernels.cuda.intrinsics import (
     arrive_in_turn,
     barrier,
+    block,
     blocks,
     load_fresh,
     registers,
     shared,
     thread,
 )
+from tinyseq.kernels.cuda.launch import Facts
 from tinyseq.kernels.cuda.tiles import BYTES
 from tinyseq.kernels.llvm.intrinsics import floats, integers
 
@@ -55,6 +59,45 @@ class Commit(NamedTuple):
 NO_COMMIT = Commit(0, 0, 0, UNCHECKED, 0, 0, 0, UNCHECKED, 0)
 
 _said = shared(types.int32, 3)
+
+
+def most_together(facts: Facts) -> int:
+    """Blocks that can commit as one cluster."""
+    return CLUSTER if facts.capability >= CLUSTERS_SINCE else 0
+
+
+def begin_together(me):
+    """What all threads of a cluster do before ``commit_together``."""
+    said = _said()
+    if me == 0:
+        said[1] = said[2] = int32(0)
+    cluster_arrive()
+
+
+def commit_together(status, given: Commit, me, at, mine, going):
+    """What all threads of a cluster, which is the whole grid, do at the end: one whose number it is, if
+    ``mine``, has left number ``at`` of each state."""
+    said = _said()
+    cluster_wait()
+    first = load_fresh(given.first + at * BYTES) if mine and going else ZERO
+    second = load_fresh(given.second + at * BYTES) if mine and going and given.second_count > 0 else ZERO
+    if first - first != ZERO or second - second != ZERO:
+        for member in range(blocks()):
+            if first - first != ZERO:
+                neighbour(said, member)[1] = int32(1)
+            if second - second != ZERO:
+                neighbour(said, member)[2] = int32(1)
+    cluster_arrive()
+    cluster_wait()
+    fails_first = said[1] != 0 and given.first_check != UNCHECKED
+    fails_second = said[2] != 0 and given.second_check != UNCHECKED
+    if fails_first or fails_second:
+        if block() == 0 and me == 0:
+            integers(status)[0] = given.first_check if fails_first else given.second_check
+    elif mine and going:
+        floats(given.first_kept)[at] = first
+        if given.second_count > 0:
+            floats(given.second_kept)[at] = second
 
 
 def committing(size: int) -> Callable[..., None]:

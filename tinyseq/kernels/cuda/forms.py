@@ -24,7 +24,7 @@ from tinyseq.kernels.cuda.intrinsics import WARP
 from tinyseq.kernels.cuda.launch import Facts, Launch
 from tinyseq.kernels.cuda.persistent import sequence_of
 from tinyseq.kernels.cuda.product import BYTES
-from tinyseq.kernels.cuda.small import small
+from tinyseq.kernels.cuda.small import fits_block, small
 from tinyseq.kernels.cuda.sums import SHORT, order_of, padded
 from tinyseq.kernels.instructions import PROJECTED
 
@@ -62,6 +62,20 @@ def form_for(hidden: int, rows: int, facts: Facts) -> Form | None:
     return grid if fits and grid.members <= facts.multiprocessors else None
 
 
+def has_any_rows(variant: Variant, layer: RecurrentOperands, facts: Facts) -> bool:
+    """Whether a layer has a persistent form for however many rows."""
+    if not _has_forms(variant, layer):
+        return False
+    if layer.hidden <= SHORT:
+        return fits_block(layer.hidden, facts)
+    return form_for(layer.hidden, 1, facts) is CLUSTERED
+
+
+def _has_forms(variant: Variant, layer: RecurrentOperands) -> bool:
+    """General cells have none, nor those with constants: there are no registers to spare for them."""
+    return not (variant.general or variant.constants or layer.rounds or layer.flags & PROJECTED)
+
+
 class LayerShare(NamedTuple):
     """What the kernel and launch of a form come to: a lane's numbers, rows at once, a team's rows, blocks,
     threads and bytes of shared memory."""
@@ -88,11 +102,8 @@ def shared_out(form: Form, values: int, hidden: int, rows: int, facts: Facts, le
 
 
 def sequence(variant: Variant, layer: RecurrentOperands, facts: Facts) -> list[Launch] | None:
-    """The one launch of a layer, or None if it has no persistent form.
-
-    General cells have none, nor those with constants: there are no registers to spare for them.
-    """
-    if variant.general or variant.constants or layer.rounds or layer.flags & PROJECTED:
+    """The one launch of a layer, or None if it has no persistent form."""
+    if not _has_forms(variant, layer):
         return None
     if layer.frames == 0:
         return []

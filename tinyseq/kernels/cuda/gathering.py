@@ -16,7 +16,7 @@ from tinyseq.kernels.cuda.committing import COUNTER, NO_COMMIT, UNCHECKED, Commi
 from tinyseq.kernels.cuda.launch import Facts, Launch, Tail
 from tinyseq.kernels.cuda.product import BYTES
 from tinyseq.kernels.cuda.recurrent import RecurrentOperands, frame_by_frame, kept
-from tinyseq.kernels.cuda.stages import Feed
+from tinyseq.kernels.cuda.stages import Input
 from tinyseq.kernels.formats import AS_THEY_ARE, FORMATS
 from tinyseq.kernels.instructions import FUNCTION_CODES, GATHER, HAS_Y, OPERANDS, PROJECTED
 
@@ -26,6 +26,9 @@ INDEX_BYTES = 8
 
 STATES = 2
 """Most states of a layer."""
+
+MOST_COMMITTED = 2**17
+"""Bytes of states that a launch commits, at the most: it may be one block that sees to all of them."""
 
 LONGEST = 3 * STATES + 2
 """Most instructions that make up a layer."""
@@ -81,12 +84,12 @@ def gathered(ahead: Sequence[PlacedInstruction], facts: Facts) -> Gathered | Non
     layer = RecurrentOperands(*ahead[count - 1].operands, h0=0, c0=0)
     if layer.frames == 0 or not begun.keys() <= _states(layer):
         return None
-    if not layer.live and (layer.rounds or kept(layer, facts) is not None):
+    if not layer.live(facts) and (layer.rounds or kept(layer, facts) is not None):
         return None
     first = {target.start: source for target, source in begun.items()}
     layer = layer._replace(h0=first.get(layer.h, layer.h), c0=first.get(layer.c, layer.c))
     read = [ByteRange(source, target.bytes) for target, source in begun.items() if source]
-    fed = between is not None and _feeds(layer, between)
+    fed = between is not None and _feeds(layer, between, facts)
     if fed:
         layer, x = _fed(layer, between)
         read.append(x)
@@ -94,7 +97,7 @@ def gathered(ahead: Sequence[PlacedInstruction], facts: Facts) -> Gathered | Non
         return None
     if any(one.meets(other) for one in read for other in _written(layer)):
         return None
-    more, commit = _committed(layer, begun.keys(), ahead[count:], facts) if layer.live else (0, None)
+    more, commit = _committed(layer, begun.keys(), ahead[count:], facts) if layer.live(facts) else (0, None)
     launches = frame_by_frame(layer, facts, commit)
     return Gathered(count + more, None if fed or between is None else place, launches)
 
@@ -156,7 +159,7 @@ def _committed(
     """How many instructions behind a layer its last launch does, and what it does of them: checks and then
     copies of its whole states, which are ``apart`` from what a frame reads."""
     states = _states(layer)
-    if not states <= apart:
+    if not states <= apart or sum(state.bytes for state in states) > MOST_COMMITTED:
         return 0, None
     checks: dict[ByteRange, int] = {}
     homes: dict[ByteRange, int] = {}
@@ -189,26 +192,33 @@ def _states(layer: RecurrentOperands) -> set[ByteRange]:
     return {h, ByteRange(layer.c, layer.rows * layer.hidden * BYTES)} if layer.cell.has_c else {h}
 
 
-def _feeds(layer: RecurrentOperands, linear: PlacedInstruction) -> bool:
+def _feeds(layer: RecurrentOperands, linear: PlacedInstruction, facts: Facts) -> bool:
     """Whether an instruction is the product that a layer of few rows starts from, and can be part of it.
 
     There are no registers to spare for cells of any activations.
     """
-    if linear.name != "linear" or not layer.live or VARIANTS[layer.code].general:
+    if linear.name != "linear" or not layer.live(facts) or VARIANTS[layer.code].general:
         return False
     wanted = layer.xw, layer.width, layer.width, layer.frames * layer.rows
     rows = linear.value("outer") * linear.value("inner")
     if FORMATS[linear.value("format")].activations is not AS_THEY_ARE:
         return False
-    return (*map(linear.value, ("y", "n", "y_stride")), rows) == wanted
+    if (*map(linear.value, ("y", "n", "y_stride")), rows) != wanted:
+        return False
+    source = _input(linear)
+    return all(source.fed(t * layer.rows, layer.rows) for t in range(layer.frames))
+
+
+def _input(linear: PlacedInstruction) -> Input:
+    names = ("x", "outer_stride", "inner", "inner_stride", "k", "w", "bias")
+    return Input(*map(linear.value, names))
 
 
 def _fed(layer: RecurrentOperands, linear: PlacedInstruction) -> tuple[RecurrentOperands, ByteRange]:
     """The layer with the input of a product, and where that lies."""
-    names = ("x", "outer_stride", "inner", "inner_stride", "k", "w", "bias")
-    feed = Feed(*map(linear.value, names), 0)
-    last = (linear.value("outer") - 1) * feed.outer_stride + (feed.inner - 1) * feed.inner_stride
-    return layer._replace(feed=feed), ByteRange(feed.x, (last + feed.k) * BYTES)
+    source = _input(linear)
+    last = (linear.value("outer") - 1) * source.outer_stride + (source.inner - 1) * source.inner_stride
+    return layer._replace(feed=source), ByteRange(source.x, (last + source.k) * BYTES)
 
 
 def _written(layer: RecurrentOperands) -> list[ByteRange]:

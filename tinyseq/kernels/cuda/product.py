@@ -19,7 +19,7 @@ from tinyseq.kernels.cuda.intrinsics import block, blocks, copy4, thread, thread
 from tinyseq.kernels.cuda.kinds import Kind, asked_by
 from tinyseq.kernels.cuda.launch import EXACT, Facts, Kernel, Launch, Tail
 from tinyseq.kernels.cuda.multiplying import tile_of
-from tinyseq.kernels.cuda.stages import MOST_WEIGHTS, Feed
+from tinyseq.kernels.cuda.stages import MOST_WEIGHTS, Input
 from tinyseq.kernels.cuda.tiles import BYTES, WIDTH, Tile, packed, strided, tiles_of
 from tinyseq.kernels.formats import FLOAT_ELEMENT
 from tinyseq.kernels.instructions import PANEL
@@ -121,9 +121,10 @@ def linear_floats(
 ) -> list[Launch]:  # fmt: skip
     """``linear`` with float32, of all frames."""
     rows = outer * inner
-    if rows <= MOST_ROWS and facts.precision == EXACT and k * n < MOST_WEIGHTS:
-        feed = Feed(x, outer_stride, inner, inner_stride, k, w, bias, 0)
-        return [few_rows_linear(feed, rows, n, y, y_stride)] if rows and n else []
+    if 0 < rows <= MOST_ROWS and n > 0 and facts.precision == EXACT and k * n < MOST_WEIGHTS:
+        feed = Input(x, outer_stride, inner, inner_stride, k, w, bias).fed(0, rows)
+        if feed is not None:
+            return [few_rows_linear(feed, rows, n, y, y_stride)]
     form = tile_for(rows, n, forms=FORMS if facts.precision == EXACT else CORE_FORMS)
     arguments = (x, outer, outer_stride, inner, inner_stride, k, w, n, bias, y, y_stride)
     return launched(_linear_of(form, facts.precision), tiles_of(form, rows, n), arguments)

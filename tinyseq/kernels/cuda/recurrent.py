@@ -17,7 +17,7 @@ from tinyseq.kernels.cuda.intrinsics import block, blocks, thread, threads
 from tinyseq.kernels.cuda.launch import Facts, Kernel, Launch
 from tinyseq.kernels.cuda.product import BYTES
 from tinyseq.kernels.cuda.quantized import dynamic_product
-from tinyseq.kernels.cuda.stages import Feed, Frame, Product
+from tinyseq.kernels.cuda.stages import Feed, Frame, Input, Product
 from tinyseq.kernels.cuda.steps import FEW_ROWS, finished, step
 from tinyseq.kernels.formats import AS_THEY_ARE, FORMATS
 from tinyseq.kernels.instructions import PROJECTED
@@ -28,8 +28,8 @@ State = tuple[int, int]
 
 NOWHERE: State = 0, 0
 
-FEW_FRAMES = 4
-"""Frames up to which weights are not worth being kept, if there are few rows."""
+FEW_FRAMES, SOME_ROWS = 4, 64
+"""Frames and rows up to which weights are not worth being kept."""
 
 
 class Turn(NamedTuple):
@@ -78,12 +78,18 @@ class RecurrentOperands(NamedTuple):
     format: int
     h0: int
     c0: int
-    feed: Feed | None = None
+    feed: Input | None = None
 
-    @property
-    def live(self) -> bool:
+    def few(self, facts: Facts) -> bool:
+        """Whether weights pass by its rows: few of them, or some of few frames where bits are the same."""
+        if self.rows <= FEW_ROWS:
+            return True
+        some = self.frames <= FEW_FRAMES and self.rows <= SOME_ROWS
+        return some and forms.has_any_rows(VARIANTS[self.code], self, facts)
+
+    def live(self, facts: Facts) -> bool:
         """Whether its weights are not worth being kept."""
-        return self.frames <= FEW_FRAMES and self.rows <= FEW_ROWS and not self.rounds
+        return self.frames <= FEW_FRAMES and self.few(facts) and not self.rounds
 
     @property
     def rounds(self) -> bool:
@@ -147,7 +153,7 @@ class RecurrentOperands(NamedTuple):
 
     def fed(self, turn: Turn) -> Feed | None:
         """The input of a frame that is not computed yet."""
-        return self.feed and self.feed._replace(row=turn.t * self.rows)
+        return self.feed and self.feed.fed(turn.t * self.rows, self.rows)
 
     def product(self, turn: Turn, columns: int) -> Product:
         """The product of the state with the first weights."""
@@ -171,7 +177,7 @@ def recurrent(
 def kept(layer: RecurrentOperands, facts: Facts) -> list[Launch] | None:
     """The launches of a layer whose weights are kept over its frames; None if they pass by."""
     launches = recurrent_cores.sequence(VARIANTS[layer.code], layer, facts)
-    if launches is None and not layer.live:
+    if launches is None and not layer.live(facts):
         launches = forms.sequence(VARIANTS[layer.code], layer, facts)
     return launches
 
@@ -179,7 +185,7 @@ def kept(layer: RecurrentOperands, facts: Facts) -> list[Launch] | None:
 def frame_by_frame(layer: RecurrentOperands, facts: Facts, commit: Commit | None = None) -> list[Launch]:
     """A layer as launches for each frame, the last of which commits its state."""
     stages, launches = stages_of(VARIANTS[layer.code]), []
-    rows, hidden, units = layer.rows, layer.hidden, layer.units
+    rows, hidden, units, few = layer.rows, layer.hidden, layer.units, layer.few(facts)
     quantized, projected = layer.rounds, layer.flags & PROJECTED
     in_place = bool(quantized or projected or stages.reset)
     for turn in layer.turns(in_place):
@@ -194,15 +200,19 @@ def frame_by_frame(layer: RecurrentOperands, facts: Facts, commit: Commit | None
         elif projected:
             fed = layer.fed(turn)
             launches += step(
-                stages.unprojected, turn.before, units, rows, hidden, halfway, product, facts, fed
+                stages.unprojected, turn.before, units, rows, hidden, halfway, product, facts, few, fed
             )
             sums = layer.scratch + rows * hidden * BYTES
             product = Product(layer.second, units, layer.bias, 0, sums, units)
             frame = layer.frame(turn)._replace(gates=sums, stride=units, c_before=0)
-            launches += step(PROJECTION, between, hidden, rows, units, frame, product, facts, commit=at_last)
+            launches += step(
+                PROJECTION, between, hidden, rows, units, frame, product, facts, few, commit=at_last
+            )
         elif stages.reset:
             fed = layer.fed(turn)
-            launches += step(stages.reset, turn.before, hidden, rows, hidden, halfway, product, facts, fed)
+            launches += step(
+                stages.reset, turn.before, hidden, rows, hidden, halfway, product, facts, few, fed
+            )
             last = turn.gates + (layer.width - hidden) * BYTES
             product = Product(layer.second, hidden, last, layer.width, last, layer.width)
             launches += step(
@@ -214,12 +224,13 @@ def frame_by_frame(layer: RecurrentOperands, facts: Facts, commit: Commit | None
                 layer.frame(turn),
                 product,
                 facts,
+                few,
                 commit=at_last,
             )
         else:
             frame = layer.frame(turn, product.sums)
             fed = layer.fed(turn)
             launches += step(
-                stages.whole, turn.before, units, rows, hidden, frame, product, facts, fed, at_last
+                stages.whole, turn.before, units, rows, hidden, frame, product, facts, few, fed, at_last
             )
     return launches if in_place else launches + layer.settled()

@@ -242,9 +242,14 @@ def small_of(variant: Variant, each: int, kept: int, alone: bool) -> Kernel:
     return Kernel(small, most)
 
 
+def fits_block(hidden: int, facts: Facts) -> bool:
+    """Whether a block has room for a layer."""
+    return hidden <= (SHORT if facts.capability[0] in ROOMY else MOST_ELSEWHERE)
+
+
 def small(variant: Variant, layer: RecurrentOperands, facts: Facts) -> list[Launch] | None:
     """The launch of a layer, or None if a block has no room for it."""
-    if layer.hidden > MOST_ELSEWHERE and facts.capability[0] not in ROOMY:
+    if not fits_block(layer.hidden, facts):
         return None
     each, gates = order_of(layer.hidden).each, len(variant.cell.gates)
     kept = min(each, KEPT[each] // gates // 4 * 4)

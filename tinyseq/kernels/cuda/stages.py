@@ -16,7 +16,8 @@ from tinyseq.kernels.compute.math import ZERO
 from tinyseq.kernels.compute.rows import taking
 from tinyseq.kernels.cuda.intrinsics import WARP, load4, registers
 from tinyseq.kernels.cuda.sums import padded
-from tinyseq.kernels.cuda.tiles import BYTES, column_of
+from tinyseq.kernels.cuda.tiles import BYTES, WIDTH
+from tinyseq.kernels.instructions import PANEL
 from tinyseq.kernels.llvm.intrinsics import floats
 
 COLUMNS = WARP
@@ -85,8 +86,21 @@ class Frame(NamedTuple):
 
 
 class Feed(NamedTuple):
-    """The input's product, as ``linear`` has it: rows of x from row ``row`` on, a packed matrix ``w`` [k,
-    columns of all gates], ``bias``."""
+    """The input's product of a frame: rows of ``k`` numbers from x on, ``stride`` elements apart, a packed
+    matrix ``w`` [k, columns of all gates], ``bias``."""
+
+    x: int
+    stride: int
+    k: int
+    w: int
+    bias: int
+
+
+NOTHING = Feed(0, 0, 0, 0, 0)
+
+
+class Input(NamedTuple):
+    """What ``linear`` multiplies: ``outer`` times ``inner`` rows of x, and a packed matrix; its bias."""
 
     x: int
     outer_stride: int
@@ -95,10 +109,16 @@ class Feed(NamedTuple):
     k: int
     w: int
     bias: int
-    row: int
 
-
-NOTHING = Feed(0, 0, 1, 0, 0, 0, 0, 0)
+    def fed(self, first: int, rows: int) -> Feed | None:
+        """So many rows from one on; None if they lie in more than one distance."""
+        o, i = divmod(first, self.inner)
+        even = i + rows <= self.inner or self.outer_stride == self.inner * self.inner_stride
+        if not even and self.inner > 1:
+            return None
+        start = self.x + (o * self.outer_stride + i * self.inner_stride) * BYTES
+        stride = self.outer_stride if self.inner == 1 else self.inner_stride
+        return Feed(start, stride, self.k, self.w, self.bias)
 
 
 def state_before(n, j, units, frame: Frame):
@@ -118,16 +138,26 @@ def units_of(stage: Stage, fed: bool) -> int:
 
 def quads_of(gates: int, units_each: int, wide: bool):
     """``find(k, columns, units, gate, unit, quad, at)``: where in a packed matrix four columns are of a block
-    that has ``gates`` from that one on, ``at`` their places and strides; ``load(w, at, i, there, place,
-    four)``: their weights of k = i, zeros unless ``there``."""
+    that has gates from that one on, of ``gates`` in all, ``at`` their places and strides; ``load(w, at, i,
+    there, place, four)``: their weights of k = i, zeros unless ``there``."""
     across = units_each // 4
 
     def find(k, columns, units, gate, unit, quad, at):
-        own, first = gate + min(quad // across, gates - 1), unit + quad % across * 4
+        which, first = (
+            uint32(quad) // uint32(across),
+            uint32(unit) + uint32(quad) % uint32(across) * uint32(4),
+        )
+        own = uint32(gate) + which
+        own = own if own < uint32(gates) else uint32(gates - 1)
+        last = uint32(units) - uint32(4 if wide else 1)
         for i in range(1 if wide else 4):
-            column = own * units + min(first + i, units - (4 if wide else 1))
-            start, stride = column_of(0, k, columns, column)
-            at[2 * i], at[2 * i + 1] = uint32(start // BYTES), uint32(stride)
+            j = uint32(first + uint32(i))
+            column = uint32(own * uint32(units) + (j if j < last else last))
+            group = uint32(column - column % uint32(WIDTH))
+            left = uint32(uint32(columns) - group)
+            whole = uint32((left + uint32(PANEL - 1)) // uint32(PANEL) * uint32(PANEL))
+            at[2 * i] = uint32(group * uint32(k) + column - group)
+            at[2 * i + 1] = whole if left < uint32(WIDTH) else uint32(WIDTH)
 
     def load(w, at, i, there, place, four):
         if wide:

@@ -1,8 +1,8 @@
 """One frame of a recurrent layer: the product with the state and the cells, by one launch.
 
-Up to ``FEW_ROWS`` rows the weights pass by, see ``few_rows.py``; more rows have tiles of them, see
-``many_rows.py``. So the last bits of a row depend on which side of ``FEW_ROWS`` the batch is, and on nothing
-else beside it.
+Weights pass by up to ``FEW_ROWS`` rows, and by more in few frames of a layer that has the same bits for any,
+see ``few_rows.py``; others have tiles of weights, see ``many_rows.py``. So the last bits of a row of another
+layer depend on which side of ``FEW_ROWS`` the batch is, and on nothing else beside it.
 """
 
 from __future__ import annotations
@@ -55,17 +55,19 @@ def step(
     frame: Frame,
     product: Product,
     facts: Facts,
+    few: bool,
     feed: Feed | None = None,
     commit: Commit | None = None,
 ) -> list[Launch]:
     """A frame of ``units`` of each row: ``source``, an address of rows of ``k`` and their stride, times
-    the matrix, and the cells. Few rows may be fed, and commit their state."""
+    the matrix, and the cells. Those by which weights pass, as ``few`` says, may be fed, and commit their
+    state."""
     if k * product.columns >= MOST_WEIGHTS or (feed and feed.k * product.columns >= MOST_WEIGHTS):
         raise UnsupportedError(
             f"a layer of {units} units has more weights than a device takes, {MOST_WEIGHTS}; load with "
             "device='cpu'"
         )
+    if few:
+        return [few_rows(stage, source, k, rows, units, frame, product, feed, facts, commit)]
     wide = all(number % 4 == 0 for number in (units, k, source[0] // BYTES, source[1]))
-    if rows <= FEW_ROWS:
-        return [few_rows(stage, source, k, rows, units, frame, product, feed, wide, facts, commit)]
     return [many_rows(stage, source, k, rows, units, frame, product, wide)]
