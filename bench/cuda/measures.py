@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
 from typing import NamedTuple
@@ -16,6 +17,7 @@ from bench.cuda.parity import ALLOWED
 from bench.cuda.rows import Row, sized
 from bench.cuda.timing import Effort, on_device, wall
 from tinyseq import backends, passes
+from tinyseq.backends.cuda_executor import CudaExecutor
 
 LANES = 128
 """Multiply-adds of float32 that a multiprocessor does in a cycle."""
@@ -214,13 +216,27 @@ def gtcrn(bench: Bench) -> Iterator[Row]:
         yield Row("gtcrn", f"{path.stem} kept up with", {}, FRAME / seconds, "streams in real time")
 
 
+@contextmanager
+def choosing_on_the_host() -> Iterator[None]:
+    """Searches ask the device for the scores of each token, as where a function of the host changes them."""
+    joins = CudaExecutor.joins
+    CudaExecutor.joins = False  # type: ignore[assignment,method-assign]
+    try:
+        yield
+    finally:
+        CudaExecutor.joins = joins  # type: ignore[method-assign]
+
+
 def generation(bench: Bench) -> Iterator[Row]:
     """Texts of a language model, token by token, all in all; tinyseq's CPU beside."""
     model = models.LanguageModel.of(*bench.sizes.language)
     count, most = bench.sizes.texts, bench.sizes.tokens
     effort = Effort(0, min(3, bench.sizes.effort.rounds))
     feeds, given = model.feeds(count), {"decoder_start_token_id": 1, "max_new_tokens": most}
-    decoders = {name: tinyseq.Decoder(tinyseq.load(model.graph, device=name)) for name in ("cuda", "cpu")}
+    devices = {"cuda": "cuda", "host": "cuda", "cpu": "cpu"}
+    decoders = {
+        name: tinyseq.Decoder(tinyseq.load(model.graph, device=device)) for name, device in devices.items()
+    }
     for name, options in {
         "greedy": tinyseq.Greedy(**given),
         "beam 4": tinyseq.Beam(num_beams=4, **given),
@@ -235,6 +251,8 @@ def generation(bench: Bench) -> Iterator[Row]:
         against = {"the CPU": (time.perf_counter() - start)}
         same = sum(ours == theirs for ours, theirs in zip(texts("cuda"), wanted, strict=True))
         seconds = wall(partial(texts, "cuda"), effort)
+        with choosing_on_the_host():
+            against["chosen on the host"] = wall(partial(texts, "host"), Effort(0, 1))
         if name == "greedy" and bench.torch:
             against["torch float32"] = rivals.TorchText(model, feeds, most).seconds(effort)
         against = {name: 1e6 * each / most for name, each in against.items()}

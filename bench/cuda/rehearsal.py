@@ -17,7 +17,7 @@ from multiprocessing import get_context
 
 import numpy as np
 
-from tinyseq.backends.cuda_executor import CudaExecutor
+from bench.cuda.measures import choosing_on_the_host
 from tinyseq.kernels.cuda import compiler, driver
 from tinyseq.kernels.cuda.launch import Kernel, Launch
 
@@ -39,12 +39,8 @@ def both_ways(task: Callable, bench: object) -> None:
     """Goes through a task, then once more with searches that choose on the host: on a device that computes
     nothing they would not come to the steps of more rows."""
     list(task(bench))
-    joins = CudaExecutor.joins
-    CudaExecutor.joins = False  # type: ignore[assignment,method-assign]
-    try:
+    with choosing_on_the_host():
         list(task(bench))
-    finally:
-        CudaExecutor.joins = joins  # type: ignore[method-assign]
 
 
 class Rehearsal:

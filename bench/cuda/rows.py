@@ -52,4 +52,6 @@ def sized(**sizes: int) -> tuple[str, dict[str, int]]:
 
 
 def _number(value: float) -> str:
+    if 0 < value < 0.01:
+        return f"{value:10.1e}"
     return f"{value:10.2f}" if value < 1000 else f"{value:10,.0f}"
