@@ -273,7 +273,7 @@ def dtype_of(element) -> np.dtype:
 
 def poisoned(dtype: np.dtype, count: int) -> np.ndarray:
     array = np.zeros(count, dtype)
-    array[:] = np.nan if dtype.kind == "f" else 0x7E7E7E7E
+    array[:] = np.nan if dtype.kind == "f" else np.frombuffer(b"\x7e" * 8, dtype)[0]
     return array
 
 

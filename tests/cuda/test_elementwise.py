@@ -10,8 +10,10 @@ from hypothesis import strategies as st
 from tests.cuda.emulator import EmulatedDevice
 from tests.cuda.memory import On
 from tinyseq.kernels.cuda.elementwise import LONG, LONGER, elementwise, shift
-from tinyseq.kernels.cuda.launch import Tail
+from tinyseq.kernels.cuda.launch import MOST_BLOCKS, Tail
 from tinyseq.kernels.instructions import FUNCTION_CODES, FUNCTIONS
+
+DTYPES = {"f": np.float32, "i": np.int64, "b": np.uint8}
 
 
 def computed(name: str, kinds: str, operands: list[np.ndarray], y: np.ndarray, skip: int = 0, seed: int = 0):
@@ -50,16 +52,24 @@ def test_every_way_to_walk(rank, skip, name, data):
     assert kernels[0].endswith(f".{name}")
 
 
-@pytest.mark.parametrize("function, kinds", [("add", "ff"), ("power", "ff"), ("copy", "i"), ("less", "ff")])
+@pytest.mark.parametrize("function, kinds", sorted(FUNCTION_CODES))
+def test_every_function_has_every_way(function, kinds):
+    count = 2**18
+    for sizes in ([count], [count // 4, 4], [count // 8, 2, 2, 2]):
+        dims = Tail(0, [*sizes, *[8] * (4 * len(sizes))])
+        (launch,) = elementwise(FUNCTION_CODES[function, kinds], 0, 0, 0, 0, len(sizes), dims)
+        assert launch.blocks * launch.threads * 4 >= count or launch.blocks == MOST_BLOCKS
+
+
+@pytest.mark.parametrize(
+    "function, kinds", [("add", "ff"), ("power", "ff"), ("copy", "i"), ("copy", "b"), ("less", "ff")]
+)
 def test_several_elements_of_a_thread(function, kinds, monkeypatch):
     monkeypatch.setattr("tinyseq.kernels.cuda.elementwise.MANY", 1)
     draw = np.random.default_rng(0)
-    operands = [
-        (10 * draw.uniform(0, 1, (700, 3))).astype(np.int64 if kind == "i" else np.float32).T
-        for kind in kinds
-    ]
+    operands = [(10 * draw.uniform(0, 1, (700, 3))).astype(DTYPES[kind]).T for kind in kinds]
     expected = {"add": np.add, "power": np.power, "copy": np.positive, "less": np.less}[function](*operands)
-    result = {"f": np.float32, "i": np.int64}[FUNCTIONS[FUNCTION_CODES[function, kinds]].result]
+    result = DTYPES[FUNCTIONS[FUNCTION_CODES[function, kinds]].result]
     made, kernels = computed(function, kinds, operands, np.zeros((3, 700), result))
     np.testing.assert_allclose(made, expected, rtol=1e-5)
     assert kernels == ["elementwise._box_of.<locals>.box"]

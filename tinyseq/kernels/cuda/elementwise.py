@@ -48,7 +48,7 @@ ASSOCIATIVE = ("add", "multiply", "maximum", "minimum", "and", "or", "xor")
 LONG, LONGER = 64, 256
 """Elements from which on a warp, and a block, folds them; by a tree that depends on nothing else."""
 
-TYPES = {"f": types.float32, "i": types.int64, "w": types.int32}
+TYPES = {"f": types.float32, "i": types.int64, "w": types.int32, "b": types.uint8}
 
 
 def _operand(kind: str):
