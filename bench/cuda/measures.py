@@ -109,14 +109,19 @@ def layers(bench: Bench) -> Iterator[Row]:
                 results = backend.run(feeds)
                 if rival is not None:
                     rival.check(feeds, results["y"], ALLOWED)
-                _, executor = backend.ready(feeds)
-                seconds = on_device(executor, bench.sizes.effort) / frames
                 least = EXCHANGE + bench.floor(models.GATES[kind] * hidden * hidden * rows)
-                against = _against(rival, feeds, bench, frames)
-                case, sizes = sized(H=hidden, N=rows, T=frames)
-                yield Row(
-                    "layers", f"{kind} {case}", sizes, seconds * 1e6, "us a frame", against, least * 1e6
-                )
+                row = _layer("layers", kind, backend, feeds, rival, bench)
+                yield row._replace(floor=least * 1e6)
+
+
+def _layer(task: str, kind: str, backend, feeds: dict[str, np.ndarray], rival, bench: Bench) -> Row:
+    """A frame of a layer over many."""
+    frames, rows, hidden = feeds["x"].shape
+    _, executor = backend.ready(feeds)
+    seconds = on_device(executor, bench.sizes.effort) / frames
+    against = _against(rival, feeds, bench, frames)
+    case, sizes = sized(H=hidden, N=rows, T=frames)
+    return Row(task, f"{kind} {case}", sizes, seconds * 1e6, "us a frame", against)
 
 
 def _against(rival, feeds, bench: Bench, frames: int) -> dict[str, float]:
@@ -140,12 +145,9 @@ def rounded(bench: Bench) -> Iterator[Row]:
                 few = models.layer_feeds(kind, hidden, min(frames, COMPARED), rows)
                 error = float(np.abs(backend.run(few)["y"] - exact.run(few)["y"]).max())
                 feeds = models.layer_feeds(kind, hidden, frames, rows)
-                _, executor = backend.ready(feeds)
-                seconds = on_device(executor, bench.sizes.effort) / frames
-                against = _against(rival, feeds, bench, frames)
-                case, sizes = sized(H=hidden, N=rows, T=frames)
-                yield Row("rounded", f"{kind} {case}", sizes, seconds * 1e6, "us a frame", against)
-                yield Row("rounded", f"{kind} {case} error", {}, error, "at the most")
+                row = _layer("rounded", kind, backend, feeds, rival, bench)
+                yield row
+                yield Row("rounded", f"{row.case} error", {}, error, "at the most")
 
 
 def products(bench: Bench) -> Iterator[Row]:
