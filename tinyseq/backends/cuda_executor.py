@@ -82,10 +82,11 @@ class CudaExecutor(Executor):
         self._straight, self._whole = _Repeated(), _Repeated()
 
     def _carriage(self) -> Carriage:
-        plan, start = self._plan, self._arena.address
-        inputs = [(name, buffer, start + plan.inputs[name].offset) for name, buffer, _, _ in self._inputs]
-        computed = [(name, region) for name, region in plan.outputs.items() if region.value is None]
-        outputs = [(name, self.views[name], start + region.offset) for name, region in computed]
+        inputs = [
+            (name, array, self._address(self._plan.inputs[name])) for name, array in self.inputs.items()
+        ]
+        computed = [(name, region) for name, region in self._plan.outputs.items() if region.value is None]
+        outputs = [(name, self.views[name], self._address(region)) for name, region in computed]
         outcome = self._outcome if self._places else None
         return Carriage(self.queue, self.status.address, inputs, outputs, outcome)
 
@@ -105,9 +106,13 @@ class CudaExecutor(Executor):
         computed = {name: region for name, region in plan.outputs.items() if region.value is None}
         return tuple({n: self._there(r) for n, r in regions.items()} for regions in (plan.inputs, computed))
 
+    def _address(self, region: Region) -> int:
+        """Where an input or output lies in the arena."""
+        return self._arena.address + region.offset
+
     def _there(self, region: Region) -> DeviceArray:
         """An input or output where it lies in the arena."""
-        address = self._arena.address + region.offset
+        address = self._address(region)
         return DeviceArray(self.device, self._arena, address, region.shape, storage(region.dtype))
 
     def fits(self, feeds: Mapping[str, object]) -> bool:
@@ -144,9 +149,9 @@ class CudaExecutor(Executor):
     def _write_part(self, name: str, buffer: np.ndarray, part: slice) -> None:
         """Has the part of an input copied to the device that is staged."""
         start, _, _ = part.indices(len(buffer))
-        address = self._arena.address + self._plan.inputs[name].offset + start * buffer.strides[0]
+        address = self._address(self._plan.inputs[name])
         with self.device.current:
-            self.queue.write(address, buffer[part])
+            self.queue.write(address + start * buffer.strides[0], buffer[part])
 
     def run(
         self,
@@ -204,7 +209,7 @@ class CudaExecutor(Executor):
     def _give(self, target: DeviceArray, name: str, region: Region) -> None:
         """Copies an output to where it is wanted; over the host only if it is stored as another type."""
         if region.value is None and storage(region.dtype) == region.dtype:
-            self.queue.copy(target.address, self._arena.address + region.offset, target.nbytes)
+            self.queue.copy(target.address, self._address(region), target.nbytes)
             self.queue.finish()
         else:
             target[...] = self._read(name, region)
@@ -218,7 +223,7 @@ class CudaExecutor(Executor):
     def _fetch(self, name: str, region: Region) -> None:
         """Has an output copied to the host; it is there when the queue has finished."""
         if region.value is None and self.views[name].nbytes:
-            self.queue.read(self._arena.address + region.offset, self.views[name])
+            self.queue.read(self._address(region), self.views[name])
 
     def execute(self) -> None:
         with self.device.current:
@@ -236,8 +241,7 @@ class CudaExecutor(Executor):
         """Has the inputs of these names copied to the device that have not been yet."""
         for name in names:
             if name not in self._sent and self.inputs[name].nbytes:
-                address = self._arena.address + self._plan.inputs[name].offset
-                self.queue.write(address, self.inputs[name])
+                self.queue.write(self._address(self._plan.inputs[name]), self.inputs[name])
         self._sent.clear()
 
     @property
@@ -269,7 +273,7 @@ class CudaExecutor(Executor):
         staged = []
         for name, buffer, _, dtype in self._inputs:
             if name in self._direct and dtype == buffer.dtype:
-                address = self._arena.address + self._plan.inputs[name].offset
+                address = self._address(self._plan.inputs[name])
                 self.queue.copy(address, self._direct[name].address, buffer.nbytes)
             else:
                 staged.append(name)
