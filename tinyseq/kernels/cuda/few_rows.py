@@ -380,9 +380,8 @@ def few_rows(
     kernel = few_rows_of(stage, order.parts, each, wide, fed, split, commits, stages)
     count = stages_of(max(k, feed.k if feed else 0))
     arguments = (*source, k, rows, units, *product, *frame, *(feed or NOTHING), count, *(given or NO_COMMIT))
-    room = _room(order.parts // 4, each, fed, split).total + min(stages, count) * (1 + fed) * stage_floats(
-        each
-    )
+    room = _room(order.parts // 4, each, fed, split).total
+    room += min(stages, count) * (1 + fed) * stage_floats(each)
     cluster = needed if commits == TOGETHER else split.members
     return Launch(kernel, needed, kernel.threads, arguments, room * BYTES, cluster)
 

@@ -16,8 +16,7 @@ from tinyseq.kernels.compute.math import ZERO
 from tinyseq.kernels.compute.rows import taking
 from tinyseq.kernels.cuda.intrinsics import WARP, load4, registers
 from tinyseq.kernels.cuda.sums import padded
-from tinyseq.kernels.cuda.tiles import BYTES, WIDTH
-from tinyseq.kernels.instructions import PANEL
+from tinyseq.kernels.cuda.tiles import BYTES, column_of
 from tinyseq.kernels.llvm.intrinsics import floats
 
 COLUMNS = WARP
@@ -143,21 +142,11 @@ def quads_of(gates: int, units_each: int, wide: bool):
     across = units_each // 4
 
     def find(k, columns, units, gate, unit, quad, at):
-        which, first = (
-            uint32(quad) // uint32(across),
-            uint32(unit) + uint32(quad) % uint32(across) * uint32(4),
-        )
-        own = uint32(gate) + which
-        own = own if own < uint32(gates) else uint32(gates - 1)
-        last = uint32(units) - uint32(4 if wide else 1)
+        own, first = min(gate + quad // across, gates - 1), unit + quad % across * 4
         for i in range(1 if wide else 4):
-            j = uint32(first + uint32(i))
-            column = uint32(own * uint32(units) + (j if j < last else last))
-            group = uint32(column - column % uint32(WIDTH))
-            left = uint32(uint32(columns) - group)
-            whole = uint32((left + uint32(PANEL - 1)) // uint32(PANEL) * uint32(PANEL))
-            at[2 * i] = uint32(group * uint32(k) + column - group)
-            at[2 * i + 1] = whole if left < uint32(WIDTH) else uint32(WIDTH)
+            column = own * units + min(first + i, units - (4 if wide else 1))
+            start, stride = column_of(0, k, columns, column)
+            at[2 * i], at[2 * i + 1] = uint32(start // BYTES), uint32(stride)
 
     def load(w, at, i, there, place, four):
         if wide:
