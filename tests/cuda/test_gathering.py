@@ -15,7 +15,7 @@ from bench.cuda import models
 from tests.cuda.emulator import EmulatedDevice
 from tests.models import recurrent
 from tinyseq.kernels.cells import VARIANT_CODES, Variant
-from tinyseq.kernels.cuda import committing, driver, few_rows, forms, gathering, schedule
+from tinyseq.kernels.cuda import committing, driver, forms, frame_few_rows, gathering, schedule
 from tinyseq.kernels.cuda import recurrent as layers
 from tinyseq.kernels.cuda.committing import commit_together
 from tinyseq.kernels.cuda.gathering import PlacedInstruction, gathered
@@ -202,7 +202,7 @@ def test_gathering_changes_no_bit(op, attributes, rows, device, monkeypatch):
 @pytest.fixture(params=[0, 16], ids=["by the last block", "together"])
 def together(request, monkeypatch) -> None:
     """Blocks up to which a state is committed as a cluster."""
-    monkeypatch.setattr(few_rows, "most_together", lambda facts: request.param)
+    monkeypatch.setattr(frame_few_rows, "most_together", lambda facts: request.param)
 
 
 @pytest.mark.usefixtures("together")
@@ -273,9 +273,9 @@ def test_streams_of_random_layers(stack, parts, data):
         device = EmulatedDevice(most)
         with pytest.MonkeyPatch.context() as patch:
             patch.setattr(schedule, "LONGEST", most)
-            patch.setattr(few_rows, "BY_GATE_FROM", data.draw(st.sampled_from([1, 512])))
+            patch.setattr(frame_few_rows, "BY_GATE_FROM", data.draw(st.sampled_from([1, 512])))
             together = data.draw(st.sampled_from([0, 16]))
-            patch.setattr(few_rows, "most_together", lambda facts, together=together: together)
+            patch.setattr(frame_few_rows, "most_together", lambda facts, together=together: together)
             patch.setattr(driver, "open_device", lambda number, device=device: device)
             model = tinyseq.load(graph, device="cuda")
             stream, outputs = model.stream(), []
@@ -339,8 +339,8 @@ _own.__module__ = f"{HOME}.planted"
 
 def test_committing_what_others_have_not_heard_of_shows(device, monkeypatch):
     names = {**vars(committing), "neighbour": _own}
-    monkeypatch.setattr(few_rows, "commit_together", FunctionType(commit_together.__code__, names))
-    few_rows.few_rows_of.cache_clear()
+    monkeypatch.setattr(frame_few_rows, "commit_together", FunctionType(commit_together.__code__, names))
+    frame_few_rows.few_rows_of.cache_clear()
     layer = models.layer("LSTM", 40)
     layer.w[0, 39] = np.inf
     try:
@@ -350,13 +350,13 @@ def test_committing_what_others_have_not_heard_of_shows(device, monkeypatch):
             stream.step({"x": np.zeros((1, 1, 40), np.float32)})
         assert stream.snapshot() != before
     finally:
-        few_rows.few_rows_of.cache_clear()
+        frame_few_rows.few_rows_of.cache_clear()
 
 
 def test_committing_before_all_are_done_shows(device, monkeypatch):
-    monkeypatch.setattr(few_rows, "most_together", lambda facts: 0)
+    monkeypatch.setattr(frame_few_rows, "most_together", lambda facts: 0)
     monkeypatch.setattr(committing, "arrive_in_turn", _always_last)
-    few_rows.few_rows_of.cache_clear()
+    frame_few_rows.few_rows_of.cache_clear()
     model = models.layer("LSTM", 40).model
     try:
         stream, expected = (tinyseq.load(model, device=name).stream() for name in ("cuda", "reference"))
@@ -365,7 +365,7 @@ def test_committing_before_all_are_done_shows(device, monkeypatch):
             y, wanted = stream.step({"x": fine})["y"], expected.step({"x": fine})["y"]
         assert not np.allclose(y, wanted, 1e-5, 1e-6)
     finally:
-        few_rows.few_rows_of.cache_clear()
+        frame_few_rows.few_rows_of.cache_clear()
 
 
 def test_a_layer_in_place(monkeypatch):

@@ -18,7 +18,7 @@ from tests.models import Case, recurrent
 from tests.test_differential import bound_of, close
 from tests.test_projection import layers_of_any_kind
 from tinyseq.kernels.cells import LATE, VARIANT_CODES, Variant
-from tinyseq.kernels.cuda import cells, driver, few_rows, forms, many_rows, passing, small, sums
+from tinyseq.kernels.cuda import cells, driver, forms, frame_few_rows, frame_many_rows, passing, small, sums
 from tinyseq.kernels.cuda import recurrent as layers
 from tinyseq.kernels.cuda.exchange import GRID, Exchange
 from tinyseq.kernels.cuda.forms import Form, form_for
@@ -86,8 +86,8 @@ def going(way: Way) -> Iterator[pytest.MonkeyPatch]:
         patch.setattr(forms, "SHORT", way.short)
         patch.setattr(sums, "SHORT", way.short)
         patch.setattr(layers, "FEW_FRAMES", way.few_frames)
-        patch.setattr(few_rows, "BY_GATE_FROM", way.by_gate)
-        patch.setattr(few_rows, "BY_PAIR_FROM", way.by_pair)
+        patch.setattr(frame_few_rows, "BY_GATE_FROM", way.by_gate)
+        patch.setattr(frame_few_rows, "BY_PAIR_FROM", way.by_pair)
         yield patch
 
 
@@ -240,7 +240,7 @@ def test_rows_of_one_block_have_the_bits_of_rows_alone(op):
 @pytest.mark.parametrize("kept, live, hidden", [("small", "live", 12), ("cluster", "live, by cluster", 9)])
 def test_few_frames_of_many_rows_have_the_bits_of_many_frames(kept, live, hidden, op):
     name, attributes = OPS[op]
-    case = recurrent(name, 1, few_rows.FEWER_ROWS + 3, 3, hidden, initial=True, **attributes)
+    case = recurrent(name, 1, frame_few_rows.FEWER_ROWS + 3, 3, hidden, initial=True, **attributes)
     expected, results = run(case, WAYS[kept]), run(case, WAYS[live])
     assert all(results[key].tobytes() == expected[key].tobytes() for key in expected)
 
@@ -332,8 +332,8 @@ _passing.__module__ = f"{HOME}.planted"
 
 @pytest.mark.parametrize("way, rows", [("small", 2), ("live", 2), ("frames", 17)])
 def test_a_missing_barrier_shows(way, rows, monkeypatch):
-    kernels = few_rows.few_rows_of, many_rows.many_rows_of, small.small_of
-    for module in (few_rows, many_rows, small):
+    kernels = frame_few_rows.few_rows_of, frame_many_rows.many_rows_of, small.small_of
+    for module in (frame_few_rows, frame_many_rows, small):
         monkeypatch.setattr(module, "barrier", _passing)
     for kernel in kernels:
         kernel.cache_clear()

@@ -14,11 +14,11 @@ from numba import types
 from numpy import float32, int64, uint32
 
 from tinyseq.kernels.cuda.cores import CORES
-from tinyseq.kernels.cuda.feeding import MOST_ROWS, few_rows_linear
 from tinyseq.kernels.cuda.intrinsics import block, blocks, copy4, thread, threads
 from tinyseq.kernels.cuda.kinds import Kind, asked_by
 from tinyseq.kernels.cuda.launch import EXACT, Facts, Kernel, Launch, Tail
 from tinyseq.kernels.cuda.multiplying import tile_of
+from tinyseq.kernels.cuda.product_few_rows import MOST_ROWS, few_rows_linear
 from tinyseq.kernels.cuda.stages import MOST_WEIGHTS, Input
 from tinyseq.kernels.cuda.tiles import BYTES, WIDTH, Tile, packed, strided, tiles_of
 from tinyseq.kernels.formats import FLOAT_ELEMENT

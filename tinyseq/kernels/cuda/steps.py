@@ -1,8 +1,8 @@
 """One frame of a recurrent layer: the product with the state and the cells, by one launch.
 
 Weights pass by up to ``FEW_ROWS`` rows, and by more in few frames of a layer that has the same bits for any,
-see ``few_rows.py``; others have tiles of weights, see ``many_rows.py``. So the last bits of a row of another
-layer depend on which side of ``FEW_ROWS`` the batch is, and on nothing else beside it.
+see ``frame_few_rows.py``; others have tiles of weights, see ``frame_many_rows.py``. So the last bits of a row
+of another layer depend on which side of ``FEW_ROWS`` the batch is, and on nothing else beside it.
 """
 
 from __future__ import annotations
@@ -14,10 +14,10 @@ from numpy import int64, uint32
 from tinyseq.errors import UnsupportedError
 from tinyseq.kernels.compute.rows import reading
 from tinyseq.kernels.cuda.committing import Commit
-from tinyseq.kernels.cuda.few_rows import few_rows
+from tinyseq.kernels.cuda.frame_few_rows import few_rows
+from tinyseq.kernels.cuda.frame_many_rows import many_rows
 from tinyseq.kernels.cuda.intrinsics import block, blocks, thread, threads
 from tinyseq.kernels.cuda.launch import Facts, Kernel, Launch
-from tinyseq.kernels.cuda.many_rows import many_rows
 from tinyseq.kernels.cuda.product import BYTES
 from tinyseq.kernels.cuda.stages import MOST_WEIGHTS, Feed, Frame, Product, Stage, state_before
 

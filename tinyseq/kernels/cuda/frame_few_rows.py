@@ -119,11 +119,10 @@ def split_of(stage: Stage, units: int, rows: int, fed: bool, facts: Facts) -> Sp
 
 
 class _Room(NamedTuple):
-    """Where things lie in a block's shared memory, in elements, behind the stages of the state's weights and
-    then those of the input's: what warps have summed, what the input has come to, what blocks tell each
-    other."""
+    """Where things lie in a block's shared memory, in elements: behind what warps have summed there is what
+    the input has come to, what blocks tell each other, and then the stages of the state's weights and of the
+    input's."""
 
-    parts: int
     inputs: int
     told: int
     total: int
@@ -132,7 +131,7 @@ class _Room(NamedTuple):
 def _room(warps: int, rows_each: int, fed: bool, split: Split) -> _Room:
     inputs = rows_each * warps * COLUMNS
     told = inputs + rows_each * COLUMNS * fed
-    return _Room(0, inputs, told, told + 2 * rows_each * COLUMNS * (split.members > 1))
+    return _Room(inputs, told, told + 2 * rows_each * COLUMNS * (split.members > 1))
 
 
 _here = shared(types.float32, 0)
@@ -171,7 +170,7 @@ def _state_side(parts: int, rows_each: int):
                     for c in range(4):
                         total[n * 4 + c] = fma(h, w[c], total[n * 4 + c])
 
-    def fold(me, start, total, here):
+    def fold(me, total, here):
         warps = parts // 4
         for i in range(rows_each * 4):
             value = total[i] + shuffle_xor(total[i], 2 * QUADS)
@@ -179,7 +178,7 @@ def _state_side(parts: int, rows_each: int):
         if me % WARP < QUADS:
             for n in range(rows_each):
                 for c in range(4):
-                    here[start + (n * warps + me // WARP) * COLUMNS + me % WARP * 4 + c] = total[n * 4 + c]
+                    here[(n * warps + me // WARP) * COLUMNS + me % WARP * 4 + c] = total[n * 4 + c]
 
     return multiply_runs if parts * RUN == STEPS else multiply_all, fold
 
@@ -187,9 +186,7 @@ def _state_side(parts: int, rows_each: int):
 def _telling(gates: int, rows_each: int, split: Split, room: _Room, folded: Callable):
     """``tell(me, count, here, rank)``: all members have what the sums of their units have come to;
     ``input_of`` and ``total_of`` find them, see ``stages.finishing``."""
-    inputs, parts, told, ended, units, own = (
-        room.inputs, room.parts, room.told, split.ended, split.units, split.gates
-    )  # fmt: skip
+    inputs, told, ended, units, own = room.inputs, room.told, split.ended, split.units, split.gates
 
     def place_of(n, g, unit):
         return told + (n * gates + g) * 2 * ended + unit
@@ -202,7 +199,7 @@ def _telling(gates: int, rows_each: int, split: Split, room: _Room, folded: Call
             if gate < gates:
                 there, place = neighbour(here, unit // ended), place_of(n, gate, unit % ended)
                 there[place] = here[inputs + n * COLUMNS + column]
-                there[place + ended] = folded(here, parts, n, column)
+                there[place + ended] = folded(here, 0, n, column)
         cluster_arrive()
         cluster_wait()
 
@@ -217,13 +214,13 @@ def _telling(gates: int, rows_each: int, split: Split, room: _Room, folded: Call
 
 def _finding(split: Split, room: _Room, folded: Callable):
     """``input_of`` and ``total_of`` of a block by itself."""
-    inputs, parts, units = room.inputs, room.parts, split.units
+    inputs, units = room.inputs, split.units
 
     def input_of(here, n, g, unit):
         return here[inputs + n * COLUMNS + g * units + unit]
 
     def total_of(here, n, g, unit):
-        return folded(here, parts, n, g * units + unit)
+        return folded(here, 0, n, g * units + unit)
 
     return _tell_nobody, input_of, total_of
 
@@ -260,7 +257,7 @@ def few_rows_of(
         _telling(gates, rows_each, split, room, folded) if together else _finding(split, room, folded)
     )
     end = finishing(stage, input_of if fed else None, total_of)
-    parts_at, inputs_at, stages_at = room.parts, room.inputs, room.total
+    inputs_at, stages_at = room.inputs, room.total
     accumulators = registers(types.float32, 4 * rows_each)
     places, addresses = registers(types.uint32, 8), registers(types.int64, rows_each)
     size, last_slot = BRINGERS + WARP * rows_each * fed, stages_at + (stages - 1) * stage_room
@@ -342,7 +339,7 @@ def few_rows_of(
             slot = slot + stage_room if slot < last_slot else int64(stages_at)
             next_slot = next_slot + stage_room if next_slot < last_slot else int64(stages_at)
         if me < workers and there:
-            fold(me, parts_at, total, here)
+            fold(me, total, here)
         elif sums_up:
             here[inputs_at + own_row * COLUMNS + column] = chain
         barrier()
