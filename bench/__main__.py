@@ -16,7 +16,7 @@ from pathlib import Path
 
 from tqdm import tqdm
 
-from bench import decoding, limits, measures, pictures, precisions, report, streaming, threads, transducing
+from bench import decoding, limits, measures, memory, pictures, precisions, report, streaming, threads, transducing
 
 
 def main(arguments: list[str] | None = None) -> None:
@@ -28,7 +28,7 @@ def main(arguments: list[str] | None = None) -> None:
     effort = replace(effort, steps=1_000_000) if options.long else effort
     tasks = [measures.Task("limits", limits.limits)]
     tasks += [*measures.tasks(effort), *decoding.tasks(effort), *transducing.tasks(effort)]
-    tasks += [*streaming.tasks(effort), *precisions.tasks(effort.rounds)]
+    tasks += [*streaming.tasks(effort), *precisions.tasks(effort.rounds), *memory.tasks()]
     tasks += threads.tasks(effort.rounds)
     tasks = [task for task in tasks if options.filter in task.name]
     if options.minute:

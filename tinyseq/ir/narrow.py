@@ -183,9 +183,14 @@ class Precision(NamedTuple):
 
 def _to_bfloat16(array: np.ndarray, axes: tuple[int, ...]) -> Rounded:
     bits = np.ascontiguousarray(array, np.float32).view(np.uint32)
-    nearest = bits + (0x7FFF + (bits >> 16 & 1))
-    kept = np.where(np.isnan(array), bits | 1 << 22, nearest)
-    return (kept >> 16).astype(np.uint16).reshape(array.shape), None
+    kept = bits >> 16
+    kept &= 1
+    kept += 0x7FFF
+    kept += bits
+    nothing = np.isnan(bits.view(np.float32))
+    kept[nothing] = bits[nothing] | 1 << 22
+    kept >>= 16
+    return kept.astype(np.uint16).reshape(array.shape), None
 
 
 def _from_bfloat16(stored: np.ndarray, scales: np.ndarray | None) -> np.ndarray:
