@@ -2,7 +2,8 @@
 
 Every address is checked against the memory that was asked for; shared memory and registers begin as
 not-a-number; the order in which threads run is drawn from a seed; threads that wait for what never comes
-are an error. Arithmetic is NumPy's on scalars, float32 staying float32.
+are an error, and so are those that do not wait where they should, see ``races.py``. Arithmetic is NumPy's on
+scalars, float32 staying float32.
 """
 
 from __future__ import annotations
@@ -14,16 +15,21 @@ from bisect import bisect_right
 from collections.abc import Callable, Iterable
 from contextlib import nullcontext
 from functools import cache, partial
+from typing import NamedTuple
 
 import numpy as np
 from greenlet import getcurrent, greenlet
 
+from tests.cuda.races import View, Watch
 from tinyseq.kernels.cuda.driver import check_place
 from tinyseq.kernels.cuda.launch import Kernel, Launch
 from tinyseq.kernels.cuda.rebinding import Rebinding, reached
 
 WARP = 32
 FIRST_ADDRESS = 2**40
+SHARED_ADDRESS, SHARED_APART = 2**60, 2**32
+"""Where blocks' shared memory is said to lie."""
+
 GAP = 4096
 
 
@@ -50,6 +56,32 @@ class Pointer:
         if not 0 <= place < self.count:
             raise EmulationError(f"element {place} of {self.count} is written")
         self.array[place] = value
+
+
+class Watched(Pointer):
+    """A pointer whose accesses may not be races; its array begins at the address ``first``."""
+
+    __slots__ = ("first", "size", "watch")
+
+    def __init__(self, array: np.ndarray, start: int, first: int, watch: Watch) -> None:
+        super().__init__(array, start)
+        self.first, self.size, self.watch = first, array.itemsize, watch
+
+    def address(self, index) -> int:
+        return self.first + (self.start + int(index)) * self.size
+
+    def __getitem__(self, index):
+        place = self.start + int(index)
+        if 0 <= place < self.count:
+            self.watch.reads(_running, self.first + place * self.size)
+            return self.array[place]
+        return super().__getitem__(index)
+
+    def __setitem__(self, index, value) -> None:
+        before = super().__getitem__(index)
+        super().__setitem__(index, value)
+        if before != super().__getitem__(index):
+            self.watch.writes(_running, self.address(index))
 
 
 class EmulatedMemory:
@@ -205,18 +237,29 @@ class EmulatedQueue:
 class Lane:
     """One thread of a grid that never waits."""
 
+    time, view = 1, View()
+
     def __init__(self, block: Block, number: int) -> None:
-        self.block, self.number, self.copies = block, number, Copies()
+        self.block, self.home, self.number, self.copies = block, block.number, number, Copies()
 
 
 class Thread(greenlet):
     """One thread of a grid; ``waits`` says for what: a barrier's name, a shuffle, other blocks."""
 
     block: Block
+    home: int
     number: int
     waits: object = None
     offered: object = None
-    arrivals = 0
+    arrivals = waited = 0
+    time, view = 1, View()
+
+
+class Copy(NamedTuple):
+    """What is under way to a place of shared memory; ``make`` makes it, if it is not made yet."""
+
+    make: Callable[[], None] | None
+    target: int
 
 
 class Copies:
@@ -224,19 +267,21 @@ class Copies:
     waited for, by chance."""
 
     def __init__(self) -> None:
-        self.groups: list[list[Callable[[], None]]] = [[]]
+        self.groups: list[list[Copy]] = [[]]
 
-    def add(self, copy: Callable[[], None], at_once: bool) -> None:
+    def add(self, make: Callable[[], None], targets: list[int], at_once: bool) -> None:
         if at_once:
-            copy()
-        else:
-            self.groups[-1].append(copy)
+            make()
+        last = self.groups[-1]
+        last += [Copy(None if at_once or number else make, target) for number, target in enumerate(targets)]
 
-    def wait(self, pending: int) -> None:
+    def wait(self, pending: int, landed: Callable[[int], None]) -> None:
         """Makes all copies of closed groups but the last ``pending``."""
         done = max(0, len(self.groups) - 1 - pending)
         for copy in (one for group in self.groups[:done] for one in group):
-            copy()
+            if copy.make is not None:
+                copy.make()
+            landed(copy.target)
         del self.groups[:done]
 
 
@@ -248,22 +293,34 @@ class Block:
         self.shared: dict[int, np.ndarray] = {}
         self.threads: list[Thread] = []
 
-    def memory(self, intrinsic) -> np.ndarray:
+    def memory(self, intrinsic) -> Watched:
         """The shared array of an intrinsic, poisoned at first."""
-        if id(intrinsic) not in self.shared:
-            element, count = dtype_of(intrinsic.array.element), intrinsic.array.count
-            count = count or self.launch.shared // element.itemsize
-            self.shared[id(intrinsic)] = poisoned(element, count)
-        return self.shared[id(intrinsic)]
+        element, count = dtype_of(intrinsic.array.element), intrinsic.array.count
+        return self.array(id(intrinsic), element, count or self.launch.shared // element.itemsize, 0)
+
+    def array(self, key: int, element: np.dtype, count: int, start: int) -> Watched:
+        """An array of its shared memory from an element on."""
+        if key not in self.shared:
+            self.shared[key] = poisoned(element, count)
+        number = list(self.shared).index(key)
+        first = SHARED_ADDRESS + self.number * SHARED_APART + number * SHARED_APART // 64
+        return Watched(self.shared[key], start, first, self.grid.watch)
 
 
 class Grid:
     """A launch under way."""
 
-    def __init__(self, device: EmulatedDevice, launch: Launch) -> None:
+    def __init__(self, device: EmulatedDevice, launch: Launch, status: int) -> None:
         self.device, self.launch = device, launch
         self.blocks: list[Block] = []
         self.progress = 0
+        self.watch = Watch(launch.kernel.name, launch.threads, [status])
+
+    def pointer(self, address, dtype) -> Watched:
+        """A typed pointer to an address."""
+        plain = self.device.pointer(address, dtype)
+        first = int(address) - plain.start * plain.array.itemsize
+        return Watched(plain.array, plain.start, first, self.watch)
 
 
 def dtype_of(element) -> np.dtype:
@@ -301,12 +358,28 @@ def _barrier_of(count) -> None:
     pause(("some", int(count)))
 
 
-def _cluster_arrive() -> None:
-    me().arrivals += 1
+def _cluster_of(block: Block) -> int:
+    return block.number // block.launch.cluster
+
+
+def _arriving(tells: bool):
+    def arrive() -> None:
+        here = me()
+        if here.arrivals > here.waited:
+            raise EmulationError("a thread that has arrived at its cluster arrives again without waiting")
+        here.arrivals += 1
+        here.block.grid.watch.arrive(here, _cluster_of(here.block), here.arrivals, tells=tells)
+
+    return arrive
 
 
 def _cluster_wait() -> None:
+    here = me()
+    if here.waited == here.arrivals:
+        raise EmulationError("a thread waits for its cluster without having arrived")
     pause("cluster")
+    here.waited += 1
+    here.block.grid.watch.leave(here, _cluster_of(here.block), here.arrivals)
 
 
 def _shuffle_xor(value, mask):
@@ -385,12 +458,15 @@ def _tfloat32(number):
 
 def _acquire(address):
     pause("others")
-    return me().block.grid.device.pointer(address, np.int32)[0]
+    grid = me().block.grid
+    grid.watch.acquire(me(), int(address))
+    return grid.device.pointer(address, np.int32)[0]
 
 
 def _release_add(address, value) -> None:
     grid = me().block.grid
     target = grid.device.pointer(address, np.int32)
+    grid.watch.release(me(), int(address))
     target[0] = target[0] + np.int32(value)
     grid.progress += 1
 
@@ -399,35 +475,42 @@ def _arrive_in_turn(address, last):
     grid = me().block.grid
     target = grid.device.pointer(address, np.int32)
     before = target[0]
+    grid.watch.acquire(me(), int(address))
+    grid.watch.release(me(), int(address))
     target[0] = np.int32(0) if before >= last else before + np.int32(1)
     grid.progress += 1
     return before
 
 
-def _neighbour(pointer: Pointer, rank) -> Pointer:
-    block = me().block
-    first = block.number // block.launch.cluster * block.launch.cluster
-    other = block.grid.blocks[first + int(rank)]
-    if all(thread.dead for thread in other.threads):
-        raise EmulationError("the shared memory of a block that has ended is reached for")
+def _neighbour(pointer: Watched, rank) -> Watched:
+    here = me()
+    block = here.block
+    other = block.grid.blocks[_cluster_of(block) * block.launch.cluster + int(rank)]
+    if here.waited == 0:
+        raise EmulationError("the shared memory of a block is reached for that may not have begun")
+    block.grid.watch.visits(here, other.number)
     key = next(key for key, array in block.shared.items() if array is pointer.array)
-    if key not in other.shared:
-        other.shared[key] = poisoned(pointer.array.dtype, len(pointer.array))
-    return Pointer(other.shared[key], pointer.start)
+    return other.array(key, pointer.array.dtype, len(pointer.array), pointer.start)
 
 
 def _pointer(dtype):
-    return lambda address: me().block.grid.device.pointer(address, dtype)
+    return lambda address: me().block.grid.pointer(address, dtype)
 
 
-def _load4(dtype, count: int = 4):
+def _load4(dtype, constant: bool = False):
+    """``constant``: by a cache that no write comes to."""
+
     def load(address):
-        if int(address) % (4 * count):
-            raise EmulationError(
-                f"{count} numbers are loaded at {int(address):#x}, no multiple of {4 * count}"
-            )
-        pointer = me().block.grid.device.pointer(address, dtype)
-        return tuple(pointer[place] for place in range(count))
+        if int(address) % 16:
+            raise EmulationError(f"four numbers are loaded at {int(address):#x}, no multiple of 16")
+        grid = me().block.grid
+        if not constant:
+            pointer = grid.pointer(address, dtype)
+            return tuple(pointer[place] for place in range(4))
+        for place in range(4):
+            grid.watch.reads_constant(int(address) + 4 * place)
+        plain = grid.device.pointer(address, dtype)
+        return tuple(plain[place] for place in range(4))
 
     return load
 
@@ -442,27 +525,36 @@ def _write(address, *values):
     size = 4 * len(values)
     if int(address) % size:
         raise EmulationError(f"{len(values)} numbers are stored at {int(address):#x}, no multiple of {size}")
-    pointer = me().block.grid.device.pointer(address, np.float32)
+    pointer = me().block.grid.pointer(address, np.float32)
     for place, value in enumerate(values):
         pointer[place] = value
 
 
 def _copy(size: int):
-    def copy(target: Pointer, place, source) -> None:
+    def copy(target: Watched, place, source) -> None:
         here = me()
+        grid, plain = here.block.grid, Pointer(target.array, target.start)
         count = size // target.array.itemsize
         if int(source) % size or (target.start + int(place)) % count:
             raise EmulationError(f"{size} bytes are copied from {int(source):#x} to element {int(place)}")
-        there = here.block.grid.device.pointer(source, target.array.dtype)
+        there = grid.pointer(source, target.array.dtype)
         values = [there[i] for i in range(count)]
+        targets = [target.address(int(place) + i) for i in range(count)]
+        for one in targets:
+            grid.watch.copies(here, one)
 
         def make() -> None:
             for i in range(count):
-                target[int(place) + i] = values[i]
+                plain[int(place) + i] = values[i]
 
-        here.copies.add(make, here.block.grid.device.random.random() < 0.5)
+        here.copies.add(make, targets, grid.device.random.random() < 0.5)
 
     return copy
+
+
+def _copied(pending: int) -> None:
+    here = me()
+    here.copies.wait(pending, partial(here.block.grid.watch.landed, here))
 
 
 def _dot4(a, b, c):
@@ -502,8 +594,8 @@ MEANINGS = {
     "blocks": lambda: me().block.launch.blocks,
     "barrier": _barrier,
     "barrier_of": _barrier_of,
-    "cluster_arrive": _cluster_arrive,
-    "cluster_begun": _cluster_arrive,
+    "cluster_arrive": _arriving(tells=True),
+    "cluster_begun": _arriving(tells=False),
     "cluster_wait": _cluster_wait,
     "cluster_rank": lambda: me().block.number % me().block.launch.cluster,
     "neighbour": _neighbour,
@@ -512,11 +604,11 @@ MEANINGS = {
     "acquire": _acquire,
     "release_add": _release_add,
     "arrive_in_turn": _arrive_in_turn,
-    "load_fresh": lambda address: me().block.grid.device.pointer(address, np.float32)[0],
+    "load_fresh": lambda address: me().block.grid.pointer(address, np.float32)[0],
     "load_fresh4": _load4(np.float32),
     "load_fresh4_integers32": _load4(np.int32),
-    "load4": _load4(np.float32),
-    "load4_integers32": _load4(np.int32),
+    "load4": _load4(np.float32, constant=True),
+    "load4_integers32": _load4(np.int32, constant=True),
     "read4": _load4(np.float32),
     "write4": _write,
     "pair_bfloat16": _pair_bfloat16,
@@ -555,11 +647,11 @@ MEANINGS = {
 def _meaning(intrinsic):
     array, pending = getattr(intrinsic, "array", None), getattr(intrinsic, "pending", None)
     if pending is not None:
-        return lambda: me().copies.wait(pending)
+        return partial(_copied, pending)
     if array is None:
         return MEANINGS[intrinsic.__name__]
     if array.space == "shared":
-        return lambda: Pointer(me().block.memory(intrinsic), 0)
+        return lambda: me().block.memory(intrinsic)
     return lambda: Pointer(poisoned(dtype_of(array.element), array.count), 0)
 
 
@@ -593,7 +685,7 @@ _one_at_a_time = threading.Lock()
 def _run(device: EmulatedDevice, launch: Launch, status: int) -> None:
     device.launches.append(launch)
     check_launch(device, launch)
-    grid = Grid(device, launch)
+    grid = Grid(device, launch, status)
     arguments = [np.int64(value) for value in (status, *launch.arguments)]
     grid.blocks = [Block(number, launch, grid) for number in range(launch.blocks)]
     together = launch.together or launch.cluster > 1
@@ -604,6 +696,8 @@ def _run(device: EmulatedDevice, launch: Launch, status: int) -> None:
                 _run_waiting(grid, blocks, arguments)
             else:
                 _run_at_once(grid, blocks, arguments)
+    for block in grid.blocks:
+        grid.watch.end(block.number, block.threads)
 
 
 def shuffled(device: EmulatedDevice, things: list) -> list:
@@ -646,7 +740,8 @@ def _run_waiting(grid: Grid, blocks: list[Block], arguments: list) -> None:
     for block in blocks:
         block.threads = [Thread(body) for _ in range(grid.launch.threads)]
         for number, thread in enumerate(block.threads):
-            thread.block, thread.number, thread.copies = block, number, Copies()
+            thread.block, thread.home, thread.number = block, block.number, number
+            thread.copies = Copies()
     ready = [thread for block in blocks for thread in block.threads]
     rounds_without = 0
     while True:
@@ -670,18 +765,22 @@ def _run_waiting(grid: Grid, blocks: list[Block], arguments: list) -> None:
 def _released(blocks: list[Block]) -> list[Thread]:
     """The threads whose waiting is over."""
     ready: list[Thread] = []
+    watch = blocks[0].grid.watch
     for block in blocks:
         alive = [thread for thread in block.threads if not thread.dead]
         ready += [thread for thread in alive if thread.waits == "others"]
         if all(thread.waits == "barrier" for thread in block.threads if not thread.dead):
             if len(alive) not in (0, len(block.threads)):
                 raise EmulationError("some threads of a block wait at a barrier, others have ended")
+            watch.meet(alive)
             ready += alive
         some = [t for t in alive if isinstance(t.waits, tuple) and t.waits[0] == "some"]
         counts = {thread.waits[1] for thread in some}
         if len(counts) > 1 or len(some) > min(counts, default=0):
             raise EmulationError(f"{len(some)} threads wait for {sorted(counts)} of them")
-        ready += some if len(some) in counts else []
+        if len(some) in counts:
+            watch.meet(some)
+            ready += some
         for start in range(0, len(block.threads), WARP):
             ready += _shuffled(block.threads[start : start + WARP])
     clusters = blocks[0].launch.cluster

@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 import tinyseq
 from bench.cuda import models
 from tests.cuda.emulator import EmulatedDevice
+from tests.cuda.races import Race
 from tests.models import recurrent
 from tinyseq.kernels.cells import VARIANT_CODES, Variant
 from tinyseq.kernels.cuda import committing, driver, forms, frame_few_rows, gathering, schedule
@@ -211,12 +212,12 @@ def together(request, monkeypatch) -> None:
     [
         (recurrent("RNN", 2, 1, 5, 9).model, 1), (models.layer("GRU", 9, 3).model, 3),
         (recurrent("GRU", 2, 1, 70, 70, linear_before_reset=0).model, 1),
-        (models.layer("LSTM", 70, 3).model, 3),
+        (models.layer("LSTM", 38, 3).model, 3),
     ],
 )  # fmt: skip
 def test_committing_changes_no_bit(model, rows, device, monkeypatch):
     inputs = tinyseq.load(model).stream_inputs[0].shape[-1]
-    chunks = np.random.default_rng(1).standard_normal((3, 2, rows, inputs)).astype(np.float32)
+    chunks = np.random.default_rng(1).standard_normal((2, 2, rows, inputs)).astype(np.float32)
     results, launched = [], []
     for most in (gathering.LONGEST, 0):
         monkeypatch.setattr(schedule, "LONGEST", most)
@@ -359,11 +360,9 @@ def test_committing_before_all_are_done_shows(device, monkeypatch):
     frame_few_rows.few_rows_of.cache_clear()
     model = models.layer("LSTM", 40).model
     try:
-        stream, expected = (tinyseq.load(model, device=name).stream() for name in ("cuda", "reference"))
-        fine = np.ones((1, 1, 40), np.float32)
-        for _ in range(2):
-            y, wanted = stream.step({"x": fine})["y"], expected.step({"x": fine})["y"]
-        assert not np.allclose(y, wanted, 1e-5, 1e-6)
+        stream = tinyseq.load(model, device="cuda").stream()
+        with pytest.raises(Race):
+            stream.step({"x": np.ones((1, 1, 40), np.float32)})
     finally:
         frame_few_rows.few_rows_of.cache_clear()
 

@@ -201,7 +201,8 @@ def folding(codes: Sequence[int]):
                 p = int32(index - above * n)
                 source = b + int64(int32(above * b0 + p * b1))
                 target = y + int64(int32(above * y0 + p * y1))
-                start = floats(a + int64(int32(above * a0 + p * a1)))[0]
+                if lane == 0:
+                    start = floats(a + int64(int32(above * a0 + p * a1)))[0]
                 total, k = start, lane
                 if bits > 0:
                     over = how_often(k, by_m)

@@ -82,7 +82,9 @@ POSITIONS = 9
 GROUPED = GROUP * PANEL
 
 _word_cells, _segment_cells = shared(types.int64, WORDS), shared(types.int64, SEGMENTS)
-_failure_cell = shared(types.int64, 1)
+_failure_cells = shared(types.int64, 2)
+"""Instructions take turns with them: some threads go on to the next one before others have looked."""
+
 _next_x, _next_w = registers(types.float32, AT_ONCE), registers(types.float32, AT_ONCE)
 
 
@@ -135,16 +137,17 @@ def _fill(words, at, held, segments, me):
         i += threads()
 
 
-def _finite(words, at, held, segments, me, failed):
-    """Leaves in ``failed`` which row has met a number that is not finite, one more than where it begins."""
+def _finite(words, at, held, segments, me, failed, turn):
+    """Leaves in ``failed``, at ``turn``, which row has met a number that is not finite, one more than where
+    it begins."""
     x, count, i = floats(placed(words, at + 2, held, segments)), words[at + 3], me
     while i < count:
         if x[i] - x[i] != ZERO:
-            failed[0] = at + 1
+            failed[turn] = at + 1
         i += threads()
 
 
-def _moved(words, at, held, segments, me, failed):
+def _moved(words, at, held, segments, me, failed, turn):
     """What a thread does of ``gather``: a word at a time. Leaves in ``failed`` what ``_finite`` does where an
     index is none."""
     outer, count, depth, units = (
@@ -165,7 +168,7 @@ def _moved(words, at, held, segments, me, failed):
         first = int64(o) * words[sizes + 2 * depth] + int64(run - o * count) * depth
         offset = located(table, first, words, sizes, depth)
         if offset == OUTSIDE:
-            failed[0] = at + 1
+            failed[turn] = at + 1
         else:
             there = integers32(x + int64(o) * words[at + 6] + offset)
             here = integers32(y + int64(int32(run * units)) * WORD)
@@ -247,7 +250,7 @@ def _chain_of(codes: tuple[int, ...]) -> Kernel:
     fold = folding([code for code in codes if code in FOLDS])
 
     def chain(status, program, size, segments, count, first):
-        words, held, failed, me = _word_cells(), _segment_cells(), _failure_cell(), thread()
+        words, held, failed, me = _word_cells(), _segment_cells(), _failure_cells(), thread()
         going, place = integers(status)[0] == RUNNING, me
         while place < size:
             words[place] = integers(program)[place]
@@ -257,9 +260,9 @@ def _chain_of(codes: tuple[int, ...]) -> Kernel:
             held[place] = integers(segments)[place]
             place += threads()
         if me == 0:
-            failed[0] = 0
+            failed[0] = failed[1] = 0
         barrier()
-        at = int64(0) if going else size
+        at, turn = int64(0) if going else size, int64(0)
         while at < size:
             opcode = words[at]
             if opcode == ELEMENTWISE:
@@ -275,17 +278,17 @@ def _chain_of(codes: tuple[int, ...]) -> Kernel:
             elif opcode == DEPTHWISE:
                 _taps(words, at, held, segments, me)
             elif opcode == FINITE:
-                _finite(words, at, held, segments, me, failed)
+                _finite(words, at, held, segments, me, failed, turn)
             elif opcode == MOVE:
-                _moved(words, at, held, segments, me, failed)
+                _moved(words, at, held, segments, me, failed, turn)
             else:
                 _fill(words, at, held, segments, me)
             barrier()
-            if failed[0] == at + 1:
+            if failed[turn] == at + 1:
                 integers(status)[0] = first + at
                 at = size
             else:
-                at += words[at + 1]
+                at, turn = at + words[at + 1], 1 - turn
 
     return Kernel(chain, THREADS, asks=True)
 

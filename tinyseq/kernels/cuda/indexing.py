@@ -149,10 +149,7 @@ def _scattering(store: int, width: int) -> Kernel:
             target, runs = pointer(x + o * x_outer + max(own, 0)), pointer(y)
             step, start = units, (o * count) * units + unit
             alone = own != OUTSIDE and units > 0
-            value = target[unit] if alone else runs[0]
-            if alone:
-                value = meet(value, runs[start + mine * step])
-            begin = 0
+            value, begin = runs[0], 0
             while begin < count:
                 barrier()
                 offset = int64(OUTSIDE)
@@ -168,8 +165,9 @@ def _scattering(store: int, width: int) -> Kernel:
                         for j in range(k, k + 4):
                             if met[j] == own and begin + j < mine:
                                 alone = False
-                            elif met[j] == own and begin + j > mine and alone:
-                                value = meet(value, runs[start + (begin + j) * step])
+                            elif met[j] == own and alone:
+                                before = target[unit] if begin + j == mine else value
+                                value = meet(before, runs[start + (begin + j) * step])
                 begin += threads()
             if alone:
                 target[unit] = value
@@ -234,14 +232,13 @@ def _scattering_elements(store: int, width: int) -> Kernel:
                 _fail(failed, place)
             else:
                 target, alone = pointer(x + ((o * x_count + own) * inner + i) * width), True
-                value = meet(target[0], runs[element])
-                for j in range(count):
-                    if _inside(table[line + j * inner], x_count) == own and alone:
-                        if j < mine:
-                            alone = False
-                        elif j > mine:
-                            value = meet(value, runs[line + j * inner])
+                for j in range(mine):
+                    alone &= _inside(table[line + j * inner], x_count) != own
                 if alone:
+                    value = meet(target[0], runs[element])
+                    for j in range(mine + 1, count):
+                        if _inside(table[line + j * inner], x_count) == own:
+                            value = meet(value, runs[line + j * inner])
                     target[0] = value
             element += blocks() * threads()
 
