@@ -8,12 +8,13 @@ scalars, float32 staying float32.
 
 from __future__ import annotations
 
+import gc
 import random
 import threading
 import time
 from bisect import bisect_right
-from collections.abc import Callable, Iterable
-from contextlib import nullcontext
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager, nullcontext
 from functools import cache, partial
 from typing import NamedTuple
 
@@ -78,10 +79,11 @@ class Watched(Pointer):
         return super().__getitem__(index)
 
     def __setitem__(self, index, value) -> None:
-        before = super().__getitem__(index)
+        place, array = self.start + int(index), self.array
+        before = array[place] if 0 <= place < self.count else None
         super().__setitem__(index, value)
-        if before != super().__getitem__(index):
-            self.watch.writes(_running, self.address(index))
+        if before != array[place]:
+            self.watch.writes(_running, self.first + place * self.size)
 
 
 class EmulatedMemory:
@@ -675,11 +677,23 @@ def _waits(kernel: Kernel) -> bool:
 
 def run(device: EmulatedDevice, launch: Launch, status: int) -> None:
     """Runs a launch to its end; of several threads, one after the other."""
-    with _one_at_a_time:
+    with _one_at_a_time, _uncollected():
         _run(device, launch, status)
 
 
 _one_at_a_time = threading.Lock()
+
+
+@contextmanager
+def _uncollected() -> Iterator[None]:
+    """Keeps Python from looking for cycles among all that a launch's threads have done."""
+    collects = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if collects:
+            gc.enable()
 
 
 def _run(device: EmulatedDevice, launch: Launch, status: int) -> None:

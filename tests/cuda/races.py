@@ -39,7 +39,7 @@ class _Place:
 
     def __init__(self) -> None:
         self.home, self.number, self.time = -1, -1, 0
-        self.readers: dict[tuple[int, int], int] = {}
+        self.readers: dict[tuple[int, int], int] | None = None
 
 
 class Watch:
@@ -62,6 +62,8 @@ class Watch:
             place = self._places[address] = _Place()
         elif place.time:
             self._follows(one, address, place.home, place.number, place.time, "written", "read")
+        if place.readers is None:
+            place.readers = {}
         place.readers[one.home, one.number] = one.time
 
     def reads_constant(self, address: int) -> None:
@@ -92,10 +94,11 @@ class Watch:
             place = self._places[address] = _Place()
         elif place.time:
             self._follows(one, address, place.home, place.number, place.time, "written", "written")
-        for (home, number), read in place.readers.items():
-            self._follows(one, address, home, number, read, "read", "written")
+        if place.readers is not None:
+            for (home, number), read in place.readers.items():
+                self._follows(one, address, home, number, read, "read", "written")
+            place.readers = None
         place.home, place.number, place.time = one.home, one.number, time
-        place.readers.clear()
 
     def _follows(
         self, one: Racer, address: int, home: int, number: int, time: int, before: str, now: str
