@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from tests.cuda.emulator import EmulatedDevice
-from tinyseq.kernels.cuda import driver, scores, searches
+from tinyseq.kernels.cuda import driver, elementwise, indexing, launch, normalise, scores, searches, softmax
 
 
 @pytest.fixture
@@ -19,6 +19,13 @@ def small_blocks(monkeypatch) -> None:
     """Blocks of searches have 32 threads, which are emulated the faster."""
     for module in (scores, searches):
         monkeypatch.setattr(module, "THREADS", 32)
+
+
+@pytest.fixture
+def few_blocks(monkeypatch) -> None:
+    """Blocks take several rows, one after the other."""
+    for module in (elementwise, indexing, launch, normalise, searches, softmax):
+        monkeypatch.setattr(module, "MOST_BLOCKS", 2)
 
 
 @pytest.fixture

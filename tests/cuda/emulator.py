@@ -82,8 +82,31 @@ class Watched(Pointer):
         place, array = self.start + int(index), self.array
         before = array[place] if 0 <= place < self.count else None
         super().__setitem__(index, value)
-        if before != array[place]:
-            self.watch.writes(_running, self.first + place * self.size)
+        wrote = self.watch.writes if _differ(before, array[place]) else self.watch.rewrites
+        wrote(_running, self.first + place * self.size)
+
+
+class Remote(Watched):
+    """A pointer into the shared memory of the block ``host``, of whose cluster others are."""
+
+    __slots__ = ("host",)
+
+    def __init__(self, array: np.ndarray, start: int, first: int, watch: Watch, host: int) -> None:
+        super().__init__(array, start, first, watch)
+        self.host = host
+
+    def __getitem__(self, index):
+        self.watch.visits(_running, self.host)
+        return super().__getitem__(index)
+
+    def __setitem__(self, index, value) -> None:
+        self.watch.visits(_running, self.host)
+        super().__setitem__(index, value)
+
+
+def _differ(a: np.generic, b: np.generic) -> bool:
+    """Whether two numbers of a type have other bits."""
+    return a.tobytes() != b.tobytes() if a != a or not b else bool(a != b)
 
 
 class EmulatedMemory:
@@ -262,6 +285,7 @@ class Copy(NamedTuple):
 
     make: Callable[[], None] | None
     target: int
+    source: int
 
 
 class Copies:
@@ -271,19 +295,19 @@ class Copies:
     def __init__(self) -> None:
         self.groups: list[list[Copy]] = [[]]
 
-    def add(self, make: Callable[[], None], targets: list[int], at_once: bool) -> None:
+    def add(self, make: Callable[[], None], places: list[tuple[int, int]], at_once: bool) -> None:
         if at_once:
             make()
         last = self.groups[-1]
-        last += [Copy(None if at_once or number else make, target) for number, target in enumerate(targets)]
+        last += [Copy(None if at_once or number else make, *pair) for number, pair in enumerate(places)]
 
-    def wait(self, pending: int, landed: Callable[[int], None]) -> None:
+    def wait(self, pending: int, landed: Callable[[int, int], None]) -> None:
         """Makes all copies of closed groups but the last ``pending``."""
         done = max(0, len(self.groups) - 1 - pending)
         for copy in (one for group in self.groups[:done] for one in group):
             if copy.make is not None:
                 copy.make()
-            landed(copy.target)
+            landed(copy.target, copy.source)
         del self.groups[:done]
 
 
@@ -298,15 +322,21 @@ class Block:
     def memory(self, intrinsic) -> Watched:
         """The shared array of an intrinsic, poisoned at first."""
         element, count = dtype_of(intrinsic.array.element), intrinsic.array.count
-        return self.array(id(intrinsic), element, count or self.launch.shared // element.itemsize, 0)
+        return Watched(*self._array(id(intrinsic), element, count or self.launch.shared // element.itemsize))
 
-    def array(self, key: int, element: np.dtype, count: int, start: int) -> Watched:
-        """An array of its shared memory from an element on."""
+    def _array(self, key: int, element: np.dtype, count: int) -> tuple[np.ndarray, int, int, Watch]:
+        """An array of its shared memory, as pointers to it are made."""
         if key not in self.shared:
             self.shared[key] = poisoned(element, count)
         number = list(self.shared).index(key)
         first = SHARED_ADDRESS + self.number * SHARED_APART + number * SHARED_APART // 64
-        return Watched(self.shared[key], start, first, self.grid.watch)
+        return self.shared[key], 0, first, self.grid.watch
+
+    def remote(self, pointer: Watched, other: Block) -> Remote:
+        """The place in another block's memory that a pointer into this one's has here."""
+        key = next(key for key, array in self.shared.items() if array is pointer.array)
+        array, _, first, watch = other._array(key, pointer.array.dtype, len(pointer.array))
+        return Remote(array, pointer.start, first, watch, other.number)
 
 
 class Grid:
@@ -468,6 +498,7 @@ def _acquire(address):
 def _release_add(address, value) -> None:
     grid = me().block.grid
     target = grid.device.pointer(address, np.int32)
+    grid.watch.counts(me(), int(address))
     grid.watch.release(me(), int(address))
     target[0] = target[0] + np.int32(value)
     grid.progress += 1
@@ -478,6 +509,7 @@ def _arrive_in_turn(address, last):
     target = grid.device.pointer(address, np.int32)
     before = target[0]
     grid.watch.acquire(me(), int(address))
+    grid.watch.counts(me(), int(address))
     grid.watch.release(me(), int(address))
     target[0] = np.int32(0) if before >= last else before + np.int32(1)
     grid.progress += 1
@@ -486,13 +518,13 @@ def _arrive_in_turn(address, last):
 
 def _neighbour(pointer: Watched, rank) -> Watched:
     here = me()
-    block = here.block
-    other = block.grid.blocks[_cluster_of(block) * block.launch.cluster + int(rank)]
+    block, cluster = here.block, here.block.launch.cluster
+    if not 0 <= rank < cluster:
+        raise EmulationError(f"the shared memory of block {rank} is reached for in a cluster of {cluster}")
+    other = block.grid.blocks[_cluster_of(block) * cluster + int(rank)]
     if here.waited == 0:
         raise EmulationError("the shared memory of a block is reached for that may not have begun")
-    block.grid.watch.visits(here, other.number)
-    key = next(key for key, array in block.shared.items() if array is pointer.array)
-    return other.array(key, pointer.array.dtype, len(pointer.array), pointer.start)
+    return block.remote(pointer, other)
 
 
 def _pointer(dtype):
@@ -539,17 +571,16 @@ def _copy(size: int):
         count = size // target.array.itemsize
         if int(source) % size or (target.start + int(place)) % count:
             raise EmulationError(f"{size} bytes are copied from {int(source):#x} to element {int(place)}")
-        there = grid.pointer(source, target.array.dtype)
-        values = [there[i] for i in range(count)]
-        targets = [target.address(int(place) + i) for i in range(count)]
-        for one in targets:
-            grid.watch.copies(here, one)
+        there = grid.device.pointer(source, target.array.dtype)
+        places = [(target.address(int(place) + i), int(source) + i * target.size) for i in range(count)]
+        for pair in places:
+            grid.watch.copies(here, *pair)
 
         def make() -> None:
             for i in range(count):
-                plain[int(place) + i] = values[i]
+                plain[int(place) + i] = there[i]
 
-        here.copies.add(make, targets, grid.device.random.random() < 0.5)
+        here.copies.add(make, places, grid.device.random.random() < 0.5)
 
     return copy
 

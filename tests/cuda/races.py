@@ -3,7 +3,8 @@
 Which of two accesses comes first is known by vector clocks, as in FastTrack (Flanagan and Freund, 2009),
 however the emulator happens to order threads. A thread counts its own time, and knows of others what it was
 told where they met: at barriers, and by what one releases and another acquires. Shuffles tell nothing about
-memory. A write of what is there already races with nobody.
+memory. A write of what is there already races with such as change that, and with no other. Places are numbers
+of one size each: what a byte and a word that holds it have to do with each other is not known.
 """
 
 from __future__ import annotations
@@ -16,7 +17,7 @@ View = dict[int, list[int]]
 """What is known of the times of blocks' threads."""
 
 UNDER_WAY = 2**62
-"""The time of a copy that nobody has waited for."""
+"""The time of a copy, and of its reading, that nobody has waited for."""
 
 
 class Race(AssertionError):
@@ -50,6 +51,7 @@ class Watch:
         self._kernel, self._threads, self._free = kernel, threads, frozenset(free)
         self._places: dict[int, _Place] = {}
         self._constant: set[int] = set()
+        self._counted: dict[int, dict[tuple[int, int], int]] = {}
         self._released: dict[int, View] = {}
         self._arrived: dict[tuple[int, int], list[_Told]] = {}
         self._told: dict[tuple[int, int], View] = {}
@@ -62,9 +64,22 @@ class Watch:
             place = self._places[address] = _Place()
         elif place.time:
             self._follows(one, address, place.home, place.number, place.time, "written", "read")
+        if self._counted:
+            self._follows_counts(one, address, "read")
         if place.readers is None:
             place.readers = {}
         place.readers[one.home, one.number] = one.time
+
+    def rewrites(self, one: Racer, address: int) -> None:
+        """A write of what is there."""
+        self._noted(one, address, one.time)
+
+    def _noted(self, one: Racer, address: int, time: int) -> None:
+        """Who changes what is there has to know of this."""
+        place = self._places.setdefault(address, _Place())
+        if place.readers is None:
+            place.readers = {}
+        place.readers[one.home, one.number] = time
 
     def reads_constant(self, address: int) -> None:
         """A read by a cache that no write of the launch comes to."""
@@ -77,14 +92,31 @@ class Watch:
         """A write that changes what is there."""
         self._overwrites(one, address, one.time)
 
-    def copies(self, one: Racer, address: int) -> None:
-        """A write that is under way until it has landed."""
+    def copies(self, one: Racer, address: int, source: int) -> None:
+        """A write and a read that are under way until the copy has landed."""
+        self.reads(one, source)
+        self._noted(one, source, UNDER_WAY)
         self._overwrites(one, address, UNDER_WAY)
 
-    def landed(self, one: Racer, address: int) -> None:
-        place = self._places[address]
+    def landed(self, one: Racer, address: int, source: int) -> None:
+        place, readers = self._places[address], self._places[source].readers
         if (place.home, place.number, place.time) == (one.home, one.number, UNDER_WAY):
             place.time = one.time
+        if readers is not None and (one.home, one.number) in readers:
+            readers[one.home, one.number] = one.time
+
+    def counts(self, one: Racer, address: int) -> None:
+        """A write that is one with a read, as others are at the same time."""
+        place = self._places.setdefault(address, _Place())
+        if place.time:
+            self._follows(one, address, place.home, place.number, place.time, "written", "counted")
+        for (home, number), read in (place.readers or {}).items():
+            self._follows(one, address, home, number, read, "read", "counted")
+        self._counted.setdefault(address, {})[one.home, one.number] = one.time
+
+    def _follows_counts(self, one: Racer, address: int, now: str) -> None:
+        for (home, number), time in self._counted.get(address, {}).items():
+            self._follows(one, address, home, number, time, "counted", now)
 
     def _overwrites(self, one: Racer, address: int, time: int) -> None:
         if address in self._constant:
@@ -98,6 +130,8 @@ class Watch:
             for (home, number), read in place.readers.items():
                 self._follows(one, address, home, number, read, "read", "written")
             place.readers = None
+        if self._counted:
+            self._follows_counts(one, address, "written")
         place.home, place.number, place.time = one.home, one.number, time
 
     def _follows(

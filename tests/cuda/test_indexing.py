@@ -13,6 +13,8 @@ from tinyseq.kernels.cuda.indexing import extreme, extreme_integer, gather, gath
 from tinyseq.kernels.cuda.launch import Tail
 from tinyseq.kernels.instructions import APART, GATHER, STORES
 
+pytestmark = pytest.mark.usefixtures("few_blocks")
+
 FOLDS = {"add": np.add, "multiply": np.multiply, "maximum": np.maximum, "minimum": np.minimum}
 
 

@@ -30,7 +30,7 @@ from tinyseq.kernels.cuda.intrinsics import (
 )
 from tinyseq.kernels.cuda.launch import Kernel, Launch
 from tinyseq.kernels.cuda.rebinding import HOME
-from tinyseq.kernels.llvm.intrinsics import floats
+from tinyseq.kernels.llvm.intrinsics import floats, integers32
 
 THREADS, BLOCKS = 32, 4
 
@@ -114,10 +114,61 @@ def past_a_cache(waits: bool):
     return read
 
 
+def what_is_there_and_something_else(waits: bool):
+    def write(data):
+        if thread() == 0:
+            floats(data)[0] = float32(0)
+        if waits:
+            barrier()
+        if thread() == 1:
+            floats(data)[0] = float32(7)
+
+    return write
+
+
+def zero_of_another_sign(waits: bool):
+    def write(data):
+        if thread() == 0:
+            floats(data)[0] = float32(-0.0)
+        if waits:
+            barrier()
+        floats(data + 512)[thread()] = floats(data)[0]
+
+    return write
+
+
+def what_is_being_copied(waits: bool):
+    def bring(data):
+        copy4(cells(), thread(), data + thread() * 4)
+        copies()
+        if waits:
+            all_copied()
+        barrier()
+        floats(data)[(thread() + 1) % threads()] = float32(9)
+        all_copied()
+
+    return bring
+
+
+def what_others_count(waits: bool):
+    def count(data):
+        if thread() == 0:
+            integers32(data)[0] = int32(7)
+        if waits:
+            barrier()
+        if thread() == 1:
+            release_add(data, int32(1))
+
+    return count
+
+
 @pytest.mark.parametrize("waits", [True, False])
 @pytest.mark.parametrize(
     "planted",
-    [to_a_neighbour, what_is_still_read, by_copies, to_a_slot_in_use, to_another_place, past_a_cache],
+    [
+        *(to_a_neighbour, what_is_still_read, by_copies, to_a_slot_in_use, to_another_place, past_a_cache),
+        *(what_is_there_and_something_else, zero_of_another_sign, what_is_being_copied, what_others_count),
+    ],
 )
 def test_threads_of_a_block(planted, waits):
     check(planted(waits), 1, waits)
@@ -150,6 +201,21 @@ def before_others_are_gone(waits: bool):
         if waits:
             cluster_arrive()
             cluster_wait()
+
+    return read
+
+
+def by_a_pointer_that_is_kept(waits: bool):
+    def read(data):
+        own, others = cells(), blocks()
+        own[thread()] = float32(block())
+        cluster_arrive()
+        cluster_wait()
+        there = neighbour(own, (block() + 1) % others)
+        value = there[thread()] if waits else float32(0)
+        cluster_arrive()
+        cluster_wait()
+        floats(data)[block() * threads() + thread()] = value if waits else there[thread()]
 
     return read
 
@@ -190,7 +256,10 @@ def by_the_last(waits: bool):
 
 
 @pytest.mark.parametrize("waits", [True, False])
-@pytest.mark.parametrize("planted", [around_a_cluster, before_others_are_gone, over_the_grid, by_the_last])
+@pytest.mark.parametrize(
+    "planted",
+    [around_a_cluster, before_others_are_gone, by_a_pointer_that_is_kept, over_the_grid, by_the_last],
+)
 def test_blocks(planted, waits):
     check(planted(waits), BLOCKS, waits)
 
@@ -207,12 +276,24 @@ def check(function: Callable, cluster: int, waits: bool) -> None:
                 on.run([launch])
 
 
-def test_what_changes_nothing_races_with_nobody():
+@pytest.mark.parametrize("value", [7, np.nan, -0.0])
+def test_threads_that_write_alike(value):
     def write(data):
-        floats(data)[0] = float32(7)
+        floats(data)[0] = float32(value)
+
+    for there in (value, 1):
+        on = On(EmulatedDevice())
+        assert on.run([started(write, on.put(np.full(1, there, np.float32)))])
+
+
+def test_a_neighbour_that_nobody_reaches_for():
+    def point(data):
+        cluster_arrive()
+        cluster_wait()
+        neighbour(cells(), 1)
 
     on = On(EmulatedDevice())
-    assert on.run([started(write, on.put(np.full(1, 7, np.float32)))])
+    assert on.run([started(point, on.put(np.zeros(1)), 2)])
 
 
 def _reach(data):

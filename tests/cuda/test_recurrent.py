@@ -309,14 +309,14 @@ _not_waiting.__module__ = f"{HOME}.planted"
 
 
 @pytest.mark.parametrize("op", ["RNN", "GRU, reset before"])
-@pytest.mark.parametrize("way", ["cluster", "grid"])
-def test_a_missing_meeting_shows(way, op):
+@pytest.mark.parametrize("way, exchange", [("cluster", "CLUSTERS"), ("grid", "GRID")])
+def test_a_missing_meeting_shows(way, exchange, op, monkeypatch):
     name, attributes = OPS[op]
     case = recurrent(name, 3, 2, 3, 20, **attributes)
+    monkeypatch.setattr(forms, exchange, getattr(forms, exchange)._replace(wait=_not_waiting))
 
     def faulty(hidden: int) -> Form:
-        fine = WAYS[way].form(hidden)
-        return fine._replace(exchange=fine.exchange._replace(wait=_not_waiting))
+        return WAYS[way].form(hidden)._replace(exchange=getattr(forms, exchange))
 
     with pytest.raises((AssertionError, EmulationError)):
         for seed in range(3):

@@ -38,6 +38,8 @@ FEW = settings(
     suppress_health_check=[HealthCheck.function_scoped_fixture],
 )
 
+pytestmark = pytest.mark.usefixtures("few_blocks")
+
 
 @pytest.fixture(autouse=True, params=[4, 32])
 def few_threads(request, monkeypatch):

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import numpy as np
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tests.cuda.emulator import EmulatedDevice
 from tests.cuda.memory import On
 from tinyseq.kernels.cuda.softmax import softmax
+
+pytestmark = pytest.mark.usefixtures("few_blocks")
 
 
 @settings(max_examples=15, deadline=None)

@@ -106,6 +106,19 @@ def _four(address, step, place):
     return value, value, value, value
 
 
+def _one(address, step, place):
+    return floats(address + place * step)[0]
+
+
+def _no_four(address, step, place):
+    """``_four`` of an operand that a function lacks."""
+    return ZERO, ZERO, ZERO, ZERO
+
+
+def _no_one(address, step, place):
+    return ZERO
+
+
 @cache
 def _line_of(function: int) -> Kernel:
     """The kernel of a function over one dimension."""
@@ -124,21 +137,23 @@ def _line_of(function: int) -> Kernel:
 @cache
 def _fours_of(function: int) -> Kernel:
     """The kernel of a function of float32 over one dimension, four elements at a time, steps 4 or 0."""
-    apply = _scalars(FUNCTIONS[function])
+    row = FUNCTIONS[function]
+    apply, count_of = _scalars(row), len(row.operands)
+    four_b, four_c = (_four if count_of > place else _no_four for place in (1, 2))
+    one_b, one_c = (_one if count_of > place else _no_one for place in (1, 2))
 
     def fours(a, b, c, y, count, a_step, b_step, c_step):
         first = block() * threads() + thread()
         i = 4 * first
         while i + 4 <= count:
             a0, a1, a2, a3 = _four(a, a_step, i)
-            b0, b1, b2, b3 = _four(b, b_step, i)
-            c0, c1, c2, c3 = _four(c, c_step, i)
+            b0, b1, b2, b3 = four_b(b, b_step, i)
+            c0, c1, c2, c3 = four_c(c, c_step, i)
             write4(y + i * FLOAT, apply(a0, b0, c0), apply(a1, b1, c1), apply(a2, b2, c2), apply(a3, b3, c3))
             i += 4 * blocks() * threads()
         i = count // 4 * 4 + first
         if i < count:
-            values = floats(a + i * a_step)[0], floats(b + i * b_step)[0], floats(c + i * c_step)[0]
-            floats(y)[i] = apply(*values)
+            floats(y)[i] = apply(_one(a, a_step, i), one_b(b, b_step, i), one_c(c, c_step, i))
 
     return Kernel(fours)
 
@@ -369,7 +384,6 @@ def _shift(y, stride, count, by):
         barrier()
         if i < count:
             target[i] = value
-        barrier()
         start += threads()
 
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 from functools import cache
 
 from numba import types
-from numpy import int64, uint32
+from numpy import float32, int32, int64, uint8, uint32
 
 from tinyseq.kernels.compute.math import ZERO
 from tinyseq.kernels.compute.scalars import SCALARS
@@ -33,6 +33,9 @@ OUTSIDE = -1
 
 WORDS = {8: integers, 4: integers32, 1: octets}
 """What is moved at once, by its bytes."""
+
+NOTHING = {integers: int64(0), integers32: int32(0), octets: uint8(0), floats: float32(0)}
+"""A number of what pointers lead to."""
 
 
 def _fail(failed, place):
@@ -133,7 +136,7 @@ def _moving(width: int, into: bool) -> Kernel:
 def _scattering(store: int, width: int) -> Kernel:
     """A thread for each word of each run: blocks take the words of one outer row."""
     pointer, meet = _meeting(store, width)
-    places = shared(types.int64, THREADS)
+    places, nothing = shared(types.int64, THREADS), NOTHING[pointer]
 
     def scatter(x, indices, y, parts, x_outer, count, depth, units, dims, total, failed, place):
         shape, table, each, met, me = integers(dims), integers(indices), max(units, 1), places(), thread()
@@ -149,7 +152,7 @@ def _scattering(store: int, width: int) -> Kernel:
             target, runs = pointer(x + o * x_outer + max(own, 0)), pointer(y)
             step, start = units, (o * count) * units + unit
             alone = own != OUTSIDE and units > 0
-            value, begin = runs[0], 0
+            value, begin = nothing, 0
             while begin < count:
                 barrier()
                 offset = int64(OUTSIDE)
