@@ -43,7 +43,7 @@ def sessions() -> list[Row]:
                 done = subprocess.run(command, check=True, stdout=subprocess.PIPE)
                 held, most = json.loads(done.stdout)
                 name = f"memory of lstm H={HIDDEN}, .{form}"
-                rows += [Row(name, which, held, "MB"), Row(f"{name}, loading", which, most, "MB")]
+                rows += [Row(name, which, held, "MB"), Row(f"{name}, at most", which, most, "MB")]
     return rows
 
 

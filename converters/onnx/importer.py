@@ -161,7 +161,7 @@ class _Importer:
                 "with a model that is given by its path only; give the path"
             )
         try:
-            return np.array(self.onnx.numpy_helper.to_array(proto), order="C")
+            return np.asarray(self.onnx.numpy_helper.to_array(proto), order="C")
         except Exception as error:
             raise ModelError(f"constant {proto.name!r} of {self.where} is damaged: {error}") from error
 
