@@ -16,7 +16,18 @@ from pathlib import Path
 
 from tqdm import tqdm
 
-from bench import decoding, limits, measures, memory, pictures, precisions, report, streaming, threads, transducing
+from bench import (
+    decoding,
+    limits,
+    measures,
+    memory,
+    pictures,
+    precisions,
+    report,
+    streaming,
+    threads,
+    transducing,
+)
 
 
 def main(arguments: list[str] | None = None) -> None:
