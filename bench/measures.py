@@ -340,5 +340,10 @@ def _growth(rival: Rival, steps: int) -> float:
 
 
 def _resident_kilobytes() -> int:
+    return kilobytes("VmRSS")
+
+
+def kilobytes(which: str) -> int:
+    """What Linux calls so of this process' memory: ``VmRSS`` is resident, ``VmHWM`` the most that was."""
     lines = Path("/proc/self/status").read_text().splitlines()
-    return next(int(line.split()[1]) for line in lines if line.startswith("VmRSS:"))
+    return next(int(line.split()[1]) for line in lines if line.startswith(f"{which}:"))

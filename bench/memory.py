@@ -13,18 +13,15 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
-import onnxruntime
 
 import tinyseq
 from bench import cases
-from bench.measures import Row, Task
-from bench.rivals import one_thread
+from bench.measures import Row, Task, kilobytes
+from bench.rivals import OnnxRuntime, one_thread
 from tinyseq.ir.narrow import EXACT, PRECISIONS
 
 HIDDEN, SMALL = 2048, 8
 """Units of the layer, and of one that is loaded before, so that all is imported that loading takes."""
-
-ONNXRUNTIME = onnxruntime.__name__
 
 
 def tasks() -> Iterator[Task]:
@@ -32,28 +29,28 @@ def tasks() -> Iterator[Task]:
 
 
 def sessions() -> list[Row]:
-    """Megabytes of a session that has run and streamed, and the most while it was loaded; of precisions, from
-    ONNX and from a file of their own."""
-    rows = []
+    """Megabytes of a session that has run and streamed, and the most at a time on the way there; of
+    precisions, from ONNX and from a file of their own."""
+    layers = {hidden: cases.recurrent("LSTM", hidden, 1, 1) for hidden in (HIDDEN, SMALL)}
     with tempfile.TemporaryDirectory() as folder:
-        for which in (ONNXRUNTIME, EXACT, *PRECISIONS):
-            for form in ("onnx", "tinyseq") if which != ONNXRUNTIME else ("onnx",):
-                files = [_file(which, hidden, Path(folder, f"{hidden}.{form}")) for hidden in (HIDDEN, SMALL)]
-                command = [sys.executable, "-m", __name__, which, *files]
-                done = subprocess.run(command, check=True, stdout=subprocess.PIPE)
-                held, most = json.loads(done.stdout)
-                name = f"memory of lstm H={HIDDEN}, .{form}"
-                rows += [Row(name, which, held, "MB"), Row(f"{name}, at most", which, most, "MB")]
+        onnx, own = ([Path(folder, f"{hidden}.{form}") for hidden in layers] for form in ("onnx", "tinyseq"))
+        for path, case in zip(onnx, layers.values(), strict=True):
+            path.write_bytes(case.model)
+        rows = _rows(OnnxRuntime.package, *onnx)
+        for which in (EXACT, *PRECISIONS):
+            rows += _rows(which, *onnx)
+            for path, case in zip(own, layers.values(), strict=True):
+                tinyseq.load(case.model, precision=which, state=case.state).save(path)
+            rows += _rows(which, *own)
     return rows
 
 
-def _file(which: str, hidden: int, path: Path) -> Path:
-    case = cases.recurrent("LSTM", hidden, 1, 1)
-    if path.suffix == ".onnx":
-        path.write_bytes(case.model)
-    else:
-        tinyseq.load(case.model, precision=which, state=case.state).save(path)
-    return path
+def _rows(which: str, path: Path, small: Path) -> list[Row]:
+    """What a new process says of a session."""
+    command = [sys.executable, "-m", __name__, which, path, small]
+    held, most = json.loads(subprocess.run(command, check=True, stdout=subprocess.PIPE).stdout)
+    name = f"memory of lstm H={HIDDEN}, {path.suffix}"
+    return [Row(name, which, held, "MB"), Row(f"{name}, at most", which, most, "MB")]
 
 
 def _held(which: str, path: str, small: str) -> list[float]:
@@ -67,7 +64,7 @@ def _held(which: str, path: str, small: str) -> list[float]:
 def _used(which: str, path: str, hidden: int) -> object:
     """What is held of a model that has run and streamed."""
     feeds = {name: np.zeros((1, 1, hidden), np.float32) for name in ("x", "h0", "c0")}
-    if which == ONNXRUNTIME:
+    if which == OnnxRuntime.package:
         session = one_thread(Path(path))
         session.run(None, feeds)
         return session
@@ -81,8 +78,7 @@ def _used(which: str, path: str, hidden: int) -> object:
 
 
 def _megabytes(which: str) -> float:
-    lines = Path("/proc/self/status").read_text().splitlines()
-    return next(int(line.split()[1]) for line in lines if line.startswith(f"{which}:")) * 1024e-6
+    return kilobytes(which) * 1024e-6
 
 
 if __name__ == "__main__":
