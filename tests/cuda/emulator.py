@@ -322,21 +322,21 @@ class Block:
     def memory(self, intrinsic) -> Watched:
         """The shared array of an intrinsic, poisoned at first."""
         element, count = dtype_of(intrinsic.array.element), intrinsic.array.count
-        return Watched(*self._array(id(intrinsic), element, count or self.launch.shared // element.itemsize))
+        array, first = self._array(id(intrinsic), element, count or self.launch.shared // element.itemsize)
+        return Watched(array, 0, first, self.grid.watch)
 
-    def _array(self, key: int, element: np.dtype, count: int) -> tuple[np.ndarray, int, int, Watch]:
-        """An array of its shared memory, as pointers to it are made."""
+    def _array(self, key: int, element: np.dtype, count: int) -> tuple[np.ndarray, int]:
+        """An array of its shared memory, and where that is said to begin."""
         if key not in self.shared:
             self.shared[key] = poisoned(element, count)
         number = list(self.shared).index(key)
-        first = SHARED_ADDRESS + self.number * SHARED_APART + number * SHARED_APART // 64
-        return self.shared[key], 0, first, self.grid.watch
+        return self.shared[key], SHARED_ADDRESS + self.number * SHARED_APART + number * SHARED_APART // 64
 
     def remote(self, pointer: Watched, other: Block) -> Remote:
         """The place in another block's memory that a pointer into this one's has here."""
         key = next(key for key, array in self.shared.items() if array is pointer.array)
-        array, _, first, watch = other._array(key, pointer.array.dtype, len(pointer.array))
-        return Remote(array, pointer.start, first, watch, other.number)
+        array, first = other._array(key, pointer.array.dtype, len(pointer.array))
+        return Remote(array, pointer.start, first, self.grid.watch, other.number)
 
 
 class Grid:

@@ -9,6 +9,7 @@ of one size each: what a byte and a word that holds it have to do with each othe
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Collection, Sequence
 from itertools import chain
 from typing import NamedTuple, Protocol
@@ -33,6 +34,10 @@ class Racer(Protocol):
     view: View
 
 
+Times = dict[tuple[int, int], int]
+"""When threads, by their homes and numbers, did something."""
+
+
 class _Place:
     """The last write of a place, and who has read it since."""
 
@@ -40,7 +45,13 @@ class _Place:
 
     def __init__(self) -> None:
         self.home, self.number, self.time = -1, -1, 0
-        self.readers: dict[tuple[int, int], int] | None = None
+        self.readers: Times | None = None
+
+    def note(self, one: Racer, time: int) -> None:
+        """Who changes what is there has to know of this."""
+        if self.readers is None:
+            self.readers = {}
+        self.readers[one.home, one.number] = time
 
 
 class Watch:
@@ -49,44 +60,35 @@ class Watch:
 
     def __init__(self, kernel: str, threads: int, free: Collection[int] = ()) -> None:
         self._kernel, self._threads, self._free = kernel, threads, frozenset(free)
-        self._places: dict[int, _Place] = {}
+        self._places: defaultdict[int, _Place] = defaultdict(_Place)
         self._constant: set[int] = set()
-        self._counted: dict[int, dict[tuple[int, int], int]] = {}
+        self._counted: dict[int, Times] = {}
         self._released: dict[int, View] = {}
         self._arrived: dict[tuple[int, int], list[_Told]] = {}
         self._told: dict[tuple[int, int], View] = {}
         self._learnt: tuple[tuple[View, View], View] = (View(), View()), View()
-        self._visits: dict[int, dict[tuple[int, int], int]] = {}
+        self._visits: dict[int, Times] = {}
 
     def reads(self, one: Racer, address: int) -> None:
-        place = self._places.get(address)
-        if place is None:
-            place = self._places[address] = _Place()
-        elif place.time:
+        place = self._places[address]
+        if place.time:
             self._follows(one, address, place.home, place.number, place.time, "written", "read")
         if self._counted:
-            self._follows_counts(one, address, "read")
-        if place.readers is None:
-            place.readers = {}
-        place.readers[one.home, one.number] = one.time
+            self._follows_all(one, address, self._counted.get(address), "counted", "read")
+        place.note(one, one.time)
 
     def rewrites(self, one: Racer, address: int) -> None:
         """A write of what is there."""
-        self._noted(one, address, one.time)
-
-    def _noted(self, one: Racer, address: int, time: int) -> None:
-        """Who changes what is there has to know of this."""
-        place = self._places.setdefault(address, _Place())
-        if place.readers is None:
-            place.readers = {}
-        place.readers[one.home, one.number] = time
+        self._places[address].note(one, one.time)
 
     def reads_constant(self, address: int) -> None:
         """A read by a cache that no write of the launch comes to."""
-        place = self._places.get(address)
-        if place is not None and place.time:
-            raise Race(f"{self._kernel}: {address:#x} is written, and read as if nobody wrote there")
         self._constant.add(address)
+        self._check_constant(address)
+
+    def _check_constant(self, address: int) -> None:
+        if self._places[address].time:
+            raise Race(f"{self._kernel}: {address:#x} is written, and read as if nobody wrote there")
 
     def writes(self, one: Racer, address: int) -> None:
         """A write that changes what is there."""
@@ -95,7 +97,7 @@ class Watch:
     def copies(self, one: Racer, address: int, source: int) -> None:
         """A write and a read that are under way until the copy has landed."""
         self.reads(one, source)
-        self._noted(one, source, UNDER_WAY)
+        self._places[source].note(one, UNDER_WAY)
         self._overwrites(one, address, UNDER_WAY)
 
     def landed(self, one: Racer, address: int, source: int) -> None:
@@ -107,32 +109,27 @@ class Watch:
 
     def counts(self, one: Racer, address: int) -> None:
         """A write that is one with a read, as others are at the same time."""
-        place = self._places.setdefault(address, _Place())
+        place = self._places[address]
         if place.time:
             self._follows(one, address, place.home, place.number, place.time, "written", "counted")
-        for (home, number), read in (place.readers or {}).items():
-            self._follows(one, address, home, number, read, "read", "counted")
+        self._follows_all(one, address, place.readers, "read", "counted")
         self._counted.setdefault(address, {})[one.home, one.number] = one.time
 
-    def _follows_counts(self, one: Racer, address: int, now: str) -> None:
-        for (home, number), time in self._counted.get(address, {}).items():
-            self._follows(one, address, home, number, time, "counted", now)
-
     def _overwrites(self, one: Racer, address: int, time: int) -> None:
-        if address in self._constant:
-            raise Race(f"{self._kernel}: {address:#x} is written, and read as if nobody wrote there")
-        place = self._places.get(address)
-        if place is None:
-            place = self._places[address] = _Place()
-        elif place.time:
+        place = self._places[address]
+        if place.time:
             self._follows(one, address, place.home, place.number, place.time, "written", "written")
-        if place.readers is not None:
-            for (home, number), read in place.readers.items():
-                self._follows(one, address, home, number, read, "read", "written")
-            place.readers = None
+        self._follows_all(one, address, place.readers, "read", "written")
         if self._counted:
-            self._follows_counts(one, address, "written")
-        place.home, place.number, place.time = one.home, one.number, time
+            self._follows_all(one, address, self._counted.get(address), "counted", "written")
+        place.home, place.number, place.time, place.readers = one.home, one.number, time, None
+        if address in self._constant:
+            self._check_constant(address)
+
+    def _follows_all(self, one: Racer, address: int, times: Times | None, before: str, now: str) -> None:
+        if times:
+            for (home, number), time in times.items():
+                self._follows(one, address, home, number, time, before, now)
 
     def _follows(
         self, one: Racer, address: int, home: int, number: int, time: int, before: str, now: str

@@ -41,8 +41,7 @@ all_copied = copied(0)
 def started(function: Callable, data: int, cluster: int = 1) -> Launch:
     """A launch of a kernel with ``data`` as its one argument, of one block or a cluster of them."""
     function.__module__ = f"{HOME}.planted"
-    together = cluster > 1
-    return Launch(Kernel(function, THREADS), max(1, cluster), THREADS, (data,), 0, cluster, together)
+    return Launch(Kernel(function, THREADS), cluster, THREADS, (data,), 0, cluster, cluster > 1)
 
 
 def to_a_neighbour(waits: bool):

@@ -9,7 +9,7 @@ from __future__ import annotations
 from functools import cache
 
 from numba import types
-from numpy import float32, int32, int64, uint8, uint32
+from numpy import int32, int64, uint8, uint32
 
 from tinyseq.kernels.compute.math import ZERO
 from tinyseq.kernels.compute.scalars import SCALARS
@@ -34,7 +34,7 @@ OUTSIDE = -1
 WORDS = {8: integers, 4: integers32, 1: octets}
 """What is moved at once, by its bytes."""
 
-NOTHING = {integers: int64(0), integers32: int32(0), octets: uint8(0), floats: float32(0)}
+NOTHING = {integers: int64(0), integers32: int32(0), octets: uint8(0), floats: ZERO}
 """A number of what pointers lead to."""
 
 
