@@ -125,7 +125,7 @@ def test_what_holds_weights_in_float32_is_found(tmp_path):
         session = tinyseq.load(case.model)
         return [session, in_use(session, case, tmp_path)]
 
-    assert len(wide_copies(case, used)) >= 4
+    assert len(wide_copies(case, used)) == 2
 
 
 def chain(count: int) -> tinyseq.Graph:
@@ -167,7 +167,7 @@ def test_a_narrow_weight_is_no_array_and_numpy_widens_it():
         narrow.T  # noqa: B018
     with pytest.raises(TypeError):
         narrow[0]
-    with pytest.raises(ValueError, match="widened to a copy"):
+    with pytest.raises(ValueError, match="numbers of a weight are a copy"):
         np.array(narrow, copy=False)
 
 

@@ -22,9 +22,10 @@ from tinyseq.common import files
 from tinyseq.common.given import as_path_text, is_folder
 from tinyseq.errors import MissingPackageError, ModelError
 from tinyseq.ir.model import Model, ModelGraph, Node, StatePair, Value
-from tinyseq.ir.narrow import EXACT, PRECISIONS, Constant, Narrow, widened
+from tinyseq.ir.narrow import EXACT, PRECISIONS, Narrow
 from tinyseq.ir.ops import OPS
 from tinyseq.ir.types import checked_model
+from tinyseq.ir.weights import Constant, widened
 from tinyseq.shapes import MOST_DIMENSIONS
 
 if TYPE_CHECKING:
@@ -287,7 +288,7 @@ class _Tensors(_Contents):
         """The name of a constant, or those of what stands for a rounded weight."""
         if isinstance(constant, Narrow):
             return [self.name(constant.stored), self.name(constant.scales)]
-        return self.name(constant)
+        return self.name(widened(constant))
 
 
 def _value_document(value: Value) -> list:

@@ -99,11 +99,12 @@ class Graph:
         return checked_model(Model(graph, tuple(state), origin))
 
     def constant(self, value: ArrayLike, name: str = "constant") -> str:
-        """A constant as a tensor; a number, and an array of floating numbers, becomes float32."""
+        """A constant as a tensor, a copy of a value; a number, and an array of floating numbers, becomes
+        float32."""
         check_word(name)
         array = as_numbers(value, f"constant {name!r}")
         whole = array.dtype.kind != "f" and type(value) is not int
-        array = array.astype(array.dtype.newbyteorder("=") if whole else np.float32, copy=False)
+        array = array.astype(array.dtype.newbyteorder("=") if whole else np.float32)
         name = self._names.fresh(name)
         self._constants[name] = array
         return name

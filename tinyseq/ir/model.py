@@ -8,7 +8,7 @@ import numpy as np
 
 from tinyseq.common.text import nearest, printable, shown
 from tinyseq.errors import ModelError, UnsupportedError
-from tinyseq.ir.narrow import EXACT, Constant, Narrow
+from tinyseq.ir.narrow import EXACT, Narrow
 from tinyseq.ir.op import (
     DTYPE,
     FLOAT,
@@ -25,6 +25,7 @@ from tinyseq.ir.op import (
     Port,
 )
 from tinyseq.ir.ops import FAMILY, OPS
+from tinyseq.ir.weights import Constant
 from tinyseq.shapes import MOST_DIMENSIONS, Mismatch
 
 POSITION = "stream.position"

@@ -7,11 +7,12 @@ that is for all that is summed over: one of so few bits that its multiples are e
 """
 
 from collections.abc import Callable
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 
 from tinyseq.errors import ModelError
+from tinyseq.ir.weights import Lay, Weight
 
 EXACT = "float32"
 """The precision of weights that are not rounded."""
@@ -23,72 +24,33 @@ LEAST_SCALE = 2.0**-100
 """Smaller numbers are rounded to multiples of it."""
 
 
-class Narrow:
+class Narrow(Weight):
     """A weight that has been rounded to a ``precision``.
 
-    It has the shape and the type of its float32 numbers, which it does not hold: ``numbers`` and NumPy's
-    functions widen what is ``stored`` anew each time. What takes it for an array fails.
+    ``stored`` has the precision's dtype.
 
     Attributes:
-        stored: what a file holds, of the precision's dtype.
         scales: what whole numbers are multiples of, float32, of a shape that broadcasts to theirs; None where
             they are floating numbers themselves.
     """
 
-    __slots__ = ("precision", "scales", "stored")
-
-    dtype = np.dtype(np.float32)
-    itemsize = dtype.itemsize
+    __slots__ = ("precision", "scales")
 
     def __init__(self, precision: "Precision", stored: np.ndarray, scales: np.ndarray | None) -> None:
+        super().__init__(stored)
         self.precision = precision
-        self.stored = stored
         self.scales = scales
 
     @property
-    def shape(self) -> tuple[int, ...]:
-        """That of the numbers, as ``ndim`` and ``size``."""
-        return self.stored.shape
-
-    @property
-    def ndim(self) -> int:
-        return self.stored.ndim
-
-    @property
-    def size(self) -> int:
-        return self.stored.size
-
-    @property
-    def nbytes(self) -> int:
-        """Bytes of the numbers."""
-        return self.size * self.itemsize
-
-    @property
     def numbers(self) -> np.ndarray:
-        """The numbers, float32, in an array of their own."""
         return self.precision.widened(self.stored, self.scales)
 
-    def __array__(self, dtype: Any = None, copy: bool | None = None) -> np.ndarray:
-        if copy is False:
-            raise ValueError("a narrow weight is widened to a copy")
-        return self.numbers if dtype is None else self.numbers.astype(dtype, copy=False)
-
-    def laid(self, lay: Callable[[np.ndarray], np.ndarray]) -> "Narrow":
-        """What ``lay`` makes of its numbers: an array whose elements are some of theirs."""
+    def laid(self, lay: Lay) -> "Narrow":
         scales = None if self.scales is None else lay(np.broadcast_to(self.scales, self.shape))
         return Narrow(self.precision, lay(self.stored), scales)
 
     def __repr__(self) -> str:
         return f"Narrow({self.precision.name}{list(self.shape)})"
-
-
-Constant = np.ndarray | Narrow
-"""What a model knows of a tensor beforehand."""
-
-
-def widened(given: Any) -> Any:
-    """The numbers of a rounded weight; all else as it is."""
-    return given.numbers if isinstance(given, Narrow) else given
 
 
 class Sums(NamedTuple):

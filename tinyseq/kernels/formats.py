@@ -71,15 +71,17 @@ class ScaledMatrix(NamedTuple):
 
 class WeightFormat(NamedTuple):
     """One row of the table. ``pack`` packs a matrix [k, n]: of numbers, a scaled one, or one that is
-    quantised already; of a transform it gives the tables. A matrix of more than ``most`` rows is packed in
-    pieces of so many, one behind the other. ``planes`` are the elements that hold a number together; those of
-    all columns lie one behind the other.
+    quantised already; of a transform it gives the tables. ``unpack`` makes of planes of elements [planes,
+    k / per, n] what a file holds of a matrix [k, n], where that can be had of them. A matrix of more than
+    ``most`` rows is packed in pieces of so many, one behind the other. ``planes`` are the elements that hold
+    a number together; those of all columns lie one behind the other.
     """
 
     name: str
     element: Element
     activations: Activations
     pack: Callable[[Any], Packed]
+    unpack: Callable[[np.ndarray], np.ndarray] | None = None
     planes: int = 1
     most: int | None = None
 
@@ -202,6 +204,33 @@ def _fours(matrix: np.ndarray) -> np.ndarray:
     return np.ascontiguousarray(padded.reshape(count, 4, n).swapaxes(1, 2)).view(np.int32)[:, :, 0]
 
 
+def _unpacked_floats(planes: np.ndarray) -> np.ndarray:
+    return planes[0].view(np.float32)
+
+
+def _unpacked_upper_halves(planes: np.ndarray) -> np.ndarray:
+    return planes[0]
+
+
+def _unpacked_float16(planes: np.ndarray) -> np.ndarray:
+    return planes[0].view(np.float16)
+
+
+def _unpacked_plane(planes: np.ndarray) -> np.ndarray:
+    return _from_fours(planes[0])
+
+
+def _unpacked_planes(planes: np.ndarray) -> np.ndarray:
+    high, low = map(_from_fours, planes)
+    return high.astype(np.int16) * 256 + low
+
+
+def _from_fours(fours: np.ndarray) -> np.ndarray:
+    """The signed bytes of fours [k / 4, n], with what is behind the last row: [k, n]."""
+    count, n = fours.shape
+    return np.ascontiguousarray(fours)[:, :, None].view(np.int8).swapaxes(1, 2).reshape(4 * count, n)
+
+
 FLOAT_ELEMENT = Element("float32", 1, 4, _float_arithmetic)
 BYTE_ELEMENT = Element("bytes", 4, 4, _byte_arithmetic)
 """Four signed bytes, summed with unsigned ones in exact integers."""
@@ -221,12 +250,12 @@ ROUNDED_BY_ROW = Activations("int16", _planes_and_sums)
 TRANSFORMED = Activations("transformed", _windowed_and_turned)
 """Parts of a Fourier transform of each row."""
 
-FLOAT32 = WeightFormat("float32", FLOAT_ELEMENT, AS_THEY_ARE, _floats)
+FLOAT32 = WeightFormat("float32", FLOAT_ELEMENT, AS_THEY_ARE, _floats, _unpacked_floats)
 BYTE_BLOCK = WeightFormat("bytes", BYTE_ELEMENT, ROUNDED_TOGETHER, _block)
-BFLOAT16 = WeightFormat("bfloat16", BFLOAT16_ELEMENT, AS_THEY_ARE, _upper_halves)
-FLOAT16 = WeightFormat("float16", FLOAT16_ELEMENT, AS_THEY_ARE, _float16)
-INT8 = WeightFormat("int8", BYTE_ELEMENT, ROUNDED_BY_ROW, _one_plane, 1, MOST_SUMMED)
-INT16 = WeightFormat("int16", BYTE_ELEMENT, ROUNDED_BY_ROW, _two_planes, 2, MOST_SUMMED)
+BFLOAT16 = WeightFormat("bfloat16", BFLOAT16_ELEMENT, AS_THEY_ARE, _upper_halves, _unpacked_upper_halves)
+FLOAT16 = WeightFormat("float16", FLOAT16_ELEMENT, AS_THEY_ARE, _float16, _unpacked_float16)
+INT8 = WeightFormat("int8", BYTE_ELEMENT, ROUNDED_BY_ROW, _one_plane, _unpacked_plane, 1, MOST_SUMMED)
+INT16 = WeightFormat("int16", BYTE_ELEMENT, ROUNDED_BY_ROW, _two_planes, _unpacked_planes, 2, MOST_SUMMED)
 FOURIER = WeightFormat("fourier", FLOAT_ELEMENT, TRANSFORMED, fourier.tables)
 
 FORMATS = (FLOAT32, BYTE_BLOCK, BFLOAT16, FLOAT16, INT8, INT16, FOURIER)

@@ -9,7 +9,7 @@ from typing import NamedTuple
 import numpy as np
 
 from tinyseq.ir.model import ModelGraph, Node
-from tinyseq.ir.narrow import Constant, widened
+from tinyseq.ir.weights import Constant, widened
 from tinyseq.passes.patterns import GraphView
 from tinyseq.passes.probe import Probe, probes
 from tinyseq.shapes import Shape, axis_of, slice_bounds

@@ -3,94 +3,16 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
-from types import MappingProxyType
-from typing import Any
-
-import numpy as np
+from collections.abc import Collection
 
 from tinyseq.errors import ModelError
 from tinyseq.ir.model import Model, ModelGraph, Node
-from tinyseq.ir.narrow import PRECISIONS, Constant, Narrow, Sums, widened
-from tinyseq.shapes.einsum import equation
-
-Constants = Mapping[str, Constant]
+from tinyseq.ir.narrow import PRECISIONS, Narrow, Sums
+from tinyseq.ir.weights import Constant, widened
+from tinyseq.passes.weights import Constants, Readers, scopes, weights_of, with_constants, with_inner
 
 MOST_NAMED = 12
 """Weights that an error lists before it says how many more there are."""
-
-
-def _matrix(w: Constant, turned: bool) -> Sums | None:
-    """Of the second factor of a product: one matrix, the same for all of the first."""
-    if w.ndim < 2 or np.prod(w.shape[:-2], dtype=int) != 1:
-        return None
-    return Sums((w.ndim - 1 if turned else w.ndim - 2,))
-
-
-def _second(turned: str = "") -> Callable:
-    def weights(node: Node, constants: Constants) -> dict[int, Sums | None]:
-        w = constants.get(node.inputs[1])
-        return {} if w is None else {1: _matrix(w, bool(turned and node.attributes[turned]))}
-
-    return weights
-
-
-def _layer(node: Node, constants: Constants) -> dict[int, Sums | None]:
-    """The weights of a recurrent layer; those of its time loop, a projection among them, are of one kind."""
-    known = [place for place in (1, 2, 8) if place < len(node.inputs) and node.inputs[place] in constants]
-    loop = [place for place in (2, 8) if place < len(node.inputs) and node.inputs[place]]
-    whole = all(place in known for place in loop)
-    return {place: Sums((2,)) for place in known if place == 1 or whole}
-
-
-def _depthwise(node: Node, w: Constant) -> bool:
-    """Whether a convolution has a channel, and a kernel, for each group."""
-    return 1 < node.attributes["group"] == w.shape[0] and w.shape[1] == 1
-
-
-def _conv(node: Node, constants: Constants) -> dict[int, Sums | None]:
-    w = constants.get(node.inputs[1])
-    return {} if w is None or _depthwise(node, w) else {1: Sums(tuple(range(1, w.ndim)))}
-
-
-def _conv_transpose(node: Node, constants: Constants) -> dict[int, Sums | None]:
-    w, groups = constants.get(node.inputs[1]), node.attributes["group"]
-    if w is None or _depthwise(node, w) or w.shape[0] % groups:
-        return {}
-    return {1: Sums((0, *range(2, w.ndim)), groups)}
-
-
-def _einsum(node: Node, constants: Constants) -> dict[int, Sums | None]:
-    """The second factor of two, where it is one matrix for all of the first."""
-    if len(node.inputs) != 2 or node.inputs[1] not in constants or node.inputs[0] in constants:
-        return {}
-    w = constants[node.inputs[1]]
-    # How many axes the other factor has matters where an ellipsis stands for them.
-    text = node.attributes["equation"]
-    if "..." in text:
-        return {}
-    first, second = "".join(text.split()).partition("->")[0].split(",")
-    found = equation(text, (len(first), len(second)))
-    own, other = found.inputs[1], found.inputs[0]
-    kept = [label for label in own if label in found.output]
-    summed = tuple(axis for axis, label in enumerate(own) if label not in found.output)
-    if len(set(own)) < len(own) or set(kept) & set(other) or not {own[axis] for axis in summed} <= set(other):
-        return {}
-    return {1: Sums(summed)} if len(own) == w.ndim else {}
-
-
-WEIGHTS: dict[str, Callable[[Node, Constants], dict[int, Sums | None]]] = {
-    "RNN": _layer,
-    "GRU": _layer,
-    "LSTM": _layer,
-    "MatMul": _second(),
-    "Gemm": _second("transB"),
-    "FusedMatMul": _second("transB"),
-    "Conv": _conv,
-    "ConvTranspose": _conv_transpose,
-    "Einsum": _einsum,
-}
-"""Of each op that multiplies with weights, the inputs that may be rounded, by their places."""
 
 
 def with_precision(model: Model, precision: str, keep: Collection[str] = (), anew: bool = False) -> Model:
@@ -129,9 +51,9 @@ def check_kept(model: Model, keep: Collection[str]) -> None:
     names = sorted(
         {
             name
-            for graph, known in _scopes(model.graph)
+            for graph, known in scopes(model.graph)
             for node in graph.nodes
-            for place in _weights(node, known)
+            for place in weights_of(node, known)
             for name in (node.inputs[place], node.name)
         }
     )
@@ -151,32 +73,6 @@ def _fits(name: str, kept: str) -> bool:
     return name == kept or (wanted != ".." and wanted in own)
 
 
-Scope = tuple[ModelGraph, Constants]
-"""A graph, and the constants that it sees."""
-
-
-def _scopes(graph: ModelGraph, outer: Constants = MappingProxyType({})) -> Iterator[Scope]:
-    """A graph and those within it."""
-    known = dict(outer)
-    for value in graph.inputs:
-        known.pop(value.name, None)
-    known |= graph.constants
-    yield graph, known
-    for node in graph.nodes:
-        for _, sub_graph in node.graphs():
-            yield from _scopes(sub_graph, known)
-
-
-def _weights(node: Node, known: Constants) -> dict[int, Sums]:
-    """The weights of a node, by their places."""
-    found = WEIGHTS[node.op](node, known) if node.op in WEIGHTS else {}
-    return {
-        place: sums
-        for place, sums in found.items()
-        if sums is not None and known[node.inputs[place]].dtype == np.float32
-    }
-
-
 class _Rounding:
     """The weights of a model being rounded, each once, whoever reads it."""
 
@@ -189,26 +85,23 @@ class _Rounding:
     def model(self) -> Model:
         """The model with its weights rounded."""
         graph = self._given.graph
-        return self._given._replace(graph=self._graph(graph, {}, _Readers(graph, self._chosen)))
+        return self._given._replace(graph=self._graph(graph, {}, Readers(graph, self._chosen)))
 
     def file(self, model: Model) -> Model:
         """The model that the given one, rounded by now, is a simpler form of: weights that both hold are
         rounded where they are read as weights alone."""
-        readers = _Readers(model.graph, self._chosen)
+        readers = Readers(model.graph, self._chosen)
 
-        def shared(graph: ModelGraph) -> ModelGraph:
-            constants = {}
-            for name, constant in graph.constants.items():
-                sums = readers.of(constant)
-                (only,) = sums if len(sums) == 1 else (None,)
-                constants[name] = self._made.get((id(constant), only), constant)
-            return _with(graph, graph.nodes, constants, shared)
+        def shared(constant: Constant) -> Constant:
+            sums = readers.of(constant)
+            (only,) = sums if len(sums) == 1 else (None,)
+            return self._made.get((id(constant), only), constant)
 
-        return model._replace(graph=shared(model.graph))
+        return with_constants(model, shared)
 
     def _chosen(self, node: Node, known: Constants) -> dict[int, Sums]:
         """The weights of a node that are rounded."""
-        weights = _weights(node, known)
+        weights = weights_of(node, known)
         chosen = {
             place: sums
             for place, sums in weights.items()
@@ -223,8 +116,8 @@ class _Rounding:
             return False
         return not any(_fits(name, kept) for name in names for kept in self._keep)
 
-    def _graph(self, graph: ModelGraph, outer: Constants, readers: _Readers) -> ModelGraph:
-        _, known = next(_scopes(graph, outer))
+    def _graph(self, graph: ModelGraph, outer: Constants, readers: Readers) -> ModelGraph:
+        _, known = next(scopes(graph, outer))
         constants = {}
         for name, constant in graph.constants.items():
             placed = self._in_place(name, constant, readers)
@@ -239,9 +132,9 @@ class _Rounding:
                 if weight is not self._in_place(name, constant, readers):
                     inputs[place] = self._copy(constants, name, weight, readers)
             nodes.append(node._replace(inputs=tuple(inputs)))
-        return _with(graph, nodes, constants, lambda sub_graph: self._graph(sub_graph, known, readers))
+        return with_inner(graph, nodes, constants, lambda sub_graph: self._graph(sub_graph, known, readers))
 
-    def _in_place(self, name: str, constant: Constant, readers: _Readers) -> Constant | None:
+    def _in_place(self, name: str, constant: Constant, readers: Readers) -> Constant | None:
         """What stands in the place of a constant; None where it is several weights."""
         sums = readers.of(constant)
         if None in sums:
@@ -249,7 +142,7 @@ class _Rounding:
         first, *others = (self._rounded(name, constant, own) for own in sums)
         return first if all(other is first for other in others) else None
 
-    def _copy(self, constants: dict[str, Constant], name: str, weight: Constant, readers: _Readers) -> str:
+    def _copy(self, constants: dict[str, Constant], name: str, weight: Constant, readers: Readers) -> str:
         """A constant of its own for a rounded weight of which others read other numbers."""
         for other, constant in constants.items():
             if constant is weight:
@@ -277,44 +170,3 @@ class _Rounding:
         ):
             return constant
         return self._precision.of(widened(constant), sums, f"weight {name!r}")
-
-
-class _Readers:
-    """Who reads the constants of a graph and of those within it.
-
-    ``weights`` are those of each node that are rounded, by its id, as ``chosen`` says; ``names`` all that
-    there are.
-    """
-
-    def __init__(self, graph: ModelGraph, chosen: Callable[[Node, Constants], dict[int, Sums]]) -> None:
-        self._sums: dict[int, set[Sums | None]] = {}
-        self.weights: dict[int, dict[int, Sums]] = {}
-        self.names: set[str] = set()
-        for own, known in _scopes(graph):
-            self.names |= {*own.constants, *(value.name for value in own.inputs)}
-            self.names |= {name for node in own.nodes for name in node.outputs}
-            read: list[tuple[str, Sums | None]] = [(value.name, None) for value in own.outputs]
-            for node in own.nodes:
-                weights = self.weights[id(node)] = chosen(node, known)
-                read += [(name, weights.get(place)) for place, name in enumerate(node.inputs)]
-            for name, sums in read:
-                if name in known:
-                    self._sums.setdefault(id(known[name]), set()).add(sums)
-
-    def of(self, constant: Constant) -> Collection[Sums | None]:
-        """Along what a constant is summed; None is where it is not, or not rounded."""
-        return self._sums.get(id(constant), {None})
-
-
-def _with(
-    graph: ModelGraph,
-    nodes: Iterable[Node],
-    constants: dict[str, Constant],
-    made: Callable[[ModelGraph], ModelGraph],
-) -> ModelGraph:
-    """A graph of other nodes and constants, and with what is ``made`` of the graphs within it."""
-    inner = []
-    for node in nodes:
-        graphs: dict[str, Any] = {key: made(sub_graph) for key, sub_graph in node.graphs()}
-        inner.append(node._replace(attributes=node.attributes | graphs) if graphs else node)
-    return graph._replace(nodes=tuple(inner), constants=constants)

@@ -20,8 +20,8 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from tinyseq.ir.model import ModelGraph, Node
-from tinyseq.ir.narrow import Constant
 from tinyseq.ir.ops import OPS
+from tinyseq.ir.weights import Constant
 from tinyseq.kernels import activations
 
 Binding = dict[str, Any]

@@ -10,7 +10,7 @@ import numpy as np
 
 from tinyseq.errors import BroadcastWarning, PlanError, UnsupportedError
 from tinyseq.ir.effort import Allowance
-from tinyseq.ir.narrow import Constant
+from tinyseq.ir.weights import Constant, widened
 from tinyseq.kernels.formats import FLOAT32, FOURIER, WeightFormat
 from tinyseq.kernels.fourier import FourierMatrix, found
 from tinyseq.kernels.instructions import (
@@ -21,7 +21,7 @@ from tinyseq.kernels.instructions import (
     OPCODES,
 )
 from tinyseq.plan.kinds import KINDS, REPORT, RESULTS, check_kinds
-from tinyseq.plan.packing import PackedWeights, factor_of, format_of, segment
+from tinyseq.plan.packing import PackedWeights, dense, format_of, segment
 from tinyseq.plan.pieces import MOST_PIECES, Bounds, Pieces, made_of
 from tinyseq.plan.ring import Ring
 from tinyseq.plan.sizes import closed
@@ -139,7 +139,7 @@ class Builder:
             raise UnsupportedError(
                 f"computing with {array.dtype} tensors is not supported; floats, integers and bool are"
             )
-        packed = self._weights.get(array, "dense", lambda: segment(np.asarray(array, storage(array.dtype))))
+        packed = self._weights.get(array, "dense", lambda: dense(array))
         return View(self.segment(packed), array.shape, dense_strides(array.shape), 0, computed(array.dtype))
 
     def scalar(self, value: float, shape: Shape) -> View:
@@ -161,17 +161,17 @@ class Builder:
     def factor(
         self, source: Constant, layout: object, n: int, lay: Callable, of: WeightFormat | None = None
     ) -> Factor:
-        """A known matrix [k, n], which ``lay`` makes of its ``source`` or of an array of that shape, packed
-        the first time; ``layout`` tells it from others that are made of it."""
+        """A known matrix [..., n], which ``lay`` makes of its ``source`` or of an array of that shape, packed
+        as one [k, n] the first time; ``layout`` tells it from others that are made of it."""
         of = of or format_of(source)
-        return Factor(self.packed(source, (of.name, layout), lambda: factor_of(source, lay, of)), n, of)
+        return Factor(self.weight(self._weights.factor(source, layout, lay, of)), n, of)
 
     def found_transform(self, source: Constant, layout: object, lay: Callable) -> Factor | None:
         """The matrix that ``lay`` makes of a constant, if it is that of a Fourier transform."""
         if not self._weights.transforms or format_of(source) is not FLOAT32:
             return None
         # In a tuple, as that there is none is worth knowing too.
-        (matrix,) = self._weights.get(source, ("transform", layout), lambda: (found(lay(source)),))
+        (matrix,) = self._weights.get(source, ("transform", layout), lambda: (found(lay(widened(source))),))
         if matrix is None:
             return None
         packed = self.packed(source, (FOURIER.name, layout), lambda: segment(FOURIER.pack(matrix)))

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import math
 import sys
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Hashable, Iterable, Iterator
+from functools import partial
 from typing import Any
 
 import numpy as np
 
 from tinyseq.common import memory
-from tinyseq.ir.narrow import Constant, Narrow
+from tinyseq.ir.narrow import Narrow
+from tinyseq.ir.weights import Constant, Lay, Weight
 from tinyseq.kernels.formats import (
     FLOAT32,
     FORMAT_CODES,
@@ -20,6 +23,7 @@ from tinyseq.kernels.formats import (
     WeightFormat,
 )
 from tinyseq.kernels.instructions import ALIGNMENT, GROUP, PANEL
+from tinyseq.plan.view import storage
 
 
 def aligned(size: int) -> np.ndarray:
@@ -45,18 +49,44 @@ def segment(array: np.ndarray) -> np.ndarray:
     return copy
 
 
+def as_segment(array: np.ndarray) -> np.ndarray:
+    """A read-only array of the same numbers in the place of another, which ``dense`` need not copy."""
+    if array.dtype != storage(array.dtype) or _is_segment(array):
+        return array
+    copy = segment(array).reshape(array.shape)
+    copy.flags.writeable = False
+    return copy
+
+
+def dense(array: Constant) -> np.ndarray:
+    """The elements of a constant as programs compute with them, in a segment."""
+    if isinstance(array, np.ndarray) and array.dtype == storage(array.dtype) and _is_segment(array):
+        return array.reshape(-1)
+    return segment(np.asarray(array, storage(array.dtype)))
+
+
+def _is_segment(array: np.ndarray) -> bool:
+    """Whether an array lies as segments do, and nobody writes to it."""
+    flags = array.flags
+    return flags.c_contiguous and not flags.writeable and array.ctypes.data % ALIGNMENT == 0
+
+
 Matrix = np.ndarray | QuantizedMatrix | ScaledMatrix | Narrow
 
 
 def panels(matrix: Matrix, of: WeightFormat = FLOAT32) -> np.ndarray:
     """A matrix [k, n] as packed panels of a format, and what its columns need behind them; see
     ``kernels/compute/product.py``."""
-    depth = 0 if of.most is None else _depth(matrix)
-    if of.most is None or depth <= of.most:
+    if not _in_pieces(matrix, of):
         return _piece(matrix, of)
-    starts = range(0, depth, of.most)
+    starts = range(0, _depth(matrix), of.most)
     pieces = [_piece(_rows(matrix, start, start + of.most), of).view(np.uint8) for start in starts]
     return segment(np.concatenate(pieces))
+
+
+def _in_pieces(matrix: Matrix, of: WeightFormat) -> bool:
+    """Whether a matrix is packed in several pieces."""
+    return of.most is not None and _depth(matrix) > of.most
 
 
 def _depth(matrix: Matrix) -> int:
@@ -105,12 +135,33 @@ def _part(matrix: Narrow, *places: slice) -> Narrow:
 
 def _lay(plane: np.ndarray, target: np.ndarray, start: int) -> None:
     """Lays the elements of columns from ``start`` on, the first of a group, into their panels."""
-    k, n = plane.shape
-    for first in range(0, n, GROUP * PANEL):
-        own = plane[:, first : first + GROUP * PANEL]
-        width = -(-own.shape[1] // PANEL) * PANEL
-        group = target[k * (start + first) : k * (start + first + width)].reshape(k, width)
-        group[:, : own.shape[1]] = own
+    for columns in _groups(plane.shape[1]):
+        own = plane[:, columns]
+        _group(target, len(plane), start + columns.start, own.shape[1])[...] = own
+
+
+def _groups(n: int) -> Iterator[slice]:
+    """The columns of each group."""
+    return (slice(first, min(first + GROUP * PANEL, n)) for first in range(0, n, GROUP * PANEL))
+
+
+def _group(panels: np.ndarray, k: int, first: int, count: int) -> np.ndarray:
+    """The elements [..., k, count] of the columns from ``first`` on, those of a group."""
+    width = -(-count // PANEL) * PANEL
+    group = panels[..., k * first : k * (first + width)]
+    return group.reshape(*panels.shape[:-1], k, width)[..., :count]
+
+
+def unpack(packed: np.ndarray, of: WeightFormat, matrix: np.ndarray) -> None:
+    """Writes into a matrix [..., n] what a file holds of one that is packed in a format."""
+    *depth, n = matrix.shape
+    k = math.prod(depth)
+    rows = -(-k // of.element.per)
+    size = of.planes * panels_size(rows, n) * of.element.size
+    elements = packed.view(np.uint8)[:size].view(f"u{of.element.size}").reshape(of.planes, -1)
+    for columns in _groups(n):
+        group = _group(elements, rows, columns.start, columns.stop - columns.start)
+        matrix[..., columns] = of.unpack(group)[:k].reshape(*depth, -1)
 
 
 def panels_size(k: int, n: int) -> int:
@@ -123,9 +174,21 @@ def format_of(source: Constant) -> WeightFormat:
     return FORMATS[FORMAT_CODES[source.precision.name]] if isinstance(source, Narrow) else FLOAT32
 
 
-def factor_of(source: Constant, lay: Callable[[np.ndarray], np.ndarray], of: WeightFormat) -> np.ndarray:
-    """The matrix that ``lay`` makes of a constant, packed."""
-    return panels(source.laid(lay) if isinstance(source, Narrow) else lay(source), of)
+def factor_of(source: Constant, lay: Lay, of: WeightFormat) -> np.ndarray:
+    """The matrix [..., n] that ``lay`` makes of a constant, packed as one [k, n]."""
+    return panels(_matrix(source, lay) if isinstance(source, Weight) else as_matrix(lay(source)), of)
+
+
+def _matrix(source: Weight, lay: Lay) -> np.ndarray | Narrow:
+    """The matrix [k, n] of a weight."""
+    return source.laid(lambda own: as_matrix(lay(own)))
+
+
+def as_matrix(array: Matrix) -> Matrix:
+    """An array [..., n] as a matrix [k, n]; what is one, as it is."""
+    if not isinstance(array, np.ndarray):
+        return array
+    return array.reshape(math.prod(array.shape[:-1]), array.shape[-1])
 
 
 class PackedWeights:
@@ -158,12 +221,20 @@ class PackedWeights:
         """Whether an array is of the model itself."""
         return id(array) in self._own
 
+    def factor(self, source: Constant, layout: Hashable, lay: Lay, of: WeightFormat) -> np.ndarray:
+        """The matrix that ``lay`` makes of a constant, packed; from then on a weight has its numbers from
+        there."""
+        name = of.name, layout
+        packed = self.get(source, name, lambda: factor_of(source, lay, of))
+        asking = isinstance(source, Weight) and source.is_asking(name) and self.owns(source)
+        if asking and not _in_pieces(_matrix(source, lay), of):
+            source.held(name, lay, partial(unpack, packed, of))
+        return packed
+
     def get(self, source: Constant, key: object, make: Callable[[], Any]) -> Any:
         """The result of ``make`` for ``source`` and ``key``, from the first time on."""
         if not self.owns(source):
             return make()
         full_key = (id(source), key)
         made = self._made.get(full_key)
-        if made is None:
-            made = self._made[full_key] = make()
-        return made
+        return self._made.setdefault(full_key, make()) if made is None else made

@@ -21,8 +21,8 @@ from tinyseq.common import memory
 from tinyseq.errors import FeedError, ModelError, TinyseqError
 from tinyseq.ir.effort import predicted
 from tinyseq.ir.model import Model, ModelGraph, Node
-from tinyseq.ir.narrow import Constant, widened
 from tinyseq.ir.ops import FAMILY
+from tinyseq.ir.weights import Constant, widened
 from tinyseq.kernels.instructions import TOO_MANY_TURNS
 from tinyseq.reference.common import FUNCTIONS
 

@@ -15,7 +15,18 @@ from tinyseq.common.given import as_path, is_whole
 from tinyseq.common.text import printable
 from tinyseq.errors import ChunkWarning, FeedError, ModelError
 from tinyseq.ir import format
-from tinyseq.ir.model import POSITION, Model, ModelGraph, Node, StatePair, Value, given_out, layers
+from tinyseq.ir.model import (
+    POSITION,
+    Model,
+    ModelGraph,
+    Node,
+    StatePair,
+    Value,
+    constants_of,
+    given_out,
+    layers,
+)
+from tinyseq.ir.weights import is_large
 from tinyseq.runtime.stream import Stream
 
 if TYPE_CHECKING:
@@ -64,6 +75,12 @@ class Session:
             from tinyseq.passes.narrow import both_with_precision
 
             simple, model = both_with_precision(simple, model, rounds, keep)
+        if any(map(is_large, constants_of(simple.graph))):
+            # Imported here: small models have no constants that are worth it.
+            from tinyseq.passes.weights import held_once
+            from tinyseq.plan.packing import as_segment
+
+            simple, model = held_once(simple, model, as_segment)
         self.model = model
         self._simple = simple
         self._overriding: dict[frozenset[str], Session] = {}

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from tinyseq.ir.narrow import Constant
+from tinyseq.ir.weights import Constant
 from tinyseq.kernels.formats import AS_THEY_ARE, FLOAT32, ROUNDED_TOGETHER, WeightFormat
 from tinyseq.kernels.instructions import BYTES, HAS_LENGTHS
 from tinyseq.plan import packing
@@ -230,7 +230,7 @@ def _contracted(p: Builder, a: _Term, b: _Term, wanted: Container[str]) -> _Term
         order = b.order([*inner, *right])
 
         def lay(own: np.ndarray) -> np.ndarray:
-            return own.transpose(order).reshape(middle, columns)
+            return own.transpose(order).reshape(*parts[2], columns)
 
         y = linear(p, x, p.factor(b.x, key, columns, lay), None)
     else:

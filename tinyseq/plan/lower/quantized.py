@@ -20,6 +20,7 @@ from tinyseq.plan.lower.operands import along, given, order_of, real
 from tinyseq.plan.lower.recurrent import BACKWARD, Layer, Sizes
 from tinyseq.plan.lower.sliding import flattened
 from tinyseq.plan.lower.windows import convolution
+from tinyseq.plan.packing import as_matrix
 from tinyseq.plan.view import BYTE, FLOAT, INTEGER, NARROW, SIGNED, WORD, Factor, View
 from tinyseq.shapes import axis_of
 
@@ -160,7 +161,7 @@ def byte_block(p: Builder, source: np.ndarray, key: object, n: int, matrix, offs
     scales = np.ones(1, np.float32) if scales is None else scales
     full_key = (key, offsets.tobytes(), scales.tobytes())
     return p.factor(
-        source, full_key, n, lambda own: QuantizedMatrix(matrix(own), offsets, scales), BYTE_BLOCK
+        source, full_key, n, lambda own: QuantizedMatrix(as_matrix(matrix(own)), offsets, scales), BYTE_BLOCK
     )
 
 

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from tinyseq.ir.narrow import Constant
+from tinyseq.ir.weights import Constant
 from tinyseq.kernels.cells import CELLS, PEEPHOLES, VARIANT_CODES, Variant
 from tinyseq.kernels.instructions import HAS_LENGTHS, HAS_Y, PROJECTED
 from tinyseq.plan import packing

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from tinyseq import shapes as rules
-from tinyseq.ir.narrow import Constant
+from tinyseq.ir.weights import Constant
 from tinyseq.kernels.instructions import BYTES, PANEL
 from tinyseq.plan import packing
 from tinyseq.plan.lower.elementwise import apply
@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 
 Product = Callable[[View, int, tuple, slice, Callable[[Any], Any]], View]
 """``product(windows, head, key, kernels, matrix)``: windows, whose taps are all dimensions from ``head`` on,
-times the matrix [taps, M] of some kernels.
+times the matrix [taps..., M] of some kernels.
 
 ``key`` tells the matrix, which ``matrix`` makes of the weights, from others of the same weights.
 """
@@ -55,7 +55,7 @@ def _convolved(
             own = along(w, 0, kernels.start, count)
             kept = own.sliced([*[(0, 1, n) for n in own.shape[:2]], *[(a, 1, b - a) for a, b in used]])
             return reshaped(p, kept.transposed(order), (taps, own.shape[0]))
-        return w[(kernels, slice(None), *[slice(*run) for run in used])].transpose(order).reshape(taps, count)
+        return w[(kernels, slice(None), *[slice(*run) for run in used])].transpose(order)
 
     y = product(windows, rank + 1, (kernels.start, *used), kernels, matrix)
     return y.transposed((0, rank + 1, *range(1, rank + 1)))
