@@ -15,7 +15,7 @@ from hypothesis.extra import numpy as arrays
 from onnx import helper
 
 import tinyseq
-from tests.models import model, value
+from tests.models import Case, model, value
 from tests.strategies import CASES
 from tests.strategies.recurrent import LAYERS, layers_of_any_kind
 from tests.test_narrow_memory import CASES as LARGE
@@ -201,11 +201,13 @@ def test_what_does_not_hold_all_of_it_gives_nothing_up(however_small, lay):
 @pytest.mark.parametrize("order", itertools.permutations(range(3)))
 def test_numbers_come_back_to_where_they_were_however_they_lie(however_small, order):
     lying = np.ascontiguousarray(numbers(3, 4, 5).transpose(order)).transpose(np.argsort(order))
-    # A view of this array alone.
-    weight = Exact(lying)
-    tell(weight, 0, lambda own: own.transpose(order).reshape(-1, own.shape[order[-1]]))
+    weight, other = Exact(lying), Exact(lying)
+    tell(weight, 0, lambda own: own.reshape(12, 5))
     assert weight._stored is None
+    # A view of this array alone, so that it would not be written to.
+    tell(other, 0, lambda own: own.transpose(order).reshape(-1, own.shape[order[-1]]))
     same_bits(weight.numbers, numbers(3, 4, 5))
+    same_bits(other.numbers, numbers(3, 4, 5))
 
 
 def test_small_weights_are_kept():
@@ -231,8 +233,62 @@ def test_matrices_that_are_packed_in_pieces_are_kept(precision):
 
 def test_inspecting_a_model_leaves_its_weights_alone():
     session = tinyseq.load(LARGE["LSTM"]().model)
-    inspect(session, [{"x": np.zeros((3, 1, N), np.float32)}])
+    inspect(session, session.model, [{"x": np.zeros((3, 1, N), np.float32)}])
     assert weights_of(session) and not given_up(session)
+
+
+@pytest.mark.parametrize("flips", [(1,), (1, 2), (0, 1, 2)])
+def test_numbers_of_an_array_that_is_read_backwards_come_back(however_small, flips):
+    weight = Exact(np.flip(numbers(3, 4, 5), flips))
+    right = weight.numbers.copy()
+    tell(weight, 0, lambda own: own.reshape(3, 20))
+    assert weight._stored is None
+    same_bits(weight.numbers, right)
+
+
+def test_nobody_writes_to_a_weight():
+    with pytest.raises(ValueError, match="read-only"):
+        Exact(numbers(3, 4)).numbers[0] = 1
+
+
+@pytest.mark.parametrize("precision", ALL)
+def test_weights_that_a_file_turns_round_come_back(tmp_path, precision):
+    constants = {"w": drawn(64, 16, 32)}
+    constants |= {"s": np.array([-1, -1]), "e": np.array([-100, -100]), "a": np.array([1, 2])}
+    nodes = [
+        helper.make_node("Slice", ["w", "s", "e", "a", "s"], ["v"]),
+        helper.make_node("Einsum", ["x", "v"], ["y"], equation="ab,bcd->acd"),
+    ]
+    file = model(nodes, [value("x", shape=["rows", 64])], [value("y")], constants)
+    session, x = tinyseq.load(file, precision=precision), {"x": drawn(3, 64)}
+    right = session.run(x)["y"]
+    session.save(tmp_path / "m.tinyseq")
+    same_bits(tinyseq.load(tmp_path / "m.tinyseq").run(x)["y"], right)
+    assert session.fingerprint == tinyseq.load(file, precision=precision).fingerprint
+
+
+def turned() -> Case:
+    """A product with a weight that simplification turns round."""
+    nodes = [helper.make_node("Transpose", ["w"], ["v"]), helper.make_node("MatMul", ["x", "v"], ["y"])]
+    file = model(nodes, [value("x", shape=["rows", N])], [value("y")], {"w": drawn(N, N)})
+    return Case(file, {"x": drawn(1, N)})
+
+
+def by_onnxruntime(file: bytes, feeds: dict[str, np.ndarray]) -> list[object]:
+    session = tinyseq.InferenceSession(file)
+    return [session, session.run(None, feeds)]
+
+
+def by_tinyseq(file: bytes, feeds: dict[str, np.ndarray]) -> list[object]:
+    session = tinyseq.load(file)
+    return [session, session.run(feeds)]
+
+
+@pytest.mark.parametrize("run", [by_tinyseq, by_onnxruntime])
+@pytest.mark.parametrize("made", [turned, LARGE["MatMul"], LARGE["Conv, BatchNormalization"]])
+def test_what_a_file_has_in_the_place_of_a_weight_is_not_kept(run, made):
+    case = made()
+    assert 4 * N * N <= held(lambda: run(case.model, case.feeds)) < 1.6 * 4 * N * N
 
 
 # Other readers.

@@ -167,7 +167,7 @@ def test_a_narrow_weight_is_no_array_and_numpy_widens_it():
         narrow.T  # noqa: B018
     with pytest.raises(TypeError):
         narrow[0]
-    with pytest.raises(ValueError, match="numbers of a weight are a copy"):
+    with pytest.raises(ValueError, match="they are a copy"):
         np.array(narrow, copy=False)
 
 

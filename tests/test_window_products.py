@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import itertools
 from unittest import mock
 
 import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from onnx import helper
 
 import tinyseq
-from tests.models import Case, one_node
+from tests.models import Case, model, one_node, value
 from tests.test_bits import same_bits
 from tests.test_differential import agrees_with_onnxruntime, agrees_with_the_reference
 from tests.test_lookup import instructions
@@ -55,6 +57,25 @@ def many(few: int = sliding.FEW):
 def copied(case: Case, **options) -> dict[str, np.ndarray]:
     with mock.patch.object(sliding, "MANY", 2**60):
         return tinyseq.load(case.model, **options).run(case.feeds)
+
+
+@pytest.mark.parametrize("groups", itertools.permutations([1, 2, 4]))
+@pytest.mark.parametrize("op", ["Conv", "ConvTranspose", "ConvInteger"])
+def test_convolutions_of_other_groups_with_the_same_weights(op, groups):
+    rng, channels, filters = np.random.default_rng(0), 4, 8
+    w = rng.standard_normal((filters, channels, 3)).astype(np.float32)
+    if op == "ConvInteger":
+        w = rng.integers(-9, 9, w.shape).astype(np.int8)
+    nodes, inputs, feeds = [], [], {}
+    for group in groups:
+        wide = filters if op == "ConvTranspose" else channels * group
+        x, name = rng.standard_normal((1, wide, 9)), f"x{group}"
+        feeds[name] = np.rint(9 * x).astype(np.int8) if op == "ConvInteger" else x.astype(np.float32)
+        inputs.append(value(name, feeds[name].dtype, [1, wide, 9]))
+        nodes.append(helper.make_node(op, [name, "w"], [f"y{group}"], group=group))
+    result = np.int32 if op == "ConvInteger" else np.float32
+    file = model(nodes, inputs, [value(f"y{group}", result) for group in groups], {"w": w})
+    agrees_with_the_reference(Case(file, feeds))
 
 
 @given(convolutions(), st.sampled_from([0, 4, 40]))

@@ -15,6 +15,7 @@ from bench.cuda import models
 from tests.cuda.emulator import EmulatedDevice
 from tests.cuda.races import Race
 from tests.models import recurrent
+from tinyseq.ir.model import Model
 from tinyseq.kernels.cells import VARIANT_CODES, Variant
 from tinyseq.kernels.cuda import committing, driver, forms, frame_few_rows, gathering, schedule
 from tinyseq.kernels.cuda import recurrent as layers
@@ -318,12 +319,18 @@ def _always_last(address, last):
 _always_last.__module__ = f"{HOME}.planted"
 
 
+def with_infinity(unit: int) -> Model:
+    """A layer of 40 units, one of which has weights for its input that are infinite."""
+    model = models.layer("LSTM", 40).model.model()
+    w, *_ = model.graph.constants.values()
+    w[0, unit] = np.inf
+    return model
+
+
 @pytest.mark.usefixtures("together")
 @pytest.mark.parametrize("unit", [0, 39])
 def test_one_number_that_is_not_finite_keeps_all_from_being_committed(unit, device):
-    layer = models.layer("LSTM", 40)
-    layer.w[0, unit] = np.inf
-    stream = tinyseq.load(layer.model, device="cuda").stream()
+    stream = tinyseq.Session(with_infinity(unit), device="cuda").stream()
     stream.step({"x": np.ones((1, 1, 40), np.float32)})
     before = stream.snapshot()
     with pytest.raises(tinyseq.FeedError, match="would be NaN or infinite"):
@@ -342,10 +349,9 @@ def test_committing_what_others_have_not_heard_of_shows(device, monkeypatch):
     names = {**vars(committing), "neighbour": _own}
     monkeypatch.setattr(frame_few_rows, "commit_together", FunctionType(commit_together.__code__, names))
     frame_few_rows.few_rows_of.cache_clear()
-    layer = models.layer("LSTM", 40)
-    layer.w[0, 39] = np.inf
+    model = with_infinity(39)
     try:
-        stream = tinyseq.load(layer.model, device="cuda").stream()
+        stream = tinyseq.Session(model, device="cuda").stream()
         before = stream.snapshot()
         with suppress(tinyseq.FeedError):
             stream.step({"x": np.zeros((1, 1, 40), np.float32)})

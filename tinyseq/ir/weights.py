@@ -35,16 +35,15 @@ class Weight(ABC):
     What takes it for an array fails.
     """
 
-    __slots__ = ("_axes", "_layouts", "_stored", "_stored_as", "shape")
+    __slots__ = ("_layouts", "_stored", "_stored_as", "shape")
 
     dtype = np.dtype(np.float32)
     itemsize = dtype.itemsize
 
     def __init__(self, stored: np.ndarray) -> None:
         self.shape, self._stored_as = stored.shape, stored.dtype
-        self._axes = np.argsort([-stride for stride in stored.strides], kind="stable")
         self._stored: np.ndarray | None = stored
-        self._layouts: dict[Hashable, Layout] = {}
+        self._layouts: dict[Hashable, Layout | None] = {}
 
     @property
     def ndim(self) -> int:
@@ -76,7 +75,7 @@ class Weight(ABC):
 
     def __array__(self, dtype: Any = None, copy: bool | None = None) -> np.ndarray:
         if copy is False:
-            raise ValueError("the numbers of a weight are a copy")
+            raise ValueError("the numbers of a weight are made anew: they are a copy")
         return self.numbers.astype(dtype or self.dtype, copy=bool(copy))
 
     def is_asking(self, name: Hashable) -> bool:
@@ -84,34 +83,36 @@ class Weight(ABC):
         stored = self._stored
         return stored is not None and stored.nbytes >= LEAST_BYTES and name not in self._layouts
 
-    def held(self, name: Hashable, lay: Lay, write: Callable[[np.ndarray], None]) -> None:
-        """Tells that a layout holds what ``lay`` makes of what is stored: ``write`` writes it, to the bit,
-        into an array. What is stored is given up once layouts hold all of it."""
-        stored = self._stored
-        place = None if stored is None else _place(lay(stored), stored)
-        if place is None:
-            return
-        self._layouts[name] = Layout(*place, lay, write)
+    def held(self, name: Hashable, lay: Lay, write: Callable[[np.ndarray], None] | None) -> None:
+        """Tells of a layout of what ``lay`` makes of what is stored, of which ``write``, if that can be,
+        writes it, to the bit, into an array. What is stored is given up once layouts hold all of it."""
+        like = self._new()
+        place = None if write is None else _place(lay(like), like)
+        self._layouts[name] = None if place is None else Layout(*place, lay, write)
         end = 0
-        for layout in sorted(self._layouts.values(), key=itemgetter(0)):
+        for layout in sorted(self._known(), key=itemgetter(0)):
             end = max(end, layout.stop) if layout.start <= end else end
-        if end == self.size * self._stored_as.itemsize:
+        if end == like.nbytes:
             self._stored = None
 
+    def _known(self) -> list[Layout]:
+        return [layout for layout in tuple(self._layouts.values()) if layout is not None]
+
+    def _new(self) -> np.ndarray:
+        return np.empty(self.shape, self._stored_as)
+
     def _restored(self) -> np.ndarray:
-        # Of the same strides: what gives a part of one array gives a part of the other.
-        shape = [self.shape[axis] for axis in self._axes]
-        stored = np.empty(shape, self._stored_as).transpose(np.argsort(self._axes))
-        for layout in tuple(self._layouts.values()):
+        stored = self._new()
+        for layout in self._known():
             layout.write(layout.lay(stored))
         return stored
 
 
 def _place(part: np.ndarray, whole: np.ndarray) -> tuple[int, int] | None:
-    """The bytes of an array from a first one to an end that are those of a part; None if there are others
-    between them or it is no view."""
+    """The bytes of an array from a first one to an end that are those of a part, each of them once; None if
+    there are others between them or it is no view."""
     (start, stop), (first, end) = _bounds(part), _bounds(whole)
-    dense = stop - start == part.nbytes and end - first == whole.nbytes
+    dense = stop - start == part.nbytes and 0 not in part.strides
     return (start - first, stop - first) if dense and first <= start and stop <= end else None
 
 
@@ -127,6 +128,11 @@ class Exact(Weight):
     """A weight as it is."""
 
     __slots__ = ()
+
+    def __init__(self, stored: np.ndarray) -> None:
+        stored = stored.view()
+        stored.flags.writeable = False
+        super().__init__(stored)
 
     @property
     def numbers(self) -> np.ndarray:

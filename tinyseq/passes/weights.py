@@ -155,6 +155,7 @@ def held_once(
 
     def once(constant: Constant) -> Constant:
         if id(constant) not in made:
+            # What nothing reads is not read otherwise.
             weight = not any(None in readers.of(constant, set()) for readers in read)
             weight = weight and constant.dtype == Exact.dtype
             made[id(constant)] = Exact(constant) if weight else as_read(constant)

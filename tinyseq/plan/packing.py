@@ -77,16 +77,12 @@ Matrix = np.ndarray | QuantizedMatrix | ScaledMatrix | Narrow
 def panels(matrix: Matrix, of: WeightFormat = FLOAT32) -> np.ndarray:
     """A matrix [k, n] as packed panels of a format, and what its columns need behind them; see
     ``kernels/compute/product.py``."""
-    if not _in_pieces(matrix, of):
+    depth = 0 if of.most is None else _depth(matrix)
+    if of.most is None or depth <= of.most:
         return _piece(matrix, of)
-    starts = range(0, _depth(matrix), of.most)
+    starts = range(0, depth, of.most)
     pieces = [_piece(_rows(matrix, start, start + of.most), of).view(np.uint8) for start in starts]
     return segment(np.concatenate(pieces))
-
-
-def _in_pieces(matrix: Matrix, of: WeightFormat) -> bool:
-    """Whether a matrix is packed in several pieces."""
-    return of.most is not None and _depth(matrix) > of.most
 
 
 def _depth(matrix: Matrix) -> int:
@@ -179,6 +175,14 @@ def factor_of(source: Constant, lay: Lay, of: WeightFormat) -> np.ndarray:
     return panels(_matrix(source, lay) if isinstance(source, Weight) else as_matrix(lay(source)), of)
 
 
+def _in_pieces(source: Weight, lay: Lay, of: WeightFormat) -> bool:
+    """Whether the matrix of a weight is packed in several pieces."""
+    if of.most is None:
+        return False
+    like = lay(np.broadcast_to(np.zeros((), bool), source.shape))
+    return math.prod(like.shape[:-1]) > of.most
+
+
 def _matrix(source: Weight, lay: Lay) -> np.ndarray | Narrow:
     """The matrix [k, n] of a weight."""
     return source.laid(lambda own: as_matrix(lay(own)))
@@ -226,9 +230,8 @@ class PackedWeights:
         there."""
         name = of.name, layout
         packed = self.get(source, name, lambda: factor_of(source, lay, of))
-        asking = isinstance(source, Weight) and source.is_asking(name) and self.owns(source)
-        if asking and not _in_pieces(_matrix(source, lay), of):
-            source.held(name, lay, partial(unpack, packed, of))
+        if isinstance(source, Weight) and source.is_asking(name) and self.owns(source):
+            source.held(name, lay, None if _in_pieces(source, lay, of) else partial(unpack, packed, of))
         return packed
 
     def get(self, source: Constant, key: object, make: Callable[[], Any]) -> Any:

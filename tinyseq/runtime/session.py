@@ -75,6 +75,7 @@ class Session:
             from tinyseq.passes.narrow import both_with_precision
 
             simple, model = both_with_precision(simple, model, rounds, keep)
+        model = model if model.defaults else simple
         if any(map(is_large, constants_of(simple.graph))):
             # Imported here: small models have no constants that are worth it.
             from tinyseq.passes.weights import held_once

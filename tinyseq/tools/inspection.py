@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from tinyseq.errors import TinyseqError
-from tinyseq.ir.model import Dimension, ModelGraph, Value, constants_of
+from tinyseq.ir.model import Dimension, Model, ModelGraph, Value, constants_of
 from tinyseq.runtime.session import Session
 from tinyseq.tools.cost import memory, operations
 
@@ -22,18 +22,19 @@ MOST_ELEMENTS = 2**20
 """Elements of an input up to which others are tried."""
 
 
-def inspect(session: Session, steps: Iterable[Mapping[str, np.ndarray]]) -> dict[str, Any]:
-    """A description of plain numbers, strings, lists and dicts.
+def inspect(session: Session, file: Model, steps: Iterable[Mapping[str, np.ndarray]]) -> dict[str, Any]:
+    """A description of plain numbers, strings, lists and dicts: of a session, and of the ``file`` that it was
+    loaded from.
 
     ``steps`` are inputs of a step, to be tried in this order: of the first that the model can be run on,
     ``tinyseq.tools.cost`` counts operations and memory. Where there is none, ``step_error`` says why the
     model cannot be run on the first.
     """
     streaming = {value.name: value for value in session.stream_inputs}
-    arrays = {id(array): array for array in constants_of(session.model.graph)}
+    arrays = {id(array): array for array in constants_of(file.graph)}
     floats = [array for array in arrays.values() if array.dtype.kind == "f"]
     return {
-        "origin": session.model.origin,
+        "origin": file.origin,
         "inputs": [_value(value) for value in session.inputs],
         "outputs": [_value(value) for value in session.outputs],
         "state": [
@@ -46,7 +47,7 @@ def inspect(session: Session, steps: Iterable[Mapping[str, np.ndarray]]) -> dict
             for pair in session.state
         ],
         "latency": session.latency,
-        "ops": dict(sorted(Counter(_ops(session.model.graph)).items())),
+        "ops": dict(sorted(Counter(_ops(file.graph)).items())),
         "parameters": sum(array.size for array in floats),
         "parameter_bytes": sum(array.nbytes for array in floats),
         **_first_step(session, steps),

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -14,6 +14,7 @@ from tinyseq.common import memory
 from tinyseq.errors import FeedError
 from tinyseq.ir.model import Value
 from tinyseq.ir.narrow import PRECISIONS
+from tinyseq.runtime.loading import read
 from tinyseq.runtime.session import Session
 from tinyseq.tools.tolerances import (
     ABSOLUTE,
@@ -83,24 +84,27 @@ def verify(
     session: Session,
     path: str | Path,
     feeds: Mapping[str, np.ndarray],
-    watch: reference.Watch | None = None,
+    watching: Callable[[int], reference.Watch] | None = None,
     tolerance: float | None = None,
 ) -> list[Comparison]:
-    """Every output of ``session`` against the reference and, for ONNX files, against onnxruntime; where
-    weights are rounded, against the reference with the rounded weights alone.
+    """Every output of ``session``, loaded from a ``path``, against what the reference makes of the file and,
+    for ONNX files, against onnxruntime; where weights are rounded, against the reference with the rounded
+    weights alone.
 
-    ``watch`` is told of each node that the reference, by far the slowest of them, has computed. ``tolerance``
-    is what results may differ, as a share of max(1, largest |value|), in place of what
-    ``tinyseq.tools.tolerances`` allows.
+    ``watching`` is told how many nodes the reference, by far the slowest of them, computes, and gives what is
+    told of each. ``tolerance`` is what results may differ, as a share of max(1, largest |value|), in place of
+    what ``tinyseq.tools.tolerances`` allows.
     """
     ours = session.run(feeds)
     arrays = {name: np.asarray(array) for name, array in feeds.items()}
     precision = PRECISIONS.get(session.computed.precision)
     rounds = precision is not None
-    others = {"reference": reference.run(session.computed if rounds else session.model, arrays, watch)}
+    model = session.computed if rounds else read(path)
+    watch = None if watching is None else watching(len(model.graph.nodes))
+    others = {"reference": reference.run(model, arrays, watch)}
     if not rounds and Path(path).suffix == ".onnx" and (theirs := _onnxruntime(path, feeds)) is not None:
         others["onnxruntime"] = theirs
-    allowed = tolerances(session.model.graph, tolerance)
+    allowed = tolerances(model.graph, tolerance)
     if precision is not None and not precision.exact:
         allowed = {name: replace(one, absolute=ABSOLUTE_OF_16_BITS) for name, one in allowed.items()}
 
@@ -113,7 +117,7 @@ def verify(
 
     rows = compared()
     if any(not row.within and row.step for row in rows):
-        moves = moved(session.computed if rounds else session.model, arrays, others["reference"])
+        moves = moved(model, arrays, others["reference"])
         allowed = {name: replace(one, moved=moves[name] * one.quantised) for name, one in allowed.items()}
         rows = compared()
     return rows

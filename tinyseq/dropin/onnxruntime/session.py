@@ -20,7 +20,7 @@ from tinyseq.dropin.onnxruntime.options import (
 )
 from tinyseq.dropin.onnxruntime.values import IOBinding, OrtValue, arrays_of, type_name
 from tinyseq.errors import DeviceError, FeedError, MissingPackageError, UnsupportedError
-from tinyseq.ir.model import Value
+from tinyseq.ir.model import Model, Value
 from tinyseq.runtime.loading import read
 from tinyseq.runtime.session import Session
 
@@ -90,9 +90,10 @@ class InferenceSession:
             raise TypeError(f"InferenceSession takes no argument {sorted(unknown)[0]!r}")
         check(sess_options, REFUSED_SESSION_OPTIONS, "sess_options")
         self._options = SessionOptions() if sess_options is None else sess_options
-        self._model = read(path_or_bytes)
+        model = read(path_or_bytes)
+        self._names = [value.name for value in model.graph.outputs]
+        self._parts: tuple[Model, Model | None] = model, None
         self.set_providers(providers, provider_options)
-        self._names = [value.name for value in self._model.graph.outputs]
 
     def __repr__(self) -> str:
         inputs, outputs = (
@@ -186,7 +187,7 @@ class InferenceSession:
                 kept = {"device_id": str(own["device_id"])}
                 device = f"cuda:{kept['device_id']}"
             try:
-                self._session = Session(self._model, device, threads=self._threads(device))
+                self._session = self._on(device)
             except (DeviceError, MissingPackageError) as error:
                 absent[name] = str(error)
                 continue
@@ -195,6 +196,13 @@ class InferenceSession:
         if absent:
             reasons = "; ".join(f"no {name}: {reason}" for name, reason in absent.items())
             warnings.warn(f"{reasons}; the model runs on {self._provider}", stacklevel=3)
+
+    def _on(self, device: str) -> Session:
+        """The model on a device; from then on it is known as that holds it."""
+        model, simple = self._parts
+        session = Session(model, device, simple, threads=self._threads(device))
+        self._parts = session.model, session.computed
+        return session
 
     def _threads(self, device: str) -> int:
         asked = getattr(self._options, "intra_op_num_threads", 0)

@@ -7,6 +7,7 @@ float32, in which the sum of ``EXACT`` products is exact.
 from __future__ import annotations
 
 import math
+from functools import partial
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -19,7 +20,7 @@ from tinyseq.plan.lower.linear import linear, matmul, row_strides
 from tinyseq.plan.lower.operands import along, given, order_of, real
 from tinyseq.plan.lower.recurrent import BACKWARD, Layer, Sizes
 from tinyseq.plan.lower.sliding import flattened
-from tinyseq.plan.lower.windows import convolution
+from tinyseq.plan.lower.windows import Used, convolution, taps_of
 from tinyseq.plan.packing import as_matrix
 from tinyseq.plan.view import BYTE, FLOAT, INTEGER, NARROW, SIGNED, WORD, Factor, View
 from tinyseq.shapes import axis_of
@@ -192,10 +193,10 @@ def conv_integer(p: Builder, node: Node, inputs, shapes) -> View:
     shift = p.narrow(_zero_point(given(inputs, 2), x)).reshaped(())
     offsets = np.broadcast_to(_zero_point(given(inputs, 3), w).ravel(), w.shape[0])
 
-    def product(windows: View, head: int, key: tuple, kernels: slice, matrix) -> View:
-        own = np.ascontiguousarray(offsets[kernels])
-        flat = flattened(p, windows, head)
-        return _product(p, flat, shift, byte_block(p, w, key, len(own), matrix, own))
+    def product(windows: View, head: int, kernels: slice, used: Used) -> View:
+        own, lay = np.ascontiguousarray(offsets[kernels]), partial(taps_of, kernels=kernels, used=used)
+        layout = (kernels.start, kernels.stop, *used)
+        return _product(p, flattened(p, windows, head), shift, byte_block(p, w, layout, len(own), lay, own))
 
     return convolution(p, node, _bytes(p, x, "an input"), w, shapes[0], product, shift)
 

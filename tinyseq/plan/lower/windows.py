@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -26,12 +26,15 @@ if TYPE_CHECKING:
     from tinyseq.plan.builder import Builder
 
 
-Product = Callable[[View, int, tuple, slice, Callable[[Any], Any]], View]
-"""``product(windows, head, key, kernels, matrix)``: windows, whose taps are all dimensions from ``head`` on,
-times the matrix [taps..., M] of some kernels.
+Used = list[tuple[int, int]]
+"""Along each axis the first tap that is used, and the one behind the last."""
 
-``key`` tells the matrix, which ``matrix`` makes of the weights, from others of the same weights.
-"""
+Product = Callable[[View, int, slice, Used], View]
+"""``product(windows, head, kernels, used)``: windows, whose taps are all dimensions from ``head`` on, times
+the used taps of some kernels."""
+
+Taps = Callable[[np.ndarray, slice, Used], np.ndarray]
+"""Gives the used taps of some kernels of known weights, [taps..., M]."""
 
 
 def _convolved(
@@ -45,19 +48,7 @@ def _convolved(
     rank = len(geometry.sizes)
     used = all_used(x, geometry)
     windows = apart(p, windows_of(p, x, geometry, used, fill), rank)
-    taps = math.prod(windows.shape[rank + 1 :])
-
-    count = kernels.stop - kernels.start
-
-    def matrix(w: np.ndarray | View) -> np.ndarray | View:
-        order = (*range(2, rank + 2), 1, 0)
-        if isinstance(w, View):
-            own = along(w, 0, kernels.start, count)
-            kept = own.sliced([*[(0, 1, n) for n in own.shape[:2]], *[(a, 1, b - a) for a, b in used]])
-            return reshaped(p, kept.transposed(order), (taps, own.shape[0]))
-        return w[(kernels, slice(None), *[slice(*run) for run in used])].transpose(order)
-
-    y = product(windows, rank + 1, (kernels.start, *used), kernels, matrix)
+    y = product(windows, rank + 1, kernels, used)
     return y.transposed((0, rank + 1, *range(1, rank + 1)))
 
 
@@ -76,31 +67,57 @@ def _by_groups(
     return parts[0] if groups == 1 else joined(p, parts, 1)
 
 
-def _as_it_is(w: Any) -> Any:
-    return w
+def taps_of(w: np.ndarray, kernels: slice, used: Used) -> np.ndarray:
+    """``Taps`` of w[M, C, ...]."""
+    own = w[(kernels, slice(None), *[slice(*run) for run in used])]
+    return own.transpose(*range(2, w.ndim), 1, 0)
 
 
-def _by_panels(
-    p: Builder, source: Constant | View, key: object, b: View | None, turn: Callable[[Any], Any] = _as_it_is
-) -> Product:
-    """The product of numbers with kernels that ``turn`` makes of their source; ``key`` tells them from others
-    of it."""
+def _turned_taps_of(w: np.ndarray, kernels: slice, used: Used, groups: int) -> np.ndarray:
+    """``Taps`` of the weights w[C, M / groups, ...] of a transposed convolution, of a group's kernels."""
+    channels, group = len(w) // groups, kernels.start // w.shape[1]
+    own = _turned_round(w[group * channels : (group + 1) * channels]).swapaxes(0, 1)
+    return taps_of(own, slice(None), used)
 
-    def product(windows: View, head: int, part: tuple, kernels: slice, matrix) -> View:
-        count = kernels.stop - kernels.start
-        if isinstance(source, View):
-            w = packed_matrix(p, matrix(turn(source)), None)
-        else:
-            w = p.factor(source, ("conv", key, *part), count, lambda own: matrix(turn(own)))
-        p.demand(windows)
-        begun = as_they_lie(p, windows, head, w)
-        flat = flattened(p, windows, head)
-        y = linear(p, flat, w, None if b is None else b.sliced([(kernels.start, 1, count)]))
-        if begun:
-            p.end_windows(begun)
-        return y
+
+def _turned_round(w: np.ndarray) -> np.ndarray:
+    """Weights [..., ..., taps...] whose last taps are the first ones."""
+    return np.flip(w, tuple(range(2, w.ndim)))
+
+
+def _by_panels(p: Builder, source: Constant, key: object, b: View | None, taps: Taps) -> Product:
+    """The product of numbers with known kernels; ``key`` tells taps from others of the same weights."""
+
+    def product(windows: View, head: int, kernels: slice, used: Used) -> View:
+        layout = ("conv", key, kernels.start, kernels.stop, *used)
+        lay = partial(taps, kernels=kernels, used=used)
+        w = p.factor(source, layout, kernels.stop - kernels.start, lay)
+        return _multiplied(p, windows, head, w, b, kernels)
 
     return product
+
+
+def _by_computed(p: Builder, source: View, b: View | None) -> Product:
+    """The product of numbers with kernels [M, C, ...] that are computed."""
+
+    def product(windows: View, head: int, kernels: slice, used: Used) -> View:
+        own = along(source, 0, kernels.start, kernels.stop - kernels.start)
+        kept = own.sliced([*[(0, 1, n) for n in own.shape[:2]], *[(a, 1, b - a) for a, b in used]])
+        taps = kept.transposed((*range(2, len(own.shape)), 1, 0))
+        matrix = reshaped(p, taps, (math.prod(taps.shape[:-1]), taps.shape[-1]))
+        return _multiplied(p, windows, head, packed_matrix(p, matrix, None), b, kernels)
+
+    return product
+
+
+def _multiplied(p: Builder, windows: View, head: int, w: Factor, b: View | None, kernels: slice) -> View:
+    p.demand(windows)
+    begun = as_they_lie(p, windows, head, w)
+    flat = flattened(p, windows, head)
+    y = linear(p, flat, w, None if b is None else b.sliced([(kernels.start, 1, w.n)]))
+    if begun:
+        p.end_windows(begun)
+    return y
 
 
 Kernels = Callable[[list, int], View]
@@ -196,7 +213,9 @@ def conv(p: Builder, node: Node, inputs, shapes) -> View:
         transform = p.found_transform(w, "conv", lambda own: own.reshape(len(own), -1).T)
         if transform is not None:
             return _transformed(p, x, transform, b, _geometry(node, x, w, shapes[0]))
-    return convolution(p, node, x, w, shapes[0], _by_panels(p, w, None, b), 0.0)
+    known = not isinstance(w, View)
+    product = _by_panels(p, w, "as is", b, taps_of) if known else _by_computed(p, w, b)
+    return convolution(p, node, x, w, shapes[0], product, 0.0)
 
 
 def _transformed(p: Builder, x: View, transform: Factor, b: View | None, geometry: Windowing) -> View:
@@ -226,22 +245,25 @@ def conv_transpose(p: Builder, node: Node, inputs, shapes) -> View:
         x = between
     front = tuple(d * (k - 1) - a for d, k, a in zip(dilations, sizes, before))
     geometry = Windowing(tuple(sizes), (1,) * len(sizes), tuple(dilations), front, shapes[0][2:])
-    count, turn = source.shape[1], partial(_turned, p, groups=groups)
+    count, known = source.shape[1], not isinstance(source, View)
     if 1 < groups == x.shape[1] and count == 1:
-        return _depthwise(p, x, _by_taps(p, source, turn(source), "transposed"), b, geometry)
-    return _by_groups(p, x, geometry, groups, count, _by_panels(p, source, "transposed", b, turn), 0.0)
+        turned = _turned_round(source) if known else _turned(p, source, groups)
+        return _depthwise(p, x, _by_taps(p, source, turned, "transposed"), b, geometry)
+    if known:
+        taps = partial(_turned_taps_of, groups=groups)
+        product = _by_panels(p, source, ("transposed", groups), b, taps)
+    else:
+        product = _by_computed(p, _turned(p, source, groups), b)
+    return _by_groups(p, x, geometry, groups, count, product, 0.0)
 
 
-def _turned(p: Builder, w: Any, groups: int) -> np.ndarray | View:
-    """The weights w[C, M / groups, ...] of a transposed convolution as those of a plain one."""
+def _turned(p: Builder, w: View, groups: int) -> View:
+    """The computed weights w[C, M / groups, ...] of a transposed convolution as those of a plain one."""
     channels, filters, *sizes = w.shape
     split, joint = (groups, channels // groups, filters), (groups * filters, channels // groups)
-    if isinstance(w, View):
-        turned = w.sliced([*[(0, 1, n) for n in w.shape[:2]], *[(n - 1, -1, n) for n in sizes]])
-        turned = reshaped(p, turned, (*split, *sizes)).transposed((0, 2, 1, *range(3, 3 + len(sizes))))
-        return reshaped(p, turned, (*joint, *sizes))
-    turned = np.flip(w, tuple(range(2, w.ndim))).reshape(*split, *sizes)
-    return turned.swapaxes(1, 2).reshape(*joint, *sizes)
+    turned = w.sliced([*[(0, 1, n) for n in w.shape[:2]], *[(n - 1, -1, n) for n in sizes]])
+    turned = reshaped(p, turned, (*split, *sizes)).transposed((0, 2, 1, *range(3, 3 + len(sizes))))
+    return reshaped(p, turned, (*joint, *sizes))
 
 
 def _pool_windows(p: Builder, node: Node, x: View, fill: float, shape: Shape) -> tuple[Windowing, View]:

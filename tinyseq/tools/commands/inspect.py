@@ -8,7 +8,7 @@ from collections.abc import Iterator
 import numpy as np
 
 from tinyseq.errors import FeedError
-from tinyseq.runtime.loading import WEIGHT_FILES
+from tinyseq.runtime.loading import WEIGHT_FILES, read
 from tinyseq.runtime.session import Session
 from tinyseq.tools import inputs
 from tinyseq.tools.commands.models import add_model, load_given
@@ -27,7 +27,7 @@ def run(args: argparse.Namespace) -> int:
     if args.model.suffix.lower() in WEIGHT_FILES:
         return _inspect_weights(args)
     session = load_given(args)
-    description = inspect(session, _steps(args, session))
+    description = inspect(session, read(args.model), _steps(args, session))
     if args.json:
         say_json(description)
         return FINE

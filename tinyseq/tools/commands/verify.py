@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import argparse
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import asdict
 
 from tinyseq.errors import OptionError
 from tinyseq.reference import Watch
-from tinyseq.runtime.session import Session
 from tinyseq.tools import inputs
 from tinyseq.tools.commands.models import add_model, frame_sizes_not_given, load_given
 from tinyseq.tools.console import FAILED, FINE, say, say_json
@@ -54,8 +53,8 @@ def run(args: argparse.Namespace) -> int:
         say(*([report.as_json()] if args.json else map(str, report.findings)))
         return FINE if report.passed else FAILED
     feeds = inputs.feeds_of(args, session)
-    with inputs.size_hint(args, session), _progress(session) as watch:
-        rows = verify(session, args.model, feeds, watch, args.tolerance)
+    with inputs.size_hint(args, session), _progress() as watching:
+        rows = verify(session, args.model, feeds, watching, args.tolerance)
     passed = all(row.within for row in rows)
     if args.json:
         say_json({"passed": passed, "comparisons": [asdict(row) for row in rows]})
@@ -65,13 +64,17 @@ def run(args: argparse.Namespace) -> int:
 
 
 @contextmanager
-def _progress(session: Session) -> Iterator[Watch | None]:
+def _progress() -> Iterator[Callable[[int], Watch] | None]:
     """A bar over the nodes that the reference computes, on a terminal and where tqdm is installed."""
     try:
         from tqdm import tqdm
     except ImportError:
         yield None
         return
-    count = len(session.model.graph.nodes)
-    with tqdm(total=count, unit="op", leave=False, file=sys.stderr, disable=None) as bar:
-        yield lambda node, inputs, outputs: bar.update()
+    with tqdm(unit="op", leave=False, file=sys.stderr, disable=None) as bar:
+
+        def watching(count: int) -> Watch:
+            bar.reset(count)
+            return lambda node, inputs, outputs: bar.update()
+
+        yield watching
