@@ -40,6 +40,7 @@ OWN = (
     "ir.op",
     "ir.ops",
     "ir.types",
+    "ir.weights",
     "passes",
     "passes.prune",
     "passes.simplify",

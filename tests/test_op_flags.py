@@ -19,6 +19,7 @@ from tinyseq.passes import reach
 from tinyseq.plan.packing import PackedWeights
 from tinyseq.plan.planner import Planner
 from tinyseq.plan.plans import Plans
+from tinyseq.runtime.loading import read
 from tinyseq.tools.cost import operations
 
 pytestmark = pytest.mark.filterwarnings("ignore::tinyseq.ConversionWarning")
@@ -36,7 +37,7 @@ def flag(monkeypatch):
 def computed(form: str, data: st.DataObject) -> tuple:
     """The node of a random model, its inputs and its results by the reference."""
     case = data.draw(CASES[form])
-    graph = tinyseq.load(case.model, device="reference").model.graph
+    graph = read(case.model).graph
     names = graph.constants | case.feeds
     for node in graph.nodes:
         inputs = [names[name] if name else None for name in node.inputs]

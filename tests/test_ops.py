@@ -10,12 +10,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-import tinyseq
 from tests.strategies import CASES, op_of
 from tinyseq import reference
 from tinyseq.ir.ops import FAMILIES, FAMILY, OPS
 from tinyseq.plan.lower import lowering
 from tinyseq.reference.recurrent import LayerAttributes
+from tinyseq.runtime.loading import read
 
 
 @pytest.mark.parametrize("op", OPS)
@@ -54,7 +54,7 @@ def test_a_family_defines_its_ops_and_no_others(family):
 @given(data=st.data())
 def test_the_shape_rule_says_what_the_reference_gives(form, data):
     case = data.draw(CASES[form])
-    graph = tinyseq.load(case.model, device="reference").model.graph
+    graph = read(case.model).graph
     names = graph.constants | case.feeds
     for node in graph.nodes:
         if FAMILY[node.op] == "control":
@@ -72,7 +72,7 @@ def test_the_shape_rule_says_what_the_reference_gives(form, data):
 @given(data=st.data())
 def test_a_node_is_imported_with_every_attribute_of_its_row(form, data):
     op = op_of(form)
-    graph = tinyseq.load(data.draw(CASES[form]).model, device="reference").model.graph
+    graph = read(data.draw(CASES[form]).model).graph
     node = next(node for node in graph.nodes if node.op == op)
     assert set(node.attributes) == {attribute.name for attribute in OPS[op].attributes}
     assert len(node.inputs) <= len(OPS[op].inputs) or OPS[op].inputs[-1].variadic

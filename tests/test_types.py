@@ -21,6 +21,7 @@ from tinyseq.ir.model import Model, ModelGraph, Node, StatePair, Value
 from tinyseq.ir.ops import FAMILY, OPS
 from tinyseq.plan.builder import Builder
 from tinyseq.plan.packing import PackedWeights
+from tinyseq.runtime.loading import read
 
 make = helper.make_node
 F = np.arange(1, 5, dtype=np.float32).reshape(2, 2)
@@ -280,7 +281,7 @@ def test_an_input_with_a_constant_of_another_type_is_refused():
 @given(data=st.data())
 def test_the_rule_says_what_the_reference_gives(form, data):
     case = data.draw(CASES[form])
-    graph = tinyseq.load(case.model, device="reference").model.graph
+    graph = read(case.model).graph
     names = graph.constants | case.feeds
     for node in graph.nodes:
         if FAMILY[node.op] == "control":

@@ -80,7 +80,7 @@ class Following:
                 if len(self.rings.nodes) == written or node.row.state or node.op == "Scan":
                     self.rings.nodes.append(node)
             except Refusal as refusal:
-                self.refused = node, refusal
+                self.refused = node, refusal.with_traceback(None)
                 raise ModelError(f"{node} {refusal}, so the model cannot be streamed; {REMEDY}") from None
             except NO_RULE as error:
                 if isinstance(error, ModelError):

@@ -126,7 +126,7 @@ def grown(following: Following, node: Node) -> None:
             # Places where windows lie are no frames, but may tell of windows over frames.
             if not all(name in probe.values for probe in following.probes):
                 raise
-            following.places[name] = refusal
+            following.places[name] = refusal.with_traceback(None)
         else:
             following.generated.add(name)
 

@@ -167,12 +167,12 @@ def held_once(
 
 def with_constants(model: Model, made: Callable[[Constant], Constant]) -> Model:
     """The model with what is ``made`` of each constant of its graph and of those within it."""
+    return model._replace(graph=_graph_with(model.graph, made))
 
-    def changed(graph: ModelGraph) -> ModelGraph:
-        constants = {name: made(constant) for name, constant in graph.constants.items()}
-        return with_inner(graph, graph.nodes, constants, changed)
 
-    return model._replace(graph=changed(model.graph))
+def _graph_with(graph: ModelGraph, made: Callable[[Constant], Constant]) -> ModelGraph:
+    constants = {name: made(constant) for name, constant in graph.constants.items()}
+    return with_inner(graph, graph.nodes, constants, lambda inner: _graph_with(inner, made))
 
 
 def with_inner(

@@ -272,6 +272,10 @@ class Builder:
         while self._postponed:
             self._postponed.pop(next(iter(self._postponed)))()
 
+    def finish(self) -> None:
+        """Nothing follows: what was postponed is never read, and would keep the builder alive."""
+        self._postponed.clear()
+
     def mark(self) -> Mark:
         """The place of the next instruction."""
         self.settle()

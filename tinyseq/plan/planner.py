@@ -248,6 +248,7 @@ class Planner:
         for view in given.values():
             view.buffer.first = -1
             view.buffer.last = max(view.buffer.last, 0)
+        builder.finish()
         run_abreast(builder)
         into_blocks(builder)
         declared |= {value.name: value.dtype for value in self.model.graph.outputs}

@@ -85,9 +85,9 @@ class Session:
         self.model = model
         self._simple = simple
         self._overriding: dict[frozenset[str], Session] = {}
-        self._backend = backends.create(
-            device, simple, lambda: self.streaming.model, finite, precision, threads
-        )
+        self._form = _StreamingForm(simple)
+        # Of the form alone: a session whose backend knew it would not be freed before cycles are looked for.
+        self._backend = backends.create(device, simple, self._form.model, finite, precision, threads)
 
     @property
     def inputs(self) -> tuple[Value, ...]:
@@ -296,30 +296,20 @@ class Session:
         Raises:
             ModelError: the model cannot be computed step by step; says which layer and why.
         """
-        streaming, refusal = self._streaming_form
-        if streaming is None:
+        try:
+            return self._form.streaming()
+        except ModelError as refusal:
             raise ModelError(f"{refusal}{self.doubts}") from refusal
-        return streaming
 
     @property
-    def _refusal(self) -> ModelError | None:
-        return self._streaming_form[1]
+    def _refusal(self) -> str:
+        return self._form.made[1]
 
     @cached_property
     def _notes(self) -> list[str]:
         from tinyseq.passes.time import notes
 
         return notes(self._simple, self.streaming)
-
-    @cached_property
-    def _streaming_form(self) -> tuple[Streaming | None, ModelError | None]:
-        """Worked out when it is first asked for: who runs whole sequences need not wait for it."""
-        from tinyseq.passes.streaming import streaming
-
-        try:
-            return streaming(self._simple), None
-        except ModelError as error:
-            return None, error
 
     @cached_property
     def doubts(self) -> str:
@@ -385,6 +375,39 @@ class Session:
         return "\n".join(map(printable, lines))
 
     __repr__ = __str__
+
+
+class _StreamingForm:
+    """What a stream computes in a step, worked out when it is first asked for: who runs whole sequences need
+    not wait for it."""
+
+    def __init__(self, simple: Model) -> None:
+        self._simple = simple
+
+    @cached_property
+    def made(self) -> tuple[Streaming | None, str]:
+        """It, or why there is none."""
+        from tinyseq.passes.streaming import streaming
+
+        try:
+            return streaming(self._simple), ""
+        except ModelError as error:
+            return None, str(error)
+
+    def streaming(self) -> Streaming:
+        """It.
+
+        Raises:
+            ModelError: there is none; says why.
+        """
+        streaming, refusal = self.made
+        if streaming is None:
+            raise ModelError(refusal)
+        return streaming
+
+    def model(self) -> Model:
+        """Its model; raises as ``streaming`` does."""
+        return self.streaming().model
 
 
 def _too_many_rows(fixed: FixedRows) -> str:
