@@ -291,6 +291,13 @@ def test_what_a_file_has_in_the_place_of_a_weight_is_not_kept(run, made):
     assert 4 * N * N <= held(lambda: run(case.model, case.feeds)) < 1.6 * 4 * N * N
 
 
+def test_a_product_and_a_dense_layer_share_what_is_packed():
+    nodes = [helper.make_node("MatMul", ["x", "w"], ["y"]), helper.make_node("Gemm", ["x", "w", "b"], ["z"])]
+    constants = {"w": drawn(N, N), "b": drawn(N)}
+    file = model(nodes, [value("x", shape=["rows", N])], [value("y"), value("z")], constants)
+    assert held(lambda: by_tinyseq(file, {"x": drawn(1, N)})) < 1.6 * 4 * N * N
+
+
 # Other readers.
 
 

@@ -74,11 +74,11 @@ def scratch_of(p: Builder, of: WeightFormat, rows: int, k: int, n: int) -> View 
     return p.allocate((-(-of.activations.scratch(rows, k, n) // BYTES),))
 
 
-def packed_matrix(p: Builder, b: Constant | View, layout: object, flip: bool = False) -> Factor:
+def packed_matrix(p: Builder, b: Constant | View, flip: bool = False) -> Factor:
     """A factor [k, n] (or, to ``flip``, [n, k]): packed now if known, else at run time."""
     if not isinstance(b, View):
         n, lay = b.shape[-2 if flip else -1], partial(_as_matrix, flip=flip)
-        return p.found_transform(b, (layout, flip), lay) or p.factor(b, (layout, flip), n, lay)
+        return p.found_transform(b, ("matrix", flip), lay) or p.factor(b, ("matrix", flip), n, lay)
     b = real(p, b)
     b = b.transposed((1, 0)) if flip else b
     k, n = b.shape
@@ -103,7 +103,7 @@ def multiplied(p: Builder, a: View, b: Constant | View, flip: bool = False) -> V
     if len(b.shape) == 1:
         b, flip = b.reshaped((*b.shape, 1)) if isinstance(b, View) else b.reshape(-1, 1), False
     if len(b.shape) == 2 or (not isinstance(b, View) and math.prod(b.shape[:-2]) == 1):
-        return linear(p, a, packed_matrix(p, b, "matmul", flip), None)
+        return linear(p, a, packed_matrix(p, b, flip), None)
     b = real(p, b)
     return batched(p, a, _turned(b) if flip else b)
 
@@ -128,7 +128,7 @@ def batched(p: Builder, a: View, b: View) -> View:
     a, b = a.broadcast((*batch, *a.shape[-2:])), b.broadcast((*batch, *b.shape[-2:]))
     m, k, n = a.shape[-2], a.shape[-1], b.shape[-1]
     if all(size == 1 or stride == 0 for size, stride in zip(batch, b.strides)):
-        return linear(p, a, packed_matrix(p, b.matrix(), "matmul"), None)
+        return linear(p, a, packed_matrix(p, b.matrix()), None)
     y = p.allocate((*batch, m, n))
     if y.size:
         a = a if k == 1 or a.strides[-1] == 1 else p.fresh(a)
@@ -143,7 +143,7 @@ def gemm(p: Builder, node: Node, inputs, shapes) -> View:
     a, b, c = real(p, inputs[0]), inputs[1], given(inputs, 2)
     a = a.transposed((1, 0)) if node.attributes["transA"] else a
     alpha, beta = node.attributes["alpha"], node.attributes["beta"]
-    w, y = packed_matrix(p, b, "gemm", bool(node.attributes["transB"])), shapes[0]
+    w, y = packed_matrix(p, b, bool(node.attributes["transB"])), shapes[0]
     if alpha == 1 and beta == 1 and isinstance(c, np.ndarray) and c.size == w.n and c.shape[-1] == w.n:
         return linear(p, a, w, p.constant(c))
     product = linear(p, a, w, None)

@@ -181,7 +181,7 @@ class Layer:
         start, count = gates.start * self.hidden, len(gates) * self.hidden
         if isinstance(w, View):
             rows = w.sliced([(d, 1, 1), (start, 1, count), (0, 1, w.shape[2])]).matrix()
-            return packed_matrix(self.p, rows, None, flip=True)
+            return packed_matrix(self.p, rows, flip=True)
         return self.p.factor(w, ("gates", d, gates), count, lambda own: own[d][start : start + count].T)
 
     def constants(self, d: int) -> View | None:

@@ -105,7 +105,7 @@ def _by_computed(p: Builder, source: View, b: View | None) -> Product:
         kept = own.sliced([*[(0, 1, n) for n in own.shape[:2]], *[(a, 1, b - a) for a, b in used]])
         taps = kept.transposed((*range(2, len(own.shape)), 1, 0))
         matrix = reshaped(p, taps, (math.prod(taps.shape[:-1]), taps.shape[-1]))
-        return _multiplied(p, windows, head, packed_matrix(p, matrix, None), b, kernels)
+        return _multiplied(p, windows, head, packed_matrix(p, matrix), b, kernels)
 
     return product
 
