@@ -155,6 +155,72 @@ def test_any_narrow_matrix_is_had_back_from_panels(precision, data):
     assert found.tobytes() == stored.tobytes()
 
 
+# Bytes.
+
+
+def quantised_lstm(kind: type) -> Case:
+    """As onnxruntime's tools quantise a layer in both directions."""
+    rng, (low, high) = np.random.default_rng(0), ((0, 256) if kind is np.uint8 else (-128, 128))
+    constants: dict[str, np.ndarray] = {}
+    for name in "wr":
+        constants[name] = rng.integers(low, high, (2, N, 4 * N)).astype(kind)
+        constants[f"{name}s"] = np.full(2, 1e-3, np.float32)
+        constants[f"{name}z"] = np.full(2, low + 128, kind)
+    inputs = ["x", "w", "r", "", "", "", "", "", "ws", "wz", "rs", "rz"]
+    node = helper.make_node(
+        "DynamicQuantizeLSTM", inputs, ["y"], domain="com.microsoft", hidden_size=N, direction="bidirectional"
+    )
+    file = model([node], [value("x", shape=["frames", "rows", N])], [value("y")], constants)
+    return Case(file, {"x": drawn(3, 1, N)})
+
+
+def quantised(op: str, kind: type, w: tuple[int, ...], x: tuple[int, ...]) -> Case:
+    rng, (low, high) = np.random.default_rng(0), ((0, 256) if kind is np.uint8 else (-128, 128))
+    constants = {"w": rng.integers(low, high, w).astype(kind), "xz": np.array(7, np.uint8)}
+    constants["wz"] = np.array(low + 128, kind)
+    node = helper.make_node(op, ["x", "w", "xz", "wz"], ["y"])
+    shape = [name if size in (3, 17) else size for name, size in zip("abc", x)]
+    file = model([node], [value("x", np.uint8, shape)], [value("y", np.int32)], constants)
+    return Case(file, {"x": rng.integers(0, 256, x).astype(np.uint8)})
+
+
+QUANTISED = {
+    "MatMulInteger": lambda kind: quantised("MatMulInteger", kind, (N, N), (3, N)),
+    "ConvInteger": lambda kind: quantised("ConvInteger", kind, (128, 64, 8), (1, 64, 17)),
+    "DynamicQuantizeLSTM": quantised_lstm,
+}
+
+
+@pytest.mark.parametrize("kind", [np.int8, np.uint8])
+@pytest.mark.parametrize("name", QUANTISED)
+def test_a_session_holds_quantised_weights_once(tmp_path, name, kind):
+    case = QUANTISED[name](kind)
+    tinyseq.load(case.model).save(tmp_path / "m.tinyseq")
+
+    def used() -> list[object]:
+        session = tinyseq.load(tmp_path / "m.tinyseq")
+        return [session, session.run(case.feeds), session.fingerprint]
+
+    session, *_ = used()
+    fresh = tinyseq.load(tmp_path / "m.tinyseq")
+    stored = sum(weight.nbytes for weight in weights_of(fresh))
+    assert N * N <= stored <= held(used) < 1.6 * stored
+    assert given_up(session) == weights_of(session)
+    same_numbers(session, fresh)
+    session.save(tmp_path / "again.tinyseq")
+    assert (tmp_path / "again.tinyseq").read_bytes() == (tmp_path / "m.tinyseq").read_bytes()
+
+
+def test_bytes_that_are_multiplied_as_floats_are_right(however_small):
+    rng = np.random.default_rng(0)
+    constants = {"w": rng.integers(-128, 128, (2, 5, 4)).astype(np.int8)}
+    node = helper.make_node("MatMulInteger", ["x", "w"], ["y"])
+    file = model([node], [value("x", np.uint8, [2, "rows", 5])], [value("y", np.int32)], constants)
+    session, x = tinyseq.load(file), rng.integers(0, 256, (2, 3, 5)).astype(np.uint8)
+    for _ in range(2):
+        np.testing.assert_array_equal(session.run({"x": x})["y"], x.astype(np.int32) @ constants["w"])
+
+
 # What is no layout of all.
 
 
@@ -198,7 +264,7 @@ def test_what_does_not_hold_all_of_it_gives_nothing_up(however_small, lay):
     assert weight._stored is not None
 
 
-@pytest.mark.parametrize("order", itertools.permutations(range(3)))
+@pytest.mark.parametrize("order", list(itertools.permutations(range(3))))
 def test_numbers_come_back_to_where_they_were_however_they_lie(however_small, order):
     lying = np.ascontiguousarray(numbers(3, 4, 5).transpose(order)).transpose(np.argsort(order))
     weight, other = Exact(lying), Exact(lying)

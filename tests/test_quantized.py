@@ -6,9 +6,10 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from onnx import helper
 
 import tinyseq
-from tests.models import Case, one_node
+from tests.models import Case, model, one_node, value
 from tests.test_kernels import SIZES
 
 BYTES = [np.uint8, np.int8]
@@ -303,3 +304,21 @@ def test_broken_parameters_are_refused(name):
     case, message = REFUSED[name]
     with pytest.raises(tinyseq.TinyseqError, match=f"(?s)it.*{message}"):
         run(case)
+
+
+def test_a_layer_whose_weights_are_one_constant_has_scales_for_each_use():
+    rng, size = np.random.default_rng(0), 20
+    w = rng.integers(-128, 128, (1, size, 4 * size)).astype(np.int8)
+    scales = {"ws": np.array([1e-3], np.float32), "rs": np.array([5e-3], np.float32)}
+    constants = {"w": w, "r": w.copy(), "z": np.zeros(1, np.int8), **scales}
+    feeds = {"x": rng.standard_normal((3, 1, size)).astype(np.float32)}
+
+    def run(r: str) -> np.ndarray:
+        inputs = ["x", "w", r, "", "", "", "", "", "ws", "z", "rs", "z"]
+        node = helper.make_node(
+            "DynamicQuantizeLSTM", inputs, ["y"], domain="com.microsoft", hidden_size=size
+        )
+        file = model([node], [value("x", shape=["t", "n", size])], [value("y")], constants)
+        return tinyseq.load(file).run(feeds)["y"]
+
+    np.testing.assert_array_equal(run("w"), run("r"))

@@ -59,7 +59,7 @@ def copied(case: Case, **options) -> dict[str, np.ndarray]:
         return tinyseq.load(case.model, **options).run(case.feeds)
 
 
-@pytest.mark.parametrize("groups", itertools.permutations([1, 2, 4]))
+@pytest.mark.parametrize("groups", list(itertools.permutations([1, 2, 4])))
 @pytest.mark.parametrize("op", ["Conv", "ConvTranspose", "ConvInteger"])
 def test_convolutions_of_other_groups_with_the_same_weights(op, groups):
     rng, channels, filters = np.random.default_rng(0), 4, 8

@@ -36,6 +36,8 @@ class Narrow(Weight):
 
     __slots__ = ("precision", "scales")
 
+    dtype = np.dtype(np.float32)
+
     def __init__(self, precision: "Precision", stored: np.ndarray, scales: np.ndarray | None) -> None:
         super().__init__(stored)
         self.precision = precision

@@ -29,7 +29,7 @@ class Layout(NamedTuple):
 
 
 class Weight(ABC):
-    """A float32 tensor of a model which is multiplied with, and read in no other way.
+    """A tensor of a model which is multiplied with, and read in no other way.
 
     It has the shape and the type of its numbers: ``numbers`` and NumPy's functions make them anew each time.
     What takes it for an array fails.
@@ -37,8 +37,8 @@ class Weight(ABC):
 
     __slots__ = ("_layouts", "_stored", "_stored_as", "shape")
 
-    dtype = np.dtype(np.float32)
-    itemsize = dtype.itemsize
+    dtype: np.dtype
+    """That of the numbers."""
 
     def __init__(self, stored: np.ndarray) -> None:
         self.shape, self._stored_as = stored.shape, stored.dtype
@@ -56,7 +56,7 @@ class Weight(ABC):
     @property
     def nbytes(self) -> int:
         """Bytes of the numbers."""
-        return self.size * self.itemsize
+        return self.size * self.dtype.itemsize
 
     @property
     def stored(self) -> np.ndarray:
@@ -67,7 +67,7 @@ class Weight(ABC):
     @property
     @abstractmethod
     def numbers(self) -> np.ndarray:
-        """The numbers, float32, not to be written to."""
+        """The numbers, not to be written to."""
 
     @abstractmethod
     def laid(self, lay: Lay) -> "Constant":
@@ -133,6 +133,10 @@ class Exact(Weight):
         stored = stored.view()
         stored.flags.writeable = False
         super().__init__(stored)
+
+    @property
+    def dtype(self) -> np.dtype:  # type: ignore[override]  # that of what is stored
+        return self._stored_as
 
     @property
     def numbers(self) -> np.ndarray:

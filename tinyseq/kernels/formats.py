@@ -251,7 +251,7 @@ TRANSFORMED = Activations("transformed", _windowed_and_turned)
 """Parts of a Fourier transform of each row."""
 
 FLOAT32 = WeightFormat("float32", FLOAT_ELEMENT, AS_THEY_ARE, _floats, _unpacked_floats)
-BYTE_BLOCK = WeightFormat("bytes", BYTE_ELEMENT, ROUNDED_TOGETHER, _block)
+BYTE_BLOCK = WeightFormat("bytes", BYTE_ELEMENT, ROUNDED_TOGETHER, _block, _unpacked_plane)
 BFLOAT16 = WeightFormat("bfloat16", BFLOAT16_ELEMENT, AS_THEY_ARE, _upper_halves, _unpacked_upper_halves)
 FLOAT16 = WeightFormat("float16", FLOAT16_ELEMENT, AS_THEY_ARE, _float16, _unpacked_float16)
 INT8 = WeightFormat("int8", BYTE_ELEMENT, ROUNDED_BY_ROW, _one_plane, _unpacked_plane, 1, MOST_SUMMED)

@@ -115,6 +115,28 @@ def weights_of(node: Node, known: Constants) -> dict[int, Sums]:
     }
 
 
+def _bytes_at(*places: int) -> Callable:
+    def weights(node: Node, constants: Constants) -> set[int]:
+        named = {place: constants.get(node.inputs[place]) for place in places}
+        return {place for place, w in named.items() if w is not None and w.dtype in (np.int8, np.uint8)}
+
+    return weights
+
+
+BYTES: dict[str, Callable[[Node, Constants], set[int]]] = {
+    "ConvInteger": _bytes_at(1),
+    "DynamicQuantizeLSTM": _bytes_at(1, 2),
+    "MatMulInteger": _bytes_at(1),
+}
+"""Of each op that multiplies with weights of bytes, the places of these."""
+
+
+def _multiplied(node: Node, known: Constants) -> dict[int, Sums]:
+    """All that a node does nothing with but multiply, by its places, of bytes too."""
+    bytes_ = BYTES[node.op](node, known) if node.op in BYTES else ()
+    return weights_of(node, known) | dict.fromkeys(bytes_, Sums(()))
+
+
 class Readers:
     """Who reads the constants of a graph and of those within it.
 
@@ -150,14 +172,13 @@ def held_once(
     """A simplified model and the one that it was made of, whose large constants, those that they share, are
     held once when they are computed with. Those that are read as weights alone give up their numbers when
     these are packed; others lie ``as_read``."""
-    read = [Readers(each.graph, weights_of) for each in (simple, model)]
+    read = [Readers(each.graph, _multiplied) for each in (simple, model)]
     made: dict[int, Constant] = {}
 
     def once(constant: Constant) -> Constant:
         if id(constant) not in made:
             # What nothing reads is not read otherwise.
             weight = not any(None in readers.of(constant, set()) for readers in read)
-            weight = weight and constant.dtype == Exact.dtype
             made[id(constant)] = Exact(constant) if weight else as_read(constant)
         return made[id(constant)]
 

@@ -21,7 +21,7 @@ from tinyseq.kernels.instructions import (
     OPCODES,
 )
 from tinyseq.plan.kinds import KINDS, REPORT, RESULTS, check_kinds
-from tinyseq.plan.packing import PackedWeights, dense, format_of, segment
+from tinyseq.plan.packing import PackedWeights, Quantised, dense, format_of, segment
 from tinyseq.plan.pieces import MOST_PIECES, Bounds, Pieces, made_of
 from tinyseq.plan.ring import Ring
 from tinyseq.plan.sizes import closed
@@ -159,12 +159,18 @@ class Builder:
         return self.weight(self.made(source, layout, make))
 
     def factor(
-        self, source: Constant, layout: object, n: int, lay: Callable, of: WeightFormat | None = None
+        self,
+        source: Constant,
+        layout: object,
+        n: int,
+        lay: Callable,
+        of: WeightFormat | None = None,
+        quantised: Quantised | None = None,
     ) -> Factor:
         """A known matrix [..., n], which ``lay`` makes of its ``source`` or of an array of that shape, packed
         as one [k, n] the first time; ``layout`` tells it from others that are made of it."""
         of = of or format_of(source)
-        return Factor(self.weight(self._weights.factor(source, layout, lay, of)), n, of)
+        return Factor(self.weight(self._weights.factor(source, layout, lay, of, quantised)), n, of)
 
     def found_transform(self, source: Constant, layout: object, lay: Callable) -> Factor | None:
         """The matrix that ``lay`` makes of a constant, if it is that of a Fourier transform."""

@@ -73,6 +73,9 @@ def _is_segment(array: np.ndarray) -> bool:
 
 Matrix = np.ndarray | QuantizedMatrix | ScaledMatrix | Narrow
 
+Quantised = Callable[[np.ndarray], QuantizedMatrix]
+"""Gives bytes [k, n] with their zero points and scales."""
+
 
 def panels(matrix: Matrix, of: WeightFormat = FLOAT32) -> np.ndarray:
     """A matrix [k, n] as packed panels of a format, and what its columns need behind them; see
@@ -157,7 +160,9 @@ def unpack(packed: np.ndarray, of: WeightFormat, matrix: np.ndarray) -> None:
     elements = packed.view(np.uint8)[:size].view(f"u{of.element.size}").reshape(of.planes, -1)
     for columns in _groups(n):
         group = _group(elements, rows, columns.start, columns.stop - columns.start)
-        matrix[..., columns] = of.unpack(group)[:k].reshape(*depth, -1)
+        numbers = of.unpack(group)[:k].reshape(*depth, -1)
+        # Unsigned bytes are packed as signed ones, 128 less.
+        matrix[..., columns] = numbers if matrix.dtype != np.uint8 else numbers.view(np.uint8) ^ 128
 
 
 def panels_size(k: int, n: int) -> int:
@@ -170,9 +175,11 @@ def format_of(source: Constant) -> WeightFormat:
     return FORMATS[FORMAT_CODES[source.precision.name]] if isinstance(source, Narrow) else FLOAT32
 
 
-def factor_of(source: Constant, lay: Lay, of: WeightFormat) -> np.ndarray:
-    """The matrix [..., n] that ``lay`` makes of a constant, packed as one [k, n]."""
-    return panels(_matrix(source, lay) if isinstance(source, Weight) else as_matrix(lay(source)), of)
+def factor_of(source: Constant, lay: Lay, of: WeightFormat, quantised: Quantised | None = None) -> np.ndarray:
+    """The matrix [..., n] that ``lay`` makes of a constant, packed as one [k, n]; of bytes, what they are
+    ``quantised`` with."""
+    matrix = _matrix(source, lay) if isinstance(source, Weight) else as_matrix(lay(source))
+    return panels(matrix if quantised is None else quantised(matrix), of)
 
 
 def _in_pieces(source: Weight, lay: Lay, of: WeightFormat) -> bool:
@@ -188,10 +195,8 @@ def _matrix(source: Weight, lay: Lay) -> np.ndarray | Narrow:
     return source.laid(lambda own: as_matrix(lay(own)))
 
 
-def as_matrix(array: Matrix) -> Matrix:
-    """An array [..., n] as a matrix [k, n]; what is one, as it is."""
-    if not isinstance(array, np.ndarray):
-        return array
+def as_matrix(array: np.ndarray) -> np.ndarray:
+    """An array [..., n] as a matrix [k, n]."""
     return array.reshape(math.prod(array.shape[:-1]), array.shape[-1])
 
 
@@ -225,11 +230,17 @@ class PackedWeights:
         """Whether an array is of the model itself."""
         return id(array) in self._own
 
-    def factor(self, source: Constant, layout: Hashable, lay: Lay, of: WeightFormat) -> np.ndarray:
-        """The matrix that ``lay`` makes of a constant, packed; from then on a weight has its numbers from
-        there."""
+    def factor(
+        self,
+        source: Constant,
+        layout: Hashable,
+        lay: Lay,
+        of: WeightFormat,
+        quantised: Quantised | None = None,
+    ) -> np.ndarray:
+        """``factor_of``, from the first time on; a weight has its numbers from there then."""
         name = of.name, layout
-        packed = self.get(source, name, lambda: factor_of(source, lay, of))
+        packed = self.get(source, name, lambda: factor_of(source, lay, of, quantised))
         if isinstance(source, Weight) and source.is_asking(name) and self.owns(source):
             source.held(name, lay, None if _in_pieces(source, lay, of) else partial(unpack, packed, of))
         return packed

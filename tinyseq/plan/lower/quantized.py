@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from tinyseq.errors import UnsupportedError
+from tinyseq.ir.weights import Constant, Lay, widened
 from tinyseq.kernels.formats import BYTE_BLOCK, QuantizedMatrix
 from tinyseq.plan.lower.elementwise import apply, bounded, converted, wrapped
 from tinyseq.plan.lower.indexing import reversed_rows
@@ -21,7 +22,6 @@ from tinyseq.plan.lower.operands import along, given, order_of, real
 from tinyseq.plan.lower.recurrent import BACKWARD, Layer, Sizes
 from tinyseq.plan.lower.sliding import flattened
 from tinyseq.plan.lower.windows import Used, convolution, taps_of
-from tinyseq.plan.packing import as_matrix
 from tinyseq.plan.view import BYTE, FLOAT, INTEGER, NARROW, SIGNED, WORD, Factor, View
 from tinyseq.shapes import axis_of
 
@@ -138,7 +138,7 @@ def _product(p: Builder, x: View, zero_point: View, block: Factor) -> View:
 def matmul_integer(p: Builder, node: Node, inputs, shapes) -> View:
     a, b = inputs[:2]
     a_shift, b_shift = _zero_point(given(inputs, 2), a), _zero_point(given(inputs, 3), b)
-    known = isinstance(b, np.ndarray) and isinstance(b_shift, np.ndarray)
+    known = not isinstance(b, View) and isinstance(b_shift, np.ndarray)
     if (
         not known
         or b.ndim > 2
@@ -146,7 +146,7 @@ def matmul_integer(p: Builder, node: Node, inputs, shapes) -> View:
         or b_shift.size not in (1, *b.shape[1:])
         or a_shift.size != 1
     ):
-        return _by_floats(p, node, inputs, shapes)
+        return _by_floats(p, node, [a, widened(b), *inputs[2:]], shapes)
     x = _bytes(p, a, "a factor")
     columns = math.prod(b.shape[1:])
     block = byte_block(p, b, "matmul", columns, lambda own: own.reshape(len(own), columns), b_shift)
@@ -154,16 +154,15 @@ def matmul_integer(p: Builder, node: Node, inputs, shapes) -> View:
     return _product(p, x, p.narrow(a_shift), block).reshaped(shapes[0])
 
 
-def byte_block(p: Builder, source: np.ndarray, key: object, n: int, matrix, offsets, scales=None) -> Factor:
-    """The matrix [k, n] that ``matrix`` makes of an array as a block; one offset and scale for all columns
-    or each."""
+def byte_block(p: Builder, source: Constant, key: object, n: int, lay: Lay, offsets, scales=None) -> Factor:
+    """The matrix [..., n] that ``lay`` makes of bytes as a block; one offset and scale for all columns or
+    each."""
     if source.dtype not in (BYTE, SIGNED):
         raise UnsupportedError(f"weights of {source.dtype} where the op takes int8 or uint8")
     scales = np.ones(1, np.float32) if scales is None else scales
     full_key = (key, offsets.tobytes(), scales.tobytes())
-    return p.factor(
-        source, full_key, n, lambda own: QuantizedMatrix(as_matrix(matrix(own)), offsets, scales), BYTE_BLOCK
-    )
+    quantised = partial(QuantizedMatrix, offsets=offsets, scales=scales)
+    return p.factor(source, full_key, n, lay, BYTE_BLOCK, quantised)
 
 
 def _by_floats(p: Builder, node: Node, inputs, shapes) -> View:
@@ -210,16 +209,19 @@ class _QuantizedLayer(Layer):
 
     def __init__(self, p: Builder, node: Node, inputs: list) -> None:
         super().__init__(p, node, inputs[:8], "LSTM")
-        self._parameters = {id(self.w): inputs[8:10], id(self.r): inputs[10:12]}
+        self._of_input, self._of_state = inputs[8:10], inputs[10:12]
 
     def input_product(self, d: int) -> View:
         x = self._turned(self.x) if self._turns(d) else self.x
-        return linear(
-            self.p, x, self._packed(self.w, d, range(self.gates)), self.bias(d, self.sides), self.lengths
-        )
+        w = self._block(self.w, d, *self._of_input)
+        return linear(self.p, x, w, self.bias(d, self.sides), self.lengths)
 
-    def _packed(self, w: np.ndarray, d: int, gates: range) -> Factor:
-        scales, offsets = (own.reshape(len(w), -1)[d] for own in self._parameters[id(w)])
+    def recurrent_weights(self, d: int) -> list[Factor]:
+        return [self._block(self.r, d, *self._of_state)]
+
+    def _block(self, w: Constant, d: int, scales: np.ndarray, offsets: np.ndarray) -> Factor:
+        directions = w.shape[0]
+        scales, offsets = (own.reshape(directions, -1)[d] for own in (scales, offsets))
         return byte_block(self.p, w, d, w.shape[2], lambda own: own[d], offsets, scales)
 
     def _turns(self, d: int) -> bool:
