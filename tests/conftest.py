@@ -12,7 +12,11 @@ from hypothesis import HealthCheck, settings
 
 from tests import assets
 from tinyseq.errors import KernelsError
+from tinyseq.ir import weights
 from tinyseq.kernels import library
+
+weights.LEAST_BYTES = 0
+"""All that reads weights meets such as were given up, however small they are."""
 
 settings.register_profile(
     "ci",

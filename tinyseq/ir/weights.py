@@ -54,9 +54,13 @@ class Weight(ABC):
         return int(np.prod(self.shape, dtype=int))
 
     @property
+    def itemsize(self) -> int:
+        return self.dtype.itemsize
+
+    @property
     def nbytes(self) -> int:
         """Bytes of the numbers."""
-        return self.size * self.dtype.itemsize
+        return self.size * self.itemsize
 
     @property
     def stored(self) -> np.ndarray:

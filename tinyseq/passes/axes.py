@@ -19,13 +19,15 @@ class Numbers(NamedTuple):
     """What the size that is looked into is taken for, and where the others' numbers come from.
 
     ``looked_into`` are two, multiples of what strides divide by; ``odd`` some that nothing divides; ``least``
-    the smallest. The others are multiples of a factor by primes: ``rest`` is where these begin, and it.
+    the smallest; ``most`` more than any stream has. The others are multiples of a factor by primes: ``rest``
+    is where these begin, and it.
     """
 
     looked_into: tuple[int, int]
     odd: tuple[int, ...]
     least: tuple[int, ...]
     rest: tuple[int, int] = (1009, 24)
+    most: int = 2**40
 
 
 MANY = Numbers((LONG, 32_760), (997, 4001), (1, 2))
@@ -99,6 +101,11 @@ class Sizes:
     def least(self, name: str) -> list[Probe]:
         """Probes in which a size is the least that it can be, and little more."""
         return [self._probed({name: number}) for number in self._choice.least]
+
+    def others(self, name: str) -> list[Probe]:
+        """Probes in which a size is any of all those that are not looked into."""
+        most = self._probed({name: self._choice.most})
+        return [*self.least(name), *self.trials(name).values(), most]
 
     def frames(self, layer: Node) -> int | None:
         """How many frames a recurrent layer or a Scan takes; None if that cannot be told."""

@@ -7,12 +7,34 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
+from tinyseq.errors import ModelError
 from tinyseq.ir.model import ModelGraph, Node, filled_attributes
 from tinyseq.ir.ops import OPS
+from tinyseq.passes.probe import probes
 
 
 def laid_open(graph: ModelGraph) -> ModelGraph:
-    """The graph without If, but for those in loops: choices by Where in their place."""
+    """The graph without If, but for those in loops: choices by Where in their place.
+
+    Raises:
+        ModelError: the branches of one may give other shapes than each other, which Where takes for one.
+    """
+    laid, choices = _laid_open(graph)
+    one, other = probes(laid)
+    for node in choices:
+        for probe in (one, other):
+            first, second = (probe.shapes.get(name) for name in node.inputs[1:])
+            if first is None or first != second:
+                raise ModelError(
+                    f"the branches of node {node.name!r} (If) may give tensors of different shapes, so the "
+                    "model cannot be streamed; give whole sequences to model.run"
+                )
+    return laid
+
+
+def _laid_open(graph: ModelGraph) -> tuple[ModelGraph, list[Node]]:
+    """The graph, and the choices in it."""
+    choices: list[Node] = []
     nodes: list[Node] = []
     constants = dict(graph.constants)
     taken = {name for node in graph.nodes for name in (*node.inputs, *node.outputs)} | constants.keys()
@@ -25,7 +47,8 @@ def laid_open(graph: ModelGraph) -> ModelGraph:
         for key, branch in node.graphs():
             own = {name for each in branch.nodes for name in each.outputs if name} | branch.constants.keys()
             names = {name: _fresh(f"{node.name}.{key}.{name}", taken) for name in sorted(own)}
-            inner = laid_open(_renamed(branch, names))
+            inner, within = _laid_open(_renamed(branch, names))
+            choices += within
             nodes += inner.nodes
             constants |= inner.constants
             taken |= {name for each in inner.nodes for name in each.outputs} | inner.constants.keys()
@@ -33,8 +56,9 @@ def laid_open(graph: ModelGraph) -> ModelGraph:
         for output, one, other in zip(node.outputs, *ends):
             if output:
                 attributes = filled_attributes(OPS["Where"], {}, f"node {node.name!r} (Where)")
-                nodes.append(Node("Where", (node.inputs[0], one, other), (output,), attributes, node.name))
-    return graph._replace(nodes=tuple(nodes), constants=constants)
+                choices.append(Node("Where", (node.inputs[0], one, other), (output,), attributes, node.name))
+                nodes.append(choices[-1])
+    return graph._replace(nodes=tuple(nodes), constants=constants), choices
 
 
 def _fresh(stem: str, taken: set[str]) -> str:

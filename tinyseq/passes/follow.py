@@ -95,8 +95,8 @@ class Following:
             self._check_output(value.name)
 
     def _check_settled(self) -> None:
-        """Refuses what the number of frames decides where there are few: what it is of many, it is of all."""
-        for probe in self.sizes.least(self.size) if self.settled else ():
+        """Refuses what the number of frames decides: what it is of those looked into, it is of all."""
+        for probe in self.sizes.others(self.size) if self.settled else ():
             for name, settled in self.settled.items():
                 value = probe.values.get(name)
                 if value is not None and not np.array_equal(value, settled):

@@ -11,7 +11,7 @@ from tinyseq.ir.model import Model, Node
 from tinyseq.ir.streaming import Streaming
 from tinyseq.ir.types import of_tensors
 from tinyseq.passes.axes import FEW, NO_RULE, Sizes
-from tinyseq.passes.probe import probes
+from tinyseq.passes.probe import Probe, probes
 
 Fed = tuple[tuple[str, int], ...]
 """Inputs and their axes that are of one size."""
@@ -72,27 +72,48 @@ def rows_fed(streaming: Streaming) -> tuple[Fed, ...]:
 
 
 def meeting(streaming: Streaming, fed: tuple[Fed, ...]) -> Node | None:
-    """A node of a step that computes a floating number of several rows, by what shapes tell; None where there
-    is none. ``fed`` is what ``rows_fed`` says. Dynamically quantised numbers are left out: that their rows
-    meet is what they are defined as."""
+    """A node of a step that computes a floating number of several rows, or of how many there are, by what
+    shapes tell; None where there is none. ``fed`` is what ``rows_fed`` says. Dynamically quantised numbers
+    are left out: that their rows meet is what they are defined as."""
     graph = streaming.model.graph
     sizes, kinds = Sizes(graph, FEW), of_tensors(graph)
     shapes = {value.name: value.shape or () for value in graph.inputs}
     names = {sizes.one(shapes[name][axis]) for group in fed for name, axis in group}
+    nodes = [node for node in graph.nodes if not node.row.rows_meet and not node.graphs()]
     for size in names.intersection(sizes.distinct):
-        for node in graph.nodes:
-            if not node.row.rows_meet and not node.graphs() and _meets(node, size, sizes, kinds):
+        shared: set[str] = set()
+        tried = [*sizes.along(size), *sizes.others(size)]
+        for node in nodes:
+            if _meets(node, size, sizes, kinds, "f") or _reads(node, shared, kinds, "f"):
                 return node
+            of_rows = _reads(node, shared, kinds, "iub") or _meets(node, size, sizes, kinds, "iub")
+            shared.update(name for name in node.outputs if name and _is_shared(name, tried, of_rows))
     return None
 
 
-def _meets(node: Node, size: str, sizes: Sizes, kinds: Mapping[str, np.dtype]) -> bool:
-    """Whether a node computes with floating numbers of several rows at once."""
+def _reads(node: Node, shared: set[str], kinds: Mapping[str, np.dtype], results: str) -> bool:
+    """Whether a node makes results of some kinds of what rows share, but for sizes."""
+    made = any(name in kinds and kinds[name].kind in results for name in node.outputs)
+    return made and any(
+        name in shared and not node.row.port(index).known for index, name in enumerate(node.inputs)
+    )
+
+
+def _is_shared(name: str, tried: list[Probe], of_rows: bool) -> bool:
+    """Whether all rows have to do with a tensor: their number decides it, or it is made ``of_rows``."""
+    first, *others = (probe.values.get(name) for probe in tried)
+    if first is None or any(other is None or other.shape != first.shape for other in others):
+        return of_rows
+    return not all(np.array_equal(first, other) for other in others)
+
+
+def _meets(node: Node, size: str, sizes: Sizes, kinds: Mapping[str, np.dtype], of: str) -> bool:
+    """Whether a node computes with numbers of several rows at once that are of some kinds."""
     probe = sizes.along(size)[0]
     grown = {
         index: sizes.growing(size, name)
         for index, name in enumerate(node.inputs)
-        if name in kinds and kinds[name].kind == "f"
+        if name in kinds and kinds[name].kind in of and not (of != "f" and node.row.port(index).known)
     }
     if not any(grown.values()):
         return False

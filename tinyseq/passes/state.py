@@ -207,7 +207,7 @@ class _Exposure:
         if not name:
             return None, True
         if name in self.graph.constants:
-            return _one_row(self.graph.constants[name], node.attributes["layout"]), True
+            return _one_row(node, self.graph.constants[name]), True
         if name not in self._decided_by_sizes:
             if node.name not in self._begins and not self._continues(node, name):
                 raise ModelError(
@@ -216,7 +216,8 @@ class _Exposure:
                 )
             return None, False
         value = self._uniform(name)
-        if value is None:
+        made = value is None
+        if made:
             value = self._of_one_row.values.get(name)
         if value is None:
             raise ModelError(
@@ -224,7 +225,8 @@ class _Exposure:
                 "tinyseq cannot work out for one stream; name the inputs and outputs that carry state with "
                 "load(..., state={...})"
             )
-        return _one_row(value, node.attributes["layout"]), True
+        two = self._of_two_rows.values.get(name) if made else None
+        return _one_row(node, value if two is None else two), True
 
     @cached_property
     def _decided_by_sizes(self) -> set[str]:
@@ -297,9 +299,22 @@ def _layer(node: Node, *place: int) -> tuple:
     return (*place, node.op, node.inputs[1:3])
 
 
-def _one_row(array: np.ndarray, layout: int) -> np.ndarray:
-    """The first row of an initial state; what has fewer dimensions is the same for all."""
-    return array if array.ndim < 3 else array[:1] if layout else array[:, :1]
+def _one_row(node: Node, array: np.ndarray) -> np.ndarray:
+    """The row of a layer's initial state at which all begin; what has fewer dimensions is the same for all.
+
+    Raises:
+        ModelError: rows begin at others.
+    """
+    if array.ndim < 3:
+        return array
+    row = array[:1] if node.attributes["layout"] else array[:, :1]
+    if (array != row).any():
+        raise ModelError(
+            f"{node} starts the rows of a batch at different states, and a stream is any one of them, so the "
+            "model cannot be streamed; make the state an input and an output of the model, or give whole "
+            "sequences to model.run"
+        )
+    return row
 
 
 def _refuse_carrying(node: Node) -> None:

@@ -390,6 +390,9 @@ class Builder:
 
     def move(self, pairs: list[tuple[View, View]]) -> None:
         """Copies each source to its target, as if all were read before any is written."""
+        for source, _ in pairs:
+            # What it is made of may be written to.
+            self.demand(source)
         written = {id(target.buffer) for _, target in pairs}
         pairs = [(source, target) for source, target in pairs if not source.same(target)]
         staged = [

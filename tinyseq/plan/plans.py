@@ -111,7 +111,7 @@ class Plans:
     def plan(self, arrays: dict[str, np.ndarray]) -> tuple[Key, Plan]:
         """The plan for these inputs and the key it is kept under."""
         known = {name: array for name, array in arrays.items() if name in self._planner.known}
-        values = tuple([array.tobytes() for array in known.values()])
+        values = tuple([(array.shape, array.tobytes()) for array in known.values()])
         key = (values, *[array.shape for array in arrays.values()])
         plan = self._plans.get(key)
         if plan is None:

@@ -28,11 +28,11 @@ class Ring(NamedTuple):
 
     def part(self, view: View) -> View | None:
         """A view of both that is of one of them alone, as a view of that; None where it is of both."""
-        last = view.offset + view.reach
+        first, last = view.ends
         count = self.past.size
         if last < count:
             source, skipped = self.past, 0
-        elif view.offset >= count:
+        elif first >= count:
             source, skipped = self.new, count
         else:
             return None

@@ -111,8 +111,9 @@ def _parts(builder: Builder, source: View, target: View) -> list[tuple[View, Vie
 
 def _lies_in(part: View, field: View) -> bool:
     """Whether a view is of a part of a field of the state."""
-    end = field.offset + field.size
-    return part.buffer is field.buffer and field.offset <= part.offset and part.offset + part.reach < end
+    first, last = part.ends
+    inside = field.offset <= first and last < field.offset + field.size
+    return part.buffer is field.buffer and inside
 
 
 def _write(builder: Builder, moves: list[tuple[View, View]]) -> None:

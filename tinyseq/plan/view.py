@@ -128,9 +128,11 @@ class View:
         return True
 
     @property
-    def reach(self) -> int:
-        """How far the last element lies behind the first."""
-        return sum([(size - 1) * stride for size, stride in zip(self.shape, self.strides)])
+    def ends(self) -> tuple[int, int]:
+        """Where the elements lie in the buffer that come first and last there."""
+        ways = [(size - 1) * stride for size, stride in zip(self.shape, self.strides)]
+        back, on = sum([way for way in ways if way < 0]), sum([way for way in ways if way > 0])
+        return self.offset + back, self.offset + on
 
     def run(self) -> View | None:
         """The elements as they lie in the buffer, or None where there are gaps between them."""

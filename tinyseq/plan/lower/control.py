@@ -80,8 +80,9 @@ def _read(node: Node, results: list[Operand]) -> dict[str, Operand]:
 
 def _agreed(a: Operand, b: Operand, computed: View) -> Operand:
     """What both branches know to be the same, else what is computed."""
-    same = isinstance(a, np.ndarray) and isinstance(b, np.ndarray) and np.array_equal(a, b)
-    return a if same else computed
+    known = isinstance(a, np.ndarray) and isinstance(b, np.ndarray) and np.array_equal(a, b)
+    # Zeros of both signs are equal, but not the same.
+    return a if known and (a.dtype.kind != "f" or a.tobytes() == b.tobytes()) else computed
 
 
 def _scalar_as(value: Value, turn: Operand) -> Operand:

@@ -144,7 +144,7 @@ def gemm(p: Builder, node: Node, inputs, shapes) -> View:
     a = a.transposed((1, 0)) if node.attributes["transA"] else a
     alpha, beta = node.attributes["alpha"], node.attributes["beta"]
     w, y = packed_matrix(p, b, bool(node.attributes["transB"])), shapes[0]
-    if alpha == 1 and beta == 1 and isinstance(c, np.ndarray) and c.size == w.n and c.shape[-1] == w.n:
+    if alpha == 1 and beta == 1 and isinstance(c, np.ndarray) and c.size == w.n and c.shape[-1:] == (w.n,):
         return linear(p, a, w, p.constant(c))
     product = linear(p, a, w, None)
     if alpha != 1:

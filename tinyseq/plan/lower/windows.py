@@ -112,6 +112,9 @@ def _by_computed(p: Builder, source: View, b: View | None) -> Product:
 
 def _multiplied(p: Builder, windows: View, head: int, w: Factor, b: View | None, kernels: slice) -> View:
     p.demand(windows)
+    if b is not None:
+        # What computes it is no part of the windows.
+        p.demand(b)
     begun = as_they_lie(p, windows, head, w)
     flat = flattened(p, windows, head)
     y = linear(p, flat, w, None if b is None else b.sliced([(kernels.start, 1, w.n)]))
@@ -208,7 +211,7 @@ def conv(p: Builder, node: Node, inputs, shapes) -> View:
     groups = node.attributes["group"]
     if 1 < groups == w.shape[0] == x.shape[1]:
         return _depthwise(p, x, _by_taps(p, w, w, "as is"), b, _geometry(node, x, w, shapes[0]))
-    b = None if b is None else real(p, b)
+    b = None if b is None else p.dense(real(p, b))
     if w.shape[1] == groups == 1 and not isinstance(w, View):
         transform = p.found_transform(w, "conv", lambda own: own.reshape(len(own), -1).T)
         if transform is not None:
@@ -231,7 +234,7 @@ def _transformed(p: Builder, x: View, transform: Factor, b: View | None, geometr
 def conv_transpose(p: Builder, node: Node, inputs, shapes) -> View:
     """The convolution of x, zeros between its elements, with the kernels turned round."""
     x, source, b = real(p, inputs[0]), inputs[1], given(inputs, 2)
-    b = None if b is None else real(p, b)
+    b = None if b is None else p.dense(real(p, b))
     sizes, strides, dilations, before, _ = rules.conv_transpose_geometry(
         node.attributes, x.shape, source.shape
     )[0]
