@@ -40,8 +40,11 @@ has no stream and the error names the node, why, and what to do.
   have in each step the value that a run over the frames so far gives. What then needs it for every frame, as
   a normalisation over time does, is refused.
 - **Constants in shapes.** What is made of the number of frames (positions, masks of ones) goes on from
-  chunk to chunk; what pads or cuts by that number is refused. A pool steps rows whose positions differ in
-  one call, which runs once for each position that there is among them.
+  chunk to chunk; what pads or cuts by that number is refused, and so is what it decides, as whether there
+  are more than a limit. A pool steps rows whose positions differ in one call, which runs once for each
+  position that there is among them.
+- **All rows begin alike.** A layer that starts the rows of a batch at states of their own has no stream.
+- **Both branches of an `If` go on**, so they have to give tensors of one shape.
 - **Fixed sizes are no time**, unless a recurrent layer or a Scan runs along them. Each step of a model of
   convolutions over a fixed number of frames is a run of its own, and `print(model)` says so.
 - **A step may have no frames** where a run may; it gives none, and changes nothing.
