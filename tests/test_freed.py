@@ -77,7 +77,7 @@ def looked_at() -> None:
     assert str(session) and session.fingerprint and session.outputs
 
 
-def saved() -> None:
+def rounded() -> None:
     tinyseq.load(recurrent("GRU", 3, 1, N, N).model, precision="int8").stream().step({"x": X})
 
 
@@ -114,7 +114,7 @@ USES: list[Callable[[], None]] = [
     refused_to_step,
     refused_to_stream,
     looked_at,
-    saved,
+    rounded,
     shared_by_threads,
     by_the_reference,
     by_onnxruntime,

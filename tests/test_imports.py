@@ -46,6 +46,7 @@ OWN = (
     "passes.simplify",
     "runtime",
     "runtime.claim",
+    "runtime.form",
     "runtime.loading",
     "runtime.session",
     "runtime.state",

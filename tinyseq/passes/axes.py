@@ -65,7 +65,7 @@ class Sizes:
         shapes = [value.shape for value in graph.inputs if value.shape is not None]
         self.names = list(dict.fromkeys(size for shape in shapes for size in shape if isinstance(size, str)))
         self._is: dict[str, str | int] = {}
-        self._along: dict[str, tuple[Probe, Probe]] = {}
+        self._tried: dict[tuple[str, int], Probe] = {}
         self._base = self._probed({})
         for node in graph.nodes:
             if not node.graphs() and self._given(node) and not self._follows(node):
@@ -88,24 +88,27 @@ class Sizes:
 
     def along(self, name: str) -> tuple[Probe, Probe]:
         """Two probes that differ in one size."""
-        made = self._along.get(name)
-        if made is None:
-            first, other = ({name: number} for number in self._choice.looked_into)
-            made = self._along[name] = self._probed(first), self._probed(other)
-        return made
+        first, other = self._choice.looked_into
+        return self._of(name, first), self._of(name, other)
 
     def trials(self, name: str) -> dict[int, Probe]:
         """Probes in which a size is what nothing divides."""
-        return {number: self._probed({name: number}) for number in self._choice.odd}
+        return {number: self._of(name, number) for number in self._choice.odd}
 
     def least(self, name: str) -> list[Probe]:
         """Probes in which a size is the least that it can be, and little more."""
-        return [self._probed({name: number}) for number in self._choice.least]
+        return [self._of(name, number) for number in self._choice.least]
 
     def others(self, name: str) -> list[Probe]:
         """Probes in which a size is any of all those that are not looked into."""
-        most = self._probed({name: self._choice.most})
-        return [*self.least(name), *self.trials(name).values(), most]
+        return [*self.least(name), *self.trials(name).values(), self._of(name, self._choice.most)]
+
+    def _of(self, name: str, number: int) -> Probe:
+        """The probe in which a size is a number, each made once."""
+        made = self._tried.get((name, number))
+        if made is None:
+            made = self._tried[name, number] = self._probed({name: number})
+        return made
 
     def frames(self, layer: Node) -> int | None:
         """How many frames a recurrent layer or a Scan takes; None if that cannot be told."""

@@ -216,17 +216,15 @@ class _Exposure:
                 )
             return None, False
         value = self._uniform(name)
-        made = value is None
-        if made:
-            value = self._of_one_row.values.get(name)
+        if value is None:
+            value = self._of_two_rows.values.get(name, self._of_one_row.values.get(name))
         if value is None:
             raise ModelError(
                 f"{node} starts at tensor {name!r}, which is made from the sizes of the inputs in a way that "
                 "tinyseq cannot work out for one stream; name the inputs and outputs that carry state with "
                 "load(..., state={...})"
             )
-        two = self._of_two_rows.values.get(name) if made else None
-        return _one_row(node, value if two is None else two), True
+        return _one_row(node, value), True
 
     @cached_property
     def _decided_by_sizes(self) -> set[str]:

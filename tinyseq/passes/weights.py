@@ -115,26 +115,15 @@ def weights_of(node: Node, known: Constants) -> dict[int, Sums]:
     }
 
 
-def _bytes_at(*places: int) -> Callable:
-    def weights(node: Node, constants: Constants) -> set[int]:
-        named = {place: constants.get(node.inputs[place]) for place in places}
-        return {place for place, w in named.items() if w is not None and w.dtype in (np.int8, np.uint8)}
-
-    return weights
-
-
-BYTES: dict[str, Callable[[Node, Constants], set[int]]] = {
-    "ConvInteger": _bytes_at(1),
-    "DynamicQuantizeLSTM": _bytes_at(1, 2),
-    "MatMulInteger": _bytes_at(1),
-}
+BYTES = {"ConvInteger": (1,), "DynamicQuantizeLSTM": (1, 2), "MatMulInteger": (1,)}
 """Of each op that multiplies with weights of bytes, the places of these."""
 
 
 def _multiplied(node: Node, known: Constants) -> dict[int, Sums]:
     """All that a node does nothing with but multiply, by its places, of bytes too."""
-    bytes_ = BYTES[node.op](node, known) if node.op in BYTES else ()
-    return weights_of(node, known) | dict.fromkeys(bytes_, Sums(()))
+    read = {place: known.get(node.inputs[place]) for place in BYTES.get(node.op, ())}
+    of_bytes = (place for place, w in read.items() if w is not None and w.dtype in (np.int8, np.uint8))
+    return weights_of(node, known) | dict.fromkeys(of_bytes, Sums(()))
 
 
 class Readers:

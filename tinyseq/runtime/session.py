@@ -27,6 +27,7 @@ from tinyseq.ir.model import (
     layers,
 )
 from tinyseq.ir.weights import is_large
+from tinyseq.runtime.form import StreamingForm
 from tinyseq.runtime.stream import Stream
 
 if TYPE_CHECKING:
@@ -85,7 +86,7 @@ class Session:
         self.model = model
         self._simple = simple
         self._overriding: dict[frozenset[str], Session] = {}
-        self._form = _StreamingForm(simple)
+        self._form = StreamingForm(simple)
         # Of the form alone: a session whose backend knew it would not be freed before cycles are looked for.
         self._backend = backends.create(device, simple, self._form.model, finite, precision, threads)
 
@@ -375,39 +376,6 @@ class Session:
         return "\n".join(map(printable, lines))
 
     __repr__ = __str__
-
-
-class _StreamingForm:
-    """What a stream computes in a step, worked out when it is first asked for: who runs whole sequences need
-    not wait for it."""
-
-    def __init__(self, simple: Model) -> None:
-        self._simple = simple
-
-    @cached_property
-    def made(self) -> tuple[Streaming | None, str]:
-        """It, or why there is none."""
-        from tinyseq.passes.streaming import streaming
-
-        try:
-            return streaming(self._simple), ""
-        except ModelError as error:
-            return None, str(error)
-
-    def streaming(self) -> Streaming:
-        """It.
-
-        Raises:
-            ModelError: there is none; says why.
-        """
-        streaming, refusal = self.made
-        if streaming is None:
-            raise ModelError(refusal)
-        return streaming
-
-    def model(self) -> Model:
-        """Its model; raises as ``streaming`` does."""
-        return self.streaming().model
 
 
 def _too_many_rows(fixed: FixedRows) -> str:
